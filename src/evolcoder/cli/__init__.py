@@ -1,0 +1,78 @@
+"""The command line: one small module a command, loaded only when that command is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from evolcoder import __version__
+from evolcoder.errors import EvolcoderError
+
+# name -> (module under evolcoder.cli, one line for --help). Listed here so that --help imports no command.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "Run a whole recipe: evolve, fine-tune, evaluate, round after round."),
+    "evolve": ("evolve", "Evolve seed instructions into harder ones and answer them."),
+    "train": ("train", "Fine-tune a base model on instructions."),
+    "generate": ("generate", "Answer a file of instructions in batch."),
+    "evaluate": ("evaluate", "Sample a model on benchmarks and score it."),
+    "score": ("score", "Judge a file of samples against a benchmark, in the sandbox."),
+    "compare": ("compare", "Compare two sample files problem by problem."),
+    "report": ("report", "Write the HTML report of a run."),
+    "data": ("data", "Look into a data set: stats, samples, the tree of one seed."),
+    "decontaminate": ("decontaminate", "Find training rows that copy benchmark problems."),
+    "journal": ("journal", "Show what a run's journal holds: size, hits, cost."),
+    "recipe": ("recipe", "Check a recipe, or print its JSON Schema."),
+    "doctor": ("doctor", "Say what works on this machine, and what to install for the rest."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are imported when they are called, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"evolcoder.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command list from the table, without importing the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="evolcoder")
+def cli() -> None:
+    """Build a code model from instructions: evolve, fine-tune, measure, repeat.
+
+    \b
+    Example:
+      evolcoder run recipes/quickstart.yaml
+    """
+
+
+def main() -> None:
+    """Run the command line; end with one message and an exit code instead of a traceback where the cause is known."""
+    try:
+        code = cli(standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped; everything finished is kept, the same command continues", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except EvolcoderError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,64 @@
+"""The errors that a user meets, and the exit code each ends with.
+
+A `UserError` is the user's to mend (exit code 2): its message is one line that names the file, line or
+key, what was found, and what is expected. An `OutsideError` is the world's (exit code 1): it says what is
+safe and how to continue. Anything else that escapes is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EvolcoderError(Exception):
+    """Base of every error that ends a command with a message instead of a traceback."""
+
+    exit_code = 1
+
+
+class UserError(EvolcoderError):
+    """A mistake in what the user gave: recipe, data file, model name, option."""
+
+    exit_code = 2
+
+
+class RecipeError(UserError):
+    """The recipe is missing, unreadable or invalid."""
+
+
+class DataError(UserError):
+    """A data file is missing, unreadable or holds bad rows; all bad rows are named in one message."""
+
+
+class ModelError(UserError):
+    """A MODEL string names nothing that can be loaded."""
+
+
+class MissingExtraError(UserError):
+    """A feature needs packages that are not installed; the message carries the command that gets them."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs packages that are not installed: pip install 'evolcoder[{extra}]'")
+
+
+class OutsideError(EvolcoderError):
+    """Something outside failed (endpoint, disk, sandbox); finished work is safe."""
+
+
+class EndpointError(OutsideError):
+    """The model endpoint cannot be reached or keeps refusing."""
+
+
+class SandboxError(OutsideError):
+    """The machine offers no protection that untrusted programs may run under, or the sandbox broke."""
+
+
+class BudgetExhaustedError(OutsideError):
+    """A limit the user set (`--max-usd`, `--max-requests`) is reached; the same command continues."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the nearest known name, or "" where none is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,0 +1,88 @@
+"""What a language model is to the rest of evolcoder: it completes requests, and each request has a key.
+
+Every backend (HTTP endpoint, in-process transformers, vLLM) implements `LanguageModel`; the journal wraps
+any of them and answers what was answered before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal, Protocol
+
+from evolcoder.runs import content_hash
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is decoded. Temperature 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 2048
+    """Most new tokens in the answer."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the answer; they are not part of it."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a model: chat messages, or a raw prompt that is continued as it stands.
+
+    `index` tells apart repeated samples of one question (0 to n-1).
+    """
+
+    prompt: tuple[Message, ...] | str
+    sampling: Sampling = Sampling()
+    index: int = 0
+
+    def key(self, model_name: str) -> str:
+        """Return the content key of this request to this model: the journal's primary key."""
+        prompt = self.prompt if isinstance(self.prompt, str) else [[m.role, m.content] for m in self.prompt]
+        return content_hash(model_name, prompt, asdict(self.sampling), self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A model's answer, with what it cost."""
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None = None
+    """Price of this request; None where no price is known."""
+    seconds: float = 0.0
+    """From sending to the whole reply."""
+    cached: bool = False
+    """True where the journal answered and nothing was sent."""
+
+
+class LanguageModel(Protocol):
+    """Anything that completes requests. Safe to call from many tasks of one event loop."""
+
+    @property
+    def name(self) -> str:
+        """Name that identifies the weights behind it; part of every request's key."""
+        ...
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request.
+
+        Raises EndpointError where the backend is out of reach, BudgetExhaustedError at a limit the user set.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections, threads and memory."""
+        ...

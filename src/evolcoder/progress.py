@@ -1,0 +1,47 @@
+"""How long work tells what it has done, without knowing who watches.
+
+A stage gets a `Progress`, opens a bar a piece of work, and advances it; the terminal, a log or nobody shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Bar(Protocol):
+    """One piece of work under way."""
+
+    def advance(self, n: int = 1, **facts: str | float) -> None:
+        """Add `n` finished items; `facts` replace what is shown beside the bar (e.g. loss=1.2, usd=0.03)."""
+        ...
+
+
+class Progress(Protocol):
+    """Whoever watches long work."""
+
+    def bar(self, name: str, total: int | None) -> AbstractContextManager[Bar]:
+        """Open a bar called `name` of `total` items (None: unknown) for the length of the with block."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Say one line that stays."""
+        ...
+
+
+class _SilentBar:
+    def advance(self, n: int = 1, **facts: str | float) -> None:
+        pass
+
+
+class SilentProgress:
+    """A `Progress` that nobody watches."""
+
+    @contextmanager
+    def bar(self, name: str, total: int | None) -> Iterator[Bar]:
+        """Open a bar that shows nothing."""
+        yield _SilentBar()
+
+    def note(self, line: str) -> None:
+        """Say nothing."""

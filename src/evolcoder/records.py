@@ -1,0 +1,120 @@
+"""The few typed values that flow between the rooms.
+
+`Instruction` flows from seeds to training; `Problem` and `Sample` flow through evaluation; a `Verdict`
+comes out of the sandbox; a `Score` ends in the report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Reason = Literal[
+    "passed",
+    "failed",
+    "timeout",
+    "memory",
+    "crashed",
+    "exited",
+    "forbidden",
+    "syntax error",
+    "unsupported",
+    "infrastructure",
+]
+"""What happened to a program. Only "passed" is a pass; "infrastructure" is the machine's fault, not the
+program's, and is retried before it is reported."""
+
+Tier = Literal["stdio", "batch", "rpc", "in-process"]
+"""How a program was judged. In the first three, expected values never enter the candidate's process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where an instruction came from."""
+
+    seed_id: str
+    """Id of the seed at the root of this row's tree; the row's own id for a seed."""
+    parent_id: str | None = None
+    """Id of the row it was evolved from; None for a seed."""
+    round: int = 0
+    """0 for a seed, r for a row evolved in round r."""
+    method: str | None = None
+    """Name of the evolution method; None for a seed."""
+    teacher: str | None = None
+    """Name of the model that evolved and answered it; None for a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One training row: an instruction, its optional input, the response, and its lineage."""
+
+    id: str
+    instruction: str
+    input: str
+    """Further context shown under "### Input:"; "" where there is none."""
+    response: str
+    lineage: Lineage
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further columns that travel with the row: tokens, cost, execution verdict, language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One benchmark problem, as the benchmark publishes it."""
+
+    task_id: str
+    benchmark: str
+    prompt: str
+    entry_point: str
+    tests: str
+    """The benchmark's test source; its form is the benchmark's own."""
+    canonical_solution: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One model answer to a problem."""
+
+    task_id: str
+    index: int
+    """0 to n-1 within its problem."""
+    raw: str
+    """What the model wrote, whole."""
+    program: str
+    """The program that extraction made of it and that is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the sandbox says of one program."""
+
+    passed: bool
+    reason: Reason
+    detail: str = ""
+    """The assertion, the exception, the signal, bounded in length."""
+    tier: Tier = "rpc"
+    level: str = ""
+    """Protection the program ran under: "full", "userns", ..."""
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A benchmark score with its interval and all that names it."""
+
+    benchmark: str
+    """Benchmark and data version, e.g. "humaneval" or "humaneval+ v0.1.10"."""
+    k: int
+    value: float
+    """pass@k as a fraction in [0, 1]."""
+    low: float
+    high: float
+    """95% interval."""
+    n_problems: int
+    n_samples: int
+    """Samples in all."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Style, extraction, decoding, data version, oracle, limits: part of the score's name."""

@@ -1,0 +1,155 @@
+"""Files that are whole or absent, content hashes, and the run folder.
+
+Every file is written under a temporary name in the target's folder, synced, and renamed over the target
+(a folder likewise), so that a reader or a resumed run never meets half of one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evolcoder.errors import DataError
+
+
+def content_hash(*parts: Any) -> str:
+    """Return 32 hex digits that name `parts` (JSON-serialisable values, str or bytes) by content."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, ensure_ascii=False).encode(
+            "utf-8", "surrogatepass"
+        )
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Return the 32-hex-digit content hash of a file's bytes, read in blocks of 1 MiB."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success sync it and rename it to `path`, on failure remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as f:
+            os.fsync(f.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def making_folder_whole(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; on success sync its files and rename it to `path`.
+
+    An existing folder at `path` is replaced. Leftovers of killed runs are removed first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    try:
+        yield partial
+        for file in sorted(partial.rglob("*")):
+            if file.is_file():
+                with file.open("rb") as f:
+                    os.fsync(f.fileno())
+        if path.exists():
+            shutil.rmtree(path)
+        partial.rename(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename inside `path` durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all; lone surrogates become "?"."""
+    with writing_whole(path) as partial:
+        partial.write_bytes(text.encode("utf-8", "replace"))
+
+
+def write_json_whole(path: Path, value: Any) -> None:
+    """Write one JSON value, keys sorted and indented, whole or not at all."""
+    write_text_whole(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_jsonl_whole(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Write one JSON object a line (gzip where the name ends in .gz), whole or not at all; return the count."""
+    count = 0
+    with writing_whole(path) as partial, open_writer(path.name)(partial) as f:
+        for row in rows:
+            f.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            count += 1
+    return count
+
+
+def open_writer(name: str) -> Callable[[Path], Any]:
+    """Return the opener for writing bytes to a file of this name: gzip without a timestamp, or plain."""
+    if name.endswith(".gz"):
+        return lambda path: gzip.GzipFile(filename="", mode="wb", fileobj=path.open("wb"), mtime=0)
+    return lambda path: path.open("wb")
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) of a JSONL file (gz too), skipping blank lines.
+
+    Raises DataError naming the file and every bad line (the first ten in full) after the good ones were read.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    bad: list[str] = []
+    opener: Any = gzip.open if path.name.endswith(".gz") else open
+    try:
+        with opener(path, "rb") as f:
+            for number, line in enumerate(f, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except UnicodeDecodeError as error:
+                    bad.append(f"line {number}: not UTF-8 ({error.reason} at byte {error.start})")
+                    continue
+                except ValueError as error:
+                    bad.append(f"line {number}: not JSON ({error})")
+                    continue
+                if not isinstance(row, dict):
+                    bad.append(f"line {number}: a JSON object is expected, found {type(row).__name__}")
+                    continue
+                yield number, row
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if bad:
+        raise DataError(bad_rows_message(path, bad))
+
+
+def bad_rows_message(path: Path, bad: list[str]) -> str:
+    """Return one message that names a data file's bad rows together, at most ten in full."""
+    more = f"; and {len(bad) - 10} more" if len(bad) > 10 else ""
+    return f"{path}: {'; '.join(bad[:10])}{more}"

@@ -1,0 +1,125 @@
+"""What can be asked of the sandbox, and what it answers.
+
+Not covered by any promise: kernel bugs, side channels, and the honesty of the in-process tier (contained,
+but a determined program can forge its own verdict there; the tier is named in every verdict).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evolcoder.records import Verdict
+
+Preimport = Literal["plain", "scientific"]
+"""Which fork server runs a Python program: the bare one, or the one with numpy and pandas imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one program and all processes it starts."""
+
+    cpu_s: float = 3.0
+    """CPU seconds of the whole tree; this decides a timeout."""
+    wall_s: float | None = None
+    """Backstop in wall seconds; None means 4 times `cpu_s` plus 2."""
+    memory_bytes: int = 2 << 30
+    processes: int = 64
+    disk_bytes: int = 64 << 20
+    output_bytes: int = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StdioJob:
+    """Run a Python program with `stdin`; what it writes and how it ended is the outcome (tier "stdio")."""
+
+    program: str
+    stdin: bytes = b""
+    limits: Limits = Limits()
+    preimport: Preimport = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class CallJob:
+    """Judge a program by test code that runs in another process (tier "rpc").
+
+    The candidate's process executes `program` and answers calls of `entry_point`; it sees names and arguments
+    only. `tests` runs elsewhere, with `entry_point` (and `candidate`) bound to a stand-in that forwards calls
+    as strictly decoded plain data. Passing means that `tests` ran to its end.
+    """
+
+    program: str
+    entry_point: str
+    tests: str
+    limits: Limits = Limits()
+    preimport: Preimport = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """Call `entry_point` of `program` on each input in turn and bring the values back (tier "batch").
+
+    Comparison is the caller's. Inputs and values are plain data (None, bool, int, float, complex, str, bytes,
+    list, tuple, dict, set, frozenset, of exactly these types).
+    """
+
+    program: str
+    entry_point: str
+    inputs: tuple[tuple[Any, ...], ...]
+    """Positional arguments of each call; each call gets a fresh copy."""
+    limits: Limits = Limits()
+    call_cpu_s: tuple[float, ...] | None = None
+    """CPU limit of each call, in the order of `inputs`; None: only `limits` counts."""
+    stop_at_first_error: bool = False
+    preimport: Preimport = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class InProcessJob:
+    """Run a Python program that carries its own tests (tier "in-process"): the last resort for live objects."""
+
+    program: str
+    limits: Limits = Limits()
+    preimport: Preimport = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecJob:
+    """Run programs of any language: write `files`, then each step's argv in order until one fails."""
+
+    files: Mapping[str, bytes]
+    steps: tuple[tuple[str, ...], ...]
+    stdin: bytes = b""
+    limits: Limits = Limits()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    address_space_limit: bool = True
+    """False for runtimes that reserve more than they use (JVM, Go, node)."""
+
+
+Job = StdioJob | CallJob | BatchJob | InProcessJob | ExecJob
+
+
+@dataclass(frozen=True, slots=True)
+class CallValue:
+    """What one call of a `BatchJob` gave: a value, or the error it raised."""
+
+    ok: bool
+    value: Any = None
+    error: str = ""
+    """Exception type and message, "timeout", or "unsupported: ..." for a value that is not plain data."""
+    cpu_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All that is known of one job after it ran."""
+
+    verdict: Verdict
+    stdout: bytes = b""
+    stderr: bytes = b""
+    values: tuple[CallValue, ...] = ()
+    """Of a `BatchJob`: one a call made, in order."""
+    exit_code: int | None = None
+    failed_step: int | None = None
+    """Of an `ExecJob`: index of the step that failed."""
