@@ -1,0 +1,47 @@
+# evolcoder: two commands from a fresh clone.
+#   make quickstart   environment, then the whole loop on this machine, then a table and a report
+#   make test         environment, then all tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# torch is named with its version so that every machine gets the one that was tested. On a machine without a
+# GPU a CPU build is enough: make quickstart PIP_TORCH="--index-url <an index of CPU builds> torch==2.13.0"
+PIP_TORCH ?= torch==2.13.0
+SET ?=
+
+.PHONY: quickstart test lint format check clean
+
+quickstart: $(VENV)/.quickstart
+	$(BIN)/evolcoder run recipes/quickstart.yaml $(foreach pair,$(SET),--set $(pair))
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.quickstart: pyproject.toml constraints.txt requirements-files.txt | $(BIN)/python
+	$(PIP) install --progress-bar off -q -c constraints.txt $(PIP_TORCH)
+	$(PIP) install --progress-bar off -q -c constraints.txt -e '.[quickstart]'
+	$(PIP) install --progress-bar off -q --no-deps -r requirements-files.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.quickstart
+	$(PIP) install --progress-bar off -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist
