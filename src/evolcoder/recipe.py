@@ -1,0 +1,306 @@
+"""The recipe: one YAML file that says a whole run, checked as a whole before anything starts.
+
+Its sections are the stages' own settings, so a setting is written once, with the stage that uses it. The
+loop sits above; the stages never see a recipe.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from evolcoder.errors import RecipeError, nearest
+from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.instructions import SHIPPED_SEEDS
+from evolcoder.models.local_settings import LocalSettings
+from evolcoder.models.settings import EndpointSettings
+from evolcoder.train.settings import TrainSettings
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSource:
+    """Which seed instructions a run starts from."""
+
+    source: str = SHIPPED_SEEDS
+    """"shipped", a JSONL, JSON or Parquet file, or a Hugging Face data set name."""
+    limit: int | None = None
+    """Take this many, evenly spaced over the file; all where absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A model and how it is reached."""
+
+    model: str = "embedded"
+    """"embedded", a folder, a GGUF file, a Hugging Face name, or "openai:NAME"."""
+    base_url: str | None = None
+    """Address of the OpenAI-compatible server, for "openai:NAME"."""
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    """Limits, retries and prices of a remote endpoint."""
+    local: LocalSettings = field(default_factory=LocalSettings)
+    """Batch size and number format of a model in this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """The model that is fine-tuned."""
+
+    model: str = "embedded"
+    """"embedded", a folder, a GGUF file, or a Hugging Face name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How many rounds, and how much of each."""
+
+    max_rounds: int = 4
+    """Stop after this many rounds at the latest (the paper went to 4)."""
+    rows_per_round: int | None = None
+    """Evolve this many instructions a round; the whole pool where absent."""
+
+    def __post_init__(self) -> None:
+        if self.max_rounds < 1:
+            raise ValueError(f"max_rounds must be at least 1, found {self.max_rounds}")
+        if self.rows_per_round is not None and self.rows_per_round < 1:
+            raise ValueError(f"rows_per_round must be at least 1, found {self.rows_per_round}")
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """When the rounds end."""
+
+    rule: Literal["decline", "max_rounds"] = "decline"
+    """"decline": after the first round whose score is below the best before it (WizardCoder 3.2);
+    "max_rounds": never early."""
+    benchmark: str = "mbpp-400"
+    """The benchmark whose pass@1 decides: MBPP's train and validation problems in the paper's v2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may spend; reaching a limit stops cleanly, and the same command continues."""
+
+    max_usd: float | None = None
+    """Most money for model requests, in US dollars."""
+    max_requests: int | None = None
+    """Most requests sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluations:
+    """What each checkpoint, and the base model, is measured on."""
+
+    benchmarks: tuple[str, ...] = ("humaneval",)
+    """Benchmarks that are reported, besides the one that decides when to stop."""
+    settings: EvaluationSettings = field(default_factory=EvaluationSettings)
+    """Prompt style, decoding, extraction, limits; for every benchmark alike."""
+    local: LocalSettings = field(default_factory=LocalSettings)
+    """Batch size and number format of the model under test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole run."""
+
+    name: str
+    """Name of the run and of its folder under runs/."""
+    seed: int = 0
+    """Every random choice follows from it."""
+    seeds: SeedSource = field(default_factory=SeedSource)
+    """Seed instructions."""
+    teacher: ModelChoice = field(default_factory=ModelChoice)
+    """The model that evolves instructions and answers them."""
+    base: BaseModel = field(default_factory=BaseModel)
+    """The model that is fine-tuned."""
+    rounds: Rounds = field(default_factory=Rounds)
+    """How many rounds, of what size."""
+    evolve: EvolveSettings = field(default_factory=EvolveSettings)
+    """Methods, sampling, elimination."""
+    train: TrainSettings = field(default_factory=TrainSettings)
+    """Fine-tuning."""
+    evaluate: Evaluations = field(default_factory=Evaluations)
+    """Benchmarks."""
+    stop: StopRule = field(default_factory=StopRule)
+    """Stopping rule."""
+    budget: Budget = field(default_factory=Budget)
+    """Spending limits."""
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; `overrides` are "section.key=value" with the value in YAML.
+
+    Raises RecipeError that names the file and every bad key, what was found and what is expected.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: a mapping of sections is expected, found {type(data).__name__}")
+    for override in overrides:
+        _apply_override(data, override)
+    data.setdefault("name", path.stem)
+    return recipe_from_data(data, where=str(path))
+
+
+def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
+    """Check plain data (as YAML gives it) and return the recipe; `where` opens every message."""
+    from pydantic import ValidationError
+
+    problems = _unknown_keys(data, Recipe, "")
+    if problems:
+        raise RecipeError(f"{where}: " + "; ".join(problems))
+    try:
+        return _adapter().validate_python(data)
+    except ValidationError as error:
+        found = [
+            f"{'.'.join(map(str, item['loc'])) or 'recipe'}: {item['msg'].removeprefix('Value error, ')}, "
+            f"found {_short(item['input'])}"
+            for item in error.errors(include_url=False)
+        ]
+        raise RecipeError(f"{where}: " + "; ".join(found)) from error
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """Return the resolved recipe, every default written out, as YAML."""
+    import yaml
+
+    return yaml.safe_dump(plain_data(recipe), sort_keys=False, allow_unicode=True)
+
+
+def plain_data(settings: Any) -> dict[str, Any]:
+    """Return a settings dataclass as JSON-clean data (tuples become lists)."""
+    data = _clean(dataclasses.asdict(settings))
+    assert isinstance(data, dict)
+    return data
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a recipe, each key with its one-line description."""
+    schema = _adapter().json_schema()
+    for name, cls in _sections().items():
+        part = schema if name == Recipe.__name__ else schema.get("$defs", {}).get(name)
+        if part is None:
+            continue
+        part["additionalProperties"] = False
+        for key, text in field_descriptions(cls).items():
+            if key in part.get("properties", {}):
+                part["properties"][key]["description"] = text
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
+
+
+@functools.cache
+def field_descriptions(cls: type) -> dict[str, str]:
+    """Return the docstring that follows each field of a settings dataclass, as one line."""
+    body = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    described = {}
+    for statement, after in zip(body.body, body.body[1:], strict=False):
+        if (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+            and isinstance(after.value.value, str)
+        ):
+            described[statement.target.id] = " ".join(after.value.value.split())
+    return described
+
+
+@functools.cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Recipe)
+
+
+def _sections() -> dict[str, type]:
+    """Return every dataclass a recipe is made of, by name."""
+    found: dict[str, type] = {}
+    waiting: list[type] = [Recipe]
+    while waiting:
+        cls = waiting.pop()
+        found[cls.__name__] = cls
+        waiting += [part for kind in _field_types(cls).values() if (part := _dataclass_of(kind))]
+    return found
+
+
+def _unknown_keys(data: Mapping[str, Any], cls: type, prefix: str) -> list[str]:
+    """Return a message for each key of `data` that the section `cls` does not have, sections within included."""
+    kinds = _field_types(cls)
+    problems = []
+    for key, value in data.items():
+        if key not in kinds:
+            section = f"of {prefix.rstrip('.')} " if prefix else ""
+            known = f"the keys {section}are {', '.join(kinds)}"
+            problems.append(f"{prefix}{key}: unknown key{nearest(str(key), kinds)}; {known}")
+        elif (part := _dataclass_of(kinds[key])) and isinstance(value, Mapping):
+            problems += _unknown_keys(value, part, f"{prefix}{key}.")
+    return problems
+
+
+@functools.cache
+def _field_types(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls, vars(sys.modules[cls.__module__]))
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+def _dataclass_of(kind: Any) -> type | None:
+    """Return the dataclass behind a type, an optional one included."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return kind
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return next((part for arg in typing.get_args(kind) if (part := _dataclass_of(arg))), None)
+    return None
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    """Put "section.key=value" into the data."""
+    import yaml
+
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {override}: section.key=value is expected")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override}: the value is not YAML ({' '.join(str(error).split())})") from error
+    *sections, key = path.split(".")
+    for section in sections:
+        inner = data.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {override}: {section} is not a section")
+        data = inner
+    data[key] = value
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
