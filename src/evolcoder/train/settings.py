@@ -1,0 +1,95 @@
+"""How a model is fine-tuned. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PromptStyle = Literal["wizardcoder", "chat"]
+Precision = Literal["bf16", "fp16", "fp32"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Fine-tuning; the defaults are the published recipe (WizardCoder 4.2 and its repository), packed."""
+
+    epochs: float = 3.0
+    """Passes over the data (the repository's setting; the paper trains 200 steps instead)."""
+    max_steps: int | None = None
+    """Train exactly this many steps, whatever `epochs` says."""
+    batch_size: int = 512
+    """Sequences per optimizer step, over all devices."""
+    batch_tokens: int | None = None
+    """Tokens per optimizer step, over all devices; replaces `batch_size` where given."""
+    max_length: int = 2048
+    """Most tokens of one sequence, prompt and response together; longer responses are cut and counted."""
+    pack_length: int | None = None
+    """Tokens that go through the model at once; `max_length` where absent, and never less than it."""
+    packing: bool = True
+    """Several sequences in a row of the batch, attention kept inside each; else padding, grouped by length."""
+    learning_rate: float = 2e-5
+    """Highest learning rate, reached after the warm-up."""
+    warmup_steps: int = 30
+    """Steps of linear warm-up; never more than half of all steps."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """What the learning rate does after the warm-up."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay, on matrices only."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0 never does."""
+    dtype: Precision = "bf16"
+    """Number format of the computation; master weights and optimizer are fp32. fp16 needs a GPU."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory for about a tenth to a third more time."""
+    lora: int | None = None
+    """Rank of LoRA adapters on every linear layer, merged into the weights at the end; full where absent."""
+    lora_alpha: int | None = None
+    """Scale of the adapters; twice the rank where absent."""
+    quantize: Literal["none", "4bit"] = "none"
+    """"4bit": QLoRA, the frozen base in NF4; needs `lora`, a GPU and bitsandbytes."""
+    prompt_style: PromptStyle = "wizardcoder"
+    """The published prompts, or the model's own chat template."""
+    special_tokens: Literal["existing", "wizardcoder"] = "existing"
+    """"existing": pad with a token the model has; "wizardcoder": the script's new [PAD], mean embedding."""
+    sharding: Literal["auto", "none", "fsdp", "deepspeed"] = "auto"
+    """How several processes share the model; "auto": FSDP2 where there are several."""
+    save_every_steps: int = 50
+    """Steps between checkpoints that training can resume from; 0 writes none."""
+    keep: int = 2
+    """Checkpoints kept."""
+    log_every_steps: int = 2
+    """Steps between log lines in the trackers; `training.json` has every step."""
+    tracking: tuple[str, ...] = ("tensorboard",)
+    """Where curves go: "tensorboard", "wandb", "trackio"."""
+    seed: int = 0
+    """Order of the data and every other random choice."""
+
+    def __post_init__(self) -> None:
+        positive = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "batch_tokens": self.batch_tokens,
+            "max_length": self.max_length,
+            "max_steps": self.max_steps,
+            "learning_rate": self.learning_rate,
+            "lora": self.lora,
+            "lora_alpha": self.lora_alpha,
+            "keep": self.keep,
+            "log_every_steps": self.log_every_steps,
+        }
+        for name, value in positive.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, found {value}")
+        if self.warmup_steps < 0 or self.save_every_steps < 0 or self.max_grad_norm < 0:
+            raise ValueError("warmup_steps, save_every_steps and max_grad_norm must not be negative")
+        if self.pack_length is not None and self.pack_length < self.max_length:
+            raise ValueError(
+                f"pack_length must be at least max_length ({self.max_length}), found {self.pack_length}"
+            )
+        if self.quantize != "none" and self.lora is None:
+            raise ValueError("quantize: 4bit trains adapters only; give lora a rank, e.g. 16")
+        unknown = set(self.tracking) - {"tensorboard", "wandb", "trackio"}
+        if unknown:
+            raise ValueError(
+                f"tracking: expected tensorboard, wandb or trackio, found {', '.join(sorted(unknown))}"
+            )
