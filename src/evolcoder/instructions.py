@@ -36,22 +36,35 @@ def read_instructions(source: str | Path) -> list[Instruction]:
         return read_instructions(shipped_seeds_path())
     path = Path(text)
     if path.exists():
-        rows, bad = list(_numbered_rows(path)), []
-    elif text.count("/") == 1 and not path.suffix and not text.startswith((".", "/", "~")):
-        rows, bad = list(_hub_rows(text)), []
+        rows = _numbered_rows(path)
+    elif _is_hub_name(text):
+        rows = _hub_rows(text)
     else:
         raise DataError(f"{text}: no such file")
-    instructions = []
-    for where, row in rows:
-        try:
-            instructions.append(instruction_from_row(row))
-        except ValueError as error:
-            bad.append(f"{where}: {error}")
+    instructions: list[Instruction] = []
+    bad: list[str] = []
+    unreadable = ""
+    try:
+        for where, row in rows:
+            try:
+                instructions.append(instruction_from_row(row))
+            except ValueError as error:
+                bad.append(f"{where}: {error}")
+    except DataError as error:
+        if not bad:
+            raise
+        unreadable = str(error)
+    if unreadable:
+        raise DataError(f"{unreadable}; {'; '.join(bad[:10])}")
     if bad:
         raise DataError(bad_rows_message(path, bad))
     if not instructions:
         raise DataError(f"{text}: no rows; at least one instruction is expected")
     return instructions
+
+
+def _is_hub_name(text: str) -> bool:
+    return text.count("/") == 1 and not Path(text).suffix and not text.startswith((".", "/", "~"))
 
 
 def shipped_seeds_path() -> Path:
@@ -111,8 +124,10 @@ def write_instructions(path: Path, rows: Iterable[Instruction]) -> int:
 
 def _with_json_extras(row: dict[str, Any]) -> dict[str, Any]:
     """Nested columns become JSON text, so that every row has the same Parquet schema."""
-    return {key: json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
-            for key, value in row.items()}
+    return {
+        key: json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
+        for key, value in row.items()
+    }
 
 
 def _text_field(row: Mapping[str, Any], names: tuple[str, ...], *, required: bool) -> str:

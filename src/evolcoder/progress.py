@@ -1,6 +1,6 @@
 """How long work tells what it has done, without knowing who watches.
 
-A stage gets a `Progress`, opens a bar a piece of work, and advances it; the terminal, a log or nobody shows it.
+A stage gets a `Progress`, opens a bar a piece of work, and advances it; a terminal, a log or nobody shows it.
 """
 
 from __future__ import annotations

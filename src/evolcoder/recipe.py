@@ -243,7 +243,7 @@ def _sections() -> dict[str, type]:
 
 
 def _unknown_keys(data: Mapping[str, Any], cls: type, prefix: str) -> list[str]:
-    """Return a message for each key of `data` that the section `cls` does not have, sections within included."""
+    """Return a message for each key of `data` that the section `cls`, or one within it, does not have."""
     kinds = _field_types(cls)
     problems = []
     for key, value in data.items():
@@ -281,7 +281,9 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override}: the value is not YAML ({' '.join(str(error).split())})") from error
+        raise RecipeError(
+            f"--set {override}: the value is not YAML ({' '.join(str(error).split())})"
+        ) from error
     *sections, key = path.split(".")
     for section in sections:
         inner = data.setdefault(section, {})

@@ -23,12 +23,14 @@ def content_hash(*parts: Any) -> str:
     """Return 32 hex digits that name `parts` (JSON-serialisable values, str or bytes) by content."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, ensure_ascii=False).encode(
-            "utf-8", "surrogatepass"
-        )
+        data = part if isinstance(part, bytes) else _canonical_json(part)
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
+
+
+def _canonical_json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def file_hash(path: Path) -> str:
@@ -101,7 +103,7 @@ def write_json_whole(path: Path, value: Any) -> None:
 
 
 def write_jsonl_whole(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Write one JSON object a line (gzip where the name ends in .gz), whole or not at all; return the count."""
+    """Write one JSON object a line (gzip for a .gz name), whole or not at all; return the count."""
     count = 0
     with writing_whole(path) as partial, open_writer(path.name)(partial) as f:
         for row in rows:

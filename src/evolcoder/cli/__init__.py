@@ -61,7 +61,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; end with one message and an exit code instead of a traceback where the cause is known."""
+    """Run the command line; where a failure's cause is known, end with one message and an exit code."""
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.Exit as exit_:

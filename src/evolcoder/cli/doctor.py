@@ -29,7 +29,7 @@ class Finding:
 @click.option("--base-url", help="Also ask this OpenAI-compatible server for its models.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(base_url: str | None, as_json: bool) -> None:
-    """Say what works on this machine (sandbox, GPU, models, data, endpoints), and what to install for the rest.
+    """Say what works here (sandbox, GPU, models, data, endpoints), and what to install for the rest.
 
     \b
     Example:
@@ -71,8 +71,14 @@ def package_findings() -> list[Finding]:
         "local models": (("torch", "transformers", "gguf"), "local"),
         "training": (("torch", "transformers", "accelerate", "peft"), "train"),
     }
-    findings = [Finding("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}, "
-                        f"{os.cpu_count()} cores")]
+    findings = [
+        Finding(
+            "python",
+            True,
+            f"{platform.python_version()} on {platform.system()} {platform.machine()}, "
+            f"{os.cpu_count()} cores",
+        )
+    ]
     for part, (packages, extra) in extras.items():
         missing = [name for name in packages if importlib.util.find_spec(name) is None]
         detail = ", ".join(f"{name} {metadata.version(name)}" for name in packages if name not in missing)
@@ -105,16 +111,24 @@ def data_findings() -> list[Finding]:
     if named and Path(named).is_dir():
         findings.append(Finding("EVOLCODER_DATA", True, named))
     elif named:
-        findings.append(Finding("EVOLCODER_DATA", False, f"{named} is not a folder", "export EVOLCODER_DATA=FOLDER"))
+        findings.append(
+            Finding("EVOLCODER_DATA", False, f"{named} is not a folder", "export EVOLCODER_DATA=FOLDER")
+        )
     else:
-        findings.append(Finding("EVOLCODER_DATA", False, "not set; benchmarks come from packages and the hub"))
+        findings.append(
+            Finding("EVOLCODER_DATA", False, "not set; benchmarks come from packages and the hub")
+        )
     return findings
 
 
 def key_findings() -> list[Finding]:
     """Return which endpoint keys are set; the keys themselves are never shown."""
     present = "OPENAI_API_KEY" in os.environ
-    return [Finding("OPENAI_API_KEY", present, "set" if present else "not set; needed for vendors' endpoints only")]
+    return [
+        Finding(
+            "OPENAI_API_KEY", present, "set" if present else "not set; needed for vendors' endpoints only"
+        )
+    ]
 
 
 def endpoint_finding(base_url: str) -> Finding:
@@ -130,5 +144,7 @@ def endpoint_finding(base_url: str) -> Finding:
         with urllib.request.urlopen(request, timeout=10) as reply:
             models = [str(model.get("id")) for model in json.load(reply).get("data", [])]
     except (OSError, ValueError, AttributeError) as error:
-        return Finding("endpoint", False, f"{base_url}: {error}", "is the server running, and does the URL end in /v1?")
+        return Finding(
+            "endpoint", False, f"{base_url}: {error}", "is the server running, and does the URL end in /v1?"
+        )
     return Finding("endpoint", True, f"{base_url}: {', '.join(models) or 'no models listed'}")

@@ -19,7 +19,10 @@ def progress_view() -> Progress:
 
 def facts_text(facts: dict[str, str | float]) -> str:
     """Return "loss 1.23, usd 0.01" of a bar's facts."""
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items())
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in facts.items()
+    )
 
 
 class _PlainBar:
@@ -65,7 +68,13 @@ class LiveProgress:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as RichProgress
 
         self._rich = RichProgress(

@@ -9,8 +9,12 @@ import click
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Run folder (default: runs/NAME of the recipe).")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. train.epochs=1.")
+@click.option(
+    "--dir", "folder", type=click.Path(path_type=Path), help="Run folder (default: runs/NAME of the recipe)."
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. train.epochs=1."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(recipe: Path, folder: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Run a whole RECIPE: evolve, fine-tune, evaluate, round after round, until the score stops rising.
