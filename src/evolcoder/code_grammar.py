@@ -1,0 +1,103 @@
+"""What the languages' grammars say of a text: is it sound, and which top-level definitions does it hold.
+
+Python is parsed by its own parser; other languages, and broken Python, by tree-sitter, which never fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import warnings
+from functools import cache
+
+from tree_sitter import Language, Node, Parser
+
+# language -> (package, function that returns the grammar)
+_GRAMMARS = {
+    "python": ("tree_sitter_python", "language"),
+    "javascript": ("tree_sitter_javascript", "language"),
+    "typescript": ("tree_sitter_typescript", "language_typescript"),
+    "cpp": ("tree_sitter_cpp", "language"),
+    "c": ("tree_sitter_cpp", "language"),
+    "go": ("tree_sitter_go", "language"),
+    "rust": ("tree_sitter_rust", "language"),
+    "java": ("tree_sitter_java", "language"),
+    "php": ("tree_sitter_php", "language_php"),
+    "ruby": ("tree_sitter_ruby", "language"),
+    "bash": ("tree_sitter_bash", "language"),
+    "shell": ("tree_sitter_bash", "language"),
+    "sh": ("tree_sitter_bash", "language"),
+    "sql": ("tree_sitter_sql", "language"),
+}
+
+
+def parse_python(code: str) -> ast.Module | None:
+    """Return the syntax tree, or None for what Python cannot parse (NUL, surrogates, absurd nesting included)."""
+    try:
+        return _parsed(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _parsed(code: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an odd escape in generated code is not our user's warning
+        return ast.parse(code)
+
+
+def syntax_error(code: str, language: str) -> str | None:
+    """Return "line N: what is wrong", or None for sound code and for a language without a grammar."""
+    if language == "python":
+        try:
+            _parsed(code)
+        except SyntaxError as error:
+            return f"line {error.lineno or 1}: {error.msg}"
+        except UnicodeEncodeError:
+            return f"line {1 + code.count(chr(10), 0, _first_surrogate(code))}: a lone surrogate is not text"
+        except ValueError as error:
+            return f"line 1: {error}"
+        except (RecursionError, MemoryError):
+            return "line 1: nested too deeply"
+        return None
+    parser = _parser(language)
+    if parser is None:
+        return None
+    root = parser.parse(code.encode("utf-8", "replace")).root_node
+    return f"line {_first_error_line(root)}: not {language}" if root.has_error else None
+
+
+def _first_surrogate(code: str) -> int:
+    return next((at for at, char in enumerate(code) if "\ud800" <= char <= "\udfff"), 0)
+
+
+def _first_error_line(root: Node) -> int:
+    """Follow the first erroneous child down; recursion-free, so any depth will do."""
+    node = root
+    while not (node.is_error or node.is_missing):
+        child = next((c for c in node.children if c.has_error or c.is_missing), None)
+        if child is None:
+            break
+        node = child
+    return node.start_point.row + 1
+
+
+@cache
+def _parser(language: str) -> Parser | None:
+    if language not in _GRAMMARS:
+        return None
+    package, function = _GRAMMARS[language]
+    return Parser(Language(getattr(importlib.import_module(package), function)()))
+
+
+def sound_pieces(code: str) -> list[str]:
+    """Return the top-level Python statements of a text that also holds prose or breaks off, each sound by itself."""
+    data = code.encode("utf-8", "replace")
+    parser = _parser("python")
+    assert parser is not None
+    pieces = []
+    for node in parser.parse(data).root_node.children:
+        if node.start_point.column == 0 and not node.is_error and node.type != "comment":
+            piece = data[node.start_byte : node.end_byte].decode("utf-8", "replace")
+            if parse_python(piece) is not None:
+                pieces.append(piece)
+    return pieces
