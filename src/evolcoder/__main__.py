@@ -1,0 +1,5 @@
+"""`python -m evolcoder` is `evolcoder`."""
+
+from evolcoder.cli import main
+
+main()

@@ -1,0 +1,50 @@
+"""The command line answers at once: it loads nothing heavy before a command needs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from evolcoder.cli import COMMANDS, cli
+
+HEAVY = ("torch", "transformers", "datasets", "ray", "pyarrow", "pydantic", "numpy", "aiohttp", "rich")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import evolcoder",
+        "from evolcoder.cli import main; sys.argv = ['evolcoder', '--help']\ntry: main()\nexcept SystemExit: pass",
+    ],
+)
+def test_importing_the_package_and_asking_for_help_load_nothing_heavy(statement: str) -> None:
+    code = f"import sys\n{statement}\nprint('loaded:', [m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name: str) -> None:
+    done = CliRunner().invoke(cli, [name, "--help"])
+    assert done.exit_code == 0, done.output
+    assert "Example:" in done.output
+    assert f"evolcoder {name}" in done.output
+
+
+def test_no_command_loads_torch_for_its_help() -> None:
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom evolcoder.cli import COMMANDS, cli\n"
+        "for name in COMMANDS: assert CliRunner().invoke(cli, [name, '--help']).exit_code == 0, name\n"
+        "print([m for m in ('torch', 'transformers', 'datasets', 'ray') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_command_is_an_error_of_the_user() -> None:
+    done = subprocess.run([sys.executable, "-m", "evolcoder", "evovle"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "No such command 'evovle'" in done.stderr

@@ -1,0 +1,90 @@
+"""A recipe is checked as a whole before anything starts, and every mistake is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from evolcoder.errors import RecipeError
+from evolcoder.recipe import load_recipe, plain_data, recipe_from_data, recipe_schema, recipe_yaml
+
+RECIPES = sorted((Path(__file__).resolve().parent.parent / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_valid_and_survives_being_written_out(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe_from_data(yaml.safe_load(recipe_yaml(recipe)), "again") == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: {epoch: 2}", "train.epoch: unknown key (did you mean 'epochs'?)"),
+        ("seedz: {}", "seedz: unknown key (did you mean 'seeds'?)"),
+        ("rounds: {max_rounds: many}", "rounds.max_rounds: Input should be a valid integer"),
+        ("rounds: {max_rounds: 0}", "max_rounds must be at least 1, found 0"),
+        ("train: {learning_rate: -1}", "learning_rate must be above 0, found -1"),
+        ("train: 5", "train: "),
+        ("stop: {rule: sometimes}", "stop.rule: Input should be 'decline'"),
+        ("- a list", "a mapping of sections is expected, found list"),
+        ("a: [", "not YAML"),
+        ("", "a mapping of sections is expected, found NoneType"),
+    ],
+)
+def test_a_broken_recipe_gets_one_message_that_names_the_key(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(path)
+    assert said in str(raised.value)
+    assert str(raised.value).startswith(str(path))
+    assert "\n" not in str(raised.value)
+
+
+def test_all_mistakes_of_a_kind_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("train: {epoch: 2}\nrouns: {}\n")
+    with pytest.raises(RecipeError, match=r"train\.epoch.*rouns"):
+        load_recipe(path)
+
+
+def test_a_missing_recipe_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml: no such file"):
+        load_recipe(Path("nowhere.yaml"))
+
+
+def test_set_changes_one_setting_and_is_checked_like_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("train: {epochs: 2}\n")
+    assert load_recipe(path, ["train.epochs=5", "rounds.max_rounds=1"]).train.epochs == 5
+    assert load_recipe(path).name == "r"
+    with pytest.raises(RecipeError, match=r"train\.epoch: unknown key"):
+        load_recipe(path, ["train.epoch=5"])
+    with pytest.raises(RecipeError, match=r"section\.key=value is expected"):
+        load_recipe(path, ["train.epochs"])
+
+
+def test_the_schema_describes_every_key_and_forbids_others() -> None:
+    schema = recipe_schema()
+    parts = [schema, *schema["$defs"].values()]
+    undescribed = [
+        f"{part['title']}.{key}"
+        for part in parts
+        for key, value in part["properties"].items()
+        if "description" not in value
+    ]
+    assert undescribed == []
+    assert all(part["additionalProperties"] is False for part in parts)
+    json.dumps(schema)
+
+
+def test_the_resolved_recipe_writes_out_every_default(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("name: x\n")
+    data = plain_data(load_recipe(path))
+    assert data["train"]["learning_rate"] == 2e-5
+    assert data["stop"] == {"rule": "decline", "benchmark": "mbpp-400"}
