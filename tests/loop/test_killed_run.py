@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from tests.loop.tiny_model import save_tiny_model
 
 RECIPE = """

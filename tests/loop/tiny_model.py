@@ -10,14 +10,14 @@ CHAT_TEMPLATE = (
 )
 TEXT = [
     "def add(a, b):\n    return a + b\n",
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.",
+    "Below is an instruction that describes a task. Write a response that completes the request.",
     "Write a Python function that sums a list of numbers, and explain it in one sentence.",
     "for i in range(10):\n    print(i)\n```python\nimport math\n```",
 ]
 
 
 def save_tiny_model(folder: Path) -> Path:
-    """Write a random llama of 2 layers and 32 dimensions, with a byte-level tokenizer, and return its folder."""
+    """Write a random llama (2 layers, width 32) with a byte-level tokenizer; return its folder."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
