@@ -1,0 +1,75 @@
+"""How a remote endpoint is asked: limits, retries, hedging, what counts as an answer, prices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """Settings of one OpenAI-compatible endpoint (or several that serve the same model)."""
+
+    concurrency: int = 256
+    """Most requests in flight; below it the number that the endpoint bears is found by itself."""
+    rpm: float | None = None
+    """Requests a minute that the endpoint allows; None: found by its refusals."""
+    tpm: float | None = None
+    """Tokens a minute that the endpoint allows, prompt and answer together; None: no limit known."""
+    timeout_s: float = 600.0
+    """Longest wait for one answer before it is asked for again, in seconds."""
+    connect_timeout_s: float = 10.0
+    """Longest wait for a connection, in seconds."""
+    max_attempts: int = 16
+    """Most times one request is sent before it is given up while the endpoint answers others."""
+    patience_s: float = 120.0
+    """How long an endpoint that answered before may stay silent before the run stops, in seconds."""
+    hedge_share: float = 0.05
+    """Share of requests that may be asked a second time because the first is unusually slow; 0: never.
+    The first answer counts; both may be billed."""
+    empty_retries: int = 3
+    """How often an empty answer is asked for again before it is taken as it is."""
+    refused_retries: int = 2
+    """How often an answer that the endpoint marks as refused is asked for again before it is taken."""
+    on_length: Literal["accept", "retry"] = "accept"
+    """What to do with an answer cut off at max_tokens: take it, or ask again and take the last."""
+    length_retries: int = 2
+    """How often, with on_length "retry"."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; the key itself is never written anywhere."""
+    max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
+    """What the endpoint calls the length limit; "auto": max_tokens until it asks for the other name."""
+    omit: tuple[str, ...] = ()
+    """Sampling fields the endpoint does not know, left out: temperature, top_p, seed, stop."""
+    usd_per_million_input: float | None = None
+    """Price of a million prompt tokens; None: looked up for a known vendor."""
+    usd_per_million_output: float | None = None
+    """Price of a million answer tokens; None: looked up for a known vendor."""
+    batch: bool = False
+    """Ask through the OpenAI Batch API: half the price, answers within a day."""
+    batch_wait_s: float = 30.0
+    """How often a submitted batch is looked at, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible numbers; raises ValueError that names the field."""
+        for name in ("concurrency", "max_attempts"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("empty_retries", "refused_retries", "length_retries", "hedge_share", "patience_s"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("rpm", "tpm", "timeout_s", "connect_timeout_s", "batch_wait_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, found {value}")
+        if (self.usd_per_million_input is None) != (self.usd_per_million_output is None):
+            raise ValueError("usd_per_million_input and usd_per_million_output must be given together")
+        for name in ("usd_per_million_input", "usd_per_million_output"):
+            if (value := getattr(self, name)) is not None:
+                _at_least(name, value, 0)
+        unknown = set(self.omit) - {"temperature", "top_p", "seed", "stop"}
+        if unknown:
+            raise ValueError(f"omit may name temperature, top_p, seed, stop; found {sorted(unknown)}")
+
+
+def _at_least(name: str, value: Any, least: int) -> None:
+    if not value >= least:
+        raise ValueError(f"{name} must be at least {least}, found {value}")
