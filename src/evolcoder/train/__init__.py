@@ -1,0 +1,1 @@
+"""Fine-tuning: masks, packing, the training loop, checkpoints."""

@@ -26,7 +26,7 @@ class TrainSettings:
     pack_length: int | None = None
     """Tokens that go through the model at once; `max_length` where absent, and never less than it."""
     packing: bool = True
-    """Several sequences in a row of the batch, attention kept inside each; else padding, grouped by length."""
+    """Several sequences in one row, attention kept inside each; else padded rows, grouped by length."""
     learning_rate: float = 2e-5
     """Highest learning rate, reached after the warm-up."""
     warmup_steps: int = 30

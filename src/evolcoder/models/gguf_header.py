@@ -1,0 +1,75 @@
+"""The key-value header of a GGUF file, read without its tensors and without its long arrays.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from evolcoder.errors import ModelError
+
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+
+
+def read_gguf_header(path: Path) -> dict[str, str | int | float | bool]:
+    """Return the scalar and text entries of a GGUF file's header; arrays are skipped.
+
+    Raises ModelError where the file is not GGUF or ends inside its header.
+    """
+    try:
+        with path.open("rb") as f:
+            return _header(f, path)
+    except (struct.error, EOFError) as error:
+        raise ModelError(f"{path}: the GGUF header is cut short; copy or download the file again") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _header(f: BinaryIO, path: Path) -> dict[str, str | int | float | bool]:
+    if f.read(4) != b"GGUF":
+        raise ModelError(f"{path}: not a GGUF file (it does not start with 'GGUF')")
+    version, _, n_entries = struct.unpack("<IQQ", f.read(20))
+    if version not in (2, 3):
+        raise ModelError(f"{path}: GGUF version 2 or 3 is expected, found {version}")
+    entries: dict[str, str | int | float | bool] = {}
+    for _ in range(n_entries):
+        key = _text(f)
+        (kind,) = struct.unpack("<I", f.read(4))
+        if kind == _ARRAY:
+            _skip_array(f)
+        elif kind == _STRING:
+            entries[key] = _text(f)
+        else:
+            entries[key] = _scalar(f, kind)
+    return entries
+
+
+def _text(f: BinaryIO) -> str:
+    (length,) = struct.unpack("<Q", f.read(8))
+    data = f.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data.decode("utf-8", "replace")
+
+
+def _scalar(f: BinaryIO, kind: int) -> int | float | bool:
+    code = "<" + _SCALARS[kind]
+    value: int | float | bool = struct.unpack(code, f.read(struct.calcsize(code)))[0]
+    return value
+
+
+def _skip_array(f: BinaryIO) -> None:
+    kind, length = struct.unpack("<IQ", f.read(12))
+    if kind == _STRING:
+        for _ in range(length):
+            (size,) = struct.unpack("<Q", f.read(8))
+            f.seek(size, 1)
+    elif kind == _ARRAY:
+        for _ in range(length):
+            _skip_array(f)
+    else:
+        f.seek(struct.calcsize("<" + _SCALARS[kind]) * length, 1)
