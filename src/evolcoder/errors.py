@@ -35,6 +35,10 @@ class ModelError(UserError):
     """A MODEL string names nothing that can be loaded."""
 
 
+class JournalError(UserError):
+    """The journal is corrupt, foreign, or written by another process; the message says what to do."""
+
+
 class MissingExtraError(UserError):
     """A feature needs packages that are not installed; the message carries the command that gets them."""
 
@@ -48,6 +52,17 @@ class OutsideError(EvolcoderError):
 
 class EndpointError(OutsideError):
     """The model endpoint cannot be reached or keeps refusing."""
+
+
+class RequestFailedError(EndpointError):
+    """One request got no valid answer after every retry, though the endpoint answers others.
+
+    A stage may drop the row; whoever does not know the difference treats it as any EndpointError.
+    """
+
+
+class JournalWriteError(OutsideError):
+    """The journal cannot be written (disk full, disk gone); what was durable stays."""
 
 
 class SandboxError(OutsideError):

@@ -6,7 +6,9 @@ any of them and answers what was answered before.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 from evolcoder.runs import content_hash
@@ -49,7 +51,12 @@ class Request:
     def key(self, model_name: str) -> str:
         """Return the content key of this request to this model: the journal's primary key."""
         prompt = self.prompt if isinstance(self.prompt, str) else [[m.role, m.content] for m in self.prompt]
-        return content_hash(model_name, prompt, asdict(self.sampling), self.index)
+        return content_hash(
+            _encode(model_name).encode("utf-8", "surrogatepass"),
+            _encode(prompt).encode("utf-8", "surrogatepass"),
+            _encoded_sampling(self.sampling),
+            b"%d" % self.index,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,8 @@ class Completion:
     """From sending to the whole reply."""
     cached: bool = False
     """True where the journal answered and nothing was sent."""
+    model: str = ""
+    """Name of the model that answered, where several stand behind one name; "" where the asked one did."""
 
 
 class LanguageModel(Protocol):
@@ -86,3 +95,12 @@ class LanguageModel(Protocol):
     async def close(self) -> None:
         """Release connections, threads and memory."""
         ...
+
+
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+
+
+@lru_cache(maxsize=256)
+def _encoded_sampling(sampling: Sampling) -> bytes:
+    # A run uses a handful of samplings and asks for thousands of keys.
+    return _encode(asdict(sampling)).encode("utf-8", "surrogatepass")

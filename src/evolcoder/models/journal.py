@@ -1,0 +1,384 @@
+"""The journal: every reply of every model, durable before anything acts on it, and never asked for twice.
+
+A reply's key is the content of its request. Replies are written in groups (one SQLite transaction and one
+sync of the disk for all that came within some milliseconds); `put` returns when its group is on the disk.
+One process writes, any number read. Not kept: the requests themselves, which the run's data already hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+import zlib
+from collections import Counter
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from evolcoder.errors import JournalError, JournalWriteError
+from evolcoder.models.journal_file import damaged, lock_for_writing, open_for_reading, open_for_writing
+from evolcoder.models.protocol import Completion, LanguageModel, Request
+
+_INSERT = (
+    "INSERT OR IGNORE INTO replies (key, model, text, checksum, finish_reason, prompt_tokens,"
+    " completion_tokens, cost_usd, seconds, written_at) VALUES (?,?,?,?,?,?,?,?,?,?)"
+)
+_FIND = (
+    "SELECT model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds"
+    " FROM replies WHERE key = ?"
+)
+_COUNT = (
+    "INSERT INTO counts (name, value) VALUES (?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTotals:
+    """What one model's replies in a journal come to."""
+
+    model: str
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    """None where no reply has a price."""
+    unpriced: int
+    """Replies without a price."""
+    seconds: float
+    """Time waited for replies, added up."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTotals:
+    """What a journal holds."""
+
+    models: tuple[ModelTotals, ...]
+    counts: dict[str, float] = field(default_factory=dict)
+    """Requests sent, answers taken from the journal ("hits"), retries by kind, wasted tokens and money."""
+    bytes: int = 0
+
+    @property
+    def replies(self) -> int:
+        """Replies in all."""
+        return sum(model.replies for model in self.models)
+
+    @property
+    def spent_usd(self) -> float:
+        """Money for all replies kept, and for answers that were paid and thrown away."""
+        kept = sum(model.cost_usd or 0.0 for model in self.models)
+        return kept + self.counts.get("wasted usd", 0.0)
+
+    @property
+    def requests_sent(self) -> int:
+        """Requests sent to endpoints by every run that wrote this journal."""
+        return int(self.counts.get("sent", 0))
+
+
+class Journal:
+    """The journal of a run, open for its one writer. Use it from one event loop at a time.
+
+    Raises JournalError (on opening) for a file that is foreign, damaged, or written by another process.
+    """
+
+    def __init__(self, path: Path | str, commit_every_s: float = 0.02) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_for_writing(self.path)
+        try:
+            self._writer = open_for_writing(self.path)
+            self._reader = open_for_reading(self.path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._commit_every_s = commit_every_s
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._rows: list[tuple[Any, ...]] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._counts: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._committing: asyncio.Future[None] | None = None
+        self._last_commit = 0.0
+        self._failure: JournalWriteError | None = None
+        self._closed = False
+        self.in_flight: dict[str, asyncio.Future[Completion]] = {}
+        """Requests that a model works on now, by key, so that an equal request waits instead of asking."""
+
+    async def get(self, key: str) -> Completion | None:
+        """Return the durable reply to the request with this key, marked as cached; None where there is none."""
+        return self.find(key)
+
+    def find(self, key: str) -> Completion | None:
+        """Return the durable reply to the request with this key, marked as cached; None where there is none.
+
+        Raises JournalError where the stored reply is damaged.
+        """
+        try:
+            row = self._reader.execute(_FIND, (bytes.fromhex(key),)).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise damaged(self.path, error) from error
+        if row is None:
+            return None
+        model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds = row
+        if zlib.crc32(text) != checksum:
+            raise damaged(self.path, ValueError(f"reply {key} differs from its checksum"))
+        return Completion(
+            text=text.decode("utf-8", "surrogatepass"),
+            finish_reason=finish_reason,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cost_usd=cost_usd,
+            seconds=seconds,
+            cached=True,
+            model=model,
+        )
+
+    def put(self, key: str, completion: Completion, model: str = "") -> Awaitable[None]:
+        """Take a reply at once and return what completes when it is durable.
+
+        The reply is in the buffer when this call returns, before any await: replies put in one turn of
+        the event loop become durable together. Raises JournalWriteError (when awaited) where the disk fails.
+        """
+        text = completion.text.encode("utf-8", "surrogatepass")
+        self._rows.append(
+            (
+                bytes.fromhex(key),
+                completion.model or model,
+                text,
+                zlib.crc32(text),
+                completion.finish_reason,
+                completion.prompt_tokens,
+                completion.completion_tokens,
+                completion.cost_usd,
+                completion.seconds,
+                time.time(),
+            )
+        )
+        return self._wait_for_commit()
+
+    def count(self, name: str, n: float = 1) -> None:
+        """Add to a count that outlives the process; written with the next group, at the latest on closing."""
+        self._counts[name] += n  # type: ignore[assignment]
+
+    async def flushed(self) -> None:
+        """Wait until every reply put so far is durable and those who wait for it have been told."""
+        if self._rows or self._committing is not None:
+            await self._wait_for_commit()
+
+    def totals(self) -> JournalTotals:
+        """Return what is durable in this journal, and the counts up to now."""
+        totals = totals_of(self._reader, self.path)
+        for name, n in self._counts.items():
+            totals.counts[name] = totals.counts.get(name, 0) + n
+        return totals
+
+    async def close(self) -> None:
+        """Make everything durable, then let the file go. Closing twice is harmless."""
+        if self._closed:
+            return
+        try:
+            while self._rows or self._committing is not None:
+                await self._wait_for_commit()
+        finally:
+            self.close_now()
+
+    def close_now(self) -> None:
+        """Close without an event loop: write what is left, then let the file go."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._thread.shutdown(wait=True)
+        try:
+            if self._failure is None and (self._rows or self._counts):
+                self._write_group(*self._take_group())
+                self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._write_error(error) from error
+        finally:
+            self._reader.close()
+            self._writer.close()
+            self._lock.release()
+
+    async def __aenter__(self) -> Journal:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _wait_for_commit(self) -> asyncio.Future[None]:
+        """Return a future that is done when all in the buffer now is durable; see that a commit is due."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        if self._failure is not None:
+            done.set_exception(self._failure)
+            return done
+        self._waiting.append(done)
+        if self._timer is None and self._committing is None:
+            due = self._last_commit + self._commit_every_s - loop.time()
+            # Even the first of a group waits a moment, for those that the same turn of the loop brings.
+            self._timer = loop.call_later(min(max(due, 0.002), self._commit_every_s), self._commit, loop)
+        return done
+
+    def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write the whole buffer as one transaction; the slow part, the sync, in the journal's thread."""
+        self._timer = None
+        self._last_commit = loop.time()
+        waiting, self._waiting = self._waiting, []
+        try:
+            # Here, and not in the thread: SQLite's Python binding gives up the interpreter lock at every
+            # row, and a busy loop gives it back only 5 ms later each time.
+            self._write_group(*self._take_group())
+        except sqlite3.Error as error:
+            self._fail(waiting, error)
+            return
+        committing = loop.run_in_executor(self._thread, self._commit_in_thread)
+        self._committing = committing
+        committing.add_done_callback(lambda done: self._committed(loop, waiting, done))
+
+    def _commit_in_thread(self) -> None:
+        self._writer.execute("COMMIT")
+
+    def _committed(
+        self, loop: asyncio.AbstractEventLoop, waiting: list[asyncio.Future[None]], done: asyncio.Future[None]
+    ) -> None:
+        self._committing = None
+        if done.cancelled() or (error := done.exception()) is not None:
+            self._fail(waiting, error if not done.cancelled() else RuntimeError("cancelled"))
+            return
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        if self._waiting and not self._closed:
+            due = max(self._last_commit + self._commit_every_s - loop.time(), 0.0)
+            self._timer = loop.call_later(due, self._commit, loop)
+
+    def _take_group(self) -> tuple[list[tuple[Any, ...]], Counter[str]]:
+        rows, self._rows = self._rows, []
+        counts, self._counts = self._counts, Counter()
+        return rows, counts
+
+    def _write_group(self, rows: list[tuple[Any, ...]], counts: Counter[str]) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        self._writer.executemany(_INSERT, rows)
+        if counts:
+            self._writer.executemany(_COUNT, counts.items())
+
+    def _fail(self, waiting: list[asyncio.Future[None]], error: BaseException) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._writer.execute("ROLLBACK")
+        self._failure = self._write_error(error)
+        for future in waiting + self._waiting:
+            if not future.done():
+                future.set_exception(self._failure)
+                future.exception()  # nobody may be waiting any more; that is no defect
+        self._waiting = []
+
+    def _write_error(self, error: BaseException) -> JournalWriteError:
+        return JournalWriteError(
+            f"{self.path}: cannot be written ({error}); replies written before are safe: "
+            "make room on the disk, then the same command continues"
+        )
+
+
+class JournaledModel:
+    """A model whose every reply is durable before it is returned, and whose old replies come from the journal."""
+
+    def __init__(self, model: LanguageModel, journal: Journal) -> None:
+        self._model = model
+        self._journal = journal
+
+    @property
+    def name(self) -> str:
+        """Name of the model behind."""
+        return self._model.name
+
+    @property
+    def inner(self) -> LanguageModel:
+        """The model behind."""
+        return self._model
+
+    def find(self, request: Request) -> Completion | None:
+        """Return the journal's reply to this request; None where it must be asked."""
+        return self._journal.find(request.key(self.name))
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the journal's reply, or ask the model, once for all who ask the same at the same time."""
+        key = request.key(self._model.name)
+        journal = self._journal
+        while True:
+            if (found := journal.find(key)) is not None:
+                journal.count("hits")
+                return found
+            asked = journal.in_flight.get(key)
+            if asked is None:
+                return await self._ask(key, request)
+            try:
+                return await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                if not asked.cancelled():
+                    raise  # we are cancelled, not the one who asked
+
+    async def _ask(self, key: str, request: Request) -> Completion:
+        asked: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._journal.in_flight[key] = asked
+        try:
+            completion = await self._model.complete(request)
+            # No await between the reply and the buffer: a cancelled asker loses no reply that came.
+            await self._journal.put(key, completion, self._model.name)
+        except asyncio.CancelledError:
+            asked.cancel()
+            raise
+        except BaseException as error:
+            asked.set_exception(error)
+            asked.exception()  # the error travels with this task too; nobody else may be waiting
+            raise
+        else:
+            asked.set_result(completion)
+            return completion
+        finally:
+            del self._journal.in_flight[key]
+
+    async def close(self) -> None:
+        """Close the model behind; the journal stays open."""
+        await self._model.close()
+
+
+def read_totals(path: Path) -> JournalTotals:
+    """Return what a journal holds, also while a run writes it; raises JournalError where it is none."""
+    connection = open_for_reading(path)
+    try:
+        return totals_of(connection, path)
+    finally:
+        connection.close()
+
+
+def totals_of(connection: sqlite3.Connection, path: Path) -> JournalTotals:
+    """Add up a journal that is open."""
+    try:
+        models = tuple(
+            ModelTotals(*row)
+            for row in connection.execute(
+                "SELECT model, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost_usd),"
+                " count(*) - count(cost_usd), sum(seconds) FROM replies GROUP BY model ORDER BY model"
+            )
+        )
+        counts = dict(connection.execute("SELECT name, value FROM counts").fetchall())
+    except sqlite3.DatabaseError as error:
+        raise damaged(path, error) from error
+    size = sum(
+        os.stat(name).st_size for name in (path, f"{path}-wal") if os.path.exists(name)  # noqa: PTH110, PTH116
+    )
+    return JournalTotals(models, counts, size)
+
+
+__all__ = ["Journal", "JournalError", "JournalTotals", "JournaledModel", "ModelTotals", "read_totals"]

@@ -1,0 +1,178 @@
+"""The journal's file: one SQLite database that is evolcoder's, whole, and written by one process.
+
+Opening refuses what is not that, with what to do; nothing is ever overwritten to make it fit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from evolcoder.errors import JournalError
+
+APPLICATION_ID = 0x45564F4C
+""""EVOL": marks a SQLite file as a journal of evolcoder."""
+SCHEMA_VERSION = 1
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+# A whole check reads the whole file: about 0.3 s for this size. Beyond it each reply's own checksum,
+# verified when it is read, has to do.
+_QUICK_CHECK_BYTES = 64 << 20
+
+SCHEMA = """
+CREATE TABLE replies (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    text BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    finish_reason TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    cost_usd REAL,
+    seconds REAL NOT NULL,
+    written_at REAL NOT NULL
+);
+CREATE TABLE counts (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY,
+    base_url TEXT NOT NULL,
+    marker TEXT NOT NULL UNIQUE,
+    batch_id TEXT,
+    state TEXT NOT NULL,
+    n_requests INTEGER NOT NULL,
+    written_at REAL NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteLock:
+    """The right to write one journal; the kernel takes it back when the process dies."""
+
+    fd: int
+
+    def release(self) -> None:
+        """Let another process write."""
+        os.close(self.fd)
+
+
+def lock_for_writing(path: Path) -> WriteLock:
+    """Take the write lock of a journal; raises JournalError where another process holds it."""
+    # A file of its own: closing any descriptor of the database would drop SQLite's own locks on it.
+    lock_path = path.with_name(f".{path.name}.lock")
+    fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise JournalError(
+            f"{path}: another evolcoder (process {holder}) writes this journal; "
+            "wait for it to end, or name another folder"
+        ) from error
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    return WriteLock(fd)
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Open or create a journal for its one writer; every commit is on the disk when it returns.
+
+    Raises JournalError for a file that is no journal, damaged, or of a newer evolcoder.
+    """
+    check_file(path)
+    # Autocommit mode, transactions are begun by hand; one thread uses it at a time.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    try:
+        _identify(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -4096")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if connection.execute("PRAGMA application_id").fetchone()[0] == 0:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise damaged(path, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open an existing journal without writing to it, also while its writer runs.
+
+    Raises JournalError where there is none, or it is no journal, damaged, or of a newer evolcoder.
+    """
+    if not path.exists():
+        raise JournalError(f"{path}: no journal there")
+    check_file(path)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _identify(connection, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise damaged(path, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_file(path: Path) -> None:
+    """Refuse, before SQLite touches it, a file that cannot be a journal or lacks its end."""
+    if path.is_dir():
+        raise JournalError(f"{path}: a folder; the journal is a file in the run's folder")
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as f:
+        head = f.read(100)
+    if not head.startswith(_SQLITE_MAGIC):
+        raise JournalError(
+            f"{path}: not a journal of evolcoder (it does not begin as a SQLite file); "
+            "move it away, or name another folder"
+        )
+
+
+def damaged(path: Path, error: Exception) -> JournalError:
+    """Return the error that says what to do about a damaged journal."""
+    return JournalError(
+        f"{path}: the journal is damaged ({error}); `evolcoder journal {path} --repair` keeps every reply "
+        "that can still be read, and the run then continues"
+    )
+
+
+def _identify(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise JournalError unless the open file is empty or a sound journal of this schema."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if application == 0 and version == 0 and not tables:
+        return
+    if application != APPLICATION_ID:
+        found = ", ".join(sorted(tables)[:4])
+        raise JournalError(
+            f"{path}: a SQLite file of another program (tables: {found}), not a journal of evolcoder; "
+            "move it away, or name another folder"
+        )
+    if version != SCHEMA_VERSION:
+        raise JournalError(
+            f"{path}: journal of format {version}, this evolcoder knows format {SCHEMA_VERSION}; "
+            "use the evolcoder that wrote it, or name another folder"
+        )
+    missing = {"replies", "counts", "batches"} - tables
+    if missing:
+        raise damaged(path, ValueError(f"table {sorted(missing)[0]} is missing"))
+    if path.stat().st_size <= _QUICK_CHECK_BYTES:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise damaged(path, ValueError(" ".join(str(found).split())))
