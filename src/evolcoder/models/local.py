@@ -1,0 +1,297 @@
+"""A model in this process: requests from many tasks are answered together, wave after wave.
+
+A run that was killed and continued gives the same bytes as one that was not, even where arithmetic depends
+on who shares the batch, because
+1. work is chosen only when everything that could still ask has asked (`_quiet`);
+2. the choice is a pure function of the set of requests that wait (`next_wave`);
+3. all replies of a wave are given in one tick of the event loop, so that a journal commits them together.
+Within a wave a waiting row takes a finished one's place. Torch runs in one thread of its own; the event
+loop, and with it Ctrl-C and whatever judges the answers, stays live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolcoder.errors import ModelError
+from evolcoder.models.local_settings import LocalSettings
+from evolcoder.models.protocol import Completion, Request
+from evolcoder.models.weights import EMBEDDED, load_weights, locate_weights
+from evolcoder.runs import content_hash, file_hash
+
+if TYPE_CHECKING:
+    from evolcoder.models.decoding import Decoded, DecodeJob, Decoder
+
+_QUIET_TICKS = 20
+"""Ticks of the event loop without a new request after which nobody is about to ask. A row that was just
+answered asks again within a few."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A request and the task that waits for its answer."""
+
+    request: Request
+    key: str
+    reply: asyncio.Future[Completion]
+
+
+class LocalModel:
+    """Implements `LanguageModel` with transformers in this process; the weights load at the first request.
+
+    `settled` is awaited before work is chosen: it returns once every reply given so far has been recorded
+    and passed on (a journal's `flushed`). Raises ModelError where `ref` names nothing that loads.
+    """
+
+    def __init__(
+        self,
+        ref: str,
+        settings: LocalSettings | None = None,
+        settled: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._ref = ref
+        self._settings = settings or LocalSettings()
+        self._settled = settled
+        self._name = weights_identity(ref)
+        self._waiting: list[Waiting] = []
+        self._arrivals = 0
+        self._dispatcher: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-model")
+        self._stop = threading.Event()
+        self._engine: Engine | None = None
+        self.tokens_written = 0
+        """Tokens generated so far, for whoever measures."""
+        self.seconds_busy = 0.0
+        """Wall seconds spent generating, loading not counted."""
+
+    @property
+    def name(self) -> str:
+        """The identity of the weights: "embedded", or the name with a content hash."""
+        return self._name
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request together with whatever else waits."""
+        if self._stop.is_set():
+            raise ModelError(f"{self._ref}: asked after it was closed")
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(request, request.key(self._name), loop.create_future())
+        self._waiting.append(waiting)
+        self._arrivals += 1
+        if self._dispatcher is None or self._dispatcher.done():
+            self._dispatcher = loop.create_task(self._answer_all())
+        return await waiting.reply
+
+    async def close(self) -> None:
+        """Stop what is being written and let go of the weights."""
+        self._stop.set()
+        if self._dispatcher is not None and not self._dispatcher.done():
+            self._dispatcher.cancel()
+            await asyncio.gather(self._dispatcher, return_exceptions=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._engine = None
+
+    async def _answer_all(self) -> None:
+        """Answer wave after wave until nobody waits."""
+        loop = asyncio.get_running_loop()
+        wave: list[Waiting] = []
+        try:
+            while await self._quiet():
+                wave = next_wave(self._waiting, self._settings.wave_size)
+                taken = set(map(id, wave))
+                self._waiting = [w for w in self._waiting if id(w) not in taken]
+                completions = await loop.run_in_executor(self._thread, self._write, wave)
+                for waiting, completion in zip(wave, completions, strict=True):
+                    if not waiting.reply.done():
+                        waiting.reply.set_result(completion)
+        except asyncio.CancelledError:
+            self._stop.set()
+            self._give_up([*wave, *self._waiting], None)
+            raise
+        except Exception as error:
+            self._give_up([*wave, *self._waiting], error)
+            self._waiting = []
+
+    def _give_up(self, waiting: Iterable[Waiting], error: Exception | None) -> None:
+        for w in waiting:
+            if not w.reply.done():
+                if error is None:
+                    w.reply.cancel()
+                else:
+                    w.reply.set_exception(error)
+
+    async def _quiet(self) -> bool:
+        """Wait until no further request is about to arrive; return whether any waits."""
+        while True:
+            seen = self._arrivals
+            if self._settled is not None:
+                await self._settled()
+            for _ in range(_QUIET_TICKS):
+                await asyncio.sleep(0)
+            if self._arrivals == seen:
+                self._waiting = [w for w in self._waiting if not w.reply.done()]
+                return bool(self._waiting)
+
+    def _write(self, wave: list[Waiting]) -> list[Completion]:
+        """Generate the answers of a wave; runs in the model's thread."""
+        if self._engine is None:
+            self._engine = Engine(self._ref, self._settings)
+        begun = time.monotonic()
+        answers = self._engine.answer(
+            [w.request for w in wave], [w.reply.cancelled for w in wave], self._stop.is_set
+        )
+        self.seconds_busy += time.monotonic() - begun
+        self.tokens_written += sum(answer.completion_tokens for answer in answers)
+        return answers
+
+
+def next_wave(waiting: Iterable[Waiting], size: int) -> list[Waiting]:
+    """Choose up to `size` requests to run together: similar lengths, and samples of one prompt side by side.
+
+    A pure function of the set of requests; their order of arrival does not matter.
+    """
+
+    def order(w: Waiting) -> tuple[int, str, int, str]:
+        prompt = w.request.prompt
+        text = prompt if isinstance(prompt, str) else "\0".join(m.role + "\0" + m.content for m in prompt)
+        return len(text), text, w.request.index, w.key
+
+    return sorted(waiting, key=order)[:size]
+
+
+def weights_identity(ref: str) -> str:
+    """Return the name under which replies of these weights are kept; raises ModelError for an unknown `ref`.
+
+    A folder or file is named by the content of its weights, so that a checkpoint trained anew under the
+    same path is not answered from an old journal.
+    """
+    location = locate_weights(ref)
+    if ref == EMBEDDED or isinstance(location, str):
+        return ref
+    if location.is_file():
+        return f"{location.name}@{file_hash(location)[:16]}"
+    files = sorted(p for p in location.iterdir() if p.suffix in {".safetensors", ".bin", ".json", ".jinja"})
+    files = [p for p in files if p.name != "training.json"]
+    digest = content_hash([[p.name, file_hash(p)] for p in files])
+    return f"{location.name}@{digest[:16]}"
+
+
+class Engine:
+    """Weights, tokenizer and decode loop: requests in, completions out. Blocking."""
+
+    def __init__(self, ref: str, settings: LocalSettings) -> None:
+        # OpenMP threads that spin steal the cores from the sandbox that judges meanwhile; read at torch's load.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+        from evolcoder.models.decoding import Decoder
+
+        device = _device(settings.device)
+        weights: tuple[Any, Any] = load_weights(ref, _dtype(settings.dtype, device))
+        self.model, self.tokenizer = weights
+        if device != "cpu":
+            self.model.to(device)
+        self._ref = ref
+        self.decoder: Decoder = Decoder(self.model, self.tokenizer, settings.batch_size)
+        trained_for = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
+        self.context_tokens = min(settings.context_tokens or trained_for, trained_for)
+
+    def answer(
+        self,
+        requests: list[Request],
+        abandoned: list[Callable[[], bool]] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> list[Completion]:
+        """Answer requests together; a prompt that leaves no room in the context gets an empty answer."""
+        begun = time.monotonic()
+        prompts = self._prompts(requests)
+        room = [self.context_tokens - len(prompt) for prompt in prompts]
+        fitting = [i for i in range(len(requests)) if room[i] > 0]
+        jobs = [_job(requests[i], prompts[i], room[i], abandoned[i] if abandoned else None) for i in fitting]
+        decoded: dict[int, Decoded] = dict(zip(fitting, self.decoder.decode(jobs, cancelled), strict=True))
+        seconds = time.monotonic() - begun
+        return [_completion(decoded.get(i), len(prompt), seconds) for i, prompt in enumerate(prompts)]
+
+    def _prompts(self, requests: list[Request]) -> list[tuple[int, ...]]:
+        """Return each request's tokens; equal prompts are tokenized once."""
+        known: dict[Any, tuple[int, ...]] = {}
+        for request in requests:
+            if request.prompt not in known:
+                known[request.prompt] = self._tokens(request)
+        return [known[request.prompt] for request in requests]
+
+    def _tokens(self, request: Request) -> tuple[int, ...]:
+        if isinstance(request.prompt, str):
+            text = request.prompt.encode("utf-8", "replace").decode()
+            return tuple(self.tokenizer(text).input_ids) or self._begin()
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise ModelError(
+                f"{self._ref}: its tokenizer has no chat template, so it cannot be asked in style 'chat'; "
+                "use 'wizardcoder' or 'completion'"
+            )
+        messages = [{"role": m.role, "content": m.content} for m in request.prompt]
+        rendered = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        # A template writes its own special tokens, so none is added.
+        return tuple(self.tokenizer(rendered, add_special_tokens=False).input_ids)
+
+    def _begin(self) -> tuple[int, ...]:
+        """Return what an empty prompt begins with."""
+        token = self.tokenizer.bos_token_id
+        return (self.tokenizer.eos_token_id if token is None else token,)
+
+
+def _job(
+    request: Request, prompt_ids: tuple[int, ...], room: int, abandoned: Callable[[], bool] | None
+) -> DecodeJob:
+    from evolcoder.models.decoding import DecodeJob
+
+    sampling = request.sampling
+    prompt = (
+        request.prompt if isinstance(request.prompt, str) else [[m.role, m.content] for m in request.prompt]
+    )
+    return DecodeJob(
+        prompt_ids=prompt_ids,
+        max_new_tokens=min(sampling.max_tokens, room),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        stop=sampling.stop,
+        noise_key=int(content_hash("noise", prompt, sampling.seed, request.index), 16),
+        abandoned=abandoned or (lambda: False),
+    )
+
+
+def _completion(decoded: Decoded | None, prompt_tokens: int, seconds: float) -> Completion:
+    if decoded is None:
+        return Completion("", "length", prompt_tokens, 0, seconds=seconds)
+    return Completion(
+        decoded.text, decoded.finish_reason, prompt_tokens, len(decoded.token_ids), seconds=seconds
+    )
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(name: str, device: str) -> str:
+    if name != "auto":
+        return name
+    return "bf16" if device != "cpu" or cpu_multiplies_bf16() else "fp32"
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Return whether the CPU has instructions for bfloat16 products (Linux; elsewhere False)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
