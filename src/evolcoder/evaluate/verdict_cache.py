@@ -1,0 +1,84 @@
+"""Verdicts kept by the content of what was judged, so that nothing is run twice and a stopped scoring goes on.
+
+The key covers the program, the tests, the oracle, the limits and the Python version. Infrastructure results
+are never kept. Losing the file costs time only.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from evolcoder.errors import OutsideError
+from evolcoder.records import Verdict
+
+_FLUSH_EVERY = 256
+_FLUSH_AFTER_S = 1.0
+
+
+class VerdictCache:
+    """A SQLite file of verdicts by content key. Close it, or use it as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file; raises OutsideError where it cannot be used."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT) WITHOUT ROWID"
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise OutsideError(
+                f"{path}: the verdict cache cannot be used ({error}); --no-cache goes without"
+            ) from error
+        self._waiting: dict[str, str] = {}
+        self._flushed_at = time.monotonic()
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Verdict]:
+        """Return the verdicts known, by key."""
+        found: dict[str, Verdict] = {}
+        asked = list(dict.fromkeys(keys))
+        for start in range(0, len(asked), 500):
+            part = asked[start : start + 500]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT key, verdict FROM verdicts WHERE key IN ({marks})"
+            for key, text in self._db.execute(query, part):
+                found[key] = Verdict(**json.loads(text))
+        for key in asked:
+            if key in self._waiting:
+                found[key] = Verdict(**json.loads(self._waiting[key]))
+        return found
+
+    def put(self, key: str, verdict: Verdict) -> None:
+        """Keep a verdict; on disk within a second or 256 verdicts, at the latest when closed."""
+        if verdict.reason == "infrastructure":
+            return
+        self._waiting[key] = json.dumps(asdict(verdict))
+        if len(self._waiting) >= _FLUSH_EVERY or time.monotonic() - self._flushed_at > _FLUSH_AFTER_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, in one transaction."""
+        if self._waiting:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", self._waiting.items())
+            self._db.execute("COMMIT")
+            self._waiting.clear()
+        self._flushed_at = time.monotonic()
+
+    def close(self) -> None:
+        """Write what waits and close the file."""
+        self.flush()
+        self._db.close()
+
+    def __enter__(self) -> VerdictCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
