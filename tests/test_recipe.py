@@ -24,7 +24,7 @@ def test_every_shipped_recipe_is_valid_and_survives_being_written_out(path: Path
     ("text", "said"),
     [
         ("train: {epoch: 2}", "train.epoch: unknown key (did you mean 'epochs'?)"),
-        ("seedz: {}", "seedz: unknown key (did you mean 'seeds'?)"),
+        ("evolv: {}", "evolv: unknown key (did you mean 'evolve'?)"),
         ("rounds: {max_rounds: many}", "rounds.max_rounds: Input should be a valid integer"),
         ("rounds: {max_rounds: 0}", "max_rounds must be at least 1, found 0"),
         ("train: {learning_rate: -1}", "learning_rate must be above 0, found -1"),

@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +179,8 @@ async def _evolve(
             local=recipe.teacher.local,
         )
         try:
-            await evolve_round(parents, teacher, recipe.evolve, round_number, out, progress)
+            settings = replace(recipe.evolve, seed=recipe.seed)
+            await evolve_round(parents, teacher, settings, round_number, out, progress)
         finally:
             await teacher.close()
     finally:
@@ -196,7 +197,8 @@ def fine_tune(
     def make() -> None:
         from evolcoder.train import train
 
-        train(recipe.base.model, read_instructions(dataset), recipe.train, out, progress)
+        settings = replace(recipe.train, seed=recipe.seed)
+        train(recipe.base.model, read_instructions(dataset), settings, out, progress)
 
     done.do(f"train round {round_number}", key, make, [out])
     return out

@@ -17,7 +17,7 @@ HEAVY = ("torch", "transformers", "datasets", "ray", "pyarrow", "pydantic", "num
     "statement",
     [
         "import evolcoder",
-        "from evolcoder.cli import main\nsys.argv = ['evolcoder', '-h']\ntry: main()\nexcept SystemExit: pass",
+        "from evolcoder.cli import main\nsys.argv[1:] = ['-h']\ntry: main()\nexcept SystemExit: pass",
     ],
 )
 def test_importing_the_package_and_asking_for_help_load_nothing_heavy(statement: str) -> None:
