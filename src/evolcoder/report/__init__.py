@@ -1,0 +1,5 @@
+"""What a run shows: the HTML report, the table in the terminal, the cards of a model and its data."""
+
+from evolcoder.report.page import write_report
+
+__all__ = ["write_report"]

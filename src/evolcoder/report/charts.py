@@ -1,0 +1,209 @@
+"""The charts of a report, as inline SVG drawn from plain numbers.
+
+Colours are CSS classes (`c0` to `c9`, `best`, `muted`), so that one drawing serves light, dark and print.
+Bars have percentage coordinates and stretch. Charts with text inside are drawn twice, wide and narrow, and
+the style sheet shows the one that fits, because text must not shrink with the drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from evolcoder.report.svg import (
+    Points,
+    drawing,
+    element,
+    nice_ticks,
+    number,
+    path,
+    plain,
+    scale,
+    share,
+    strip,
+)
+
+WIDE, NARROW = 760, 340
+"""Widths of the two drawings of a chart, in CSS pixels."""
+_LEFT, _RIGHT, _BOTTOM = 46, 16, 42
+"""Room for the axes' labels, in the drawing's units."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScorePoint:
+    """One round on the score chart; fractions in [0, 1]."""
+
+    round: int
+    label: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve and the number of its colour."""
+
+    name: str
+    points: Points
+    color: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One part of a stacked bar, coloured by its CSS class."""
+
+    name: str
+    size: float
+    css: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One problem in one round; `opacity` is the share of samples that passed where there are several."""
+
+    css: str
+    opacity: float = 1.0
+
+
+def both_widths(draw: Callable[[int], Markup]) -> Markup:
+    """Return a chart drawn wide and narrow; CSS shows one of them."""
+    return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(draw(WIDE), draw(NARROW))
+
+
+def score_chart(points: Sequence[ScorePoint], best: int | None, width: int = WIDE) -> Markup:
+    """Draw pass@1 by round: a line in its band of 95% intervals, best round and base marked."""
+    height, top = 300, 34
+    floor = height - _BOTTOM
+    ticks = nice_ticks(0.0, max(point.high for point in points))
+    x_of = scale(0, max(1, len(points) - 1), _LEFT + 34, width - _RIGHT - 34)
+    y_of = scale(0.0, ticks[-1], floor, top)
+    decimals = 0 if ticks[-1] >= 0.05 else 1
+    parts = _level_lines(ticks, y_of, width, lambda tick: f"{100 * tick:.{decimals}f}%")
+    upper = [(x_of(i), y_of(point.high)) for i, point in enumerate(points)]
+    middle = [(x_of(i), y_of(point.value)) for i, point in enumerate(points)]
+    lower = [(x_of(i), y_of(point.low)) for i, point in enumerate(points)]
+    parts += [
+        element("path", class_="band", d=path([*upper, *lower[::-1]]) + "Z"),
+        element("line", class_="reference", x1=_LEFT, x2=width - _RIGHT, y1=middle[0][1], y2=middle[0][1]),
+        element("path", class_="curve c0", d=path(middle)),
+    ]
+    for point, (x, y), (_, y_high), (_, y_low) in zip(points, middle, upper, lower, strict=True):
+        css = "best" if point.round == best else "c0"
+        parts.append(
+            element(
+                "g",
+                element("title", f"{point.label}: {_with_interval(point)}"),
+                element("line", class_=f"interval {css}", x1=x, x2=x, y1=y_low, y2=y_high),
+                element("circle", class_=f"dot {css}", cx=x, cy=y, r=7 if css == "best" else 5),
+                _text("value " + css, x, y_high - 9, f"{100 * point.value:.1f}"),
+                _text("tick", x, floor + 24, point.label),
+            )
+        )
+    return drawing(width, height, "pass@1 by round with 95% intervals", parts)
+
+
+def line_chart(lines: Sequence[Line], x_label: str, y_label: str, width: int = WIDE) -> Markup:
+    """Draw curves over one pair of axes; the y axis need not start at 0, every line has a point."""
+    height, top = 270, 22
+    floor = height - _BOTTOM
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for _, y in line.points]
+    x_ticks = nice_ticks(min(xs), max(xs), 6 if width == WIDE else 3)
+    y_ticks = nice_ticks(min(ys), max(ys))
+    x_of = scale(x_ticks[0], x_ticks[-1], _LEFT, width - _RIGHT)
+    y_of = scale(y_ticks[0], y_ticks[-1], floor, top)
+    parts = _level_lines(y_ticks, y_of, width, plain)
+    parts += [_text("tick", x_of(tick), floor + 18, plain(tick)) for tick in x_ticks]
+    parts += [
+        element(
+            "path",
+            element("title", line.name),
+            class_=f"curve c{line.color}",
+            d=path([(x_of(x), y_of(y)) for x, y in line.points]),
+        )
+        for line in lines
+    ]
+    parts.append(_text("axis", width - _RIGHT, height - 4, x_label, anchor="end"))
+    parts.append(_text("axis", 0, 11, y_label, anchor="start"))
+    return drawing(width, height, f"{y_label} by {x_label}", parts)
+
+
+def stacked_bar(segments: Sequence[Segment], whole: float) -> Markup:
+    """Draw one horizontal bar of segments; `whole` is what the full width stands for."""
+    parts, start = [], 0.0
+    for segment in segments:
+        size = share(segment.size, whole)
+        if size > 0:
+            title = element("title", f"{segment.name}: {plain(segment.size)}")
+            parts.append(
+                element(
+                    "rect",
+                    title,
+                    class_=segment.css,
+                    x=f"{number(start)}%",
+                    width=f"{number(size)}%",
+                    height=22,
+                )
+            )
+        start += size
+    return strip(22, ", ".join(f"{segment.name} {plain(segment.size)}" for segment in segments), parts)
+
+
+def spread_bar(p5: float, p25: float, p50: float, p75: float, p95: float, whole: float) -> Markup:
+    """Draw how a length is spread: a line from the 5th to the 95th percentile, a box for the middle half."""
+    at = [f"{number(share(value, whole))}%" for value in (p5, p25, p50, p75, p95)]
+    box = f"{number(share(p75 - p25, whole))}%"
+    parts = [
+        element("line", class_="whisker", x1=at[0], x2=at[4], y1=11, y2=11),
+        element("rect", class_="c0 soft", x=at[1], width=box, y=4, height=14, rx=2),
+        element("line", class_="median", x1=at[2], x2=at[2], y1=1, y2=21),
+    ]
+    return strip(22, f"median {plain(p50)}, middle half {plain(p25)} to {plain(p75)}", parts)
+
+
+def interval_bar(point: ScorePoint, whole: float, css: str) -> Markup:
+    """Draw one score as a dot on its interval, on an axis from 0 to `whole`."""
+    x, x1, x2 = (f"{number(share(v, whole))}%" for v in (point.value, point.low, point.high))
+    parts = [
+        element("line", class_="grid", x1="0", x2="100%", y1=12, y2=12),
+        element("line", class_=f"interval {css}", x1=x1, x2=x2, y1=12, y2=12),
+        element("circle", class_=f"dot {css}", cx=x, cy=12, r=7),
+    ]
+    return strip(24, _with_interval(point), parts)
+
+
+def problem_strip(cells: Sequence[Cell], title: str) -> Markup:
+    """Draw one problem as a column of cells, a round each."""
+    size, step = 10, 11
+    parts = [
+        element("rect", class_=cell.css, y=i * step, width=size, height=size, rx=1.5)
+        if cell.opacity >= 1
+        else element(
+            "rect", class_=cell.css, y=i * step, width=size, height=size, rx=1.5, fill_opacity=cell.opacity
+        )
+        for i, cell in enumerate(cells)
+    ]
+    return element("svg", element("title", title), *parts, width=size, height=len(cells) * step - 1)
+
+
+def _level_lines(
+    ticks: Sequence[float], y_of: Callable[[float], float], width: int, label: Callable[[float], str]
+) -> list[Markup]:
+    """The horizontal grid with the labels of the y axis."""
+    lines = []
+    for tick in ticks:
+        y = y_of(tick)
+        lines.append(element("line", class_="grid", x1=_LEFT, x2=width - _RIGHT, y1=y, y2=y))
+        lines.append(_text("tick", _LEFT - 8, y + 4, label(tick), anchor="end"))
+    return lines
+
+
+def _text(css: str, x: float, y: float, text: str, anchor: str = "middle") -> Markup:
+    return element("text", text, class_=css, x=x, y=y, text_anchor=anchor)
+
+
+def _with_interval(point: ScorePoint) -> str:
+    return f"{100 * point.value:.1f}% (95% interval {100 * point.low:.1f} to {100 * point.high:.1f})"

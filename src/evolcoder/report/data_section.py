@@ -1,0 +1,126 @@
+"""What the report says of the data: kept and eliminated rows, methods, lengths, likeness to the parents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from evolcoder.report.charts import Segment, spread_bar, stacked_bar
+from evolcoder.report.rows import RoundRows, Spread
+from evolcoder.report.run_folder import Round
+from evolcoder.report.svg import nice_ticks
+from evolcoder.report.table import round_name
+
+_COLORS = 9
+"""Colours c1 to c9 for reasons and methods; c0 is for what was kept."""
+VERDICT_COLORS = {
+    "passed": "pass",
+    "failed": "c8",
+    "timeout": "c1",
+    "syntax error": "c3",
+    "crashed": "c6",
+    "memory": "c4",
+    "forbidden": "c7",
+    "exited": "c5",
+    "unsupported": "c9",
+    "infrastructure": "c2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BarTable:
+    """A stacked bar a round, with a legend and the same numbers for a table."""
+
+    legend: tuple[tuple[str, str], ...]
+    """(name, css class), the most frequent first."""
+    bars: tuple[tuple[str, Markup, int], ...]
+    """(round's name, the bar, what the bar adds up to)."""
+    numbers: tuple[tuple[str, tuple[int, ...]], ...]
+    """(name, a number a round), in the order of the legend."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSection:
+    """Everything the data section shows; parts that are not known are None or empty."""
+
+    funnel: BarTable | None
+    methods: BarTable | None
+    lengths: tuple[tuple[RoundRows, Markup], ...]
+    length_axis: float
+    """Characters that the full width of a length bar stands for."""
+    rows: tuple[RoundRows, ...]
+
+
+def data_section(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> DataSection:
+    """Compute the data section from the rounds' summaries and their scanned rows."""
+    evolved = [round_ for round_ in rounds if round_.number > 0]
+    shown = tuple(row for row in rows if row.round in {round_.number for round_ in rounds} | {0})
+    funnel = {round_name(r.number): _funnel_counts(r) for r in evolved if r.summary}
+    methods = {
+        round_name(row.round): dict(_summary_methods(evolved, row.round) or row.methods)
+        for row in shown
+        if row.round > 0
+    }
+    spreads = [row.instruction for row in shown if row.instruction]
+    axis = nice_ticks(0.0, max((spread.p95 for spread in spreads), default=1.0))[-1]
+    return DataSection(
+        funnel=bar_table(funnel, {"kept": "c0"}),
+        methods=bar_table(methods, {}),
+        lengths=tuple((row, _length_bar(row.instruction, axis)) for row in shown if row.instruction),
+        length_axis=axis,
+        rows=shown,
+    )
+
+
+def bar_table(
+    counts: Mapping[str, Mapping[str, int]], colors: Mapping[str, str], relative: bool = False
+) -> BarTable | None:
+    """Make stacked bars of counts by round; None without any.
+
+    Names in `colors` come first in that order; the others follow by frequency with the next free colours.
+    With `relative`, every bar is as wide as any other.
+    """
+    totals = Counter[str]()
+    for round_counts in counts.values():
+        totals.update(round_counts)
+    if not totals.total():
+        return None
+    fixed = [name for name in colors if totals[name]]
+    free = [name for name, count in totals.most_common() if name not in colors and count]
+    css = {name: colors[name] for name in fixed}
+    css |= {name: f"c{1 + i % _COLORS}" for i, name in enumerate(free)}
+    widest = max(sum(round_counts.values()) for round_counts in counts.values())
+    bars = []
+    for label, round_counts in counts.items():
+        whole = sum(round_counts.values())
+        segments = [Segment(_words(name), round_counts.get(name, 0), css[name]) for name in css]
+        bars.append((label, stacked_bar(segments, whole if relative else widest), whole))
+    return BarTable(
+        legend=tuple((_words(name), css[name]) for name in css),
+        bars=tuple(bars),
+        numbers=tuple((_words(name), tuple(c.get(name, 0) for c in counts.values())) for name in css),
+    )
+
+
+def _funnel_counts(round_: Round) -> dict[str, int]:
+    summary = round_.summary
+    counts = {"kept": int(summary.get("kept") or 0)}
+    counts |= {str(reason): int(count) for reason, count in (summary.get("eliminated") or {}).items()}
+    open_ = int(summary.get("asked") or 0) - sum(counts.values())
+    return counts | ({"not finished": open_} if open_ > 0 else {})
+
+
+def _summary_methods(rounds: Sequence[Round], number: int) -> Mapping[str, int]:
+    methods = next((r.summary.get("methods") for r in rounds if r.number == number), None)
+    return methods if isinstance(methods, Mapping) else {}
+
+
+def _length_bar(spread: Spread, axis: float) -> Markup:
+    return spread_bar(spread.p5, spread.p25, spread.p50, spread.p75, spread.p95, axis)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,172 @@
+"""The families of examples that a report shows: a seed, what each round made of it, and what was dropped."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evolcoder.report.rows import Place, RowIndex, numbered_rows
+from evolcoder.report.run_folder import Run
+
+MAX_TEXT = 4000
+"""Characters of one instruction or answer that the report shows; 6 families then stay under 0.3 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of words in an evolved instruction: kept from its parent, or new."""
+
+    text: str
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPart:
+    """A stretch of an answer: prose, or a code block in a language."""
+
+    kind: Literal["text", "code"]
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One row of a family, ready to be shown."""
+
+    round: int
+    method: str
+    instruction: tuple[Piece, ...]
+    input: str
+    answer: tuple[AnswerPart, ...]
+    words: int
+    """Words of the instruction, before it is cut for showing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """An example of a row that elimination dropped."""
+
+    round: int
+    reason: str
+    detail: str
+    instruction: str
+
+
+def families(index: RowIndex, last_round: int, count: int = 6) -> list[list[Generation]]:
+    """Return up to `count` families that reach as far as any does, spread evenly over the rows."""
+    for number in range(last_round, 0, -1):
+        chains = _longest_chains(index, number)
+        if chains:
+            step = max(1, len(chains) // count)
+            return [_generations(index, chain) for chain in chains[::step][:count]]
+    return []
+
+
+def dropped_examples(run: Run) -> list[Dropped]:
+    """Return one example of each reason in each round, in the order of the rounds."""
+    examples = []
+    for round_ in run.rounds:
+        if round_.eliminated is None:
+            continue
+        waiting = set(round_.summary.get("eliminated") or {})
+        seen: set[str] = set()
+        for _, row in numbered_rows(round_.eliminated):
+            reason = str(row.get("reason") or "?")
+            if reason not in seen:
+                seen.add(reason)
+                examples.append(_dropped(round_.number, reason, row))
+            if waiting and waiting <= seen:
+                break
+    return examples
+
+
+def answer_parts(text: str) -> tuple[AnswerPart, ...]:
+    """Split an answer at its fences into prose and code; a fence that is never closed runs to the end."""
+    parts: list[AnswerPart] = []
+    lines: list[str] = []
+    language: str | None = None
+
+    def close(kind: Literal["text", "code"], name: str = "") -> None:
+        body = "\n".join(lines).strip("\n")
+        if body.strip():
+            parts.append(AnswerPart(kind, body, name))
+        lines.clear()
+
+    for line in text.splitlines():
+        fence = re.match(r"\s{0,3}(`{3,}|~{3,})\s*([\w+#.-]*)", line)
+        if fence and language is None:
+            close("text")
+            language = fence[2]
+        elif fence and not fence[2]:
+            close("code", language or "")
+            language = None
+        else:
+            lines.append(line)
+    if language is None:
+        close("text")
+    else:
+        close("code", language)
+    return tuple(parts)
+
+
+def new_words(parent: str, child: str) -> tuple[Piece, ...]:
+    """Split `child` into runs of words that stood in `parent` and runs that are new; spaces are kept."""
+    old, new = _word_runs(parent), _word_runs(child)
+    matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
+    pieces = []
+    for operation, _, _, start, end in matcher.get_opcodes():
+        if end > start:
+            pieces.append(Piece("".join(new[start:end]), new=operation != "equal"))
+    return tuple(pieces)
+
+
+def _longest_chains(index: RowIndex, last: int) -> list[list[Place]]:
+    """Return the longest whole chains that end in round `last`, one a seed, in the file's order."""
+    by_seed: dict[int, list[Place]] = {}
+    for id_, place in index.places.items():
+        if place.round == last:
+            chain = index.chain(id_)
+            if chain[0].round == 0 and len(chain) > len(by_seed.get(chain[0].offset, ())):
+                by_seed[chain[0].offset] = chain
+    longest = max(map(len, by_seed.values()), default=0)
+    return [chain for chain in by_seed.values() if len(chain) == longest]
+
+
+def _generations(index: RowIndex, chain: Sequence[Place]) -> list[Generation]:
+    generations = []
+    parent = ""
+    for place in chain:
+        row = index.row(place)
+        whole = str(row.get("instruction") or "")
+        text = _cut(whole)
+        pieces = new_words(parent, text) if parent else (Piece(text, new=False),)
+        generations.append(
+            Generation(
+                round=place.round,
+                method=str(row.get("method") or ""),
+                instruction=pieces,
+                input=_cut(str(row.get("input") or "")),
+                answer=answer_parts(_cut(str(row.get("response") or ""))),
+                words=len(whole.split()),
+            )
+        )
+        parent = text
+    return generations
+
+
+def _dropped(number: int, reason: str, row: dict[str, Any]) -> Dropped:
+    return Dropped(
+        number, reason, _cut(str(row.get("detail") or ""), 200), _cut(str(row.get("instruction") or ""), 400)
+    )
+
+
+def _cut(text: str, length: int = MAX_TEXT) -> str:
+    return text if len(text) <= length else text[:length].rstrip() + " …"
+
+
+def _word_runs(text: str) -> list[str]:
+    """Words, each with the space after it, so that joining them gives the text back."""
+    return re.findall(r"\s*\S+\s*", text)

@@ -1,0 +1,212 @@
+"""The HTML report of a run: one file, no script, no request to another host.
+
+Reads the run folder, computes what each section shows, and fills one template. Text of models is data: it is
+escaped by the template, never marked as safe, and the page's own policy forbids scripts and requests.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from evolcoder import __version__
+from evolcoder.report.charts import Line, ScorePoint, both_widths, interval_bar, line_chart, score_chart
+from evolcoder.report.data_section import VERDICT_COLORS, DataSection, bar_table, data_section
+from evolcoder.report.lineage import dropped_examples, families
+from evolcoder.report.rows import scan_rows
+from evolcoder.report.run_folder import Round, Run, read_run
+from evolcoder.report.scores import BenchmarkScores, benchmark_scores
+from evolcoder.report.svg import nice_ticks, plain, share, thin
+from evolcoder.report.table import percent, round_name
+from evolcoder.runs import write_text_whole
+
+REPORT_NAME = "report.html"
+_PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "pyarrow", "aiohttp")
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` into the run folder, whole, and return its path.
+
+    A run under way, or one with parts missing, gives a report of what is there. Raises DataError where the
+    folder holds no run or a broken file.
+    """
+    target = run / REPORT_NAME
+    write_text_whole(target, report_html(read_run(run)))
+    return target
+
+
+def report_html(run: Run) -> str:
+    """Return the report of a run as HTML."""
+    rounds = rounds_of_result(run)
+    index, rows = scan_rows(run)
+    benchmarks = benchmark_scores(run, rounds)
+    data = data_section(rounds, rows)
+    return template("report.html.j2").render(
+        run=run,
+        version=__version__,
+        finished=bool(run.result),
+        headline=_headline(run, benchmarks),
+        benchmarks=[
+            (view, _score_figure(view), bar_table(view.reasons, VERDICT_COLORS)) for view in benchmarks
+        ],
+        rounds=_round_table(run, rounds, data, benchmarks),
+        data=data,
+        families=families(index, max((round_.number for round_ in rounds), default=0)),
+        dropped=dropped_examples(run),
+        training=_training_figure(rounds),
+        training_facts=_training_facts(rounds),
+        stages=_stage_bars(run),
+        stages_total=sum(stage.seconds for stage in run.stages),
+        settings=list(_flat(run.recipe)),
+        environment=run.environment or _present_environment(),
+        environment_recorded=bool(run.environment),
+        command=run.result.get("command") or f"evolcoder run {run.folder / 'recipe.yaml'} --dir NEW-FOLDER",
+    )
+
+
+def rounds_of_result(run: Run) -> list[Round]:
+    """Return the rounds that belong to the result; all of them while there is none.
+
+    A folder may hold later rounds of an earlier, longer run of another recipe.
+    """
+    counted = {entry.get("round") for entry in run.result.get("rounds") or []}
+    return [round_ for round_ in run.rounds if not counted or round_.number in counted]
+
+
+def template(name: str) -> jinja2.Template:
+    """Return a template of this package, with everything it prints escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evolcoder.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "plain": plain,
+        "duration": duration,
+        "round_name": round_name,
+    }
+    return environment.get_template(name)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people: "8.4 s", "2 min 05 s", "3 h 07 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any] | None:
+    """What the report opens with: base against best on the benchmark that decides."""
+    if not benchmarks:
+        return None
+    view = benchmarks[0]
+    base, best = view.base, view.best_point
+    shown = [point for point in (base, best) if point is not None]
+    whole = nice_ticks(0.0, max(point.high for point in shown))[-1]
+    return {
+        "view": view,
+        "base": base,
+        "best": best,
+        "gain": None if base is None or best.round == 0 else 100 * (best.value - base.value),
+        "bars": [(p, interval_bar(p, whole, "best" if p is best else "muted")) for p in dict.fromkeys(shown)],
+        "whole": whole,
+    }
+
+
+def _color(point: ScorePoint, best: ScorePoint) -> str:
+    return "best" if point is best else "muted"
+
+
+def _score_figure(view: BenchmarkScores) -> Any:
+    return both_widths(lambda width: score_chart(view.points, view.best, width))
+
+
+def _round_table(
+    run: Run, rounds: Sequence[Round], data: DataSection, benchmarks: Sequence[BenchmarkScores]
+) -> list[dict[str, Any]]:
+    """One mapping a round for the table: data sizes, training, scores."""
+    trained_on = {entry.get("round"): entry.get("rows") for entry in run.result.get("rounds") or []}
+    made = {rows.round: rows for rows in data.rows}
+    table = []
+    for round_ in rounds:
+        rows = made.get(round_.number)
+        table.append(
+            {
+                "number": round_.number,
+                "asked": round_.summary.get("asked"),
+                "kept": round_.summary.get("kept", rows.count if rows and round_.number else None),
+                "trained_on": trained_on.get(round_.number) if round_.number else None,
+                "characters": rows.instruction.mean if rows and rows.instruction else None,
+                "loss": round_.training.losses[-1][1] if round_.training and round_.training.losses else None,
+                "usd": round_.summary.get("usd"),
+                "scores": [
+                    next((p for p in view.points if p.round == round_.number), None) for view in benchmarks
+                ],
+                "best": bool(benchmarks) and benchmarks[0].best == round_.number,
+            }
+        )
+    return table
+
+
+def _training_figure(rounds: Sequence[Round]) -> Any:
+    """The loss curves, or None where nothing was trained."""
+    lines = [
+        Line(round_name(round_.number), thin(round_.training.losses), round_.number % 10)
+        for round_ in rounds
+        if round_.training and round_.training.losses
+    ]
+    if not lines:
+        return None
+    chart = both_widths(lambda width: line_chart(lines, "optimizer step", "loss", width))
+    return {"chart": chart, "lines": lines}
+
+
+def _training_facts(rounds: Sequence[Round]) -> list[tuple[str, list[str]]]:
+    """The plain facts of every training as rows of a table: name, then one cell a trained round."""
+    trained = [round_ for round_ in rounds if round_.training]
+    names = dict.fromkeys(name for round_ in trained if round_.training for name in round_.training.facts)
+    table = [("", [round_name(round_.number) for round_ in trained])]
+    for name in names:
+        values = [round_.training.facts.get(name, "") for round_ in trained if round_.training]
+        table.append((name.replace("_", " "), [v if isinstance(v, str) else plain(v) for v in values]))
+    return table if trained else []
+
+
+def _stage_bars(run: Run) -> list[tuple[str, float, float]]:
+    """Each stage with its seconds and its share, in percent, of the longest one."""
+    longest = max((stage.seconds for stage in run.stages), default=0.0)
+    return [(stage.name, stage.seconds, share(stage.seconds, longest)) for stage in run.stages]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Settings as dotted keys and printable values, in order."""
+    flat = []
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat += _flat(value, f"{name}.")
+        else:
+            flat.append((name, "–" if value is None else str(value)))
+    return flat
+
+
+def _present_environment() -> dict[str, str]:
+    """Versions on the machine that writes the report, for runs that did not record their own."""
+    versions = {"evolcoder": __version__, "python": platform.python_version(), "system": platform.platform()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

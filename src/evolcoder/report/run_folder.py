@@ -1,0 +1,221 @@
+"""What a run folder holds, read into a few typed values; whatever is not there yet is absent, not an error.
+
+Only small files are read whole. The rows of the data sets are streamed (`rows.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evolcoder.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How one checkpoint did on one benchmark."""
+
+    benchmark: str
+    """Name with its data version, as the score names it; the folder's name where there is no score."""
+    scores: tuple[Mapping[str, Any], ...]
+    """One mapping a k, with the fields of `records.Score`."""
+    problems: Mapping[str, Sequence[bool]]
+    """Verdicts of the samples of each problem."""
+    reasons: Mapping[str, int]
+    """How often each reason ended a program."""
+    seconds: float | None
+
+    @property
+    def pass_at_1(self) -> Mapping[str, Any] | None:
+        """The score with k=1, if there is one."""
+        return next((score for score in self.scores if score.get("k") == 1), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What fine-tuning left in `training.json`."""
+
+    losses: tuple[tuple[float, float], ...]
+    """(step, loss), in order."""
+    facts: Mapping[str, Any]
+    """Every plain number or text beside the losses: steps, tokens, seconds ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of a run; round 0 is the base model."""
+
+    number: int
+    folder: Path
+    summary: Mapping[str, Any]
+    """asked, kept, eliminated, methods, tokens, usd; empty before the round is evolved."""
+    training: Training | None
+    evaluations: Mapping[str, Evaluation]
+    """By the name of the benchmark's folder."""
+
+    @property
+    def evolved(self) -> Path | None:
+        """The rows that the round made, if it is that far."""
+        path = self.folder / "evolved.jsonl"
+        return path if path.exists() else None
+
+    @property
+    def eliminated(self) -> Path | None:
+        """The rows that the round dropped, if it is that far."""
+        path = self.folder / "eliminated.jsonl"
+        return path if path.exists() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How long one stage took."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder, as far as it has got."""
+
+    folder: Path
+    recipe: Mapping[str, Any]
+    recipe_text: str
+    result: Mapping[str, Any]
+    """`result.json`; empty while the run is under way."""
+    stages: tuple[Stage, ...]
+    rounds: tuple[Round, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Versions that the run recorded."""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name, or the folder's."""
+        return str(self.recipe.get("name") or self.folder.resolve().name)
+
+    @property
+    def seeds(self) -> Path | None:
+        """The seed instructions as used, if they are there."""
+        path = self.folder / "seeds.jsonl"
+        return path if path.exists() else None
+
+
+def read_run(folder: Path) -> Run:
+    """Read what `folder` holds of a run.
+
+    Raises DataError where the folder is missing, holds no part of a run, or has a file that is not what its
+    name says.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such run folder")
+    numbers = sorted(
+        int(match[1])
+        for path in folder.iterdir()
+        if path.is_dir() and (match := re.fullmatch(r"round-(\d+)", path.name))
+    )
+    recipe_path = folder / "recipe.yaml"
+    if not numbers and not recipe_path.exists():
+        raise DataError(f"{folder}: not a run folder (recipe.yaml or round-0 is expected in it)")
+    result = _read_object(folder / "result.json")
+    recipe_text = recipe_path.read_text(encoding="utf-8") if recipe_path.exists() else ""
+    return Run(
+        folder=folder,
+        recipe=_parse_recipe(recipe_path, recipe_text),
+        recipe_text=recipe_text,
+        result=result,
+        stages=_read_stages(folder / "stages.json"),
+        rounds=tuple(_read_round(folder / f"round-{number}", number) for number in numbers),
+        environment=_environment(folder, result),
+    )
+
+
+def _read_round(folder: Path, number: int) -> Round:
+    training = _read_object(folder / "checkpoint" / "training.json")
+    evaluations = {
+        path.parent.name: _read_evaluation(path) for path in sorted(folder.glob("evaluation/*/scores.json"))
+    }
+    return Round(
+        number=number,
+        folder=folder,
+        summary=_read_object(folder / "summary.json"),
+        training=_training(training) if training else None,
+        evaluations=evaluations,
+    )
+
+
+def _read_evaluation(path: Path) -> Evaluation:
+    data = _read_object(path)
+    scores = tuple(score for score in data.get("scores") or [] if isinstance(score, Mapping))
+    named = next((score["benchmark"] for score in scores if score.get("benchmark")), path.parent.name)
+    return Evaluation(
+        benchmark=str(named),
+        scores=scores,
+        problems=data.get("problems") or {},
+        reasons=data.get("reasons") or {},
+        seconds=data.get("seconds"),
+    )
+
+
+def _training(data: Mapping[str, Any]) -> Training:
+    losses = tuple(
+        (float(point["step"]), float(point["loss"]))
+        for point in data.get("losses") or []
+        if isinstance(point, Mapping) and _is_number(point.get("step")) and _is_number(point.get("loss"))
+    )
+    facts = {key: value for key, value in data.items() if _is_number(value) or isinstance(value, str)}
+    return Training(losses, facts)
+
+
+def _read_stages(path: Path) -> tuple[Stage, ...]:
+    """Read `stages.json`: a list of {"stage" or "name", "seconds"}, or one mapping of names to seconds."""
+    if not path.exists():
+        return ()
+    data = _read_json(path)
+    if isinstance(data, Mapping):
+        listed = data.get("stages")
+        data = listed if isinstance(listed, list) else [{"name": k, "seconds": v} for k, v in data.items()]
+    return tuple(
+        Stage(str(entry.get("stage") or entry.get("name") or "?"), float(entry["seconds"]))
+        for entry in data
+        if isinstance(entry, Mapping) and _is_number(entry.get("seconds"))
+    )
+
+
+def _environment(folder: Path, result: Mapping[str, Any]) -> dict[str, str]:
+    recorded = result.get("environment") or _read_object(folder / "environment.json")
+    return {str(key): str(value) for key, value in recorded.items()}
+
+
+def _parse_recipe(path: Path, text: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    return data if isinstance(data, dict) else {}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; {} where there is no file."""
+    if not path.exists():
+        return {}
+    data = _read_json(path)
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: a JSON object is expected, found {type(data).__name__}")
+    return data
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,183 @@
+"""What the rounds scored: points with intervals, what each round gained and lost, and the words for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import comb
+
+from markupsafe import Markup
+
+from evolcoder.report.charts import Cell, ScorePoint, problem_strip
+from evolcoder.report.run_folder import Evaluation, Round, Run
+from evolcoder.report.table import round_name
+
+PUBLISHED_SIZES = {"humaneval": 164, "humaneval+": 164, "mbpp": 500, "mbpp-400": 464}
+"""Problems of a benchmark, to say what share a run used (MBPP-400: ids 511-974)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one round gained and lost against the round before it."""
+
+    before: str
+    after: str
+    gained: tuple[str, ...]
+    """Task ids of which a larger share of the samples passed than before."""
+    lost: tuple[str, ...]
+    p: float
+    """Two-sided exact sign test over the problems that changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkScores:
+    """One benchmark through all rounds."""
+
+    folder: str
+    """Name of its folder under evaluation/."""
+    name: str
+    decides: bool
+    """Whether this is the benchmark that the stopping rule watches."""
+    points: tuple[ScorePoint, ...]
+    best: int
+    """The round the run kept, or on other benchmarks and unfinished runs the best so far."""
+    n_problems: int
+    n_samples: int
+    settings: Mapping[str, str]
+    subset: str
+    """A sentence on the part of the benchmark used; "" where it is whole or its size is not known."""
+    changes: tuple[Change, ...]
+    """Each round against the one before it."""
+    base_to_best: Change | None
+    """The best round against the base model; None where one of them has no problems or both are one."""
+    strips: tuple[Markup, ...]
+    reasons: Mapping[str, Mapping[str, int]]
+    """Verdict reasons of each round, by the round's name."""
+
+    @property
+    def base(self) -> ScorePoint | None:
+        """The base model's score, if it was measured."""
+        return next((point for point in self.points if point.round == 0), None)
+
+    @property
+    def best_point(self) -> ScorePoint:
+        """The score of the best round."""
+        return next(point for point in self.points if point.round == self.best)
+
+
+def benchmark_scores(run: Run, rounds: Sequence[Round]) -> list[BenchmarkScores]:
+    """Return every benchmark with a score, the one that decides first."""
+    deciding = deciding_folder(run)
+    folders = dict.fromkeys(folder for round_ in rounds for folder in round_.evaluations)
+    views = [_one_benchmark(run, rounds, folder, folder == deciding) for folder in folders]
+    return sorted((view for view in views if view), key=lambda view: not view.decides)
+
+
+def deciding_folder(run: Run) -> str:
+    """Return the evaluation folder's name of the benchmark that the stopping rule watches; "" if unknown."""
+    stop = run.recipe.get("stop")
+    named = run.result.get("benchmark") or (stop.get("benchmark") if isinstance(stop, Mapping) else "")
+    return str(named or "").replace(":", "-").replace("@", "-")
+
+
+def sign_test(gained: int, lost: int) -> float:
+    """Return the two-sided exact p of `gained` against `lost` under a fair coin; 1 without changes."""
+    changed = gained + lost
+    tail = sum(comb(changed, i) for i in range(min(gained, lost) + 1))
+    return min(1.0, float(2 * tail / 2**changed))
+
+
+def _one_benchmark(run: Run, rounds: Sequence[Round], folder: str, decides: bool) -> BenchmarkScores | None:
+    measured = [
+        (round_.number, round_.evaluations[folder]) for round_ in rounds if folder in round_.evaluations
+    ]
+    points = tuple(point for number, evaluation in measured if (point := _point(number, evaluation)))
+    if not points:
+        return None
+    first = next(evaluation for _, evaluation in measured if evaluation.pass_at_1)
+    score = first.pass_at_1 or {}
+    chosen = run.result.get("best_round") if decides else None
+    known = [point.round for point in points]
+    best = int(chosen) if chosen in known else max(points, key=lambda p: (p.value, -p.round)).round
+    n_problems = int(score.get("n_problems") or len(first.problems))
+    passed = {number: _pass_shares(evaluation) for number, evaluation in measured}
+    return BenchmarkScores(
+        folder=folder,
+        name=first.benchmark,
+        decides=decides,
+        points=points,
+        best=best,
+        n_problems=n_problems,
+        n_samples=int(score.get("n_samples") or n_problems),
+        settings={str(key): str(value) for key, value in (score.get("settings") or {}).items()},
+        subset=_subset_sentence(folder, n_problems),
+        changes=tuple(_change(passed, *pair) for pair in itertools.pairwise(passed)),
+        base_to_best=_change(passed, 0, best) if best and passed.get(0) and passed.get(best) else None,
+        strips=_strips(passed),
+        reasons={round_name(number): dict(evaluation.reasons) for number, evaluation in measured},
+    )
+
+
+def _point(number: int, evaluation: Evaluation) -> ScorePoint | None:
+    score = evaluation.pass_at_1
+    if score is None:
+        return None
+    value = float(score["value"])
+    return ScorePoint(
+        number,
+        round_name(number),
+        value,
+        float(score.get("low", value)),
+        float(score.get("high", value)),
+    )
+
+
+def _pass_shares(evaluation: Evaluation) -> dict[str, float]:
+    """Return the share of each problem's samples that passed."""
+    return {task: sum(map(bool, v)) / len(v) for task, v in evaluation.problems.items() if v}
+
+
+def _change(passed: Mapping[int, Mapping[str, float]], before: int, after: int) -> Change:
+    old, new = passed[before], passed[after]
+    both = [task for task in old if task in new]
+    gained = tuple(task for task in both if new[task] > old[task])
+    lost = tuple(task for task in both if new[task] < old[task])
+    return Change(round_name(before), round_name(after), gained, lost, sign_test(len(gained), len(lost)))
+
+
+def _strips(passed: Mapping[int, Mapping[str, float]]) -> tuple[Markup, ...]:
+    """Draw every problem: kept, gained or lost in each round."""
+    tasks = dict.fromkeys(task for shares in passed.values() for task in shares)
+    strips = []
+    for task in tasks:
+        cells, words, before = [], [], None
+        for number, shares in passed.items():
+            now = shares.get(task)
+            css, word = _cell(before, now)
+            cells.append(Cell(css, 1.0 if css != "pass" and css != "gain" else max(0.3, now or 0.0)))
+            words.append(f"{round_name(number)} {word}")
+            before = now
+        strips.append(problem_strip(cells, f"{task}: {', '.join(words)}"))
+    return tuple(strips)
+
+
+def _cell(before: float | None, now: float | None) -> tuple[str, str]:
+    """Return the colour and the word for one problem in one round, given the round before."""
+    if now is None:
+        return "absent", "not measured"
+    if before is not None and now > before:
+        return "gain", "gained"
+    if before is not None and now < before:
+        return "loss", "lost"
+    return ("pass", "passed") if now > 0 else ("fail", "failed")
+
+
+def _subset_sentence(folder: str, n_problems: int) -> str:
+    whole = PUBLISHED_SIZES.get(folder)
+    if whole is None or n_problems >= whole:
+        return ""
+    return (
+        f"A subset: {n_problems} of the {whole} problems. This score cannot be compared with published "
+        "scores, which use all of them."
+    )
