@@ -69,6 +69,10 @@ class SandboxError(OutsideError):
     """The machine offers no protection that untrusted programs may run under, or the sandbox broke."""
 
 
+class TrainingError(OutsideError):
+    """Fine-tuning cannot go on (a proof failed, the loss is not a number, the disk is full)."""
+
+
 class BudgetExhaustedError(OutsideError):
     """A limit the user set (`--max-usd`, `--max-requests`) is reached; the same command continues."""
 
