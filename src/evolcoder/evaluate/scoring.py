@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Protocol
 
 from evolcoder.code_grammar import syntax_error
 from evolcoder.errors import DataError, nearest
 from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.benchmarks.benchmark import JobRunner
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Problem, Sample, Verdict
@@ -61,24 +61,12 @@ class Judgement:
     """By suite: "base", and "plus" where the benchmark has it and it was judged."""
 
 
-class JobStream(Protocol):
-    """What scoring needs of a sandbox; `evolcoder.sandbox.Sandbox` is one."""
-
-    def run(self, job: Job) -> Outcome:
-        """Run one job and wait for it."""
-        ...
-
-    def run_many(self, jobs: Iterable[tuple[_Check, Job]]) -> Iterator[tuple[_Check, Outcome]]:
-        """Run jobs as they come; yield outcomes as they end."""
-        ...
-
-
 def score_samples(
     samples: Iterable[Sample],
     benchmark: Benchmark,
     *,
     settings: ScoringSettings = ScoringSettings(),
-    sandbox: JobStream,
+    sandbox: JobRunner,
     cache: VerdictCache | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Sample, Verdict]]:
@@ -98,7 +86,7 @@ def judge_samples(
     benchmark: Benchmark,
     *,
     settings: ScoringSettings = ScoringSettings(),
-    sandbox: JobStream,
+    sandbox: JobRunner,
     cache: VerdictCache | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Judgement]:
@@ -136,7 +124,7 @@ class _Check:
 
 class _Scorer:
     def __init__(
-        self, benchmark: Benchmark, settings: ScoringSettings, sandbox: JobStream, cache: VerdictCache | None
+        self, benchmark: Benchmark, settings: ScoringSettings, sandbox: JobRunner, cache: VerdictCache | None
     ) -> None:
         self.benchmark = benchmark
         self.oracle = benchmark.checked_oracle(settings.oracle)

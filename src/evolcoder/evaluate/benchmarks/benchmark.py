@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.sandbox.protocol import Job, Limits, Outcome, Preimport
 
+Tag = TypeVar("Tag")
+
 
 class JobRunner(Protocol):
     """What judging needs of a sandbox; `evolcoder.sandbox.Sandbox` is one."""
 
-    def run(self, job: Job) -> Outcome:
-        """Run one job and wait for it."""
+    def run_many(self, jobs: Iterable[tuple[Tag, Job]]) -> Iterator[tuple[Tag, Outcome]]:
+        """Run jobs as they come; yield each outcome with its job's tag as it ends."""
         ...
 
 
@@ -81,6 +83,7 @@ class Benchmark(ABC):
 
     def prepare(self, task_ids: Iterable[str], sandbox: JobRunner) -> None:
         """Make what judging these problems needs (ground truth), before the first job. Nothing by default."""
+        return
 
     @abstractmethod
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:

@@ -1,0 +1,179 @@
+"""HumanEval+ and MBPP+ (Liu et al. 2023, arXiv 2305.01210), judged as EvalPlus does.
+
+The candidate's process gets a function name and inputs, and gives values back (tier "batch"); expected values
+and the comparison stay here. A score names the version of the test data and the oracle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, preimport_for
+from evolcoder.evaluate.benchmarks.data_files import benchmark_rows, cache_folder
+from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
+from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, first_mismatch
+from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key
+from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
+from evolcoder.records import Problem, Verdict
+from evolcoder.runs import content_hash
+from evolcoder.sandbox.protocol import BatchJob, CallValue, Job, Limits, Outcome
+
+DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
+_REFERENCE_FACTOR = 4.0
+"""A test may take this many times the canonical solution's time (EvalPlus)."""
+_LONGEST_S = 60.0
+"""All tests of a suite together may take this long (EvalPlus), and two seconds for starting."""
+_ORACLE_VERSION = 1
+
+
+def load_evalplus(name: str) -> Benchmark:
+    """Return "humaneval+" or "mbpp+", with "@VERSION" for another than the default version of the tests."""
+    name, _, version = name.partition("@")
+    version = version or DEFAULT_VERSIONS[name]
+    rows = benchmark_rows(f"{name}@{version}")
+    problems = tuple(_problem(row, name) for row in rows)
+    return EvalPlusBenchmark(
+        name, version, problems, inputs={row["task_id"]: _inputs(row, name) for row in rows}
+    )
+
+
+def _problem(row: dict[str, Any], name: str) -> Problem:
+    return Problem(
+        task_id=row["task_id"],
+        benchmark=name,
+        prompt=row["prompt"],
+        entry_point=row["entry_point"],
+        tests=row.get("test") or row.get("assertion") or "",
+        canonical_solution=row["canonical_solution"],
+        extra={"atol": row["atol"], "contract": row.get("contract", "")},
+    )
+
+
+def _inputs(row: dict[str, Any], name: str) -> dict[str, tuple[tuple[Any, ...], ...]]:
+    """Return the argument tuples of each suite."""
+    if name == "mbpp+":
+        return {s: tuple(mbpp_plus_inputs(row["task_id"], row[f"{s}_input"])) for s in ("base", "plus")}
+    return {s: tuple(map(tuple, row[f"{s}_input"])) for s in ("base", "plus")}
+
+
+@dataclass(frozen=True)
+class EvalPlusBenchmark(Benchmark):
+    """A data set of EvalPlus at one version."""
+
+    oracles: tuple[str, ...] = ORACLES
+    suites: tuple[str, ...] = ("base", "plus")
+    default_timeout_s: float = 1.0
+    inputs: dict[str, dict[str, tuple[tuple[Any, ...], ...]]] = field(default_factory=dict)
+    """Argument tuples by task id and suite."""
+
+    @cached_property
+    def _store(self) -> TruthStore:
+        return TruthStore(cache_folder() / "ground-truth.sqlite")
+
+    @property
+    def _dataset(self) -> str:
+        return "humaneval" if self.name == "humaneval+" else "mbpp"
+
+    def prepare(self, task_ids: Iterable[str], sandbox: JobRunner) -> None:
+        """Compute the ground truth of these problems unless it is cached."""
+        references = [
+            self._reference(self.by_task[task_id], suite) for task_id in task_ids for suite in self.suites
+        ]
+        self._store.compute(references, sandbox)
+
+    def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
+        """The title names the inputs (their file is checked by sha256), the reference the expected values."""
+        reference = self._reference(problem, suite)
+        return content_hash(_ORACLE_VERSION, self.title, problem.task_id, suite, oracle, reference.key)
+
+    def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
+        """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
+        if oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero":
+            # This oracle looks at the arguments after the call.
+            program = described_program(program, problem.entry_point, keep_arguments=True)
+            return self._batch(problem, program, WRAPPER_NAME, limits, suite)
+        return self._batch(problem, program + "\n", problem.entry_point, limits, suite)
+
+    def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
+        """Compare what came back with the ground truth."""
+        if oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero":
+            return self.judge_fallback(problem, outcome, oracle, suite)
+        unsupported = next((v.error for v in outcome.values if v.error.startswith("unsupported")), None)
+        if unsupported is not None:
+            return replace(outcome.verdict, passed=False, reason="unsupported", detail=unsupported[:500])
+        return self._compared(problem, outcome, outcome.values, oracle, suite)
+
+    def fallback(
+        self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
+    ) -> Job | None:
+        """Return a batch job whose values are described, so that any type comes back."""
+        described = described_program(program, problem.entry_point)
+        return self._batch(problem, described, WRAPPER_NAME, limits, suite)
+
+    def judge_fallback(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
+        """Rebuild the described values and compare."""
+        calls = [rebuilt_call(value) for value in outcome.values]
+        values = [value for value, _ in calls]
+        return self._compared(problem, outcome, values, oracle, suite, [after for _, after in calls])
+
+    def _compared(
+        self,
+        problem: Problem,
+        outcome: Outcome,
+        values: Iterable[CallValue],
+        oracle: str,
+        suite: str,
+        after: list[list[Any] | None] | None = None,
+    ) -> Verdict:
+        verdict = outcome.verdict
+        if verdict.reason == "infrastructure":
+            return verdict
+        wanted = Expectation(
+            self._dataset,
+            problem.entry_point,
+            problem.extra["atol"],
+            self.inputs[problem.task_id][suite],
+            self._expected(problem, suite),
+        )
+        mismatch = first_mismatch(oracle, wanted, list(values), after)
+        if mismatch is None and (verdict.passed or not wanted.inputs):
+            return replace(verdict, passed=verdict.passed)
+        if mismatch is None:
+            return verdict
+        number, why = mismatch
+        if why == "not reached" and not verdict.passed:
+            return replace(verdict, detail=f"{suite} test {number}: {verdict.detail or verdict.reason}"[:500])
+        reason = "timeout" if why == "timeout" else "failed"
+        return replace(verdict, passed=False, reason=reason, detail=f"{suite} test {number}: {why}"[:500])
+
+    def _batch(self, problem: Problem, program: str, name: str, limits: Limits, suite: str) -> BatchJob:
+        truth = self._truth(problem, suite)
+        # The least limit is EvalPlus's min_time_limit, here in CPU seconds.
+        each = tuple(max(limits.cpu_s, _REFERENCE_FACTOR * seconds) for seconds in truth.seconds)
+        total = min(_LONGEST_S, sum(each)) + 2.0
+        return BatchJob(
+            program=program,
+            entry_point=name,
+            inputs=self.inputs[problem.task_id][suite],
+            limits=replace(limits, cpu_s=total, wall_s=1.5 * total + 5.0, output_bytes=64 << 20),
+            call_cpu_s=each,
+            stop_at_first_error=True,
+            preimport=preimport_for(program),
+        )
+
+    def _reference(self, problem: Problem, suite: str) -> Reference:
+        program = problem.prompt + problem.canonical_solution
+        key = truth_key(self.title, problem.task_id, suite, program)
+        return Reference(program, problem.entry_point, self.inputs[problem.task_id][suite], key)
+
+    def _truth(self, problem: Problem, suite: str) -> Truth:
+        truth = self._store.get(self._reference(problem, suite).key)
+        assert truth is not None, "prepare() comes first"
+        return truth
+
+    def _expected(self, problem: Problem, suite: str) -> tuple[Any, ...]:
+        values = self._truth(problem, suite).values
+        return tuple(v is not None for v in values) if problem.entry_point in NOT_NONE else values

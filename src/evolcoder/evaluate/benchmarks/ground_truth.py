@@ -1,0 +1,141 @@
+"""Expected values and reference times of EvalPlus problems: what the canonical solution gives, computed once.
+
+Computing all of HumanEval+ takes 20 to 100 s of CPU, so results are kept in the cache folder by the content
+of what was run. The canonical solution runs in the sandbox like any program.
+"""
+
+from __future__ import annotations
+
+import marshal
+import platform
+import sqlite3
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolcoder.errors import OutsideError
+from evolcoder.evaluate.benchmarks.benchmark import JobRunner, preimport_for
+from evolcoder.evaluate.benchmarks.described_values import (
+    WRAPPER_NAME,
+    described_program,
+    rebuilt_call,
+)
+from evolcoder.runs import content_hash
+from evolcoder.sandbox.protocol import BatchJob, Limits, Outcome
+
+# Mbpp/599's canonical solution alone wants over 30 s.
+_LIMITS = Limits(cpu_s=300.0, wall_s=1200.0, memory_bytes=4 << 30, output_bytes=64 << 20)
+_RETRIES = 2
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One test suite of one problem, as the canonical solution answers it."""
+
+    program: str
+    entry_point: str
+    inputs: tuple[tuple[Any, ...], ...]
+    key: str
+    """Content key, without the inputs' text: the data file's version names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Expected values, and the CPU seconds each took."""
+
+    values: tuple[Any, ...]
+    seconds: tuple[float, ...]
+
+
+def truth_key(title: str, task_id: str, suite: str, program: str) -> str:
+    """Return the content key of a reference; data files are checked by sha256, so their title names the inputs."""
+    return content_hash(_VERSION, title, task_id, suite, program, platform.python_version())
+
+
+class TruthStore:
+    """Truths by content key, in memory and in a SQLite file."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or make the file; None keeps in memory only. Raises OutsideError where it cannot be used."""
+        self._memory: dict[str, Truth] = {}
+        self._db: sqlite3.Connection | None = None
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("CREATE TABLE IF NOT EXISTS truths (key TEXT PRIMARY KEY, truth BLOB)")
+            except (OSError, sqlite3.Error) as error:
+                raise OutsideError(f"{path}: the ground-truth cache cannot be used ({error})") from error
+
+    def get(self, key: str) -> Truth | None:
+        """Return the truth of this key if it is known."""
+        if key not in self._memory and self._db is not None:
+            row = self._db.execute("SELECT truth FROM truths WHERE key = ?", (key,)).fetchone()
+            if row is not None:
+                answers, seconds = marshal.loads(zlib.decompress(row[0]))
+                self._memory[key] = Truth(tuple(map(_value, answers)), seconds)
+        return self._memory.get(key)
+
+    def put(self, key: str, answers: Sequence[tuple[str, Any]], seconds: tuple[float, ...]) -> None:
+        """Keep a truth as ("plain", value) or ("described", description) a test."""
+        self._memory[key] = Truth(tuple(map(_value, answers)), seconds)
+        if self._db is not None:
+            data = zlib.compress(marshal.dumps((list(answers), seconds)), 1)
+            self._db.execute("INSERT OR REPLACE INTO truths VALUES (?, ?)", (key, data))
+
+    def compute(self, references: Iterable[Reference], sandbox: JobRunner) -> None:
+        """Run the canonical solutions of the references that are not known yet.
+
+        Raises OutsideError that names the problem where one fails.
+        """
+        waiting = [(r, False, 0) for r in references if self.get(r.key) is None]
+        while waiting:
+            again: list[tuple[Reference, bool, int]] = []
+            jobs = (((r, described, attempt), _job(r, described)) for r, described, attempt in waiting)
+            for (reference, described, attempt), outcome in sandbox.run_many(jobs):
+                values = outcome.values
+                if outcome.verdict.reason == "infrastructure" and attempt < _RETRIES:
+                    again.append((reference, described, attempt + 1))
+                elif not described and any(v.error.startswith("unsupported") for v in values):
+                    again.append((reference, True, 0))
+                elif len(values) < len(reference.inputs) or not all(v.ok for v in values):
+                    raise OutsideError(_failure(reference, outcome))
+                else:
+                    kind = "described" if described else "plain"
+                    answers = [(kind, v.value) for v in values]
+                    self.put(reference.key, answers, tuple(v.cpu_s for v in values))
+            waiting = again
+
+
+def _job(reference: Reference, described: bool) -> BatchJob:
+    program, name = reference.program, reference.entry_point
+    if described:
+        program, name = described_program(program, name), WRAPPER_NAME
+    return BatchJob(
+        program=program,
+        entry_point=name,
+        inputs=reference.inputs,
+        limits=_LIMITS,
+        preimport=preimport_for(program),
+    )
+
+
+def _value(answer: tuple[str, Any]) -> Any:
+    from evolcoder.sandbox.protocol import CallValue
+
+    kind, value = answer
+    return value if kind == "plain" else rebuilt_call(CallValue(True, value))[0].value
+
+
+def _failure(reference: Reference, outcome: Outcome) -> str:
+    wrong = next(
+        (v.error for v in outcome.values if not v.ok), outcome.verdict.detail or outcome.verdict.reason
+    )
+    return (
+        f"the canonical solution of {reference.entry_point} gave {len(outcome.values)} of "
+        f"{len(reference.inputs)} expected values ({wrong[:200]}); the sandbox or its limits are at fault"
+    )
