@@ -1,0 +1,1 @@
+"""Evolution: instructions become harder ones, answered, cleaned, and checked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 async def map_bounded(
     function: Callable[[Item], Awaitable[Result]], items: Iterable[Item], limit: int
-) -> AsyncIterator[Result]:
+) -> AsyncGenerator[Result, None]:
     """Yield `function(item)` in the order of `items`, at most `limit` of them running at once.
 
     At most 4 times `limit` results are begun and not yet yielded, so memory stays flat however slow one

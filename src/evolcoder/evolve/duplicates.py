@@ -1,0 +1,238 @@
+"""Exact and near duplicates among millions of texts, in bounded memory and in one pass.
+
+A text is the set of its word triples; MinHash (rensa) makes 128 numbers of it, of which 16 bands of 8 find
+candidates and the low byte of each confirms them. Per text kept: 17 table entries and 128 bytes, 350 bytes in
+all, in numpy arrays; Python objects for the same would take ten times that.
+
+Source of the scheme: Broder 1997; banding after Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets",
+3.4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from xxhash import xxh3_64_intdigest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PERMUTATIONS = 128
+BANDS = 16
+"""With 8 numbers a band, a pair of similarity 0.9 shares a band with chance 0.9998, one of 0.7 with 0.61."""
+_ROWS_A_CHUNK = 4096
+_MOST_CANDIDATES = 200
+_WORD = re.compile(r"\w+")
+
+Item = TypeVar("Item")
+
+
+class Text(NamedTuple):
+    """A text and the tree it belongs to."""
+
+    text: str
+    tree: str
+    """Texts of one tree are ancestors and descendants: near copies within it are what evolution makes, so
+    only exact ones count there."""
+
+
+class Duplicate(NamedTuple):
+    """What a text repeats."""
+
+    row: int
+    """Position of the earlier text, counting every text added to the index from 0."""
+    similarity: float
+    """1.0 for an exact copy (but for case, spacing and signs), else the estimated Jaccard similarity."""
+
+
+class DuplicateIndex:
+    """Texts met so far, and whether a new one repeats one of them."""
+
+    def __init__(self, threshold: float | None) -> None:
+        import numpy as np
+
+        self._np = np
+        self._threshold = threshold
+        self._bands = BANDS if threshold is not None else 0
+        self._table = _SortedTables()
+        self._signatures: list[NDArray[np.uint8]] = []
+        self._trees: list[NDArray[np.uint64]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add_all(self, texts: Iterable[Text]) -> None:
+        """Add texts without asking whether they repeat anything."""
+        for batch in batches(texts, 2000):
+            keys, signatures, trees = self._sketch(batch)
+            for i in range(len(batch)):
+                self._append(signatures[i] if self._bands else None, trees[i])
+            self._table.add(keys.ravel(), self._np.repeat(self._rows(len(batch)), keys.shape[1]))
+
+    def add_new(self, texts: Sequence[Text]) -> list[Duplicate | None]:
+        """For each text in order say what it repeats; those that repeat nothing are added."""
+        if not texts:
+            return []
+        np = self._np
+        keys, signatures, trees = self._sketch(texts)
+        earlier = self._table.find(keys.ravel())
+        width = keys.shape[1]
+        within: dict[int, list[int]] = {}
+        found: list[Duplicate | None] = []
+        new_keys, new_rows = [], []
+        for i, row_keys in enumerate(keys.tolist()):
+            candidates: dict[int, None] = {}
+            exact = -1
+            for j, key in enumerate(row_keys):
+                rows = [*earlier.get(i * width + j, ()), *within.get(key, ())]
+                if j == 0 and rows:
+                    exact = rows[0]
+                    break
+                candidates |= dict.fromkeys(rows[:_MOST_CANDIDATES])
+            repeated = (
+                Duplicate(exact, 1.0) if exact >= 0 else self._nearest(candidates, signatures, trees, i)
+            )
+            found.append(repeated)
+            if repeated is None:
+                row = self._append(signatures[i] if self._bands else None, trees[i])
+                for key in row_keys:
+                    within.setdefault(key, []).append(row)
+                new_keys.append(keys[i])
+                new_rows.append(row)
+        if new_keys:
+            self._table.add(np.concatenate(new_keys), np.repeat(np.asarray(new_rows, dtype=np.uint32), width))
+        return found
+
+    def _nearest(
+        self, candidates: dict[int, None], signatures: NDArray[np.uint8], trees: NDArray[np.uint64], i: int
+    ) -> Duplicate | None:
+        """Return the most similar candidate of another tree, if it is similar enough."""
+        best: Duplicate | None = None
+        for row in candidates:
+            chunk, place = divmod(row, _ROWS_A_CHUNK)
+            if self._trees[chunk][place] == trees[i]:
+                continue
+            same = int((self._signatures[chunk][place] == signatures[i]).sum()) / PERMUTATIONS
+            # Two different numbers share their low byte once in 256.
+            similarity = max(0.0, (same - 1 / 256) / (1 - 1 / 256))
+            if similarity >= (self._threshold or 1.0) and (best is None or similarity > best.similarity):
+                best = Duplicate(row, round(similarity, 3))
+        return best
+
+    def _sketch(
+        self, texts: Sequence[Text]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
+        """Return table keys (exact first, then bands), one-byte signatures, and tree numbers."""
+        np = self._np
+        words = [_WORD.findall(text.text.lower()) for text in texts]
+        exact = [_hash64(" ".join(w) or text.text) for w, text in zip(words, texts, strict=True)]
+        trees = np.array([_hash64(text.tree) for text in texts], dtype=np.uint64)
+        keys = np.empty((len(texts), 1 + self._bands), dtype=np.uint64)
+        keys[:, 0] = exact
+        if not self._bands:
+            return keys, np.empty((len(texts), 0), dtype=np.uint8), trees
+        digests = _minhash([triples(w) for w in words])
+        keys[:, 1:] = _band_keys(digests)
+        return keys, digests.astype(np.uint8), trees
+
+    def _append(self, signature: NDArray[np.uint8] | None, tree: Any) -> int:
+        np = self._np
+        chunk, place = divmod(self._count, _ROWS_A_CHUNK)
+        if chunk == len(self._trees):
+            self._trees.append(np.zeros(_ROWS_A_CHUNK, dtype=np.uint64))
+            if self._bands:
+                self._signatures.append(np.zeros((_ROWS_A_CHUNK, PERMUTATIONS), dtype=np.uint8))
+        self._trees[chunk][place] = tree
+        if signature is not None:
+            self._signatures[chunk][place] = signature
+        self._count += 1
+        return self._count - 1
+
+    def _rows(self, last: int) -> NDArray[np.uint32]:
+        return self._np.arange(self._count - last, self._count, dtype=self._np.uint32)
+
+
+class _SortedTables:
+    """A multimap from 64-bit keys to row numbers: sorted arrays of doubling size, merged as they fill."""
+
+    def __init__(self) -> None:
+        self._levels: list[tuple[Any, Any]] = []
+
+    def add(self, keys: NDArray[np.uint64], rows: NDArray[np.uint32]) -> None:
+        import numpy as np
+
+        order = np.argsort(keys, kind="stable")
+        level = (keys[order], rows[order])
+        while self._levels and len(self._levels[-1][0]) <= 2 * len(level[0]):
+            before = self._levels.pop()
+            # Positions of the smaller in the larger, instead of sorting anew: needs no third copy.
+            level = _merge(before, level)
+        self._levels.append(level)
+
+    def find(self, keys: NDArray[np.uint64]) -> dict[int, list[int]]:
+        """Return, for the position of each key that is there, its rows (oldest first, at most 200)."""
+        import numpy as np
+
+        found: dict[int, list[int]] = {}
+        for level_keys, level_rows in self._levels:
+            first = np.searchsorted(level_keys, keys)
+            inside = np.minimum(first, len(level_keys) - 1)
+            for position in np.nonzero(level_keys[inside] == keys)[0].tolist():
+                start = int(first[position])
+                stop = start + 1
+                key = keys[position]
+                while stop < len(level_keys) and stop - start < _MOST_CANDIDATES and level_keys[stop] == key:
+                    stop += 1
+                found.setdefault(position, []).extend(level_rows[start:stop].tolist())
+        return found
+
+
+def _merge(old: tuple[Any, Any], new: tuple[Any, Any]) -> tuple[Any, Any]:
+    import numpy as np
+
+    places = np.searchsorted(old[0], new[0], side="right")
+    return np.insert(old[0], places, new[0]), np.insert(old[1], places, new[1])
+
+
+def triples(words: Sequence[str]) -> list[str]:
+    """Return the word triples of a text; a text of fewer than three words is one triple."""
+    if len(words) < 3:
+        return [" ".join(words)]
+    return [" ".join(three) for three in zip(words, words[1:], words[2:], strict=False)]
+
+
+def _hash64(text: str) -> int:
+    return xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+
+
+def _minhash(token_sets: list[list[str]]) -> NDArray[np.uint32]:
+    """Return the MinHash numbers of each token set, a row each."""
+    import numpy as np
+    from rensa import RMinHash
+
+    matrix = RMinHash.digest_matrix_from_token_sets(token_sets, PERMUTATIONS, 1)
+    return np.array(matrix.to_rows(), dtype=np.uint32)
+
+
+def _band_keys(digests: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Return one 64-bit key a band: a polynomial of its numbers, told apart by the band's index."""
+    import numpy as np
+
+    parts = digests.astype(np.uint64).reshape(len(digests), BANDS, PERMUTATIONS // BANDS)
+    keys = np.broadcast_to(np.arange(1, BANDS + 1, dtype=np.uint64), parts.shape[:2]).copy()
+    for i in range(parts.shape[2]):
+        keys = (keys ^ parts[:, :, i]) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(29)
+    return keys
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of `size` items in order; the last may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,138 @@
+"""The four elimination rules of WizardLM (arXiv 2304.12244, 3.2), with WizardCoder's template in mind.
+
+An evolved instruction is dropped when it adds nothing (1), when its answer is a short apology (2) or holds
+nothing but punctuation and stop words (3), or when it copies words of the evolving prompt (4). What can be
+told from the text alone is told before the teacher is asked or paid for anything more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from evolcoder.evolve.methods import Method, MethodSet
+
+EliminationReason = Literal[
+    "unchanged",
+    "equal",
+    "refused",
+    "empty",
+    "leaked prompt",
+    "truncated",
+    "duplicate",
+    "syntax error",
+    "failed tests",
+    "contaminated",
+    "no reply",
+]
+"""Rule 1 by text ("unchanged") and by judge ("equal"), rule 2 ("refused"), rule 3 ("empty"), rule 4 ("leaked
+prompt"); the rest are evolcoder's own."""
+
+
+class Elimination(NamedTuple):
+    """Why a row was dropped."""
+
+    reason: EliminationReason
+    detail: str
+
+
+SORRY_WORDS = 80
+"""An answer that says "sorry" in fewer words than this is a refusal (WizardLM 3.2)."""
+
+_STOP_WORDS_TEXT = """
+a about above after again against all also am an and any are as at be because been before being below
+between both but by can could did do does doing down during each few for from further had has have having he
+her here hers him his how i if in into is it its itself just me more most my no nor not now of off ok okay
+on once only or other our ours out over own please same she should so some such sure than that the their
+theirs them then there these they this those through to too under until up very was we well were what when
+where which while who whom why will with would yes you your yours
+"""
+STOP_WORDS = frozenset(_STOP_WORDS_TEXT.split())
+
+_FILLER_WORDS_TEXT = """
+a an the please kindly you your yours i me my we our us to of is are be can could would will shall should
+that this it its also just and then so now
+"""
+FILLER_WORDS = frozenset(_FILLER_WORDS_TEXT.split())
+"""Words that change nothing about a task when they come or go."""
+
+_WORD = re.compile(r"\w+")
+_SIGNS = re.compile(r"[^\w\s]")
+_REFUSAL = re.compile(
+    r"\W*(?:(?:i\W?m|i am|we are) (?:very |so |really )?sorry|sorry\b|i apologi[sz]e|as an ai\b|"
+    r"i (?:can ?not|can\W?t) (?:help|assist|do))",
+    re.IGNORECASE,
+)
+
+
+def judge_evolved(parent: str, evolved: str, method: Method, methods: MethodSet) -> Elimination | None:
+    """Apply what can be told from the evolved instruction alone: rules 1 and 4, and a refusal to evolve."""
+    if not has_content(evolved):
+        return Elimination("empty", "the teacher returned no instruction")
+    if is_unchanged(parent, evolved):
+        return Elimination("unchanged", "the same as its parent but for case, spacing, signs or filler words")
+    if words := leaked_words(parent, evolved, method, methods):
+        return Elimination("leaked prompt", f"holds {words!r} of the evolving prompt")
+    if _REFUSAL.match(evolved):
+        return Elimination("refused", "the teacher apologised instead of evolving")
+    return None
+
+
+def judge_answer(answer: str) -> Elimination | None:
+    """Apply rules 2 and 3 to the answer of an evolved instruction."""
+    if "sorry" in answer.lower() and (n := len(answer.split())) < SORRY_WORDS:
+        return Elimination("refused", f'the answer says "sorry" in {n} words (under {SORRY_WORDS})')
+    if not has_content(answer):
+        return Elimination("empty", "the answer holds only punctuation and stop words")
+    return None
+
+
+def is_unchanged(parent: str, evolved: str) -> bool:
+    """Tell whether two instructions are the same but for case, spacing, signs and filler words.
+
+    Signs count where an instruction is made of little else, as `x = y` and `x == y` are.
+    """
+    if parent == evolved:
+        return True
+    ours, theirs = _words(parent), _words(evolved)
+    if ours == theirs:
+        return "".join(_SIGNS.findall(parent)) == "".join(_SIGNS.findall(evolved)) or len(ours) >= 4
+    return len(ours) >= 4 and _content_words(ours) == _content_words(theirs)
+
+
+def leaked_words(parent: str, evolved: str, method: Method, methods: MethodSet) -> str:
+    """Return words of the evolving prompt that `evolved` copies and its parent does not hold, or ""."""
+    text, before = _squeezed(evolved), _squeezed(parent)
+    for phrase in (*methods.leaks, method.sentence.strip().rstrip(".")):
+        words = _squeezed(phrase)
+        if words and words in text and words not in before:
+            return phrase
+    for shot in method.shots:
+        if _squeezed(shot.evolved) == text:
+            return shot.evolved[:60]
+    return ""
+
+
+def has_content(text: str) -> bool:
+    """Tell whether a text holds a word that is no stop word."""
+    return any(word.lower() not in STOP_WORDS for word in _WORD.findall(text))
+
+
+def says_equal(judgement: str) -> bool:
+    """Read the judge's answer: "Equal" and not "Not Equal"; anything unclear counts as not equal."""
+    words = _words(judgement)[:12]
+    return "equal" in words and "not" not in words and "unequal" not in words
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _content_words(words: Iterable[str]) -> list[str]:
+    return [word for word in words if word not in FILLER_WORDS]
+
+
+def _squeezed(text: str) -> str:
+    """Lower-case words separated by single spaces, signs dropped."""
+    return " ".join(_words(text))

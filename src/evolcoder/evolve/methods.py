@@ -1,0 +1,213 @@
+"""The evolving prompts: Code Evol-Instruct's template with its five methods, and WizardLM's general set.
+
+Code: WizardCoder (arXiv 2306.08568, 3.1). General: WizardLM (arXiv 2304.12244, appendix A) and its
+repository. The wording is the published one. A new method is one entry here, or one line in a recipe
+(`custom_methods`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+from evolcoder.evolve.shots import CODE_SHOTS, Shot
+from evolcoder.models.protocol import Message
+from evolcoder.runs import content_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to make an instruction harder."""
+
+    name: str
+    sentence: str
+    """What stands for {method} in the template."""
+    template: str | None = None
+    """Own template with {method} and {question}; None takes the set's."""
+    shots: tuple[Shot, ...] = ()
+    """Worked examples, for teachers too small to follow the bare template."""
+    weight: float = 1.0
+    """Chance relative to the others; the papers say no more than "random", so all are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSet:
+    """Methods that one of is chosen at random for each instruction."""
+
+    name: str
+    template: str
+    methods: tuple[Method, ...]
+    leaks: tuple[str, ...] = field(default=())
+    """Words of the evolving prompt that an evolved instruction must not hold (elimination rule 4)."""
+
+
+CODE_TEMPLATE = """\
+Please increase the difficulty of the given programming test question a bit.
+
+You can increase the difficulty using, but not limited to, the following methods:
+{method}
+
+{question}
+"""
+
+CODE_SENTENCES = {
+    "add-constraints": (
+        "Add new constraints and requirements to the original problem, adding approximately 10 additional "
+        "words."
+    ),
+    "rare-requirement": (
+        "Replace a commonly used requirement in the programming task with a less common and more specific "
+        "one."
+    ),
+    "more-reasoning": (
+        "If the original problem can be solved with only a few logical steps, please add more reasoning "
+        "steps."
+    ),
+    "misdirect": "Provide a piece of erroneous code as a reference to increase misdirection.",
+    "complexity": (
+        "Propose higher time or space complexity requirements, but please refrain from doing so frequently."
+    ),
+}
+
+DEEPENING_TEMPLATE = """\
+I want you act as a Prompt Rewriter.
+Your objective is to rewrite a given prompt into a more complex version to make those famous AI systems \
+(e.g., ChatGPT and GPT4) a bit harder to handle.
+But the rewritten prompt must be reasonable and must be understood and responded by humans.
+Your rewriting cannot omit the non-text parts such as the table and code in #Given Prompt#:. \
+Also, please do not omit the input in #Given Prompt#.
+You SHOULD complicate the given prompt using the following method:
+{method}
+You should try your best not to make the #Rewritten Prompt# become verbose, #Rewritten Prompt# can only add \
+10 to 20 words into #Given Prompt#.
+'#Given Prompt#', '#Rewritten Prompt#', 'given prompt' and 'rewritten prompt' are not allowed to appear in \
+#Rewritten Prompt#
+#Given Prompt#:
+{question}
+#Rewritten Prompt#:
+"""
+
+BREADTH_TEMPLATE = """\
+I want you act as a Prompt Creator.
+Your goal is to draw inspiration from the #Given Prompt# to create a brand new prompt.
+This new prompt should belong to the same domain as the #Given Prompt# but be even more rare.
+The LENGTH and difficulty level of the #Created Prompt# should be similar to that of the #Given Prompt#.
+The #Created Prompt# must be reasonable and must be understood and responded by humans.
+'#Given Prompt#', '#Created Prompt#', 'given prompt' and 'created prompt' are not allowed to appear in \
+#Created Prompt#.
+#Given Prompt#:
+{question}
+#Created Prompt#:
+"""
+
+GENERAL_SENTENCES = {
+    "constraints": "Please add one more constraints/requirements into #Given Prompt#",
+    "deepening": (
+        "If #Given Prompt# contains inquiries about certain issues, the depth and breadth of the inquiry "
+        "can be increased."
+    ),
+    "concretizing": "Please replace general concepts with more specific concepts.",
+    "reasoning": (
+        "If #Given Prompt# can be solved with just a few simple thinking processes, you can rewrite it to "
+        "explicitly request multiple-step reasoning."
+    ),
+    "complicate-input": (
+        "You must add data in one of the formats XML, SQL database, Python code, HTML page, shell command, "
+        "JSON as input data in #Rewritten Prompt#"
+    ),
+}
+
+PROMPT_WORDS = ("given prompt", "rewritten prompt", "created prompt")
+
+METHOD_SETS: Mapping[str, MethodSet] = {
+    "code": MethodSet(
+        "code",
+        CODE_TEMPLATE,
+        tuple(Method(name, text, shots=CODE_SHOTS[name]) for name, text in CODE_SENTENCES.items()),
+        leaks=("programming test question", "increase the difficulty", *PROMPT_WORDS),
+    ),
+    "general": MethodSet(
+        "general",
+        DEEPENING_TEMPLATE,
+        (
+            *(Method(name, text) for name, text in GENERAL_SENTENCES.items()),
+            Method("breadth", "", template=BREADTH_TEMPLATE),
+        ),
+        leaks=PROMPT_WORDS,
+    ),
+}
+"""The named method sets. WizardCoder's set drops deepening, complicated input and breadth from WizardLM's and
+adds misdirection by erroneous code and complexity requirements."""
+
+
+def method_set(name: str, custom: Mapping[str, str], weights: Mapping[str, float]) -> MethodSet:
+    """Return the named set with `custom` methods (name: sentence) added and `weights` applied.
+
+    Raises ValueError for an unknown name, an empty sentence, a negative weight, or when no method is left.
+    """
+    if name not in METHOD_SETS:
+        raise ValueError(f"methods must be one of {', '.join(METHOD_SETS)}, found {name!r}")
+    chosen = METHOD_SETS[name]
+    if empty := [key for key, sentence in custom.items() if not sentence.strip()]:
+        raise ValueError(f"custom method {empty[0]!r} has no sentence")
+    methods = [m for m in chosen.methods if m.name not in custom]
+    methods += [Method(key, sentence) for key, sentence in custom.items()]
+    known = [m.name for m in methods]
+    if unknown := [key for key in weights if key not in known]:
+        raise ValueError(f"weight for an unknown method {unknown[0]!r}; the methods are {', '.join(known)}")
+    if negative := [key for key, weight in weights.items() if not weight >= 0]:
+        raise ValueError(f"the weight of {negative[0]!r} must be 0 or more, found {weights[negative[0]]}")
+    weighed = [replace(m, weight=weights.get(m.name, m.weight)) for m in methods]
+    left = tuple(m for m in weighed if m.weight > 0)
+    if not left:
+        raise ValueError("every method has weight 0; at least one is needed")
+    return replace(chosen, methods=left)
+
+
+def choose_method(methods: MethodSet, seed: int, row_id: str, round_number: int) -> Method:
+    """Choose a method at random, as a function of the run's seed, the row and the round only."""
+    bounds = list(accumulate(m.weight for m in methods.methods))
+    point = fraction_of("method", seed, row_id, round_number) * bounds[-1]
+    return methods.methods[min(bisect_right(bounds, point), len(bounds) - 1)]
+
+
+def fraction_of(*parts: str | int) -> float:
+    """Return a number in [0, 1) that follows from `parts` alone."""
+    return int(content_hash(*parts)[:13], 16) / 16**13
+
+
+def evolution_messages(
+    methods: MethodSet, method: Method, question: str, shots: int = 0
+) -> tuple[Message, ...]:
+    """Return the chat that asks a teacher to evolve `question`.
+
+    With `shots`, that many worked examples of the same method come first, as earlier turns.
+    """
+    template = method.template or methods.template
+
+    def ask(text: str) -> Message:
+        return Message("user", template.replace("{method}", method.sentence).replace("{question}", text))
+
+    turns: list[Message] = []
+    for shot in method.shots[:shots]:
+        turns += [ask(shot.question), Message("assistant", shot.evolved)]
+    return (*turns, ask(question))
+
+
+JUDGE_TEMPLATE = """\
+Here are two Instructions to ChatGPT AI, do you think they are equal to each other, which meet the following \
+requirements:
+1. They have same constraints and requirements.
+2. They have same depth and breadth of the inquiry.
+The First Prompt: {first}
+The Second Prompt: {second}
+Your Judgement (Just answer: Equal or Not Equal. No need to explain the reason):"""
+
+
+def judge_messages(question: str, evolved: str) -> tuple[Message, ...]:
+    """Return the chat that asks a teacher whether two instructions are equal (WizardLM, appendix)."""
+    text = JUDGE_TEMPLATE.replace("{first}", question, 1)
+    head, _, tail = text.rpartition("{second}")
+    return (Message("user", head + evolved + tail),)

@@ -1,0 +1,156 @@
+"""The life of one instruction in one round: evolve, eliminate, answer, eliminate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evolcoder.errors import RequestFailedError
+from evolcoder.evolve.elimination import Elimination, judge_answer, judge_evolved, says_equal
+from evolcoder.evolve.methods import (
+    Method,
+    MethodSet,
+    choose_method,
+    evolution_messages,
+    fraction_of,
+    judge_messages,
+)
+from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
+from evolcoder.records import Instruction, Lineage
+from evolcoder.runs import content_hash
+
+
+@dataclass(slots=True)
+class Spent:
+    """What the requests of one row came to; the same on a run and on its continuation."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float | None = None
+
+    def add(self, completion: Completion) -> None:
+        """Count one reply."""
+        self.requests += 1
+        self.prompt_tokens += completion.prompt_tokens
+        self.completion_tokens += completion.completion_tokens
+        if completion.cost_usd is not None:
+            self.usd = (self.usd or 0.0) + completion.cost_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """How one parent fared: the row made of it, and why it was dropped if it was."""
+
+    row: Instruction
+    elimination: Elimination | None
+    spent: Spent
+
+
+class Asking:
+    """Asks the teacher on behalf of one row, and keeps count."""
+
+    def __init__(
+        self, model: LanguageModel, settings: EvolveSettings, row_id: str, round_number: int
+    ) -> None:
+        self._model, self._settings = model, settings
+        # From content, so that the same row asks the same again; by round, so that a row that was
+        # eliminated is evolved differently next time.
+        self._seed = int(fraction_of("sampling", settings.seed, row_id, round_number) * 2**31)
+        self.spent = Spent()
+
+    async def ask(
+        self, messages: tuple[Message, ...], max_tokens: int, temperature: float | None = None
+    ) -> Completion:
+        """Send one chat and return the reply. Raises what the model raises."""
+        greedy = temperature == 0
+        sampling = Sampling(
+            temperature=self._settings.temperature if temperature is None else temperature,
+            top_p=1.0 if greedy else self._settings.top_p,
+            max_tokens=max_tokens,
+            seed=0 if greedy else self._seed,
+        )
+        completion = await self._model.complete(Request(messages, sampling))
+        self.spent.add(completion)
+        return completion
+
+
+def question_of(row: Instruction) -> str:
+    """Return an instruction with its input, as one question."""
+    return f"{row.instruction}\n{row.input}" if row.input.strip() else row.instruction
+
+
+async def evolve_row(
+    parent: Instruction, model: LanguageModel, methods: MethodSet, settings: EvolveSettings, round_number: int
+) -> Fate:
+    """Evolve one instruction, answer it, and apply the rules in order of their price.
+
+    Raises EndpointError, BudgetExhaustedError; a single request that fails for good drops the row instead.
+    """
+    method = choose_method(methods, settings.seed, parent.id, round_number)
+    asking = Asking(model, settings, parent.id, round_number)
+    question = question_of(parent)
+    evolved = answer = ""
+    elimination: Elimination | None
+    extra: dict[str, Any] = {}
+    try:
+        reply = await asking.ask(
+            evolution_messages(methods, method, question, settings.shots), settings.instruction_max_tokens
+        )
+        evolved = reply.text.strip()
+        elimination = judge_evolved(question, evolved, method, methods)
+        if elimination is None and reply.finish_reason == "length":
+            elimination = Elimination("truncated", "the evolved instruction was cut off")
+        if elimination is None and settings.judge:
+            elimination = await _judge(asking, question, evolved)
+        if elimination is None:
+            reply = await asking.ask((Message("user", evolved),), settings.max_tokens)
+            answer = reply.text.strip()
+            elimination = judge_answer(answer)
+            if elimination is None and reply.finish_reason == "length" and not settings.keep_truncated:
+                elimination = Elimination(
+                    "truncated", f"the answer was cut off at {settings.max_tokens} tokens"
+                )
+    except RequestFailedError as error:
+        elimination = Elimination("no reply", str(error))
+    row = _child(
+        parent, method, model.name, round_number, evolved, answer, {**extra, **_columns(asking.spent)}
+    )
+    return Fate(row, elimination, asking.spent)
+
+
+async def _judge(asking: Asking, question: str, evolved: str) -> Elimination | None:
+    """Rule 1 by the teacher's judgement."""
+    reply = await asking.ask(judge_messages(question, evolved), max_tokens=16, temperature=0)
+    if says_equal(reply.text):
+        return Elimination("equal", f"the teacher judged {reply.text.strip()[:40]!r}")
+    return None
+
+
+def _child(
+    parent: Instruction,
+    method: Method,
+    teacher: str,
+    round_number: int,
+    evolved: str,
+    answer: str,
+    extra: dict[str, Any],
+) -> Instruction:
+    lineage = Lineage(parent.lineage.seed_id, parent.id, round_number, method.name, teacher)
+    id_ = content_hash(parent.id, round_number, evolved)[:16]
+    return Instruction(id_, evolved, "", answer, lineage, extra)
+
+
+def _columns(spent: Spent) -> dict[str, Any]:
+    return {
+        "requests": spent.requests,
+        "prompt_tokens": spent.prompt_tokens,
+        "completion_tokens": spent.completion_tokens,
+        "cost_usd": spent.usd,
+    }
+
+
+def with_extra(row: Instruction, **columns: Any) -> Instruction:
+    """Return the row with further columns."""
+    return replace(row, extra={**row.extra, **columns})

@@ -1,0 +1,245 @@
+"""Rounds of evolution (WizardCoder 3.2): each evolves the instructions of the round before.
+
+A round asks the teacher for every parent at once, writes what it kept and what it dropped in the order of the
+parents, and keeps nothing in memory but what is in flight. It has no state of its own: asked again, the
+journal answers, so a killed round that runs again writes the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, aclosing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from evolcoder.evolve.duplicates import DuplicateIndex, Text
+from evolcoder.evolve.elimination import Elimination
+from evolcoder.evolve.methods import method_set
+from evolcoder.evolve.one_row import Fate, Spent, evolve_row
+from evolcoder.evolve.pool import pool_after
+from evolcoder.evolve.row_files import RowWriter, write_parquet
+from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.execution.bounded import map_bounded
+from evolcoder.models.protocol import LanguageModel
+from evolcoder.models.stats import stats_of
+from evolcoder.progress import Progress
+from evolcoder.records import Instruction
+from evolcoder.runs import write_json_whole, writing_whole
+
+_ROWS_A_BATCH = 64
+
+
+@dataclass(slots=True)
+class RoundSummary:
+    """What one round came to; the same bytes on a run and on its continuation."""
+
+    round: int
+    asked: int = 0
+    """Parents that were evolved."""
+    kept: int = 0
+    eliminated: dict[str, int] = field(default_factory=dict)
+    """Rows dropped, by reason."""
+    methods: dict[str, int] = field(default_factory=dict)
+    """Rows kept, by method."""
+    tokens: dict[str, int] = field(default_factory=lambda: {"prompt": 0, "completion": 0})
+    """Of all requests, those for dropped rows included."""
+    requests: int = 0
+    usd: float | None = None
+    """Money for all requests; None where no price is known."""
+    repeated_parents: int = 0
+    """Parents with the id of an earlier one, passed over."""
+
+
+class FateFilter(Protocol):
+    """A last look at rows in order, before they are written: may eliminate more."""
+
+    def __call__(self, fates: Sequence[Fate]) -> Sequence[Fate]:
+        """Return the same rows, some of them eliminated."""
+        ...
+
+
+async def evolve_rounds(
+    seeds: Sequence[Instruction],
+    model: LanguageModel,
+    settings: EvolveSettings,
+    rounds: int,
+    out: Path,
+    progress: Progress,
+    screen: FateFilter | None = None,
+) -> list[RoundSummary]:
+    """Evolve `rounds` rounds into `out/round-R/`; return their summaries.
+
+    Raises what `evolve_round` raises.
+    """
+    summaries: list[RoundSummary] = []
+    index = duplicate_index(settings, seeds, ())
+    for number in range(1, rounds + 1):
+        folders = [out / f"round-{r}" for r in range(1, number + 1)]
+        summary = await evolve_round(
+            pool_after(seeds, folders[:-1]),
+            model,
+            settings,
+            number,
+            folders[-1],
+            progress,
+            index=index,
+            screen=screen,
+            total=len(seeds),
+        )
+        summaries.append(summary)
+    return summaries
+
+
+async def evolve_round(
+    parents: Iterable[Instruction],
+    model: LanguageModel,
+    settings: EvolveSettings,
+    round_number: int,
+    out: Path,
+    progress: Progress,
+    *,
+    index: DuplicateIndex | None = None,
+    screen: FateFilter | None = None,
+    total: int | None = None,
+) -> RoundSummary:
+    """Evolve each parent once; write `evolved`, `eliminated` and `summary` into the folder `out`, whole.
+
+    `index` holds the rows that duplicates are looked for in (this round's are added to it); absent, the
+    parents. `screen` may eliminate more, and sees rows in order. `total` is for the progress bar.
+
+    Raises EndpointError, BudgetExhaustedError; every reply so far is in the journal then, and the same call
+    continues.
+    """
+    if index is None:
+        parents = list(parents)
+        index = duplicate_index(settings, parents, ())
+    if total is None and isinstance(parents, Sequence):
+        total = len(parents)
+    summary = RoundSummary(round_number)
+    methods = method_set(settings.methods, settings.custom_methods, settings.weights)
+    live = LiveCounts(model)
+
+    async def evolve(parent: Instruction) -> Fate:
+        fate = await evolve_row(parent, model, methods, settings, round_number)
+        live.add(fate.spent)
+        return fate
+
+    (out / "summary.json").unlink(missing_ok=True)
+    with ExitStack() as files, progress.bar(f"evolve round {round_number}", total) as bar:
+        kept = RowWriter(files.enter_context(writing_whole(out / "evolved.jsonl")))
+        dropped = RowWriter(files.enter_context(writing_whole(out / "eliminated.jsonl")))
+        files.callback(kept.close)
+        files.callback(dropped.close)
+        fates = map_bounded(evolve, _each_once(parents, summary), settings.rows_in_flight)
+        async with aclosing(fates):
+            async for batch in _in_batches(fates):
+                batch = _without_duplicates(batch, index)
+                if screen is not None:
+                    batch = screen(batch)
+                for fate in batch:
+                    count(summary, fate)
+                    if fate.elimination is None:
+                        kept.write(fate.row)
+                    else:
+                        dropped.write(fate.row, **fate.elimination._asdict())
+                bar.advance(len(batch), **live.facts(summary))
+    write_parquet(out / "evolved.jsonl", out / "evolved.parquet")
+    write_json_whole(out / "summary.json", asdict(summary))
+    return summary
+
+
+def duplicate_index(
+    settings: EvolveSettings, seeds: Iterable[Instruction], more: Iterable[Instruction]
+) -> DuplicateIndex:
+    """Return an index that holds the seeds and further rows."""
+    index = DuplicateIndex(settings.near_duplicates)
+    for rows in (seeds, more):
+        index.add_all(_text(row) for row in rows)
+    return index
+
+
+def count(summary: RoundSummary, fate: Fate) -> None:
+    """Add one row to a summary."""
+    summary.asked += 1
+    summary.requests += fate.spent.requests
+    summary.tokens["prompt"] += fate.spent.prompt_tokens
+    summary.tokens["completion"] += fate.spent.completion_tokens
+    if fate.spent.usd is not None:
+        summary.usd = (summary.usd or 0.0) + fate.spent.usd
+    if fate.elimination is None:
+        summary.kept += 1
+        method = str(fate.row.lineage.method)
+        summary.methods[method] = summary.methods.get(method, 0) + 1
+    else:
+        reason = fate.elimination.reason
+        summary.eliminated[reason] = summary.eliminated.get(reason, 0) + 1
+
+
+class LiveCounts:
+    """What is shown while a round runs: replies include those not yet written in order."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._stats = stats_of(model)
+        self._spent = Spent()
+
+    def add(self, spent: Spent) -> None:
+        """Count the requests of one row."""
+        self._spent.requests += spent.requests
+        self._spent.prompt_tokens += spent.prompt_tokens
+        self._spent.completion_tokens += spent.completion_tokens
+
+    def facts(self, summary: RoundSummary) -> dict[str, str | float]:
+        """Return what the bar shows."""
+        shown: dict[str, str | float] = {"kept": summary.kept}
+        shown |= dict(Counter(summary.eliminated).most_common(3))
+        shown["tokens"] = self._spent.prompt_tokens + self._spent.completion_tokens
+        return shown | (self._stats.facts() if self._stats else {})
+
+
+def _each_once(parents: Iterable[Instruction], summary: RoundSummary) -> Iterator[Instruction]:
+    """Yield parents, passing over those whose id came before."""
+    met: set[int] = set()
+    for parent in parents:
+        number = hash(parent.id)
+        if number in met:
+            summary.repeated_parents += 1
+            continue
+        met.add(number)
+        yield parent
+
+
+async def _in_batches(fates: AsyncIterator[Fate]) -> AsyncIterator[Sequence[Fate]]:
+    """Yield rows in order, some at a time: looking for duplicates costs less so."""
+    batch: list[Fate] = []
+    async for fate in fates:
+        batch.append(fate)
+        if len(batch) == _ROWS_A_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _without_duplicates(batch: Sequence[Fate], index: DuplicateIndex) -> list[Fate]:
+    """Eliminate rows that repeat an earlier one; this happens in order, so it is the same on every run."""
+    looked_at = [fate for fate in batch if fate.elimination is None]
+    verdicts = iter(index.add_new([_text(fate.row) for fate in looked_at]))
+    judged: list[Fate] = []
+    for fate in batch:
+        repeated = next(verdicts) if fate.elimination is None else None
+        if repeated is not None:
+            how = "an exact copy" if repeated.similarity == 1 else f"{repeated.similarity:.0%} the same"
+            fate = Fate(fate.row, Elimination("duplicate", f"{how} as an earlier row"), fate.spent)
+        judged.append(fate)
+    return judged
+
+
+def _text(row: Instruction) -> Text:
+    return Text(f"{row.instruction}\n{row.input}" if row.input else row.instruction, row.lineage.seed_id)
+
+
+def summary_row(summary: RoundSummary) -> dict[str, Any]:
+    """Return a summary as plain data."""
+    return asdict(summary)
