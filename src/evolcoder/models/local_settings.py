@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Dtype = Literal["auto", "fp32", "bf16", "fp16"]
+
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
     """Settings of in-process generation."""
 
-    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    dtype: Dtype = "auto"
     """Number format of the weights; "auto": bf16 on a GPU or a CPU that multiplies it, else fp32."""
     device: str = "auto"
     """A torch device name; "auto": the first GPU where there is one, else the CPU."""
@@ -21,3 +23,9 @@ class LocalSettings:
     killed run repeats at most one wave."""
     context_tokens: int | None = None
     """Most tokens of prompt and answer together; None: what the model was trained for."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "wave_size", "context_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, found {value}")

@@ -1,0 +1,213 @@
+"""`evolcoder evaluate`: sample a model on benchmarks and score it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from evolcoder.evaluate.evaluation import EvaluationResult
+    from evolcoder.evaluate.settings import EvaluationSettings
+    from evolcoder.models.local_settings import LocalSettings
+    from evolcoder.progress import Progress
+
+_BESIDE = 3
+"""Published figures shown above and below a measured one."""
+
+
+@click.command()
+@click.option(
+    "--model", "-m", required=True, help="embedded, a folder, a GGUF file, a hub name, openai:NAME."
+)
+@click.option(
+    "--benchmark",
+    "-b",
+    "benchmarks",
+    required=True,
+    help="One or more, separated by commas: humaneval,mbpp+.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for samples and scores.")
+@click.option("--base-url", help="Address of the OpenAI-compatible server, for openai:NAME.")
+@click.option(
+    "--style",
+    type=click.Choice(["wizardcoder", "chat", "completion"]),
+    default="wizardcoder",
+    show_default=True,
+    help="How problems are asked.",
+)
+@click.option(
+    "--preset",
+    default="published",
+    show_default=True,
+    help="Prompt details of the wizardcoder style: published, script, 33b.",
+)
+@click.option(
+    "--extract",
+    type=click.Choice(["wizardcoder", "fence", "auto", "none"]),
+    help="How the program is found; by the style where absent.",
+)
+@click.option("--greedy", is_flag=True, help="One greedy sample a problem (the default).")
+@click.option("--n", type=click.IntRange(min=1), help="Samples a problem  [default: 1 greedy, else 20].")
+@click.option("--temperature", type=click.FloatRange(min=0), help="The method samples at 0.2.")
+@click.option(
+    "--top-p", type=click.FloatRange(min=0, min_open=True, max=1), help="The method samples at 0.95."
+)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many problems, evenly spaced.")
+@click.option("--oracle", help="How values are compared; the benchmark's own where absent.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="CPU s a program.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Programs judged at once; all cores where absent."
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Local models.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Number format of a local model.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
+def command(
+    model: str,
+    benchmarks: str,
+    out: Path,
+    base_url: str | None,
+    style: str,
+    preset: str,
+    extract: str | None,
+    greedy: bool,
+    n: int | None,
+    temperature: float | None,
+    top_p: float | None,
+    max_tokens: int,
+    seed: int,
+    limit: int | None,
+    oracle: str | None,
+    timeout_s: float | None,
+    workers: int | None,
+    batch_size: int,
+    dtype: str,
+    as_json: bool,
+) -> None:
+    """Sample a model on benchmarks, judge its programs in the sandbox, and show pass@k.
+
+    The same command continues where it was stopped: answers are kept in OUT/journal.sqlite.
+
+    \b
+    Example:
+      evolcoder evaluate --model embedded --benchmark humaneval --limit 40 --style chat --out runs/smollm2
+      evolcoder evaluate -m openai:NAME --base-url http://localhost:8000/v1 -b humaneval,mbpp+ --out runs/x
+      evolcoder evaluate -m CHECKPOINT -b humaneval --n 20 --temperature 0.2 --top-p 0.95 --out runs/y
+    """
+    import asyncio
+    from typing import cast
+
+    from evolcoder.cli.progress_view import progress_view
+    from evolcoder.errors import UserError
+    from evolcoder.evaluate.settings import EvaluationSettings, Extraction, Style
+    from evolcoder.models.local_settings import Dtype, LocalSettings
+
+    sampled = not greedy and (n is not None and n > 1 or bool(temperature))
+    if greedy and (n or 1) > 1 or greedy and temperature:
+        raise UserError("--greedy gives one sample at temperature 0; leave out --n and --temperature")
+    try:
+        settings = EvaluationSettings(
+            style=cast(Style, style),
+            preset=preset,
+            extract=cast("Extraction | None", extract),
+            n=(n or 20) if sampled else 1,
+            temperature=(0.2 if temperature is None else temperature) if sampled else 0.0,
+            top_p=(0.95 if top_p is None else top_p) if sampled else 1.0,
+            max_tokens=max_tokens,
+            seed=seed,
+            limit=limit,
+            oracle=oracle,
+            timeout_s=timeout_s,
+            workers=workers,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    local = LocalSettings(dtype=cast(Dtype, dtype), batch_size=batch_size)
+    names = [name.strip() for name in benchmarks.split(",") if name.strip()]
+    results = asyncio.run(_evaluate_all(model, base_url, names, settings, local, out, progress_view()))
+    click.echo(_as_json(results) if as_json else _as_table(results, model))
+
+
+async def _evaluate_all(
+    model_name: str,
+    base_url: str | None,
+    benchmarks: Sequence[str],
+    settings: EvaluationSettings,
+    local: LocalSettings,
+    out: Path,
+    progress: Progress,
+) -> dict[str, EvaluationResult]:
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.evaluation import evaluate_model
+    from evolcoder.models.journal import Journal
+    from evolcoder.models.opening import open_model
+
+    for name in benchmarks:
+        load_benchmark(name).checked_oracle(settings.oracle)
+    results = {}
+    async with Journal(out / "journal.sqlite") as journal:
+        model = open_model(model_name, base_url=base_url, journal=journal, local=local)
+        try:
+            for name in benchmarks:
+                folder = out / name.replace(":", "-").replace("@", "-")
+                results[name] = await evaluate_model(model, name, settings, folder, progress)
+        finally:
+            await model.close()
+    return results
+
+
+def _as_json(results: dict[str, EvaluationResult]) -> str:
+    import json
+    from dataclasses import asdict
+
+    return json.dumps(
+        {
+            name: {
+                "scores": [asdict(score) for score in result.scores],
+                "reasons": result.reasons,
+                "seconds": round(result.seconds, 1),
+            }
+            for name, result in results.items()
+        },
+        indent=2,
+    )
+
+
+def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
+    lines: list[str] = []
+    for result in results.values():
+        for score in result.scores:
+            lines.append(
+                f"{model}  {score.benchmark}  pass@{score.k} {100 * score.value:.1f}"
+                f"   95% [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+                f"   {score.n_problems} problems, {score.n_samples} samples"
+            )
+        first = result.scores[0]
+        lines += _beside_published(first.benchmark, 100 * first.value)
+        told = ", ".join(f"{reason} {count}" for reason, count in result.reasons.items())
+        named = ", ".join(f"{name} {value}" for name, value in first.settings.items() if name != "model")
+        lines += [f"  verdicts: {told}", f"  settings: {named}", f"  {result.seconds:.0f} s", ""]
+    return "\n".join(lines).rstrip()
+
+
+def _beside_published(benchmark: str, percent: float) -> list[str]:
+    """Return lines of the published figures nearest to a measured one, best first."""
+    from evolcoder.evaluate.published import published_for
+
+    figures = published_for(benchmark)
+    above = [p for p in figures if p.percent > percent][-_BESIDE:]
+    below = [p for p in figures if p.percent <= percent][:_BESIDE]
+    lines = [f"  published  {p.percent:5.1f}  {p.model} ({p.decoding})" for p in above]
+    lines.append(f"  measured   {percent:5.1f}  <- this")
+    lines += [f"  published  {p.percent:5.1f}  {p.model} ({p.decoding})" for p in below]
+    return lines

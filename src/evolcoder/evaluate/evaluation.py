@@ -1,0 +1,291 @@
+"""Measure a model on a benchmark: sample, extract, judge, sum up. Programs are judged while the model writes.
+
+Every answer is in the model's journal (if it has one) and every verdict in the cache, so a stopped
+evaluation goes on where it stood; the files in `out` appear whole at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evolcoder.code_blocks import extract
+from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
+from evolcoder.evaluate.benchmarks.data_files import cache_folder
+from evolcoder.evaluate.pass_at_k import scores_of
+from evolcoder.evaluate.prompts import default_extraction
+from evolcoder.evaluate.sampling import Answer, answers, subset
+from evolcoder.evaluate.score_file import verdict_row
+from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
+from evolcoder.evaluate.settings import EvaluationSettings, Extraction
+from evolcoder.evaluate.verdict_cache import VerdictCache
+from evolcoder.models.protocol import LanguageModel
+from evolcoder.progress import Bar, Progress, SilentProgress
+from evolcoder.records import Sample, Score
+from evolcoder.runs import content_hash, write_json_whole, write_jsonl_whole
+from evolcoder.sandbox import Sandbox
+
+KS = (1, 10, 100)
+_BATCH = 64
+"""Samples handed to the scorer at a time, at most; the first ones are not kept waiting for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """What an evaluation gave."""
+
+    scores: list[Score]
+    """pass@k for each k of 1, 10, 100 that the samples allow; pass@1 first. With more than one test suite the
+    base tests alone follow."""
+    n_problems: int
+    seconds: float
+    """Wall time, sampling and judging together."""
+    passed: dict[str, list[bool]]
+    """By task id, in the order of the samples."""
+    reasons: dict[str, int]
+    """Verdicts by reason, most frequent first."""
+    generated_tokens: int
+    """Tokens in the answers, those from the journal included."""
+
+
+async def evaluate_model(
+    model: LanguageModel,
+    benchmark_name: str,
+    settings: EvaluationSettings,
+    out: Path,
+    progress: Progress | None = None,
+) -> EvaluationResult:
+    """Sample `model` on a benchmark, judge it, and write samples, verdicts and scores into the folder `out`.
+
+    Raises UserError for an unknown benchmark, style, preset or oracle, SandboxError where programs cannot be
+    run safely, and what the model raises.
+    """
+    begun = time.monotonic()
+    progress = progress or SilentProgress()
+    benchmark = load_benchmark(benchmark_name)
+    benchmark.checked_oracle(settings.oracle)
+    problems = subset(benchmark.problems, settings.limit)
+    total = len(problems) * settings.n
+    order = {problem.task_id: at for at, problem in enumerate(problems)}
+    tokens = 0
+    with (
+        progress.bar(f"write {benchmark.name}", total) as writing,
+        progress.bar(f"judge {benchmark.name}", total) as judging,
+        _Judge(benchmark, settings, judging) as judge,
+    ):
+        stream = answers(model, problems, settings)
+        async with contextlib.aclosing(stream):  # type: ignore[type-var]
+            async for answer in stream:
+                tokens += answer.completion.completion_tokens
+                writing.advance(tokens=tokens)
+                judge.take(answer)
+        judged = await asyncio.to_thread(judge.finish)
+        level = judge.level
+    judged.sort(key=lambda pair: (order[pair[0].problem.task_id], pair[0].index))
+    named = named_settings(settings, benchmark, model.name, len(problems), level)
+    result = _sum_up(judged, benchmark, named, tokens, time.monotonic() - begun)
+    _write(out, judged, result, named)
+    return result
+
+
+class _Judge:
+    """Judges answers in a thread of its own, in the order they come."""
+
+    def __init__(self, benchmark: Benchmark, settings: EvaluationSettings, bar: Bar) -> None:
+        self._benchmark = benchmark
+        self._how: Extraction = settings.extract or default_extraction(settings.style)
+        self._scoring = ScoringSettings(oracle=settings.oracle, timeout_s=settings.timeout_s)
+        self._workers = settings.workers
+        self._bar = bar
+        self._queue: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._judged: list[tuple[Answer, Judgement]] = []
+        self._failure: BaseException | None = None
+        self._abandoned = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
+        self.level = ""
+
+    def __enter__(self) -> _Judge:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # After a failure of the model, or Ctrl-C, what is not judged yet need not be: it is in the journal.
+        self._abandoned.set()
+        self._queue.put(None)
+        self._thread.join()
+
+    def take(self, answer: Answer) -> None:
+        """Hand over one answer; raises what judging failed with, so that nothing is written in vain."""
+        self._queue.put(answer)
+        if self._failure is not None:
+            raise self._failure
+
+    def finish(self) -> list[tuple[Answer, Judgement]]:
+        """Wait for the verdicts of all answers taken and return them; raises what judging failed with."""
+        self._queue.put(None)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        return self._judged
+
+    def _run(self) -> None:
+        try:
+            options: dict[str, Any] = {} if self._workers is None else {"workers": self._workers}
+            cache = VerdictCache(cache_folder() / "verdicts.sqlite")
+            try:
+                with Sandbox(**options) as sandbox:
+                    self.level = sandbox.level
+                    for batch in self._batches():
+                        self._judge(batch, sandbox, cache)
+            finally:
+                cache.close()
+        except BaseException as error:  # it is raised again where the answers come from
+            self._failure = error
+
+    def _batches(self) -> Iterator[list[Answer]]:
+        """Yield answers as they come, as many together as wait, up to the end mark."""
+        while (answer := self._queue.get()) is not None:
+            batch = [answer]
+            ended = False
+            while len(batch) < _BATCH and not self._queue.empty():
+                more = self._queue.get()
+                if more is None:
+                    ended = True
+                    break
+                batch.append(more)
+            if self._abandoned.is_set():
+                return
+            yield batch
+            if ended:
+                return
+
+    def _judge(self, batch: Sequence[Answer], sandbox: Sandbox, cache: VerdictCache) -> None:
+        samples = [self._sample(answer) for answer in batch]
+        judgements = judge_samples(
+            samples, self._benchmark, settings=self._scoring, sandbox=sandbox, cache=cache
+        )
+        for answer, judgement in zip(batch, judgements, strict=True):
+            self._judged.append((answer, judgement))
+            self._bar.advance()
+
+    def _sample(self, answer: Answer) -> Sample:
+        problem = answer.problem
+        program = extract(
+            answer.raw,
+            self._how,
+            entry_point=problem.entry_point,
+            prompt=problem.prompt,
+            benchmark=problem.benchmark,
+        )
+        return Sample(problem.task_id, answer.index, answer.raw, program)
+
+
+def named_settings(
+    settings: EvaluationSettings, benchmark: Benchmark, model_name: str, n_problems: int, level: str
+) -> dict[str, str]:
+    """Return all that names a score, as text: two scores compare only where these agree."""
+    named = {
+        "model": model_name,
+        "style": settings.style,
+        "extract": settings.extract or default_extraction(settings.style),
+        "decoding": "greedy"
+        if settings.temperature == 0
+        else f"n={settings.n} T={settings.temperature:g} top_p={settings.top_p:g} seed={settings.seed}",
+        "max_tokens": str(settings.max_tokens),
+        "data": benchmark.version or "only version",
+        "oracle": benchmark.checked_oracle(settings.oracle),
+        "timeout_s": f"{settings.timeout_s or benchmark.default_timeout_s:g}",
+        "problems": f"{n_problems} of {len(benchmark.problems)}"
+        + (", evenly spaced" if n_problems < len(benchmark.problems) else ""),
+        "sandbox": level,
+    }
+    if settings.style == "wizardcoder":
+        named["preset"] = settings.preset
+    return named
+
+
+def _sum_up(
+    judged: Sequence[tuple[Answer, Judgement]],
+    benchmark: Benchmark,
+    named: dict[str, str],
+    tokens: int,
+    seconds: float,
+) -> EvaluationResult:
+    tally = _Tally()
+    for answer, judgement in judged:
+        tally.add(answer, judgement)
+    scores = scores_of(tally.passed, KS, benchmark, named)
+    base = benchmark.suites[0]
+    if len(benchmark.suites) > 1 and base in tally.suites:
+        scores += scores_of(tally.suites[base], KS, f"{benchmark.title} ({base} tests)", named)
+    return EvaluationResult(
+        scores=scores,
+        n_problems=len(tally.passed),
+        seconds=seconds,
+        passed=tally.passed,
+        reasons=dict(sorted(tally.reasons.items(), key=lambda item: (-item[1], item[0]))),
+        generated_tokens=tokens,
+    )
+
+
+@dataclass(slots=True)
+class _Tally:
+    passed: dict[str, list[bool]] = field(default_factory=dict)
+    suites: dict[str, dict[str, list[bool]]] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, answer: Answer, judgement: Judgement) -> None:
+        task_id = answer.problem.task_id
+        self.passed.setdefault(task_id, []).append(judgement.verdict.passed)
+        self.reasons[judgement.verdict.reason] += 1
+        for suite, verdict in judgement.suites.items():
+            self.suites.setdefault(suite, {}).setdefault(task_id, []).append(verdict.passed)
+
+
+_TIMED = ("cpu_s", "wall_s", "peak_memory_bytes")
+
+
+def _write(
+    out: Path,
+    judged: Sequence[tuple[Answer, Judgement]],
+    result: EvaluationResult,
+    named: dict[str, str],
+) -> None:
+    """Write the files; what was timed stands in `timing.json` alone, so that a rerun gives the same bytes."""
+    write_jsonl_whole(
+        out / "samples.jsonl",
+        (
+            {
+                "task_id": answer.problem.task_id,
+                "index": answer.index,
+                "completion": judgement.sample.program,
+                "all_code": answer.prompt + answer.raw,
+                "finish_reason": answer.completion.finish_reason,
+            }
+            for answer, judgement in judged
+        ),
+    )
+    write_jsonl_whole(
+        out / "verdicts.jsonl",
+        ({k: v for k, v in verdict_row(judgement).items() if k not in _TIMED} for _, judgement in judged),
+    )
+    write_json_whole(
+        out / "scores.json",
+        {
+            "scores": [asdict(score) for score in result.scores],
+            "problems": result.passed,
+            "reasons": result.reasons,
+            "settings": named,
+            "hash": content_hash(named)[:16],
+            "tokens": result.generated_tokens,
+        },
+    )
+    write_json_whole(out / "timing.json", {"seconds": round(result.seconds, 1)})

@@ -1,0 +1,75 @@
+"""Ask a model for its samples of a benchmark's problems, as many at once as it likes, in a fixed order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+
+from evolcoder.evaluate.prompts import answer_text, asked
+from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.execution.bounded import map_bounded
+from evolcoder.models.protocol import Completion, LanguageModel, Request, Sampling
+from evolcoder.records import Problem
+
+IN_FLIGHT = 4096
+"""Requests begun at once. An endpoint bounds itself; a model in this process takes its waves from all that
+wait, and the same ones again after a restart, so this number must not depend on anything that is timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the model to one problem, before a program is made of it."""
+
+    problem: Problem
+    index: int
+    prompt: str
+    """The prompt as text where it was text, "" for a chat."""
+    raw: str
+    completion: Completion
+
+
+def subset(problems: Sequence[Problem], limit: int | None) -> tuple[Problem, ...]:
+    """Return `limit` problems evenly spaced over the sequence, the same ones every time; all for None."""
+    n = len(problems)
+    if limit is None or limit >= n:
+        return tuple(problems)
+    return tuple(problems[i * n // limit] for i in range(limit))
+
+
+def requests_for(
+    problems: Sequence[Problem], settings: EvaluationSettings
+) -> Iterator[tuple[Problem, Request]]:
+    """Yield `settings.n` requests a problem."""
+    for problem in problems:
+        ask = asked(problem, settings.style, settings.preset)
+        sampling = Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p if settings.temperature > 0 else 1.0,
+            max_tokens=settings.max_tokens,
+            stop=ask.stop,
+            seed=settings.seed,
+        )
+        for index in range(settings.n):
+            yield problem, Request(ask.prompt, sampling, index)
+
+
+async def answers(
+    model: LanguageModel, problems: Sequence[Problem], settings: EvaluationSettings
+) -> AsyncIterator[Answer]:
+    """Yield the model's answers by problem and index.
+
+    Raises what the model raises; answers so far are in its journal, if it has one.
+    """
+
+    async def ask(item: tuple[Problem, Request]) -> Answer:
+        problem, request = item
+        completion = await model.complete(request)
+        prompt = request.prompt if isinstance(request.prompt, str) else ""
+        raw = answer_text(settings.style, completion.text)
+        return Answer(problem, request.index, answer_text(settings.style, prompt), raw, completion)
+
+    stream = map_bounded(ask, requests_for(problems, settings), IN_FLIGHT)
+    async with contextlib.aclosing(stream):  # type: ignore[type-var]
+        async for answer in stream:
+            yield answer
