@@ -112,8 +112,8 @@ def command(
     from evolcoder.evaluate.settings import EvaluationSettings, Extraction, Style
     from evolcoder.models.local_settings import Dtype, LocalSettings
 
-    sampled = not greedy and (n is not None and n > 1 or bool(temperature))
-    if greedy and (n or 1) > 1 or greedy and temperature:
+    sampled = (n or 1) > 1 or bool(temperature)
+    if greedy and sampled:
         raise UserError("--greedy gives one sample at temperature 0; leave out --n and --temperature")
     try:
         settings = EvaluationSettings(

@@ -18,7 +18,8 @@ from evolcoder.records import Problem
 _INTRODUCTION = (
     "Below is an instruction that describes a task. "
     "Write a response that appropriately completes the request."
-)_SCRIPT_LINE = "Create a Python script for this problem:\n"
+)
+_SCRIPT_LINE = "Create a Python script for this problem:\n"
 
 PRESETS: dict[str, dict[str, str]] = {
     # What stands between the introduction and "### Instruction:", by family of benchmark.
