@@ -59,7 +59,7 @@ class CodeBlock:
 
 
 def code_blocks(text: str) -> list[CodeBlock]:
-    """Return the fenced blocks of a text in order (``` or ~~~, indented ones too); an unclosed one runs to the end."""
+    """Return the fenced blocks of a text in order (``` or ~~~, indented too); an unclosed one runs to the end."""
     blocks: list[CodeBlock] = []
     fence, indent, label = "", "", ""
     lines: list[str] = []
@@ -90,7 +90,7 @@ def _joined(lines: list[str]) -> str:
 
 
 def without_thinking(text: str) -> str:
-    """Return the answer without its reasoning: `<think>...</think>`, or all up to a `</think>` without a start.
+    """Return the answer without its reasoning: `<think>...</think>`, or all up to a lone `</think>`.
 
     Reasoning that was cut off before its end leaves what stood before it.
     """
@@ -165,7 +165,7 @@ def _fence(text: str, language: str) -> str:
 
 
 def _auto_by_grammar(text: str, entry_point: str, language: str) -> str:
-    """Any language: the first sound block that names the function, else that names it, else the first sound one."""
+    """Return the first sound block that names the function, else one that names it, else the first sound."""
     blocks = [block.code for block in language_blocks(code_blocks(text), language)][:64]
     naming = [code for code in blocks if entry_point and entry_point in code]
     for codes in (naming, blocks):
@@ -182,7 +182,7 @@ def _auto_python(text: str, entry_point: str, prompt: str) -> str:
     candidates = blocks or [text.replace("\r\n", "\n").replace("\r", "\n")]
     if not entry_point:
         return candidates[0]
-    # 10,000 blocks are noise; the answer is in the first few, or in the last (a long attempt, then the result).
+    # Of 10,000 blocks the answer is in the first few, or in the last (a long attempt, then the result).
     candidates = candidates[:64] + candidates[64:][-8:]
     chosen = needed_code.function_and_needs(candidates, entry_point, prompt)
     if chosen is None and prompt:

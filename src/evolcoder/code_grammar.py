@@ -32,7 +32,7 @@ _GRAMMARS = {
 
 
 def parse_python(code: str) -> ast.Module | None:
-    """Return the syntax tree, or None for what Python cannot parse (NUL, surrogates, absurd nesting included)."""
+    """Return the syntax tree, or None for what Python cannot parse (NUL, surrogates, absurd nesting)."""
     try:
         return _parsed(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -90,7 +90,7 @@ def _parser(language: str) -> Parser | None:
 
 
 def sound_pieces(code: str) -> list[str]:
-    """Return the top-level Python statements of a text that also holds prose or breaks off, each sound by itself."""
+    """Return the sound top-level Python statements of a text that also holds prose or breaks off."""
     data = code.encode("utf-8", "replace")
     parser = _parser("python")
     assert parser is not None

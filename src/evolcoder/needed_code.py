@@ -42,7 +42,7 @@ class _Statement:
 
 
 def function_and_needs(candidates: Sequence[str], entry_point: str, prompt: str) -> str | None:
-    """Return the function with its needs from the first sound candidate that implements it; None if none does.
+    """Return the function with its needs from the first sound candidate that has it; None if none has.
 
     Names it lacks are looked for in the other candidates, and among the imports that `prompt` makes inside
     its function (HumanEval/115), which a whole function would lose. A stub (docstring, `pass`) is taken last.
@@ -86,7 +86,7 @@ def continuation(code: str, entry_point: str, prompt: str) -> str | None:
 
 
 def salvaged(candidates: Sequence[str], entry_point: str) -> str | None:
-    """Return the function with its needs from text that does not parse as a whole: prose around it, a cut end."""
+    """Return the function with its needs from text that does not parse whole: prose around it, a cut end."""
     for code in candidates:
         if entry_point in code:
             statements = _statements("\n".join(sound_pieces(code)))
@@ -171,7 +171,7 @@ def _statement(node: ast.stmt, lines: list[str], code: str) -> _Statement:
 
 def _first_line(node: ast.stmt) -> int:
     decorators = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(d.lineno for d in decorators)])
+    return min([node.lineno, *(int(d.lineno) for d in decorators)])
 
 
 def _global_reads(text: str) -> frozenset[str]:
@@ -221,7 +221,7 @@ def _names_read(node: ast.stmt) -> set[str]:
 
 
 def _changed(node: ast.stmt) -> set[str]:
-    """Return the names that a statement may change in place: `x[i] = `, `x.a = `, `x.append(...)`, `fill(x)`."""
+    """Return names that a statement may change in place: `x[i] = `, `x.a = `, `x.append(...)`, `fill(x)`."""
     names: set[str] = set()
     for n in _own_nodes(node):
         if isinstance(n, (ast.Subscript, ast.Attribute)) and isinstance(n.ctx, (ast.Store, ast.Del)):

@@ -83,7 +83,7 @@ def command(
 
 def _as_text(c: Comparison, a: Path, b: Path) -> str:
     lines = [
-        f"A {a.name}: {100 * c.value_a:.2f}   B {b.name}: {100 * c.value_b:.2f}   on {c.n_problems} common problems",
+        f"A {a.name}: {100 * c.value_a:.2f}   B {b.name}: {100 * c.value_b:.2f}   on {c.n_problems} problems",
         f"B - A: {100 * c.difference:+.2f} points, 95% [{100 * c.low:+.1f}, {100 * c.high:+.1f}]",
         f"only A {len(c.only_a)}, only B {len(c.only_b)}; exact paired test p = {c.p_value:.4g}",
         f"only A: {', '.join(c.only_a) or '-'}",

@@ -108,7 +108,7 @@ def command(
     request = ScoreRequest(
         samples=samples,
         how=cast(Extraction, how),
-        field=field,
+        read_field=field,
         settings=settings,
         ks=ks,
         workers=workers,

@@ -34,7 +34,7 @@ class Comparison:
 
 
 def compare(a: Mapping[str, Sequence[bool]], b: Mapping[str, Sequence[bool]]) -> Comparison:
-    """Compare verdicts by task id. With many samples a problem, pass rates are compared and the sign is tested."""
+    """Compare verdicts by task id; with many samples a problem, the sign of the pass rates' difference."""
     common = [task for task in a if task in b and a[task] and b[task]]
     rates_a = [sum(a[task]) / len(a[task]) for task in common]
     rates_b = [sum(b[task]) / len(b[task]) for task in common]
@@ -59,7 +59,7 @@ def compare(a: Mapping[str, Sequence[bool]], b: Mapping[str, Sequence[bool]]) ->
 
 
 def exact_binomial_p(wins_a: int, wins_b: int) -> float:
-    """Return the two-sided exact p value of `wins_a` against `wins_b` where each is as likely (McNemar, exact)."""
+    """Return the two-sided exact p value of `wins_a` against `wins_b` at even odds (McNemar, exact)."""
     n = wins_a + wins_b
     tail = sum(math.comb(n, i) for i in range(min(wins_a, wins_b) + 1))
     return min(1.0, 2 * tail / 2**n)

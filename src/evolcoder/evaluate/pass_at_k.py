@@ -46,13 +46,13 @@ def wilson_interval(passed: int, n: int) -> tuple[float, float]:
 
 
 def bootstrap_interval(values: Sequence[float], resamples: int = _RESAMPLES) -> tuple[float, float]:
-    """Return the 95% percentile interval of the mean over problems, resampled with a fixed seed; (0, 1) if empty."""
+    """Return the 95% percentile interval of the mean, resampled with a fixed seed; (0, 1) if empty."""
     if not values:
         return 0.0, 1.0
     import numpy as np
 
     rng = np.random.default_rng(0)
-    values_N = np.asarray(values, dtype=float)  # noqa: N806
+    values_N = np.asarray(values, dtype=float)
     means: list[float] = []
     for start in range(0, resamples, 1000):  # in parts: 1000 x 974 draws are 8 MB
         drawn = rng.integers(0, len(values_N), (min(1000, resamples - start), len(values_N)))

@@ -45,7 +45,7 @@ class EvalPlusResults:
 
 
 def _status(verdict: Verdict | None) -> str | None:
-    """EvalPlus knows three words: a program that is out of time is "timeout", all else that fails is "fail"."""
+    """EvalPlus has three words: out of time is "timeout", all else that fails is "fail"."""
     if verdict is None:
         return None
     if verdict.passed:

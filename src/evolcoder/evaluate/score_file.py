@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,9 @@ class ScoreRequest:
 
     samples: Path
     how: Extraction = "none"
-    field: str | None = None
+    read_field: str | None = None
     """Field of the rows to read; None: by the rule of `sample_files`."""
-    settings: ScoringSettings = ScoringSettings()
+    settings: ScoringSettings = field(default_factory=ScoringSettings)
     ks: Sequence[int] = (1, 10, 100)
     workers: int | None = None
     use_cache: bool = True
@@ -72,7 +72,7 @@ def score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress) 
     """
     begun = time.monotonic()
     oracle = benchmark.checked_oracle(request.settings.oracle)
-    samples = list(read_samples(request.samples, benchmark, request.how, request.field))
+    samples = list(read_samples(request.samples, benchmark, request.how, request.read_field))
     tally = _Tally()
     results = EvalPlusResults(benchmark) if request.results else None
     cache = VerdictCache(cache_folder() / "verdicts.sqlite") if request.use_cache else None

@@ -45,7 +45,7 @@ class ScoringSettings:
     base_only: bool = False
     """Judge by the base tests only, where a benchmark has more."""
     all_suites: bool = False
-    """Run the further tests of a sample that failed the base tests too (EvalPlus's results file shows them)."""
+    """Run the further tests of samples that failed the base tests too (EvalPlus's file shows them)."""
     fold: bool = True
     """Run identical programs of a problem once."""
 

@@ -1,4 +1,4 @@
-"""Verdicts kept by the content of what was judged, so that nothing is run twice and a stopped scoring goes on.
+"""Verdicts kept by the content of what was judged: nothing runs twice, and a stopped scoring goes on.
 
 The key covers the program, the tests, the oracle, the limits and the Python version. Infrastructure results
 are never kept. Losing the file costs time only.

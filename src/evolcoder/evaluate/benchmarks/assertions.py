@@ -66,7 +66,7 @@ class _Tests:
     reads: frozenset[str]
     """Names it looks up in the program's namespace or among the builtins, the function's own apart."""
     helpers: tuple[tuple[str, str], ...]
-    """(name, dump) of each helper function that the prompt defines and the tests call (HumanEval/32, 38, 50)."""
+    """(name, dump) of each helper that the prompt defines and the tests call (HumanEval/32, 38, 50)."""
     foreign: bool
     """True where it reads names that neither it, the prompt nor Python defines (MBPP's Node, Pair)."""
 

@@ -55,7 +55,7 @@ class Benchmark(ABC):
         return {int(re.sub(r"\D", "", p.task_id) or -1): p for p in self.problems}
 
     def find(self, task_id: str | int) -> Problem | None:
-        """Return the problem of a task id as sample files spell it: "HumanEval/0", "HumanEval_0", "0" or 0."""
+        """Return the problem of a task id as files spell it: "HumanEval/0", "HumanEval_0", "0" or 0."""
         text = str(task_id)
         if text in self.by_task:
             return self.by_task[text]
@@ -73,7 +73,8 @@ class Benchmark(ABC):
         if oracle not in self.oracles:
             known = ", ".join(self.oracles)
             raise UserError(
-                f"oracle {oracle!r} cannot judge {self.name}: one of {known} is expected{nearest(oracle, self.oracles)}"
+                f"oracle {oracle!r} cannot judge {self.name}: one of {known} is expected"
+                f"{nearest(oracle, self.oracles)}"
             )
         return oracle
 
@@ -101,7 +102,7 @@ class Benchmark(ABC):
     def fallback(
         self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
     ) -> Job | None:
-        """Return the job for a program that the first one could not judge, None where there is no other way."""
+        """Return the job for a program that the first one could not judge, None where there is none."""
 
     def judge_fallback(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """Return the verdict that the fallback's outcome means."""

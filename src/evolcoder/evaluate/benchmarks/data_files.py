@@ -79,7 +79,7 @@ FILES = {
 
 
 def cache_folder() -> Path:
-    """Return the folder for downloads, ground truth and verdicts: EVOLCODER_CACHE, or under XDG_CACHE_HOME."""
+    """Return the folder of downloads, ground truth and verdicts: EVOLCODER_CACHE, or in XDG_CACHE_HOME."""
     named = os.environ.get("EVOLCODER_CACHE")
     if named:
         return Path(named)
@@ -87,7 +87,7 @@ def cache_folder() -> Path:
 
 
 def benchmark_rows(name: str) -> list[dict[str, Any]]:
-    """Return the rows of a data file of `FILES`; raises DataError where it is missing or not the published one."""
+    """Return the rows of a file of `FILES`; raises DataError where it is missing or not the published one."""
     file = FILES[name]
     path, data = _found(file) or _downloaded(file)
     digest = hashlib.sha256(data).hexdigest()

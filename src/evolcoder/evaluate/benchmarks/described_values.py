@@ -1,7 +1,7 @@
 """Bring values that are not plain data out of a candidate: described there, rebuilt here.
 
-EvalPlus compares with `==` in the candidate's own process, so a Counter equals a dict and a NumPy number equals
-a float. A wrapper appended to the program describes each value it returns as plain data; this side rebuilds
+EvalPlus compares with `==` in the candidate's own process, so a Counter equals a dict and a NumPy number
+equals a float. A wrapper appended to the program describes each value it returns as plain data; this side rebuilds
 values of known types and replaces all others with an object that equals nothing. Expected values stay here.
 """
 

@@ -2,11 +2,11 @@
 
 | oracle | what it is |
 |---|---|
-| `evalplus-0.2.1` | EvalPlus 0.2.1: `assert_allclose`, no set comparison, an unsigned root check; caches warm |
-| `evalplus-0.3.1` | EvalPlus 0.3.1: `allclose` with equal types, set comparison for 8 problems; HumanEval/32 never passes |
-| `evalplus` | 0.3.1 with HumanEval/32 judged by its root, and the float tolerance only where floats are expected |
+| `evalplus-0.2.1` | 0.2.1: `assert_allclose`, no set comparison, a signed root check; caches warm |
+| `evalplus-0.3.1` | 0.3.1: `allclose` with equal types, 8 set comparisons; HumanEval/32 never passes |
+| `evalplus` | 0.3.1, HumanEval/32 judged by its root, float tolerance only where floats are expected |
 
-(In 0.3.1 the branch of HumanEval/32 leaves its loop before it notes that the test passed. In both versions a float
+(In 0.3.1 the branch of HumanEval/32 goes to the next test before it notes a pass. In both versions a float
 among the expected values turns the tolerance on for all later tests of the problem.)
 """
 

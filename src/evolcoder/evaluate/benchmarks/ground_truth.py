@@ -51,7 +51,7 @@ class Truth:
 
 
 def truth_key(title: str, task_id: str, suite: str, program: str) -> str:
-    """Return the content key of a reference; data files are checked by sha256, so their title names the inputs."""
+    """Return the key of a reference; data files are checked by sha256, so their title names the inputs."""
     return content_hash(_VERSION, title, task_id, suite, program, platform.python_version())
 
 

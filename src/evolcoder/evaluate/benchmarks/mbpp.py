@@ -65,7 +65,7 @@ def _problem(row: dict[str, Any]) -> Problem:
 
 
 def _function_called(assertion: str) -> str:
-    """Return the name of the function an assertion tests: called by its bare name, no builtin if it can be."""
+    """Return the function an assertion tests: called by its bare name, no builtin if it can be."""
     calls = [
         node.func.id
         for node in ast.walk(ast.parse(assertion))
