@@ -18,8 +18,8 @@ from evolcoder.evolve.duplicates import DuplicateIndex, Text
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.methods import method_set
 from evolcoder.evolve.one_row import Fate, Spent, evolve_row
-from evolcoder.evolve.pool import pool_after
-from evolcoder.evolve.row_files import RowWriter, write_parquet
+from evolcoder.evolve.pool import merged_rows, pool_after
+from evolcoder.evolve.row_files import RowWriter, write_parquet, write_rows_whole
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.models.protocol import LanguageModel
@@ -68,17 +68,19 @@ async def evolve_rounds(
     out: Path,
     progress: Progress,
     screen: FateFilter | None = None,
+    limit: int | None = None,
 ) -> list[RoundSummary]:
-    """Evolve `rounds` rounds into `out/round-R/`; return their summaries.
+    """Evolve `rounds` rounds into `out/round-R/` and merge them into `out/dataset.jsonl`.
 
-    Raises what `evolve_round` raises.
+    Returns the rounds' summaries. With `limit`, that many seeds are evolved; all are merged. Raises what
+    `evolve_round` raises.
     """
     summaries: list[RoundSummary] = []
     index = duplicate_index(settings, seeds, ())
     for number in range(1, rounds + 1):
         folders = [out / f"round-{r}" for r in range(1, number + 1)]
         summary = await evolve_round(
-            pool_after(seeds, folders[:-1]),
+            pool_after(seeds, folders[:-1], limit=limit, seed=settings.seed),
             model,
             settings,
             number,
@@ -86,9 +88,10 @@ async def evolve_rounds(
             progress,
             index=index,
             screen=screen,
-            total=len(seeds),
+            total=min(len(seeds), limit or len(seeds)),
         )
         summaries.append(summary)
+    write_rows_whole(out / "dataset.jsonl", merged_rows(seeds, folders))
     return summaries
 
 

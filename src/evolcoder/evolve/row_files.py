@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,20 @@ class RowWriter:
     def close(self) -> None:
         """Flush and close; may be called twice."""
         self._file.close()
+
+
+def write_rows_whole(path: Path, rows: Iterable[Instruction]) -> int:
+    """Write rows as JSONL, whole or not at all, and return their number."""
+    count = 0
+    with writing_whole(path) as partial:
+        writer = RowWriter(partial)
+        try:
+            for row in rows:
+                writer.write(row)
+                count += 1
+        finally:
+            writer.close()
+    return count
 
 
 def write_parquet(jsonl: Path, parquet: Path) -> None:

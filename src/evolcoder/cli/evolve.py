@@ -1,0 +1,177 @@
+"""`evolcoder evolve`: seeds in, harder instructions with answers out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from evolcoder.evolve.rounds import RoundSummary
+    from evolcoder.evolve.settings import EvolveSettings
+    from evolcoder.models.settings import EndpointSettings
+    from evolcoder.models.stats import RequestStats
+    from evolcoder.records import Instruction
+
+
+@click.command()
+@click.option("--seeds", required=True, help='JSONL, JSON or Parquet file, Hugging Face name, or "shipped".')
+@click.option("--teacher", required=True, help='"embedded", a folder, a GGUF file, a name, or openai:NAME.')
+@click.option("--base-url", multiple=True, help="Server of openai:NAME; several that serve the same model.")
+@click.option("--concurrency", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--limit", type=click.IntRange(min=1), help="Evolve this many of the seeds.")
+@click.option("--methods", default="code", show_default=True, help="Method set: code or general.")
+@click.option("--method", "custom", multiple=True, metavar="NAME=SENTENCE", help="A further method.")
+@click.option(
+    "--weight", "weights", multiple=True, metavar="NAME=NUMBER", help="Chance of a method; 0: never."
+)
+@click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True, help="Worked examples.")
+@click.option("--judge/--no-judge", default=False, show_default=True, help="Ask whether anything was gained.")
+@click.option(
+    "--verify",
+    type=click.Choice(["off", "syntax", "tests"]),
+    default="off",
+    show_default=True,
+    help="Drop answers that do not parse, or fail tests that the teacher writes (sandboxed).",
+)
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@click.option("--top-p", type=float, default=0.9, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Every random choice follows from it.")
+@click.option("--rpm", type=float, help="Requests a minute that the endpoint allows.")
+@click.option("--tpm", type=float, help="Tokens a minute that the endpoint allows.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=600.0, show_default=True, help="Seconds a request."
+)
+@click.option("--max-usd", type=float, help="Stop cleanly before more than this is spent.")
+@click.option("--max-requests", type=click.IntRange(min=1), help="Stop cleanly after this many requests.")
+@click.option("--decontaminate", "benchmarks", multiple=True, help="Drop rows that copy this benchmark.")
+@click.option("--dry-run", is_flag=True, help="Evolve a sample of 20 and say what the whole would take.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(seeds: str, teacher: str, out: Path, rounds: int, as_json: bool, **options: Any) -> None:
+    """Evolve seed instructions into harder ones, and answer them, by Code Evol-Instruct.
+
+    Writes OUT/round-R/ (evolved and eliminated rows) and OUT/dataset.jsonl (seeds and all rounds).
+    Interrupted, the same command continues and asks for nothing twice.
+
+    \b
+    Example:
+      evolcoder evolve --seeds shipped --teacher embedded --shots 2 --rounds 1 --limit 8 --out evolved
+      evolcoder evolve --seeds code_alpaca_20k.json --teacher openai:gpt-4.1-mini --rounds 3 --out evolved
+    """
+    from evolcoder.cli.async_run import run_async
+    from evolcoder.cli.progress_view import progress_view
+    from evolcoder.errors import UserError
+    from evolcoder.evolve.settings import EvolveSettings
+    from evolcoder.instructions import read_instructions
+    from evolcoder.models.settings import EndpointSettings
+
+    try:
+        settings = EvolveSettings(
+            methods=options["methods"],
+            custom_methods=dict(_pairs(options["custom"], "--method")),
+            weights={name: _number(text, name) for name, text in _pairs(options["weights"], "--weight")},
+            shots=options["shots"],
+            judge=options["judge"],
+            verify=options["verify"],
+            temperature=options["temperature"],
+            top_p=options["top_p"],
+            max_tokens=options["max_tokens"],
+            instruction_max_tokens=options["max_tokens"],
+            seed=options["seed"],
+            rows_in_flight=options["concurrency"],
+        )
+        endpoint = EndpointSettings(
+            concurrency=options["concurrency"],
+            rpm=options["rpm"],
+            tpm=options["tpm"],
+            timeout_s=options["timeout_s"],
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    rows = read_instructions(seeds)
+    progress = progress_view()
+    work = _evolve(rows, teacher, settings, endpoint, rounds, out, progress, options)
+    summaries, stats, seconds = run_async(work)
+    _tell(summaries, stats, seconds, out, as_json)
+
+
+async def _evolve(
+    seeds: list[Instruction],
+    teacher: str,
+    settings: EvolveSettings,
+    endpoint: EndpointSettings,
+    rounds: int,
+    out: Path,
+    progress: Any,
+    options: dict[str, Any],
+) -> tuple[list[RoundSummary], RequestStats | None, float]:
+    import time
+
+    from evolcoder.evolve.rounds import evolve_rounds
+    from evolcoder.models.journal import Journal
+    from evolcoder.models.opening import budget_of, open_model
+    from evolcoder.models.stats import stats_of
+
+    begun = time.monotonic()
+    async with Journal(out / "journal.sqlite") as journal:
+        model = open_model(
+            teacher,
+            base_url=options["base_url"] or None,
+            journal=journal,
+            settings=endpoint,
+            budget=budget_of(journal, options["max_usd"], options["max_requests"]),
+        )
+        try:
+            summaries = await evolve_rounds(
+                seeds, model, settings, rounds, out, progress, limit=options["limit"]
+            )
+        finally:
+            await model.close()
+        return summaries, stats_of(model), time.monotonic() - begun
+
+
+def _pairs(texts: tuple[str, ...], option: str) -> list[tuple[str, str]]:
+    pairs = [tuple(text.split("=", 1)) for text in texts]
+    for text, pair in zip(texts, pairs, strict=True):
+        if len(pair) != 2:
+            raise ValueError(f"{option} {text}: NAME=VALUE is expected")
+    return [(pair[0].strip(), pair[1].strip()) for pair in pairs]
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"--weight {name}={text}: a number is expected") from error
+
+
+def _tell(
+    summaries: list[RoundSummary], stats: RequestStats | None, seconds: float, out: Path, as_json: bool
+) -> None:
+    import json
+    from dataclasses import asdict
+
+    requests = (
+        {"sent": stats.sent, "from journal": stats.hits, "retries": dict(stats.retries)} if stats else {}
+    )
+    if as_json:
+        result = {
+            "rounds": [asdict(summary) for summary in summaries],
+            "requests": requests,
+            "seconds": round(seconds, 2),
+            "dataset": str(out / "dataset.jsonl"),
+        }
+        click.echo(json.dumps(result))
+        return
+    for summary in summaries:
+        dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.eliminated.items())) or "none"
+        click.echo(f"round {summary.round}: {summary.kept} of {summary.asked} kept; eliminated: {dropped}")
+    tokens = sum(sum(summary.tokens.values()) for summary in summaries)
+    money = sum(summary.usd or 0.0 for summary in summaries)
+    cost = f", {money:.4f} US dollars" if money else ""
+    click.echo(f"{sum(s.requests for s in summaries)} requests, {tokens} tokens{cost}, {seconds:.1f} s")
+    click.echo(f"{out / 'dataset.jsonl'}")
