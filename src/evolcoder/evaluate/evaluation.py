@@ -82,7 +82,7 @@ async def evaluate_model(
         _Judge(benchmark, settings, judging) as judge,
     ):
         stream = answers(model, problems, settings)
-        async with contextlib.aclosing(stream):  # type: ignore[type-var]
+        async with contextlib.aclosing(stream):
             async for answer in stream:
                 tokens += answer.completion.completion_tokens
                 writing.advance(tokens=tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 
 from evolcoder.evaluate.prompts import answer_text, asked
@@ -56,7 +56,7 @@ def requests_for(
 
 async def answers(
     model: LanguageModel, problems: Sequence[Problem], settings: EvaluationSettings
-) -> AsyncIterator[Answer]:
+) -> AsyncGenerator[Answer, None]:
     """Yield the model's answers by problem and index.
 
     Raises what the model raises; answers so far are in its journal, if it has one.
@@ -70,6 +70,6 @@ async def answers(
         return Answer(problem, request.index, answer_text(settings.style, prompt), raw, completion)
 
     stream = map_bounded(ask, requests_for(problems, settings), IN_FLIGHT)
-    async with contextlib.aclosing(stream):  # type: ignore[type-var]
+    async with contextlib.aclosing(stream):
         async for answer in stream:
             yield answer

@@ -1,0 +1,130 @@
+"""Answer a file of instructions in batch: `{"idx": 11, "Instruction": "..."}` a line, one answer a line.
+
+The published script asks one prompt at a time and cuts prompts at 256 tokens; here they are asked together
+and whole. What a row holds beside its instruction passes through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from evolcoder.errors import DataError
+from evolcoder.evaluate.prompts import instruction_prompt
+from evolcoder.evaluate.sampling import IN_FLIGHT
+from evolcoder.execution.bounded import map_bounded
+from evolcoder.instructions import INSTRUCTION_FIELDS
+from evolcoder.models.protocol import LanguageModel, Message, Request, Sampling
+from evolcoder.progress import Progress
+from evolcoder.runs import bad_rows_message, read_jsonl, write_jsonl_whole
+
+InferenceStyle = Literal["wizardcoder", "chat"]
+_INPUT_FIELDS = ("input", "Input")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """What a batch came to."""
+
+    rows: int
+    tokens: int
+    """Tokens in the answers."""
+    cut: int
+    """Answers that reached the length limit."""
+
+
+def read_batch(path: Path) -> list[dict[str, Any]]:
+    """Read the rows to answer; raises DataError that names every bad line (the first ten in full)."""
+    rows: list[dict[str, Any]] = []
+    bad: list[str] = []
+    try:
+        for number, row in read_jsonl(path):
+            wrong = _what_is_wrong(row)
+            if wrong:
+                bad.append(f"line {number}: {wrong}")
+            rows.append(row)
+    except DataError as error:
+        # Bad JSON is told when the file ends; the bad fields belong into the same message.
+        if not bad:
+            raise
+        raise DataError(f"{error}; {'; '.join(bad[:10])}") from error
+    if bad:
+        raise DataError(bad_rows_message(path, bad))
+    if not rows:
+        raise DataError(f'{path}: no rows; {{"idx": 1, "Instruction": "..."}} a line is expected')
+    return rows
+
+
+def _what_is_wrong(row: dict[str, Any]) -> str:
+    name = _instruction_field(row)
+    if name is None:
+        return f"field 'Instruction' is missing (found: {', '.join(map(str, row)) or 'no fields'})"
+    if not isinstance(row[name], str):
+        return f"field {name!r}: text is expected, found {type(row[name]).__name__}"
+    if not row[name].strip():
+        return f"field {name!r} is empty"
+    for field in _INPUT_FIELDS:
+        if row.get(field) is not None and not isinstance(row[field], str):
+            return f"field {field!r}: text is expected, found {type(row[field]).__name__}"
+    return ""
+
+
+def _instruction_field(row: dict[str, Any]) -> str | None:
+    return next((name for name in INSTRUCTION_FIELDS if name in row), None)
+
+
+async def answer_batch(
+    model: LanguageModel,
+    rows: list[dict[str, Any]],
+    sampling: Sampling,
+    style: InferenceStyle,
+    output: Path,
+    progress: Progress,
+) -> BatchSummary:
+    """Answer every row and write them, in order, with the fields `response` and `finish_reason`; whole.
+
+    Raises what the model raises; the answers so far are in its journal, if it has one.
+    """
+    answered: list[dict[str, Any]] = []
+    tokens = cut = 0
+    with progress.bar("answer", len(rows)) as bar:
+        stream = _answers(model, rows, sampling, style)
+        async with contextlib.aclosing(stream):
+            async for row, n_tokens in stream:
+                answered.append(row)
+                tokens += n_tokens
+                cut += row["finish_reason"] == "length"
+                bar.advance(tokens=tokens)
+    write_jsonl_whole(output, answered)
+    return BatchSummary(len(answered), tokens, cut)
+
+
+async def _answers(
+    model: LanguageModel, rows: list[dict[str, Any]], sampling: Sampling, style: InferenceStyle
+) -> AsyncGenerator[tuple[dict[str, Any], int], None]:
+    async def ask(item: tuple[dict[str, Any], Request]) -> tuple[dict[str, Any], int]:
+        row, request = item
+        completion = await model.complete(request)
+        answer = {"response": completion.text.strip(), "finish_reason": completion.finish_reason}
+        return {**row, **answer}, completion.completion_tokens
+
+    stream = map_bounded(ask, _requests(rows, sampling, style), IN_FLIGHT)
+    async with contextlib.aclosing(stream):
+        async for answered in stream:
+            yield answered
+
+
+def _requests(
+    rows: list[dict[str, Any]], sampling: Sampling, style: InferenceStyle
+) -> Iterator[tuple[dict[str, Any], Request]]:
+    for row in rows:
+        instruction = row[_instruction_field(row) or "Instruction"]
+        input_ = next((row[name] for name in _INPUT_FIELDS if row.get(name)), "")
+        if style == "wizardcoder":
+            yield row, Request(instruction_prompt(instruction, input_), sampling)
+        else:
+            text = f"{instruction}\n\n{input_}" if input_ else instruction
+            yield row, Request((Message("user", text),), sampling)
