@@ -24,6 +24,7 @@ from typing import Any
 from evolcoder.errors import JournalError, JournalWriteError
 from evolcoder.models.journal_file import damaged, lock_for_writing, open_for_reading, open_for_writing
 from evolcoder.models.protocol import Completion, LanguageModel, Request
+from evolcoder.models.stats import RequestStats, stats_of
 
 _INSERT = (
     "INSERT OR IGNORE INTO replies (key, model, text, checksum, finish_reason, prompt_tokens,"
@@ -111,11 +112,11 @@ class Journal:
         """Requests that a model works on now, by key, so that an equal request waits instead of asking."""
 
     async def get(self, key: str) -> Completion | None:
-        """Return the durable reply to the request with this key, marked as cached; None where there is none."""
+        """Return the durable reply to the request with this key, marked as cached, or None."""
         return self.find(key)
 
     def find(self, key: str) -> Completion | None:
-        """Return the durable reply to the request with this key, marked as cached; None where there is none.
+        """Return the durable reply to the request with this key, marked as cached, or None.
 
         Raises JournalError where the stored reply is damaged.
         """
@@ -252,8 +253,9 @@ class Journal:
         self, loop: asyncio.AbstractEventLoop, waiting: list[asyncio.Future[None]], done: asyncio.Future[None]
     ) -> None:
         self._committing = None
-        if done.cancelled() or (error := done.exception()) is not None:
-            self._fail(waiting, error if not done.cancelled() else RuntimeError("cancelled"))
+        error = RuntimeError("cancelled") if done.cancelled() else done.exception()
+        if error is not None:
+            self._fail(waiting, error)
             return
         for future in waiting:
             if not future.done():
@@ -291,11 +293,13 @@ class Journal:
 
 
 class JournaledModel:
-    """A model whose every reply is durable before it is returned, and whose old replies come from the journal."""
+    """A model whose every reply is durable before it is returned, and whose old replies are not asked again."""
 
     def __init__(self, model: LanguageModel, journal: Journal) -> None:
         self._model = model
         self._journal = journal
+        self.stats = stats_of(model) or RequestStats()
+        """Counts of the model behind, and how many requests the journal answered."""
 
     @property
     def name(self) -> str:
@@ -318,6 +322,7 @@ class JournaledModel:
         while True:
             if (found := journal.find(key)) is not None:
                 journal.count("hits")
+                self.stats.hits += 1
                 return found
             asked = journal.in_flight.get(key)
             if asked is None:
@@ -325,8 +330,9 @@ class JournaledModel:
             try:
                 return await asyncio.shield(asked)
             except asyncio.CancelledError:
-                if not asked.cancelled():
-                    raise  # we are cancelled, not the one who asked
+                task = asyncio.current_task()
+                if not asked.cancelled() or (task is not None and task.cancelling()):
+                    raise  # we are cancelled, not only the one who asked
 
     async def _ask(self, key: str, request: Request) -> Completion:
         asked: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
@@ -376,7 +382,9 @@ def totals_of(connection: sqlite3.Connection, path: Path) -> JournalTotals:
     except sqlite3.DatabaseError as error:
         raise damaged(path, error) from error
     size = sum(
-        os.stat(name).st_size for name in (path, f"{path}-wal") if os.path.exists(name)  # noqa: PTH110, PTH116
+        os.stat(name).st_size
+        for name in (path, f"{path}-wal")
+        if os.path.exists(name)  # noqa: PTH110, PTH116
     )
     return JournalTotals(models, counts, size)
 

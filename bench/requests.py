@@ -1,0 +1,153 @@
+"""Measure the request engine against a fake endpoint: rate, CPU a request, memory, refusals.
+
+Starts the endpoint script given (an OpenAI-compatible fake that takes --port, --latency-ms, --p429, ... and
+answers /stats), asks `--rows` chains of `--steps` requests each (every one depends on the answer before it,
+as evolution does) through the journal, and prints one JSON line.
+
+    python bench/requests.py --endpoint-script FAKE.py --rows 5000 --steps 6 --concurrency 256
+    python bench/requests.py --endpoint-script FAKE.py --rows 5000 -- --p429 0.03 --p500 0.02
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.event_loop import run_async
+from evolcoder.models.journal import Journal
+from evolcoder.models.opening import open_model
+from evolcoder.models.protocol import LanguageModel, Message, Request, Sampling
+from evolcoder.models.settings import EndpointSettings
+from evolcoder.models.stats import stats_of
+
+
+async def chain(model: LanguageModel, row: int, steps: int) -> tuple[int, int]:
+    """Ask one row's requests in turn; return (answers that are valid, answers that are empty)."""
+    valid = empty = 0
+    text = f"[task-{row}] Write a Python function that reverses the words of a sentence."
+    for step in range(steps):
+        opening = "Please increase the difficulty of" if step % 2 == 0 else "Answer"
+        request = Request(
+            (Message("user", f"{opening} step {step} of row {row}:\n{text}"),), Sampling(temperature=1.0)
+        )
+        answer = await model.complete(request)
+        valid += bool(answer.text.strip())
+        empty += not answer.text.strip()
+        text = f"[task-{row}] {answer.text[:300]}"
+    return valid, empty
+
+
+async def ask_all(arguments: argparse.Namespace, base_url: str, journal_path: Path) -> dict[str, Any]:
+    """Ask everything and return what was counted."""
+    settings = EndpointSettings(concurrency=arguments.concurrency, rpm=arguments.rpm)
+    async with Journal(journal_path) as journal:
+        model = open_model("openai:fake", base_url=base_url, journal=journal, settings=settings)
+        totals = [0, 0]
+        marks: list[int] = []
+
+        async def one(row: int) -> tuple[int, int]:
+            return await chain(model, row, arguments.steps)
+
+        begun, cpu = time.perf_counter(), time.process_time()
+        async with aclosing(map_bounded(one, range(arguments.rows), arguments.concurrency)) as results:
+            done = 0
+            async for valid, empty in results:
+                totals[0] += valid
+                totals[1] += empty
+                done += 1
+                if done % max(arguments.rows // 4, 1) == 0:
+                    marks.append(resident_mb())
+        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+        stats = stats_of(model)
+        assert stats is not None
+        await model.close()
+    n = arguments.rows * arguments.steps
+    ideal = n * arguments.latency_ms / 1000 / arguments.concurrency
+    return {
+        "requests": n,
+        "seconds": round(seconds, 2),
+        "times_ideal": round(seconds / ideal, 3),
+        "per_second": round(n / seconds, 1),
+        "cpu_ms_per_request": round(1000 * cpu / n, 3),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "rss_mb_by_quarter": marks,
+        "valid": totals[0],
+        "empty": totals[1],
+        "sent": stats.sent,
+        "hits": stats.hits,
+        "retries": dict(stats.retries),
+        "hedged": stats.hedged,
+        "hedges_won": stats.hedges_won,
+        "allowed": stats.allowed,
+        "rate": stats.per_second,
+        "p50_s": round(stats.latency.quantile(0.5), 3),
+        "p95_s": round(stats.latency.quantile(0.95), 3),
+    }
+
+
+def resident_mb() -> int:
+    """Memory resident now, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() >> 20
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def start_endpoint(script: str, port: int, flags: list[str]) -> subprocess.Popen[bytes]:
+    """Start the fake endpoint and wait until it listens."""
+    command = [sys.executable, script, "--port", str(port), *flags]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--endpoint-script", required=True)
+    parser.add_argument("--rows", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--concurrency", type=int, default=256)
+    parser.add_argument("--latency-ms", type=float, default=200)
+    parser.add_argument("--rpm", type=float, default=None, help="tell the client the limit")
+    parser.add_argument("--journal", type=Path, default=None, help="keep the journal here; resumes")
+    parser.add_argument("flags", nargs="*", help="after --: further flags of the endpoint")
+    arguments = parser.parse_args()
+    port = free_port()
+    flags = ["--latency-ms", str(arguments.latency_ms), *arguments.flags]
+    endpoint = start_endpoint(arguments.endpoint_script, port, flags)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = arguments.journal or Path(folder) / "journal.sqlite"
+            counted = run_async(ask_all(arguments, f"http://127.0.0.1:{port}/v1", path))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats") as answer:
+            server = json.load(answer)
+    finally:
+        endpoint.kill()
+        endpoint.wait()
+    names = ("req", "ok", "repeat_ok", "s429", "s500", "hang", "malformed", "max_inflight", "server_cpu_s")
+    counted["server"] = {name: server[name] for name in names if name in server}
+    span = server["t1"] - server["t0"]
+    counted["server"]["ok_per_second"] = round(server.get("ok", 0) / span, 2) if span else None
+    print(json.dumps(counted))
+
+
+if __name__ == "__main__":
+    main()

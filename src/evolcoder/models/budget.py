@@ -1,0 +1,81 @@
+"""Limits on money and requests that a run may spend, over all its sittings.
+
+A limit is met by waiting for what is in flight, so that nothing paid for is thrown away, and then stopping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from evolcoder.errors import BudgetExhaustedError
+
+
+class Budget:
+    """What may be spent in all, what is spent, and what is set aside for requests in flight."""
+
+    def __init__(self, max_usd: float | None = None, max_requests: int | None = None) -> None:
+        self.max_usd = max_usd
+        self.max_requests = max_requests
+        self.usd = 0.0
+        """Spent so far, earlier sittings included."""
+        self.requests = 0
+        """Sent so far, earlier sittings included."""
+        self._held_usd = 0.0
+        self._in_flight = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.max_usd is not None or self.max_requests is not None
+
+    def count_earlier(self, usd: float, requests: int) -> None:
+        """Add what earlier sittings of the run spent."""
+        self.usd += usd
+        self.requests += requests
+
+    async def take(self, expected_usd: float) -> None:
+        """Set aside money for one request, in US dollars, and count it.
+
+        Waits for requests in flight when only their outcome can tell whether there is room. Raises
+        BudgetExhaustedError when there is none and nothing is in flight.
+        """
+        while not self._room_for(expected_usd):
+            if self._in_flight == 0:
+                raise self._exhausted()
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiting)
+            await waiting
+        self.requests += 1
+        self._held_usd += expected_usd
+        self._in_flight += 1
+
+    def settle(self, expected_usd: float, usd: float) -> None:
+        """Replace what was set aside for one request by what it cost, in US dollars."""
+        self._held_usd -= expected_usd
+        self.usd += usd
+        self._in_flight -= 1
+        if self._waiting:
+            # Not at once: whoever just got a reply first hands it to the journal.
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                asyncio.get_running_loop().call_soon(_wake, future)
+
+    def _room_for(self, expected_usd: float) -> bool:
+        if self.max_requests is not None and self.requests >= self.max_requests:
+            return False
+        return self.max_usd is None or self.usd + self._held_usd + expected_usd <= self.max_usd
+
+    def _exhausted(self) -> BudgetExhaustedError:
+        if self.max_requests is not None and self.requests >= self.max_requests:
+            reached = f"{self.requests} requests sent, the limit (max_requests) is {self.max_requests}"
+        else:
+            reached = f"{self.usd:.4f} US dollars spent, the limit (max_usd) is {self.max_usd}"
+        return BudgetExhaustedError(
+            f"{reached}; every answer so far is kept: the same command with a higher limit continues"
+        )
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

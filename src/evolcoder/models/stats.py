@@ -1,0 +1,100 @@
+"""What the requests of a run come to, counted as they go; progress views read it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(slots=True)
+class RequestStats:
+    """Counts of one model's requests since it was opened. Written by the client, read by anyone."""
+
+    sent: int = 0
+    """Requests sent, retries and second askings included."""
+    answered: int = 0
+    """Requests that got a valid answer."""
+    hits: int = 0
+    """Requests that the journal answered."""
+    retries: Counter[str] = field(default_factory=Counter)
+    """Askings that gave no valid answer, by kind: rate limit, server, timeout, connection, broken, empty,
+    refused, truncated."""
+    truncated: int = 0
+    """Answers taken although cut off at max_tokens."""
+    hedged: int = 0
+    """Requests asked a second time because the first was slow."""
+    hedges_won: int = 0
+    """Of those, how often the second asking answered first."""
+    prompt_tokens: int = 0
+    """Tokens billed, thrown-away answers included."""
+    completion_tokens: int = 0
+    """Tokens billed, thrown-away answers included."""
+    usd: float = 0.0
+    """Money for all answers that came, kept or thrown away; 0 where no price is known."""
+    in_flight: int = 0
+    """Requests at the endpoints now."""
+    allowed: int = 0
+    """Requests that may be in flight now, as found by the endpoints' behaviour."""
+    per_second: float | None = None
+    """Requests a second that are let through; None: as many as there are."""
+    latency: Latencies = field(default_factory=lambda: Latencies())
+
+    def facts(self) -> dict[str, str | float]:
+        """Return the few numbers that a progress bar shows."""
+        shown: dict[str, str | float] = {"in flight": self.in_flight}
+        if self.usd:
+            shown["usd"] = round(self.usd, 4)
+        shown.update(self.retries.most_common(3))
+        return shown
+
+
+class Latencies:
+    """Latencies in seconds as counts in steps of 10%, from 1 ms to about a day; old ones fade.
+
+    Keeps 200 numbers however many requests are made.
+    """
+
+    _STEP = math.log(1.1)
+
+    def __init__(self) -> None:
+        self._bins = [0.0] * 200
+        self._weight = 0.0
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        """Count one latency."""
+        position = int(math.log(max(seconds, 0.001) / 0.001) / self._STEP)
+        self._bins[min(position, 199)] += 1.0
+        self._weight += 1.0
+        self.count += 1
+        if self._weight > 2000:  # the last one or two thousand decide
+            self._bins = [n / 2 for n in self._bins]
+            self._weight /= 2
+
+    def quantile(self, q: float) -> float:
+        """Return the latency that the share `q` of requests stays under, in seconds; 0 before the first."""
+        if self._weight == 0:
+            return 0.0
+        left = q * self._weight
+        position = 0
+        while position < len(self._bins) - 1 and left > self._bins[position]:
+            left -= self._bins[position]
+            position += 1
+        return float(0.001 * 1.1 ** (position + 1))
+
+
+class HasStats(Protocol):
+    """A model that counts its requests."""
+
+    @property
+    def stats(self) -> RequestStats:
+        """Its counts."""
+        ...
+
+
+def stats_of(model: Any) -> RequestStats | None:
+    """Return the counts of a model that was opened by `open_model`; None where it counts nothing."""
+    found = getattr(model, "stats", None)
+    return found if isinstance(found, RequestStats) else None
