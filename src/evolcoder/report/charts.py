@@ -23,6 +23,7 @@ from evolcoder.report.svg import (
     scale,
     share,
     strip,
+    tick_label,
 )
 
 WIDE, NARROW = 760, 340
@@ -80,8 +81,8 @@ def score_chart(points: Sequence[ScorePoint], best: int | None, width: int = WID
     ticks = nice_ticks(0.0, max(point.high for point in points))
     x_of = scale(0, max(1, len(points) - 1), _LEFT + 34, width - _RIGHT - 34)
     y_of = scale(0.0, ticks[-1], floor, top)
-    decimals = 0 if ticks[-1] >= 0.05 else 1
-    parts = _level_lines(ticks, y_of, width, lambda tick: f"{100 * tick:.{decimals}f}%")
+    label = tick_label([100 * tick for tick in ticks])
+    parts = _level_lines(ticks, y_of, width, lambda tick: f"{label(100 * tick)}%")
     upper = [(x_of(i), y_of(point.high)) for i, point in enumerate(points)]
     middle = [(x_of(i), y_of(point.value)) for i, point in enumerate(points)]
     lower = [(x_of(i), y_of(point.low)) for i, point in enumerate(points)]
@@ -115,8 +116,9 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, width: int = W
     y_ticks = nice_ticks(min(ys), max(ys))
     x_of = scale(x_ticks[0], x_ticks[-1], _LEFT, width - _RIGHT)
     y_of = scale(y_ticks[0], y_ticks[-1], floor, top)
-    parts = _level_lines(y_ticks, y_of, width, plain)
-    parts += [_text("tick", x_of(tick), floor + 18, plain(tick)) for tick in x_ticks]
+    parts = _level_lines(y_ticks, y_of, width, tick_label(y_ticks))
+    x_label_of = tick_label(x_ticks)
+    parts += [_text("tick", x_of(tick), floor + 18, x_label_of(tick)) for tick in x_ticks]
     parts += [
         element(
             "path",
@@ -175,18 +177,19 @@ def interval_bar(point: ScorePoint, whole: float, css: str) -> Markup:
     return strip(24, _with_interval(point), parts)
 
 
-def problem_strip(cells: Sequence[Cell], title: str) -> Markup:
-    """Draw one problem as a column of cells, a round each."""
-    size, step = 10, 11
-    parts = [
-        element("rect", class_=cell.css, y=i * step, width=size, height=size, rx=1.5)
-        if cell.opacity >= 1
-        else element(
-            "rect", class_=cell.css, y=i * step, width=size, height=size, rx=1.5, fill_opacity=cell.opacity
-        )
-        for i, cell in enumerate(cells)
-    ]
+def problem_strip(cells: Sequence[Cell], title: str, size: int) -> Markup:
+    """Draw one problem as a column of square cells, a round each; `size` in CSS pixels."""
+    step = size + 1
+    parts = [_problem_cell(cell, i * step, size) for i, cell in enumerate(cells)]
     return element("svg", element("title", title), *parts, width=size, height=len(cells) * step - 1)
+
+
+def _problem_cell(cell: Cell, y: int, size: int) -> Markup:
+    """A filled square; an outline where a problem was lost, so that colour is not the only sign."""
+    if cell.css == "loss":
+        return element("rect", class_="loss", x=1, y=y + 1, width=size - 2, height=size - 2, rx=1.5)
+    faint = {} if cell.opacity >= 1 else {"fill_opacity": cell.opacity}
+    return element("rect", class_=cell.css, y=y, width=size, height=size, rx=1.5, **faint)
 
 
 def _level_lines(

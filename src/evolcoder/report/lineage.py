@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evolcoder.report.rows import Place, RowIndex, numbered_rows
-from evolcoder.report.run_folder import Run
+from evolcoder.report.run_folder import Round
 
 MAX_TEXT = 4000
 """Characters of one instruction or answer that the report shows; 6 families then stay under 0.3 MB."""
@@ -65,10 +65,10 @@ def families(index: RowIndex, last_round: int, count: int = 6) -> list[list[Gene
     return []
 
 
-def dropped_examples(run: Run) -> list[Dropped]:
+def dropped_examples(rounds: Sequence[Round]) -> list[Dropped]:
     """Return one example of each reason in each round, in the order of the rounds."""
     examples = []
-    for round_ in run.rounds:
+    for round_ in rounds:
         if round_.eliminated is None:
             continue
         waiting = set(round_.summary.get("eliminated") or {})
@@ -114,12 +114,13 @@ def answer_parts(text: str) -> tuple[AnswerPart, ...]:
 
 def new_words(parent: str, child: str) -> tuple[Piece, ...]:
     """Split `child` into runs of words that stood in `parent` and runs that are new; spaces are kept."""
-    old, new = _word_runs(parent), _word_runs(child)
+    runs = _word_runs(child)
+    new, old = [run.strip() for run in runs], parent.split()
     matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
     pieces = []
     for operation, _, _, start, end in matcher.get_opcodes():
         if end > start:
-            pieces.append(Piece("".join(new[start:end]), new=operation != "equal"))
+            pieces.append(Piece("".join(runs[start:end]), new=operation != "equal"))
     return tuple(pieces)
 
 

@@ -43,13 +43,15 @@ def write_report(run: Path) -> Path:
 def report_html(run: Run) -> str:
     """Return the report of a run as HTML."""
     rounds = rounds_of_result(run)
-    index, rows = scan_rows(run)
+    index, rows = scan_rows(run, rounds)
     benchmarks = benchmark_scores(run, rounds)
     data = data_section(rounds, rows)
     return template("report.html.j2").render(
         run=run,
         version=__version__,
         finished=bool(run.result),
+        notice=run.result.get("notice"),
+        stop=_stop(run),
         headline=_headline(run, benchmarks),
         benchmarks=[
             (view, _score_figure(view), bar_table(view.reasons, VERDICT_COLORS)) for view in benchmarks
@@ -57,7 +59,7 @@ def report_html(run: Run) -> str:
         rounds=_round_table(run, rounds, data, benchmarks),
         data=data,
         families=families(index, max((round_.number for round_ in rounds), default=0)),
-        dropped=dropped_examples(run),
+        dropped=dropped_examples(rounds),
         training=_training_figure(rounds),
         training_facts=_training_facts(rounds),
         stages=_stage_bars(run),
@@ -121,6 +123,17 @@ def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any]
         "gain": None if base is None or best.round == 0 else 100 * (best.value - base.value),
         "bars": [(p, interval_bar(p, whole, "best" if p is best else "muted")) for p in dict.fromkeys(shown)],
         "whole": whole,
+    }
+
+
+def _stop(run: Run) -> dict[str, str]:
+    """Why the run ended and what it keeps, in words; "" for what is not known yet."""
+    stop = run.result.get("stop") or {}
+    kept = run.result.get("best_round")
+    return {
+        "rule": str(stop.get("rule") or "").replace("_", " "),
+        "reason": str(stop.get("reason") or ""),
+        "kept": round_name(kept) if kept else "the base model",
     }
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from evolcoder.errors import DataError
-from evolcoder.report.run_folder import Run
+from evolcoder.report.run_folder import Round, Run
 
 SIMILARITY_SAMPLE = 1000
 """Rows a round whose words are compared with their parents'; the mean then errs by under 0.01."""
@@ -86,13 +86,13 @@ class RowIndex:
         return chain[::-1]
 
 
-def scan_rows(run: Run) -> tuple[RowIndex, list[RoundRows]]:
-    """Read the seeds and every round's evolved rows once; return the index and what each round made.
+def scan_rows(run: Run, rounds: Sequence[Round]) -> tuple[RowIndex, list[RoundRows]]:
+    """Read the seeds and the rows of `rounds` once; return the index and what each round made.
 
     Raises DataError that names the file and the line that is not a JSON object.
     """
     index = RowIndex()
-    files = {0: run.seeds, **{round_.number: round_.evolved for round_ in run.rounds if round_.number > 0}}
+    files = {0: run.seeds, **{round_.number: round_.evolved for round_ in rounds if round_.number > 0}}
     rows = []
     for number, path in files.items():
         if path is not None:

@@ -149,6 +149,7 @@ def _change(passed: Mapping[int, Mapping[str, float]], before: int, after: int) 
 def _strips(passed: Mapping[int, Mapping[str, float]]) -> tuple[Markup, ...]:
     """Draw every problem: kept, gained or lost in each round."""
     tasks = dict.fromkeys(task for shares in passed.values() for task in shares)
+    size = 16 if len(tasks) <= 80 else 11 if len(tasks) <= 500 else 7
     strips = []
     for task in tasks:
         cells, words, before = [], [], None
@@ -158,7 +159,7 @@ def _strips(passed: Mapping[int, Mapping[str, float]]) -> tuple[Markup, ...]:
             cells.append(Cell(css, 1.0 if css != "pass" and css != "gain" else max(0.3, now or 0.0)))
             words.append(f"{round_name(number)} {word}")
             before = now
-        strips.append(problem_strip(cells, f"{task}: {', '.join(words)}"))
+        strips.append(problem_strip(cells, f"{task}: {', '.join(words)}", size))
     return tuple(strips)
 
 

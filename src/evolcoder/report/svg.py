@@ -77,9 +77,16 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     if not math.isfinite(low) or not math.isfinite(high):
         return [0.0, 1.0]
     if high - low <= 1e-12 * max(abs(low), abs(high), 1e-9):
-        high = low + (abs(low) or 1.0)
+        high = max(high, low + (0.1 * abs(low) if abs(low) > 1e-9 else 1.0))
     raw = (high - low) / count
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = next(m * magnitude for m in (1, 2, 2.5, 5, 10, 20) if m * magnitude >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [i * step for i in range(first, last + 1)]
+
+
+def tick_label(ticks: Sequence[float]) -> Callable[[float], str]:
+    """Return the format of evenly spaced ticks: as many decimals as their step needs, for all alike."""
+    step = ticks[1] - ticks[0]
+    decimals = next((d for d in range(6) if abs(round(step, d) - step) < step * 1e-6), 6)
+    return lambda tick: f"{tick:,.{decimals}f}"

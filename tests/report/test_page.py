@@ -1,0 +1,187 @@
+"""The report as a reader meets it: what it says, what it never does, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from evolcoder.errors import DataError
+from evolcoder.report import write_report
+from evolcoder.report.page import duration
+from evolcoder.report.scores import sign_test
+
+from .conftest import HOSTILE, RunBuilder
+
+
+class Reader(HTMLParser):
+    """Collects the tags, the attributes that load something, and the visible text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.loads: list[str] = []
+        self.handlers: list[str] = []
+        self.pieces: list[str] = []
+        self.sections: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data", "action", "poster", "xlink:href"):
+                self.loads.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+            if tag == "section" and name == "id":
+                self.sections.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.pieces).split())
+
+
+def read(path: Path) -> Reader:
+    return Reader(path.read_text(encoding="utf-8"))
+
+
+def test_a_finished_run_has_every_section_and_says_the_result(build_run: RunBuilder) -> None:
+    page = read(write_report(build_run()))
+    assert page.sections == [
+        "scores", "rounds", "data", "lineage", "training", "problems", "times", "settings", "reproduce",
+    ]  # fmt: skip
+    assert "pass@1 on humaneval after round 2, up 7.5 points from 2.5% of the base model" in page.text
+    assert "round 3 scored 5.0%, below round 2 with 10.0%" in page.text
+    assert "evolcoder run recipes/quickstart.yaml --dir runs/quickstart" in page.text
+
+
+def test_a_subset_and_a_selecting_benchmark_are_told(build_run: RunBuilder) -> None:
+    page = read(write_report(build_run(problems=40)))
+    assert "A subset: 40 of the 164 problems." in page.text
+    assert "is therefore not a clean test score" in page.text
+    whole = read(write_report(build_run("whole", problems=164)))
+    assert "A subset" not in whole.text
+
+
+def test_a_difference_that_may_be_chance_is_called_that(build_run: RunBuilder) -> None:
+    assert "this may be chance" in read(write_report(build_run(passed=(1, 2, 3, 2)))).text
+    clear = build_run("clear", problems=100, passed=(2, 30, 60, 40))
+    assert "this may be chance" not in read(write_report(clear)).text
+
+
+def test_model_text_stays_text(build_run: RunBuilder) -> None:
+    page = read(write_report(build_run(hostile=True)))
+    assert HOSTILE in "".join(page.pieces)
+    assert not page.tags & {"script", "img", "iframe", "object", "embed"}
+    assert not page.handlers
+
+
+def test_the_page_asks_no_other_host(build_run: RunBuilder) -> None:
+    path = write_report(build_run())
+    page = read(path)
+    assert all(load.startswith(("#", "data:")) for load in page.loads)
+    style = re.findall(r"<style>(.*?)</style>", path.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(style) == 1 and "url(" not in style[0] and "@import" not in style[0]
+    assert "Content-Security-Policy" in path.read_text(encoding="utf-8")
+
+
+def test_a_run_under_way_shows_what_is_there(build_run: RunBuilder) -> None:
+    page = read(write_report(build_run(finished=False, rounds=2)))
+    assert "This run is not finished." in page.text
+    assert "training" in page.sections and "times" not in page.sections
+
+
+@pytest.mark.parametrize("parts", ["recipe.yaml", "round-0", "round-1", "seeds.jsonl recipe.yaml"])
+def test_any_single_part_of_a_run_gives_a_report(build_run: RunBuilder, tmp_path: Path, parts: str) -> None:
+    run, alone = build_run(rounds=1), tmp_path / "alone"
+    alone.mkdir()
+    for part in parts.split():
+        source = run / part
+        if source.is_dir():
+            shutil.copytree(source, alone / part)
+        else:
+            shutil.copy(source, alone / part)
+    page = read(write_report(alone))
+    assert {"data", "settings", "reproduce"} <= set(page.sections)
+
+
+def test_a_run_without_training_has_no_loss_curves(build_run: RunBuilder) -> None:
+    assert "training" not in read(write_report(build_run(trained=False))).sections
+
+
+def test_rounds_of_an_earlier_longer_run_are_left_out(build_run: RunBuilder) -> None:
+    run = build_run(rounds=3)
+    result = json.loads((run / "result.json").read_text())
+    result["rounds"] = result["rounds"][:3]
+    (run / "result.json").write_text(json.dumps(result))
+    result["stop"] = {"rule": "max_rounds", "reason": "max_rounds = 2 reached"}
+    (run / "result.json").write_text(json.dumps(result))
+    page = read(write_report(run))
+    assert "round 2" in page.text and "loss" in page.text
+    shown = [piece for piece in page.pieces if piece.strip() in ("round 3", "round 3 · best")]
+    assert not shown
+
+
+def test_several_samples_a_problem_are_told(build_run: RunBuilder) -> None:
+    assert "40 problems, 400 samples" in read(write_report(build_run(samples=10))).text
+
+
+def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such run folder"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"recipe\.yaml or round-0 is expected"):
+        write_report(tmp_path)
+
+
+def test_a_broken_row_or_file_is_named(build_run: RunBuilder) -> None:
+    run = build_run(rounds=1)
+    (run / "result.json").write_text("{")
+    with pytest.raises(DataError, match=r"result\.json: not JSON"):
+        write_report(run)
+    (run / "result.json").unlink()
+    path = run / "round-1" / "evolved.jsonl"
+    path.write_text(path.read_text() + "oops\n")
+    with pytest.raises(DataError, match=r"evolved\.jsonl: line 36: not a JSON object"):
+        write_report(run)
+
+
+def test_the_sign_test_is_exact() -> None:
+    assert sign_test(0, 0) == 1.0
+    assert sign_test(5, 0) == pytest.approx(2 / 32)
+    assert sign_test(3, 3) == 1.0
+    assert sign_test(9, 1) == sign_test(1, 9) == pytest.approx(22 / 1024)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(8.44, "8.4 s"), (125, "2 min 05 s"), (11_220, "3 h 07 min")])
+def test_durations_read_like_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_chromium_shows_it_without_error_or_request(build_run: RunBuilder, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    path = write_report(build_run(hostile=True))
+    log = tmp_path / "net.json"
+    done = subprocess.run(
+        [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+            "--disable-component-update", "--no-first-run", "--disable-dev-shm-usage",
+            f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--enable-logging=stderr",
+            "--virtual-time-budget=2000", "--window-size=390,2000", "--dump-dom", path.as_uri(),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "CONSOLE" not in done.stderr
+    assert "evolcoder report</title>" in done.stdout, "the script in a seed must not have set the title"
+    asked = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(errors="replace")))
+    assert not [url for url in asked if "evil.example" in url]
