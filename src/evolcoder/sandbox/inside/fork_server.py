@@ -1,0 +1,150 @@
+"""The fork server: one packet and its descriptors in, one contained child, one packet out.
+
+Single-threaded, one program at a time. It never reads what a descriptor holds, so nothing of a program is
+in the memory that the next one inherits.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from evolcoder.sandbox.inside import tree, wire
+from evolcoder.sandbox.inside.isolation import Bounds, IsolationError, Isolator
+
+_FIRST_LOOK_S = 0.02
+_LOOK_EVERY_S = 0.05
+_SHORTEST_LOOK_S = 0.004
+_MAX_DESCRIPTORS = 8
+
+
+def serve(
+    control: socket.socket,
+    isolator: Isolator,
+    runners: Mapping[int, Callable[[], None]],
+    namespaces: bool,
+) -> NoReturn:
+    """Answer requests until the scorer is gone."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    complaints_read, complaints_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    infrastructure = frozenset(int(name) for name in os.listdir("/proc") if name.isdigit())
+    processors = len(os.sched_getaffinity(0))
+    gc.collect()
+    gc.freeze()
+    control.send(b"ready")
+    while True:
+        request, received, _, _ = socket.recv_fds(control, 256, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        if not request:
+            os._exit(0)
+        if request == b"K":  # of a program that ended before the word came
+            continue
+        kind, cpu_s, wall_s, memory, processes, disk, flags = wire.REQUEST.unpack(request)
+        bounds = Bounds(cpu_s, wall_s, memory, processes, disk, not flags & wire.NO_ADDRESS_LIMIT)
+        descriptors = received if kind in (wire.STDIO, wire.EXEC) else [null, null, null, *received]
+        started = time.monotonic()
+        try:
+            pid = isolator.clone()
+        except (IsolationError, OSError) as error:
+            control.send(b"!" + str(error).encode())
+            _close(received)
+            continue
+        if pid == 0:
+            # Runs nothing of the program's before all of `enter` is done.
+            isolator.enter(bounds, descriptors, complaints_write)
+            _run(runners[kind])
+        _close(received)
+        watch = tree.TreeWatch(infrastructure)
+        reply = _watch(control, pid, bounds, started, watch, processors, namespaces)
+        try:
+            reply = b"!" + os.read(complaints_read, 4096)
+        except BlockingIOError:
+            pass
+        control.send(reply)
+
+
+def _close(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
+
+
+def _run(runner: Callable[[], None]) -> NoReturn:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "evolcoder"]:
+        del sys.modules[name]
+    try:
+        runner()
+    finally:
+        os._exit(70)
+
+
+def _watch(
+    control: socket.socket,
+    pid: int,
+    bounds: Bounds,
+    started: float,
+    watch: tree.TreeWatch,
+    processors: int,
+    namespaces: bool,
+) -> bytes:
+    pidfd = os.pidfd_open(pid)
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    poller.register(control.fileno(), select.POLLIN)
+    wall_end = started + bounds.wall_s
+    next_look = started + _FIRST_LOOK_S
+    why, use = wire.ENDED, tree.TreeUse(0.0, 0, 0.0)
+    while True:
+        pause = min(next_look, wall_end) - time.monotonic()
+        events = dict(poller.poll(max(0.0, pause) * 1000 + 0.5))
+        if pidfd in events:
+            break
+        if control.fileno() in events:
+            if control.recv(16):
+                why = wire.KILLED_ASKED
+                break
+            os._exit(0)  # the scorer is gone; the container dies with this process
+        now = time.monotonic()
+        use = watch.read()
+        if use.cpu_s > bounds.cpu_s:
+            why = wire.KILLED_CPU
+        elif use.memory_bytes > bounds.memory_bytes:
+            why = wire.KILLED_MEMORY
+        elif now >= wall_end:
+            why = wire.KILLED_WALL
+        if why:
+            break
+        # A tree burns at most one second a processor and second: look again when it could be over.
+        soonest = max(_SHORTEST_LOOK_S, (bounds.cpu_s - use.cpu_s) / processors)
+        next_look = now + min(_LOOK_EVERY_S, soonest)
+    if why:
+        _kill(pidfd, pid, namespaces)
+    os.close(pidfd)
+    _, status, used = os.wait4(pid, 0)
+    if not namespaces:
+        _kill_group(pid)
+    wall_s = time.monotonic() - started
+    cpu_s = max(used.ru_utime + used.ru_stime, use.cpu_s)
+    if why == wire.ENDED and cpu_s > bounds.cpu_s:
+        why = wire.KILLED_CPU
+    peak = max(used.ru_maxrss << 10, watch.peak_bytes)
+    return wire.REPLY.pack(status, why, cpu_s, wall_s, peak, use.starved_s)
+
+
+def _kill(pidfd: int, pid: int, namespaces: bool) -> None:
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    if not namespaces:
+        _kill_group(pid)
+
+
+def _kill_group(pid: int) -> None:
+    # Only where there is no process namespace (`--unsafe`): the program leads a session and group of its own.
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

