@@ -11,11 +11,12 @@ import asyncio
 import fcntl
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evolcoder import __version__
 from evolcoder.errors import UserError
@@ -24,6 +25,9 @@ from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, plain_data, recipe_yaml
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash, file_hash, write_json_whole, write_text_whole
+
+if TYPE_CHECKING:
+    from evolcoder.models.protocol import LanguageModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ def evolve_and_merge(
     progress: Progress,
 ) -> Path:
     """Evolve one round and return the training set of the seeds and all rounds so far."""
-    from evolcoder.evolve.rounds import merged_rows, pool_after
+    from evolcoder.evolve.pool import merged_rows
 
     rounds = [run / f"round-{r}" for r in range(1, round_number + 1)]
     out, before = rounds[-1], rounds[:-1]
@@ -154,8 +158,7 @@ def evolve_and_merge(
     )
 
     def make() -> None:
-        parents = pool_after(seeds, before, limit=recipe.rounds.rows_per_round, seed=recipe.seed)
-        asyncio.run(_evolve(recipe, run, parents, round_number, out, progress))
+        asyncio.run(_evolve(recipe, run, seeds, before, out, progress))
         write_instructions(out / "dataset.jsonl", merged_rows(seeds, rounds))
 
     done.do(f"evolve round {round_number}", key, make, [out / "evolved.jsonl", out / "dataset.jsonl"])
@@ -163,28 +166,35 @@ def evolve_and_merge(
 
 
 async def _evolve(
-    recipe: Recipe, run: Path, parents: list[Instruction], round_number: int, out: Path, progress: Progress
+    recipe: Recipe, run: Path, seeds: list[Instruction], before: list[Path], out: Path, progress: Progress
 ) -> None:
-    from evolcoder.evolve.rounds import evolve_round
+    from evolcoder.evolve.pool import evolved_rows, pool_after
+    from evolcoder.evolve.rounds import duplicate_index, evolve_round
     from evolcoder.models.journal import Journal
-    from evolcoder.models.opening import open_model
+    from evolcoder.models.opening import budget_of, open_model
 
-    journal = Journal(run / "journal.sqlite")
-    try:
+    settings = replace(recipe.evolve, seed=recipe.seed)
+    limit = recipe.rounds.rows_per_round
+    async with Journal(run / "journal.sqlite") as journal:
         teacher = open_model(
             recipe.teacher.model,
             base_url=recipe.teacher.base_url,
             journal=journal,
             settings=recipe.teacher.endpoint,
             local=recipe.teacher.local,
+            budget=budget_of(journal, recipe.budget.max_usd, recipe.budget.max_requests),
         )
-        try:
-            settings = replace(recipe.evolve, seed=recipe.seed)
-            await evolve_round(parents, teacher, settings, round_number, out, progress)
-        finally:
-            await teacher.close()
-    finally:
-        await journal.close()
+        async with closing(teacher):
+            await evolve_round(
+                pool_after(seeds, before, limit=limit, seed=recipe.seed),
+                teacher,
+                settings,
+                len(before) + 1,
+                out,
+                progress,
+                index=duplicate_index(settings, seeds, chain(*map(evolved_rows, before))),
+                total=min(len(seeds), limit or len(seeds)),
+            )
 
 
 def fine_tune(
@@ -240,15 +250,19 @@ async def _evaluate(
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import open_model
 
-    journal = Journal(run / "journal.sqlite")
-    try:
+    async with Journal(run / "journal.sqlite") as journal:
         model = open_model(model_name, journal=journal, local=recipe.evaluate.local)
-        try:
+        async with closing(model):
             await evaluate_model(model, benchmark, recipe.evaluate.settings, out, progress)
-        finally:
-            await model.close()
+
+
+@asynccontextmanager
+async def closing(model: LanguageModel) -> AsyncIterator[None]:
+    """Close a model when the block ends."""
+    try:
+        yield
     finally:
-        await journal.close()
+        await model.close()
 
 
 class FinishedStages:

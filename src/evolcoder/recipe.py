@@ -167,7 +167,8 @@ def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
     if problems:
         raise RecipeError(f"{where}: " + "; ".join(problems))
     try:
-        return _adapter().validate_python(data)
+        recipe: Recipe = _adapter().validate_python(data)
+        return recipe
     except ValidationError as error:
         found = [
             f"{'.'.join(map(str, item['loc'])) or 'recipe'}: {item['msg'].removeprefix('Value error, ')}, "
@@ -193,7 +194,7 @@ def plain_data(settings: Any) -> dict[str, Any]:
 
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON Schema of a recipe, each key with its one-line description."""
-    schema = _adapter().json_schema()
+    schema: dict[str, Any] = _adapter().json_schema()
     for name, cls in _sections().items():
         part = schema if name == Recipe.__name__ else schema.get("$defs", {}).get(name)
         if part is None:
