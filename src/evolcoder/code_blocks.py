@@ -59,7 +59,7 @@ class CodeBlock:
 
 
 def code_blocks(text: str) -> list[CodeBlock]:
-    """Return the fenced blocks of a text in order (``` or ~~~, indented too); an unclosed one runs to the end."""
+    """Return the fenced blocks of a text in order (``` or ~~~, indented too), the last maybe unclosed."""
     blocks: list[CodeBlock] = []
     fence, indent, label = "", "", ""
     lines: list[str] = []

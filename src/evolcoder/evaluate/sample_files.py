@@ -26,7 +26,7 @@ from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.scoring import unknown_task_message
 from evolcoder.records import Problem, Sample
-from evolcoder.runs import bad_rows_message, read_jsonl
+from evolcoder.runs import read_jsonl
 
 RAW_FIELDS = ("all_code", "raw", "output", "response")
 TEXT_FIELDS = ("completion", "solution", "samples", *RAW_FIELDS)
@@ -118,13 +118,15 @@ def _samples_of_file(
                 seen[problem.task_id] += 1
                 yield Sample(problem.task_id, index, text, _program(text, problem, how), whole)
     except DataError as error:
-        # Bad JSON: read_jsonl tells of it at the end of the file. Tell it together with the bad fields.
-        if not bad:
-            raise
-        raise DataError(f"{error}; {'; '.join(bad[:10])}") from error
+        # Bad JSON: read_jsonl tells of it at the end of the file. Tell of it together with the bad fields.
+        raise DataError(f"{error}{_told(bad, n_bad, '; ')}") from error
     if bad:
-        message = bad_rows_message(file, bad[:10])
-        raise DataError(message + (f"; and {n_bad - 10} more" if n_bad > 10 else ""))
+        raise DataError(f"{file}{_told(bad, n_bad, ': ')}")
+
+
+def _told(bad: list[str], n_bad: int, before: str) -> str:
+    more = f"; and {n_bad - 10} more" if n_bad > 10 else ""
+    return before + "; ".join(bad[:10]) + more if bad else ""
 
 
 def _problem_of(row: dict[str, Any], benchmark: Benchmark) -> Problem:

@@ -1,8 +1,9 @@
 """Bring values that are not plain data out of a candidate: described there, rebuilt here.
 
 EvalPlus compares with `==` in the candidate's own process, so a Counter equals a dict and a NumPy number
-equals a float. A wrapper appended to the program describes each value it returns as plain data; this side rebuilds
-values of known types and replaces all others with an object that equals nothing. Expected values stay here.
+equals a float. A wrapper appended to the program describes each value it returns as plain data; this side
+rebuilds values of known types and replaces all others with an object that equals nothing. Expected values
+stay here.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ def evolcoder_described_call(*arguments, _name={name!r}, _keep={keep!r}):
             return (kind.__name__, [describe(item, below) for item in value])
         if kind is dict:
             return ("dict", [(describe(k, below), describe(v, below)) for k, v in value.items()])
-        name = kind.__module__ + "." + kind.__qualname__
-        if kind.__module__ == "numpy":
+        module = str(getattr(kind, "__module__", ""))
+        name = module + "." + kind.__qualname__
+        if module == "numpy":
             if hasattr(value, "ndim") and hasattr(value, "tolist") and value.dtype.kind in "biufcSU":
                 if value.ndim == 0 and kind.__name__ != "ndarray":
                     return ("numpy scalar", [value.dtype.str, value.item()])

