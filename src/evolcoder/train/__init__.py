@@ -1,1 +1,38 @@
-"""Fine-tuning: masks, packing, the training loop, checkpoints."""
+"""Fine-tuning: masks, packing, the training loop, checkpoints.
+
+`train(base, data, settings, out, progress)` is the way in; torch is imported on its first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evolcoder.errors import MissingExtraError
+from evolcoder.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from evolcoder.progress import Progress
+    from evolcoder.records import Instruction
+    from evolcoder.train.result import TrainResult
+
+__all__ = ["TrainSettings", "train"]
+
+
+def train(
+    base: str,
+    data: Sequence[Instruction],
+    settings: TrainSettings,
+    out: Path,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Fine-tune `base` on `data` into the Hugging Face folder `out`; see `evolcoder.train.trainer.train`."""
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("fine-tuning", "train") from error
+    from evolcoder.train import trainer
+
+    return trainer.train(base, data, settings, out, progress)

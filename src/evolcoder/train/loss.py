@@ -1,0 +1,175 @@
+"""The loss: the head and cross-entropy at supervised positions only, some positions at a time.
+
+Shapes: T tokens of a row, S supervised positions, C positions of a chunk, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from evolcoder.train.attention import DOCUMENT_ATTENTION
+from evolcoder.train.tokenization import TokenizedData
+
+_LOGITS_AT_ONCE = 1 << 25
+"""Logits in memory at a time: 128 MiB in fp32."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """What goes through the model at once: one packed row, or several padded ones."""
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    attention_mask: torch.Tensor | None
+    """1 at tokens, 0 at padding; None for a packed row."""
+    document_lengths: tuple[int, ...]
+    supervised_S: torch.Tensor
+    """Flat positions whose next token counts in the loss."""
+    targets_S: torch.Tensor
+    """That next token."""
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """Return the batch on another device."""
+        return MicroBatch(
+            self.input_ids.to(device, non_blocking=True),
+            self.position_ids.to(device, non_blocking=True),
+            None if self.attention_mask is None else self.attention_mask.to(device, non_blocking=True),
+            self.document_lengths,
+            self.supervised_S.to(device, non_blocking=True),
+            self.targets_S.to(device, non_blocking=True),
+        )
+
+
+def packed_row(data: TokenizedData, documents: tuple[int, ...]) -> MicroBatch:
+    """Put documents end to end in one row; positions start again at 0 in each."""
+    parts = [data.document(i) for i in documents]
+    lengths = tuple(len(part) for part in parts)
+    begins = np.cumsum((0, *lengths[:-1]))
+    supervised = [
+        np.arange(begin + data.prompt_lengths[i] - 1, begin + length - 1)
+        for i, begin, length in zip(documents, begins, lengths, strict=True)
+    ]
+    tokens = np.concatenate(parts)
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    return _micro_batch(tokens[None], positions[None], None, lengths, np.concatenate(supervised))
+
+
+def padded_rows(data: TokenizedData, documents: tuple[int, ...], pad: int) -> MicroBatch:
+    """Put each document in its own row, padded on the right to the longest."""
+    lengths = tuple(int(data.lengths[i]) for i in documents)
+    longest = max(lengths)
+    tokens = np.full((len(documents), longest), pad, dtype=np.int32)
+    supervised = []
+    for row, (i, length) in enumerate(zip(documents, lengths, strict=True)):
+        tokens[row, :length] = data.document(i)
+        begin = row * longest
+        supervised.append(np.arange(begin + data.prompt_lengths[i] - 1, begin + length - 1))
+    columns = np.arange(longest)
+    # The mask is made from lengths: made from "is not the pad token" it would hide the end token where the
+    # two are one, and the model would never learn to stop.
+    mask = columns[None] < np.array(lengths)[:, None]
+    positions = np.where(mask, columns[None], 0)
+    return _micro_batch(tokens, positions, mask, lengths, np.concatenate(supervised))
+
+
+def _micro_batch(
+    tokens: npt.NDArray[np.int32],
+    positions: npt.NDArray[np.int64],
+    mask: npt.NDArray[np.bool_] | None,
+    lengths: tuple[int, ...],
+    supervised: npt.NDArray[np.int64],
+) -> MicroBatch:
+    flat = tokens.reshape(-1)
+    return MicroBatch(
+        torch.from_numpy(tokens.astype(np.int64)),
+        torch.from_numpy(positions.astype(np.int64)),
+        None if mask is None else torch.from_numpy(mask.astype(np.int64)),
+        lengths,
+        torch.from_numpy(supervised),
+        torch.from_numpy(flat[supervised + 1].astype(np.int64)),
+    )
+
+
+class SummedLoss(nn.Module):
+    """A causal model that returns the summed cross-entropy of a micro-batch's supervised tokens."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: MicroBatch) -> torch.Tensor:
+        """Return the sum over supervised positions, in nats, as fp32."""
+        backbone = getattr(self.model, self.model.base_model_prefix)
+        hidden = backbone(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=batch.attention_mask,
+            use_cache=False,
+            **self._boundaries(batch),
+        ).last_hidden_state
+        hidden_SD = hidden.reshape(-1, hidden.shape[-1])[batch.supervised_S]
+        head = self.model.get_output_embeddings()
+        loss: torch.Tensor = _HeadAndCrossEntropy.apply(hidden_SD, head.weight, batch.targets_S)  # type: ignore[no-untyped-call]
+        return loss
+
+    def _boundaries(self, batch: MicroBatch) -> dict[str, Any]:
+        if self.model.config._attn_implementation != DOCUMENT_ATTENTION:
+            return {}
+        ends = torch.tensor([0, *np.cumsum(batch.document_lengths).tolist()], dtype=torch.int32)
+        return {
+            "document_lengths": batch.document_lengths,
+            "cu_seq_lens": ends.to(batch.input_ids.device, non_blocking=True),
+        }
+
+
+class _HeadAndCrossEntropy(torch.autograd.Function):
+    """Logits, loss and gradients of the head chunk by chunk, so that the logits never exist as a whole.
+
+    The gradient is made in the forward pass, while a chunk's logits are there; the backward pass only
+    scales it. Nothing is computed twice, and memory does not grow with the number of positions.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_SD: torch.Tensor, weight_VD: torch.Tensor, targets_S: torch.Tensor
+    ) -> torch.Tensor:
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        n, vocabulary = hidden_SD.shape[0], weight_VD.shape[0]
+        loss = torch.zeros((), dtype=torch.float32, device=hidden_SD.device)
+        grad_hidden_SD = torch.empty_like(hidden_SD) if needs_hidden else None
+        grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if needs_weight else None
+        chunk = max(64, _LOGITS_AT_ONCE // vocabulary)
+        for begin in range(0, n, chunk):
+            hidden_CD, targets_C = hidden_SD[begin : begin + chunk], targets_S[begin : begin + chunk]
+            logits_CV = (hidden_CD @ weight_VD.T).float()
+            scale_C = torch.logsumexp(logits_CV, dim=-1)
+            loss += (scale_C - logits_CV.gather(1, targets_C[:, None])[:, 0]).sum()
+            if not (needs_hidden or needs_weight):
+                continue
+            grad_CV = logits_CV.sub_(scale_C[:, None]).exp_()
+            grad_CV.scatter_add_(1, targets_C[:, None], torch.full_like(scale_C, -1.0)[:, None])
+            low_CV = grad_CV.to(hidden_SD.dtype)
+            if grad_hidden_SD is not None:
+                grad_hidden_SD[begin : begin + chunk] = low_CV @ weight_VD
+            if grad_weight_VD is not None:
+                grad_weight_VD += low_CV.T @ hidden_CD
+        ctx.save_for_backward(
+            grad_hidden_SD, None if grad_weight_VD is None else grad_weight_VD.to(weight_VD.dtype)
+        )
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
+        (scale,) = grads
+        grad_hidden_SD, grad_weight_VD = ctx.saved_tensors
+        return (
+            None if grad_hidden_SD is None else grad_hidden_SD.mul_(scale),
+            None if grad_weight_VD is None else grad_weight_VD.mul_(scale),
+            None,
+        )

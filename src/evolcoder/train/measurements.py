@@ -1,0 +1,100 @@
+"""What a training did, step by step: loss, tokens, padding, time, memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+# Dense bf16 peak in FLOP/s, from the vendors' data sheets, by a part of the device's name.
+_PEAK_FLOPS = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "4090": 165e12,
+    "B200": 2250e12,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One optimizer step."""
+
+    step: int
+    """From 1."""
+    loss: float
+    """Mean over the step's supervised tokens, in nats."""
+    learning_rate: float
+    grad_norm: float
+    """Before clipping."""
+    tokens: int
+    """Tokens that are not padding."""
+    supervised: int
+    slots: int
+    """Positions computed, padding included."""
+    seconds: float
+
+
+@dataclass(slots=True)
+class Measurements:
+    """All steps so far, those before a resume included."""
+
+    steps: list[StepRecord] = field(default_factory=list)
+    resumed_from: int = 0
+    """Steps that an earlier process had done; 0 where training ran through."""
+
+    @classmethod
+    def resumed(cls, facts: Mapping[str, Any]) -> Measurements:
+        """Take over what a checkpoint's facts hold."""
+        return cls([StepRecord(**record) for record in facts["steps"]], int(facts["step"]))
+
+    @property
+    def n_steps(self) -> int:
+        """Steps done."""
+        return len(self.steps)
+
+    def facts(self) -> dict[str, Any]:
+        """Return all steps as JSON-clean data."""
+        return {"steps": [asdict(record) for record in self.steps]}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the totals that `training.json` opens with."""
+        tokens = sum(record.tokens for record in self.steps)
+        slots = sum(record.slots for record in self.steps)
+        seconds = sum(record.seconds for record in self.steps)
+        return {
+            "losses": [record.loss for record in self.steps],
+            "tokens": tokens,
+            "supervised_tokens": sum(record.supervised for record in self.steps),
+            "padding_share": 1.0 - tokens / slots if slots else 0.0,
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds if seconds else 0.0,
+            "resumed_from_step": self.resumed_from,
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory this process held: on the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def model_flops_utilization(parameters: int, tokens_per_second: float, device: torch.device) -> float | None:
+    """Return the share of the device's peak that useful tokens take (6 FLOP a weight and token).
+
+    None where the device's peak is not known, as on CPUs. Attention's own FLOPs are not counted, so the
+    figure is a little low.
+    """
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    peak = next((flops for part, flops in _PEAK_FLOPS.items() if part in name), None)
+    return None if peak is None else 6.0 * parameters * tokens_per_second / peak

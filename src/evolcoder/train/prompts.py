@@ -1,0 +1,47 @@
+"""The prompts a model is fine-tuned on: the published two, or its own chat template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolcoder.records import Instruction
+
+# WizardCoder's training script (PROMPT_DICT), which took them from Alpaca; two newlines before each heading.
+WITHOUT_INPUT = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+    "\n\n### Instruction:\n{instruction}\n\n### Response:"
+)
+WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request."
+    "\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
+)
+
+
+def wizardcoder_prompt(row: Instruction) -> str:
+    """Return the published prompt of a row, up to and including "### Response:"."""
+    # str.replace would meet "{input}" inside an instruction, and format would trip over braces in code.
+    template = WITH_INPUT if row.input else WITHOUT_INPUT
+    before, _, after = template.partition("{instruction}")
+    middle, _, end = after.partition("{input}")
+    return before + row.instruction + middle + (row.input + end if row.input else "")
+
+
+def chat_parts(row: Instruction, tokenizer: Any) -> tuple[str, str]:
+    """Return (prompt, text after the response) of a row in the model's chat template.
+
+    The second part opens with the token that ends the assistant's turn. Raises ValueError where the
+    tokenizer has no chat template, or one that rewrites the response.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError("the model has no chat template; use prompt_style: wizardcoder")
+    content = f"{row.instruction}\n\n{row.input}" if row.input else row.instruction
+    user = [{"role": "user", "content": content}]
+    prompt: str = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True)
+    marker = "RESPONSE"
+    whole: str = tokenizer.apply_chat_template(
+        [*user, {"role": "assistant", "content": marker}], tokenize=False, add_generation_prompt=False
+    )
+    if not whole.startswith(prompt + marker):
+        raise ValueError("the chat template writes more than the response into the assistant's turn")
+    return prompt, whole[len(prompt) + len(marker) :]

@@ -1,0 +1,73 @@
+"""What training leaves behind, and whether it already did. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evolcoder.models.weights import locate_weights
+from evolcoder.records import Instruction
+from evolcoder.runs import content_hash
+from evolcoder.train.settings import TrainSettings
+
+TRAINING_FACTS = "training.json"
+
+# What can change without changing the weights; none of it names a training.
+_NOT_IN_NAME = ("save_every_steps", "keep", "log_every_steps", "tracking")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """A finished fine-tuning."""
+
+    folder: Path
+    """The Hugging Face folder: weights, tokenizer, generation config, model card, training.json."""
+    losses: tuple[float, ...]
+    """Loss of each step: the mean over its supervised tokens, in nats."""
+    tokens: int
+    """Tokens trained on, padding not counted."""
+    seconds: float
+    """Time in training steps, over all resumed parts."""
+    padding_share: float
+    """Part of the computed positions that was padding, in [0, 1]."""
+    resumed_from: int = 0
+    """Steps that an earlier, interrupted process had done."""
+
+
+def training_fingerprint(base: str, data: Sequence[Instruction], settings: TrainSettings) -> str:
+    """Return the name, by content, of a training: base model, rows and settings."""
+    chosen = {key: value for key, value in asdict(settings).items() if key not in _NOT_IN_NAME}
+    rows = [[row.instruction, row.input, row.response] for row in data]
+    return content_hash(_identity(base), rows, chosen)
+
+
+def _identity(base: str) -> list[str]:
+    """Name a base model by its files' names and sizes (a checkpoint folder is written once), or its hub name."""
+    location = locate_weights(base)
+    if isinstance(location, str):
+        return [location]
+    files = [location] if location.is_file() else sorted(p for p in location.iterdir() if p.is_file())
+    weights = [f"{p.name}:{p.stat().st_size}" for p in files if p.suffix in (".safetensors", ".gguf", ".bin")]
+    # training.json tells apart two checkpoints of one shape.
+    facts = location / TRAINING_FACTS
+    return [*weights, content_hash(facts.read_bytes()) if facts.is_file() else ""]
+
+
+def finished_result(out: Path, fingerprint: str) -> TrainResult | None:
+    """Return the result that stands in `out` where it is this training's; None otherwise."""
+    try:
+        facts = json.loads((out / TRAINING_FACTS).read_text(encoding="utf-8"))
+        if facts["fingerprint"] != fingerprint:
+            return None
+        return TrainResult(
+            out,
+            tuple(facts["losses"]),
+            facts["tokens"],
+            facts["seconds"],
+            facts["padding_share"],
+            facts["resumed_from_step"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

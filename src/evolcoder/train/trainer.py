@@ -1,0 +1,177 @@
+"""Fine-tuning, from a base model and rows to a Hugging Face folder.
+
+Read `train` first: the parts follow in the order it uses them. What one step computes is in `loss.py` and
+`attention.py`, what it changes in `weights_update.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from evolcoder.errors import TrainingError
+from evolcoder.models.weights import load_weights
+from evolcoder.progress import Progress, SilentProgress
+from evolcoder.records import Instruction
+from evolcoder.train.checkpoints import Checkpoints
+from evolcoder.train.export import export
+from evolcoder.train.measurements import Measurements, StepRecord, model_flops_utilization, peak_memory_bytes
+from evolcoder.train.packing import Step, plan_steps
+from evolcoder.train.prepared import PreparedModel, prepare
+from evolcoder.train.processes import join_processes
+from evolcoder.train.proofs import prove_supervision
+from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
+from evolcoder.train.settings import TrainSettings
+from evolcoder.train.special_tokens import apply_wizardcoder_rule
+from evolcoder.train.tokenization import tokenize_cached
+from evolcoder.train.tracking import Tracker, open_trackers
+from evolcoder.train.weights_update import WeightsUpdate, learning_rate
+
+
+def train(
+    base: str,
+    data: Sequence[Instruction],
+    settings: TrainSettings,
+    out: Path,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Fine-tune `base` on `data` and write a Hugging Face folder to `out`, whole or not at all.
+
+    A killed training goes on from its last step checkpoint with the same losses and, on a CPU, the same
+    final bytes; a finished one with the same base, data and settings is returned as it is. Raises
+    TrainingError where a proof fails, the loss is not a number, or the disk is full.
+    """
+    fingerprint = training_fingerprint(base, data, settings)
+    if (finished := finished_result(out, fingerprint)) is not None:
+        return finished
+    processes = join_processes()
+    progress = progress if progress is not None and processes.first else SilentProgress()
+
+    model, tokenizer = load_weights(base, "fp32")
+    if settings.special_tokens == "wizardcoder":
+        apply_wizardcoder_rule(model, tokenizer)
+    tokens, _ = tokenize_cached(data, tokenizer, settings.prompt_style, settings.max_length)
+    for line in prove_supervision(tokens):
+        progress.note(line)
+    steps = plan_steps(tokens.lengths, settings)
+    prepared = prepare(model, tokens, settings, processes, int(tokenizer.pad_token_id))  # type: ignore[arg-type]
+    progress.note(prepared.prove())
+
+    checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
+    measurements = _resume(checkpoints, prepared.update, progress)
+    _all_steps(prepared, steps, checkpoints, measurements, out.name, progress)
+    return export(out, base, data, fingerprint, prepared, tokenizer, measurements, checkpoints.folder)
+
+
+def _resume(checkpoints: Checkpoints, update: WeightsUpdate, progress: Progress) -> Measurements:
+    """Load the newest whole checkpoint of this training, where there is one."""
+    for path in checkpoints.damaged():
+        progress.note(f"{path}: of another training or cut short; not resumed from")
+    latest = checkpoints.latest()
+    if latest is None:
+        return Measurements()
+    path, facts = latest
+    checkpoints.load(path, update.state())
+    update.loaded(facts["n_updates"], facts["scaler"])
+    progress.note(f"continuing after step {facts['step']} from {path}")
+    return Measurements.resumed(facts)
+
+
+def _all_steps(
+    prepared: PreparedModel,
+    steps: Sequence[Step],
+    checkpoints: Checkpoints,
+    measurements: Measurements,
+    run: str,
+    progress: Progress,
+) -> None:
+    """Do the steps that are left, with a checkpoint every so often."""
+    settings = prepared.settings
+    first = measurements.n_steps
+    trackers = (
+        open_trackers(settings, checkpoints.folder, run, asdict(settings), first, progress)
+        if prepared.processes.first
+        else []
+    )
+    with progress.bar("fine-tuning (rows)", sum(len(step.documents) for step in steps)) as bar:
+        bar.advance(sum(len(step.documents) for step in steps[:first]))
+        for number in range(first, len(steps)):
+            record = _one_step(prepared, steps[number], number, len(steps), bar.advance)
+            _check_finite(record, checkpoints)
+            measurements.steps.append(record)
+            bar.advance(0, step=f"{number + 1}/{len(steps)}", loss=round(record.loss, 4))
+            _track(trackers, record, prepared, last=number + 1 == len(steps))
+            due = settings.save_every_steps and (number + 1) % settings.save_every_steps == 0
+            if due and number + 1 < len(steps):
+                update = prepared.update
+                facts = {
+                    **measurements.facts(),
+                    "n_updates": update.n_updates,
+                    "scaler": update.scaler_state(),
+                }
+                checkpoints.save(number + 1, update.state(), facts)
+    for tracker in trackers:
+        tracker.close()
+
+
+def _one_step(
+    prepared: PreparedModel, step: Step, number: int, n_steps: int, on_batch: Callable[[int], None]
+) -> StepRecord:
+    """Do step `number` (from 0) and measure it."""
+    begin = time.monotonic()
+    loss = prepared.loss_and_gradients(step, number, on_batch)
+    rate = learning_rate(number, n_steps, prepared.settings)
+    norm = prepared.update.step(rate) if math.isfinite(loss) else math.nan
+    data, documents = prepared.data, step.documents
+    tokens = int(data.lengths[documents].sum())
+    slots = tokens
+    if not prepared.settings.packing:
+        slots = sum(len(batch) * int(data.lengths[list(batch)].max()) for batch in step.micro_batches)
+    return StepRecord(
+        step=number + 1,
+        loss=loss,
+        learning_rate=rate,
+        grad_norm=norm,
+        tokens=tokens,
+        supervised=int(data.supervised[documents].sum()),
+        slots=slots,
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _check_finite(record: StepRecord, checkpoints: Checkpoints) -> None:
+    """Stop at the first loss that is not a number; nothing after it can be right."""
+    if math.isfinite(record.loss):
+        return
+    last = checkpoints.latest()
+    safe = f"the last good checkpoint is {last[0]}" if last else "no checkpoint was written yet"
+    raise TrainingError(
+        f"the loss of step {record.step} is {record.loss}; {safe}; a lower learning_rate (now "
+        f"{record.learning_rate:.1e}), a longer warm-up, or dtype bf16 or fp32 instead of fp16 usually helps"
+    )
+
+
+def _track(trackers: Sequence[Tracker], record: StepRecord, prepared: PreparedModel, *, last: bool) -> None:
+    """Add a step to the curves, every `log_every_steps`."""
+    if not trackers or (record.step % prepared.settings.log_every_steps and not last):
+        return
+    per_second = record.tokens / record.seconds
+    values = {
+        "loss": record.loss,
+        "learning_rate": record.learning_rate,
+        "grad_norm": record.grad_norm,
+        "tokens_per_second": per_second,
+        "padding_share": 1.0 - record.tokens / record.slots,
+        "memory_gb": peak_memory_bytes() / 1e9,
+    }
+    processes = prepared.processes
+    utilization = model_flops_utilization(
+        prepared.model.num_parameters(), per_second / processes.count, processes.device
+    )
+    if utilization is not None:
+        values["mfu"] = utilization
+    for tracker in trackers:
+        tracker.log(values, record.step)

@@ -1,0 +1,142 @@
+"""Master weights, AdamW and its schedule: what one optimizer step does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from evolcoder.train.settings import TrainSettings
+
+TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def learning_rate(step: int, n_steps: int, settings: TrainSettings) -> float:
+    """Return the learning rate of step `step` (from 0): linear warm-up, then as the schedule says.
+
+    The formula is that of transformers' cosine scheduler, which the published run used: step 0 of a warm-up
+    has rate 0.
+    """
+    warmup = min(settings.warmup_steps, n_steps // 2)
+    if step < warmup:
+        return settings.learning_rate * step / warmup
+    done = (step - warmup) / max(1, n_steps - warmup)
+    if settings.schedule == "cosine":
+        return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+    return settings.learning_rate * (1.0 - done if settings.schedule == "linear" else 1.0)
+
+
+class WeightsUpdate:
+    """The trainable weights in fp32, their AdamW state, and the step that moves them.
+
+    In bf16 and fp16 the model computes with a copy in that format, as DeepSpeed's and FSDP's mixed precision
+    do; gradients are added up in fp32. Sharded parameters stay as FSDP made them (fp32, cast when gathered).
+    """
+
+    def __init__(self, model: nn.Module, settings: TrainSettings, *, sharded: bool) -> None:
+        dtype = TORCH_DTYPES[settings.dtype]
+        self._settings = settings
+        self._copies: dict[str, nn.Parameter] = {}
+        self.masters: dict[str, nn.Parameter] = {}
+        for name, parameter in model.named_parameters():
+            if sharded or dtype == torch.float32:
+                if parameter.requires_grad:
+                    self.masters[name] = parameter
+                continue
+            if parameter.requires_grad:
+                self.masters[name] = self._split(parameter, dtype)
+                self._copies[name] = parameter
+            elif parameter.is_floating_point() and parameter.dtype == torch.float32:
+                parameter.data = parameter.data.to(dtype)
+        decayed = [p for p in self.masters.values() if p.ndim >= 2]
+        plain = [p for p in self.masters.values() if p.ndim < 2]
+        groups = [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        # Betas and epsilon as in the published DeepSpeed configuration.
+        self._adamw = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True
+        )
+        self._scaler = torch.amp.GradScaler(enabled=settings.dtype == "fp16")
+        self.n_updates = 0
+
+    def _split(self, parameter: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
+        """Make the fp32 master of a parameter and leave the low-precision copy in the model."""
+        master = nn.Parameter(parameter.detach().float())
+        parameter.data = parameter.data.to(dtype)
+
+        def move_gradient(copy: nn.Parameter) -> None:
+            assert copy.grad is not None
+            if master.grad is None:
+                master.grad = copy.grad.float()
+            else:
+                master.grad.add_(copy.grad)
+            copy.grad = None
+
+        parameter.register_post_accumulate_grad_hook(move_gradient)  # type: ignore[arg-type]
+        return master
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of one micro-batch's share of the loss."""
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, rate: float) -> float:
+        """Move the weights by the gradients added up so far, clear these, return their norm before clipping."""
+        for group in self._adamw.param_groups:
+            group["lr"] = rate
+        self._scaler.unscale_(self._adamw)
+        largest = self._settings.max_grad_norm or math.inf
+        norm: Any = nn.utils.clip_grad_norm_(self.masters.values(), largest)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        self._scaler.step(self._adamw)
+        self._scaler.update()
+        self._adamw.zero_grad(set_to_none=True)
+        self.refresh_copies()
+        self.n_updates += 1
+        return float(norm)
+
+    @torch.no_grad()
+    def refresh_copies(self) -> None:
+        """Bring the low-precision weights of the model up to date."""
+        if self._copies:
+            torch._foreach_copy_(list(self._copies.values()), [self.masters[name] for name in self._copies])
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return every tensor that a resumed training needs, by name; loading writes into these tensors."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, master in self.masters.items():
+            moments = self._moments(master)
+            tensors[f"weights.{name}"] = master.data
+            tensors[f"mean.{name}"] = moments["exp_avg"]
+            tensors[f"square.{name}"] = moments["exp_avg_sq"]
+        return tensors
+
+    def loaded(self, n_updates: int, scaler: dict[str, Any]) -> None:
+        """Take over what was loaded into `state()`, made after `n_updates` steps."""
+        self.n_updates = n_updates
+        for master in self.masters.values():
+            self._moments(master)["step"].fill_(float(n_updates))
+        if scaler:
+            self._scaler.load_state_dict(scaler)
+        self.refresh_copies()
+
+    def scaler_state(self) -> dict[str, Any]:
+        """Return the loss scale's state; empty where none is used."""
+        return self._scaler.state_dict()
+
+    def _moments(self, master: nn.Parameter) -> dict[str, Any]:
+        moments = self._adamw.state[master]
+        if not moments:
+            moments["step"] = torch.zeros((), dtype=torch.float32, device=master.device)
+            moments["exp_avg"] = torch.zeros_like(master.data)
+            moments["exp_avg_sq"] = torch.zeros_like(master.data)
+        return moments
+
+    def final_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the trained weights by name, in the format that the model computes with."""
+        for name, master in self.masters.items():
+            yield name, self._copies[name].data if name in self._copies else master.data
