@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -166,22 +167,49 @@ def test_durations_read_like_durations(seconds: float, text: str) -> None:
 
 
 def test_chromium_shows_it_without_error_or_request(build_run: RunBuilder, tmp_path: Path) -> None:
+    path = write_report(build_run(hostile=True))
+    page = in_chromium(path, tmp_path)
+    assert "evolcoder report</title>" in page.dom, "the script in a seed must not have set the title"
+    assert not page.console
+    assert not page.asked
+
+
+def test_chromium_refuses_a_script_or_picture_that_got_in(build_run: RunBuilder, tmp_path: Path) -> None:
+    path = write_report(build_run())
+    html = path.read_text(encoding="utf-8")
+    path.write_text(html.replace("</body>", f"{HOSTILE}</body>"), encoding="utf-8")
+    page = in_chromium(path, tmp_path)
+    assert "evolcoder report</title>" in page.dom
+    assert len(page.console) >= 2 and all("Content Security Policy" in line for line in page.console)
+    assert not page.asked
+
+
+class Shown(NamedTuple):
+    dom: str
+    console: list[str]
+    asked: list[str]
+    """Addresses asked for, without the browser's own (updates, clock, accounts)."""
+
+
+def in_chromium(path: Path, folder: Path) -> Shown:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("needs a browser: apt-get install chromium")
-    path = write_report(build_run(hostile=True))
-    log = tmp_path / "net.json"
+    log = folder / "net.json"
     done = subprocess.run(
         [
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-            "--disable-component-update", "--no-first-run", "--disable-dev-shm-usage",
-            f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--enable-logging=stderr",
-            "--virtual-time-budget=2000", "--window-size=390,2000", "--dump-dom", path.as_uri(),
+            "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-dev-shm-usage",
+            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}",
+            f"--log-net-log={log}", "--enable-logging=stderr", "--virtual-time-budget=2000",
+            "--window-size=390,2000", "--dump-dom", path.as_uri(),
         ],
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.returncode == 0
-    assert "CONSOLE" not in done.stderr
-    assert "evolcoder report</title>" in done.stdout, "the script in a seed must not have set the title"
-    asked = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(errors="replace")))
-    assert not [url for url in asked if "evil.example" in url]
+    urls = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(errors="replace")))
+    own = re.compile(r"https?://[\w.-]*\.(google|googleapis|gvt1)\.com/")
+    return Shown(
+        dom=done.stdout,
+        console=[line for line in done.stderr.splitlines() if "CONSOLE" in line],
+        asked=[url for url in urls if not own.match(url)],
+    )
