@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--temperature", type=float, default=1.0, show_default=True)
 @click.option("--top-p", type=float, default=0.9, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
+@click.option("--keep-truncated", is_flag=True, help="Keep answers that were cut at --max-tokens.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Every random choice follows from it.")
 @click.option("--rpm", type=float, help="Requests a minute that the endpoint allows.")
 @click.option("--tpm", type=float, help="Tokens a minute that the endpoint allows.")
@@ -81,8 +82,9 @@ def command(seeds: str, teacher: str, out: Path, rounds: int, as_json: bool, **o
             top_p=options["top_p"],
             max_tokens=options["max_tokens"],
             instruction_max_tokens=options["max_tokens"],
+            keep_truncated=options["keep_truncated"],
             seed=options["seed"],
-            rows_in_flight=options["concurrency"],
+            rows_in_flight=2 * options["concurrency"],
         )
         endpoint = EndpointSettings(
             concurrency=options["concurrency"],

@@ -43,7 +43,7 @@ class EvolveSettings:
     """How often the error of a failed answer goes back to the teacher before the row is dropped."""
     seed: int = 0
     """Every random choice follows from it."""
-    rows_in_flight: int = 256
+    rows_in_flight: int = 512
     """Rows under way at once; the endpoint's own limit decides how many requests are."""
 
     def __post_init__(self) -> None:
