@@ -69,7 +69,8 @@ def test_auto_prefers_the_function_over_a_longer_example_block() -> None:
 
 
 def test_auto_drops_examples_asserts_and_the_main_guard() -> None:
-    code = f'{ANSWER}\n\nresult = double(3)\nprint(result)\nassert double(1) == 2\nif __name__ == "__main__":\n    input()'
+    example = "result = double(3)\nprint(result)\nassert double(1) == 2\n"
+    code = f'{ANSWER}\n\n{example}if __name__ == "__main__":\n    input()'
     assert auto(fenced(code)).strip() == ANSWER
 
 
@@ -189,8 +190,8 @@ def test_text_that_breaks_parsers_is_a_syntax_error(code: str) -> None:
 
 PIECES = st.sampled_from(
     ["```", "```python", "~~~", "\n", "\r", "def double(n):", "    return 2*n", "<think>", "</think>", "\0",
-     "\ud800", "import os", "print(1)", "'''", "(", "\\", "\t", "if __name__ == \"__main__\":", "# Example usage",
-     "x = 1", "@", "class A:", ";", "é", "\f"]
+     "\ud800", "import os", "print(1)", "'''", "(", "\\", "\t", "if __name__ == \"__main__\":",
+     "# Example usage", "x = 1", "@", "class A:", ";", "é", "\f"]
 )  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=200), st.lists(PIECES, max_size=25).map("".join), st.lists(PIECES).map("\n".join)

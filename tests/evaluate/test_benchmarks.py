@@ -92,7 +92,8 @@ def test_a_helper_that_tests_call_comes_from_the_prompt() -> None:
 
 
 def test_a_program_that_changes_what_tests_read_is_judged_together_with_them() -> None:
-    repeated = "    return 0\n\ndef poly(xs: list, x: float):\n    return sum([coeff * math.pow(x, i) for i, coeff in enumerate(xs)])\n"
+    helper = "def poly(xs, x):\n    return sum([coeff * math.pow(x, i) for i, coeff in enumerate(xs)])\n"
+    repeated = f"    return 0\n\n{helper}"
     assert isinstance(job_of("HumanEval/32", repeated), CallJob)
     assert isinstance(
         job_of("HumanEval/32", "    return 0\n\ndef poly(xs, x):\n    return 0\n"), InProcessJob

@@ -128,7 +128,8 @@ def test_no_pair_of_values_breaks_an_oracle(out: Any, exp: Any, oracle: str, ato
 def described(expression: str) -> Any:
     """Describe and rebuild what an expression (written here, not generated) gives."""
     namespace: dict[str, Any] = {}
-    program = f"import collections, decimal, fractions, datetime, re\nimport numpy as np\ndef f():\n    return {expression}"
+    imports = "import collections, decimal, fractions, re\nimport numpy as np\n"
+    program = f"{imports}def f():\n    return {expression}"
     exec(described_program(program, "f"), namespace)
     return rebuilt_call(CallValue(True, namespace[WRAPPER_NAME]()))[0].value
 
