@@ -17,13 +17,13 @@ from evolcoder.runs import write_json_whole, write_jsonl_whole, write_text_whole
 
 HOSTILE = "<script>document.title = 'owned'</script><img src=\"https://evil.example/x.png\" onerror=alert(1)>"
 METHODS = {
-    "constraints": " The solution must also handle empty input, and must not change its arguments.",
-    "rarer requirement": " Instead of a plain list, take any iterable and make a single pass over it.",
-    "reasoning": " First validate every entry, then normalise it, then explain each step of the result.",
-    "erroneous code": " Point out the mistake in this attempt: `return sorted(rows)[0:-1]`.",
+    "add-constraints": " The solution must also handle empty input, and must not change its arguments.",
+    "rare-requirement": " Instead of a plain list, take any iterable and make a single pass over it.",
+    "more-reasoning": " First validate every entry, then normalise it, then explain each step of the result.",
+    "misdirect": " Point out the mistake in this attempt: `return sorted(rows)[0:-1]`.",
     "complexity": " It must run in O(n log n) time and O(1) extra memory.",
 }
-REASONS = ["unchanged", "no information gain", "apology", "copied prompt", "no content"]
+REASONS = ["unchanged", "equal", "refused", "leaked prompt", "empty"]
 VERDICTS = ["failed", "syntax error", "timeout", "crashed", "exited"]
 
 RunBuilder = Callable[..., Path]
@@ -109,7 +109,8 @@ def _write_round(
         "eliminated": Counter(row["reason"] for row in dropped),
         "methods": Counter(row["method"] for row in evolved),
         "tokens": {"prompt": 90_123 * number, "completion": 31_456 * number},
-        "usd": 0.0,
+        "requests": 2 * asked + 11,
+        "usd": None,
     }
     write_json_whole(folder / "summary.json", summary)
     return evolved
@@ -117,12 +118,28 @@ def _write_round(
 
 def _write_training(run: Path, number: int, rows: int, generator: random.Random) -> None:
     steps = 20 + 12 * number
-    losses = [
-        {"step": step, "loss": 0.9 + 0.8 * 0.93**step / number**0.3 + generator.gauss(0, 0.02), "lr": 1e-5}
+    records = [
+        {
+            "step": step,
+            "loss": 0.9 + 0.8 * 0.93**step / number**0.3 + generator.gauss(0, 0.02),
+            "seconds": 1.5,
+        }
         for step in range(1, steps + 1)
     ]
-    facts = {"steps": steps, "rows": rows, "tokens": 210 * rows, "trained_tokens": 96 * rows, "seconds": 61.2}
-    write_json_whole(run / f"round-{number}" / "checkpoint" / "training.json", {"losses": losses, **facts})
+    facts = {
+        "losses": losses,
+        "steps": records,
+        "fingerprint": "f" * 32,
+        "base": "embedded",
+        "rows": rows,
+        "tokens": 210 * rows,
+        "supervised_tokens": 96 * rows,
+        "padding_share": 0.021,
+        "seconds": 61.2,
+        "tokens_per_second": 3.4 * rows,
+        "peak_memory_bytes": 3 << 30,
+    }
+    write_json_whole(run / f"round-{number}" / "checkpoint" / "training.json", facts)
 
 
 def _write_evaluation(

@@ -14,8 +14,7 @@ import pytest
 
 from evolcoder.errors import DataError
 from evolcoder.report import write_report
-from evolcoder.report.page import duration
-from evolcoder.report.scores import sign_test
+from evolcoder.report.page import duration, p_value
 
 from .conftest import HOSTILE, RunBuilder
 
@@ -154,16 +153,23 @@ def test_a_broken_row_or_file_is_named(build_run: RunBuilder) -> None:
         write_report(run)
 
 
-def test_the_sign_test_is_exact() -> None:
-    assert sign_test(0, 0) == 1.0
-    assert sign_test(5, 0) == pytest.approx(2 / 32)
-    assert sign_test(3, 3) == 1.0
-    assert sign_test(9, 1) == sign_test(1, 9) == pytest.approx(22 / 1024)
-
-
 @pytest.mark.parametrize(("seconds", "text"), [(8.44, "8.4 s"), (125, "2 min 05 s"), (11_220, "3 h 07 min")])
 def test_durations_read_like_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_p_values_are_never_shown_smaller_than_they_can_be_known() -> None:
+    assert (p_value(0.38), p_value(1.8e-15), p_value(1.0)) == ("p = 0.38", "p < 0.001", "p = 1")
+
+
+def test_plain_losses_are_read_as_well_as_records(build_run: RunBuilder) -> None:
+    run = build_run(rounds=1)
+    path = run / "round-1" / "checkpoint" / "training.json"
+    with_records = read(write_report(run))
+    facts = json.loads(path.read_text())
+    del facts["steps"]
+    path.write_text(json.dumps(facts))
+    assert read(write_report(run)).pieces == with_records.pieces
 
 
 def test_chromium_shows_it_without_error_or_request(build_run: RunBuilder, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ escaped by the template, never marked as safe, and the page's own policy forbids
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,23 @@ from evolcoder.report.lineage import dropped_examples, families
 from evolcoder.report.rows import scan_rows
 from evolcoder.report.run_folder import Round, Run, read_run
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
-from evolcoder.report.svg import nice_ticks, plain, share, thin
+from evolcoder.report.svg import nice_ticks, share, thin
 from evolcoder.report.table import percent, round_name
 from evolcoder.runs import write_text_whole
 
 REPORT_NAME = "report.html"
+_TRAINING_FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "base": ("base model", str),
+    "rows": ("rows", "{:,}".format),
+    "tokens": ("tokens", "{:,}".format),
+    "supervised_tokens": ("tokens with a loss", "{:,}".format),
+    "padding_share": ("padding", "{:.1%}".format),
+    "tokens_per_second": ("tokens a second", "{:,.0f}".format),
+    "seconds": ("time of the steps", lambda seconds: duration(seconds)),
+    "peak_memory_bytes": ("most memory", lambda size: f"{size / 2**30:.1f} GiB"),
+    "resumed_from_step": ("resumed from step", "{:,}".format),
+}
+"""Key in `training.json` -> how a reader meets it."""
 _PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "pyarrow", "aiohttp")
 
 
@@ -62,6 +74,7 @@ def report_html(run: Run) -> str:
         dropped=dropped_examples(rounds),
         training=_training_figure(rounds),
         training_facts=_training_facts(rounds),
+        costs=_costs(rounds),
         stages=_stage_bars(run),
         stages_total=sum(stage.seconds for stage in run.stages),
         settings=list(_flat(run.recipe)),
@@ -91,8 +104,8 @@ def template(name: str) -> jinja2.Template:
     )
     environment.filters |= {
         "percent": percent,
-        "plain": plain,
         "duration": duration,
+        "p_value": p_value,
         "round_name": round_name,
     }
     return environment.get_template(name)
@@ -106,6 +119,11 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def p_value(p: float) -> str:
+    """Return a p value as it is written: "p = 0.38", "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any] | None:
@@ -186,14 +204,32 @@ def _training_figure(rounds: Sequence[Round]) -> Any:
 
 
 def _training_facts(rounds: Sequence[Round]) -> list[tuple[str, list[str]]]:
-    """The plain facts of every training as rows of a table: name, then one cell a trained round."""
-    trained = [round_ for round_ in rounds if round_.training]
-    names = dict.fromkeys(name for round_ in trained if round_.training for name in round_.training.facts)
-    table = [("", [round_name(round_.number) for round_ in trained])]
-    for name in names:
-        values = [round_.training.facts.get(name, "") for round_ in trained if round_.training]
-        table.append((name.replace("_", " "), [v if isinstance(v, str) else plain(v) for v in values]))
-    return table if trained else []
+    """Facts of every training as rows of a table: name, then one cell a trained round."""
+    trained = [(round_.number, round_.training) for round_ in rounds if round_.training]
+    if not trained:
+        return []
+    table = [("", [round_name(number) for number, _ in trained])]
+    table.append(("steps", [f"{len(training.losses):,}" for _, training in trained]))
+    for key, (name, show) in _TRAINING_FACTS.items():
+        if any(key in training.facts for _, training in trained):
+            values = [training.facts.get(key) for _, training in trained]
+            table.append((name, ["–" if value is None else show(value) for value in values]))
+    return table
+
+
+def _costs(rounds: Sequence[Round]) -> list[dict[str, Any]]:
+    """What the teacher was asked in each round that says so."""
+    return [
+        {
+            "round": round_.number,
+            "requests": round_.summary.get("requests"),
+            "prompt": (round_.summary.get("tokens") or {}).get("prompt"),
+            "completion": (round_.summary.get("tokens") or {}).get("completion"),
+            "usd": round_.summary.get("usd"),
+        }
+        for round_ in rounds
+        if round_.summary.get("tokens")
+    ]
 
 
 def _stage_bars(run: Run) -> list[tuple[str, float, float]]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from evolcoder.errors import DataError
 
@@ -161,13 +161,15 @@ def _read_evaluation(path: Path) -> Evaluation:
 
 
 def _training(data: Mapping[str, Any]) -> Training:
-    losses = tuple(
-        (float(point["step"]), float(point["loss"]))
-        for point in data.get("losses") or []
-        if isinstance(point, Mapping) and _is_number(point.get("step")) and _is_number(point.get("loss"))
-    )
+    """Losses stand in `steps` as records, or in `losses` as records or plain numbers from step 1."""
+    listed = data["steps"] if isinstance(data.get("steps"), list) else data.get("losses") or []
+    losses = []
+    for number, point in enumerate(listed, 1):
+        step, loss = (point.get("step"), point.get("loss")) if isinstance(point, Mapping) else (number, point)
+        if _is_number(step) and _is_number(loss):
+            losses.append((float(step), float(loss)))
     facts = {key: value for key, value in data.items() if _is_number(value) or isinstance(value, str)}
-    return Training(losses, facts)
+    return Training(tuple(losses), facts)
 
 
 def _read_stages(path: Path) -> tuple[Stage, ...]:
@@ -217,5 +219,5 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"{path}: not JSON ({error})") from error
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
 
 from markupsafe import Markup
 
+from evolcoder.evaluate.comparison import compare
 from evolcoder.report.charts import Cell, ScorePoint, problem_strip
 from evolcoder.report.run_folder import Evaluation, Round, Run
 from evolcoder.report.table import round_name
 
 PUBLISHED_SIZES = {"humaneval": 164, "humaneval+": 164, "mbpp": 500, "mbpp-400": 464}
-"""Problems of a benchmark, to say what share a run used (MBPP-400: ids 511-974)."""
+"""Problems of a benchmark, for scores that do not say of how many theirs are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,13 @@ class Change:
     gained: tuple[str, ...]
     """Task ids of which a larger share of the samples passed than before."""
     lost: tuple[str, ...]
+    difference: float
+    """In pass@1, as a fraction."""
+    low: float
+    high: float
+    """95% bootstrap interval of the difference, over problems."""
     p: float
-    """Two-sided exact sign test over the problems that changed."""
+    """Two-sided exact test on the problems that changed (McNemar)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class BenchmarkScores:
     settings: Mapping[str, str]
     subset: str
     """A sentence on the part of the benchmark used; "" where it is whole or its size is not known."""
+    others: tuple[tuple[str, tuple[float | None, ...]], ...]
+    """Further scores (other k, other suites of tests): name, and a value for each of `points`."""
     changes: tuple[Change, ...]
     """Each round against the one before it."""
     base_to_best: Change | None
@@ -81,13 +89,6 @@ def deciding_folder(run: Run) -> str:
     return str(named or "").replace(":", "-").replace("@", "-")
 
 
-def sign_test(gained: int, lost: int) -> float:
-    """Return the two-sided exact p of `gained` against `lost` under a fair coin; 1 without changes."""
-    changed = gained + lost
-    tail = sum(comb(changed, i) for i in range(min(gained, lost) + 1))
-    return min(1.0, float(2 * tail / 2**changed))
-
-
 def _one_benchmark(run: Run, rounds: Sequence[Round], folder: str, decides: bool) -> BenchmarkScores | None:
     measured = [
         (round_.number, round_.evaluations[folder]) for round_ in rounds if folder in round_.evaluations
@@ -101,7 +102,8 @@ def _one_benchmark(run: Run, rounds: Sequence[Round], folder: str, decides: bool
     known = [point.round for point in points]
     best = int(chosen) if chosen in known else max(points, key=lambda p: (p.value, -p.round)).round
     n_problems = int(score.get("n_problems") or len(first.problems))
-    passed = {number: _pass_shares(evaluation) for number, evaluation in measured}
+    settings = {str(key): str(value) for key, value in (score.get("settings") or {}).items()}
+    verdicts = {number: evaluation.problems for number, evaluation in measured}
     return BenchmarkScores(
         folder=folder,
         name=first.benchmark,
@@ -110,11 +112,12 @@ def _one_benchmark(run: Run, rounds: Sequence[Round], folder: str, decides: bool
         best=best,
         n_problems=n_problems,
         n_samples=int(score.get("n_samples") or n_problems),
-        settings={str(key): str(value) for key, value in (score.get("settings") or {}).items()},
-        subset=_subset_sentence(folder, n_problems),
-        changes=tuple(_change(passed, *pair) for pair in itertools.pairwise(passed)),
-        base_to_best=_change(passed, 0, best) if best and passed.get(0) and passed.get(best) else None,
-        strips=_strips(passed),
+        settings={key: value for key, value in settings.items() if key not in ("model", "problems")},
+        subset=_subset_sentence(folder, n_problems, settings.get("problems", "")),
+        others=_other_scores([e for _, e in measured if e.pass_at_1]),
+        changes=tuple(_change(verdicts, *pair) for pair in itertools.pairwise(verdicts)),
+        base_to_best=_change(verdicts, 0, best) if best and verdicts.get(0) and verdicts.get(best) else None,
+        strips=_strips({number: _pass_shares(evaluation) for number, evaluation in measured}),
         reasons={round_name(number): dict(evaluation.reasons) for number, evaluation in measured},
     )
 
@@ -138,12 +141,27 @@ def _pass_shares(evaluation: Evaluation) -> dict[str, float]:
     return {task: sum(map(bool, v)) / len(v) for task, v in evaluation.problems.items() if v}
 
 
-def _change(passed: Mapping[int, Mapping[str, float]], before: int, after: int) -> Change:
-    old, new = passed[before], passed[after]
-    both = [task for task in old if task in new]
-    gained = tuple(task for task in both if new[task] > old[task])
-    lost = tuple(task for task in both if new[task] < old[task])
-    return Change(round_name(before), round_name(after), gained, lost, sign_test(len(gained), len(lost)))
+def _other_scores(evaluations: Sequence[Evaluation]) -> tuple[tuple[str, tuple[float | None, ...]], ...]:
+    by_name = [
+        {f"{score['benchmark']} pass@{score['k']}": float(score["value"]) for score in evaluation.scores}
+        for evaluation in evaluations
+    ]
+    names = list(dict.fromkeys(name for scores in by_name for name in scores))[1:]
+    return tuple((name, tuple(scores.get(name) for scores in by_name)) for name in names)
+
+
+def _change(verdicts: Mapping[int, Mapping[str, Sequence[bool]]], before: int, after: int) -> Change:
+    found = compare(verdicts[before], verdicts[after])
+    return Change(
+        before=round_name(before),
+        after=round_name(after),
+        gained=found.only_b,
+        lost=found.only_a,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p=found.p_value,
+    )
 
 
 def _strips(passed: Mapping[int, Mapping[str, float]]) -> tuple[Markup, ...]:
@@ -174,11 +192,13 @@ def _cell(before: float | None, now: float | None) -> tuple[str, str]:
     return ("pass", "passed") if now > 0 else ("fail", "failed")
 
 
-def _subset_sentence(folder: str, n_problems: int) -> str:
-    whole = PUBLISHED_SIZES.get(folder)
-    if whole is None or n_problems >= whole:
+def _subset_sentence(folder: str, n_problems: int, named: str) -> str:
+    """`named` is what the score itself says, e.g. "40 of 164, evenly spaced"."""
+    match = re.match(r"\d+ of (\d+)(.*)", named)
+    whole = int(match[1]) if match else PUBLISHED_SIZES.get(folder, 0)
+    if n_problems >= whole:
         return ""
     return (
-        f"A subset: {n_problems} of the {whole} problems. This score cannot be compared with published "
-        "scores, which use all of them."
+        f"A subset: {n_problems} of the {whole} problems{match[2] if match else ''}. This score cannot be "
+        "compared with published scores, which use all of them."
     )

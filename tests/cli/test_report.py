@@ -1,0 +1,45 @@
+"""`evolcoder report`: the path on standard output, one line of error where there is no run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from evolcoder.cli import cli
+from evolcoder.runs import write_json_whole, write_text_whole
+
+
+def a_run(folder: Path) -> Path:
+    write_text_whole(folder / "recipe.yaml", "name: small\n")
+    rounds = [{"round": 0, "value": 0.1, "low": 0.0, "high": 0.3, "rows": 0}]
+    write_json_whole(folder / "result.json", {"benchmark": "humaneval", "rounds": rounds, "best_round": 0})
+    return folder
+
+
+def test_the_path_of_the_report_is_printed(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["report", str(a_run(tmp_path / "run"))], catch_exceptions=False)
+    assert done.output.strip() == str(tmp_path / "run" / "report.html")
+    assert "small" in Path(done.output.strip()).read_text(encoding="utf-8")
+
+
+def test_json_carries_the_path_and_the_result(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["report", str(a_run(tmp_path)), "--json"], catch_exceptions=False)
+    printed = json.loads(done.output)
+    assert printed["report"] == str(tmp_path / "report.html")
+    assert printed["result"]["best_round"] == 0
+
+
+def test_a_folder_that_is_no_run_ends_with_one_line_and_code_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "evolcoder", "report", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path}: not a run folder (recipe.yaml or round-0 is expected in it)\n"
+
+
+def test_help_shows_an_example() -> None:
+    assert "evolcoder report runs/quickstart" in CliRunner().invoke(cli, ["report", "--help"]).output
