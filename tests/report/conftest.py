@@ -118,14 +118,8 @@ def _write_round(
 
 def _write_training(run: Path, number: int, rows: int, generator: random.Random) -> None:
     steps = 20 + 12 * number
-    records = [
-        {
-            "step": step,
-            "loss": 0.9 + 0.8 * 0.93**step / number**0.3 + generator.gauss(0, 0.02),
-            "seconds": 1.5,
-        }
-        for step in range(1, steps + 1)
-    ]
+    losses = [0.9 + 0.8 * 0.93**step / number**0.3 + generator.gauss(0, 0.02) for step in range(steps)]
+    records = [{"step": step, "loss": loss, "seconds": 1.5} for step, loss in enumerate(losses, 1)]
     facts = {
         "losses": losses,
         "steps": records,
