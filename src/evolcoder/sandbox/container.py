@@ -38,6 +38,7 @@ _SOURCES = (
     "evolcoder.sandbox.inside.tree",
     "evolcoder.sandbox.inside.programs",
     "evolcoder.sandbox.inside.tester",
+    "evolcoder.sandbox.inside.steps",
     "evolcoder.sandbox.inside.fork_server",
     "evolcoder.sandbox.inside.boot",
 )

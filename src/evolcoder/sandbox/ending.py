@@ -38,11 +38,12 @@ def forced_end(reply: Reply, limits: Limits) -> tuple[Reason, str] | None:
             return "forbidden", "made a system call of another architecture"
         if number == signal.SIGKILL:
             return "memory", "killed by the kernel (out of memory)"
-        return "crashed", _signal_name(number)
+        return "crashed", signal_name(number)
     return None
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """Name a signal as programmers do."""
     try:
         return signal.Signals(number).name
     except ValueError:

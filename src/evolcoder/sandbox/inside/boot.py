@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import NoReturn
 
-from evolcoder.sandbox.inside import fork_server, programs, tester, wire
+from evolcoder.sandbox.inside import fork_server, programs, steps, tester, wire
 from evolcoder.sandbox.inside.isolation import Isolator
 
 # What programs of the benchmarks import, and what the interpreter itself imports late: loading these once
@@ -55,6 +55,7 @@ def main(control_fd: int, uid: int, gid: int, namespaces: bool, scientific: bool
             wire.BATCH: programs.run_batch,
             wire.IN_PROCESS: programs.run_in_process,
             wire.TESTER: tester.run_tester,
+            wire.EXEC: steps.run_steps,
         },
         namespaces,
     )

@@ -1,0 +1,77 @@
+"""Programs of any language: files are written, then each step is executed in order until one fails.
+
+The process that starts the steps is the first of its namespace: it takes in orphans, cannot be killed from
+inside, and cannot be looked into, so that its word about an exit code is worth something.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import marshal
+import os
+import signal
+from typing import Any, NoReturn
+
+from evolcoder.sandbox import codec
+from evolcoder.sandbox.inside import wire
+
+_PR_SET_DUMPABLE = 4
+_WORK = "/tmp"
+
+
+def run_steps() -> None:
+    """Run a job of files and steps, and report how each step ended."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # exec makes the steps dumpable again
+    payload: dict[str, Any] = marshal.loads(wire.read_all(wire.PAYLOAD_FD))
+    os.close(wire.PAYLOAD_FD)
+    os.set_inheritable(wire.CHANNEL_FD, False)
+    try:
+        _write_files(payload["files"])
+    except OSError as error:
+        _end("O", str(error))
+    environment = {**os.environ, **payload["environment"]}
+    steps = payload["steps"]
+    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    for index, command in enumerate(steps):
+        stdin = 0 if index == len(steps) - 1 else null
+        try:
+            pid = os.posix_spawnp(
+                command[0],
+                command,
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0)] if stdin else [],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these
+            )
+        except FileNotFoundError:
+            _end("N", index, command[0])
+        except OSError as error:
+            _end("O", f"{command[0]}: {error}")
+        status = _wait_for(pid)
+        _say("S", index, status)
+        if status:
+            break
+    os._exit(0)
+
+
+def _write_files(files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        path = os.path.join(_WORK, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+
+
+def _wait_for(pid: int) -> int:
+    while True:
+        ended, status = os.waitpid(-1, 0)  # orphans too
+        if ended == pid:
+            return status
+
+
+def _say(*parts: object) -> None:
+    wire.send_frame(wire.CHANNEL_FD, codec.encode(parts))
+
+
+def _end(*parts: object) -> NoReturn:
+    _say(*parts)
+    os._exit(0)
