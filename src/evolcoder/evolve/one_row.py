@@ -16,6 +16,7 @@ from evolcoder.evolve.methods import (
     judge_messages,
 )
 from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.evolve.verification import Verifier
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
 from evolcoder.records import Instruction, Lineage
 from evolcoder.runs import content_hash
@@ -46,6 +47,9 @@ class Fate:
     row: Instruction
     elimination: Elimination | None
     spent: Spent
+
+
+_UNVERIFIED = {"language": "", "verdict": "", "repairs": 0, "tests": ""}
 
 
 class Asking:
@@ -82,7 +86,12 @@ def question_of(row: Instruction) -> str:
 
 
 async def evolve_row(
-    parent: Instruction, model: LanguageModel, methods: MethodSet, settings: EvolveSettings, round_number: int
+    parent: Instruction,
+    model: LanguageModel,
+    methods: MethodSet,
+    settings: EvolveSettings,
+    round_number: int,
+    verifier: Verifier | None = None,
 ) -> Fate:
     """Evolve one instruction, answer it, and apply the rules in order of their price.
 
@@ -93,7 +102,7 @@ async def evolve_row(
     question = question_of(parent)
     evolved = answer = ""
     elimination: Elimination | None
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {} if verifier is None else dict(_UNVERIFIED)
     try:
         reply = await asking.ask(
             evolution_messages(methods, method, question, settings.shots), settings.instruction_max_tokens
@@ -112,6 +121,17 @@ async def evolve_row(
                 elimination = Elimination(
                     "truncated", f"the answer was cut off at {settings.max_tokens} tokens"
                 )
+        if elimination is None and verifier is not None:
+            verified = await verifier.verify(
+                evolved, answer, lambda chat: asking.ask(chat, settings.max_tokens)
+            )
+            answer, elimination = verified.answer, verified.elimination
+            extra = {
+                "language": verified.language,
+                "verdict": verified.state,
+                "repairs": verified.repairs,
+                "tests": verified.tests,
+            }
     except RequestFailedError as error:
         elimination = Elimination("no reply", str(error))
     row = _child(

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from evolcoder.evolve.duplicates import DuplicateIndex, Text
 from evolcoder.evolve.elimination import Elimination
@@ -21,6 +21,7 @@ from evolcoder.evolve.one_row import Fate, Spent, evolve_row
 from evolcoder.evolve.pool import merged_rows, pool_after
 from evolcoder.evolve.row_files import RowWriter, write_parquet, write_rows_whole
 from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.evolve.verification import Verifier
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import stats_of
@@ -124,13 +125,17 @@ async def evolve_round(
     methods = method_set(settings.methods, settings.custom_methods, settings.weights)
     live = LiveCounts(model)
 
+    verifier = verifier_for(settings, model)
+
     async def evolve(parent: Instruction) -> Fate:
-        fate = await evolve_row(parent, model, methods, settings, round_number)
+        fate = await evolve_row(parent, model, methods, settings, round_number, verifier)
         live.add(fate.spent)
         return fate
 
     (out / "summary.json").unlink(missing_ok=True)
     with ExitStack() as files, progress.bar(f"evolve round {round_number}", total) as bar:
+        if verifier is not None:
+            files.enter_context(verifier)
         kept = RowWriter(files.enter_context(writing_whole(out / "evolved.jsonl")))
         dropped = RowWriter(files.enter_context(writing_whole(out / "eliminated.jsonl")))
         files.callback(kept.close)
@@ -151,6 +156,14 @@ async def evolve_round(
     write_parquet(out / "evolved.jsonl", out / "evolved.parquet")
     write_json_whole(out / "summary.json", asdict(summary))
     return summary
+
+
+def verifier_for(settings: EvolveSettings, model: LanguageModel) -> Verifier | None:
+    """Return what verifies answers as the settings say; None where they are taken as they are."""
+    if settings.verify == "off":
+        return None
+    in_process = stats_of(getattr(model, "inner", model)) is None
+    return Verifier(tests=settings.verify == "tests", repairs=settings.repairs, blocking=in_process)
 
 
 def duplicate_index(
@@ -241,8 +254,3 @@ def _without_duplicates(batch: Sequence[Fate], index: DuplicateIndex) -> list[Fa
 
 def _text(row: Instruction) -> Text:
     return Text(f"{row.instruction}\n{row.input}" if row.input else row.instruction, row.lineage.seed_id)
-
-
-def summary_row(summary: RoundSummary) -> dict[str, Any]:
-    """Return a summary as plain data."""
-    return asdict(summary)

@@ -1,0 +1,190 @@
+"""Executed answers: an answer stays only if its code parses and, where asked for, passes tests when it is
+run.
+
+The teacher that wrote an answer writes tests for it too; both run in the sandbox and nowhere else. A failing
+answer goes back to the teacher with its error, and is dropped if it still fails. Not promised: that the tests
+are right. They come from the same model, so a pass says that two of its texts agree. Tests that do not parse
+prove nothing, and the row is kept as "untested".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+from evolcoder.code_blocks import CodeBlock, code_blocks, extract, syntax_error
+from evolcoder.errors import SandboxError
+from evolcoder.evolve.elimination import Elimination
+from evolcoder.models.protocol import Completion, Message
+from evolcoder.sandbox.protocol import InProcessJob, Limits
+
+if TYPE_CHECKING:
+    from evolcoder.sandbox import Sandbox
+
+Ask = Callable[[tuple[Message, ...]], Awaitable[Completion]]
+"""Sends a chat to the teacher, on the account of the row."""
+
+State = Literal["no code", "parses", "syntax error", "passed", "repaired", "failed", "untested"]
+
+_LANGUAGES = {
+    "py": "python", "python3": "python", "js": "javascript", "node": "javascript", "ts": "typescript",
+    "c++": "cpp", "cc": "cpp", "bash": "bash", "sh": "bash", "shell": "bash", "golang": "go", "rs": "rust",
+    "rb": "ruby", "mysql": "sql", "postgresql": "sql", "sqlite": "sql",
+}  # fmt: skip
+_SHELL_SESSION = {"bash", "console"}
+"""Often a transcript of commands and output, not a script: what does not parse there is no mistake."""
+_LIMITS = Limits(cpu_s=5.0, memory_bytes=1 << 30)
+_DETAIL = 600
+
+TESTS_REQUEST = """\
+Write tests for the solution below, as plain `assert` statements that call what it defines, with expected \
+values that follow from the task. At most eight of them, no test framework, no input(), no files, no \
+network, and do not repeat the solution. Reply with one Python code block.
+
+Task:
+{task}
+
+Solution:
+```python
+{program}
+```
+"""
+
+REPAIR_REQUEST = """\
+Your solution fails. {error}
+
+Correct it, and reply with the whole corrected answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An answer after verification."""
+
+    answer: str
+    """As it was, or as repaired."""
+    state: State
+    language: str
+    """Of the answer's first code block; "" where it has none."""
+    detail: str = ""
+    """The last error."""
+    tests: str = ""
+    repairs: int = 0
+    """How often the teacher was asked to mend it."""
+
+    @property
+    def elimination(self) -> Elimination | None:
+        """Why the row is dropped; None where it stays."""
+        if self.state == "syntax error":
+            return Elimination("syntax error", self.detail)
+        if self.state == "failed":
+            return Elimination("failed tests", self.detail)
+        return None
+
+
+class Verifier:
+    """Verifies answers; a context manager, for the sandbox it may hold.
+
+    `blocking` runs programs while everything else waits: a model in this process chooses what to do next by
+    who has asked so far, which must not depend on how fast a program ran. Raises SandboxError on a machine
+    that offers no protection.
+    """
+
+    def __init__(self, *, tests: bool, repairs: int, blocking: bool) -> None:
+        self._tests, self._repairs, self._blocking = tests, repairs, blocking
+        self._stack = ExitStack()
+        self._sandbox: Sandbox | None = None
+
+    def __enter__(self) -> Self:
+        if self._tests:
+            from evolcoder.sandbox import Sandbox
+
+            self._sandbox = self._stack.enter_context(Sandbox())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    async def verify(self, task: str, answer: str, ask: Ask) -> Verified:
+        """Check an answer, ask for repairs, and say how it ended. Raises what `ask` raises."""
+        tests: str | None = None
+        repairs = 0
+        while True:
+            block = answer_block(answer)
+            if block is None:
+                return Verified(answer, "no code", "", repairs=repairs)
+            error = _parse_error(answer)
+            state: State = "syntax error" if error else "parses"
+            if not error and self._sandbox is not None and block.language == "python":
+                if tests is None:
+                    tests = await self._ask_for_tests(task, block.code, ask)
+                if not tests:
+                    return Verified(answer, "untested", "python", "the tests do not parse", repairs=repairs)
+                error = await self._run(block.code, tests)
+                state = "failed" if error else ("repaired" if repairs else "passed")
+            if not error or repairs == self._repairs:
+                return Verified(answer, state, block.language, error, tests or "", repairs)
+            repairs += 1
+            answer = await self._repair(task, answer, error, ask)
+
+    async def _ask_for_tests(self, task: str, program: str, ask: Ask) -> str:
+        """Return tests that parse and assert something, or ""."""
+        text = TESTS_REQUEST.replace("{program}", program.strip()).replace("{task}", task)
+        tests = extract((await ask((Message("user", text),))).text, "fence")
+        if "assert" not in tests or syntax_error(tests, "python"):
+            return ""
+        return tests.strip()
+
+    async def _repair(self, task: str, answer: str, error: str, ask: Ask) -> str:
+        turns = (
+            Message("user", task),
+            Message("assistant", answer),
+            Message("user", REPAIR_REQUEST.replace("{error}", error)),
+        )
+        return (await ask(turns)).text.strip()
+
+    async def _run(self, program: str, tests: str) -> str:
+        """Run a program with its tests in the sandbox; return the error, or ""."""
+        assert self._sandbox is not None
+        job = InProcessJob(f"{program}\n\n{tests}\n", limits=_LIMITS)
+        outcome = self._sandbox.run(job) if self._blocking else await self._sandbox.run_async(job)
+        verdict = outcome.verdict
+        if verdict.passed:
+            return ""
+        if verdict.reason == "infrastructure":
+            raise SandboxError(f"the sandbox could not run a program: {verdict.detail}")
+        return f"{verdict.reason}: {verdict.detail}".strip().removesuffix(":")[:_DETAIL]
+
+
+def answer_block(answer: str) -> CodeBlock | None:
+    """Return the answer's first code block with its language by common name; None where it has no code.
+
+    A block without a label is Python if it parses as such and defines or imports something.
+    """
+    for block in code_blocks(answer):
+        language = _LANGUAGES.get(block.language, block.language)
+        if language or _is_python(block.code):
+            return CodeBlock(language or "python", block.code, block.closed)
+    if _is_python(answer):
+        return CodeBlock("python", answer, True)
+    return None
+
+
+def _is_python(code: str) -> bool:
+    starts = ("def ", "class ", "import ", "from ", "async def ", "@")
+    return any(line.startswith(starts) for line in code.splitlines()) and not syntax_error(code, "python")
+
+
+def _parse_error(answer: str) -> str:
+    """Return what does not parse in the answer's code blocks, or ""."""
+    blocks = code_blocks(answer)
+    if any(not block.closed for block in blocks):
+        return "the last code block is not closed"
+    for number, block in enumerate(blocks, 1):
+        language = _LANGUAGES.get(block.language, block.language)
+        if not language or language in _SHELL_SESSION:
+            continue
+        if error := syntax_error(block.code, language):
+            return f"code block {number} ({language}), {error}"[:_DETAIL]
+    return ""

@@ -1,0 +1,121 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evolcoder.evolve.elimination import (
+    has_content,
+    is_unchanged,
+    judge_answer,
+    judge_evolved,
+    says_equal,
+)
+from evolcoder.evolve.methods import METHOD_SETS
+
+CODE = METHOD_SETS["code"]
+PARENT = "Write a Python function that merges two calendars."
+
+
+def reason_for(evolved: str, parent: str = PARENT) -> str | None:
+    found = judge_evolved(parent, evolved, CODE.methods[0], CODE)
+    return found.reason if found else None
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        PARENT,
+        PARENT.upper(),
+        "  write a python function,  that merges two calendars!! ",
+        "Please write a Python function that merges the two calendars.",
+    ],
+)
+def test_an_instruction_that_comes_back_the_same_is_unchanged(same: str) -> None:
+    assert reason_for(same) == "unchanged"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "Write a Python function that merges three calendars.",
+        "Write a Python function that does not merge two calendars.",
+        PARENT + " It must run in linear time.",
+    ],
+)
+def test_a_small_real_change_is_kept(changed: str) -> None:
+    assert reason_for(changed) is None
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "#Rewritten Prompt#: merge calendars of three people in linear time",
+        "Given prompt: merge calendars of three people in linear time",
+        "Here is a harder programming test question: merge calendars of three people",
+        "To increase the difficulty, merge calendars of three people",
+        "Merge calendars. Provide a piece of erroneous code as a reference to increase misdirection.",
+        CODE.methods[0].shots[0].evolved,
+    ],
+)
+def test_words_of_the_evolving_prompt_are_a_leak(leak: str) -> None:
+    method = CODE.methods[0] if "erroneous" not in leak else CODE.methods[3]
+    found = judge_evolved(PARENT, leak, method, CODE)
+    assert found is not None
+    assert found.reason == "leaked prompt"
+
+
+def test_words_that_the_parent_already_held_are_no_leak() -> None:
+    parent = "Write a function that shows the given prompt to a user."
+    assert reason_for("Write a function that shows the given prompt twice, in two colours.", parent) is None
+
+
+def test_a_refusal_to_evolve_and_an_empty_reply_are_dropped() -> None:
+    assert reason_for("I'm sorry, but as an AI language model I cannot help with that.") == "refused"
+    assert reason_for("") == "empty"
+    assert reason_for(" ... ") == "empty"
+    assert reason_for("Write a program that prints sorry whenever a train is late, in two languages.") is None
+
+
+def test_a_short_answer_with_sorry_is_a_refusal_and_a_long_one_is_not() -> None:
+    short, long = "Sorry, " + "word " * 78, "Sorry, " + "word " * 79
+    assert judge_answer(short).reason == "refused"  # type: ignore[union-attr]
+    assert judge_answer(long) is None
+
+
+@pytest.mark.parametrize("nothing", ["", "...", "And so, the: of!", "\n\t", "It is."])
+def test_an_answer_of_punctuation_and_stop_words_is_empty(nothing: str) -> None:
+    assert judge_answer(nothing).reason == "empty"  # type: ignore[union-attr]
+
+
+def test_an_answer_of_one_real_word_or_number_counts() -> None:
+    assert judge_answer("42") is None
+    assert judge_answer("O(n log n)") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "equal"),
+    [
+        ("Equal", True),
+        ("equal.", True),
+        ("Judgement: Equal", True),
+        ("Not Equal", False),
+        ("not equal", False),
+        ("They are not equal", False),
+        ("Unequal", False),
+        ("", False),
+        ("I cannot tell", False),
+    ],
+)
+def test_the_judges_word_is_read(said: str, equal: bool) -> None:
+    assert says_equal(said) is equal
+
+
+@given(st.text())
+def test_every_text_equals_itself_and_a_shouted_copy_of_words(text: str) -> None:
+    assert is_unchanged(text, text)
+    assert is_unchanged("alpha beta gamma delta " + text, "alpha  beta gamma delta " + text)
+
+
+@given(st.text(), st.text())
+def test_judging_never_fails_and_empty_means_no_content(parent: str, evolved: str) -> None:
+    found = judge_evolved(parent, evolved, CODE.methods[2], CODE)
+    assert (found is not None and found.reason == "empty") == (not has_content(evolved))

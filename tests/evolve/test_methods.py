@@ -1,0 +1,95 @@
+import pytest
+
+from evolcoder.evolve.methods import (
+    METHOD_SETS,
+    choose_method,
+    evolution_messages,
+    judge_messages,
+    method_set,
+)
+from evolcoder.evolve.settings import EvolveSettings
+
+
+def test_the_code_prompt_is_the_papers_word_for_word() -> None:
+    methods = METHOD_SETS["code"]
+    method = next(m for m in methods.methods if m.name == "misdirect")
+    (turn,) = evolution_messages(methods, method, "Sort {x}.")
+    assert turn.role == "user"
+    assert turn.content.rstrip() == (
+        "Please increase the difficulty of the given programming test question a bit.\n\n"
+        "You can increase the difficulty using, but not limited to, the following methods:\n"
+        "Provide a piece of erroneous code as a reference to increase misdirection.\n\n"
+        "Sort {x}."
+    )
+
+
+def test_the_code_set_has_the_papers_five_methods_and_the_general_set_wizardlms_six() -> None:
+    sentences = [m.sentence for m in METHOD_SETS["code"].methods]
+    assert sentences == [
+        "Add new constraints and requirements to the original problem, "
+        "adding approximately 10 additional words.",
+        "Replace a commonly used requirement in the programming task "
+        "with a less common and more specific one.",
+        "If the original problem can be solved with only a few logical steps, "
+        "please add more reasoning steps.",
+        "Provide a piece of erroneous code as a reference to increase misdirection.",
+        "Propose higher time or space complexity requirements, but please refrain from doing so frequently.",
+    ]
+    assert len(METHOD_SETS["general"].methods) == 6
+
+
+def test_each_code_method_has_worked_examples_and_shots_come_as_earlier_turns_of_the_same_method() -> None:
+    methods = METHOD_SETS["code"]
+    for method in methods.methods:
+        assert len(method.shots) >= 2
+        turns = evolution_messages(methods, method, "A question.", shots=2)
+        assert [t.role for t in turns] == ["user", "assistant", "user", "assistant", "user"]
+        assert all(method.sentence in turn.content for turn in turns if turn.role == "user")
+        assert "A question." in turns[-1].content
+
+
+def test_methods_are_chosen_about_equally_often_and_follow_from_seed_row_and_round_alone() -> None:
+    methods = METHOD_SETS["code"]
+    chosen = [choose_method(methods, 7, f"row{i}", 1).name for i in range(5000)]
+    assert chosen == [choose_method(methods, 7, f"row{i}", 1).name for i in range(5000)]
+    assert chosen != [choose_method(methods, 8, f"row{i}", 1).name for i in range(5000)]
+    assert chosen != [choose_method(methods, 7, f"row{i}", 2).name for i in range(5000)]
+    # 1000 each expected; 200 away would be seven standard deviations.
+    assert all(800 < chosen.count(m.name) < 1200 for m in methods.methods)
+
+
+def test_weights_change_the_odds_and_zero_leaves_a_method_out() -> None:
+    methods = method_set("code", {}, {"complexity": 0, "misdirect": 3})
+    chosen = [choose_method(methods, 0, f"row{i}", 1).name for i in range(6000)]
+    assert "complexity" not in chosen
+    assert 2700 < chosen.count("misdirect") < 3300
+
+
+def test_a_custom_method_is_one_line_in_the_settings() -> None:
+    settings = EvolveSettings(custom_methods={"port": "Ask for a port to Zig."}, weights={"port": 2})
+    methods = method_set(settings.methods, settings.custom_methods, settings.weights)
+    port = methods.methods[-1]
+    assert "Ask for a port to Zig." in evolution_messages(methods, port, "Q")[0].content
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"methods": "codes"}, "one of code, general"),
+        ({"weights": {"misdirection": 1}}, "misdirection"),
+        ({"weights": {"misdirect": -1}}, "0 or more"),
+        ({"custom_methods": {"x": " "}}, "no sentence"),
+        ({"temperature": 3}, "between 0 and 2"),
+        ({"shots": -1}, "0 or more"),
+        ({"near_duplicates": 2}, "at most 1"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(wrong: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        EvolveSettings(**wrong)
+
+
+def test_the_judge_sees_both_instructions_whatever_they_hold() -> None:
+    (turn,) = judge_messages("first with {second} in it", "the other")
+    assert "first with {second} in it" in turn.content
+    assert "The Second Prompt: the other" in turn.content

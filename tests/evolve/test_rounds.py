@@ -1,0 +1,175 @@
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from teacher import ANSWER, TASKS, Teacher, harder, seeds
+
+from evolcoder.errors import BudgetExhaustedError, RequestFailedError
+from evolcoder.evolve.pool import merged_rows, pool_after
+from evolcoder.evolve.rounds import RoundSummary, evolve_round, evolve_rounds
+from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.instructions import read_instructions
+from evolcoder.models.protocol import Completion, Request
+from evolcoder.progress import SilentProgress
+
+
+def rows_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def one_round(out: Path, teacher: Teacher, texts: list[str] = TASKS, **settings) -> RoundSummary:
+    work = evolve_round(seeds(texts), teacher, EvolveSettings(**settings), 1, out, SilentProgress())
+    return asyncio.run(work)
+
+
+def test_every_seed_is_evolved_and_answered_and_keeps_its_lineage(tmp_path: Path) -> None:
+    summary = one_round(tmp_path, Teacher(usd=0.001))
+    rows = rows_of(tmp_path / "evolved.jsonl")
+    assert [row["instruction"] for row in rows] == [harder(text) for text in TASKS]
+    assert all(row["response"] == ANSWER for row in rows)
+    assert [(row["parent_id"], row["seed_id"]) for row in rows] == [(f"s{i}", f"s{i}") for i in range(6)]
+    assert {row["teacher"] for row in rows} == {"scripted"}
+    assert all(row["round"] == 1 and row["method"] in summary.methods for row in rows)
+    assert (summary.asked, summary.kept, summary.requests) == (6, 6, 12)
+    assert summary.usd == pytest.approx(0.012)
+    assert json.loads((tmp_path / "summary.json").read_text())["kept"] == 6
+
+
+def test_the_parquet_file_holds_the_same_rows(tmp_path: Path) -> None:
+    one_round(tmp_path, Teacher())
+    table = pq.read_table(tmp_path / "evolved.parquet").to_pylist()
+    assert table == rows_of(tmp_path / "evolved.jsonl")
+
+
+def test_a_round_that_keeps_nothing_writes_empty_files(tmp_path: Path) -> None:
+    summary = one_round(tmp_path, Teacher(evolve=lambda text: text))
+    assert (summary.kept, summary.eliminated) == (0, {"unchanged": 6})
+    assert rows_of(tmp_path / "evolved.jsonl") == []
+    assert pq.read_table(tmp_path / "evolved.parquet").num_rows == 0
+
+
+def test_sampling_is_the_papers_and_its_seed_follows_from_the_row(tmp_path: Path) -> None:
+    first, second = Teacher(), Teacher()
+    one_round(tmp_path / "a", first)
+    one_round(tmp_path / "b", second)
+    sampling = first.requests[0].sampling
+    assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (1.0, 0.9, 2048)
+    assert [r.key("m") for r in first.requests] == [r.key("m") for r in second.requests]
+    assert len({r.sampling.seed for r in first.requests}) == 6
+
+
+def test_an_unchanged_instruction_is_dropped_before_a_judge_or_an_answer_is_paid_for(tmp_path: Path) -> None:
+    teacher = Teacher(evolve=str.upper)
+    summary = one_round(tmp_path, teacher, judge=True)
+    assert summary.eliminated == {"unchanged": 6}
+    assert len(teacher.requests) == 6
+
+
+def test_the_judge_is_asked_before_the_answer_and_its_equal_drops_the_row(tmp_path: Path) -> None:
+    teacher = Teacher(judge="Equal")
+    assert one_round(tmp_path, teacher, judge=True).eliminated == {"equal": 6}
+    assert len(teacher.requests) == 12
+    assert one_round(tmp_path, Teacher(), judge=True).kept == 6
+
+
+def test_refused_empty_and_cut_answers_are_dropped_with_reason_and_text(tmp_path: Path) -> None:
+    def answer(text: str) -> str:
+        return "Sorry, no." if "calendars" in text else "..." if "SQL" in text else ANSWER
+
+    summary = one_round(tmp_path, Teacher(answer=answer))
+    assert summary.eliminated == {"refused": 1, "empty": 1}
+    dropped = rows_of(tmp_path / "eliminated.jsonl")
+    assert [row["reason"] for row in dropped] == ["refused", "empty"]
+    assert dropped[0]["instruction"] == harder(TASKS[0])
+    assert dropped[0]["response"] == "Sorry, no."
+    assert dropped[0]["detail"]
+
+    cut = Teacher(finish=lambda kind: "length" if kind == "answer" else "stop")
+    assert one_round(tmp_path, cut).eliminated == {"truncated": 6}
+    assert one_round(tmp_path, cut, keep_truncated=True).kept == 6
+
+
+def test_a_request_that_fails_for_good_drops_its_row_only(tmp_path: Path) -> None:
+    class Poisoned(Teacher):
+        async def complete(self, request: Request) -> Completion:
+            if "git branch" in self.last(request):
+                raise RequestFailedError("16 broken replies")
+            return await super().complete(request)
+
+    summary = one_round(tmp_path, Poisoned())
+    assert (summary.kept, summary.eliminated) == (5, {"no reply": 1})
+
+
+def test_a_budget_that_ends_stops_the_round_and_leaves_no_half_file(tmp_path: Path) -> None:
+    class Broke(Teacher):
+        async def complete(self, request: Request) -> Completion:
+            if len(self.requests) == 5:
+                raise BudgetExhaustedError("spent")
+            return await super().complete(request)
+
+    with pytest.raises(BudgetExhaustedError):
+        one_round(tmp_path, Broke())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_eliminated_instruction_goes_back_to_the_pool_and_is_evolved_again(tmp_path: Path) -> None:
+    def evolve(text: str) -> str:
+        return text if "calendars" in text else harder(text)
+
+    first = asyncio.run(
+        evolve_rounds(seeds(TASKS), Teacher(evolve=evolve), EvolveSettings(), 1, tmp_path, SilentProgress())
+    )
+    assert first[0].eliminated == {"unchanged": 1}
+    pool = list(pool_after(seeds(TASKS), [tmp_path / "round-1"]))
+    assert [row.instruction for row in pool] == [TASKS[0], *map(harder, TASKS[1:])]
+
+    work = evolve_rounds(seeds(TASKS), Teacher(), EvolveSettings(), 2, tmp_path, SilentProgress())
+    both = asyncio.run(work)
+    assert [s.kept for s in both] == [6, 6]
+
+
+def test_the_merged_set_is_the_seeds_and_every_evolved_row_so_far(tmp_path: Path) -> None:
+    asyncio.run(evolve_rounds(seeds(TASKS), Teacher(), EvolveSettings(), 3, tmp_path, SilentProgress()))
+    merged = read_instructions(tmp_path / "dataset.jsonl")
+    assert [row.lineage.round for row in merged] == [0] * 6 + [1] * 6 + [2] * 6 + [3] * 6
+    assert merged == list(merged_rows(seeds(TASKS), [tmp_path / f"round-{r}" for r in (1, 2, 3)]))
+    last = merged[-1]
+    parents = {row.id: row for row in merged}
+    assert parents[str(last.lineage.parent_id)].lineage.round == 2
+    assert last.lineage.seed_id == "s5"
+
+
+def test_a_limit_keeps_evolving_the_same_trees(tmp_path: Path) -> None:
+    work = evolve_rounds(seeds(TASKS), Teacher(), EvolveSettings(), 2, tmp_path, SilentProgress(), limit=2)
+    assert [s.asked for s in asyncio.run(work)] == [2, 2]
+    trees = [{row["seed_id"] for row in rows_of(tmp_path / f"round-{r}/evolved.jsonl")} for r in (1, 2)]
+    assert trees[0] == trees[1]
+    assert len(trees[0]) == 2
+
+
+def test_copies_within_a_round_and_of_earlier_rounds_are_dropped(tmp_path: Path) -> None:
+    copies = Teacher(evolve=lambda text: "Write a parser for INI files that keeps comments in place.")
+    assert one_round(tmp_path, copies).eliminated == {"duplicate": 5}
+
+    same_as_another_seed = Teacher(evolve=lambda text: TASKS[1] if "calendars" in text else harder(text))
+    assert one_round(tmp_path, same_as_another_seed).eliminated == {"duplicate": 1}
+
+
+def test_a_seed_that_is_given_twice_is_evolved_once(tmp_path: Path) -> None:
+    twice = [*seeds(TASKS), *seeds(TASKS[:2])]
+    work = evolve_round(twice, Teacher(), EvolveSettings(), 1, tmp_path, SilentProgress())
+    summary = asyncio.run(work)
+    assert (summary.asked, summary.kept, summary.repeated_parents) == (6, 6, 2)
+
+
+def test_the_seeds_input_is_part_of_the_question(tmp_path: Path) -> None:
+    (seed,) = seeds(["Fix this code."])
+    teacher = Teacher()
+    work = evolve_round(
+        [replace(seed, input="for i in x print(i)")], teacher, EvolveSettings(), 1, tmp_path, SilentProgress()
+    )
+    asyncio.run(work)
+    assert "Fix this code.\nfor i in x print(i)" in Teacher.last(teacher.requests[0])
