@@ -14,7 +14,7 @@ import pytest
 
 from evolcoder.errors import DataError
 from evolcoder.report import write_report
-from evolcoder.report.page import duration, p_value
+from evolcoder.report.templating import duration, p_value
 
 from .conftest import HOSTILE, RunBuilder
 

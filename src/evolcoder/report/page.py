@@ -7,12 +7,10 @@ escaped by the template, never marked as safe, and the page's own policy forbids
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from evolcoder import __version__
 from evolcoder.report.charts import Line, ScorePoint, both_widths, interval_bar, line_chart, score_chart
@@ -22,7 +20,8 @@ from evolcoder.report.rows import scan_rows
 from evolcoder.report.run_folder import Round, Run, read_run
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
 from evolcoder.report.svg import nice_ticks, share, thin
-from evolcoder.report.table import percent, round_name
+from evolcoder.report.table import round_name
+from evolcoder.report.templating import duration, flat_settings, template
 from evolcoder.runs import write_text_whole
 
 REPORT_NAME = "report.html"
@@ -77,7 +76,7 @@ def report_html(run: Run) -> str:
         costs=_costs(rounds),
         stages=_stage_bars(run),
         stages_total=sum(stage.seconds for stage in run.stages),
-        settings=list(_flat(run.recipe)),
+        settings=flat_settings(run.recipe),
         environment=run.environment or _present_environment(),
         environment_recorded=bool(run.environment),
         command=run.result.get("command") or f"evolcoder run {run.folder / 'recipe.yaml'} --dir NEW-FOLDER",
@@ -91,39 +90,6 @@ def rounds_of_result(run: Run) -> list[Round]:
     """
     counted = {entry.get("round") for entry in run.result.get("rounds") or []}
     return [round_ for round_ in run.rounds if not counted or round_.number in counted]
-
-
-def template(name: str) -> jinja2.Template:
-    """Return a template of this package, with everything it prints escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evolcoder.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "duration": duration,
-        "p_value": p_value,
-        "round_name": round_name,
-    }
-    return environment.get_template(name)
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time for people: "8.4 s", "2 min 05 s", "3 h 07 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def p_value(p: float) -> str:
-    """Return a p value as it is written: "p = 0.38", "p < 0.001"."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any] | None:
@@ -236,18 +202,6 @@ def _stage_bars(run: Run) -> list[tuple[str, float, float]]:
     """Each stage with its seconds and its share, in percent, of the longest one."""
     longest = max((stage.seconds for stage in run.stages), default=0.0)
     return [(stage.name, stage.seconds, share(stage.seconds, longest)) for stage in run.stages]
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Settings as dotted keys and printable values, in order."""
-    flat = []
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat += _flat(value, f"{name}.")
-        else:
-            flat.append((name, "–" if value is None else str(value)))
-    return flat
 
 
 def _present_environment() -> dict[str, str]:
