@@ -1,4 +1,4 @@
-"""`evolcoder report`: the HTML report of a run."""
+"""`evolcoder report`: the HTML report of a run, or the comparison of several."""
 
 from __future__ import annotations
 
@@ -8,24 +8,34 @@ import click
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the path and the scores as JSON.")
-def command(run: Path, as_json: bool) -> None:
-    """Write the HTML report of RUN into its folder, and print its path.
+@click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN]...", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("comparison.html"),
+    show_default=True,
+    help="Where the comparison of several runs goes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the path and the results as JSON.")
+def command(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Write the HTML report of RUN into its folder, and print its path; of several runs, their comparison.
 
-    RUN may still be under way: the report then shows what is there.
+    A run may still be under way: the report then shows what is there.
 
     \b
     Example:
       evolcoder report runs/quickstart
+      evolcoder report runs/quickstart runs/mine --out comparison.html
     """
     import json
 
-    from evolcoder.report import write_report
+    from evolcoder.report import write_comparison, write_report
     from evolcoder.report.run_folder import read_run
 
-    path = write_report(run)
-    if as_json:
-        click.echo(json.dumps({"report": str(path), "result": read_run(run).result or None}, indent=2))
+    path = write_report(runs[0]) if len(runs) == 1 else write_comparison(runs, out)
+    if not as_json:
+        click.echo(path)
         return
-    click.echo(path)
+    results = [read_run(run).result or None for run in runs]
+    printed = {"report": str(path)} | ({"result": results[0]} if len(runs) == 1 else {"results": results})
+    click.echo(json.dumps(printed, indent=2))

@@ -17,7 +17,7 @@ from evolcoder.report.charts import Line, ScorePoint, both_widths, interval_bar,
 from evolcoder.report.data_section import VERDICT_COLORS, DataSection, bar_table, data_section
 from evolcoder.report.lineage import dropped_examples, families
 from evolcoder.report.rows import scan_rows
-from evolcoder.report.run_folder import Round, Run, read_run
+from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
 from evolcoder.report.svg import nice_ticks, share, thin
 from evolcoder.report.table import round_name
@@ -81,15 +81,6 @@ def report_html(run: Run) -> str:
         environment_recorded=bool(run.environment),
         command=run.result.get("command") or f"evolcoder run {run.folder / 'recipe.yaml'} --dir NEW-FOLDER",
     )
-
-
-def rounds_of_result(run: Run) -> list[Round]:
-    """Return the rounds that belong to the result; all of them while there is none.
-
-    A folder may hold later rounds of an earlier, longer run of another recipe.
-    """
-    counted = {entry.get("round") for entry in run.result.get("rounds") or []}
-    return [round_ for round_ in run.rounds if not counted or round_.number in counted]
 
 
 def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any] | None:

@@ -133,6 +133,15 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def rounds_of_result(run: Run) -> list[Round]:
+    """Return the rounds that belong to the result; all of them while there is none.
+
+    A folder may hold later rounds of an earlier, longer run of another recipe.
+    """
+    counted = {entry.get("round") for entry in run.result.get("rounds") or []}
+    return [round_ for round_ in run.rounds if not counted or round_.number in counted]
+
+
 def _read_round(folder: Path, number: int) -> Round:
     training = _read_object(folder / "checkpoint" / "training.json")
     evaluations = {
