@@ -30,7 +30,8 @@ def test_json_carries_the_path_and_the_result(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["report", str(a_run(tmp_path)), "--json"], catch_exceptions=False)
     printed = json.loads(done.output)
     assert printed["report"] == str(tmp_path / "report.html")
-    assert printed["result"]["best_round"] == 0
+    assert [result["best_round"] for result in printed["results"]] == [0]
+    assert printed["cards"] == []
 
 
 def test_a_folder_that_is_no_run_ends_with_one_line_and_code_2(tmp_path: Path) -> None:

@@ -16,26 +16,28 @@ import click
     show_default=True,
     help="Where the comparison of several runs goes.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the path and the results as JSON.")
-def command(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
+@click.option("--cards", is_flag=True, help="Also write the hub's cards of the best model and its data.")
+@click.option("--json", "as_json", is_flag=True, help="Print the paths and the results as JSON.")
+def command(runs: tuple[Path, ...], out: Path, cards: bool, as_json: bool) -> None:
     """Write the HTML report of RUN into its folder, and print its path; of several runs, their comparison.
 
     A run may still be under way: the report then shows what is there.
 
     \b
     Example:
-      evolcoder report runs/quickstart
+      evolcoder report runs/quickstart --cards
       evolcoder report runs/quickstart runs/mine --out comparison.html
     """
     import json
 
-    from evolcoder.report import write_comparison, write_report
+    from evolcoder.report import write_cards, write_comparison, write_report
     from evolcoder.report.run_folder import read_run
 
     path = write_report(runs[0]) if len(runs) == 1 else write_comparison(runs, out)
+    written = [card for run in runs for card in write_cards(run)] if cards else []
     if not as_json:
-        click.echo(path)
+        click.echo("\n".join(map(str, [path, *written])))
         return
     results = [read_run(run).result or None for run in runs]
-    printed = {"report": str(path)} | ({"result": results[0]} if len(runs) == 1 else {"results": results})
+    printed = {"report": str(path), "cards": list(map(str, written)), "results": results}
     click.echo(json.dumps(printed, indent=2))

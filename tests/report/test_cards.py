@@ -1,0 +1,114 @@
+"""The cards that the hub shows: what they claim, and what they must say first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from evolcoder.errors import DataError
+from evolcoder.report.cards import write_cards
+from evolcoder.report.licences import Link, licence_chain, restrictions, resulting_licence
+from evolcoder.report.run_folder import read_run
+
+from .conftest import RunBuilder
+
+FREE = Link("seeds", "own", "apache-2.0")
+
+
+def header_and_text(card: Path) -> tuple[dict[str, Any], str]:
+    _, front, text = card.read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(front), text
+
+
+def set_recipe(run: Path, old: str, new: str) -> Path:
+    recipe = run / "recipe.yaml"
+    assert old in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(old, new))
+    return run
+
+
+def test_the_model_card_carries_the_score_of_the_best_round(build_run: RunBuilder) -> None:
+    run = build_run(problems=164, passed=(20, 30, 41, 35))
+    header, text = header_and_text(write_cards(run)[1])
+    assert header["license"] == "apache-2.0"
+    assert header["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    (result,) = header["model-index"][0]["results"]
+    assert result["dataset"] == {"type": "openai_humaneval", "name": "humaneval"}
+    assert result["metrics"][0] == {"type": "pass@1", "name": "pass@1", "value": 25.0, "verified": False}
+    assert "| humaneval | 12.2 | 25.0 |" in text
+    assert "not a clean test score" in text
+
+
+def test_a_score_on_a_subset_never_stands_as_a_score_on_the_whole(build_run: RunBuilder) -> None:
+    header, text = header_and_text(write_cards(build_run(problems=40))[1])
+    assert header["model-index"][0]["results"][0]["dataset"]["name"] == "humaneval (40 problems, a subset)"
+    assert "A subset: 40 of the 164 problems" in text
+
+
+def test_the_data_card_counts_the_rows_of_the_best_round(build_run: RunBuilder) -> None:
+    header, text = header_and_text(write_cards(build_run())[0])
+    assert "190 coding instructions" in text
+    assert header["size_categories"] == ["n<1K"]
+    assert header["configs"][0]["data_files"][0]["path"] == "dataset.jsonl"
+    assert "Nothing in this run's folder says that it was checked" in text
+
+
+def test_a_base_model_that_stayed_best_gets_no_model_card(build_run: RunBuilder) -> None:
+    assert [path.parent.name for path in write_cards(build_run(passed=(9, 3, 4, 2)))] == ["dataset"]
+
+
+def test_an_unfinished_run_has_no_cards(build_run: RunBuilder) -> None:
+    with pytest.raises(DataError, match=r"result\.json is expected"):
+        write_cards(build_run(finished=False))
+
+
+def test_seeds_that_forbid_commercial_use_are_said_at_the_top(build_run: RunBuilder) -> None:
+    run = build_run()
+    seeds = run / "seeds.jsonl"
+    rows = [json.loads(line) for line in seeds.read_text().splitlines()]
+    rows[5]["license"] = "CC-BY-NC-4.0"
+    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for card in write_cards(run):
+        header, text = header_and_text(card)
+        assert header["license"] == "cc-by-nc-4.0"
+        first = text.strip().splitlines()[2]
+        assert first.startswith("> **No commercial use: the licence of the seeds")
+
+
+def test_a_teacher_behind_an_api_leaves_the_licence_open(build_run: RunBuilder) -> None:
+    run = set_recipe(build_run(), "teacher: {model: embedded", "teacher: {model: 'openai:gpt-4o'")
+    header, text = header_and_text(write_cards(run)[0])
+    assert header["license"] == "other"
+    assert "The licence of the teacher (gpt-4o) is not known here: its provider's terms" in text
+
+
+def test_a_local_base_models_own_card_is_believed(build_run: RunBuilder, tmp_path: Path) -> None:
+    model = tmp_path / "my-base"
+    model.mkdir()
+    (model / "README.md").write_text("---\nlicense: MIT\n---\n# My base\n")
+    run = set_recipe(build_run(), "base: {model: embedded}", f"base: {{model: '{model}'}}")
+    assert licence_chain(read_run(run))[-1] == Link("base model", "my-base", "mit")
+
+
+@pytest.mark.parametrize(
+    ("licences", "result"),
+    [
+        (["mit", "apache-2.0"], "apache-2.0"),
+        (["apache-2.0", "cc-by-nc-4.0", "cc-by-4.0"], "cc-by-nc-4.0"),
+        (["apache-2.0", "llama2"], "other"),
+        (["apache-2.0", ""], "other"),
+    ],
+)
+def test_the_most_demanding_licence_wins_and_the_unknown_is_never_free(
+    licences: list[str], result: str
+) -> None:
+    chain = [Link("seeds", name, name) for name in licences]
+    assert resulting_licence(chain) == result
+
+
+def test_free_links_restrict_nothing() -> None:
+    assert restrictions([FREE]) == []
