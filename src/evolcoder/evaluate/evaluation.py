@@ -12,10 +12,10 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from evolcoder.code_blocks import extract
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
@@ -81,11 +81,12 @@ async def evaluate_model(
         progress.bar(f"judge {benchmark.name}", total) as judging,
         _Judge(benchmark, settings, judging) as judge,
     ):
+        _show_steps(model, writing)
         stream = answers(model, problems, settings)
         async with contextlib.aclosing(stream):
             async for answer in stream:
                 tokens += answer.completion.completion_tokens
-                writing.advance(tokens=tokens)
+                writing.advance()
                 judge.take(answer)
         judged = await asyncio.to_thread(judge.finish)
         level = judge.level
@@ -94,6 +95,28 @@ async def evaluate_model(
     result = _sum_up(judged, benchmark, named, tokens, time.monotonic() - begun)
     _write(out, judged, result, named)
     return result
+
+
+@runtime_checkable
+class _Watchable(Protocol):
+    """A model in this process, which can tell of each step."""
+
+    def watch(self, watcher: Callable[[int, int], None] | None) -> None: ...
+
+
+def _show_steps(model: LanguageModel, bar: Bar) -> None:
+    """Have a model in this process show what it writes; its answers come many at a time."""
+    inner = getattr(model, "inner", model)
+    if not isinstance(inner, _Watchable):
+        return
+    tokens = ended = 0
+
+    def tell(more_tokens: int, more_ended: int) -> None:
+        nonlocal tokens, ended
+        tokens, ended = tokens + more_tokens, ended + more_ended
+        bar.advance(0, written=ended, tokens=tokens)
+
+    inner.watch(tell)
 
 
 class _Judge:

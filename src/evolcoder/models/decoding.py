@@ -1,8 +1,9 @@
 """Write many answers side by side: a lean decode loop over any transformers causal language model.
 
-Prompts are computed one at a time (no padding, and what a prompt gives does not depend on its neighbours),
-once for all samples of the same prompt. Rows then advance together, one token each a step; a row that ends
-frees its slot at once for the next one waiting. Not covered: encoder-decoders, state-space models.
+Prompts are computed one at a time, without padding. They are taken in the order of their tokens, so that what
+a prompt shares with the one before it (a system prompt, worked examples, all of it for samples of one
+problem) is computed once. Rows then advance together, one token each a step; a row that ends frees its slot
+at once for the next one waiting. Not covered: encoder-decoders, state-space models.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache
+import transformers
 
 from evolcoder.errors import ModelError
 from evolcoder.models.kv_slots import KVSlots
 from evolcoder.models.protocol import FinishReason
 from evolcoder.models.token_choice import UniformStream, choose_tokens
+
+_WORTH_SHARING = 16
+"""Shared tokens below which a prompt is computed whole: a few tokens cost less than the copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,8 @@ class _Prefilled:
     """A prompt that has been computed."""
 
     prompt_ids: tuple[int, ...]
-    cache: DynamicCache
-    logits_1V: torch.Tensor
+    cache: Any
+    logits_BV: torch.Tensor
 
 
 class Decoder:
@@ -91,14 +95,15 @@ class Decoder:
         self,
         jobs: Sequence[DecodeJob],
         cancelled: Callable[[], bool] = lambda: False,
-        on_tokens: Callable[[int], None] = lambda n: None,
+        on_step: Callable[[int, int], None] = lambda tokens, ended: None,
     ) -> list[Decoded]:
-        """Write the answers to `jobs`, in their order; jobs of the same prompt should stand together.
+        """Write the answers to `jobs` and return them in the order given.
 
-        `on_tokens` hears how many tokens each step gave. Raises Cancelled once `cancelled` says so.
+        `on_step` hears how many tokens each step gave and how many answers it ended. Raises Cancelled once
+        `cancelled` says so. What is computed depends on the set of jobs alone, not on their order.
         """
         answers: list[Decoded | None] = [None] * len(jobs)
-        waiting = deque(range(len(jobs)))
+        waiting = deque(sorted(range(len(jobs)), key=lambda i: (jobs[i].prompt_ids, jobs[i].noise_key, i)))
         active: list[_Row] = []
         slots = KVSlots(min(self._batch_size, len(jobs)))
         prefilled: _Prefilled | None = None
@@ -109,18 +114,18 @@ class Decoder:
                 row = _Row(waiting[0], jobs[waiting[0]], UniformStream(jobs[waiting[0]].noise_key))
                 waiting.popleft()
                 if prefilled is None or prefilled.prompt_ids != row.job.prompt_ids:
-                    prefilled = self._prefill(row.job.prompt_ids)
                     if cancelled():
                         raise Cancelled
-                self._choose(prefilled.logits_1V, [row])
+                    prefilled = self._prefill(row.job.prompt_ids, prefilled)
+                self._choose(prefilled.logits_BV, [row])
                 answers[row.index] = self._finished(row)
                 if answers[row.index] is None:
                     slots.load(len(active), prefilled.cache, len(row.job.prompt_ids))
                     active.append(row)
             if not active:
                 continue
+            n_rows = len(active)
             self._choose(self._step(slots, active), active)
-            on_tokens(len(active))
             for at in reversed(range(len(active))):
                 answer = self._finished(active[at])
                 if answer is not None:
@@ -129,17 +134,28 @@ class Decoder:
                     if at < len(active):
                         slots.move(len(active), at, last.cached)
                         active[at] = last
+            on_step(n_rows, n_rows - len(active))
         return [answer for answer in answers if answer is not None]
 
-    def _prefill(self, prompt_ids: tuple[int, ...]) -> _Prefilled:
-        """Run one prompt through the model; return its keys, values and the logits after its last token."""
-        cache = DynamicCache()
-        ids_1T = torch.tensor([prompt_ids], device=self._model.device)
-        logits_1V = self._model(
-            input_ids=ids_1T, past_key_values=cache, use_cache=True, logits_to_keep=1
+    def _prefill(self, prompt_ids: tuple[int, ...], before: _Prefilled | None) -> _Prefilled:
+        """Run one prompt through the model; return its keys, values and the logits after its last token.
+
+        What it shares with the prompt computed before is taken from there.
+        """
+        cache: Any = transformers.DynamicCache()
+        known = 0
+        if before is not None:
+            known = min(common_length(before.prompt_ids, prompt_ids), len(prompt_ids) - 1)
+            for at, layer in enumerate(before.cache.layers if known >= _WORTH_SHARING else ()):
+                cache.update(layer.keys[:, :, :known], layer.values[:, :, :known], at)
+        if known < _WORTH_SHARING:
+            known = 0
+        ids_BT = torch.tensor([prompt_ids[known:]], device=self._model.device)
+        logits_BV = self._model(
+            input_ids=ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1
         ).logits[:, -1]
-        self.prompt_tokens_computed += len(prompt_ids)
-        return _Prefilled(prompt_ids, cache, logits_1V)
+        self.prompt_tokens_computed += len(prompt_ids) - known
+        return _Prefilled(prompt_ids, cache, logits_BV)
 
     def _step(self, slots: KVSlots, active: Sequence[_Row]) -> torch.Tensor:
         """Run the newest token of every row through the model; return the logits, N x V."""
@@ -196,6 +212,14 @@ class Decoder:
             list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text
+
+
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return how many tokens two prompts begin with alike."""
+    for at, (one, other) in enumerate(zip(a, b, strict=False)):
+        if one != other:
+            return at
+    return min(len(a), len(b))
 
 
 def before_stop(text: str, stops: Iterable[str]) -> str:

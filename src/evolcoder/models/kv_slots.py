@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+import transformers
 
 _GROWTH = 256
 """Columns added at a time; memory follows the longest row instead of the longest allowed one."""
@@ -28,19 +28,17 @@ class _Step:
     width: int = 0
 
 
-class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer's keys and values for all slots."""
+class _SlotLayer:
+    """One layer's keys and values for all slots; what transformers expects of a layer of a cache."""
 
     is_sliding = False
+    is_compileable = False
+    is_croppable = False
+    is_initialized = True
 
     def __init__(self, step: _Step, keys_SHCD: torch.Tensor, values_SHCD: torch.Tensor) -> None:
-        super().__init__()
         self._step = step
         self.keys, self.values = keys_SHCD, values_SHCD
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Do nothing: the slots exist from the start."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -72,13 +70,15 @@ class KVSlots:
         self._n_slots = n_slots
         self._step = _Step()
         self._layers: list[_SlotLayer] = []
-        self.cache: Cache | None = None
+        self.cache: Any = None
+        """The `past_key_values` of a step."""
 
-    def load(self, slot: int, prompt: DynamicCache, length: int) -> None:
-        """Copy the keys and values of a prompt of `length` tokens into `slot`."""
+    def load(self, slot: int, prompt: Any, length: int) -> None:
+        """Copy the keys and values of a prompt of `length` tokens, in a `DynamicCache`, into `slot`."""
         if not self._layers:
+            cache_of: Any = transformers.Cache
             self._layers = [self._new_layer(layer.keys, layer.values) for layer in prompt.layers]
-            self.cache = Cache(layers=list(self._layers))
+            self.cache = cache_of(layers=list(self._layers))
         self._reserve(length + 1)
         for own, layer in zip(self._layers, prompt.layers, strict=True):
             own.keys[slot, :, :length] = layer.keys[0, :, :length]

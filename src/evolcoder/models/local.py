@@ -15,7 +15,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +67,7 @@ class LocalModel:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-model")
         self._stop = threading.Event()
         self._engine: Engine | None = None
+        self._watcher: Callable[[int, int], None] | None = None
         self.tokens_written = 0
         """Tokens generated so far, for whoever measures."""
         self.seconds_busy = 0.0
@@ -104,10 +105,10 @@ class LocalModel:
         wave: list[Waiting] = []
         try:
             while await self._quiet():
-                wave = next_wave(self._waiting, self._settings.wave_size)
+                wave = next_wave(self._waiting, self._settings)
                 taken = set(map(id, wave))
                 self._waiting = [w for w in self._waiting if id(w) not in taken]
-                completions = await loop.run_in_executor(self._thread, self._write, wave)
+                completions = await loop.run_in_executor(self._thread, self._write, wave, loop)
                 for waiting, completion in zip(wave, completions, strict=True):
                     if not waiting.reply.done():
                         waiting.reply.set_result(completion)
@@ -139,24 +140,38 @@ class LocalModel:
                 self._waiting = [w for w in self._waiting if not w.reply.done()]
                 return bool(self._waiting)
 
-    def _write(self, wave: list[Waiting]) -> list[Completion]:
+    def watch(self, watcher: Callable[[int, int], None] | None) -> None:
+        """Tell `watcher`, on the event loop, the tokens and answers that each step of a wave gave.
+
+        The answers themselves come together at the end of their wave.
+        """
+        self._watcher = watcher
+
+    def _write(self, wave: list[Waiting], loop: asyncio.AbstractEventLoop) -> list[Completion]:
         """Generate the answers of a wave; runs in the model's thread."""
+
+        def tell(tokens: int, ended: int) -> None:
+            if self._watcher is not None and not self._stop.is_set():
+                loop.call_soon_threadsafe(self._watcher, tokens, ended)
+
         if self._engine is None:
             self._engine = Engine(self._ref, self._settings)
         begun = time.monotonic()
         answers = self._engine.answer(
-            [w.request for w in wave], [w.reply.cancelled for w in wave], self._stop.is_set
+            [w.request for w in wave], [w.reply.cancelled for w in wave], self._stop.is_set, tell
         )
         self.seconds_busy += time.monotonic() - begun
         self.tokens_written += sum(answer.completion_tokens for answer in answers)
         return answers
 
 
-def next_wave(waiting: Iterable[Waiting], size: int) -> list[Waiting]:
-    """Choose up to `size` requests to run together: similar lengths, and samples of one prompt side by side.
+def next_wave(waiting: Sequence[Waiting], settings: LocalSettings) -> list[Waiting]:
+    """Choose the requests to run together: the shortest prompts, and samples of one prompt with each other.
 
-    A pure function of the set of requests; their order of arrival does not matter.
+    A pure function of the set of requests; their order of arrival does not matter. A quarter of what waits:
+    large waves waste little on their last rows, small ones let replies out early.
     """
+    size = min(settings.wave_size, max(2 * settings.batch_size, len(waiting) // 4))
 
     def order(w: Waiting) -> tuple[int, str, int, str]:
         prompt = w.request.prompt
@@ -187,7 +202,7 @@ class Engine:
     """Weights, tokenizer and decode loop: requests in, completions out. Blocking."""
 
     def __init__(self, ref: str, settings: LocalSettings) -> None:
-        # OpenMP threads that spin steal the cores from the sandbox that judges meanwhile; read at torch's load.
+        # OpenMP threads that spin steal the cores from the sandbox that judges meanwhile.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
         from evolcoder.models.decoding import Decoder
@@ -207,6 +222,7 @@ class Engine:
         requests: list[Request],
         abandoned: list[Callable[[], bool]] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
+        on_step: Callable[[int, int], None] = lambda tokens, ended: None,
     ) -> list[Completion]:
         """Answer requests together; a prompt that leaves no room in the context gets an empty answer."""
         begun = time.monotonic()
@@ -214,7 +230,9 @@ class Engine:
         room = [self.context_tokens - len(prompt) for prompt in prompts]
         fitting = [i for i in range(len(requests)) if room[i] > 0]
         jobs = [_job(requests[i], prompts[i], room[i], abandoned[i] if abandoned else None) for i in fitting]
-        decoded: dict[int, Decoded] = dict(zip(fitting, self.decoder.decode(jobs, cancelled), strict=True))
+        decoded: dict[int, Decoded] = dict(
+            zip(fitting, self.decoder.decode(jobs, cancelled, on_step), strict=True)
+        )
         seconds = time.monotonic() - begun
         return [_completion(decoded.get(i), len(prompt), seconds) for i, prompt in enumerate(prompts)]
 

@@ -18,9 +18,9 @@ class LocalSettings:
     """A torch device name; "auto": the first GPU where there is one, else the CPU."""
     batch_size: int = 32
     """Most answers that are written side by side."""
-    wave_size: int = 128
-    """Most requests that are taken together. Within a wave a waiting row takes a finished one's place; a
-    killed run repeats at most one wave."""
+    wave_size: int = 256
+    """Most requests that are taken together; of fewer, a quarter of what waits, and at least two batches.
+    Within a wave a waiting row takes a finished one's place; a killed run repeats at most one wave."""
     context_tokens: int | None = None
     """Most tokens of prompt and answer together; None: what the model was trained for."""
 

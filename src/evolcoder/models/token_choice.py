@@ -67,7 +67,8 @@ def _draw_from_nucleus(
 ) -> torch.Tensor:
     """Return ids drawn from each row's nucleus; the candidates grow until they hold every nucleus."""
     vocabulary = scaled_NV.shape[1]
-    total_N1 = scaled_NV.logsumexp(dim=1, keepdim=True)
+    # Row by row: how a sum over the vocabulary is split among threads depends on the number of rows.
+    total_N1 = torch.stack([row_V.logsumexp(dim=0, keepdim=True) for row_V in scaled_NV])
     k = min(_FIRST_CANDIDATES, vocabulary)
     while True:
         top_NK, ids_NK = scaled_NV.topk(k, dim=1)
