@@ -64,7 +64,7 @@ def load_weights(ref: str, dtype: str = "fp32") -> tuple[PreTrainedModel, PreTra
     tokenizer = load_tokenizer(ref)
     torch, transformers = _libraries()
     arguments = _gguf_arguments(transformers, location) if _is_gguf(location) else {"low_cpu_mem_usage": True}
-    with _quiet(transformers), _naming_failures(ref):
+    with quiet_library(), _naming_failures(ref):
         model = transformers.AutoModelForCausalLM.from_pretrained(
             _folder(location), dtype=getattr(torch, DTYPES[dtype]), **arguments
         )
@@ -82,7 +82,7 @@ def load_tokenizer(ref: str) -> PreTrainedTokenizerBase:
     location = locate_weights(ref)
     _, transformers = _libraries()
     arguments = {"gguf_file": location.name} if isinstance(location, Path) and _is_gguf(location) else {}
-    with _quiet(transformers), _naming_failures(ref):
+    with quiet_library(), _naming_failures(ref):
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(_folder(location), **arguments)
     if isinstance(location, Path) and _is_gguf(location):
         _mend_pre_tokenizer(tokenizer, str(read_gguf_header(location).get("tokenizer.ggml.pre", "")))
@@ -162,8 +162,9 @@ def _mend_pre_tokenizer(tokenizer: Any, split: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Load without the library's own progress bars: a bar of ours, or none, says what goes on."""
+def quiet_library() -> Iterator[None]:
+    """Load or save without the library's own progress bars: a bar of ours, or none, says what goes on."""
+    _, transformers = _libraries()
     logging = transformers.utils.logging
     had_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
+from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 
 from evolcoder.errors import TrainingError
 from evolcoder.runs import sync_folder
@@ -43,7 +44,7 @@ class Checkpoints:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
             self.processes.wait()
-            dcp.save(dict(tensors), checkpoint_id=partial, no_dist=self.processes.count == 1)
+            save_tensors(dict(tensors), checkpoint_id=partial, no_dist=self.processes.count == 1)
             if self.processes.first:
                 sizes = {p.name: p.stat().st_size for p in sorted(partial.iterdir())}
                 own = {"fingerprint": self.fingerprint, "step": step, "files": sizes}
@@ -75,7 +76,7 @@ class Checkpoints:
 
     def load(self, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         """Read a checkpoint into the given tensors."""
-        dcp.load(dict(tensors), checkpoint_id=path, no_dist=self.processes.count == 1)
+        load_tensors(dict(tensors), checkpoint_id=path, no_dist=self.processes.count == 1)
 
     def _is_whole(self, path: Path) -> bool:
         try:

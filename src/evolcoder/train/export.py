@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from evolcoder import __version__
+from evolcoder.models.weights import quiet_library
 from evolcoder.records import Instruction
 from evolcoder.runs import making_folder_whole, write_json_whole
 from evolcoder.train.measurements import Measurements
@@ -53,7 +54,7 @@ def export(
                 **measurements.facts(),
             }
             write_json_whole(folder / TRAINING_FACTS, facts)
-            write_model_card(folder)
+            write_model_card(folder, name=out.name)
             curves = steps_folder / "tensorboard"
             if curves.is_dir():
                 shutil.copytree(curves, folder / "tensorboard")
@@ -67,13 +68,12 @@ def export(
 def _whole_weights(prepared: PreparedModel) -> dict[str, torch.Tensor] | None:
     """Gather sharded weights in the first process; None where the model holds them itself."""
     if prepared.processes.count == 1 or prepared.settings.sharding == "none":
-        for name, parameter in prepared.model.named_parameters():
-            assert not parameter.is_meta, name
         return None
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return get_model_state_dict(prepared.model, options=options)
+    weights: dict[str, Any] = dict(get_model_state_dict(prepared.model, options=options))
+    return weights
 
 
 def _save_model(
@@ -92,12 +92,13 @@ def _save_model(
     model.config.dtype = dtype
     stop = prepared.data.end_token
     # One stop token that generation obeys: the one the model was just taught.
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=stop if stop == tokenizer.eos_token_id else [stop, tokenizer.eos_token_id],
         pad_token_id=tokenizer.pad_token_id,
     )
     if weights is not None:
         weights = {name: tensor.to(dtype) for name, tensor in weights.items()}
-    model.save_pretrained(folder, state_dict=weights)
+    with quiet_library():
+        model.save_pretrained(folder, state_dict=weights)
     tokenizer.save_pretrained(folder)

@@ -147,13 +147,16 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
         chunk = max(64, _LOGITS_AT_ONCE // vocabulary)
         for begin in range(0, n, chunk):
             hidden_CD, targets_C = hidden_SD[begin : begin + chunk], targets_S[begin : begin + chunk]
-            logits_CV = (hidden_CD @ weight_VD.T).float()
-            scale_C = torch.logsumexp(logits_CV, dim=-1)
-            loss += (scale_C - logits_CV.gather(1, targets_C[:, None])[:, 0]).sum()
+            # Every step in place: at this size a temporary costs as much as the arithmetic.
+            exp_CV = (hidden_CD @ weight_VD.T).float()
+            top_C = exp_CV.amax(dim=-1)
+            target_C = exp_CV.gather(1, targets_C[:, None])[:, 0]
+            sum_C = exp_CV.sub_(top_C[:, None]).exp_().sum(dim=-1)
+            loss += (sum_C.log() + top_C - target_C).sum()
             if not (needs_hidden or needs_weight):
                 continue
-            grad_CV = logits_CV.sub_(scale_C[:, None]).exp_()
-            grad_CV.scatter_add_(1, targets_C[:, None], torch.full_like(scale_C, -1.0)[:, None])
+            grad_CV = exp_CV.div_(sum_C[:, None])
+            grad_CV.scatter_add_(1, targets_C[:, None], torch.full_like(sum_C, -1.0)[:, None])
             low_CV = grad_CV.to(hidden_SD.dtype)
             if grad_hidden_SD is not None:
                 grad_hidden_SD[begin : begin + chunk] = low_CV @ weight_VD

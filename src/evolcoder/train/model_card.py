@@ -31,7 +31,9 @@ def _counts(values: Any) -> dict[str, int]:
     return dict(sorted(Counter(values).items()))
 
 
-def write_model_card(checkpoint: Path, scores: Sequence[Score] = (), *, license_: str | None = None) -> Path:
+def write_model_card(
+    checkpoint: Path, scores: Sequence[Score] = (), *, name: str | None = None, license_: str | None = None
+) -> Path:
     """Write README.md beside a checkpoint from its training.json and, after evaluation, its scores."""
     facts = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))
     base = facts["base"]
@@ -46,10 +48,11 @@ def write_model_card(checkpoint: Path, scores: Sequence[Score] = (), *, license_
         header["base_model"] = base
     if license_:
         header["license"] = license_
-    name = checkpoint.resolve().name
+    name = name or checkpoint.resolve().name
     if scores:
         header["model-index"] = [{"name": name, "results": [_result(score) for score in scores]}]
-    text = f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n{_body(name, base, facts, scores)}"
+    front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
+    text = f"---\n{front}---\n\n{_body(name, base, facts, scores)}"
     path = checkpoint / "README.md"
     write_text_whole(path, text)
     return path
@@ -81,8 +84,8 @@ def _body(name: str, base: str, facts: dict[str, Any], scores: Sequence[Score]) 
     lines = [
         f"# {name}",
         "",
-        f"Fine-tuned from `{base}` with evolcoder {facts['evolcoder']} on {facts['rows']:,} instruction rows, "
-        "loss on the responses only.",
+        f"Fine-tuned from `{base}` with evolcoder {facts['evolcoder']} on {facts['rows']:,} instruction "
+        "rows, loss on the responses only.",
         "",
         "## Training",
         "",
@@ -90,7 +93,8 @@ def _body(name: str, base: str, facts: dict[str, Any], scores: Sequence[Score]) 
         "|---|---|",
         f"| steps | {len(facts['losses'])} |",
         f"| batch | {batch} |",
-        f"| learning rate | {settings['learning_rate']:g}, {settings['schedule']}, {settings['warmup_steps']} warm-up steps |",
+        f"| learning rate | {settings['learning_rate']:g}, {settings['schedule']} |",
+        f"| warm-up | {settings['warmup_steps']} steps |",
         f"| longest sequence | {settings['max_length']} tokens |",
         f"| number format | {settings['dtype']} |",
         f"| method | {'LoRA, rank ' + str(settings['lora']) if settings['lora'] else 'full fine-tuning'} |",
@@ -107,7 +111,7 @@ def _body(name: str, base: str, facts: dict[str, Any], scores: Sequence[Score]) 
         *(f"| teacher: {teacher} | {count:,} |" for teacher, count in lineage["rows_by_teacher"].items()),
         *(f"| licence: {license_} | {count:,} |" for license_, count in lineage["licenses"].items()),
         "",
-        "The terms of the base model, of the seeds and of the teacher's provider apply to this model as well.",
+        "The terms of the base model, the seeds and the teacher's provider apply to this model as well.",
     ]
     if scores:
         lines += ["", "## Scores", "", "| benchmark | metric | score | 95% interval |", "|---|---|---|---|"]

@@ -57,12 +57,7 @@ def plan_steps(lengths: npt.NDArray[np.int64], settings: TrainSettings) -> list[
     random = np.random.default_rng(settings.seed)
     steps: list[Step] = []
     left = round(settings.epochs * len(lengths))
-    while (
-        settings.max_steps is None
-        and left > 0
-        or settings.max_steps is not None
-        and len(steps) < settings.max_steps
-    ):
+    while left > 0 if settings.max_steps is None else len(steps) < settings.max_steps:
         order = random.permutation(len(lengths))
         if settings.max_steps is None:
             order, left = order[:left], left - len(order)

@@ -78,13 +78,16 @@ def prepare(
     if settings.packing:
         if not getattr(model, "_supports_attention_backend", True):
             raise TrainingError(
-                f"{type(model).__name__} takes no attention function, so rows cannot be packed; use packing: false"
+                f"{type(model).__name__} takes no attention function, "
+                "so rows cannot be packed; use packing: false"
             )
         model.set_attn_implementation(register_document_attention())
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     torch.manual_seed(settings.seed)
     adapters = _with_adapters(model, settings) if settings.lora else None
+    if settings.layers is not None:
+        _freeze_below(model, settings.layers)
     model.train()
     sharded = processes.count > 1 and settings.sharding != "none"
     if sharded:
@@ -94,6 +97,22 @@ def prepare(
         loss = SummedLoss(model)
     update = WeightsUpdate(model, settings, sharded=sharded)
     return PreparedModel(model, adapters, loss, update, data, settings, processes, pad)
+
+
+def _freeze_below(model: Any, n_layers: int) -> None:
+    """Leave only the last `n_layers` decoder layers, and what follows them, to be trained."""
+    names = set(model._no_split_modules or ())
+    layers = [module for module in model.modules() if type(module).__name__ in names]
+    if n_layers > len(layers):
+        raise TrainingError(f"layers: the model has {len(layers)} decoder layers, found {n_layers}")
+    head = {
+        id(p)
+        for p in (*model.get_input_embeddings().parameters(), *model.get_output_embeddings().parameters())
+    }
+    below = {id(p) for layer in layers[: len(layers) - n_layers] for p in layer.parameters()}
+    for name, parameter in model.named_parameters():
+        positions = "wpe" in name
+        parameter.requires_grad_(id(parameter) not in head | below and not positions)
 
 
 def _with_adapters(model: Any, settings: TrainSettings) -> Any:

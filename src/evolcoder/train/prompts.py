@@ -8,8 +8,8 @@ from evolcoder.records import Instruction
 
 # WizardCoder's training script (PROMPT_DICT), which took them from Alpaca; two newlines before each heading.
 WITHOUT_INPUT = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request."
-    "\n\n### Instruction:\n{instruction}\n\n### Response:"
+    "Below is an instruction that describes a task. Write a response that appropriately completes the "
+    "request.\n\n### Instruction:\n{instruction}\n\n### Response:"
 )
 WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further context. "

@@ -32,8 +32,8 @@ def prove_supervision(data: TokenizedData) -> list[str]:
     ending = data.n_ending()
     if ending == 0:
         raise TrainingError(
-            f"the end token is supervised in none of {len(data)} rows (all are cut at max_length), so the model "
-            "would never learn to stop; a larger max_length is needed"
+            f"the end token is supervised in none of {len(data)} rows (all are cut at max_length), "
+            "so the model would never learn to stop; a larger max_length is needed"
         )
     lines = [
         f"proof 1: {supervised:,} of {total:,} tokens are supervised ({supervised / total:.0%})",
@@ -87,7 +87,8 @@ def prove_batching(
             f"the {kind} loss of {len(documents)} rows is {trained / n:.6f}, alone it is {plain / n:.6f}: "
             f"the model does not keep rows apart{advice}"
         )
-    return f"proof 3: {kind} loss {trained / n:.6f} equals the loss row by row {plain / n:.6f} (difference {difference:.1e})"
+    values = f"{kind} loss {trained / n:.6f} equals the loss row by row {plain / n:.6f}"
+    return f"proof 3: {values} (relative difference {difference:.1e})"
 
 
 def plain_loss(model: Any, data: TokenizedData, i: int, device: torch.device) -> float:

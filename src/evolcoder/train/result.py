@@ -44,7 +44,7 @@ def training_fingerprint(base: str, data: Sequence[Instruction], settings: Train
 
 
 def _identity(base: str) -> list[str]:
-    """Name a base model by its files' names and sizes (a checkpoint folder is written once), or its hub name."""
+    """Name a base model by its weight files' names and sizes, or its hub name."""
     location = locate_weights(base)
     if isinstance(location, str):
         return [location]

@@ -45,6 +45,8 @@ class TrainSettings:
     """Rank of LoRA adapters on every linear layer, merged into the weights at the end; full where absent."""
     lora_alpha: int | None = None
     """Scale of the adapters; twice the rank where absent."""
+    layers: int | None = None
+    """Train only the last N decoder layers and the final norm, the rest frozen; all where absent."""
     quantize: Literal["none", "4bit"] = "none"
     """"4bit": QLoRA, the frozen base in NF4; needs `lora`, a GPU and bitsandbytes."""
     prompt_style: PromptStyle = "wizardcoder"
@@ -74,6 +76,7 @@ class TrainSettings:
             "learning_rate": self.learning_rate,
             "lora": self.lora,
             "lora_alpha": self.lora_alpha,
+            "layers": self.layers,
             "keep": self.keep,
             "log_every_steps": self.log_every_steps,
         }
@@ -88,6 +91,8 @@ class TrainSettings:
             )
         if self.quantize != "none" and self.lora is None:
             raise ValueError("quantize: 4bit trains adapters only; give lora a rank, e.g. 16")
+        if self.lora is not None and self.layers is not None:
+            raise ValueError("lora and layers: one of the two is expected")
         unknown = set(self.tracking) - {"tensorboard", "wandb", "trackio"}
         if unknown:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""From rows to token documents: prompt and response tokenized apart, the end token appended and supervised."""
+"""From rows to documents: prompt and response tokenized apart, the end token appended and supervised."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 2048
 
 @dataclass(frozen=True, slots=True)
 class TokenizedData:
-    """All documents in one flat array. Document i is tokens[starts[i]:starts[i+1]]; its prompt is not learnt."""
+    """All documents in one array: document i is tokens[starts[i]:starts[i+1]]; its prompt is not learnt."""
 
     tokens: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64]
@@ -170,7 +170,7 @@ class _Encoder:
         return ids
 
     def _encode_continuations(self, texts: list[str]) -> list[list[int]]:
-        """Encode texts that follow other text: SentencePiece would open each with a space that is not there."""
+        """Encode texts that follow other text; SentencePiece would open each with a space of its own."""
         if not self._anchor:
             return self._encode(texts)
         n = len(self._anchor)

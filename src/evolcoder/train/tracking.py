@@ -28,7 +28,7 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         # Points after the resumed step are of the killed process; they are hidden.
-        self._writer: Any = SummaryWriter(str(folder), purge_step=first_step + 1)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder), purge_step=first_step + 1)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():

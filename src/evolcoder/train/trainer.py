@@ -57,7 +57,7 @@ def train(
     for line in prove_supervision(tokens):
         progress.note(line)
     steps = plan_steps(tokens.lengths, settings)
-    prepared = prepare(model, tokens, settings, processes, int(tokenizer.pad_token_id))  # type: ignore[arg-type]
+    prepared = prepare(model, tokens, settings, processes, int(tokenizer.pad_token_id))
     progress.note(prepared.prove())
 
     checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)

@@ -77,7 +77,7 @@ class WeightsUpdate:
                 master.grad.add_(copy.grad)
             copy.grad = None
 
-        parameter.register_post_accumulate_grad_hook(move_gradient)  # type: ignore[arg-type]
+        parameter.register_post_accumulate_grad_hook(move_gradient)  # type: ignore[no-untyped-call]
         return master
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -85,7 +85,7 @@ class WeightsUpdate:
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self, rate: float) -> float:
-        """Move the weights by the gradients added up so far, clear these, return their norm before clipping."""
+        """Move the weights by the summed gradients, clear these, return their norm before clipping."""
         for group in self._adamw.param_groups:
             group["lr"] = rate
         self._scaler.unscale_(self._adamw)
@@ -126,7 +126,8 @@ class WeightsUpdate:
 
     def scaler_state(self) -> dict[str, Any]:
         """Return the loss scale's state; empty where none is used."""
-        return self._scaler.state_dict()
+        state: dict[str, Any] = self._scaler.state_dict()
+        return state
 
     def _moments(self, master: nn.Parameter) -> dict[str, Any]:
         moments = self._adamw.state[master]
