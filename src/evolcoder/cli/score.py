@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from evolcoder.evaluate.score_file import FileScore
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers of at least 1, separated by commas."""
 
     name = "K,K,..."

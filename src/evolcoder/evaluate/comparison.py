@@ -62,4 +62,4 @@ def exact_binomial_p(wins_a: int, wins_b: int) -> float:
     """Return the two-sided exact p value of `wins_a` against `wins_b` at even odds (McNemar, exact)."""
     n = wins_a + wins_b
     tail = sum(math.comb(n, i) for i in range(min(wins_a, wins_b) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, float(2 * tail / 2**n))

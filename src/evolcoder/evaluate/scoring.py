@@ -2,7 +2,7 @@
 
 A program that does not parse is never run. Verdicts come from the cache where the same program met the same
 tests, oracle, limits and Python before. What could not cross between processes is judged by the benchmark's
-fallback, and a result that is the machine's fault is retried.
+fallback. (The sandbox itself retries what is the machine's fault.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from evolcoder.sandbox.protocol import Job, Limits, Outcome
 
 LONGEST_PROGRAM = 1_000_000
 """Characters; a longer "program" is a model gone astray, and parsing it alone would cost gigabytes."""
-_RETRIES = 2
 _WINDOW_SAMPLES = 8192
 _WINDOW_CHARS = 64_000_000
 _SCORER_VERSION = 1
@@ -119,7 +118,6 @@ class _Check:
     program: str
     suite: str
     is_fallback: bool = False
-    attempt: int = 0
 
 
 class _Scorer:
@@ -208,14 +206,12 @@ class _Scorer:
 
     def _judged(self, check: _Check, outcome: Outcome) -> tuple[Verdict, _Check | None]:
         """Return the verdict, and what has to run before it counts, if anything."""
-        if outcome.verdict.reason == "infrastructure" and check.attempt < _RETRIES:
-            return outcome.verdict, replace(check, attempt=check.attempt + 1)
         judge = self.benchmark.judge_fallback if check.is_fallback else self.benchmark.judge
         verdict = judge(check.problem, outcome, self.oracle, check.suite)
         if verdict.reason == "unsupported" and not check.is_fallback:
             arguments = (check.problem, check.program, self.limits, self.oracle, check.suite)
             if self.benchmark.fallback(*arguments) is not None:
-                return verdict, replace(check, is_fallback=True, attempt=0)
+                return verdict, replace(check, is_fallback=True)
         return verdict, None
 
 

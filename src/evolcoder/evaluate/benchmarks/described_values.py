@@ -8,10 +8,13 @@ stay here.
 
 from __future__ import annotations
 
+import array
 import collections
 import datetime
 import decimal
 import fractions
+import zlib
+from dataclasses import dataclass
 from typing import Any
 
 from evolcoder.sandbox.protocol import CallValue
@@ -21,9 +24,19 @@ WRAPPER_NAME = "evolcoder_described_call"
 # Runs in the candidate's process. A program may lie about its own values, but it knows no expected ones.
 _WRAPPER = """
 
-def evolcoder_described_call(*arguments, _name={name!r}, _keep={keep!r}):
+def evolcoder_described_call(*arguments, _name={name!r}, _keep={keep!r}, _compact={compact!r}):
     def describe(value, depth=0):
         kind = type(value)
+        if _compact and kind is str and len(value) > 10000:
+            import hashlib
+            data = value.encode("utf-8", "surrogatepass")
+            return ("digest", [len(value), hashlib.sha256(data).hexdigest()])
+        if _compact and kind is list and len(value) > 10000 and set(map(type, value)) <= {{int, float}}:
+            import array, zlib
+            if all(kind is float or abs(item) < 2**53 for item in value for kind in (type(item),)):
+                kinds = bytes(type(item) is float for item in value)
+                numbers = array.array("d", value).tobytes()
+                return ("numbers", [len(value), zlib.compress(kinds, 1), zlib.compress(numbers, 1)])
         if kind in (type(None), bool, int, float, complex, str, bytes):
             return value
         if depth > 40:
@@ -69,12 +82,24 @@ def evolcoder_described_call(*arguments, _name={name!r}, _keep={keep!r}):
 """
 
 
-def described_program(program: str, entry_point: str, keep_arguments: bool = False) -> str:
+def described_program(
+    program: str, entry_point: str, *, keep_arguments: bool = False, compact: bool = False
+) -> str:
     """Return the program with a wrapper of `entry_point` after it; call `WRAPPER_NAME`.
 
-    The wrapper returns (description,), or (description, description of the arguments after the call).
+    The wrapper returns (description,), or (description, description of the arguments after the call). With
+    `compact`, a string of over 10,000 characters comes back as its length and sha256, a list of as many
+    numbers compressed.
     """
-    return program + "\n" + _WRAPPER.format(name=entry_point, keep=keep_arguments)
+    return program + "\n" + _WRAPPER.format(name=entry_point, keep=keep_arguments, compact=compact)
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Stands for a long string; equal to the digest of an equal string."""
+
+    length: int
+    sha256: str
 
 
 class Unknown:
@@ -139,6 +164,18 @@ def _subclassed(items: list[Any]) -> Any:
     return other(items[0])
 
 
+def _numbers(items: list[Any]) -> list[int | float]:
+    """Unpack a compressed list of numbers; never more bytes than its stated length asks for."""
+    length, kinds, numbers = items
+    if not 0 <= length <= 100_000_000:
+        raise ValueError("a list of that length cannot be")
+    floats = zlib.decompressobj().decompress(kinds, length + 1)
+    values = array.array("d", zlib.decompressobj().decompress(numbers, 8 * length + 8))
+    if len(floats) != length or len(values) != length:
+        raise ValueError("a list is not as long as it says")
+    return [value if is_float else int(value) for value, is_float in zip(values, floats, strict=True)]
+
+
 _FROM_PAIRS: dict[str, Any] = {
     "dict": dict,
     "collections.Counter": lambda pairs: collections.Counter(dict(pairs)),
@@ -147,6 +184,8 @@ _FROM_PAIRS: dict[str, Any] = {
     "builtins.dict_items": lambda pairs: dict(pairs).items(),
 }
 _FROM_ITEMS: dict[str, Any] = {
+    "digest": lambda items: Digest(*items),
+    "numbers": _numbers,
     "list": list,
     "tuple": tuple,
     "set": set,

@@ -17,7 +17,7 @@ from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, describ
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, first_mismatch
 from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key
 from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
-from evolcoder.records import Problem, Verdict
+from evolcoder.records import Problem, Reason, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import BatchJob, CallValue, Job, Limits, Outcome
 
@@ -91,15 +91,13 @@ class EvalPlusBenchmark(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
-        if oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero":
-            # This oracle looks at the arguments after the call.
-            program = described_program(program, problem.entry_point, keep_arguments=True)
-            return self._batch(problem, program, WRAPPER_NAME, limits, suite)
+        if self._is_described(problem, oracle, suite):
+            return self._described(problem, program, limits, oracle, suite)
         return self._batch(problem, program + "\n", problem.entry_point, limits, suite)
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """Compare what came back with the ground truth."""
-        if oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero":
+        if self._is_described(problem, oracle, suite):
             return self.judge_fallback(problem, outcome, oracle, suite)
         unsupported = next((v.error for v in outcome.values if v.error.startswith("unsupported")), None)
         if unsupported is not None:
@@ -110,8 +108,7 @@ class EvalPlusBenchmark(Benchmark):
         self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
     ) -> Job | None:
         """Return a batch job whose values are described, so that any type comes back."""
-        described = described_program(program, problem.entry_point)
-        return self._batch(problem, described, WRAPPER_NAME, limits, suite)
+        return self._described(problem, program, limits, oracle, suite)
 
     def judge_fallback(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """Rebuild the described values and compare."""
@@ -146,8 +143,24 @@ class EvalPlusBenchmark(Benchmark):
         number, why = mismatch
         if why == "not reached" and not verdict.passed:
             return replace(verdict, detail=f"{suite} test {number}: {verdict.detail or verdict.reason}"[:500])
-        reason = "timeout" if why == "timeout" else "failed"
+        reason: Reason = "timeout" if why == "timeout" else "failed"
         return replace(verdict, passed=False, reason=reason, detail=f"{suite} test {number}: {why}"[:500])
+
+    def _is_described(self, problem: Problem, oracle: str, suite: str) -> bool:
+        """True where values are described at once: long strings, or arguments looked at after the call."""
+        return self._keeps_arguments(problem, oracle) or self._truth(problem, suite).compact
+
+    def _keeps_arguments(self, problem: Problem, oracle: str) -> bool:
+        return oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero"
+
+    def _described(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str) -> BatchJob:
+        described = described_program(
+            program,
+            problem.entry_point,
+            keep_arguments=self._keeps_arguments(problem, oracle),
+            compact=self._truth(problem, suite).compact,
+        )
+        return self._batch(problem, described, WRAPPER_NAME, limits, suite)
 
     def _batch(self, problem: Problem, program: str, name: str, limits: Limits, suite: str) -> BatchJob:
         truth = self._truth(problem, suite)

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evolcoder.errors import OutsideError
 from evolcoder.evaluate.benchmarks.benchmark import JobRunner, preimport_for
@@ -23,11 +23,10 @@ from evolcoder.evaluate.benchmarks.described_values import (
     rebuilt_call,
 )
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import BatchJob, Limits, Outcome
+from evolcoder.sandbox.protocol import BatchJob, CallValue, Limits, Outcome
 
 # Mbpp/599's canonical solution alone wants over 30 s.
 _LIMITS = Limits(cpu_s=300.0, wall_s=1200.0, memory_bytes=4 << 30, output_bytes=64 << 20)
-_RETRIES = 2
 _VERSION = 1
 
 
@@ -48,6 +47,8 @@ class Truth:
 
     values: tuple[Any, ...]
     seconds: tuple[float, ...]
+    compact: bool = False
+    """True where long values crossed as digests or compressed, because all together are too large."""
 
 
 def truth_key(title: str, task_id: str, suite: str, program: str) -> str:
@@ -76,15 +77,14 @@ class TruthStore:
         if key not in self._memory and self._db is not None:
             row = self._db.execute("SELECT truth FROM truths WHERE key = ?", (key,)).fetchone()
             if row is not None:
-                answers, seconds = marshal.loads(zlib.decompress(row[0]))
-                self._memory[key] = Truth(tuple(map(_value, answers)), seconds)
+                self._memory[key] = _truth(*marshal.loads(zlib.decompress(row[0])))
         return self._memory.get(key)
 
-    def put(self, key: str, answers: Sequence[tuple[str, Any]], seconds: tuple[float, ...]) -> None:
-        """Keep a truth as ("plain", value) or ("described", description) a test."""
-        self._memory[key] = Truth(tuple(map(_value, answers)), seconds)
+    def put(self, key: str, form: Form, answers: Sequence[Any], seconds: tuple[float, ...]) -> None:
+        """Keep a truth: values if the form is "plain", else their descriptions."""
+        self._memory[key] = _truth(form, answers, seconds)
         if self._db is not None:
-            data = zlib.compress(marshal.dumps((list(answers), seconds)), 1)
+            data = zlib.compress(marshal.dumps((form, list(answers), seconds)), 1)
             self._db.execute("INSERT OR REPLACE INTO truths VALUES (?, ?)", (key, data))
 
     def compute(self, references: Iterable[Reference], sandbox: JobRunner) -> None:
@@ -92,29 +92,32 @@ class TruthStore:
 
         Raises OutsideError that names the problem where one fails.
         """
-        waiting = [(r, False, 0) for r in references if self.get(r.key) is None]
+        waiting: list[tuple[Reference, Form]] = [(r, "plain") for r in references if self.get(r.key) is None]
         while waiting:
-            again: list[tuple[Reference, bool, int]] = []
-            jobs = (((r, described, attempt), _job(r, described)) for r, described, attempt in waiting)
-            for (reference, described, attempt), outcome in sandbox.run_many(jobs):
+            again: list[tuple[Reference, Form]] = []
+            jobs = (((reference, form), _job(reference, form)) for reference, form in waiting)
+            for (reference, form), outcome in sandbox.run_many(jobs):
                 values = outcome.values
-                if outcome.verdict.reason == "infrastructure" and attempt < _RETRIES:
-                    again.append((reference, described, attempt + 1))
-                elif not described and any(v.error.startswith("unsupported") for v in values):
-                    again.append((reference, True, 0))
-                elif len(values) < len(reference.inputs) or not all(v.ok for v in values):
-                    raise OutsideError(_failure(reference, outcome))
+                if len(values) == len(reference.inputs) and all(v.ok for v in values):
+                    answers = [v.value for v in values]
+                    self.put(reference.key, form, answers, tuple(v.cpu_s for v in values))
+                elif form == "plain" and any(v.error.startswith("unsupported") for v in values):
+                    again.append((reference, "described"))
+                elif form == "plain" and len(values) < len(reference.inputs):
+                    again.append((reference, "compact"))  # HumanEval/15 answers with 100 MB
                 else:
-                    kind = "described" if described else "plain"
-                    answers = [(kind, v.value) for v in values]
-                    self.put(reference.key, answers, tuple(v.cpu_s for v in values))
+                    raise OutsideError(_failure(reference, outcome))
             waiting = again
 
 
-def _job(reference: Reference, described: bool) -> BatchJob:
+Form = Literal["plain", "described", "compact"]
+"""How values crossed: as they are, described, or described with long strings and lists made short."""
+
+
+def _job(reference: Reference, form: Form) -> BatchJob:
     program, name = reference.program, reference.entry_point
-    if described:
-        program, name = described_program(program, name), WRAPPER_NAME
+    if form != "plain":
+        program, name = described_program(program, name, compact=form == "compact"), WRAPPER_NAME
     return BatchJob(
         program=program,
         entry_point=name,
@@ -124,11 +127,10 @@ def _job(reference: Reference, described: bool) -> BatchJob:
     )
 
 
-def _value(answer: tuple[str, Any]) -> Any:
-    from evolcoder.sandbox.protocol import CallValue
-
-    kind, value = answer
-    return value if kind == "plain" else rebuilt_call(CallValue(True, value))[0].value
+def _truth(form: Form, answers: Sequence[Any], seconds: tuple[float, ...]) -> Truth:
+    if form != "plain":
+        answers = [rebuilt_call(CallValue(True, answer))[0].value for answer in answers]
+    return Truth(tuple(answers), seconds, form == "compact")
 
 
 def _failure(reference: Reference, outcome: Outcome) -> str:
