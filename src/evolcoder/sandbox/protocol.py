@@ -23,7 +23,8 @@ class Limits:
     cpu_s: float = 3.0
     """CPU seconds of the whole tree; this decides a timeout."""
     wall_s: float | None = None
-    """Backstop in wall seconds; None means 4 times `cpu_s` plus 2."""
+    """Backstop in wall seconds, not counting time spent waiting for a processor (up to twice as much again);
+    None means 4 times `cpu_s` plus 2."""
     memory_bytes: int = 2 << 30
     processes: int = 64
     disk_bytes: int = 64 << 20
