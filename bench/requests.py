@@ -11,7 +11,9 @@ as evolution does) through the journal, and prints one JSON line.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import random
 import resource
 import socket
 import subprocess
@@ -32,8 +34,8 @@ from evolcoder.models.settings import EndpointSettings
 from evolcoder.models.stats import stats_of
 
 
-async def chain(model: LanguageModel, row: int, steps: int) -> tuple[int, int]:
-    """Ask one row's requests in turn; return (answers that are valid, answers that are empty)."""
+async def chain(model: LanguageModel, row: int, steps: int) -> tuple[int, int, str]:
+    """Ask one row's requests in turn; return how many answers are valid, how many empty, and the last."""
     valid = empty = 0
     text = f"[task-{row}] Write a Python function that reverses the words of a sentence."
     for step in range(steps):
@@ -45,24 +47,28 @@ async def chain(model: LanguageModel, row: int, steps: int) -> tuple[int, int]:
         valid += bool(answer.text.strip())
         empty += not answer.text.strip()
         text = f"[task-{row}] {answer.text[:300]}"
-    return valid, empty
+    return valid, empty, text
 
 
 async def ask_all(arguments: argparse.Namespace, base_url: str, journal_path: Path) -> dict[str, Any]:
     """Ask everything and return what was counted."""
     settings = EndpointSettings(concurrency=arguments.concurrency, rpm=arguments.rpm)
-    async with Journal(journal_path) as journal:
+    async with Journal(journal_path, commit_every_s=arguments.commit_ms / 1000) as journal:
         model = open_model("openai:fake", base_url=base_url, journal=journal, settings=settings)
         totals = [0, 0]
+        digest = hashlib.sha256()
         marks: list[int] = []
 
-        async def one(row: int) -> tuple[int, int]:
+        async def one(row: int) -> tuple[int, int, str]:
             return await chain(model, row, arguments.steps)
 
+        # More rows than requests in flight: a row whose answer becomes durable leaves its place to another.
+        rows_at_once = arguments.concurrency * 5 // 4
         begun, cpu = time.perf_counter(), time.process_time()
-        async with aclosing(map_bounded(one, range(arguments.rows), arguments.concurrency)) as results:
+        async with aclosing(map_bounded(one, range(arguments.rows), rows_at_once)) as results:
             done = 0
-            async for valid, empty in results:
+            async for valid, empty, text in results:
+                digest.update(text.encode())
                 totals[0] += valid
                 totals[1] += empty
                 done += 1
@@ -84,6 +90,7 @@ async def ask_all(arguments: argparse.Namespace, base_url: str, journal_path: Pa
         "rss_mb_by_quarter": marks,
         "valid": totals[0],
         "empty": totals[1],
+        "answers": digest.hexdigest()[:16],
         "sent": stats.sent,
         "hits": stats.hits,
         "retries": dict(stats.retries),
@@ -118,6 +125,23 @@ def start_endpoint(script: str, port: int, flags: list[str]) -> subprocess.Popen
     return process
 
 
+def run_with_kills(arguments: argparse.Namespace, base_url: str, journal: Path) -> dict[str, Any]:
+    """Run in a process that is killed at random moments and started again; return what the last one counted."""
+    command = [sys.executable, __file__, "--endpoint-script", "-", "--base-url", base_url]
+    command += ["--journal", str(journal), "--rows", str(arguments.rows), "--steps", str(arguments.steps)]
+    command += ["--concurrency", str(arguments.concurrency), "--commit-ms", str(arguments.commit_ms)]
+    ideal = arguments.rows * arguments.steps * arguments.latency_ms / 1000 / arguments.concurrency
+    moments = random.Random(0)
+    for _ in range(arguments.kills):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        time.sleep(0.4 + moments.uniform(0.3, 1.7) * ideal / arguments.kills)
+        process.kill()
+        process.wait()
+    finished = subprocess.run(command, capture_output=True, check=True)
+    counted: dict[str, Any] = json.loads(finished.stdout)
+    return counted
+
+
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -127,16 +151,26 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--latency-ms", type=float, default=200)
     parser.add_argument("--rpm", type=float, default=None, help="tell the client the limit")
+    parser.add_argument("--commit-ms", type=float, default=5)
     parser.add_argument("--journal", type=Path, default=None, help="keep the journal here; resumes")
+    parser.add_argument("--base-url", default=None, help="ask this server, start none")
+    parser.add_argument("--kills", type=int, default=0, help="SIGKILL the client at this many random moments")
     parser.add_argument("flags", nargs="*", help="after --: further flags of the endpoint")
     arguments = parser.parse_args()
+    if arguments.base_url:
+        print(json.dumps(run_async(ask_all(arguments, arguments.base_url, arguments.journal))))
+        return
     port = free_port()
     flags = ["--latency-ms", str(arguments.latency_ms), *arguments.flags]
     endpoint = start_endpoint(arguments.endpoint_script, port, flags)
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = arguments.journal or Path(folder) / "journal.sqlite"
-            counted = run_async(ask_all(arguments, f"http://127.0.0.1:{port}/v1", path))
+            url = f"http://127.0.0.1:{port}/v1"
+            if arguments.kills:
+                counted = run_with_kills(arguments, url, path)
+            else:
+                counted = run_async(ask_all(arguments, url, path))
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats") as answer:
             server = json.load(answer)
     finally:

@@ -75,6 +75,7 @@ class Gate:
 
     def _let_in(self, tokens: float) -> None:
         self.in_flight += 1
+        self.pacer.sent()
         rate = self.pacer.rate
         if rate is None and self._tokens_per_second is None:
             return

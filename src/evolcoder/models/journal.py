@@ -88,7 +88,7 @@ class Journal:
     Raises JournalError (on opening) for a file that is foreign, damaged, or written by another process.
     """
 
-    def __init__(self, path: Path | str, commit_every_s: float = 0.02) -> None:
+    def __init__(self, path: Path | str, commit_every_s: float = 0.005) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = lock_for_writing(self.path)

@@ -19,22 +19,36 @@ _WINDOW_S = 0.5
 _LEAST_IN_WINDOW = 20
 _TOLERATED = 0.04
 """Refused share above the usual one that is no reason to slow down: it keeps a limit fully used."""
+_NEAR_LIMIT = (0.85, 1.15)
+"""Around the rate where the last refusals began, the rate is felt out in steps of 1%; elsewhere in leaps."""
 _RECENT = 32
 _MOST_OF_RECENT = 24
 _CUTS_BEFORE_BLAMELESS = 3
+_HASTY_CUTS = 2
+"""Cuts in a row before a window's end; more would follow chance down to a standstill."""
 _REST_AT_KNEE_S = 10.0
 
 
 @dataclass(slots=True)
 class _Window:
-    """Outcomes since a moment."""
+    """What was sent and came back since a moment."""
 
     begun: float
+    sent: int = 0
     answered: int = 0
     refused: int = 0
     latency_sum: float = 0.0
     full: bool = False
     """Whether someone had to wait for a place."""
+
+    def accepted_per_second(self, now: float, least_s: float) -> float:
+        """What was let in, a second; `least_s` is the shortest time such a count says anything about."""
+        return max(self.sent - self.refused, 0) / max(now - self.begun, least_s)
+
+    def refused_share(self) -> float:
+        """Share of what was sent that was refused. Refusals come back sooner than answers, so a share of
+        what came back would be too high whenever sending speeds up."""
+        return self.refused / max(self.sent, self.answered + self.refused, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,15 @@ class _Level:
     allowed: float
     per_second: float
     latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Experiment:
+    """How things stood before the first of a row of cuts."""
+
+    rate: float | None
+    refused_share: float
+    per_second: float
 
 
 class Pacer:
@@ -57,44 +80,60 @@ class Pacer:
         self.paused_until = 0.0
         """Nothing is sent before this moment."""
         self._growing = True
+        self._highest = float("inf")
+        """Where growing stops until the next look."""
+        self._leap = 3.0
         self._window = _Window(now)
         self._level: _Level | None = None
         self._rest_until = 0.0
         self._usual_refused = 0.0
+        self._blameless_share = 0.0
         self._cuts = 0
-        self._before_cuts: tuple[float | None, float, float] = (None, 0.0, 0.0)
-        self._quiet_windows = 0
+        self._hasty_cuts = 0
+        self._experiment = _Experiment(None, 0.0, 0.0)
+        self._limit_seen = 0.0
+        self._step = 0.01
         self._settled_at = 0.0
-        self._refused_bits = 0
         self._broken_bits = 0
         self._latency = 0.2
+        self._idle_latency = float("inf")
+        """About the shortest latency of late: what an answer takes when nobody queues."""
 
     @property
     def healthy(self) -> bool:
         """Whether most of the last answers were whole."""
         return self._broken_bits.bit_count() < _RECENT // 2
 
+    def sent(self) -> None:
+        """Count a request that was let through."""
+        self._window.sent += 1
+
     def answered(self, now: float, latency: float, full: bool) -> None:
         """Count an answer; `full`: somebody waits for a place."""
-        self._remember(refused=0, broken=0)
+        self._remember_broken(0)
         self._latency += 0.05 * (latency - self._latency)
+        drifted = self._idle_latency + 0.002 * (latency - self._idle_latency)
+        self._idle_latency = latency if latency < self._idle_latency else drifted
         window = self._window
         window.answered += 1
         window.latency_sum += latency
         window.full |= full
-        if self._growing and full and self.allowed < self.most:
+        if self._growing and full and self.allowed < min(self.most, self._highest):
             self.allowed += 1.0
         self._look(now)
 
     def refused(self, now: float, retry_after_s: float | None) -> None:
         """Count a refusal for too many requests."""
-        self._remember(refused=1, broken=0)
-        self._window.refused += 1
-        if self._refused_bits.bit_count() >= _MOST_OF_RECENT and now >= self._settled_at:
-            # Nearly everything bounces: no need to wait for the window's end.
-            window, elapsed = self._window, now - self._window.begun
-            if elapsed > 0.05:
-                self._cut(now, window.answered / elapsed, window.refused / (window.answered + window.refused))
+        self._remember_broken(0)
+        window = self._window
+        window.refused += 1
+        bounced = window.refused >= _MOST_OF_RECENT and window.refused_share() > self._usual_refused + 0.2
+        # Before half a round trip has passed, what was sent earlier still weighs too much.
+        told = now >= max(self._settled_at, window.begun + self._latency / 2)
+        if bounced and told and self._hasty_cuts < _HASTY_CUTS:
+            # So much of what was sent bounces that there is no need to wait for the window's end.
+            self._hasty_cuts += 1
+            self._cut(now, window, hasty=True)
             self.paused_until = max(self.paused_until, now + min(retry_after_s or 0.05, 60.0))
             self._window = _Window(now)
             return
@@ -102,88 +141,97 @@ class Pacer:
 
     def broke(self, now: float) -> None:
         """Count an answer of HTTP 5xx, a cut or refused connection, or a silence."""
-        self._remember(refused=0, broken=1)
+        self._remember_broken(1)
         if self._broken_bits.bit_count() >= _MOST_OF_RECENT and now >= self._rest_until:
             self.allowed = max(1.0, self.allowed / 2)
             self._growing = True
             self._level = None
             self._rest_until = now + self._latency
 
-    def _remember(self, refused: int, broken: int) -> None:
-        mask = (1 << _RECENT) - 1
-        self._refused_bits = (self._refused_bits << 1 | refused) & mask
-        self._broken_bits = (self._broken_bits << 1 | broken) & mask
+    def _remember_broken(self, broken: int) -> None:
+        self._broken_bits = (self._broken_bits << 1 | broken) & ((1 << _RECENT) - 1)
 
     def _look(self, now: float) -> None:
         """At a window's end, decide both dials."""
         window = self._window
         elapsed = now - window.begun
         n = window.answered + window.refused
-        if elapsed < max(_WINDOW_S, 2 * self._latency) or (n < _LEAST_IN_WINDOW and elapsed < 5):
+        if elapsed < max(_WINDOW_S, 2 * min(self._latency, self._idle_latency)) or (
+            n < _LEAST_IN_WINDOW and elapsed < 5
+        ):
             return
         self._window = _Window(now)
-        if window.begun < self._settled_at - 1e-9:
+        if window.begun < self._settled_at:
             return  # it began before the last change had its effect
-        self._set_rate(now, window, elapsed)
+        self._set_rate(now, window)
         self._set_allowed(now, window, elapsed)
 
-    def _set_rate(self, now: float, window: _Window, elapsed: float) -> None:
-        n = window.answered + window.refused
-        share = window.refused / n
-        usual = self._usual_refused
-        noise = 1.5 * math.sqrt(max(usual, 0.02) * (1 - usual) / n)
+    def _set_rate(self, now: float, window: _Window) -> None:
+        share, usual = window.refused_share(), self._usual_refused
+        noise = 1.5 * math.sqrt(max(usual, 0.02) * (1 - usual) / max(window.sent, 1))
         if share > usual + _TOLERATED + noise:
-            self._quiet_windows = 0
-            per_second = window.answered / elapsed
-            _, first_share, first_per_second = self._before_cuts
+            per_second = window.accepted_per_second(now, _WINDOW_S)
+            before = self._experiment
             if (
                 self._cuts >= _CUTS_BEFORE_BLAMELESS
-                and share > 0.6 * first_share
-                and per_second < 0.95 * first_per_second
+                and share > 0.6 * before.refused_share
+                and per_second < 0.95 * before.per_second
             ):
-                self._usual_refused = share
-                self.rate = self._before_cuts[0]
-                self._cuts = 0
+                self._usual_refused = self._blameless_share = share
+                self.rate = before.rate
+                self._cuts = self._hasty_cuts = 0
             else:
-                self._cut(now, per_second, share)
+                self._cut(now, window)
             return
-        self._cuts = 0
-        self._usual_refused = min(usual, 0.8 * usual + 0.2 * share)
-        if self.rate is None or not window.full:
+        self._cuts = self._hasty_cuts = 0
+        self._usual_refused = min(self._blameless_share, usual + 0.1 * (share - usual))
+        if self.rate is None:
             return
-        self._quiet_windows = self._quiet_windows + 1 if window.refused == 0 else 0
-        step = 1.005 if share > usual + 0.01 else 1.02
-        if self._quiet_windows > 12:
-            step = 1.1  # long below the limit: it may have been lifted
-        self.rate *= step
+        if usual < 0.02:
+            noise = 0.0  # hardly any refusals but those for our rate: each one tells
+        if share > usual + 0.02 + noise:
+            self._step = 0.01
+            self.rate *= 0.98
+        elif window.full and share <= usual + 0.005 + noise:
+            low, high = _NEAR_LIMIT
+            near = usual < 0.02 and low * self._limit_seen <= self.rate <= high * self._limit_seen
+            self._step = 0.01 if near else min(2 * self._step, 0.5)
+            self.rate *= 1 + self._step
         if self.most_per_second is not None:
             self.rate = min(self.rate, self.most_per_second)
 
-    def _cut(self, now: float, per_second: float, share: float) -> None:
+    def _cut(self, now: float, window: _Window, hasty: bool = False) -> None:
+        """Go down to the rate that was let in; hastily, to half of it: a server's reserve flatters it."""
+        per_second = window.accepted_per_second(now, self._latency / 2)
         if self._cuts == 0:
-            self._before_cuts = (self.rate, share, per_second)
+            self._experiment = _Experiment(self.rate, window.refused_share(), per_second)
         self._cuts += 1
-        lowest = 0.5 if self.rate is None else self.rate / 4
-        self.rate = max(per_second, lowest, 0.05)
+        # Not further than to a quarter at once: a short window may not tell it well.
+        down_to = max(per_second, (self.rate or 0.0) / 4, 0.1)
+        self.rate = down_to / 2 if hasty else down_to
+        self._limit_seen = 0.0 if hasty else down_to
+        self._step = 0.01
         self._settled_at = now + 1.5 * self._latency
 
     def _set_allowed(self, now: float, window: _Window, elapsed: float) -> None:
         """Go on growing while more in flight gives more a second."""
-        if not window.full or window.answered == 0 or now < self._rest_until or self.rate is not None:
+        if not window.full or window.answered == 0 or self.rate is not None or now < self._rest_until:
             return
         level = _Level(self.allowed, window.answered / elapsed, window.latency_sum / window.answered)
         before = self._level
-        if before is None or level.allowed >= 1.25 * before.allowed:
-            self._level = level
-            if (
-                before is not None
-                and level.per_second < 1.05 * before.per_second
-                and level.latency > 1.5 * before.latency
-            ):
-                # The knee: what was added only waits. Go back, and try again later.
-                self.allowed = before.allowed
-                self._growing = False
-                self._level = None
-                self._rest_until = now + _REST_AT_KNEE_S
-                return
+        self._level = level
         self._growing = True
+        if (
+            before is not None
+            and level.allowed >= 1.2 * before.allowed
+            and level.per_second < 1.05 * before.per_second
+            and level.latency > 1.15 * before.latency
+        ):
+            # The knee: what was added only waits. Go back, and try again later in a smaller step.
+            self.allowed = before.allowed
+            self._level = None
+            self._growing = False
+            self._leap = 1.3
+            self._rest_until = now + _REST_AT_KNEE_S
+        else:
+            self._highest = self._leap * self.allowed
