@@ -130,7 +130,7 @@ class WeightsUpdate:
         return state
 
     def _moments(self, master: nn.Parameter) -> dict[str, Any]:
-        moments = self._adamw.state[master]
+        moments: dict[str, Any] = self._adamw.state[master]
         if not moments:
             moments["step"] = torch.zeros((), dtype=torch.float32, device=master.device)
             moments["exp_avg"] = torch.zeros_like(master.data)

@@ -1,0 +1,104 @@
+"""`evolcoder train`: fine-tune a base model on instructions, or say what that would take."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--base", help="The model to fine-tune: embedded, a folder, a GGUF file, or a Hugging Face name."
+)
+@click.option(
+    "--data", multiple=True, metavar="FILE", help="Rows: JSONL, JSON, Parquet, or a hub name; repeatable."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the finished model.")
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), help="Base, data and settings from a training recipe."
+)
+@click.option("--epochs", type=float, help="Passes over the data.  [default: 3]")
+@click.option("--max-steps", type=int, help="Train exactly this many steps instead.")
+@click.option("--batch-size", type=int, help="Sequences per step, over all devices.  [default: 512]")
+@click.option("--max-length", type=int, help="Most tokens of a sequence.  [default: 2048]")
+@click.option("--learning-rate", type=float, help="Highest learning rate.  [default: 2e-5]")
+@click.option("--lora", type=int, metavar="RANK", help="Train LoRA adapters of this rank.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting, see docs/training.md."
+)
+@click.option("--plan", is_flag=True, help="Train nothing; say memory, steps and days.")
+@click.option("--gpus", type=int, default=8, show_default=True, help="For --plan: how many.")
+@click.option(
+    "--gpu-gb", type=float, default=80.0, show_default=True, help="For --plan: memory of each, in GB."
+)
+@click.option("--rows", type=int, help="For --plan: rows, where no data is given.  [default: 78000]")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    base: str | None,
+    data: tuple[str, ...],
+    out: Path | None,
+    recipe: Path | None,
+    epochs: float | None,
+    max_steps: int | None,
+    batch_size: int | None,
+    max_length: int | None,
+    learning_rate: float | None,
+    lora: int | None,
+    overrides: tuple[str, ...],
+    plan: bool,
+    gpus: int,
+    gpu_gb: float,
+    rows: int | None,
+    as_json: bool,
+) -> None:
+    """Fine-tune a base model on instructions, loss on the responses only.
+
+    A killed training goes on where its last checkpoint stands when the same command is given again. On
+    several GPUs: torchrun --nproc-per-node 8 -m evolcoder train ...
+
+    \b
+    Example:
+      evolcoder train --base embedded --data seeds.jsonl --out model --epochs 1 --batch-size 16
+      evolcoder train --recipe recipes/train/starcoder-15b.yaml --plan --gpus 8 --gpu-gb 80
+    """
+    import json
+
+    from evolcoder.errors import RecipeError
+    from evolcoder.train.recipes import read_train_recipe, training_from
+
+    chosen = {
+        "epochs": epochs,
+        "max_steps": max_steps,
+        "batch_size": batch_size,
+        "max_length": max_length,
+        "learning_rate": learning_rate,
+        "lora": lora,
+    }
+    given = {key: value for key, value in chosen.items() if value is not None}
+    planned = training_from(read_train_recipe(recipe) if recipe else {}, base, data, given, overrides)
+    if not planned.base:
+        raise RecipeError("nothing to fine-tune: --base MODEL or --recipe FILE is expected")
+    if plan:
+        from evolcoder.train.plan import plan_text, plan_training
+
+        estimate = plan_training(planned, gpus=gpus, gpu_gb=gpu_gb, rows=rows)
+        click.echo(json.dumps(dataclasses.asdict(estimate), indent=2) if as_json else plan_text(estimate))
+        return
+    if not planned.data or out is None:
+        raise RecipeError("--data FILE and --out DIR are expected (or --plan)")
+    from evolcoder.cli.progress_view import progress_view
+    from evolcoder.instructions import read_instructions
+    from evolcoder.train import train
+
+    instructions = [row for source in planned.data for row in read_instructions(source)]
+    result = train(planned.base, instructions, planned.settings, out, progress_view())
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(result), "folder": str(result.folder)}))
+    else:
+        click.echo(
+            f"{result.folder}: {len(result.losses)} steps, "
+            f"loss {result.losses[0]:.3f} to {result.losses[-1]:.3f}, {result.tokens:,} tokens "
+            f"in {result.seconds:.0f} s ({result.padding_share:.1%} padding)"
+        )
