@@ -201,7 +201,11 @@ class Decoder:
         """
         longest = max(len(stop.encode()) for stop in row.job.stop)
         tail = self._text(row.tokens[-(longest + 3) :])
-        return any(stop in tail for stop in row.job.stop)
+        if not any(stop in tail for stop in row.job.stop):
+            return False
+        # The tail may have begun inside a character; the whole answer decides.
+        text = self._text(row.tokens)
+        return any(stop in text for stop in row.job.stop)
 
     def _answer(self, row: _Row, tokens: Sequence[int], finish: FinishReason) -> Decoded:
         text = self._text(tokens)

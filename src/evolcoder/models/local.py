@@ -132,10 +132,12 @@ class LocalModel:
         """Wait until no further request is about to arrive; return whether any waits."""
         while True:
             seen = self._arrivals
+            # Those just answered hand their replies to the journal; when it has told them that they are
+            # durable, they ask their next question, or end.
+            await _ticks()
             if self._settled is not None:
                 await self._settled()
-            for _ in range(_QUIET_TICKS):
-                await asyncio.sleep(0)
+                await _ticks()
             if self._arrivals == seen:
                 self._waiting = [w for w in self._waiting if not w.reply.done()]
                 return bool(self._waiting)
@@ -163,6 +165,11 @@ class LocalModel:
         self.seconds_busy += time.monotonic() - begun
         self.tokens_written += sum(answer.completion_tokens for answer in answers)
         return answers
+
+
+async def _ticks() -> None:
+    for _ in range(_QUIET_TICKS):
+        await asyncio.sleep(0)
 
 
 def next_wave(waiting: Sequence[Waiting], settings: LocalSettings) -> list[Waiting]:
