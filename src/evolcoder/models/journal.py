@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from evolcoder.errors import JournalError, JournalWriteError
+from evolcoder.errors import JournalWriteError
 from evolcoder.models.journal_file import damaged, lock_for_writing, open_for_reading, open_for_writing
+from evolcoder.models.journal_totals import JournalTotals, totals_of
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats, stats_of
 
@@ -38,48 +37,6 @@ _COUNT = (
     "INSERT INTO counts (name, value) VALUES (?, ?)"
     " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelTotals:
-    """What one model's replies in a journal come to."""
-
-    model: str
-    replies: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float | None
-    """None where no reply has a price."""
-    unpriced: int
-    """Replies without a price."""
-    seconds: float
-    """Time waited for replies, added up."""
-
-
-@dataclass(frozen=True, slots=True)
-class JournalTotals:
-    """What a journal holds."""
-
-    models: tuple[ModelTotals, ...]
-    counts: dict[str, float] = field(default_factory=dict)
-    """Requests sent, answers taken from the journal ("hits"), retries by kind, wasted tokens and money."""
-    bytes: int = 0
-
-    @property
-    def replies(self) -> int:
-        """Replies in all."""
-        return sum(model.replies for model in self.models)
-
-    @property
-    def spent_usd(self) -> float:
-        """Money for all replies kept, and for answers that were paid and thrown away."""
-        kept = sum(model.cost_usd or 0.0 for model in self.models)
-        return kept + self.counts.get("wasted usd", 0.0)
-
-    @property
-    def requests_sent(self) -> int:
-        """Requests sent to endpoints by every run that wrote this journal."""
-        return int(self.counts.get("sent", 0))
 
 
 class Journal:
@@ -293,7 +250,7 @@ class Journal:
 
 
 class JournaledModel:
-    """A model whose every reply is durable before it is returned, and whose old replies are not asked again."""
+    """A model whose every reply is durable before it is returned, and whose old replies come from there."""
 
     def __init__(self, model: LanguageModel, journal: Journal) -> None:
         self._model = model
@@ -357,36 +314,3 @@ class JournaledModel:
     async def close(self) -> None:
         """Close the model behind; the journal stays open."""
         await self._model.close()
-
-
-def read_totals(path: Path) -> JournalTotals:
-    """Return what a journal holds, also while a run writes it; raises JournalError where it is none."""
-    connection = open_for_reading(path)
-    try:
-        return totals_of(connection, path)
-    finally:
-        connection.close()
-
-
-def totals_of(connection: sqlite3.Connection, path: Path) -> JournalTotals:
-    """Add up a journal that is open."""
-    try:
-        models = tuple(
-            ModelTotals(*row)
-            for row in connection.execute(
-                "SELECT model, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost_usd),"
-                " count(*) - count(cost_usd), sum(seconds) FROM replies GROUP BY model ORDER BY model"
-            )
-        )
-        counts = dict(connection.execute("SELECT name, value FROM counts").fetchall())
-    except sqlite3.DatabaseError as error:
-        raise damaged(path, error) from error
-    size = sum(
-        os.stat(name).st_size
-        for name in (path, f"{path}-wal")
-        if os.path.exists(name)  # noqa: PTH110, PTH116
-    )
-    return JournalTotals(models, counts, size)
-
-
-__all__ = ["Journal", "JournalError", "JournalTotals", "JournaledModel", "ModelTotals", "read_totals"]

@@ -1,0 +1,77 @@
+"""`evolcoder journal`: what a run's journal holds, and what it cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from evolcoder.models.journal_totals import JournalTotals
+
+
+@click.command()
+@click.argument("journal", type=click.Path(path_type=Path))
+@click.option("--repair", is_flag=True, help="Save every readable reply of a damaged journal.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(journal: Path, repair: bool, as_json: bool) -> None:
+    """Show what a journal holds: replies, tokens and money by model, hits, retries.
+
+    JOURNAL is the file, or the run's folder. A run may be writing it meanwhile.
+
+    \b
+    Example:
+      evolcoder journal runs/quickstart
+      evolcoder journal runs/quickstart --json
+    """
+    from evolcoder.models.journal_totals import read_totals
+
+    path = journal / "journal.sqlite" if journal.is_dir() else journal
+    if repair:
+        from evolcoder.models.journal_repair import repair_journal
+
+        done = repair_journal(path)
+        click.echo(
+            f"{path}: {done.saved} replies saved, {done.lost} lost; the damaged file is {done.kept_as}",
+            err=True,
+        )
+    totals = read_totals(path)
+    click.echo(_as_json(totals, path) if as_json else _as_text(totals, path))
+
+
+def _as_json(totals: JournalTotals, path: Path) -> str:
+    import json
+    from dataclasses import asdict
+
+    shown = {
+        "path": str(path),
+        "bytes": totals.bytes,
+        "replies": totals.replies,
+        "spent_usd": totals.spent_usd,
+        "models": [asdict(model) for model in totals.models],
+        "counts": totals.counts,
+    }
+    return json.dumps(shown, indent=2)
+
+
+def _as_text(totals: JournalTotals, path: Path) -> str:
+    counts = totals.counts
+    lines = [f"{path}: {totals.replies} replies, {totals.bytes / 1e6:.1f} MB"]
+    for model in totals.models:
+        cost = "no price" if model.cost_usd is None else f"{model.cost_usd:.4f} US dollars"
+        if model.cost_usd is not None and model.unpriced:
+            cost += f" ({model.unpriced} replies without a price)"
+        lines.append(
+            f"  {model.model}: {model.replies} replies, {model.prompt_tokens} + {model.completion_tokens} "
+            f"tokens, {cost}, {model.seconds / max(model.replies, 1):.2f} s a reply"
+        )
+    lines.append(f"sent {int(counts.get('sent', 0))}, answered from the journal {int(counts.get('hits', 0))}")
+    retries = {
+        name.removeprefix("retry: "): int(n) for name, n in counts.items() if name.startswith("retry: ")
+    }
+    if retries:
+        lines.append("asked again: " + ", ".join(f"{n} {kind}" for kind, n in sorted(retries.items())))
+    if counts.get("wasted usd"):
+        lines.append(f"paid for answers thrown away: {counts['wasted usd']:.4f} US dollars")
+    return "\n".join(lines)
