@@ -180,7 +180,7 @@ def bwrap_arguments(bwrap: str, confinement: Confinement) -> list[str]:
     if confinement == "userns":
         arguments += ["--unshare-user", "--uid", "0", "--gid", "0"]
     arguments += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
-    capabilities = ["CAP_SYS_ADMIN", "CAP_SETPCAP"]
+    capabilities = ["CAP_SYS_ADMIN", "CAP_SETPCAP", "CAP_SYS_PTRACE"]
     if confinement == "full":
         capabilities += ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
     for capability in capabilities:

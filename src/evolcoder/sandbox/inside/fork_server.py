@@ -37,6 +37,10 @@ def serve(
     complaints_read, complaints_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     infrastructure = frozenset(int(name) for name in os.listdir("/proc") if name.isdigit())
     processors = len(os.sched_getaffinity(0))
+    # Programs import nothing of the harness. Done here, not in the child: looking through all modules there would
+    # touch, and so copy, the pages of every name.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "evolcoder"]:
+        del sys.modules[name]
     gc.collect()
     gc.freeze()
     control.send(b"ready")
@@ -61,7 +65,7 @@ def serve(
             isolator.enter(bounds, descriptors, complaints_write)
             _run(runners[kind])
         _close(received)
-        watch = tree.TreeWatch(infrastructure)
+        watch = tree.TreeWatch(infrastructure, bounds.memory_bytes)
         reply = _watch(control, pid, bounds, started, watch, processors, namespaces)
         try:
             reply = b"!" + os.read(complaints_read, 4096)
@@ -76,8 +80,6 @@ def _close(descriptors: list[int]) -> None:
 
 
 def _run(runner: Callable[[], None]) -> NoReturn:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "evolcoder"]:
-        del sys.modules[name]
     try:
         runner()
     finally:
