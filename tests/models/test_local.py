@@ -20,7 +20,7 @@ from evolcoder.models.protocol import Completion, Message, Request, Sampling
 
 torch.set_num_threads(1)  # threads cost more than they give for a model of this size
 
-WORDS = "def class return while for in range print lambda yield x y z 0 1 2 + - * ( ) : \n".split(" ")
+WORDS = ("def", "class", "return", "while", "for", "in", "print", "x", "y", "0", "12", "+", "(", ")", "\n")
 
 
 def prompt(number: int) -> str:
@@ -151,7 +151,7 @@ def test_a_wave_is_a_function_of_the_set_of_requests(order: list[int], batch_siz
     assert chosen == [w.key for w in next_wave(sorted(waiting, key=lambda w: w.key), limits)]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -172,12 +172,12 @@ def answer_all(folder: Path, journal_path: Path, stop_after: int | None = None) 
                     done.append(completion)
                     text += completion.text
                     if stop_after is not None and len(done) >= stop_after:
-                        raise Stopped
+                        raise StoppedError
 
             tasks = [asyncio.create_task(row(i)) for i in range(12)]
             try:
                 await asyncio.gather(*tasks)
-            except Stopped:
+            except StoppedError:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)

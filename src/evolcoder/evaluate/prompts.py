@@ -92,6 +92,7 @@ def _wizardcoder_prompt(problem: Problem, preset: str) -> str:
     family = _family(problem)
     if family == "mbpp+":
         text, assertion = _docstring_parts(problem.prompt)
+        text = text if text.endswith(".") else text + "."
         task = f"{text} Your code should satisfy the following assertion:\n```python\n{assertion}\n```"
     elif family == "mbpp":
         task = f"{_SCRIPT_LINE}\n{problem.prompt}\nTest examples:\n" + "\n".join(_examples(problem))

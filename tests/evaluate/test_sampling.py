@@ -1,0 +1,219 @@
+"""From a problem to a prompt, and from a model's answers to files of samples, verdicts and scores."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evolcoder.errors import UserError
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.evaluation import EvaluationResult, evaluate_model
+from evolcoder.evaluate.prompts import asked, prompt_for
+from evolcoder.evaluate.published import PUBLISHED, published_for
+from evolcoder.evaluate.sampling import subset
+from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.models.journal import Journal, JournaledModel
+from evolcoder.models.protocol import Completion, Request
+from evolcoder.records import Problem
+
+
+class Scripted:
+    """A model whose answers a function of the prompt's text gives."""
+
+    name = "scripted"
+
+    def __init__(self, answer: Callable[[str, int], str]) -> None:
+        self._answer = answer
+        self.asked: list[Request] = []
+
+    async def complete(self, request: Request) -> Completion:
+        self.asked.append(request)
+        await asyncio.sleep(0)
+        text = request.prompt if isinstance(request.prompt, str) else request.prompt[-1].content
+        answer = self._answer(text, request.index)
+        return Completion(answer, "stop", len(text), len(answer))
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
+
+
+def evaluate(model: Scripted, settings: EvaluationSettings, out: Path) -> EvaluationResult:
+    return asyncio.run(evaluate_model(model, "humaneval", settings, out))
+
+
+def canonical(text: str) -> str:
+    """Answer a chat prompt with the benchmark's own solution."""
+    problem = next(p for p in load_benchmark("humaneval").problems if p.prompt.strip() in text)
+    return f"Here it is:\n\n```python\n{problem.prompt}{problem.canonical_solution}```\nDone."
+
+
+def cleaned_up(text: str) -> str:
+    """What decoding with transformers' clean-up, on by default then, made of a text in the published file."""
+    for mark in (" .", " ?", " !", " ,"):
+        text = text.replace(mark, mark[1:])
+    text = text.replace(" ' ", "'")
+    for ending in ("n't", "'m", "'s", "'ve", "'re"):
+        text = text.replace(" " + ending, ending)
+    return text
+
+
+def test_the_wizardcoder_prompt_is_that_of_the_published_file_for_every_problem(data_folder: Path) -> None:
+    with gzip.open(data_folder / "wizardcoder" / "15b-humaneval-greedy.jsonl.gz", "rt") as file:
+        published = {row["task_id"]: row["all_code"] for row in map(json.loads, file)}
+    for problem in load_benchmark("humaneval").problems:
+        prompt = prompt_for(problem, "wizardcoder")
+        assert isinstance(prompt, str)
+        assert "    " not in prompt, "the scripts send a tab for four spaces"
+        shown = published[problem.task_id].split("### Response:")[0] + "### Response:"
+        assert cleaned_up(prompt.replace("\t", "    ")) == shown
+
+
+def test_the_mbpp_plus_prompt_is_that_of_the_published_file(data_folder: Path) -> None:
+    with gzip.open(data_folder / "wizardcoder" / "mbppplus-prompts.json.gz", "rt") as file:
+        published = json.load(file)
+    with gzip.open(data_folder / "mbppplus" / "v0.1.0-MbppPlus.jsonl.gz", "rt") as file:
+        rows = [json.loads(line) for line in file]
+    assert len(rows) == len(published) == 399
+    different = []
+    for row in rows:
+        problem = Problem(row["task_id"], "mbpp+", row["prompt"], row["entry_point"], "")
+        prompt = prompt_for(problem, "wizardcoder")
+        middle = f"\n\n\n### Instruction:\n{published[row['task_id']]}\n\n### Response:".replace("    ", "\t")
+        if not prompt.endswith(middle):
+            different.append(row["task_id"])
+    assert different == []
+
+
+def test_presets_differ_in_the_gap_before_the_instruction() -> None:
+    problem = Problem("HumanEval/0", "humaneval", "def f():\n    pass\n", "f", "")
+    gaps = {
+        preset: str(prompt_for(problem, "wizardcoder", preset)).split("request.")[1].split("###")[0]
+        for preset in ("published", "script", "33b")
+    }
+    assert gaps == {"published": "\n\n", "script": "\n\n\n", "33b": "\n\n    \n"}
+
+
+def test_mbpp_493_shows_its_call_instead_of_its_tests() -> None:
+    tests = ["assert calculate_polygons(1,1, 4, 4, 3)==[]"]
+    problem = Problem("MBPP/493", "mbpp", "Polygons.", "calculate_polygons", "", extra={"test_list": tests})
+    prompt = str(prompt_for(problem, "wizardcoder"))
+    assert "Test examples:\ncalculate_polygons(startx, starty, endx, endy, radius)\n\n###" in prompt
+    assert "Create a Python script for this problem:\n\nPolygons." in prompt
+
+
+@pytest.mark.parametrize(("style", "preset"), [("wizard", "published"), ("wizardcoder", "publised")])
+def test_an_unknown_style_or_preset_is_named_with_the_nearest(style: str, preset: str) -> None:
+    problem = Problem("HumanEval/0", "humaneval", "def f():\n", "f", "")
+    with pytest.raises(UserError, match="did you mean"):
+        asked(problem, style, preset)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 40, 163, 164, 1000, None])
+def test_a_subset_is_evenly_spaced_and_always_the_same(limit: int | None) -> None:
+    problems = load_benchmark("humaneval").problems
+    chosen = subset(problems, limit)
+    assert chosen == subset(problems, limit)
+    places = [problems.index(p) for p in chosen]
+    assert len(places) == len(set(places)) == min(limit or 164, 164)
+    gaps = {b - a for a, b in itertools.pairwise(places)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_canonical_answers_pass_and_the_files_say_so(tmp_path: Path) -> None:
+    settings = EvaluationSettings(style="chat", limit=10)
+    result = evaluate(Scripted(lambda text, _: canonical(text)), settings, tmp_path / "out")
+    assert result.scores[0].value == 1.0
+    assert result.scores[0].settings["problems"] == "10 of 164, evenly spaced"
+    samples = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
+    verdicts = [json.loads(line) for line in (tmp_path / "out" / "verdicts.jsonl").read_text().splitlines()]
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert [s["task_id"] for s in samples] == [v["task_id"] for v in verdicts]
+    assert set(scores["problems"]) == {s["task_id"] for s in samples}
+    assert all(v["passed"] for v in verdicts)
+    assert samples[0]["all_code"].startswith("Here it is:")
+    assert scores["reasons"] == {"passed": 10}
+
+
+def test_samples_of_a_problem_are_asked_apart_and_counted_together(tmp_path: Path) -> None:
+    settings = EvaluationSettings(style="chat", limit=4, n=10, temperature=0.2, top_p=0.95)
+    model = Scripted(lambda text, index: canonical(text) if index < 5 else "no idea")
+    result = evaluate(model, settings, tmp_path / "out")
+    assert len({request.key("m") for request in model.asked}) == 40
+    assert [(score.k, score.value) for score in result.scores] == [(1, 0.5), (10, 1.0)]
+    assert all(passed == [True] * 5 + [False] * 5 for passed in result.passed.values())
+
+
+STRANGE = {
+    "nothing": "",
+    "spaces": " \n\t ",
+    "endless text": "so it goes on and on " * 20_000,
+    "ten thousand fences": "```python\n" * 10_000,
+    "another language": "```rust\nfn main() { loop {} }\n```",
+    "unclosed thinking": "<think>" + "hmm " * 1000,
+    "thinking with code": "<think>```python\nraise SystemExit\n```</think>",
+    "fence that never closes": "```python\ndef f(:\n",
+    "surrogate": "```python\nx = '\ud800'\n```",
+    "nul": "```python\n\0\n```",
+}
+
+
+def test_strange_answers_are_scored_and_crash_nothing(tmp_path: Path) -> None:
+    texts = list(STRANGE.values())
+    settings = EvaluationSettings(style="chat", limit=1, n=len(texts), temperature=1.0)
+    result = evaluate(Scripted(lambda _, index: texts[index]), settings, tmp_path / "out")
+    assert result.scores[0].value == 0.0
+    assert sum(result.reasons.values()) == len(texts)
+    assert len((tmp_path / "out" / "samples.jsonl").read_text().splitlines()) == len(texts)
+
+
+def test_a_second_evaluation_asks_nothing_again_and_writes_the_same_bytes(tmp_path: Path) -> None:
+    settings = EvaluationSettings(style="wizardcoder", limit=5)
+    models = [Scripted(lambda text, _: f"\tx = {len(text)}") for _ in range(2)]
+
+    async def run(model: Scripted, out: Path) -> None:
+        async with Journal(tmp_path / "journal.sqlite") as journal:
+            await evaluate_model(JournaledModel(model, journal), "humaneval", settings, out)
+
+    for number, model in enumerate(models):
+        asyncio.run(run(model, tmp_path / str(number)))
+    assert (len(models[0].asked), len(models[1].asked)) == (5, 0)
+    for name in ("samples.jsonl", "verdicts.jsonl", "scores.json"):
+        assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()
+    sample = json.loads((tmp_path / "0" / "samples.jsonl").read_text().splitlines()[0])
+    assert sample["all_code"].split("### Response:")[1].startswith("    x = "), "a tab is four spaces again"
+
+
+def test_a_failing_model_ends_the_evaluation_with_its_error(tmp_path: Path) -> None:
+    def fail(text: str, index: int) -> str:
+        raise UserError("the model is gone")
+
+    with pytest.raises(UserError, match="the model is gone"):
+        evaluate(Scripted(fail), EvaluationSettings(style="chat", limit=3), tmp_path / "out")
+    assert not (tmp_path / "out" / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n": 0}, {"n": 2}, {"temperature": -1}, {"top_p": 0}, {"limit": 0}, {"max_tokens": 0}]
+)
+def test_impossible_settings_are_refused_by_name(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        EvaluationSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_published_figures_are_found_whatever_the_data_version() -> None:
+    assert [p.percent for p in published_for("humaneval+ v0.1.10")][:1] == [81.7]
+    assert {p.benchmark for p in PUBLISHED} == {"humaneval", "humaneval+", "mbpp", "mbpp+"}
+    assert next(
+        p for p in PUBLISHED if p.model == "WizardCoder-15B-V1.0" and p.decoding == "greedy"
+    ).percent == pytest.approx(59.8)
