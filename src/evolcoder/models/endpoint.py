@@ -27,6 +27,8 @@ class Endpoint:
     weight: float
     gate: Gate
     urls: dict[str, URL] = field(default_factory=dict)
+    assigned: int = 0
+    """Askings that are its to answer: in flight, at the gate, or about to be."""
     answers: int = 0
     """HTTP answers of any status."""
     last_whole_answer: float | None = None

@@ -171,7 +171,8 @@ class HttpModel:
     def _launch(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._attempt(flight, endpoint, retry))
         flight.attempts[task] = None
-        task.add_done_callback(lambda done: _landed(flight, done))
+        endpoint.assigned += 1
+        task.add_done_callback(lambda done: _landed(flight, endpoint, done))
 
     def _hedge(self, flight: Flight) -> None:
         self.stats.hedged += 1
@@ -288,7 +289,7 @@ class HttpModel:
             if state.failures["connection"] >= _START_ATTEMPTS:
                 self._bury(endpoint, f"cannot be reached ({failure.detail})")
             state.avoid = endpoint
-            return float(0.1 * 2 ** min(state.failures["connection"], 4) * random.uniform(0.8, 1.2))
+            return float(0.1 * 2 ** min(state.failures["connection"], 3) * random.uniform(0.8, 1.2))
         patience_s = self._settings.patience_s
         if (told := failure.retry_after_s or 0.0) > max(_LONGEST_TOLD_WAIT_S, patience_s):
             self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
@@ -345,7 +346,7 @@ class HttpModel:
         choice = [endpoint for endpoint in living if endpoint is not avoid] or living
         return min(
             choice,
-            key=lambda e: (not e.gate.pacer.healthy, (e.gate.in_flight + e.gate.waiting + 1) / e.weight),
+            key=lambda e: (not e.gate.pacer.healthy, (e.assigned + 1) / e.weight),
         )
 
     def _bury(self, endpoint: Endpoint, why: str) -> None:
@@ -384,15 +385,17 @@ class HttpModel:
             return 0.0
         expected_usd = 0.0
         if self._price is not None:
-            prompt_tokens = len(flight.body) // 4
-            expected_usd = self._price.of(prompt_tokens, int(flight.tokens) - prompt_tokens + 1)
+            # Before the first answer nothing is known but the most it can be.
+            answer_tokens = self._expected_tokens.get(flight.length, float(flight.length))
+            expected_usd = self._price.of(len(flight.body) // 4, int(answer_tokens) + 1)
         await self._budget.take(expected_usd)
         return expected_usd
 
 
-def _landed(flight: Flight, task: asyncio.Task[None]) -> None:
+def _landed(flight: Flight, endpoint: Endpoint, task: asyncio.Task[None]) -> None:
     """Take an asking that ended off its flight; its error, if any, ends the flight."""
     flight.attempts.pop(task, None)
+    endpoint.assigned -= 1
     if task.cancelled():
         return
     error = task.exception()

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from scripted_server import Script, Server, bad, good, serving, text_of
+
+from evolcoder.errors import BudgetExhaustedError, EndpointError, ModelError, RequestFailedError
+from evolcoder.models.budget import Budget
+from evolcoder.models.http import HttpModel
+from evolcoder.models.journal import Journal
+from evolcoder.models.opening import budget_of, open_model
+from evolcoder.models.pricing import Price
+from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
+from evolcoder.models.settings import EndpointSettings
+from evolcoder.models.stats import stats_of
+
+
+def request(text: str = "hello", **sampling: Any) -> Request:
+    return Request((Message("user", text),), Sampling(**sampling))
+
+
+def run(
+    script: Script, *requests: Request, settings: EndpointSettings | None = None, **options: Any
+) -> tuple[list[Any], Server, HttpModel]:
+    """Ask all requests at once of a scripted server; errors come back as results."""
+
+    async def main() -> tuple[list[Any], Server, HttpModel]:
+        async with serving(script) as server:
+            model = HttpModel("m", [server.url], settings, **options)
+            try:
+                return (
+                    await asyncio.gather(*map(model.complete, requests), return_exceptions=True),
+                    server,
+                    model,
+                )
+            finally:
+                await model.close()
+
+    return asyncio.run(main())
+
+
+def unused_url() -> str:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{s.getsockname()[1]}/v1"
+
+
+def test_an_answer_carries_its_tokens_and_price() -> None:
+    (answer,), server, model = run(
+        lambda body, n: good("def f(): ...", usage=(100, 50)), request(), price=Price(1e-3, 2e-3)
+    )
+    assert (answer.text, answer.finish_reason, answer.model) == ("def f(): ...", "stop", "m")
+    assert (answer.prompt_tokens, answer.completion_tokens) == (100, 50)
+    assert answer.cost_usd == pytest.approx(0.2)
+    assert model.stats.usd == pytest.approx(0.2)
+    assert server.bodies[0]["messages"] == [{"role": "user", "content": "hello"}]
+
+
+def test_a_raw_prompt_goes_to_the_completion_path() -> None:
+    def script(body: dict[str, Any], n: int) -> web.Response:
+        return web.json_response({"choices": [{"text": body["prompt"] + "!", "finish_reason": "length"}]})
+
+    (answer,), server, _ = run(script, Request("def f", Sampling(max_tokens=1)))
+    assert (answer.text, answer.finish_reason) == ("def f!", "length")
+    assert server.paths == ["/v1/completions"]
+
+
+def test_repeated_samples_send_different_seeds() -> None:
+    requests = [Request("p", Sampling(temperature=1.0, seed=5), index) for index in range(3)]
+    _, server, _ = run(lambda body, n: bad(400), *requests)
+    assert sorted(body["seed"] for body in server.bodies) == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (lambda: web.Response(body=b'{"choices": [{"mess'), "broken"),
+        (lambda: web.Response(body=b"<html>502 Bad Gateway</html>"), "broken"),
+        (lambda: web.json_response({"choices": []}), "broken"),
+        (lambda: web.json_response({"choices": [{"message": {"content": None}}]}), "broken"),
+        (lambda: web.json_response([1, 2]), "broken"),
+        (lambda: good("  \n"), "empty"),
+        (lambda: good("", "content_filter"), "refused"),
+        (lambda: bad(500), "server"),
+        (lambda: bad(503, headers={"Retry-After": "0.01"}), "server"),
+        (lambda: bad(429, headers={"retry-after-ms": "5"}), "rate limit"),
+    ],
+)
+def test_what_is_no_answer_is_asked_for_again_and_counted(answer: Any, kind: str) -> None:
+    (found,), server, model = run(lambda body, n: answer() if n < 2 else good(), request())
+    assert found.text == "fine"
+    assert dict(model.stats.retries) == {kind: 2}
+    assert len(server.bodies) == 3
+
+
+def test_an_answer_empty_every_time_is_taken_as_it_is() -> None:
+    (found,), server, _ = run(lambda body, n: good(""), request(), settings=EndpointSettings(empty_retries=2))
+    assert found.text == ""
+    assert len({body["seed"] for body in server.bodies}) == 3
+
+
+def test_a_refusal_is_returned_in_the_models_words() -> None:
+    refusal = {"message": {"content": None, "refusal": "I'm sorry."}, "finish_reason": "stop"}
+    (found,), server, _ = run(lambda body, n: web.json_response({"choices": [refusal]}), request())
+    assert found.text == "I'm sorry."
+    assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize(("on_length", "asked"), [("accept", 1), ("retry", 3)])
+def test_an_answer_cut_off_is_taken_or_asked_again_as_set(on_length: Any, asked: int) -> None:
+    (found,), server, model = run(
+        lambda body, n: good("def f(", "length"), request(), settings=EndpointSettings(on_length=on_length)
+    )
+    assert found.finish_reason == "length"
+    assert len(server.bodies) == asked
+    assert model.stats.truncated == 1
+
+
+def test_one_request_that_never_gets_an_answer_fails_alone() -> None:
+    def script(body: dict[str, Any], n: int) -> web.Response:
+        return bad(500, "boom") if text_of(body) == "poison" else good()
+
+    results, _, _ = run(
+        script, request("poison"), request("a"), request("b"), settings=EndpointSettings(max_attempts=4)
+    )
+    assert isinstance(results[0], RequestFailedError)
+    assert "boom" in str(results[0])
+    assert [result.text for result in results[1:]] == ["fine", "fine"]
+
+
+def test_a_request_the_endpoint_will_not_take_fails_alone_and_at_once() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        if text_of(body) == "too long":
+            await asyncio.sleep(0.05)
+            return bad(400, "context length exceeded")
+        return good()
+
+    results, server, _ = run(script, request("ok"), request("too long"))
+    assert isinstance(results[1], RequestFailedError)
+    assert "context length exceeded" in str(results[1])
+    assert len(server.bodies) == 2
+
+
+def test_an_unreachable_endpoint_is_one_clear_error_naming_the_url() -> None:
+    url = unused_url()
+
+    async def main() -> None:
+        model = HttpModel("m", [url])
+        try:
+            await model.complete(request())
+        finally:
+            await model.close()
+
+    with pytest.raises(EndpointError, match=f"{url}: cannot be reached .*connection refused"):
+        asyncio.run(main())
+
+
+def test_a_wrong_key_is_told_once_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-123")
+    (error,), server, _ = run(lambda body, n: bad(401, "Incorrect API key: sk-secret-123"), request())
+    assert isinstance(error, EndpointError)
+    assert "OPENAI_API_KEY" in str(error)
+    assert "sk-secret-123" not in str(error)
+    assert len(server.bodies) == 1
+    assert server.headers[0]["Authorization"] == "Bearer sk-secret-123"
+
+
+def test_the_key_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret-123")
+
+    async def main() -> None:
+        async with serving(lambda body, n: good()) as server, Journal(tmp_path / "j.sqlite") as journal:
+            model = open_model(
+                "openai:m",
+                base_url=server.url,
+                journal=journal,
+                settings=EndpointSettings(api_key_env="MY_KEY"),
+            )
+            await model.complete(request())
+            await model.close()
+            assert server.headers[0]["Authorization"] == "Bearer sk-secret-123"
+
+    asyncio.run(main())
+    assert not [file for file in tmp_path.iterdir() if b"sk-secret" in file.read_bytes()]
+
+
+def test_a_redirect_does_not_carry_the_key_away() -> None:
+    def script(body: dict[str, Any], n: int) -> web.Response:
+        return web.Response(status=307, headers={"Location": "http://example.invalid/v1/chat/completions"})
+
+    (error,), _, _ = run(script, request())
+    assert isinstance(error, EndpointError)
+    assert "307" in str(error)
+
+
+def test_openai_itself_without_a_key_is_refused_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(ModelError, match="export OPENAI_API_KEY"):
+        open_model("openai:gpt-4o-mini")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "ftp://x/v1", "", "http://", "http://key@host/v1"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ModelError, match="base URL"):
+        HttpModel("m", [url])
+
+
+def test_a_model_that_wants_the_other_length_field_gets_it() -> None:
+    def script(body: dict[str, Any], n: int) -> web.Response:
+        if "max_tokens" in body:
+            return bad(400, "Unsupported parameter: use 'max_completion_tokens' instead.")
+        return good()
+
+    results, server, _ = run(script, request("a"))
+    assert results[0].text == "fine"
+    assert server.bodies[-1]["max_completion_tokens"] == 2048
+
+
+def test_several_addresses_share_the_work_and_stand_in_for_each_other() -> None:
+    async def main() -> tuple[list[Completion], int, int]:
+        async def slow(body: dict[str, Any], n: int) -> web.Response:
+            await asyncio.sleep(0.02)
+            return good()
+
+        async with serving(slow) as first, serving(slow) as second:
+            model = HttpModel("m", [first.url, unused_url(), second.url], EndpointSettings(concurrency=4))
+            answers = await asyncio.gather(*(model.complete(request(str(i))) for i in range(40)))
+            await model.close()
+            return answers, len(first.bodies), len(second.bodies)
+
+    answers, first, second = asyncio.run(main())
+    assert [answer.text for answer in answers] == ["fine"] * 40
+    assert min(first, second) >= 10
+
+
+def test_a_dead_address_without_a_stand_in_names_every_address() -> None:
+    urls = [unused_url(), unused_url()]
+
+    async def main() -> None:
+        model = HttpModel("m", urls)
+        try:
+            await model.complete(request())
+        finally:
+            await model.close()
+
+    with pytest.raises(EndpointError) as caught:
+        asyncio.run(main())
+    assert all(url in str(caught.value) for url in urls)
+
+
+def test_no_more_are_in_flight_than_allowed() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(0.01)
+        return good()
+
+    requests = [request(str(i)) for i in range(60)]
+    _, server, model = run(script, *requests, settings=EndpointSettings(concurrency=7))
+    assert server.most_in_flight == 7
+    assert model.stats.in_flight == 0
+
+
+def test_a_hung_request_delays_only_itself_and_is_asked_a_second_time() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        if text_of(body) == "77" and n == 0:
+            await asyncio.sleep(3600)
+        await asyncio.sleep(0.02)
+        return good()
+
+    results, server, model = run(
+        script, *(request(str(i)) for i in range(100)), settings=EndpointSettings(concurrency=10)
+    )
+    assert [result.text for result in results] == ["fine"] * 100
+    assert (model.stats.hedged, model.stats.hedges_won) == (1, 1)
+    assert len(server.bodies) == 101
+
+
+def test_without_hedging_the_deadline_ends_a_hung_request() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        if n == 0:
+            await asyncio.sleep(3600)
+        return good()
+
+    (found,), _, model = run(script, request(), settings=EndpointSettings(hedge_share=0, timeout_s=0.2))
+    assert found.text == "fine"
+    assert dict(model.stats.retries) == {"timeout": 1}
+
+
+def test_a_limit_on_requests_stops_cleanly_and_the_same_work_resumes(tmp_path: Path) -> None:
+    async def sitting(url: str, limit: int | None) -> tuple[int, Exception | None]:
+        async with Journal(tmp_path / "j.sqlite") as journal:
+            model = open_model(
+                "openai:m", base_url=url, journal=journal, budget=budget_of(journal, None, limit)
+            )
+            results = await asyncio.gather(
+                *(model.complete(request(str(i))) for i in range(30)), return_exceptions=True
+            )
+            await model.close()
+            errors = [result for result in results if isinstance(result, Exception)]
+            return 30 - len(errors), errors[0] if errors else None
+
+    async def main() -> tuple[list[tuple[int, Exception | None]], Server]:
+        async def script(body: dict[str, Any], n: int) -> web.Response:
+            await asyncio.sleep(0.005)
+            return good()
+
+        async with serving(script) as server:
+            return [await sitting(server.url, limit) for limit in (12, 12, 20, None)], server
+
+    sittings, server = asyncio.run(main())
+    assert [done for done, _ in sittings] == [12, 12, 20, 30]
+    assert isinstance(sittings[0][1], BudgetExhaustedError)
+    assert "12 requests sent" in str(sittings[0][1])
+    assert len(server.bodies) == 30
+
+
+def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(0.005)
+        return good(usage=(1000, 1000))
+
+    budget = Budget(max_usd=1.0)
+    results, server, _ = run(
+        script,
+        *(request(f"{i} " + "x" * 4000) for i in range(60)),
+        price=Price(1e-5, 4e-5),
+        budget=budget,
+        settings=EndpointSettings(concurrency=8),
+    )
+    done = [result for result in results if not isinstance(result, Exception)]
+    assert {type(result) for result in results} == {Completion, BudgetExhaustedError}
+    assert 0.9 <= 0.05 * len(done) <= 1.0
+    assert len(server.bodies) == len(done)
+
+
+def test_a_budget_in_dollars_without_a_price_is_refused() -> None:
+    with pytest.raises(ModelError, match="usd_per_million_input"):
+        open_model("openai:m", base_url="http://127.0.0.1:1/v1", budget=Budget(max_usd=1.0))
+
+
+def test_answers_thrown_away_count_as_spent(tmp_path: Path) -> None:
+    async def main() -> float:
+        async with (
+            serving(lambda body, n: good("") if n == 0 else good()) as server,
+            Journal(tmp_path / "j.sqlite") as journal,
+        ):
+            prices = EndpointSettings(usd_per_million_input=1e4, usd_per_million_output=0.0)
+            model: LanguageModel = open_model(
+                "openai:m", base_url=server.url, journal=journal, settings=prices
+            )
+            await model.complete(request())
+            await model.close()
+            stats = stats_of(model)
+            assert stats is not None
+            assert stats.usd == pytest.approx(0.2)
+            return journal.totals().spent_usd
+
+    assert asyncio.run(main()) == pytest.approx(0.2)
