@@ -119,6 +119,12 @@ async def _evolve(
     from evolcoder.models.stats import stats_of
 
     begun = time.monotonic()
+    screen = None
+    if options["benchmarks"]:
+        from evolcoder.cli.benchmark_texts import problem_texts
+        from evolcoder.evolve.contamination_report import ContaminationScreen
+
+        screen = ContaminationScreen(problem_texts(options["benchmarks"]), seeds)
     async with Journal(out / "journal.sqlite") as journal:
         model = open_model(
             teacher,
@@ -129,7 +135,7 @@ async def _evolve(
         )
         try:
             summaries = await evolve_rounds(
-                seeds, model, settings, rounds, out, progress, limit=options["limit"]
+                seeds, model, settings, rounds, out, progress, limit=options["limit"], screen=screen
             )
         finally:
             await model.close()

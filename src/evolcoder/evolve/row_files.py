@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evolcoder.instructions import row_from_instruction
+from evolcoder.errors import DataError
+from evolcoder.instructions import instruction_from_row, read_instructions, row_from_instruction
 from evolcoder.records import Instruction
-from evolcoder.runs import writing_whole
+from evolcoder.runs import read_jsonl, writing_whole
 
 _BATCH_ROWS = 1000
 
@@ -51,6 +52,26 @@ def write_rows_whole(path: Path, rows: Iterable[Instruction]) -> int:
         finally:
             writer.close()
     return count
+
+
+class RowFile:
+    """Rows of a data file that can be gone through again and again; JSONL is not held in memory."""
+
+    def __init__(self, source: str | Path) -> None:
+        path = Path(source)
+        self._path = path
+        streams = path.exists() and path.name.removesuffix(".gz").endswith(".jsonl")
+        self._rows = None if streams else read_instructions(source)
+
+    def __iter__(self) -> Iterator[Instruction]:
+        if self._rows is not None:
+            yield from self._rows
+            return
+        for number, row in read_jsonl(self._path):
+            try:
+                yield instruction_from_row(row)
+            except ValueError as error:
+                raise DataError(f"{self._path}: line {number}: {error}") from error
 
 
 def write_parquet(jsonl: Path, parquet: Path) -> None:

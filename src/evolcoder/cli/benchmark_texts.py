@@ -1,0 +1,29 @@
+"""Benchmark problems as decontamination wants them: the two rooms do not know each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evolcoder.evolve.decontamination import ProblemText
+
+
+def problem_texts(benchmarks: Iterable[str]) -> list[ProblemText]:
+    """Return the problems of benchmarks by name ("mbpp" with all splits).
+
+    Raises UserError for an unknown benchmark, DataError where its data is missing.
+    """
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evolve.decontamination import ProblemText
+
+    names = [part for name in benchmarks for part in (("mbpp", "mbpp-400") if name == "mbpp" else (name,))]
+    texts: dict[tuple[str, str], ProblemText] = {}
+    for name in names:
+        family = name.split("-")[0].split(":")[0]
+        for problem in load_benchmark(name).problems:
+            text = problem.prompt if family.startswith("humaneval") else f"{problem.prompt}\n{problem.tests}"
+            texts[family, problem.task_id] = ProblemText(
+                family, problem.task_id, text, problem.canonical_solution
+            )
+    return list(texts.values())

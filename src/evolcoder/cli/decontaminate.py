@@ -1,0 +1,49 @@
+"""`evolcoder decontaminate`: training rows that copy benchmark problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("data")
+@click.option(
+    "--benchmark", "-b", "benchmarks", multiple=True, help="Benchmark; humaneval and mbpp if absent."
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the clean rows (JSONL).")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write hits as Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    data: str, benchmarks: tuple[str, ...], out: Path | None, report: Path | None, as_json: bool
+) -> None:
+    """Find rows of DATA that copy a benchmark problem, renamed identifiers and changed numbers included.
+
+    \b
+    Example:
+      evolcoder decontaminate dataset.jsonl -b humaneval -b mbpp --out clean.jsonl --report hits.md
+    """
+    import json
+
+    from evolcoder.cli.benchmark_texts import problem_texts
+    from evolcoder.cli.progress_view import progress_view
+    from evolcoder.evolve.contamination_report import decontaminate, write_contamination_report
+    from evolcoder.evolve.row_files import RowFile
+
+    problems = problem_texts(benchmarks or ("humaneval", "mbpp"))
+    result = decontaminate(RowFile(data), problems, out, progress_view())
+    if report is not None:
+        write_contamination_report(report, result)
+    if as_json:
+        hits = [
+            {"row": h.row_id, "benchmark": h.benchmark, "task_id": h.task_id, "how": h.how}
+            | {"text_share": h.text_share, "code_share": h.code_share}
+            for h in result.hits
+        ]
+        click.echo(json.dumps({"rows": result.rows, "kept": result.kept, "hits": hits}))
+        return
+    for hit in result.hits:
+        shares = f"text {hit.text_share:.0%}, code {hit.code_share:.0%}"
+        click.echo(f"{hit.row_id}  {hit.benchmark} {hit.task_id}  {shares}  {hit.row_text[:70]!r}")
+    click.echo(f"{result.rows} rows, {result.rows - result.kept} copy one of {result.problems} problems")
