@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ seeds: {{source: shipped, limit: 60}}
 teacher: {{model: "openai:fake", base_url: "{url}", endpoint: {{concurrency: 4}}}}
 base: {{model: "{base}"}}
 rounds: {{max_rounds: 2, rows_per_round: 50}}
-train: {{epochs: 2, batch_size: 16, max_length: 512, dtype: fp32, prompt_style: chat, tracking: []}}
+train: {{epochs: 1, batch_size: 8, max_length: 256, save_every_steps: 2, dtype: fp32, prompt_style: chat, tracking: []}}
 evaluate:
   benchmarks: [humaneval]
   settings: {{style: chat, limit: 6, max_tokens: 40}}
@@ -64,7 +65,7 @@ def endpoint(data_folder: Path, tmp_path: Path) -> Iterator[Callable[[str], Endp
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         log = tmp_path / f"{name}.tsv"
-        options = ["--port", str(port), "--latency-ms", "150", "--sorry", "0.1", "--log", str(log)]
+        options = ["--port", str(port), "--latency-ms", "150", "--log", str(log)]
         process = subprocess.Popen([sys.executable, str(script), *options], stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None
@@ -82,7 +83,7 @@ def start_run(recipe: Path, folder: Path, output: Path) -> subprocess.Popen[byte
         [sys.executable, "-m", "evolcoder", "run", str(recipe), "--dir", str(folder)],
         stdout=output.open("ab"),
         stderr=subprocess.STDOUT,
-        env={**os.environ, "OPENAI_API_KEY": "unused"},
+        env={**os.environ, "OPENAI_API_KEY": "unused", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
 
@@ -96,6 +97,13 @@ def products(folder: Path) -> dict[str, bytes]:
         *folder.rglob("model.safetensors"),
     ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in named}
+
+
+def result(folder: Path) -> dict[str, object]:
+    """What a run came to, without the command, which names its folder."""
+    found: dict[str, object] = json.loads((folder / "result.json").read_text())
+    del found["command"]
+    return found
 
 
 def kill_when(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> float:
@@ -167,6 +175,7 @@ def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_b
 
     assert "done before" in output.read_text()
     assert products(run) == products(tmp_path / "plain-run")
+    assert result(run) == result(tmp_path / "plain-run")
     answered = killed.answered()
     in_flight = {
         prompt
