@@ -2,7 +2,7 @@
 
 A program of its own, so that a test can run it as another user. The protocol is written in each program's
 first line: `# category= kind= expect= [armed]`. Around each program stand a canary file and environment
-variable, a victim process and three listeners of the host; after each, the same worker must run a clean probe.
+variable, a victim process and three listeners of the host; after each, the same worker runs a clean probe.
 
     python hostile_run.py FOLDER [NAME ...]
 """
@@ -89,7 +89,9 @@ class Host:
         self.listeners[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         path = self.folder / "listener.sock"
         path.unlink(missing_ok=True)
-        for listener, address in zip(self.listeners, [("127.0.0.1", 48231), "\0sbxhost", str(path)], strict=True):
+        for listener, address in zip(
+            self.listeners, [("127.0.0.1", 48231), "\0sbxhost", str(path)], strict=True
+        ):
             listener.bind(address)
             listener.listen()
             listener.setblocking(False)
@@ -130,7 +132,7 @@ def host() -> Iterator[Host]:
 def descendants() -> set[int]:
     """Every process below this one."""
     parents: dict[int, int] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for name in [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]:
         try:
             parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
@@ -154,7 +156,7 @@ def troubles(program: Hostile, sandbox: Sandbox) -> Iterator[str]:
         if b"ESCAPED" in outcome.stdout + outcome.stderr:
             yield f"escaped: {outcome.stdout[:200]!r}"
         elif not ways(outcome) & program.expect:
-            yield f"ended as {outcome.verdict.reason} ({outcome.verdict.detail}), expected {set(program.expect)}"
+            yield f"ended as {outcome.verdict.reason} ({outcome.verdict.detail}), not {set(program.expect)}"
     if SECRET.encode() in outcome.stdout + outcome.stderr:
         yield "the canary was read"
     if outcome.verdict.reason == "infrastructure":

@@ -22,10 +22,7 @@ def prefix() -> tuple[str, ...] | None:
         return ()
     if shutil.which("setpriv") is None or shutil.which("unshare") is None:
         return None
-    drop = (
-        f"exec setpriv --reuid {UNUSED_UID} --regid {UNUSED_UID} --clear-groups "
-        'env HOME=/tmp "$@"'
-    )
+    drop = f'exec setpriv --reuid {UNUSED_UID} --regid {UNUSED_UID} --clear-groups env HOME=/tmp "$@"'
     python = os.path.realpath(sys.base_prefix)
     home = "/" + python.split("/")[1]
     quoted, quoted_home = shlex.quote(python), shlex.quote(home)
@@ -35,7 +32,9 @@ def prefix() -> tuple[str, ...] | None:
     )
     for script in (drop, show):
         line = ("unshare", "-m", "sh", "-c", script, "sh")
-        tried = subprocess.run([*line, sys.executable, "-c", "import evolcoder"], capture_output=True, check=False)
+        tried = subprocess.run(
+            [*line, sys.executable, "-c", "import evolcoder"], capture_output=True, check=False
+        )
         if tried.returncode == 0:
             return line
     return None

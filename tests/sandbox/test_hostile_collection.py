@@ -1,4 +1,4 @@
-"""Hostile programs hold: those of the shared collection where it is at hand, and a set of our own anywhere."""
+"""Hostile programs hold: a set of our own, and a larger collection where it is at hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ordinary_user import prefix
+from tests.sandbox.ordinary_user import prefix
 
 from evolcoder.sandbox import probe
 

@@ -1,8 +1,8 @@
 """Plain data as bytes, decoded strictly: how values cross from an untrusted process.
 
 Exactly the builtin types None, bool, int, float, complex, str, bytes, list, tuple, dict, set and frozenset
-pass; a subclass or any other object is `UnsupportedValueError`. The decoder calls nothing that the sender chose,
-reads no more than it was given, and refuses what is nested too deep, claims more than it carries, or
+pass; a subclass or any other object is `UnsupportedValueError`. The decoder calls nothing that the sender
+chose, reads no more than it was given, and refuses what is nested too deep, claims more than it carries, or
 is built to make hashing slow. Standard library only: the same source runs inside the container.
 """
 
@@ -213,5 +213,5 @@ def _container(data: bytes, at: int, depth: int, tag: bytes) -> tuple[Any, int]:
 
 
 def hash_of(key: Any) -> str:
-    """Return the key's hash as text: numbers crafted to collide in a set of numbers do not collide as text."""
+    """Return the key's hash as text: numbers crafted to collide do not collide as text."""
     return str(hash(key))

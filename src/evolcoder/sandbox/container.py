@@ -144,7 +144,7 @@ def _system_arguments() -> list[str]:
     for name in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"):
         path = Path(name)
         if path.is_symlink():
-            arguments += ["--symlink", os.readlink(name), name]
+            arguments += ["--symlink", str(path.readlink()), name]
         elif path.is_dir():
             arguments += ["--ro-bind", name, name]
     arguments += ["--perms", "0755", "--dir", "/etc"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import LifoQueue
@@ -28,8 +27,9 @@ _UIDS = 1 << 30
 class Sandbox:
     """A pool of contained workers; a context manager.
 
-    Raises SandboxError when the machine offers no protection, unless `unsafe`, which runs programs with limits
-    but without containment: they can read, write and connect as you can.
+    `level` asks for "full" or "userns" by name; without it the best there is. Raises SandboxError when the
+    machine offers no protection, unless `unsafe`, which runs programs with limits but without containment: they
+    can read, write and connect as you can.
     """
 
     def __init__(self, workers: int | None = None, unsafe: bool = False, level: Level | None = None) -> None:
@@ -86,15 +86,14 @@ class Sandbox:
     def run_many(
         self, jobs: Iterable[tuple[Tag, Job]], ahead: int | None = None
     ) -> Iterator[tuple[Tag, Outcome]]:
-        """Run tagged jobs and yield outcomes as they come; no more than `ahead` are taken but not yet yielded."""
+        """Run tagged jobs and yield outcomes as they come; at most `ahead` are taken and not yet yielded."""
         window = max(ahead or 4 * self.workers, self.workers)
         source = iter(jobs)
         running: dict[Future[Outcome], Tag] = {}
-        finished: deque[tuple[Tag, Outcome]] = deque()
         exhausted = False
         try:
             while True:
-                while not exhausted and len(running) + len(finished) < window:
+                while not exhausted and len(running) < window:
                     try:
                         tag, job = next(source)
                     except StopIteration:

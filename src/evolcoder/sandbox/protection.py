@@ -83,7 +83,7 @@ def probe() -> Protection:
     return Protection(
         "none",
         f"the kernel or the container around this forbids namespaces: {problem or userns_problem}",
-        "allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0) "
+        "allow user namespaces (sysctls user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns) "
         "or, in Docker, --security-opt seccomp=unconfined --security-opt apparmor=unconfined "
         "--security-opt systempaths=unconfined",
     )

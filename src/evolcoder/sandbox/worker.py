@@ -281,7 +281,7 @@ def _output_pipes(own: _Owned) -> tuple[list[int], list[int]]:
 
 
 def _collect(container: Container, pipes: list[int], max_bytes: int) -> tuple[Reply, list[bytes], bool]:
-    """Read the program's output until it has ended; the program is killed when it writes more than `max_bytes`."""
+    """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`."""
     outputs = [bytearray() for _ in pipes]
     poller = select.poll()
     poller.register(container.control, select.POLLIN)

@@ -14,12 +14,66 @@ from evolcoder.sandbox.inside.isolation import Isolator
 # What programs of the benchmarks import, and what the interpreter itself imports late: loading these once
 # saves each program milliseconds. Nothing here changes what a program sees, but for its speed.
 _STANDARD = (
-    "abc array ast atexit base64 bisect calendar cmath collections collections.abc contextlib copy "
-    "dataclasses datetime decimal encodings.idna encodings.latin_1 enum fcntl fractions functools hashlib heapq "
-    "inspect io itertools json keyword linecache locale math numbers operator os pprint queue random re "
-    "select shutil signal statistics string struct subprocess tempfile textwrap threading time timeit tokenize "
-    "traceback types typing unicodedata unittest uuid warnings weakref"
-).split()
+    "abc",
+    "array",
+    "ast",
+    "atexit",
+    "base64",
+    "bisect",
+    "calendar",
+    "cmath",
+    "collections",
+    "collections.abc",
+    "contextlib",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "encodings.idna",
+    "encodings.latin_1",
+    "enum",
+    "fcntl",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "inspect",
+    "io",
+    "itertools",
+    "json",
+    "keyword",
+    "linecache",
+    "locale",
+    "math",
+    "numbers",
+    "operator",
+    "os",
+    "pprint",
+    "queue",
+    "random",
+    "re",
+    "select",
+    "shutil",
+    "signal",
+    "statistics",
+    "string",
+    "struct",
+    "subprocess",
+    "tempfile",
+    "textwrap",
+    "threading",
+    "time",
+    "timeit",
+    "tokenize",
+    "traceback",
+    "types",
+    "typing",
+    "unicodedata",
+    "unittest",
+    "uuid",
+    "warnings",
+    "weakref",
+)
 _SCIENTIFIC = ("numpy", "numpy.linalg", "numpy.random", "pandas")
 
 

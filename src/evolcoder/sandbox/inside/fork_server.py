@@ -37,8 +37,8 @@ def serve(
     complaints_read, complaints_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     infrastructure = frozenset(int(name) for name in os.listdir("/proc") if name.isdigit())
     processors = len(os.sched_getaffinity(0))
-    # Programs import nothing of the harness. Done here, not in the child: looking through all modules there would
-    # touch, and so copy, the pages of every name.
+    # Programs import nothing of the harness. Done here, not in the child: looking through all modules there
+    # would touch, and so copy, the pages of every name.
     for name in [name for name in sys.modules if name.partition(".")[0] == "evolcoder"]:
         del sys.modules[name]
     gc.collect()

@@ -1,10 +1,10 @@
-"""How a Python program is run in its own process: by itself, answering calls, over a batch, with its tests."""
+"""How a Python program is run in its own process: alone, answering calls, over a batch, with its tests."""
 
 from __future__ import annotations
 
 import atexit
+import builtins
 import errno
-import io
 import marshal
 import os
 import signal
@@ -215,8 +215,8 @@ def _changed(
 def _builtin_name(error: BaseException) -> str:
     """Name the nearest builtin class of an exception, so that a test can expect it."""
     for kind in type(error).__mro__:
-        if kind.__module__ == "builtins":
-            return kind.__name__
+        if getattr(builtins, kind.__name__, None) is kind:
+            return str(kind.__name__)
     return "Exception"
 
 
@@ -269,8 +269,6 @@ def _one_call(function: Callable[..., Any], arguments: tuple[Any, ...], limit_s:
 
 def fresh_streams() -> None:
     """Give the fork server, and so every child, standard streams that nothing was read from or written to."""
-    sys.stdin = io.TextIOWrapper(open(0, "rb", closefd=False), encoding="utf-8", errors="surrogateescape")
-    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), encoding="utf-8", errors="surrogateescape")
-    sys.stderr = io.TextIOWrapper(
-        open(2, "wb", closefd=False), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
+    sys.stdin = os.fdopen(0, encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)

@@ -1,7 +1,7 @@
 """The system call filter, written as classic BPF by hand.
 
 A deny list over the calls this table knows (a program may use what a program uses), with ENOSYS for every
-call newer than the table: a kernel that learns a new call does not open a door. Numbers come from the kernel's
+call newer than the table: a kernel that learns a new call does not open a door. Numbers: the kernel's
 `syscall_64.tbl` (x86-64) and `asm-generic/unistd.h` (aarch64).
 """
 
@@ -158,7 +158,7 @@ def filter_program(machine: str) -> bytes:
 def _search(
     numbers: list[int], rules: dict[int, list[tuple[int, int, int, int]]]
 ) -> list[tuple[int, int, int, int]]:
-    """Lay the rules out as a binary search: every call passes, and the kernel's cache learns, in few steps."""
+    """Lay the rules out as a binary search, so that a call passes in few steps."""
     if len(numbers) == 1:
         body = rules[numbers[0]]
         return [(_JEQ, 0, len(body), numbers[0]), *body, (_RETURN, 0, 0, _ALLOW)]

@@ -1,0 +1,197 @@
+"""What each kind of job says of a program, seen through the sandbox's door."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from evolcoder.errors import SandboxError
+from evolcoder.sandbox import Sandbox
+from evolcoder.sandbox.protocol import BatchJob, CallJob, ExecJob, InProcessJob, Limits, StdioJob
+
+QUICK = Limits(cpu_s=0.3, wall_s=1.5)
+TESTS = "assert candidate(2) == 4\nassert candidate(3) == 9, 'three'\n"
+
+PROGRAMS = {
+    "a right answer": ("def f(x): return x * x", "passed", ""),
+    "a wrong answer": (
+        "def f(x): return x + 2",
+        "failed",
+        "assert candidate(3) == 9, 'three' -> AssertionError",
+    ),
+    "no Python": ("def f(x: return", "syntax error", "invalid syntax"),
+    "a NUL byte": ("def f(x): return x * x\0", "syntax error", "null bytes"),
+    "a lone surrogate": ("def f(x): return '\ud800'", "syntax error", "surrogates"),
+    "no such function": ("def g(x): return x * x", "failed", "defines no function 'f'"),
+    "an exception": ("def f(x): return x / 0", "failed", "ZeroDivisionError"),
+    "endless recursion": ("def f(x): return f(x)", "failed", "RecursionError"),
+    "an endless loop": ("def f(x):\n  while True: pass", "timeout", "CPU"),
+    "sleep": ("import time\ndef f(x): time.sleep(99)", "timeout", "wall"),
+    "too much memory": ("def f(x): return bytearray(1 << 40)", "memory", "MemoryError"),
+    "a crash": ("import ctypes\ndef f(x): ctypes.string_at(0)", "crashed", "SIGSEGV"),
+    "os._exit": ("import os\ndef f(x): os._exit(0)", "exited", "code 0"),
+    "sys.exit": ("import sys\ndef f(x): sys.exit(0)", "exited", "SystemExit"),
+    "a forbidden file": ("def f(x): open('/etc/x', 'w')", "forbidden", "Read-only"),
+    "an object": ("def f(x): return object()", "unsupported", "builtins.object"),
+    "a generator": ("def f(x): return (i for i in 'a')", "unsupported", "generator"),
+    "a subclass of int": ("class A(int): pass\ndef f(x): return A(x * x)", "unsupported", "A is not plain"),
+    "from __future__": (
+        "from __future__ import annotations\ndef f(x: Any) -> No: return x ** 2",
+        "passed",
+        "",
+    ),
+    "output": ("print('hello' * 1000)\ndef f(x):\n  print(x)\n  return x * x", "passed", ""),
+    "numpy": ("import numpy as np\ndef f(x): return int(np.square(x))", "passed", ""),
+    "a main guard": ("def f(x): return x * x\nif __name__ == '__main__': input()", "passed", ""),
+}
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("case", PROGRAMS)
+def test_calls_give_the_exact_reason(sandbox: Sandbox, case: str, trusted: bool) -> None:
+    program, reason, detail = PROGRAMS[case]
+    limits = Limits(cpu_s=3.0) if case == "numpy" else QUICK
+    outcome = sandbox.run(CallJob(program, "f", TESTS, limits, trusted_tests=trusted))
+    assert (outcome.verdict.reason, outcome.verdict.passed) == (reason, reason == "passed"), outcome.verdict
+    assert detail in outcome.verdict.detail
+    assert outcome.verdict.tier == "rpc"
+    assert outcome.verdict.level == sandbox.level
+
+
+def test_arguments_changed_in_place_are_seen_by_the_tests(sandbox: Sandbox) -> None:
+    program = "def f(items, table, seen):\n  items.sort()\n  table['b'] = [2]\n  seen.discard(1)"
+    tests = (
+        "a, b, c = [3, 1], {'a': 1}, {1, 2}\n"
+        "f(a, table=b, seen=c)\n"
+        "assert (a, b, c) == ([1, 3], {'a': 1, 'b': [2]}, {2})"
+    )
+    assert sandbox.run(CallJob(program, "f", tests)).verdict.passed
+
+
+def test_tests_can_expect_an_exception(sandbox: Sandbox) -> None:
+    program = "class Mine(ValueError): pass\ndef f(x): raise Mine('no')"
+    tests = "try:\n  f(1)\nexcept ValueError as error:\n  assert str(error) == 'no'\nelse:\n  assert False"
+    assert sandbox.run(CallJob(program, "f", tests)).verdict.passed
+
+
+def test_tests_that_swallow_everything_do_not_pass_an_object(sandbox: Sandbox) -> None:
+    tests = "try:\n  f(1)\nexcept:\n  pass"
+    assert sandbox.run(CallJob("def f(x): return object()", "f", tests)).verdict.reason == "unsupported"
+
+
+def test_helpers_of_the_program_can_be_called(sandbox: Sandbox) -> None:
+    program = "def g(x): return x + 1\ndef f(x): return x - 1"
+    assert sandbox.run(CallJob(program, "f", "assert g(f(3)) == 3", helpers=("g",))).verdict.passed
+    assert not sandbox.run(CallJob(program, "f", "assert g(f(3)) == 3")).verdict.passed
+
+
+def test_tests_that_never_end_are_a_timeout_and_the_next_are_judged(sandbox: Sandbox) -> None:
+    endless = CallJob("def f(x): return x", "f", "while True: f(1)", QUICK, trusted_tests=True)
+    assert sandbox.run(endless).verdict.reason == "timeout"
+    assert sandbox.run(CallJob("def f(x): return x * x", "f", TESTS, trusted_tests=True)).verdict.passed
+
+
+def test_a_batch_brings_values_and_errors_back_in_order(sandbox: Sandbox) -> None:
+    outcome = sandbox.run(
+        BatchJob("def f(a, b): return {'q': (a / b, {1}, b'x', None)}", "f", ((1, 2), (1, 0), (3, 3)))
+    )
+    assert [value.ok for value in outcome.values] == [True, False, True]
+    assert outcome.values[0].value == {"q": (0.5, {1}, b"x", None)}
+    assert outcome.values[1].error == "ZeroDivisionError: division by zero"
+    assert outcome.verdict.reason == "failed"
+
+
+def test_each_input_of_a_batch_is_a_fresh_copy(sandbox: Sandbox) -> None:
+    shared = [1]
+    outcome = sandbox.run(BatchJob("def f(a):\n  a.append(2)\n  return a", "f", ((shared,), (shared,))))
+    assert [value.value for value in outcome.values] == [[1, 2], [1, 2]]
+    assert shared == [1]
+
+
+def test_a_batch_limits_each_call(sandbox: Sandbox) -> None:
+    program = "def f(a):\n  while a: pass\n  return 7"
+    inputs, limits = ((0,), (1,), (0,)), (0.1, 0.1, 0.1)
+    outcome = sandbox.run(BatchJob(program, "f", inputs, call_cpu_s=limits))
+    assert [(v.ok, v.error) for v in outcome.values] == [(True, ""), (False, "timeout"), (True, "")]
+    assert outcome.verdict.reason == "timeout"
+    outcome = sandbox.run(BatchJob(program, "f", inputs, call_cpu_s=limits, stop_at_first_error=True))
+    assert len(outcome.values) == 2
+
+
+def test_a_script_gets_stdin_and_gives_output_and_exit_code(sandbox: Sandbox) -> None:
+    program = (
+        "import sys\nif __name__ == '__main__':\n  print(input())\n  sys.stderr.write('e')\n  sys.exit(3)"
+    )
+    outcome = sandbox.run(StdioJob(program, b"abc\n"))
+    assert (outcome.stdout, outcome.stderr, outcome.exit_code) == (b"abc\n", b"e", 3)
+    assert outcome.verdict.reason == "exited"
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("print(1)", "passed"),
+        ("import threading\nthreading.Thread(target=print, args=('late',)).start()", "passed"),
+        ("def f(:", "syntax error"),
+        ("1 / 0", "failed"),
+        ("x = bytearray(1 << 40)", "memory"),
+        ("import os; os.abort()", "crashed"),
+        ("while True: print('x' * 4096)", "failed"),
+    ],
+)
+def test_a_script_gives_the_exact_reason(sandbox: Sandbox, program: str, reason: str) -> None:
+    outcome = sandbox.run(StdioJob(program, limits=QUICK))
+    assert outcome.verdict.reason == reason, outcome.verdict
+
+
+def test_a_program_with_its_own_tests_must_reach_its_end(sandbox: Sandbox) -> None:
+    def reason(program: str) -> str:
+        return sandbox.run(InProcessJob(program)).verdict.reason
+
+    assert reason("class A: pass\nassert A() is not None") == "passed"
+    assert reason("assert 1 == 2") == "failed"
+    assert reason("import os; os._exit(0)") == "exited"
+    assert reason("raise SystemExit") == "exited"
+
+
+def test_steps_of_any_language_run_in_order_until_one_fails(sandbox: Sandbox) -> None:
+    files = {"src/a.sh": b"read line; echo got $line"}
+    outcome = sandbox.run(ExecJob(files, (("ls", "src"), ("sh", "src/a.sh")), b"it\n"))
+    assert (outcome.verdict.passed, outcome.stdout) == (True, b"a.sh\ngot it\n")
+    outcome = sandbox.run(ExecJob({}, (("true",), ("sh", "-c", "echo no >&2; exit 4"), ("true",))))
+    assert (outcome.failed_step, outcome.exit_code, outcome.verdict.detail) == (1, 4, "no")
+    outcome = sandbox.run(ExecJob({}, (("no-such-compiler",),)))
+    assert outcome.verdict.reason == "unsupported"
+
+
+def test_many_jobs_are_taken_no_further_ahead_than_asked(sandbox: Sandbox) -> None:
+    taken = 0
+
+    def jobs():
+        nonlocal taken
+        for index in range(30):
+            taken += 1
+            yield index, InProcessJob("pass")
+
+    seen = 0
+    for _, outcome in sandbox.run_many(jobs(), ahead=4):
+        seen += 1
+        assert outcome.verdict.passed
+        assert taken - seen <= 4
+    assert seen == 30
+
+
+def test_an_event_loop_is_not_blocked(sandbox: Sandbox) -> None:
+    async def both() -> list[str]:
+        outcomes = await asyncio.gather(*(sandbox.run_async(InProcessJob("pass")) for _ in range(8)))
+        return [outcome.verdict.reason for outcome in outcomes]
+
+    assert asyncio.run(both()) == ["passed"] * 8
+
+
+def test_a_closed_sandbox_says_so() -> None:
+    with Sandbox(workers=1, unsafe=True) as pool:
+        assert pool.level == "unsafe"
+    with pytest.raises(SandboxError, match="closed"):
+        pool.run(InProcessJob("pass"))
