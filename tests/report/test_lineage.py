@@ -65,14 +65,20 @@ def test_marked_words_join_to_the_text_unless_it_is_blank(parent: str, child: st
     assert joined == child or not child.strip()
 
 
+def marked(parent: str, child: str) -> str:
+    return "".join(f"[{piece.text}]" if piece.new else piece.text for piece in new_words(parent, child))
+
+
 def test_only_words_that_the_parent_lacks_are_marked() -> None:
-    pieces = new_words("Sort a list.", "Sort a long list. Do it in place.")
-    assert [(piece.text, piece.new) for piece in pieces] == [
-        ("Sort a ", False),
-        ("long ", True),
-        ("list. ", False),
-        ("Do it in place.", True),
-    ]
+    child = "Sort a long list of user names. Do it in place."
+    assert (
+        marked("Sort a list of user names.", child) == "Sort a [long ]list of user names. [Do it in place.]"
+    )
+
+
+def test_a_word_or_two_in_common_by_chance_are_not_called_kept() -> None:
+    child = "Explain why the index of every event matters here."
+    assert marked("Count the words of a file.", child) == f"[{child}]"
 
 
 def test_answers_split_into_prose_and_code_even_without_a_closing_fence() -> None:

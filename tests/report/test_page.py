@@ -99,6 +99,14 @@ def test_a_run_under_way_shows_what_is_there(build_run: RunBuilder) -> None:
     assert "training" in page.sections and "times" not in page.sections
 
 
+def test_stages_that_are_done_are_timed_before_the_run_is(build_run: RunBuilder) -> None:
+    run = build_run(finished=False, rounds=1)
+    (run / "stages").mkdir()
+    (run / "stages" / "seeds.json").write_text('{"name": "seeds", "key": "k", "seconds": 90.0}')
+    page = read(write_report(run))
+    assert "times" in page.sections and "1 min 30 s" in page.text
+
+
 @pytest.mark.parametrize("parts", ["recipe.yaml", "round-0", "round-1", "seeds.jsonl recipe.yaml"])
 def test_any_single_part_of_a_run_gives_a_report(build_run: RunBuilder, tmp_path: Path, parts: str) -> None:
     run, alone = build_run(rounds=1), tmp_path / "alone"

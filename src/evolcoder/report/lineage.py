@@ -113,14 +113,22 @@ def answer_parts(text: str) -> tuple[AnswerPart, ...]:
 
 
 def new_words(parent: str, child: str) -> tuple[Piece, ...]:
-    """Split `child` into runs of words that stood in `parent` and runs that are new; spaces are kept."""
+    """Split `child` into runs of words that stood in `parent` and runs that are new; spaces are kept.
+
+    One or two words in common between new ones are chance ("the", "of") and count as new.
+    """
     runs = _word_runs(child)
     new, old = [run.strip() for run in runs], parent.split()
-    matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
-    pieces = []
-    for operation, _, _, start, end in matcher.get_opcodes():
-        if end > start:
-            pieces.append(Piece("".join(runs[start:end]), new=operation != "equal"))
+    operations = difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes()
+    spans = [(end - start, tag != "equal", start, end) for tag, _, _, start, end in operations if end > start]
+    pieces: list[Piece] = []
+    for place, (length, is_new, start, end) in enumerate(spans):
+        by_chance = not is_new and length <= 2 and 0 < place < len(spans) - 1
+        text, marked = "".join(runs[start:end]), is_new or by_chance
+        if pieces and pieces[-1].new == marked:
+            pieces[-1] = Piece(pieces[-1].text + text, marked)
+        else:
+            pieces.append(Piece(text, marked))
     return tuple(pieces)
 
 

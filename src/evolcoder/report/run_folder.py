@@ -27,7 +27,6 @@ class Evaluation:
     """Verdicts of the samples of each problem."""
     reasons: Mapping[str, int]
     """How often each reason ended a program."""
-    seconds: float | None
 
     @property
     def pass_at_1(self) -> Mapping[str, Any] | None:
@@ -127,7 +126,7 @@ def read_run(folder: Path) -> Run:
         recipe=_parse_recipe(recipe_path, recipe_text),
         recipe_text=recipe_text,
         result=result,
-        stages=_read_stages(folder / "stages.json"),
+        stages=_read_stages(folder),
         rounds=tuple(_read_round(folder / f"round-{number}", number) for number in numbers),
         environment=_environment(folder, result),
     )
@@ -165,7 +164,6 @@ def _read_evaluation(path: Path) -> Evaluation:
         scores=scores,
         problems=data.get("problems") or {},
         reasons=data.get("reasons") or {},
-        seconds=data.get("seconds"),
     )
 
 
@@ -181,17 +179,17 @@ def _training(data: Mapping[str, Any]) -> Training:
     return Training(tuple(losses), facts)
 
 
-def _read_stages(path: Path) -> tuple[Stage, ...]:
-    """Read `stages.json`: a list of {"stage" or "name", "seconds"}, or one mapping of names to seconds."""
-    if not path.exists():
-        return ()
-    data = _read_json(path)
-    if isinstance(data, Mapping):
-        listed = data.get("stages")
-        data = listed if isinstance(listed, list) else [{"name": k, "seconds": v} for k, v in data.items()]
+def _read_stages(run: Path) -> tuple[Stage, ...]:
+    """Read `stages.json`, or while the run is under way what `stages/` holds of the finished ones."""
+    listed = run / "stages.json"
+    if listed.exists():
+        entries = _read_json(listed)
+    else:
+        markers = (run / "stages").glob("*.json")
+        entries = [_read_json(path) for path in sorted(markers, key=lambda path: path.stat().st_mtime_ns)]
     return tuple(
-        Stage(str(entry.get("stage") or entry.get("name") or "?"), float(entry["seconds"]))
-        for entry in data
+        Stage(str(entry.get("name") or "?"), float(entry["seconds"]))
+        for entry in entries
         if isinstance(entry, Mapping) and _is_number(entry.get("seconds"))
     )
 
