@@ -6,6 +6,7 @@ learnt, and packed examples that see each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,8 @@ def prove_batching(
     n = sum(int(data.supervised[i]) for i in documents)
     difference = abs(trained - plain) / abs(plain)
     kind = "packed" if settings.packing else "padded"
+    if not math.isfinite(plain):
+        raise TrainingError(f"the base model's own loss on {len(documents)} rows is {plain}; its weights are broken")
     if not difference <= _TOLERANCE[settings.dtype]:
         advice = "; packing: false trains this model with padding instead" if settings.packing else ""
         raise TrainingError(

@@ -1,0 +1,136 @@
+"""Packed training computes what the plain models compute, document by document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.train.tiny import FAMILIES, byte_tokenizer, rows, tiny_model
+from torch.nn import functional
+
+from evolcoder.instructions import read_instructions
+from evolcoder.train.loss import SummedLoss, packed_row, padded_rows
+from evolcoder.train.packing import Step
+from evolcoder.train.prepared import prepare
+from evolcoder.train.processes import Processes
+from evolcoder.train.prompts import wizardcoder_prompt
+from evolcoder.train.settings import TrainSettings
+from evolcoder.train.tokenization import TokenizedData, tokenize
+from evolcoder.train.weights_update import learning_rate
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+FP32 = TrainSettings(dtype="fp32", max_length=1024, warmup_steps=0)
+
+
+def published_loss(model: Any, tokenizer: Any, examples: list[Any]) -> torch.Tensor:
+    """Mean loss as the published script defines it: right padding, prompt masked, end token appended."""
+    ids, labels = [], []
+    for row in examples:
+        prompt = tokenizer(wizardcoder_prompt(row), add_special_tokens=False).input_ids
+        response = [*tokenizer(row.response, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+        ids.append(torch.tensor(prompt + response))
+        labels.append(torch.tensor([-100] * len(prompt) + response))
+    padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id)
+    masked = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
+    lengths = torch.tensor([len(x) for x in ids])
+    mask = torch.arange(padded.shape[1])[None] < lengths[:, None]
+    logits = model(input_ids=padded, attention_mask=mask.long()).logits
+    return functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), masked[:, 1:].flatten())
+
+
+def data_of(n: int) -> TokenizedData:
+    return tokenize(rows(n), byte_tokenizer(), "wizardcoder", 1024)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_loss_and_gradients_equal_those_of_each_row_alone(family: str) -> None:
+    data = data_of(6)
+    plain = tiny_model(family).eval()
+    packed = tiny_model(family)
+    training = prepare(packed, data, FP32, ALONE, pad=257)
+    packed.eval()  # no dropout, so that the two can be compared
+    n = int(data.supervised.sum())
+
+    loss = training.loss(packed_row(data, (4, 0, 2, 5, 1, 3))) / n
+    loss.backward()
+    expected = torch.zeros(())
+    for i in range(6):
+        row = packed_row(data, (i,))
+        logits = plain(input_ids=row.input_ids).logits[0]
+        expected = (
+            expected + functional.cross_entropy(logits[row.supervised_S], row.targets_S, reduction="sum") / n
+        )
+    expected.backward()
+
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    difference = sum(
+        (a.grad - b.grad).square().sum() for a, b in zip(packed.parameters(), plain.parameters(), strict=True)
+    )
+    norm = sum(p.grad.square().sum() for p in plain.parameters())
+    assert (difference / norm).sqrt().item() < 1e-4
+
+
+def test_padded_rows_give_the_same_loss_as_packed_ones() -> None:
+    data, model = data_of(5), tiny_model()
+    training = prepare(model, data, FP32, ALONE, pad=257)
+    packed = training.loss(packed_row(data, (0, 1, 2, 3, 4))).item()
+    model.set_attn_implementation("sdpa")
+    assert SummedLoss(model)(padded_rows(data, (0, 1, 2, 3, 4), 257)).item() == pytest.approx(
+        packed, rel=1e-5
+    )
+
+
+def test_twenty_steps_follow_the_published_scheme() -> None:
+    examples, tokenizer = rows(12), byte_tokenizer()
+    data = tokenize(examples, tokenizer, "wizardcoder", 1024)
+    settings = TrainSettings(
+        dtype="fp32", max_length=1024, learning_rate=1e-3, warmup_steps=3, max_steps=20, pack_length=2048
+    )
+    training = prepare(tiny_model(), data, settings, ALONE, pad=257)
+    plain = tiny_model()
+    adamw = torch.optim.AdamW(plain.parameters(), lr=0.0, weight_decay=0.0)
+    ours, theirs = [], []
+    for number in range(20):
+        documents = tuple((number * 4 + k) % 12 for k in range(4))
+        step = Step((documents[:3], documents[3:]))  # two micro-batches count as one batch
+        ours.append(training.loss_and_gradients(step, number, lambda n: None))
+        training.update.step(learning_rate(number, 20, settings))
+        loss = published_loss(plain, tokenizer, [examples[i] for i in documents])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        adamw.param_groups[0]["lr"] = learning_rate(number, 20, settings)
+        adamw.step()
+        adamw.zero_grad()
+        theirs.append(loss.item())
+    assert ours[0] == pytest.approx(theirs[0], abs=1e-5)
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    assert ours[-1] < ours[0] - 0.2
+
+
+def test_the_embedded_model_starts_at_the_published_scheme_s_loss(data_folder: Path) -> None:
+    from evolcoder.models.weights import load_weights
+
+    examples = read_instructions(data_folder / "codealpaca" / "code_alpaca_20k.json.gz")[:12]
+    model, tokenizer = load_weights("embedded", "fp32")
+    data = tokenize(examples, tokenizer, "wizardcoder", 2048)
+    with torch.no_grad():
+        expected = published_loss(model, tokenizer, examples).item()
+        training = prepare(model, data, FP32, ALONE, pad=2)
+        ours = training.loss(packed_row(data, tuple(range(12)))).item() / int(data.supervised.sum())
+    assert ours == pytest.approx(expected, abs=1e-5)
+
+
+def test_many_chunks_of_the_head_give_the_loss_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = data_of(8)
+    batch = packed_row(data, tuple(range(8)))
+    results = []
+    for at_once in (1 << 25, 1):
+        monkeypatch.setattr("evolcoder.train.loss._LOGITS_AT_ONCE", at_once)
+        model = tiny_model()
+        loss = prepare(model, data, FP32, ALONE, pad=257).loss(batch)
+        loss.backward()
+        results.append((loss.item(), model.get_input_embeddings().weight.grad))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
+    assert torch.allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-5)

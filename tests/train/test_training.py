@@ -1,0 +1,300 @@
+"""Training from a base and rows to a model folder: exact, resumable, and loud when it cannot be right."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.train.tiny import CHAT_TEMPLATE, rows, save_tiny
+
+from evolcoder.errors import DataError, TrainingError
+from evolcoder.models.weights import load_weights
+from evolcoder.progress import SilentProgress
+from evolcoder.train import TrainSettings, train
+from evolcoder.train.checkpoints import Checkpoints
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SETTINGS = TrainSettings(
+    max_steps=20,
+    batch_size=4,
+    max_length=512,
+    learning_rate=1e-3,
+    warmup_steps=2,
+    dtype="fp32",
+    save_every_steps=3,
+    tracking=(),
+)
+
+
+class Notes(SilentProgress):
+    """Keeps the lines that stay."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def bytes_of(out: Path) -> bytes:
+    return (out / "model.safetensors").read_bytes()
+
+
+def killed_at(step: int, tiny: str, out: Path, settings: TrainSettings = SETTINGS) -> None:
+    """Train in a process of its own that gets SIGKILL right after a step."""
+    program = f"""
+import os, signal, sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+from contextlib import contextmanager
+from pathlib import Path
+from evolcoder.train import TrainSettings, train
+from tests.train.tiny import rows
+class Bar:
+    def advance(self, n=1, **facts):
+        if facts.get("step") == "{step}/{settings.max_steps}":
+            os.kill(os.getpid(), signal.SIGKILL)
+class Killer:
+    @contextmanager
+    def bar(self, name, total):
+        yield Bar()
+    def note(self, line): pass
+train({tiny!r}, rows(), {settings!r}, Path({str(out)!r}), Killer())
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+
+
+def test_the_same_training_gives_the_same_bytes(tiny: str, tmp_path: Path) -> None:
+    for dtype in ("fp32", "bf16"):
+        settings = replace(SETTINGS, dtype=dtype, max_steps=6)
+        one = train(tiny, rows(), settings, tmp_path / f"one-{dtype}")
+        two = train(tiny, rows(), settings, tmp_path / f"two-{dtype}")
+        assert one.losses == two.losses
+        assert bytes_of(one.folder) == bytes_of(two.folder)
+
+
+def test_a_killed_training_ends_as_if_it_had_never_been_killed(tiny: str, tmp_path: Path) -> None:
+    whole = train(tiny, rows(), SETTINGS, tmp_path / "whole")
+    killed_at(7, tiny, tmp_path / "killed")
+    notes = Notes()
+    resumed = train(tiny, rows(), SETTINGS, tmp_path / "killed", notes)
+    assert resumed.resumed_from == 6
+    assert any("continuing after step 6" in line for line in notes.lines)
+    assert resumed.losses == whole.losses
+    assert bytes_of(resumed.folder) == bytes_of(whole.folder)
+    assert not (tmp_path / "killed.steps").exists()
+
+
+def test_a_killed_bf16_training_with_dropout_resumes_exactly(tmp_path: Path) -> None:
+    base = save_tiny(tmp_path / "bigcode", "gpt_bigcode")
+    settings = replace(SETTINGS, dtype="bf16", max_steps=8, gradient_checkpointing=True)
+    whole = train(base, rows(), settings, tmp_path / "whole")
+    killed_at(5, base, tmp_path / "killed", settings)
+    resumed = train(base, rows(), settings, tmp_path / "killed")
+    assert (resumed.resumed_from, resumed.losses) == (3, whole.losses)
+    assert bytes_of(resumed.folder) == bytes_of(whole.folder)
+
+
+def test_a_checkpoint_cut_short_is_passed_over_for_the_one_before(tiny: str, tmp_path: Path) -> None:
+    whole = train(tiny, rows(), SETTINGS, tmp_path / "whole")
+    killed_at(8, tiny, tmp_path / "killed")
+    newest = tmp_path / "killed.steps" / "step-00000006"
+    for file in newest.glob("*.distcp"):
+        file.write_bytes(file.read_bytes()[:-100])
+    notes = Notes()
+    resumed = train(tiny, rows(), SETTINGS, tmp_path / "killed", notes)
+    assert resumed.resumed_from == 3
+    assert any("cut short" in line and newest.name in line for line in notes.lines)
+    assert bytes_of(resumed.folder) == bytes_of(whole.folder)
+
+
+def test_another_training_s_checkpoint_is_not_resumed_from(tiny: str, tmp_path: Path) -> None:
+    killed_at(4, tiny, tmp_path / "out")
+    other = replace(SETTINGS, learning_rate=2e-3)
+    fresh = train(tiny, rows(), other, tmp_path / "fresh")
+    assert train(tiny, rows(), other, tmp_path / "out").resumed_from == 0
+    assert bytes_of(tmp_path / "out") == bytes_of(fresh.folder)
+
+
+def test_a_finished_training_is_not_done_again(tiny: str, tmp_path: Path) -> None:
+    first = train(tiny, rows(), SETTINGS, tmp_path / "out")
+    written = (first.folder / "model.safetensors").stat().st_mtime_ns
+    again = train(tiny, rows(), SETTINGS, tmp_path / "out")
+    assert again == first
+    assert (first.folder / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_only_the_newest_checkpoints_are_kept(tiny: str, tmp_path: Path) -> None:
+    killed_at(13, tiny, tmp_path / "out", replace(SETTINGS, keep=2))
+    assert sorted(p.name for p in (tmp_path / "out.steps").glob("step-*")) == [
+        "step-00000009",
+        "step-00000012",
+    ]
+
+
+def test_a_full_disk_says_what_is_safe(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evolcoder.train import checkpoints
+
+    real = checkpoints.save_tensors
+
+    def fills_up(tensors: object, checkpoint_id: Path, no_dist: bool) -> None:
+        if "00000006" in checkpoint_id.name:
+            raise OSError(28, "No space left on device")
+        real(tensors, checkpoint_id=checkpoint_id, no_dist=no_dist)
+
+    monkeypatch.setattr(checkpoints, "save_tensors", fills_up)
+    with pytest.raises(TrainingError, match=r"disk is full.*checkpoint of step 3 is whole") as caught:
+        train(tiny, rows(), SETTINGS, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
+    assert train(tiny, rows(), SETTINGS, tmp_path / "out").resumed_from == 3
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(tiny: str, tmp_path: Path) -> None:
+    wild = replace(SETTINGS, learning_rate=1e30, save_every_steps=1, max_grad_norm=0.0)
+    with pytest.raises(
+        TrainingError, match=r"the loss of step \d+ is (nan|inf).*last good checkpoint is .*step-"
+    ):
+        train(tiny, rows(), wild, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_three_proofs_are_told_before_training(tiny: str, tmp_path: Path) -> None:
+    notes = Notes()
+    train(tiny, rows(), replace(SETTINGS, max_steps=1), tmp_path / "out", notes)
+    text = "\n".join(notes.lines)
+    assert "tokens are supervised" in text
+    assert "the end token is supervised in 12 of 12 rows" in text
+    assert "packed loss" in text and "equals the loss row by row" in text
+
+
+def test_packing_that_leaks_is_caught(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evolcoder.train import loss
+
+    real = loss.packed_row
+
+    def one_document(data: loss.TokenizedData, documents: tuple[int, ...]) -> loss.MicroBatch:
+        batch = real(data, documents)
+        return replace(batch, document_lengths=(sum(batch.document_lengths),))
+
+    monkeypatch.setattr("evolcoder.train.prepared.packed_row", one_document)
+    with pytest.raises(TrainingError, match="does not keep rows apart"):
+        train(tiny, rows(), SETTINGS, tmp_path / "out")
+
+
+def test_an_end_token_that_is_always_cut_stops_training(tiny: str, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, max_length=215)
+    long = [replace(row, input="", instruction="Go.", response="x" * 500) for row in rows(3)]
+    with pytest.raises(TrainingError, match="never learn to stop"):
+        train(tiny, long, settings, tmp_path / "out")
+    with pytest.raises(DataError, match="none of the 3 rows"):
+        train(tiny, long, replace(SETTINGS, max_length=20), tmp_path / "out")
+
+
+def test_the_finished_folder_loads_anywhere_and_says_where_it_comes_from(tiny: str, tmp_path: Path) -> None:
+    result = train(tiny, rows(), replace(SETTINGS, dtype="bf16", tracking=("tensorboard",)), tmp_path / "out")
+    model, tokenizer = load_weights(str(result.folder), "bf16")
+    assert tokenizer.chat_template == CHAT_TEMPLATE
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    facts = json.loads((result.folder / "training.json").read_text())
+    assert len(facts["losses"]) == 20 and facts["tokens"] > 0 and facts["padding_share"] == 0.0
+    assert facts["losses"][-1] < facts["losses"][0]
+    card = (result.folder / "README.md").read_text()
+    assert "rows by" not in card and "| round 0 | 12 |" in card
+    assert list((result.folder / "tensorboard").glob("events.out.*"))
+
+
+def test_adapters_are_trained_and_merged(tiny: str, tmp_path: Path) -> None:
+    result = train(tiny, rows(), replace(SETTINGS, lora=4, learning_rate=1e-2), tmp_path / "out")
+    assert result.losses[-1] < result.losses[0] - 0.1
+    before, _ = load_weights(tiny, "fp32")
+    after, _ = load_weights(str(result.folder), "fp32")
+    assert before.model.embed_tokens.weight.equal(after.model.embed_tokens.weight)
+    assert not before.model.layers[0].mlp.up_proj.weight.equal(after.model.layers[0].mlp.up_proj.weight)
+    assert (result.folder / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_training_the_last_layers_leaves_the_rest_alone(tiny: str, tmp_path: Path) -> None:
+    result = train(tiny, rows(), replace(SETTINGS, layers=1), tmp_path / "out")
+    before, _ = load_weights(tiny, "fp32")
+    after, _ = load_weights(str(result.folder), "fp32")
+    changed = {
+        name
+        for (name, a), (_, b) in zip(before.named_parameters(), after.named_parameters(), strict=True)
+        if not a.equal(b)
+    }
+    assert changed and all(name.startswith(("model.layers.2.", "model.norm.")) for name in changed)
+    assert result.losses[-1] < result.losses[0]
+
+
+def test_the_chat_template_is_taught_with_its_own_end_token(tiny: str, tmp_path: Path) -> None:
+    result = train(tiny, rows(), replace(SETTINGS, prompt_style="chat", max_steps=2), tmp_path / "out")
+    assert json.loads((result.folder / "generation_config.json").read_text())["eos_token_id"] == 257
+
+
+def test_padding_trains_to_nearly_the_same_losses(tiny: str, tmp_path: Path) -> None:
+    packed = train(tiny, rows(), SETTINGS, tmp_path / "packed")
+    padded = train(tiny, rows(), replace(SETTINGS, packing=False), tmp_path / "padded")
+    assert padded.losses == pytest.approx(packed.losses, abs=1e-3)
+    assert padded.padding_share > 0 and packed.padding_share == 0
+
+
+def test_the_script_s_padding_token_gets_the_mean_embedding(tiny: str, tmp_path: Path) -> None:
+    from evolcoder.train.special_tokens import apply_wizardcoder_rule
+
+    model, tokenizer = load_weights(tiny, "fp32")
+    mean = model.get_input_embeddings().weight[:259].mean(dim=0)
+    assert apply_wizardcoder_rule(model, tokenizer) == 1
+    assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("[PAD]", 259)
+    assert torch.allclose(model.get_input_embeddings().weight[259], mean)
+    result = train(
+        tiny, rows(), replace(SETTINGS, special_tokens="wizardcoder", max_steps=2), tmp_path / "out"
+    )
+    assert load_weights(str(result.folder), "fp32")[1].pad_token == "[PAD]"
+
+
+def test_two_processes_train_as_one(tiny: str, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, max_steps=6)
+    alone = train(tiny, rows(), settings, tmp_path / "alone")
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
+        "from pathlib import Path\nfrom evolcoder.train import TrainSettings, train\nfrom tests.train.tiny import rows\n"
+        f"train({tiny!r}, rows(), {settings!r}, Path({str(tmp_path / 'two')!r}))\n"
+        "import torch.distributed as dist\ndist.destroy_process_group()\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        str(program),
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    facts = json.loads((tmp_path / "two" / "training.json").read_text())
+    assert facts["processes"] == 2
+    assert facts["losses"] == pytest.approx(alone.losses, abs=1e-4)
+    one, _ = load_weights(str(tmp_path / "alone"), "fp32")
+    two, _ = load_weights(str(tmp_path / "two"), "fp32")
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_checkpoints_of_a_folder_that_is_not_there_are_none(tmp_path: Path) -> None:
+    from evolcoder.train.processes import join_processes
+
+    assert Checkpoints(tmp_path / "no", "x", 2, join_processes()).latest() is None
