@@ -42,13 +42,18 @@ class Budget:
         """
         while not self._room_for(expected_usd):
             if self._in_flight == 0:
-                raise self._exhausted()
+                raise self.exhausted()
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
             await waiting
-        self.requests += 1
-        self._held_usd += expected_usd
-        self._in_flight += 1
+        self._hold(expected_usd)
+
+    def try_take(self, expected_usd: float) -> bool:
+        """Set aside money for one request, in US dollars, and count it, if there is room now."""
+        if not self._room_for(expected_usd):
+            return False
+        self._hold(expected_usd)
+        return True
 
     def settle(self, expected_usd: float, usd: float) -> None:
         """Replace what was set aside for one request by what it cost, in US dollars."""
@@ -61,12 +66,18 @@ class Budget:
             for future in waiting:
                 asyncio.get_running_loop().call_soon(_wake, future)
 
+    def _hold(self, expected_usd: float) -> None:
+        self.requests += 1
+        self._held_usd += expected_usd
+        self._in_flight += 1
+
     def _room_for(self, expected_usd: float) -> bool:
         if self.max_requests is not None and self.requests >= self.max_requests:
             return False
         return self.max_usd is None or self.usd + self._held_usd + expected_usd <= self.max_usd
 
-    def _exhausted(self) -> BudgetExhaustedError:
+    def exhausted(self) -> BudgetExhaustedError:
+        """Return the error that says which limit is reached."""
         if self.max_requests is not None and self.requests >= self.max_requests:
             reached = f"{self.requests} requests sent, the limit (max_requests) is {self.max_requests}"
         else:

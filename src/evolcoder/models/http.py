@@ -74,6 +74,7 @@ class HttpModel:
         price: Price | None = None,
         budget: Budget | None = None,
         ledger: Ledger | None = None,
+        stats: RequestStats | None = None,
     ) -> None:
         self._name = name
         self._settings = settings or EndpointSettings()
@@ -90,7 +91,7 @@ class HttpModel:
         self._endpoints: list[Endpoint] = []
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}
         self._watch: Watch | None = None
-        self.stats = RequestStats()
+        self.stats = stats or RequestStats()
         """Counts of this model's requests."""
 
     @property

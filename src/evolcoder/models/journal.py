@@ -37,6 +37,13 @@ _COUNT = (
     "INSERT INTO counts (name, value) VALUES (?, ?)"
     " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 )
+_BATCH = (
+    "INSERT INTO batches (base_url, marker, batch_id, state, n_requests, written_at) VALUES (?,?,?,?,?,?)"
+    " ON CONFLICT (marker) DO UPDATE SET batch_id = excluded.batch_id, state = excluded.state"
+)
+_OPEN_BATCHES = (
+    "SELECT marker, batch_id, state FROM batches WHERE base_url = ? AND state IN ('intended', 'submitted')"
+)
 
 
 class Journal:
@@ -58,6 +65,7 @@ class Journal:
         self._commit_every_s = commit_every_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._rows: list[tuple[Any, ...]] = []
+        self._statements: list[tuple[str, tuple[Any, ...]]] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._counts: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
@@ -124,9 +132,20 @@ class Journal:
         """Add to a count that outlives the process; written with the next group, at the latest on closing."""
         self._counts[name] += n  # type: ignore[assignment]
 
+    def record_batch(
+        self, base_url: str, marker: str, batch_id: str | None, state: str, n_requests: int
+    ) -> Awaitable[None]:
+        """Note how a batch stands, by its marker; what is returned completes when that is durable."""
+        self._statements.append((_BATCH, (base_url, marker, batch_id, state, n_requests, time.time())))
+        return self._wait_for_commit()
+
+    def open_batches(self, base_url: str) -> list[tuple[str, str | None, str]]:
+        """Return (marker, batch id, state) of the batches whose answers are not in the journal yet."""
+        return self._reader.execute(_OPEN_BATCHES, (base_url,)).fetchall()
+
     async def flushed(self) -> None:
         """Wait until every reply put so far is durable and those who wait for it have been told."""
-        if self._rows or self._committing is not None:
+        if self._pending():
             await self._wait_for_commit()
 
     def totals(self) -> JournalTotals:
@@ -141,7 +160,7 @@ class Journal:
         if self._closed:
             return
         try:
-            while self._rows or self._committing is not None:
+            while self._pending():
                 await self._wait_for_commit()
         finally:
             self.close_now()
@@ -155,8 +174,8 @@ class Journal:
             self._timer.cancel()
         self._thread.shutdown(wait=True)
         try:
-            if self._failure is None and (self._rows or self._counts):
-                self._write_group(*self._take_group())
+            if self._failure is None and (self._rows or self._counts or self._statements):
+                self._write_group()
                 self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._write_error(error) from error
@@ -195,7 +214,7 @@ class Journal:
         try:
             # Here, and not in the thread: SQLite's Python binding gives up the interpreter lock at every
             # row, and a busy loop gives it back only 5 ms later each time.
-            self._write_group(*self._take_group())
+            self._write_group()
         except sqlite3.Error as error:
             self._fail(waiting, error)
             return
@@ -221,13 +240,17 @@ class Journal:
             due = max(self._last_commit + self._commit_every_s - loop.time(), 0.0)
             self._timer = loop.call_later(due, self._commit, loop)
 
-    def _take_group(self) -> tuple[list[tuple[Any, ...]], Counter[str]]:
-        rows, self._rows = self._rows, []
-        counts, self._counts = self._counts, Counter()
-        return rows, counts
+    def _pending(self) -> bool:
+        return bool(self._rows or self._statements) or self._committing is not None
 
-    def _write_group(self, rows: list[tuple[Any, ...]], counts: Counter[str]) -> None:
+    def _write_group(self) -> None:
+        """Begin a transaction with all that is in the buffer."""
+        rows, self._rows = self._rows, []
+        statements, self._statements = self._statements, []
+        counts, self._counts = self._counts, Counter()
         self._writer.execute("BEGIN IMMEDIATE")
+        for statement, values in statements:
+            self._writer.execute(statement, values)
         self._writer.executemany(_INSERT, rows)
         if counts:
             self._writer.executemany(_COUNT, counts.items())

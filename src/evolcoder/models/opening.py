@@ -9,6 +9,7 @@ openai:NAME@URL             the same with the address in the string
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
 from evolcoder.errors import ModelError
@@ -17,8 +18,10 @@ from evolcoder.models.journal import Journal, JournaledModel
 from evolcoder.models.local_settings import LocalSettings
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.settings import EndpointSettings
+from evolcoder.models.stats import RequestStats
 
 REMOTE_PREFIX = "openai:"
+_WEIGHTED = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
 
 
 def is_remote(ref: str) -> bool:
@@ -43,8 +46,10 @@ def open_model(
     """
     settings = settings or EndpointSettings()
     model: LanguageModel
+    if len(parts := _teachers_in(ref)) > 1:
+        return _open_pool(parts, base_url, journal, settings, budget)
     if is_remote(ref):
-        model = _open_remote(ref, base_url, journal, settings, budget)
+        model = _open_remote(ref, base_url, journal, settings, budget, RequestStats())
     else:
         if base_url:
             raise ModelError(f"--base-url goes with a model {REMOTE_PREFIX}NAME, found {ref!r}")
@@ -63,12 +68,42 @@ def budget_of(journal: Journal | None, max_usd: float | None, max_requests: int 
     return budget
 
 
+def _teachers_in(ref: str) -> list[tuple[float, str]]:
+    """Return (weight, MODEL) of each teacher in a string that names several remote ones; else nothing."""
+    parts = [_WEIGHTED.fullmatch(part.strip()) for part in ref.split(",")]
+    found = [(float(part[1] or 1), part[2]) for part in parts if part is not None]
+    if len(found) == len(parts) and all(is_remote(name) for _, name in found):
+        return found
+    return []
+
+
+def _open_pool(
+    parts: list[tuple[float, str]],
+    base_url: str | Sequence[str] | None,
+    journal: Journal | None,
+    settings: EndpointSettings,
+    budget: Budget | None,
+) -> LanguageModel:
+    from evolcoder.models.pool import Teacher, TeacherPool
+
+    names = [name for _, name in parts]
+    if len(set(names)) < len(names) or any(weight <= 0 for weight, _ in parts):
+        raise ModelError(f"teachers {', '.join(names)}: different ones with weights above 0 are expected")
+    stats = RequestStats()
+    teachers = []
+    for weight, name in parts:
+        model = _open_remote(name, base_url, journal, settings, budget, stats)
+        teachers.append(Teacher(model if journal is None else JournaledModel(model, journal), weight))
+    return TeacherPool(teachers, stats)
+
+
 def _open_remote(
     ref: str,
     base_url: str | Sequence[str] | None,
     journal: Journal | None,
     settings: EndpointSettings,
     budget: Budget | None,
+    stats: RequestStats,
 ) -> LanguageModel:
     from evolcoder.models.endpoint import OPENAI_URL
     from evolcoder.models.http import HttpModel
@@ -89,6 +124,11 @@ def _open_remote(
             f"max_usd needs a price for {name!r} at {urls[0]}, and none is known: "
             "set usd_per_million_input and usd_per_million_output of the endpoint"
         )
-    return HttpModel(
-        name, urls, settings, price=price, budget=budget, ledger=None if journal is None else journal.count
-    )
+    if settings.batch:
+        from evolcoder.models.batch_api import BatchModel
+
+        if journal is None or len(urls) > 1:
+            raise ModelError("batch = true needs a journal and one address: batches outlive the process")
+        return BatchModel(name, urls[0], settings, journal, price=price, budget=budget, stats=stats)
+    ledger = None if journal is None else journal.count
+    return HttpModel(name, urls, settings, price=price, budget=budget, ledger=ledger, stats=stats)

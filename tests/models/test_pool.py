@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from scripted_server import bad, good, serving
+
+from evolcoder.errors import EndpointError, ModelError
+from evolcoder.models.journal import Journal
+from evolcoder.models.opening import open_model
+from evolcoder.models.protocol import Completion, Message, Request
+from evolcoder.models.stats import stats_of
+
+
+def request(text: str) -> Request:
+    return Request((Message("user", text),))
+
+
+def test_teachers_share_by_weight_and_a_resumed_run_asks_nobody(tmp_path: Path) -> None:
+    async def sitting(url: str) -> tuple[list[Completion], int]:
+        async with Journal(tmp_path / "j.sqlite") as journal:
+            model = open_model("3*openai:a,openai:b", base_url=url, journal=journal)
+            answers = await asyncio.gather(*(model.complete(request(str(i))) for i in range(200)))
+            await model.close()
+            stats = stats_of(model)
+            assert stats is not None
+            return answers, stats.sent
+
+    async def main() -> None:
+        async with serving(lambda body, n: good(body["model"])) as server:
+            answers, sent = await sitting(server.url)
+            assert sent == 200
+            shares = Counter(answer.model for answer in answers)
+            assert 125 <= shares["a"] <= 175
+            assert all(answer.text == answer.model for answer in answers)
+            again, sent = await sitting(server.url)
+            assert sent == 0
+            assert [answer.text for answer in again] == [answer.text for answer in answers]
+
+    asyncio.run(main())
+
+
+def test_another_teacher_stands_in_and_its_answers_are_kept(tmp_path: Path) -> None:
+    down = True
+
+    async def main() -> None:
+        nonlocal down
+        async with serving(
+            lambda body, n: bad(401) if body["model"] == "a" and down else good(body["model"])
+        ) as server:
+            for expected in (20, 20):
+                async with Journal(tmp_path / "j.sqlite") as journal:
+                    model = open_model("openai:a,openai:b", base_url=server.url, journal=journal)
+                    answers = await asyncio.gather(*(model.complete(request(str(i))) for i in range(20)))
+                    await model.close()
+                assert [answer.text for answer in answers] == ["b"] * 20
+                assert sum(body["model"] == "b" for body in server.bodies) == expected
+                down = False
+
+    asyncio.run(main())
+
+
+def test_when_no_teacher_answers_the_error_is_told() -> None:
+    async def main() -> None:
+        async with serving(lambda body, n: bad(404, "no such model")) as server:
+            model = open_model("openai:a,openai:b", base_url=server.url)
+            with pytest.raises(EndpointError, match="no such model"):
+                await model.complete(request("x"))
+            await model.close()
+
+    asyncio.run(main())
+
+
+def test_the_same_teacher_twice_is_refused() -> None:
+    with pytest.raises(ModelError, match="different ones"):
+        open_model("openai:a,openai:a", base_url="http://127.0.0.1:1/v1")
