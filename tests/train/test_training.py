@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +18,8 @@ from tests.train.tiny import CHAT_TEMPLATE, rows, save_tiny
 
 from evolcoder.errors import DataError, TrainingError
 from evolcoder.models.weights import load_weights
-from evolcoder.progress import SilentProgress
+from evolcoder.progress import Bar, SilentProgress
 from evolcoder.train import TrainSettings, train
-from evolcoder.train.checkpoints import Checkpoints
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = TrainSettings(
@@ -72,6 +73,33 @@ train({tiny!r}, rows(), {settings!r}, Path({str(out)!r}), Killer())
     assert not out.exists()
 
 
+class StoppedError(Exception):
+    """Stands for whatever ends a process between two steps."""
+
+
+class StopsAfter(SilentProgress):
+    """Stops the training right after a step."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    @contextmanager
+    def bar(self, name: str, total: int | None) -> Iterator[Bar]:
+        stop = self._step
+
+        class StoppingBar:
+            def advance(self, n: int = 1, **facts: str | float) -> None:
+                if str(facts.get("step", "")).startswith(f"{stop}/"):
+                    raise StoppedError
+
+        yield StoppingBar()
+
+
+def stopped_at(step: int, tiny: str, out: Path, settings: TrainSettings = SETTINGS) -> None:
+    with pytest.raises(StoppedError):
+        train(tiny, rows(), settings, out, StopsAfter(step))
+
+
 def test_the_same_training_gives_the_same_bytes(tiny: str, tmp_path: Path) -> None:
     for dtype in ("fp32", "bf16"):
         settings = replace(SETTINGS, dtype=dtype, max_steps=6)
@@ -93,11 +121,11 @@ def test_a_killed_training_ends_as_if_it_had_never_been_killed(tiny: str, tmp_pa
     assert not (tmp_path / "killed.steps").exists()
 
 
-def test_a_killed_bf16_training_with_dropout_resumes_exactly(tmp_path: Path) -> None:
+def test_a_stopped_bf16_training_with_dropout_resumes_exactly(tmp_path: Path) -> None:
     base = save_tiny(tmp_path / "bigcode", "gpt_bigcode")
     settings = replace(SETTINGS, dtype="bf16", max_steps=8, gradient_checkpointing=True)
     whole = train(base, rows(), settings, tmp_path / "whole")
-    killed_at(5, base, tmp_path / "killed", settings)
+    stopped_at(5, base, tmp_path / "killed", settings)
     resumed = train(base, rows(), settings, tmp_path / "killed")
     assert (resumed.resumed_from, resumed.losses) == (3, whole.losses)
     assert bytes_of(resumed.folder) == bytes_of(whole.folder)
@@ -105,7 +133,7 @@ def test_a_killed_bf16_training_with_dropout_resumes_exactly(tmp_path: Path) -> 
 
 def test_a_checkpoint_cut_short_is_passed_over_for_the_one_before(tiny: str, tmp_path: Path) -> None:
     whole = train(tiny, rows(), SETTINGS, tmp_path / "whole")
-    killed_at(8, tiny, tmp_path / "killed")
+    stopped_at(8, tiny, tmp_path / "killed")
     newest = tmp_path / "killed.steps" / "step-00000006"
     for file in newest.glob("*.distcp"):
         file.write_bytes(file.read_bytes()[:-100])
@@ -117,7 +145,7 @@ def test_a_checkpoint_cut_short_is_passed_over_for_the_one_before(tiny: str, tmp
 
 
 def test_another_training_s_checkpoint_is_not_resumed_from(tiny: str, tmp_path: Path) -> None:
-    killed_at(4, tiny, tmp_path / "out")
+    stopped_at(4, tiny, tmp_path / "out")
     other = replace(SETTINGS, learning_rate=2e-3)
     fresh = train(tiny, rows(), other, tmp_path / "fresh")
     assert train(tiny, rows(), other, tmp_path / "out").resumed_from == 0
@@ -133,7 +161,7 @@ def test_a_finished_training_is_not_done_again(tiny: str, tmp_path: Path) -> Non
 
 
 def test_only_the_newest_checkpoints_are_kept(tiny: str, tmp_path: Path) -> None:
-    killed_at(13, tiny, tmp_path / "out", replace(SETTINGS, keep=2))
+    stopped_at(13, tiny, tmp_path / "out", replace(SETTINGS, keep=2))
     assert sorted(p.name for p in (tmp_path / "out.steps").glob("step-*")) == [
         "step-00000009",
         "step-00000012",
@@ -268,7 +296,8 @@ def test_two_processes_train_as_one(tiny: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from pathlib import Path\nfrom evolcoder.train import TrainSettings, train\nfrom tests.train.tiny import rows\n"
+        "from pathlib import Path\nfrom evolcoder.train import TrainSettings, train\n"
+        "from tests.train.tiny import rows\n"
         f"train({tiny!r}, rows(), {settings!r}, Path({str(tmp_path / 'two')!r}))\n"
         "import torch.distributed as dist\ndist.destroy_process_group()\n"
     )
@@ -292,9 +321,3 @@ def test_two_processes_train_as_one(tiny: str, tmp_path: Path) -> None:
     two, _ = load_weights(str(tmp_path / "two"), "fp32")
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
-
-
-def test_checkpoints_of_a_folder_that_is_not_there_are_none(tmp_path: Path) -> None:
-    from evolcoder.train.processes import join_processes
-
-    assert Checkpoints(tmp_path / "no", "x", 2, join_processes()).latest() is None

@@ -1,0 +1,226 @@
+"""Useful tokens per CPU second and peak memory: evolcoder, the published scheme, and TRL, on the same rows.
+
+    python bench/train.py --data code_alpaca_20k.json --trl-python /tmp/trl/bin/python
+
+Every scheme is a process of its own: SmolLM2-135M (the embedded model), bf16, 16 rows a step, prompts masked,
+the same rows in the same order. The clock is the process's CPU time in training steps, after one step that
+warms up, so that other work on the machine disturbs the ratio little. TRL runs in the environment that
+--trl-python names (`pip install trl==1.16.*` beside this project's dependencies).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+ROWS_A_STEP = 16
+SCHEMES = ("published", "trl", "evolcoder", "evolcoder-checkpointing")
+
+
+def cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def report(tokens: int, seconds: float, losses: Sequence[float]) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(json.dumps({"tokens": tokens, "cpu_s": seconds, "peak_gb": peak, "losses": list(losses)}))
+
+
+def documents(data: str, n_rows: int) -> tuple[Any, Any, Any]:
+    """Return (model in fp32, tokenizer, tokenized rows)."""
+    from evolcoder.instructions import read_instructions
+    from evolcoder.models.weights import load_weights
+    from evolcoder.train.tokenization import tokenize
+
+    model, tokenizer = load_weights("embedded", "fp32")
+    return model, tokenizer, tokenize(read_instructions(data)[:n_rows], tokenizer, "wizardcoder", 2048)
+
+
+def run_evolcoder(data: str, n_steps: int, checkpointing: bool) -> None:
+    from evolcoder.train.packing import Step, best_fit
+    from evolcoder.train.prepared import prepare
+    from evolcoder.train.processes import join_processes
+    from evolcoder.train.settings import TrainSettings
+
+    model, _, rows = documents(data, ROWS_A_STEP * (n_steps + 1))
+    settings = TrainSettings(batch_size=ROWS_A_STEP, gradient_checkpointing=checkpointing)
+    training = prepare(model, rows, settings, join_processes(), pad=2)
+    lengths = [int(n) for n in rows.lengths]
+    losses, begin = [], 0.0
+    for number in range(n_steps + 1):
+        begin = cpu_seconds() if number == 1 else begin
+        first = ROWS_A_STEP * number
+        packs = best_fit(lengths[first : first + ROWS_A_STEP], 2048)
+        step = Step(tuple(tuple(first + i for i in pack) for pack in packs))
+        losses.append(training.loss_and_gradients(step, number, lambda n: None))
+        training.update.step(2e-5)
+    report(sum(lengths[ROWS_A_STEP:]), cpu_seconds() - begin, losses)
+
+
+def run_published(data: str, n_steps: int) -> None:
+    """The seeds' script on today's transformers: Trainer, pad to longest, gradient checkpointing."""
+    import torch
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    model, tokenizer, rows = documents(data, ROWS_A_STEP * (n_steps + 1))
+    items = [
+        {
+            "input_ids": torch.from_numpy(rows.document(i).astype("int64")),
+            "labels": torch.tensor(
+                [-100] * int(rows.prompt_lengths[i]) + rows.document(i)[rows.prompt_lengths[i] :].tolist()
+            ),
+        }
+        for i in range(len(rows))
+    ]
+
+    def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
+        pad = torch.nn.utils.rnn.pad_sequence
+        lengths = torch.tensor([len(item["input_ids"]) for item in batch])
+        ids = pad(
+            [item["input_ids"] for item in batch], batch_first=True, padding_value=tokenizer.pad_token_id
+        )
+        labels = pad([item["labels"] for item in batch], batch_first=True, padding_value=-100)
+        return {
+            "input_ids": ids,
+            "labels": labels,
+            "attention_mask": (torch.arange(ids.shape[1]) < lengths[:, None]).long(),
+        }
+
+    clock = _clock_after_first_step(TrainerCallback)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=ROWS_A_STEP,
+            max_steps=n_steps + 1,
+            learning_rate=2e-5,
+            bf16=True,
+            use_cpu=True,
+            gradient_checkpointing=True,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            train_sampling_strategy="sequential",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+        )
+        trainer = Trainer(
+            model=model, args=arguments, train_dataset=items, data_collator=collate, callbacks=[clock]
+        )
+        trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    report(int(rows.lengths[ROWS_A_STEP:].sum()), clock.seconds, losses)
+
+
+def run_trl(data: str, n_steps: int) -> None:
+    """TRL's SFTTrainer, packing on (best-fit decreasing), everything else at its defaults."""
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
+
+    # A packed row of 2,048 tokens holds about 16 rows of the data, so one packed row a step is the same work.
+    model, tokenizer, rows = documents(data, ROWS_A_STEP * (n_steps + 1))
+    items = [
+        {
+            "input_ids": rows.document(i).tolist(),
+            "completion_mask": [0] * int(rows.prompt_lengths[i]) + [1] * int(rows.supervised[i]),
+        }
+        for i in range(len(rows))
+    ]
+    clock = _clock_after_first_step(TrainerCallback)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SFTConfig(
+            output_dir=folder,
+            per_device_train_batch_size=1,
+            num_train_epochs=1,
+            learning_rate=2e-5,
+            bf16=True,
+            use_cpu=True,
+            packing=True,
+            max_length=2048,
+            completion_only_loss=True,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+        trainer = SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list(items),
+            processing_class=tokenizer,
+            callbacks=[clock],
+        )
+        counted = [len(row["input_ids"]) for row in trainer.train_dataset]
+        trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    # Packed rows differ little in length; the warm-up step counts as one of them.
+    report(round(sum(counted) * (len(counted) - 1) / len(counted)), clock.seconds, losses)
+
+
+def _clock_after_first_step(base: type) -> Any:
+    class Clock(base):  # type: ignore[misc]
+        begin = seconds = 0.0
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 1:
+                self.begin = cpu_seconds()
+            self.seconds = cpu_seconds() - self.begin
+
+    return Clock()
+
+
+def measure(scheme: str, data: str, n_steps: int, trl_python: str | None) -> dict[str, Any] | None:
+    python = trl_python if scheme == "trl" else sys.executable
+    if python is None:
+        return None
+    command = [python, __file__, "--data", data, "--steps", str(n_steps), "--only", scheme]
+    env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="rows (JSON, JSONL or Parquet)")
+    parser.add_argument("--steps", type=int, default=3, help="measured steps of 16 rows")
+    parser.add_argument("--trl-python", help="a Python that has TRL; left out where absent")
+    parser.add_argument("--schemes", nargs="*", default=SCHEMES, choices=SCHEMES)
+    parser.add_argument("--only", choices=SCHEMES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only == "published":
+        run_published(options.data, options.steps)
+    elif options.only == "trl":
+        run_trl(options.data, options.steps)
+    elif options.only:
+        run_evolcoder(options.data, options.steps, options.only.endswith("checkpointing"))
+    if options.only:
+        return
+    print(
+        "| scheme | useful tokens | CPU s | tokens per CPU s | ratio | peak GB |\n|---|---|---|---|---|---|"
+    )
+    first = None
+    for scheme in options.schemes:
+        found = measure(scheme, options.data, options.steps, options.trl_python)
+        if found is None:
+            print(f"| {scheme} | not measured: --trl-python is not given | | | | |")
+            continue
+        rate = found["tokens"] / found["cpu_s"]
+        first = first or rate
+        print(
+            f"| {scheme} | {found['tokens']:,} | {found['cpu_s']:.1f} | {rate:.1f} | {rate / first:.2f} "
+            f"| {found['peak_gb']:.1f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
