@@ -46,6 +46,8 @@ def file_hash(path: Path) -> str:
 def writing_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path; on success sync it and rename it to `path`, on failure remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in _leftovers(path):
+        leftover.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
@@ -64,7 +66,7 @@ def making_folder_whole(path: Path) -> Iterator[Path]:
     An existing folder at `path` is replaced. Leftovers of killed runs are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+    for leftover in _leftovers(path):
         shutil.rmtree(leftover, ignore_errors=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.mkdir()
@@ -80,6 +82,25 @@ def making_folder_whole(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _leftovers(path: Path) -> list[Path]:
+    """Return the temporary names of `path` whose process, which their name tells, is gone."""
+    return [
+        leftover
+        for leftover in path.parent.glob(f".{path.name}.*.partial")
+        if not _is_alive(leftover.name.removesuffix(".partial").rpartition(".")[2])
+    ]
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def sync_folder(path: Path) -> None:

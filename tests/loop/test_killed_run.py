@@ -23,21 +23,15 @@ seeds: {{source: shipped, limit: 60}}
 teacher: {{model: "openai:fake", base_url: "{url}", endpoint: {{concurrency: 4}}}}
 base: {{model: "{base}"}}
 rounds: {{max_rounds: 2, rows_per_round: 50}}
-train: {{epochs: 1, batch_size: 8, max_length: 256, save_every_steps: 2, dtype: fp32, prompt_style: chat, tracking: []}}
+train:
+  {{epochs: 1, batch_size: 8, max_length: 256, save_every_steps: 2, dtype: fp32, prompt_style: chat, tracking: []}}
 evaluate:
   benchmarks: [humaneval]
   settings: {{style: chat, limit: 6, max_tokens: 40}}
   local: {{batch_size: 2, wave_size: 2, dtype: fp32}}
 stop: {{rule: max_rounds, benchmark: humaneval}}
 """
-COMPARED = (
-    "seeds.jsonl",
-    "result.json",
-    "evolved.jsonl",
-    "eliminated.jsonl",
-    "dataset.jsonl",
-    "summary.json",
-)
+COMPARED = ("seeds.jsonl", "evolved.jsonl", "eliminated.jsonl", "dataset.jsonl", "summary.json")
 
 
 @dataclass(frozen=True)
