@@ -93,6 +93,14 @@ def test_many_samples_in_one_row_are_found_by_the_prompts_function(
     ]
 
 
+def test_of_two_problems_with_one_function_name_the_prompt_decides(
+    tmp_path: Path, humaneval: Benchmark
+) -> None:
+    rows = [{"prompt": humaneval.by_task[f"HumanEval/{n}"].prompt[:-60], "samples": ["a"]} for n in (56, 61)]
+    samples = list(read_samples(write(tmp_path / "s.jsonl", *rows), humaneval))
+    assert [s.task_id for s in samples] == ["HumanEval/56", "HumanEval/61"]
+
+
 def test_problems_without_a_sample_are_told(humaneval: Benchmark) -> None:
     assert missing_tasks(humaneval, ["HumanEval/0", "HumanEval/163"])[::161] == [
         "HumanEval/1",
@@ -119,7 +127,7 @@ def test_problems_without_a_sample_are_told(humaneval: Benchmark) -> None:
         ([{"task_id": "Mbpp/11", "completion": "a"}], r"'Mbpp/11' is not in humaneval.*like 'HumanEval/0'"),
         (
             [{"prompt": "def nothing():", "samples": ["a"]}],
-            r"the prompt's function \['nothing'\] is not one of",
+            r"the prompt's function \['nothing'\] is not in",
         ),
         ([], r"no samples"),
         (["", "  "], r"no samples"),

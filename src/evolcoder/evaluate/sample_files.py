@@ -18,6 +18,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,16 @@ def _problem_of(row: dict[str, Any], benchmark: Benchmark) -> Problem:
 
 
 def _problem_of_prompt(row: dict[str, Any], benchmark: Benchmark) -> Problem:
-    """CodeT's rows name no task: the prompt's last function does."""
-    names = re.findall(r"^def\s+(\w+)", str(row.get("prompt", "")), re.MULTILINE)
-    for problem in benchmark.problems:
-        if names and problem.entry_point == names[-1]:
-            return problem
-    raise ValueError(f"no task_id, and the prompt's function {names[-1:]} is not one of {benchmark.title}")
+    """CodeT's rows name no task: the prompt's last function does, and its text where several share the name."""
+    prompt = str(row.get("prompt", ""))
+    names = re.findall(r"^def\s+(\w+)", prompt, re.MULTILINE)
+    same = [problem for problem in benchmark.problems if names and problem.entry_point == names[-1]]
+    if not same:
+        raise ValueError(
+            f"no task_id, and the prompt's function {names[-1:]} is not one of {benchmark.title}"
+        )
+    words = prompt.split()
+    return max(same, key=lambda problem: len(commonprefix([problem.prompt.split(), words])))
 
 
 def _texts(row: dict[str, Any], how: Extraction, field: str | None) -> tuple[list[str], bool]:
