@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from evolcoder.records import Instruction
 
 
+_SAMPLE = 20
+"""Seeds that a dry run evolves."""
+
+
 @click.command()
 @click.option("--seeds", required=True, help='JSONL, JSON or Parquet file, Hugging Face name, or "shipped".')
 @click.option("--teacher", required=True, help='"embedded", a folder, a GGUF file, a name, or openai:NAME.')
@@ -66,6 +70,7 @@ def command(seeds: str, teacher: str, out: Path, rounds: int, as_json: bool, **o
     from evolcoder.cli.async_run import run_async
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
+    from evolcoder.evolve.pool import pool_after
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.instructions import read_instructions
     from evolcoder.models.settings import EndpointSettings
@@ -96,6 +101,22 @@ def command(seeds: str, teacher: str, out: Path, rounds: int, as_json: bool, **o
         raise UserError(str(error)) from error
     rows = read_instructions(seeds)
     progress = progress_view()
+    if options["dry_run"]:
+        from itertools import islice
+
+        sample = list(islice(pool_after(rows, (), limit=_SAMPLE, seed=options["seed"]), _SAMPLE))
+        work = _evolve(sample, teacher, settings, endpoint, rounds, out / "dry-run", progress, options)
+        summaries, stats, seconds = run_async(work)
+        _tell_estimate(
+            summaries,
+            stats,
+            seconds,
+            min(len(rows), options["limit"] or len(rows)),
+            rounds,
+            endpoint.concurrency,
+            as_json,
+        )
+        return
     work = _evolve(rows, teacher, settings, endpoint, rounds, out, progress, options)
     summaries, stats, seconds = run_async(work)
     _tell(summaries, stats, seconds, out, as_json)
@@ -183,3 +204,33 @@ def _tell(
     cost = f", {money:.4f} US dollars" if money else ""
     click.echo(f"{sum(s.requests for s in summaries)} requests, {tokens} tokens{cost}, {seconds:.1f} s")
     click.echo(f"{out / 'dataset.jsonl'}")
+
+
+def _tell_estimate(
+    summaries: list[RoundSummary],
+    stats: RequestStats | None,
+    seconds: float,
+    n_seeds: int,
+    rounds: int,
+    concurrency: int,
+    as_json: bool,
+) -> None:
+    import json
+    from dataclasses import asdict
+
+    from evolcoder.evolve.estimate import estimate
+
+    requests = sum(summary.requests for summary in summaries)
+    latency = stats.latency.quantile(0.5) if stats is not None and stats.latency.count else 0.0
+    # A model in this process answers in batches: what counts there is the time the sample took.
+    share = latency if latency else seconds / max(requests, 1) * concurrency
+    found = estimate(summaries, n_seeds, rounds, share, concurrency)
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
+    money = "no price known" if found.usd is None else f"{found.usd:.2f} US dollars"
+    click.echo(
+        f"from a sample of {found.sample}: {found.rows_asked} instructions to evolve, "
+        f"about {found.rows_kept} kept; {found.requests} requests, {found.prompt_tokens} + {found.completion_tokens} tokens, {money}, "
+        f"about {found.seconds / 60:.1f} minutes at {concurrency} in flight"
+    )

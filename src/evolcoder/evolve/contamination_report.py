@@ -95,7 +95,7 @@ def write_contamination_report(path: Path, result: Decontaminated) -> None:
             "",
             f"## Row {hit.row_id}, {hit.benchmark} {hit.task_id}",
             "",
-            f"Found by {hit.how}: {hit.text_share:.0%} of the problem's text, {hit.code_share:.0%} of its code.",
+            f"Found by {hit.how}: {hit.text_share:.0%} of the text, {hit.code_share:.0%} of the code.",
             "",
             "The row:",
             "",

@@ -252,16 +252,18 @@ class _Grams:
         return found
 
     def _keys(self, ids: list[int]) -> NDArray[np.uint64]:
-        np = self._np
+        numpy = self._np
         count = len(ids) - self._width + 1
         if count <= 0:
-            return np.empty(0, dtype=np.uint64)
-        numbers: NDArray[Any] = np.array(ids, dtype=np.uint64) * np.uint64(_MIX)
-        numbers ^= numbers >> np.uint64(31)
-        keys: NDArray[Any] = np.zeros(count, dtype=np.uint64)
+            nothing: NDArray[np.uint64] = numpy.empty(0, dtype=numpy.uint64)
+            return nothing
+        numbers: Any = numpy.array(ids, dtype=numpy.uint64) * numpy.uint64(_MIX)
+        numbers ^= numbers >> numpy.uint64(31)
+        keys: Any = numpy.zeros(count, dtype=numpy.uint64)
         for i in range(self._width):
             keys += numbers[i : i + count] * self._powers[i]
-        return keys
+        result: NDArray[np.uint64] = keys
+        return result
 
 
 def _words(text: str) -> list[str]:

@@ -163,7 +163,12 @@ def verifier_for(settings: EvolveSettings, model: LanguageModel) -> Verifier | N
     if settings.verify == "off":
         return None
     in_process = stats_of(getattr(model, "inner", model)) is None
-    return Verifier(tests=settings.verify == "tests", repairs=settings.repairs, blocking=in_process)
+    return Verifier(
+        tests=settings.verify == "tests",
+        repairs=settings.repairs,
+        blocking=in_process,
+        cpu_s=settings.verify_cpu_s,
+    )
 
 
 def duplicate_index(

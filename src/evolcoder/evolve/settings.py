@@ -41,6 +41,8 @@ class EvolveSettings:
     teacher writes, in the sandbox."""
     repairs: int = 1
     """How often the error of a failed answer goes back to the teacher before the row is dropped."""
+    verify_cpu_s: float = 5.0
+    """CPU seconds that an answer may take with its tests."""
     seed: int = 0
     """Every random choice follows from it."""
     rows_in_flight: int = 512

@@ -35,7 +35,6 @@ _LANGUAGES = {
 }  # fmt: skip
 _SHELL_SESSION = {"bash", "console"}
 """Often a transcript of commands and output, not a script: what does not parse there is no mistake."""
-_LIMITS = Limits(cpu_s=5.0, memory_bytes=1 << 30)
 _DETAIL = 600
 
 TESTS_REQUEST = """\
@@ -91,7 +90,8 @@ class Verifier:
     that offers no protection.
     """
 
-    def __init__(self, *, tests: bool, repairs: int, blocking: bool) -> None:
+    def __init__(self, *, tests: bool, repairs: int, blocking: bool, cpu_s: float = 5.0) -> None:
+        self._limits = Limits(cpu_s=cpu_s, memory_bytes=1 << 30)
         self._tests, self._repairs, self._blocking = tests, repairs, blocking
         self._stack = ExitStack()
         self._sandbox: Sandbox | None = None
@@ -147,7 +147,7 @@ class Verifier:
     async def _run(self, program: str, tests: str) -> str:
         """Run a program with its tests in the sandbox; return the error, or ""."""
         assert self._sandbox is not None
-        job = InProcessJob(f"{program}\n\n{tests}\n", limits=_LIMITS)
+        job = InProcessJob(f"{program}\n\n{tests}\n", limits=self._limits)
         outcome = self._sandbox.run(job) if self._blocking else await self._sandbox.run_async(job)
         verdict = outcome.verdict
         if verdict.passed:

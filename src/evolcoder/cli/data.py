@@ -1,0 +1,121 @@
+"""`evolcoder data`: look into a data set, and write it in other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def command() -> None:
+    """Look into a data set, or write it in another format.
+
+    \b
+    Example:
+      evolcoder data stats evolved/dataset.jsonl
+      evolcoder data tree evolved/dataset.jsonl 4f1c
+      evolcoder data export evolved/dataset.jsonl --to chat --out chat.jsonl
+    """
+
+
+@command.command()
+@click.argument("data")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def stats(data: str, as_json: bool) -> None:
+    """Count the rows of DATA by round, method, teacher and verdict."""
+    import json
+    from dataclasses import asdict
+
+    from evolcoder.evolve.looking import stats_of_rows, table_lines
+    from evolcoder.evolve.row_files import RowFile
+
+    found = stats_of_rows(RowFile(data))
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
+    click.echo(f"{found.rows} rows of {found.trees} seeds, {found.without_response} without a response")
+    if found.tokens:
+        click.echo(f"{found.tokens} tokens, {found.usd:.4f} US dollars")
+    for title, counts in (
+        ("rows by round", found.rounds),
+        ("mean characters of an instruction by round", found.instruction_chars),
+        ("mean characters of a response by round", found.response_chars),
+        ("rows by method", found.methods),
+        ("rows by teacher", found.teachers),
+        ("rows by verdict", found.verdicts),
+    ):
+        if counts:
+            click.echo("\n".join(table_lines(title, counts)))
+
+
+@command.command()
+@click.argument("data")
+@click.option("-n", "count", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one row a line as JSON.")
+def samples(data: str, count: int, seed: int, as_json: bool) -> None:
+    """Show some rows of DATA, chosen at random by --seed."""
+    import json
+
+    from evolcoder.evolve.looking import sample_rows
+    from evolcoder.evolve.row_files import RowFile
+    from evolcoder.instructions import row_from_instruction
+
+    for row in sample_rows(RowFile(data), count, seed):
+        if as_json:
+            click.echo(json.dumps(row_from_instruction(row), ensure_ascii=False))
+            continue
+        how = f"round {row.lineage.round}, {row.lineage.method}" if row.lineage.method else "seed"
+        click.echo(f"── {row.id}  {how}")
+        question = [part for part in (row.instruction, row.input) if part]
+        click.echo("\n".join([*question, "", row.response, ""]))
+
+
+@command.command()
+@click.argument("data")
+@click.argument("row_id")
+def tree(data: str, row_id: str) -> None:
+    """Show the whole tree of the seed that ROW_ID (or the beginning of it) belongs to."""
+    from evolcoder.evolve.looking import tree_lines, tree_of
+    from evolcoder.evolve.row_files import RowFile
+
+    click.echo("\n".join(tree_lines(tree_of(RowFile(data), row_id))))
+
+
+@command.command()
+@click.argument("data")
+@click.option("--to", "form", type=click.Choice(["alpaca", "chat", "parquet", "hub"]), required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--name", help="Title of the data card (hub).")
+@click.option("--seeds", default="not said", help="Name of the seed set, for the card (hub).")
+@click.option("--licence", default="other", show_default=True, help="Licence of the seeds (hub).")
+@click.option("--checked", multiple=True, help="Benchmark the rows were decontaminated against (hub).")
+def export(
+    data: str, form: str, out: Path, name: str | None, seeds: str, licence: str, checked: tuple[str, ...]
+) -> None:
+    """Write DATA as alpaca JSON, chat messages, Parquet, or a folder ready for the Hugging Face hub."""
+    from evolcoder.evolve.data_card import CardFacts
+    from evolcoder.evolve.exports import write_alpaca, write_chat, write_hub_folder
+    from evolcoder.evolve.row_files import RowFile
+    from evolcoder.instructions import write_instructions
+
+    rows = RowFile(data)
+    if form == "alpaca":
+        count = write_alpaca(out, rows)
+    elif form == "chat":
+        count = write_chat(out, rows)
+    elif form == "parquet":
+        count = write_instructions(out.with_suffix(".parquet"), rows)
+    else:
+        rounds = sorted(Path(data).parent.glob("round-*"))
+        facts = CardFacts(
+            name or out.name,
+            seeds,
+            licence,
+            tuple(path for r in rounds if (path := r / "summary.json").exists()),
+            tuple(path for r in rounds if (path := r / "eliminated.jsonl").exists()),
+            checked,
+        )
+        count = write_hub_folder(out, rows, facts)
+    click.echo(f"{count} rows -> {out}")

@@ -1,0 +1,76 @@
+"""The data set in the formats that others read: alpaca JSON, chat messages, a folder ready for the hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from evolcoder.evolve.data_card import CardFacts, data_card
+from evolcoder.evolve.looking import stats_of_rows
+from evolcoder.evolve.one_row import question_of
+from evolcoder.evolve.row_files import write_parquet, write_rows_whole
+from evolcoder.records import Instruction
+from evolcoder.runs import making_folder_whole, write_jsonl_whole, writing_whole
+
+SEED_LICENCES: Mapping[str, str] = {"shipped": "apache-2.0"}
+"""Licences of seed sets that are known; the user names others."""
+
+
+def write_alpaca(path: Path, rows: Iterable[Instruction]) -> int:
+    """Write a JSON list of {instruction, input, output}, whole or not at all; return the number of rows."""
+    count = 0
+    with writing_whole(path) as partial, partial.open("w", encoding="utf-8", errors="replace") as f:
+        f.write("[")
+        for row in rows:
+            f.write(",\n" if count else "\n")
+            item = {"instruction": row.instruction, "input": row.input, "output": row.response}
+            f.write(json.dumps(item, ensure_ascii=False))
+            count += 1
+        f.write("\n]\n")
+    return count
+
+
+def write_chat(path: Path, rows: Iterable[Instruction]) -> int:
+    """Write JSONL of {messages: [user, assistant]}, as trainers of chat models read it; return the count."""
+    return write_jsonl_whole(path, map(chat_row, rows))
+
+
+def chat_row(row: Instruction) -> dict[str, Any]:
+    """Return one row as a conversation of two turns, with its id."""
+    return {
+        "id": row.id,
+        "messages": [
+            {"role": "user", "content": question_of(row)},
+            {"role": "assistant", "content": row.response},
+        ],
+    }
+
+
+def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) -> int:
+    """Write a folder that `push_to_hub` or `hf upload` takes: README.md, data/train.parquet, eliminated rows.
+
+    Whole or not at all; return the number of rows.
+    """
+    with making_folder_whole(path) as folder:
+        (folder / "data").mkdir()
+        flat = folder / "rows.jsonl"
+        count = write_rows_whole(flat, rows)
+        write_parquet(flat, folder / "data" / "train.parquet")
+        stats = stats_of_rows(_rows_again(flat))
+        flat.unlink()
+        if facts.eliminated_files:
+            with (folder / "eliminated.jsonl").open("wb") as out:
+                for file in facts.eliminated_files:
+                    with file.open("rb") as f:
+                        shutil.copyfileobj(f, out)
+        (folder / "README.md").write_text(data_card(facts, stats), encoding="utf-8")
+    return count
+
+
+def _rows_again(path: Path) -> Iterator[Instruction]:
+    from evolcoder.evolve.row_files import RowFile
+
+    return iter(RowFile(path))

@@ -1,0 +1,113 @@
+"""What a data set holds: counts, samples, the tree of one seed."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evolcoder.errors import UserError
+from evolcoder.evolve.methods import fraction_of
+from evolcoder.records import Instruction
+
+
+@dataclass(slots=True)
+class DataStats:
+    """Counts of a data set."""
+
+    rows: int = 0
+    trees: int = 0
+    """Different seeds at the roots of the rows."""
+    rounds: dict[int, int] = field(default_factory=dict)
+    methods: dict[str, int] = field(default_factory=dict)
+    teachers: dict[str, int] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    instruction_chars: dict[int, float] = field(default_factory=dict)
+    """Mean length of an instruction by round."""
+    response_chars: dict[int, float] = field(default_factory=dict)
+    """Mean length of a response by round."""
+    without_response: int = 0
+    usd: float = 0.0
+    tokens: int = 0
+
+
+def stats_of_rows(rows: Iterable[Instruction]) -> DataStats:
+    """Count a data set in one pass."""
+    stats = DataStats()
+    trees: set[str] = set()
+    rounds: Counter[int] = Counter()
+    asked: Counter[int] = Counter()
+    answered: Counter[int] = Counter()
+    methods: Counter[str] = Counter()
+    teachers: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter()
+    for row in rows:
+        stats.rows += 1
+        trees.add(row.lineage.seed_id)
+        rounds[row.lineage.round] += 1
+        asked[row.lineage.round] += len(row.instruction) + len(row.input)
+        answered[row.lineage.round] += len(row.response)
+        methods[row.lineage.method or "seed"] += 1
+        teachers[row.lineage.teacher or "none"] += 1
+        if row.extra.get("verdict"):
+            verdicts[str(row.extra["verdict"])] += 1
+        stats.without_response += not row.response.strip()
+        stats.usd += row.extra.get("cost_usd") or 0.0
+        stats.tokens += (row.extra.get("prompt_tokens") or 0) + (row.extra.get("completion_tokens") or 0)
+    stats.trees = len(trees)
+    stats.rounds, stats.methods = dict(sorted(rounds.items())), dict(methods.most_common())
+    stats.teachers, stats.verdicts = dict(teachers.most_common()), dict(verdicts.most_common())
+    stats.instruction_chars = {r: round(asked[r] / n, 1) for r, n in stats.rounds.items()}
+    stats.response_chars = {r: round(answered[r] / n, 1) for r, n in stats.rounds.items()}
+    return stats
+
+
+def sample_rows(rows: Iterable[Instruction], n: int, seed: int) -> list[Instruction]:
+    """Return `n` rows at random, the same ones for the same `seed`, in one pass."""
+    keyed = ((fraction_of("sample", seed, row.id, i), i, row) for i, row in enumerate(rows))
+    return [row for _, _, row in sorted(heapq.nsmallest(n, keyed), key=lambda item: item[1])]
+
+
+def tree_of(rows: Iterable[Instruction], row_id: str) -> list[Instruction]:
+    """Return all rows of the tree that a seed, or any row of it, belongs to, by round.
+
+    `row_id` may be the beginning of an id. Raises UserError where it names no row, or several trees.
+    """
+    rows = list(rows)
+    named = {row.lineage.seed_id for row in rows if row.id.startswith(row_id)}
+    if not named:
+        raise UserError(f"no row's id begins with {row_id!r}")
+    if len(named) > 1:
+        raise UserError(f"{row_id!r} begins the ids of {len(named)} trees; give more of it")
+    (seed_id,) = named
+    return sorted((row for row in rows if row.lineage.seed_id == seed_id), key=lambda row: row.lineage.round)
+
+
+def tree_lines(tree: Sequence[Instruction], width: int = 100) -> list[str]:
+    """Return a tree as indented lines, children under their parents."""
+    children: dict[str | None, list[Instruction]] = {}
+    ids = {row.id for row in tree}
+    for row in tree:
+        parent = row.lineage.parent_id if row.lineage.parent_id in ids else None
+        children.setdefault(parent, []).append(row)
+    lines: list[str] = []
+
+    def draw(row: Instruction, depth: int) -> None:
+        how = f"round {row.lineage.round}, {row.lineage.method}" if row.lineage.method else "seed"
+        indent = "   " * depth + ("└─ " if depth else "")
+        lines.append(f"{indent}{row.id}  [{how}]")
+        text = " ".join(row.instruction.split())
+        lines.append("   " * (depth + 1) + (text if len(text) <= width else text[: width - 1] + "…"))
+        for child in children.get(row.id, []):
+            draw(child, depth + 1)
+
+    for root in children.get(None, []):
+        draw(root, 0)
+    return lines
+
+
+def table_lines(title: str, counts: Mapping[Any, Any]) -> list[str]:
+    """Return a small table of counts."""
+    return [f"{title}:", *(f"  {name!s:<20} {count}" for name, count in counts.items())]

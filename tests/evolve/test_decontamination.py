@@ -1,0 +1,102 @@
+from evolcoder.evolve.contamination_report import (
+    ContaminationScreen,
+    decontaminate,
+    write_contamination_report,
+)
+from evolcoder.evolve.decontamination import ProblemText, find_contamination
+from evolcoder.evolve.elimination import Elimination
+from evolcoder.evolve.one_row import Fate, Spent
+from evolcoder.progress import SilentProgress
+from evolcoder.records import Instruction, Lineage
+
+PROBLEM = ProblemText(
+    "bench",
+    "Bench/1",
+    '''def tallest_stack(boxes, limit):
+    """Given boxes as (width, height), stack them so that each is strictly narrower than the one below.
+    Return the greatest height that stays within the limit, or zero when no box fits.
+    >>> tallest_stack([(3, 4), (2, 5)], 9)
+    9
+    """
+''',
+    """\
+    best = 0
+    boxes = sorted(boxes, reverse=True)
+    heights = {0: limit + 1}
+    for width, height in boxes:
+        for total, last in list(heights.items()):
+            if width < last and total + height <= limit:
+                heights[total + height] = max(width, heights.get(total + height, 0))
+                best = max(best, total + height)
+    return best
+""",
+)
+COPY = """\
+def pile(things, cap):
+    top = 1
+    things = sorted(things, reverse=True)
+    seen = {1: cap + 2}
+    for a, b in things:
+        for s, t in list(seen.items()):
+            if a < t and s + b <= cap:
+                seen[s + b] = max(a, seen.get(s + b, 1))
+                top = max(top, s + b)
+    return top
+"""
+
+
+def row(id_: str, instruction: str, response: str) -> Instruction:
+    return Instruction(id_, instruction, "", response, Lineage(id_))
+
+
+CLEAN = [
+    row(
+        f"c{i}",
+        f"Write a function that adds {i} to each item.",
+        f"def f(x):\n    return [a + {i} for a in x]",
+    )
+    for i in range(50)
+]
+
+
+def test_renamed_identifiers_and_changed_numbers_do_not_hide_a_copied_solution() -> None:
+    (hit,) = find_contamination([*CLEAN, row("bad", "How would you pile these things?", COPY)], [PROBLEM])
+    assert (hit.row_id, hit.task_id) == ("bad", "Bench/1")
+    assert hit.code_share > 0.7
+
+
+def test_a_copied_text_is_found_though_its_first_sentence_is_reworded_and_its_code_is_new() -> None:
+    text = (
+        "We have crates, each a pair. Stack them so that each is strictly narrower than the one below. "
+        "Return the greatest height that stays within the limit, or zero when no box fits."
+    )
+    (hit,) = find_contamination([*CLEAN, row("bad", text, "Use recursion.")], [PROBLEM])
+    assert (hit.row_id, hit.how) == ("bad", "text")
+
+
+def test_rows_that_share_common_phrases_only_are_clean() -> None:
+    rows = [
+        *CLEAN,
+        row("near", "Return the greatest height of a stack of boxes.", "def f(b):\n    return max(b)"),
+    ]
+    assert find_contamination([*CLEAN, near], [PROBLEM]) == []
+
+
+def test_the_report_shows_each_hit_beside_its_problem_and_clean_rows_are_written(tmp_path) -> None:
+    rows = [*CLEAN, row("bad", "How would you pile these things?", COPY)]
+    result = decontaminate(rows, [PROBLEM], tmp_path / "clean.jsonl", SilentProgress())
+    write_contamination_report(tmp_path / "hits.md", result)
+    assert (result.rows, result.kept) == (51, 50)
+    assert len((tmp_path / "clean.jsonl").read_text().splitlines()) == 50
+    report = (tmp_path / "hits.md").read_text()
+    assert "def pile" in report
+    assert "def tallest_stack" in report
+
+
+def test_evolved_copies_are_eliminated_as_they_come() -> None:
+    screen = ContaminationScreen([PROBLEM], CLEAN)
+    bad = Fate(row("bad", "Pile things.", COPY), None, Spent())
+    good = Fate(CLEAN[0], None, Spent())
+    dropped = Fate(row("x", "", COPY), Elimination("empty", ""), Spent())
+    reasons = [fate.elimination and fate.elimination.reason for fate in screen([bad, good, dropped])]
+    assert reasons == ["contaminated", None, "empty"]
