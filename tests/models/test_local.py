@@ -113,20 +113,40 @@ def test_a_model_without_a_chat_template_says_so(tmp_path: Path) -> None:
         base.answer([Request((Message("user", "hello"),))])
 
 
-def test_a_sliding_window_is_kept(tmp_path: Path) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
+def architecture(name: str) -> tuple[type, object]:
+    import transformers as tr
 
+    ends = {"vocab_size": 258, "eos_token_id": END, "bos_token_id": END + 1, "initializer_range": 0.3}
+    small = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        **ends,
+    }
+    window = {"sliding_window": 12}
+    if name == "starcoder":
+        return tr.GPTBigCodeForCausalLM, tr.GPTBigCodeConfig(n_embd=32, n_layer=2, n_head=4, **ends)
+    if name == "starcoder2, sliding window":
+        return tr.Starcoder2ForCausalLM, tr.Starcoder2Config(**window, **small)
+    config = tr.Qwen2Config(use_sliding_window=True, max_window_layers=2, **window, **small)
+    return tr.Qwen2ForCausalLM, config
+
+
+@pytest.mark.parametrize("name", ["starcoder", "starcoder2, sliding window", "qwen2, some layers sliding"])
+def test_other_architectures_give_what_plain_generate_gives(name: str, tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model")
+    model_of, config = architecture(name)
     torch.manual_seed(1)
-    config = MistralConfig(
-        vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, sliding_window=12, eos_token_id=END, initializer_range=0.3,
-    )  # fmt: skip
-    MistralForCausalLM(config).save_pretrained(folder)
-    engine = Engine(str(folder), LocalSettings(dtype="fp32", batch_size=4))
-    requests = [Request(prompt(i), Sampling(max_tokens=30)) for i in range(6)]
-    expected = [plain_generate(engine, r.prompt, 30) for r in requests]
+    model_of(config).save_pretrained(folder)
+    engine = Engine(str(folder), LocalSettings(dtype="fp32", batch_size=3))
+    requests = [
+        Request("common beginning: " + f"abc({i}) " * (i + 1), Sampling(max_tokens=24)) for i in range(5)
+    ]
+    expected = [plain_generate(engine, r.prompt, 24) for r in requests]
     assert [c.text for c in engine.answer(requests)] == expected
+    assert len(set(expected)) > 1
 
 
 def test_a_checkpoint_trained_anew_under_the_same_path_has_another_name(tmp_path: Path) -> None:
