@@ -150,11 +150,13 @@ def _problem_of_prompt(row: dict[str, Any], benchmark: Benchmark) -> Problem:
     names = re.findall(r"^def\s+(\w+)", prompt, re.MULTILINE)
     same = [problem for problem in benchmark.problems if names and problem.entry_point == names[-1]]
     if not same:
-        raise ValueError(
-            f"no task_id, and the prompt's function {names[-1:]} is not one of {benchmark.title}"
-        )
-    words = prompt.split()
-    return max(same, key=lambda problem: len(commonprefix([problem.prompt.split(), words])))
+        raise ValueError(f"no task_id, and the prompt's function {names[-1:]} is not in {benchmark.title}")
+    return max(same, key=lambda problem: _words_shared(problem.prompt, prompt))
+
+
+def _words_shared(a: str, b: str) -> int:
+    """Return how many words two texts begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a.split(), b.split(), strict=False)))
 
 
 def _texts(row: dict[str, Any], how: Extraction, field: str | None) -> tuple[list[str], bool]:

@@ -37,6 +37,10 @@ def evolcoder_described_call(*arguments, _name={name!r}, _keep={keep!r}, _compac
                 kinds = bytes(type(item) is float for item in value)
                 numbers = array.array("d", value).tobytes()
                 return ("numbers", [len(value), zlib.compress(kinds, 1), zlib.compress(numbers, 1)])
+        if _compact and kind in (list, tuple) and len(value) > 10000:
+            import hashlib
+            data = repr(value).encode("utf-8", "surrogatepass")
+            return ("digest", [len(value), kind.__name__ + " " + hashlib.sha256(data).hexdigest()])
         if kind in (type(None), bool, int, float, complex, str, bytes):
             return value
         if depth > 40:
@@ -89,14 +93,14 @@ def described_program(
 
     The wrapper returns (description,), or (description, description of the arguments after the call). With
     `compact`, a string of over 10,000 characters comes back as its length and sha256, a list of as many
-    numbers compressed.
+    numbers compressed, and any other list or tuple as its length and the sha256 of its repr.
     """
     return program + "\n" + _WRAPPER.format(name=entry_point, keep=keep_arguments, compact=compact)
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Stands for a long string; equal to the digest of an equal string."""
+    """Stands for a long string, list or tuple; equal to the digest of an equal one."""
 
     length: int
     sha256: str
