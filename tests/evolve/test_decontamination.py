@@ -75,10 +75,7 @@ def test_a_copied_text_is_found_though_its_first_sentence_is_reworded_and_its_co
 
 
 def test_rows_that_share_common_phrases_only_are_clean() -> None:
-    rows = [
-        *CLEAN,
-        row("near", "Return the greatest height of a stack of boxes.", "def f(b):\n    return max(b)"),
-    ]
+    near = row("near", "Return the greatest height of a stack of boxes.", "def f(b):\n    return max(b)")
     assert find_contamination([*CLEAN, near], [PROBLEM]) == []
 
 

@@ -20,7 +20,7 @@ def verified(
     tmp_path, answer: Callable[[str], str], verify: str = "tests", repairs: int = 1
 ) -> tuple[dict, list]:
 
-    settings = EvolveSettings(verify=verify, repairs=repairs)  # type: ignore[arg-type]
+    settings = EvolveSettings(verify=verify, repairs=repairs, verify_cpu_s=0.5)  # type: ignore[arg-type]
     teacher = Teacher(answer=answer)
     work = evolve_round(seeds(TASKS[:1]), teacher, settings, 1, tmp_path, SilentProgress())
     try:

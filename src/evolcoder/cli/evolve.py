@@ -231,6 +231,7 @@ def _tell_estimate(
     money = "no price known" if found.usd is None else f"{found.usd:.2f} US dollars"
     click.echo(
         f"from a sample of {found.sample}: {found.rows_asked} instructions to evolve, "
-        f"about {found.rows_kept} kept; {found.requests} requests, {found.prompt_tokens} + {found.completion_tokens} tokens, {money}, "
+        f"about {found.rows_kept} kept; {found.requests} requests, "
+        f"{found.prompt_tokens} + {found.completion_tokens} tokens, {money}, "
         f"about {found.seconds / 60:.1f} minutes at {concurrency} in flight"
     )
