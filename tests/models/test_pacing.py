@@ -27,18 +27,24 @@ class Outcome:
 class Server:
     """Answers in 200 ms unless a character says otherwise; refuses in 20 ms."""
 
-    def __init__(self, refuse: Callable[[float], bool], slots: int = 10**9) -> None:
+    def __init__(
+        self, refuse: Callable[[float], bool], slots: int = 10**9, broken_share: float = 0.0
+    ) -> None:
         self.refuse = refuse
+        self.broken = at_random(broken_share)
         self.slots = asyncio.Semaphore(slots)
 
-    async def ask(self) -> bool:
+    async def ask(self) -> str:
         loop = asyncio.get_running_loop()
         if self.refuse(loop.time()):
             await asyncio.sleep(0.02)
-            return False
+            return "refused"
+        if self.broken(loop.time()):
+            await asyncio.sleep(0.02)
+            return "broken"
         async with self.slots:
             await asyncio.sleep(LATENCY_S)
-        return True
+        return "answered"
 
 
 def bucket(per_second: float) -> Callable[[float], bool]:
@@ -74,24 +80,26 @@ async def drive(server: Server, n: int, most: int, rpm: float | None = None) -> 
             sent += 1
             top = max(top, gate.in_flight)
             begun = loop.time()
-            answered = await server.ask()
-            if answered:
+            outcome = await server.ask()
+            if outcome == "answered":
                 gate.pacer.answered(loop.time(), loop.time() - begun, gate.waiting > 0)
+            elif outcome == "broken":
+                gate.pacer.broke(loop.time())
             else:
                 refused += 1
                 gate.pacer.refused(loop.time(), None)
             gate.leave()
-            if answered:
+            if outcome == "answered":
                 return
             attempt += 1
-            await asyncio.sleep(0.1 * 2 ** min(attempt - 1, 5))
+            await asyncio.sleep(min(0.05 * 2 ** (attempt - 1), 1.0))
 
     begun = loop.time()
     await asyncio.gather(*(one() for _ in range(n)))
     return Outcome(loop.time() - begun, sent, refused, top, gate)
 
 
-@pytest.mark.parametrize("limit", [20, 100, 700])
+@pytest.mark.parametrize("limit", [50, 100, 700])
 def test_an_untold_rate_limit_is_found_and_used(limit: int) -> None:
     async def main() -> Outcome:
         return await drive(Server(bucket(limit)), n=60 * limit, most=256)
@@ -110,10 +118,15 @@ def test_a_told_rate_limit_is_used_without_refusals() -> None:
     assert found.refused == 0
 
 
-@pytest.mark.parametrize(("share", "most_times"), [(0.0, 1.08), (0.03, 1.15), (0.10, 1.35), (0.3, 3.0)])
-def test_refusals_at_random_do_not_slow_the_rest(share: float, most_times: float) -> None:
+@pytest.mark.parametrize(
+    ("share", "broken_share", "most_times"),
+    [(0.0, 0.0, 1.08), (0.03, 0.02, 1.15), (0.10, 0.10, 1.45), (0.3, 0.0, 3.0)],
+)
+def test_failures_at_random_do_not_slow_the_rest(
+    share: float, broken_share: float, most_times: float
+) -> None:
     async def main() -> Outcome:
-        return await drive(Server(at_random(share)), n=20_000, most=256)
+        return await drive(Server(at_random(share), broken_share=broken_share), n=20_000, most=256)
 
     found = run_in_virtual_time(main())
     assert found.seconds <= most_times * 20_000 * LATENCY_S / 256

@@ -304,7 +304,7 @@ class HttpModel:
         state.avoid = endpoint
         if failure.kind == "connection" and state.failures["connection"] == 1 and endpoint.gate.pacer.healthy:
             return 0.0  # most likely a kept connection that the server closed just then
-        first, most = (0.1, 5.0) if endpoint.gate.pacer.healthy else (0.5, 30.0)
+        first, most = (0.05, 1.0) if endpoint.gate.pacer.healthy else (0.5, 30.0)
         n = state.failures[failure.kind]
         wait_s: float = min(first * 2 ** min(n - 1, 10), most) * random.uniform(0.5, 1.0)
         return max(wait_s, told * random.uniform(1.0, 1.1)) if told else wait_s

@@ -5,7 +5,7 @@ flight only makes answers slower, and is halved when the endpoint breaks. `rate`
 until refusals (HTTP 429) show a limit, then held at what was let through and raised a little at a time.
 
 Some endpoints refuse at random, whatever the load, and slowing down for those only wastes time. So a cut of
-the rate is an experiment: if three cuts leave the refused share where it was, the refusals are not about our
+the rate is an experiment: if two cuts leave the refused share where it was, the refusals are not about our
 rate; they become the share we put up with, and the rate goes back.
 """
 
@@ -17,13 +17,15 @@ from dataclasses import dataclass
 FIRST_ALLOWED = 32
 _WINDOW_S = 0.5
 _LEAST_IN_WINDOW = 20
-_TOLERATED = 0.04
+_TOLERATED = 0.05
 """Refused share above the usual one that is no reason to slow down: it keeps a limit fully used."""
 _NEAR_LIMIT = (0.85, 1.15)
 """Around the rate where the last refusals began, the rate is felt out in steps of 1%; elsewhere in leaps."""
 _RECENT = 32
 _MOST_OF_RECENT = 24
-_CUTS_BEFORE_BLAMELESS = 3
+_CUTS_BEFORE_BLAMELESS = 2
+_TRIMS_BEFORE_BLAMELESS = 4
+"""The same for the small steps down near a limit."""
 _HASTY_CUTS = 2
 """Cuts in a row before a window's end; more would follow chance down to a standstill."""
 _REST_AT_KNEE_S = 10.0
@@ -88,8 +90,10 @@ class Pacer:
         self._rest_until = 0.0
         self._usual_refused = 0.0
         self._blameless_share = 0.0
+        self._accepted = 0.0
         self._cuts = 0
         self._hasty_cuts = 0
+        self._trims = 0
         self._experiment = _Experiment(None, 0.0, 0.0)
         self._limit_seen = 0.0
         self._step = 0.01
@@ -154,6 +158,9 @@ class Pacer:
     def _look(self, now: float) -> None:
         """At a window's end, decide both dials."""
         window = self._window
+        if window.begun < self._settled_at <= now:
+            self._window = _Window(now)  # it began before the last change had its effect
+            return
         elapsed = now - window.begun
         n = window.answered + window.refused
         if elapsed < max(_WINDOW_S, 2 * min(self._latency, self._idle_latency)) or (
@@ -161,8 +168,6 @@ class Pacer:
         ):
             return
         self._window = _Window(now)
-        if window.begun < self._settled_at:
-            return  # it began before the last change had its effect
         self._set_rate(now, window)
         self._set_allowed(now, window, elapsed)
 
@@ -172,6 +177,9 @@ class Pacer:
         if share > usual + _TOLERATED + noise:
             per_second = window.accepted_per_second(now, _WINDOW_S)
             before = self._experiment
+            gaining, self._accepted = per_second > 1.15 * self._accepted, per_second
+            if gaining and self._cuts == 0:
+                return  # more sent still gives more: no limit here, whatever the refusals say
             if (
                 self._cuts >= _CUTS_BEFORE_BLAMELESS
                 and share > 0.6 * before.refused_share
@@ -184,6 +192,7 @@ class Pacer:
                 self._cut(now, window)
             return
         self._cuts = self._hasty_cuts = 0
+        self._accepted = window.accepted_per_second(now, _WINDOW_S)
         self._usual_refused = min(self._blameless_share, usual + 0.1 * (share - usual))
         if self.rate is None:
             return
@@ -192,7 +201,13 @@ class Pacer:
         if share > usual + 0.02 + noise:
             self._step = 0.01
             self.rate *= 0.98
+            self._trims += 1
+            if self._trims >= _TRIMS_BEFORE_BLAMELESS:
+                self._usual_refused = self._blameless_share = share
+                self.rate = self._experiment.rate
+                self._trims = 0
         elif window.full and share <= usual + 0.005 + noise:
+            self._trims = 0
             low, high = _NEAR_LIMIT
             near = usual < 0.02 and low * self._limit_seen <= self.rate <= high * self._limit_seen
             self._step = 0.01 if near else min(2 * self._step, 0.5)
@@ -203,9 +218,9 @@ class Pacer:
     def _cut(self, now: float, window: _Window, hasty: bool = False) -> None:
         """Go down to the rate that was let in; hastily, to half of it: a server's reserve flatters it."""
         per_second = window.accepted_per_second(now, self._latency / 2)
-        if self._cuts == 0:
+        if self._cuts == 0 and self._hasty_cuts == hasty:
             self._experiment = _Experiment(self.rate, window.refused_share(), per_second)
-        self._cuts += 1
+        self._cuts += not hasty
         # Not further than to a quarter at once: a short window may not tell it well.
         down_to = max(per_second, (self.rate or 0.0) / 4, 0.1)
         self.rate = down_to / 2 if hasty else down_to
