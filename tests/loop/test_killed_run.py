@@ -24,7 +24,8 @@ teacher: {{model: "openai:fake", base_url: "{url}", endpoint: {{concurrency: 4}}
 base: {{model: "{base}"}}
 rounds: {{max_rounds: 2, rows_per_round: 50}}
 train:
-  {{epochs: 1, batch_size: 8, max_length: 256, save_every_steps: 2, dtype: fp32, prompt_style: chat, tracking: []}}
+  {{epochs: 1, batch_size: 8, max_length: 256, save_every_steps: 2, dtype: fp32, tracking: [],
+    prompt_style: chat}}
 evaluate:
   benchmarks: [humaneval]
   settings: {{style: chat, limit: 6, max_tokens: 40}}
