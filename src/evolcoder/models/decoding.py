@@ -111,8 +111,11 @@ class Decoder:
             if cancelled():
                 raise Cancelled
             while waiting and len(active) < self._batch_size:
-                row = _Row(waiting[0], jobs[waiting[0]], UniformStream(jobs[waiting[0]].noise_key))
-                waiting.popleft()
+                index = waiting.popleft()
+                row = _Row(index, jobs[index], UniformStream(jobs[index].noise_key))
+                if row.job.abandoned():
+                    answers[index] = Decoded("", (), "length")
+                    continue
                 if prefilled is None or prefilled.prompt_ids != row.job.prompt_ids:
                     if cancelled():
                         raise Cancelled
