@@ -28,8 +28,8 @@ class Sandbox:
     """A pool of contained workers; a context manager.
 
     `level` asks for "full" or "userns" by name; without it the best there is. Raises SandboxError when the
-    machine offers no protection, unless `unsafe`, which runs programs with limits but without containment: they
-    can read, write and connect as you can.
+    machine offers no protection, unless `unsafe`, which runs programs with limits but without containment:
+    they can read, write and connect as you can.
     """
 
     def __init__(self, workers: int | None = None, unsafe: bool = False, level: Level | None = None) -> None:

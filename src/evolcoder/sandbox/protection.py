@@ -77,13 +77,13 @@ def probe() -> Protection:
     if userns_problem is None:
         if problem is None:
             return Protection(
-                "userns", "an ordinary user with user namespaces", "run as root for memory groups"
+                "userns", "an ordinary user with user namespaces", "run as root: programs then run as a user of their own"
             )
         return Protection("userns", f"full protection fails: {problem}", "allow mounts (CAP_SYS_ADMIN)")
     return Protection(
         "none",
         f"the kernel or the container around this forbids namespaces: {problem or userns_problem}",
-        "allow user namespaces (sysctls user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns) "
+        "allow user namespaces (sysctl user.max_user_namespaces; AppArmor's restrict_unprivileged_userns) "
         "or, in Docker, --security-opt seccomp=unconfined --security-opt apparmor=unconfined "
         "--security-opt systempaths=unconfined",
     )
