@@ -126,7 +126,7 @@ def start_endpoint(script: str, port: int, flags: list[str]) -> subprocess.Popen
 
 
 def run_with_kills(arguments: argparse.Namespace, base_url: str, journal: Path) -> dict[str, Any]:
-    """Run in a process that is killed at random moments and started again; return what the last one counted."""
+    """Run in a process that is killed at random moments and started again; return the last one's counts."""
     command = [sys.executable, __file__, "--endpoint-script", "-", "--base-url", base_url]
     command += ["--journal", str(journal), "--rows", str(arguments.rows), "--steps", str(arguments.steps)]
     command += ["--concurrency", str(arguments.concurrency), "--commit-ms", str(arguments.commit_ms)]

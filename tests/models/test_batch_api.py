@@ -28,6 +28,7 @@ class BatchServer:
         self.batches: dict[str, dict[str, Any]] = {}
         self.open = asyncio.Event()
         self.open.set()
+        self.made = asyncio.Event()
         self.spoil: set[str] = set()
         self.submitted: list[str] = []
         self.url = ""
@@ -43,6 +44,7 @@ class BatchServer:
         body = await http.json()
         batch = {"id": f"batch_{len(self.batches)}", "status": "in_progress", **body}
         self.batches[batch["id"]] = batch
+        self.made.set()
         lines = [json.loads(line) for line in self.files[body["input_file_id"]].splitlines()]
         self.submitted += [line["body"]["messages"][0]["content"] for line in lines]
         return web.json_response(batch)
@@ -129,8 +131,7 @@ def test_a_stopped_run_finds_its_batch_again(tmp_path: Path, forget_the_id: bool
         async with batch_server() as server:
             server.open.clear()
             run = asyncio.create_task(ask(path, server.url, ["a", "b"]))
-            while not server.batches:
-                await asyncio.sleep(0.02)
+            await server.made.wait()
             await asyncio.sleep(0.1)
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from virtual_time import run_in_virtual_time
 
 from evolcoder.models.gate import Gate
-from virtual_time import run_in_virtual_time
 
 LATENCY_S = 0.2
 

@@ -185,9 +185,7 @@ class Pacer:
                 and share > 0.6 * before.refused_share
                 and per_second < 0.95 * before.per_second
             ):
-                self._usual_refused = self._blameless_share = share
-                self.rate = before.rate
-                self._cuts = self._hasty_cuts = 0
+                self._call_blameless(share)
             else:
                 self._cut(now, window)
             return
@@ -203,9 +201,7 @@ class Pacer:
             self.rate *= 0.98
             self._trims += 1
             if self._trims >= _TRIMS_BEFORE_BLAMELESS:
-                self._usual_refused = self._blameless_share = share
-                self.rate = self._experiment.rate
-                self._trims = 0
+                self._call_blameless(share)
         elif window.full and share <= usual + 0.005 + noise:
             self._trims = 0
             low, high = _NEAR_LIMIT
@@ -213,7 +209,13 @@ class Pacer:
             self._step = 0.01 if near else min(2 * self._step, 0.5)
             self.rate *= 1 + self._step
         if self.most_per_second is not None:
-            self.rate = min(self.rate, self.most_per_second)
+            self.rate = min(self.rate or self.most_per_second, self.most_per_second)
+
+    def _call_blameless(self, share: float) -> None:
+        """Put up with this share of refusals from now on, and undo the cuts."""
+        self._usual_refused = self._blameless_share = share
+        self.rate = self._experiment.rate if self.most_per_second is None else self.most_per_second
+        self._cuts = self._hasty_cuts = self._trims = 0
 
     def _cut(self, now: float, window: _Window, hasty: bool = False) -> None:
         """Go down to the rate that was let in; hastily, to half of it: a server's reserve flatters it."""
