@@ -77,6 +77,13 @@ def test_a_difference_that_may_be_chance_is_called_that(build_run: RunBuilder) -
     assert "this may be chance" not in read(write_report(clear)).text
 
 
+def test_a_base_model_that_stayed_best_is_shown_beside_the_best_round(build_run: RunBuilder) -> None:
+    page = read(write_report(build_run(passed=(9, 3, 4, 2))))
+    assert "by the base model: no round did better" in page.text
+    assert page.text.index("round 2 10.0 [") < page.text.index("Score by round")
+    assert "The run keeps the base model." in page.text
+
+
 def test_model_text_stays_text(build_run: RunBuilder) -> None:
     page = read(write_report(build_run(hostile=True)))
     assert HOSTILE in "".join(page.pieces)

@@ -89,7 +89,9 @@ def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any]
         return None
     view = benchmarks[0]
     base, best = view.base, view.best_point
-    shown = [point for point in (base, best) if point is not None]
+    # Where the base model stayed best, the best of the rounds stands beside it.
+    trained = max((p for p in view.points if p.round > 0), key=lambda p: p.value, default=best)
+    shown = [point for point in (base, trained if best.round == 0 else best) if point is not None]
     whole = nice_ticks(0.0, max(point.high for point in shown))[-1]
     return {
         "view": view,
