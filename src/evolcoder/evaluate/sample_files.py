@@ -150,7 +150,7 @@ def _problem_of_prompt(row: dict[str, Any], benchmark: Benchmark) -> Problem:
     names = re.findall(r"^def\s+(\w+)", prompt, re.MULTILINE)
     same = [problem for problem in benchmark.problems if names and problem.entry_point == names[-1]]
     if not same:
-        raise ValueError(f"no task_id, and the prompt's function {names[-1:]} is not in {benchmark.title}")
+        raise ValueError(f"no task_id; the prompt's function {names[-1:]} is not in {benchmark.title}")
     return max(same, key=lambda problem: _words_shared(problem.prompt, prompt))
 
 

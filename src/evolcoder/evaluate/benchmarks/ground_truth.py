@@ -92,7 +92,8 @@ class TruthStore:
 
         Raises OutsideError that names the problem where one fails.
         """
-        waiting: list[tuple[Reference, Form]] = [(r, "plain") for r in references if self.get(r.key) is None]
+        waiting: list[tuple[Reference, Form]]
+        waiting = [(reference, "plain") for reference in references if self.get(reference.key) is None]
         while waiting:
             again: list[tuple[Reference, Form]] = []
             jobs = (((reference, form), _job(reference, form)) for reference, form in waiting)
