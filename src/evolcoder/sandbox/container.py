@@ -29,7 +29,6 @@ Confinement = Literal["full", "userns", "unsafe"]
 START_LIMIT_S = 60.0
 """Importing numpy and pandas on a machine under load takes seconds; a start that takes longer has failed."""
 
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _SOURCES = (
     "evolcoder.sandbox.codec",
     "evolcoder.sandbox.inside.wire",
@@ -96,7 +95,8 @@ def sealed(data: bytes | memoryview, name: str = "payload") -> int:
         left = memoryview(data)
         while left:
             left = left[os.write(fd, left) :]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
         os.lseek(fd, 0, os.SEEK_SET)
     except BaseException:
         os.close(fd)

@@ -33,8 +33,8 @@ class Sandbox:
     """
 
     def __init__(self, workers: int | None = None, unsafe: bool = False, level: Level | None = None) -> None:
-        self.workers = workers or len(os.sched_getaffinity(0))
         self.level, confinement = confinement_of(unsafe, level)
+        self.workers = workers or len(os.sched_getaffinity(0))
         self._owner = os.getpid()
         self._keeper = Keeper()
         self._idle: LifoQueue[Worker] = LifoQueue()

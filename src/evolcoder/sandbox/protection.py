@@ -76,9 +76,8 @@ def probe() -> Protection:
     userns_problem = _problem_with("userns")
     if userns_problem is None:
         if problem is None:
-            return Protection(
-                "userns", "an ordinary user with user namespaces", "run as root: programs then run as a user of their own"
-            )
+            advice = "run as root: programs then run as a user of their own"
+            return Protection("userns", "an ordinary user with user namespaces", advice)
         return Protection("userns", f"full protection fails: {problem}", "allow mounts (CAP_SYS_ADMIN)")
     return Protection(
         "none",
@@ -104,7 +103,7 @@ def _problem_with(confinement: Confinement) -> str | None:
 
 def confinement_of(unsafe: bool, level: Level | None) -> tuple[str, Confinement]:
     """Choose how programs are confined; raises SandboxError rather than leave them unconfined."""
-    if unsafe:
+    if unsafe and sys.platform == "linux":
         return "unsafe", "unsafe"
     if level is not None and level not in get_args(Level):
         raise SandboxError(
