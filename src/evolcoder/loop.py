@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import platform
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +117,7 @@ def result_of(
         "best_model": recipe.base.model if best.round == 0 else f"round-{best.round}/checkpoint",
         "stop": {"rule": recipe.stop.rule, "reason": decision.reason},
         "command": command_line,
+        "environment": versions(),
     }
     if recipe.stop.benchmark in recipe.evaluate.benchmarks:
         result["notice"] = (
@@ -122,6 +125,15 @@ def result_of(
             "its score is therefore not a clean test score."
         )
     return result
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a run's figures hang on."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in ("torch", "transformers", "tokenizers", "accelerate", "peft"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def take_seeds(recipe: Recipe, run: Path, done: FinishedStages) -> list[Instruction]:
