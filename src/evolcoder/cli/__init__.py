@@ -63,8 +63,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; where a failure's cause is known, end with one message and an exit code."""
-    # Threads of torch that wait by spinning slow everything down on a machine that is shared; this is read when
-    # the OpenMP library loads, so it is set before any command.
+    # Threads of torch that wait by spinning slow everything down on a machine that is shared; this is read
+    # when the OpenMP library loads, so it is set before any command.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = cli(standalone_mode=False)
