@@ -288,7 +288,9 @@ class HttpModel:
             return self._rejected(state, failure, endpoint)
         if failure.kind == "connection" and endpoint.answers == 0:
             if state.failures["connection"] >= _START_ATTEMPTS:
-                self._bury(endpoint, f"cannot be reached ({failure.detail})")
+                self._bury(
+                    endpoint, f"cannot be reached ({failure.detail}); does it run, and is the address right?"
+                )
             state.avoid = endpoint
             return float(0.1 * 2 ** min(state.failures["connection"], 3) * random.uniform(0.8, 1.2))
         patience_s = self._settings.patience_s
@@ -358,7 +360,7 @@ class HttpModel:
 
     def _nowhere_to_go(self) -> EndpointError:
         reasons = "; ".join(f"{e.base_url}: {e.dead}" for e in self._endpoints)
-        return EndpointError(f"{reasons}. Answers so far are safe; the same command continues")
+        return EndpointError(f"{reasons} (answers so far are safe; the same command continues)")
 
     # ---- counting ---------------------------------------------------------------------------------
 
