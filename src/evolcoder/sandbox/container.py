@@ -187,7 +187,7 @@ def bwrap_arguments(bwrap: str, confinement: Confinement, passwd: int) -> list[s
     for capability in capabilities:
         arguments += ["--cap-add", capability]
     arguments += ["--clearenv"]
-    for name, value in _ENVIRONMENT.items():
+    for name, value in {**_ENVIRONMENT, "LD_BIND_NOW": "1"}.items():
         arguments += ["--setenv", name, value]
     arguments += _system_arguments()
     arguments += ["--perms", "0644", "--file", str(passwd), "/etc/passwd"]

@@ -86,6 +86,8 @@ def main(control_fd: int, uid: int, gid: int, namespaces: bool, scientific: bool
         os.register_at_fork(after_in_child=sys.modules["numpy.random"].seed)
     sys.path.insert(0, "/tmp")
     sys.argv[:] = ["main.py"]
+    # Symbols are bound once here, not in every child; a program's own children need not inherit that.
+    os.environ.pop("LD_BIND_NOW", None)
     if namespaces:
         os.environ["PWD"] = "/tmp"  # where every program starts
     isolator = Isolator(uid, gid, namespaces)

@@ -72,6 +72,7 @@ class Isolator:
         program = seccomp.filter_program(machine)
         self._filter_code = ctypes.create_string_buffer(program, len(program))
         self._filter = _FilterProgram(len(program) // 8, ctypes.addressof(self._filter_code))
+        self._mount = _libc.mount  # looked up here, not in every child
         self._clone_call = seccomp.CLONE_CALL[machine]
         self._seccomp_call = _SECCOMP_CALL[machine]
         self._capset_call = _CAPSET_CALL[machine]
@@ -150,11 +151,11 @@ class Isolator:
         inodes = max(1024, min(disk_bytes >> 12, 65536))
         options = f"size={disk_bytes},nr_inodes={inodes},mode=1777".encode()
         for folder in (b"/tmp", b"/dev/shm"):
-            result = _libc.mount(b"tmpfs", folder, b"tmpfs", _long(_MS_NOSUID | _MS_NODEV), options)
+            result = self._mount(b"tmpfs", folder, b"tmpfs", _long(_MS_NOSUID | _MS_NODEV), options)
             _check(result, f"mount {folder.decode()}")
         flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
         # subset=pid: no /proc/sys (writable in part for an unprivileged root), no config.gz, no keys.
-        _check(_libc.mount(b"proc", b"/proc", b"proc", _long(flags), b"subset=pid"), "mount /proc")
+        _check(self._mount(b"proc", b"/proc", b"proc", _long(flags), b"subset=pid"), "mount /proc")
 
     def _set_limits(self, bounds: Bounds) -> None:
         set_limit = resource.setrlimit
