@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,3 +59,14 @@ def test_unsafe_is_named_and_leaves_no_folder() -> None:
         assert outcome.verdict.level == "unsafe"
         assert folder.is_dir()
     assert not folder.exists()
+
+
+def test_folders_of_killed_owners_are_swept_at_the_next_start(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        left = tmp_path / "evolcoder-unsafe-99999999-x"
+        left.mkdir()
+        with Sandbox(workers=1, unsafe=True) as pool:
+            assert pool.run(InProcessJob("pass")).verdict.passed
+            assert not left.exists()
+    assert list(tmp_path.iterdir()) == []

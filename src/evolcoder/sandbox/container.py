@@ -222,6 +222,15 @@ def _server_sources() -> bytes:
     return marshal.dumps(sources)
 
 
+def _unsafe_folder() -> str:
+    """Make a folder for programs without protection, and remove those of owners that were killed."""
+    for left in Path(tempfile.gettempdir()).glob("evolcoder-unsafe-*-*"):
+        owner = left.name.split("-")[2]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"evolcoder-unsafe-{os.getpid()}-")
+
+
 class Keeper:
     """A thread that starts containers and lives as long as they may.
 
@@ -264,7 +273,7 @@ class Container:
         inner_uid = uid if confinement == "full" else 0
         passwd = sealed(f"nobody:x:{inner_uid}:{inner_uid}:nobody:/tmp:/bin/sh\n".encode(), "passwd")
         # Unsafe programs have no private folder: they start in one that goes with their container.
-        self._folder = tempfile.mkdtemp(prefix="evolcoder-unsafe-") if confinement == "unsafe" else None
+        self._folder = _unsafe_folder() if confinement == "unsafe" else None
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         try:
             command = self._command(theirs.fileno(), sources, passwd, preimport, inner_uid)
