@@ -53,9 +53,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     "--memory",
     "memory_mib",
     type=click.IntRange(min=64),
-    default=2048,
-    show_default=True,
-    help="MiB of memory of a program.",
+    help="MiB of memory of a program (default 2048; 4096 for the + benchmarks).",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Programs at once; all cores where absent.")
 @click.option("--base-only", is_flag=True, help="Only the base tests of a + benchmark.")
@@ -72,7 +70,7 @@ def command(
     field: str | None,
     oracle: str | None,
     timeout_s: float | None,
-    memory_mib: int,
+    memory_mib: int | None,
     workers: int | None,
     base_only: bool,
     ks: tuple[int, ...],
@@ -101,7 +99,7 @@ def command(
     settings = ScoringSettings(
         oracle=oracle,
         timeout_s=timeout_s,
-        memory_bytes=memory_mib << 20,
+        memory_bytes=None if memory_mib is None else memory_mib << 20,
         base_only=base_only,
         all_suites=results is not None,
     )

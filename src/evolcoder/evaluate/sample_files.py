@@ -145,7 +145,7 @@ def _problem_of(row: dict[str, Any], benchmark: Benchmark) -> Problem:
 
 
 def _problem_of_prompt(row: dict[str, Any], benchmark: Benchmark) -> Problem:
-    """CodeT's rows name no task: the prompt's last function does, and its text where several share the name."""
+    """CodeT's rows name no task: the prompt's last function does, and its text where several share it."""
     prompt = str(row.get("prompt", ""))
     names = re.findall(r"^def\s+(\w+)", prompt, re.MULTILINE)
     same = [problem for problem in benchmark.problems if names and problem.entry_point == names[-1]]

@@ -184,6 +184,6 @@ def _settings_named(request: ScoreRequest, benchmark: Benchmark, oracle: str, le
         "oracle": oracle,
         "data": benchmark.version or "only version",
         "timeout_s": f"{timeout_s:g}",
-        "memory_mib": str(request.settings.memory_bytes >> 20),
+        "memory_mib": str((request.settings.memory_bytes or benchmark.default_memory_bytes) >> 20),
         "sandbox": level,
     }

