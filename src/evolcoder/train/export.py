@@ -67,7 +67,7 @@ def export(
 
 def _whole_weights(prepared: PreparedModel) -> dict[str, torch.Tensor] | None:
     """Gather sharded weights in the first process; None where the model holds them itself."""
-    if prepared.processes.count == 1 or prepared.settings.sharding == "none":
+    if prepared.processes.count == 1:
         return None
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 

@@ -17,6 +17,9 @@ from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 from evolcoder.train.weights_update import TORCH_DTYPES, WeightsUpdate
 
+_NOT_REENTRANT = {"use_reentrant": False}
+"""The kind of checkpointing that keyword arguments and frozen embeddings work with."""
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedModel:
@@ -83,17 +86,18 @@ def prepare(
             )
         model.set_attn_implementation(register_document_attention())
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_NOT_REENTRANT)
     torch.manual_seed(settings.seed)
     adapters = _with_adapters(model, settings) if settings.lora else None
     if settings.layers is not None:
         _freeze_below(model, settings.layers)
     model.train()
-    sharded = processes.count > 1 and settings.sharding != "none"
+    sharded = processes.count > 1
     if sharded:
         loss = _shard(model, settings, processes)
     else:
-        model.to(processes.device)
+        if settings.quantize == "none":
+            model.to(processes.device)
         loss = SummedLoss(model)
     update = WeightsUpdate(model, settings, sharded=sharded)
     return PreparedModel(model, adapters, loss, update, data, settings, processes, pad)
@@ -118,10 +122,16 @@ def _freeze_below(model: Any, n_layers: int) -> None:
 def _with_adapters(model: Any, settings: TrainSettings) -> Any:
     """Put LoRA adapters on every linear layer but the head; the rest is frozen."""
     try:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     except ImportError as error:
         raise MissingExtraError("LoRA", "train") from error
     assert settings.lora is not None
+    if settings.quantize == "4bit":
+        model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
+            model,
+            use_gradient_checkpointing=settings.gradient_checkpointing,
+            gradient_checkpointing_kwargs=_NOT_REENTRANT,
+        )
     config = LoraConfig(
         r=settings.lora,
         lora_alpha=settings.lora_alpha or 2 * settings.lora,

@@ -83,7 +83,7 @@ def prove_batching(
     difference = abs(trained - plain) / abs(plain)
     kind = "packed" if settings.packing else "padded"
     if not math.isfinite(plain):
-        raise TrainingError(f"the base model's own loss on {len(documents)} rows is {plain}; its weights are broken")
+        raise TrainingError(f"the base model's own loss is {plain}; its weights are broken")
     if not difference <= _TOLERANCE[settings.dtype]:
         advice = "; packing: false trains this model with padding instead" if settings.packing else ""
         raise TrainingError(

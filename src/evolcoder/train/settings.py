@@ -53,8 +53,6 @@ class TrainSettings:
     """The published prompts, or the model's own chat template."""
     special_tokens: Literal["existing", "wizardcoder"] = "existing"
     """"existing": pad with a token the model has; "wizardcoder": the script's new [PAD], mean embedding."""
-    sharding: Literal["auto", "none", "fsdp", "deepspeed"] = "auto"
-    """How several processes share the model; "auto": FSDP2 where there are several."""
     save_every_steps: int = 50
     """Steps between checkpoints that training can resume from; 0 writes none."""
     keep: int = 2

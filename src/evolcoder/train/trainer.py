@@ -23,6 +23,7 @@ from evolcoder.train.packing import Step, plan_steps
 from evolcoder.train.prepared import PreparedModel, prepare
 from evolcoder.train.processes import join_processes
 from evolcoder.train.proofs import prove_supervision
+from evolcoder.train.quantized import load_quantized
 from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.special_tokens import apply_wizardcoder_rule
@@ -50,7 +51,7 @@ def train(
     processes = join_processes()
     progress = progress if progress is not None and processes.first else SilentProgress()
 
-    model, tokenizer = load_weights(base, "fp32")
+    model, tokenizer = load_weights(base, "fp32") if settings.quantize == "none" else load_quantized(base)
     if settings.special_tokens == "wizardcoder":
         apply_wizardcoder_rule(model, tokenizer)
     tokens, _ = tokenize_cached(data, tokenizer, settings.prompt_style, settings.max_length)

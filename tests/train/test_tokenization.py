@@ -1,0 +1,102 @@
+"""Prompts, masks and end tokens of training documents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.train.tiny import byte_tokenizer, rows
+
+from evolcoder.errors import DataError
+from evolcoder.instructions import instruction_from_row, read_instructions
+from evolcoder.models.weights import load_tokenizer
+from evolcoder.train.prompts import wizardcoder_prompt
+from evolcoder.train.tokenization import tokenize, tokenize_cached
+
+
+def test_the_prompts_are_the_published_ones() -> None:
+    row = rows(1)[0]
+    head = "Below is an instruction that describes a task"
+    request = "Write a response that appropriately completes the request.\n\n### Instruction:\n"
+    assert wizardcoder_prompt(replace(row, instruction="Add {input}", input="")) == (
+        f"{head}. {request}Add {{input}}\n\n### Response:"
+    )
+    assert wizardcoder_prompt(replace(row, instruction="Add {x}", input="1 {instruction}")) == (
+        f"{head}, paired with an input that provides further context. {request}Add {{x}}"
+        "\n\n### Input:\n1 {instruction}\n\n### Response:"
+    )
+
+
+def test_a_null_input_is_no_input() -> None:
+    row = instruction_from_row({"instruction": "Add.", "input": None, "output": "1"})
+    assert "None" not in wizardcoder_prompt(row) and "### Input" not in wizardcoder_prompt(row)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(min_size=1, max_size=40), st.text(min_size=1, max_size=40))
+def test_exactly_the_response_and_the_end_token_are_supervised(instruction: str, response: str) -> None:
+    tokenizer = byte_tokenizer()
+    row = replace(rows(1)[0], instruction=instruction, input="", response=response)
+    data = tokenize([row], tokenizer, "wizardcoder", 4096)
+    supervised = data.document(0)[data.prompt_lengths[0] :]
+    assert supervised[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(supervised[:-1]) == response
+    assert tokenizer.decode(data.document(0)[: data.prompt_lengths[0]]) == wizardcoder_prompt(row)
+
+
+def test_what_is_cut_loses_its_end_token_and_is_counted() -> None:
+    long = replace(rows(1)[0], response="y" * 300)
+    data = tokenize([*rows(3), long], byte_tokenizer(), "wizardcoder", 400)
+    assert (data.n_cut, data.n_dropped, data.n_ending()) == (1, 0, 3)
+    assert data.lengths.max() == 400
+    assert data.n_cut_tokens == len(wizardcoder_prompt(long)) + 300 + 1 - 400
+
+
+def test_a_row_with_nothing_to_learn_is_left_out() -> None:
+    empty = replace(rows(1)[0], response="")
+    endless = replace(rows(1)[0], instruction="z" * 900)
+    data = tokenize([*rows(2), empty, endless], byte_tokenizer(), "wizardcoder", 500)
+    assert (len(data), data.n_dropped) == (2, 2)
+
+
+def test_the_chat_template_s_turn_end_is_supervised() -> None:
+    tokenizer = byte_tokenizer()
+    data = tokenize(rows(2), tokenizer, "chat", 1024)
+    text = tokenizer.decode(data.document(1))
+    assert text.startswith("<|im_start|>user\nWrite very short function number 1.<|im_end|>")
+    assert text.endswith("x + 1\n<|im_end|>") and data.n_ending() == 2
+    tokenizer.chat_template = None
+    with pytest.raises(DataError, match="no chat template"):
+        tokenize(rows(2), tokenizer, "chat", 1024)
+
+
+def test_tokens_are_kept_by_content() -> None:
+    tokenizer = byte_tokenizer()
+    first, key = tokenize_cached(rows(5), tokenizer, "wizardcoder", 512)
+    again, same = tokenize_cached(rows(5), tokenizer, "wizardcoder", 512)
+    _, other = tokenize_cached(rows(5), tokenizer, "wizardcoder", 256)
+    assert key == same != other
+    assert (first.tokens == again.tokens).all() and first.end_token == again.end_token
+
+
+def test_starcoder_s_masks_are_the_script_s_wherever_it_lost_no_token(data_folder: Path) -> None:
+    tokenizer = load_tokenizer(str(data_folder / "tokenizers" / "ggml-vocab-starcoder.gguf"))
+    source = data_folder / "evol-teacher" / "converted_alpaca_2k.json.gz"
+    examples = [row for row in read_instructions(source)[:600] if row.response]
+    data = tokenize(examples, tokenizer, "wizardcoder", 2048)
+    assert len(data) == len(examples)
+    prompts = tokenizer([wizardcoder_prompt(row) for row in examples]).input_ids
+    whole = tokenizer(
+        [f"{wizardcoder_prompt(row)}{row.response}{tokenizer.eos_token}" for row in examples]
+    ).input_ids
+    merged = 0
+    for i, (prompt, joined) in enumerate(zip(prompts, whole, strict=True)):
+        if joined[: len(prompt)] != prompt:
+            merged += 1  # the script's mask hides a token that is partly response here
+            continue
+        assert data.prompt_lengths[i] == len(prompt)
+        assert data.document(i).tolist() == joined
+    assert merged < 0.05 * len(examples)
