@@ -1,0 +1,86 @@
+"""Descriptors of one job: opened together, read while the program runs, closed whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Iterator
+
+from evolcoder.sandbox.container import Container, Reply
+
+_READ = 1 << 16
+
+
+class Owned:
+    """Descriptors to be closed at the end of a job, whatever happens."""
+
+    def __init__(self) -> None:
+        self.open: set[int] = set()
+
+    def __call__(self, fd: int) -> int:
+        """Take a descriptor into ownership; returns it."""
+        self.open.add(fd)
+        return fd
+
+
+@contextlib.contextmanager
+def job_descriptors() -> Iterator[Owned]:
+    """Own descriptors for the length of a job."""
+    owned = Owned()
+    try:
+        yield owned
+    finally:
+        close_now(owned, list(owned.open))
+
+
+def close_now(owned: Owned, descriptors: list[int]) -> None:
+    """Close some of them before the job ends."""
+    for fd in descriptors:
+        owned.open.discard(fd)
+        os.close(fd)
+
+
+def output_pipes(own: Owned) -> tuple[list[int], list[int]]:
+    """Open pipes for standard output and error; returns their reading and their writing ends."""
+    pairs = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
+    for pair in pairs:
+        own(pair[0]), own(pair[1])
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def collect(container: Container, pipes: list[int], max_bytes: int) -> tuple[Reply, list[bytes], bool]:
+    """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`."""
+    outputs = [bytearray() for _ in pipes]
+    poller = select.poll()
+    poller.register(container.control, select.POLLIN)
+    for fd in pipes:
+        poller.register(fd, select.POLLIN)
+        os.set_blocking(fd, False)
+    flooded = False
+    while True:
+        ready = [fd for fd, _ in poller.poll()]
+        for place, fd in enumerate(pipes):
+            if fd in ready and not _drain(fd, outputs[place], max_bytes + 1):
+                poller.unregister(fd)
+        if not flooded and any(len(output) > max_bytes for output in outputs):
+            flooded = True
+            container.kill_program()
+        if container.control.fileno() in ready:
+            reply = container.reply()
+            for place, fd in enumerate(pipes):
+                _drain(fd, outputs[place], max_bytes + 1)
+            return reply, [bytes(output[:max_bytes]) for output in outputs], flooded
+
+
+def _drain(fd: int, output: bytearray, max_bytes: int) -> bool:
+    """Read what is there, up to `max_bytes` in all; False at the end of the stream or at the bound."""
+    while len(output) < max_bytes:
+        try:
+            chunk = os.read(fd, _READ)
+        except BlockingIOError:
+            return True
+        if not chunk:
+            return False
+        output += chunk
+    return False
