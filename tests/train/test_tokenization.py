@@ -99,4 +99,4 @@ def test_starcoder_s_masks_are_the_script_s_wherever_it_lost_no_token(data_folde
             continue
         assert data.prompt_lengths[i] == len(prompt)
         assert data.document(i).tolist() == joined
-    assert merged < 0.05 * len(examples)
+    assert 0 < merged < 0.2 * len(examples)
