@@ -72,7 +72,7 @@ def standing() -> dict[str, int]:
     """What a leak would raise."""
     mounts = Path("/proc/self/mounts").read_text().count("\n")
     descriptors = sum(process.num_fds() for process in tree())
-    files = sum(1 for folder in ("/tmp", "/dev/shm") for _ in Path(folder).iterdir())
+    files = sum(1 for folder in ("/tmp", "/dev/shm") for _ in Path(folder).glob("evolcoder*"))
     return {"descriptors": descriptors, "processes": len(tree()), "mounts": mounts, "temporary files": files}
 
 

@@ -23,7 +23,7 @@ from evolcoder.sandbox import Sandbox
 from evolcoder.sandbox.protocol import CallJob, Limits, Outcome, StdioJob
 
 SECRET = "SBXCANARY-4be1"
-LIMITS = Limits(cpu_s=0.5, wall_s=1.5, memory_bytes=512 << 20)
+LIMITS = Limits(cpu_s=0.4, wall_s=0.8, memory_bytes=512 << 20)
 TESTS = """
 def check(candidate):
     assert candidate(3) == 9
