@@ -24,8 +24,10 @@ _NEAR_LIMIT = (0.85, 1.15)
 _RECENT = 32
 _MOST_OF_RECENT = 24
 _CUTS_BEFORE_BLAMELESS = 2
-_TRIMS_BEFORE_BLAMELESS = 4
+_TRIMS_BEFORE_BLAMELESS = 8
 """The same for the small steps down near a limit."""
+_LOWEST_FIRST_RATE = 5.0
+"""A stalled machine may see nothing but refusals for a moment; a truly lower limit is found by further cuts."""
 _HASTY_CUTS = 2
 """Cuts in a row before a window's end; more would follow chance down to a standstill."""
 _REST_AT_KNEE_S = 10.0
@@ -132,13 +134,15 @@ class Pacer:
         window = self._window
         window.refused += 1
         bounced = window.refused >= _MOST_OF_RECENT and window.refused_share() > self._usual_refused + 0.2
-        # Before half a round trip has passed, what was sent earlier still weighs too much.
-        told = now >= max(self._settled_at, window.begun + self._latency / 2)
-        if bounced and told and self._hasty_cuts < _HASTY_CUTS:
+        # Before half a round trip has passed, what was sent earlier weighs much: only a flood counts then.
+        told = now >= window.begun + self._latency / 2 or window.refused_share() > 0.7
+        if bounced and told and now >= self._settled_at and self._hasty_cuts < _HASTY_CUTS:
             # So much of what was sent bounces that there is no need to wait for the window's end.
             self._hasty_cuts += 1
             self._cut(now, window, hasty=True)
-            self.paused_until = max(self.paused_until, now + min(retry_after_s or 0.05, 60.0))
+            self.paused_until = max(
+                self.paused_until, now + min(max(retry_after_s or 0.0, self._latency / 2), 60.0)
+            )
             self._window = _Window(now)
             return
         self._look(now)
@@ -213,21 +217,23 @@ class Pacer:
 
     def _call_blameless(self, share: float) -> None:
         """Put up with this share of refusals from now on, and undo the cuts."""
-        self._usual_refused = self._blameless_share = share
-        self.rate = self._experiment.rate if self.most_per_second is None else self.most_per_second
+        self._usual_refused = self._blameless_share = max(share, self._experiment.refused_share)
+        self.rate = self.most_per_second
         self._cuts = self._hasty_cuts = self._trims = 0
 
     def _cut(self, now: float, window: _Window, hasty: bool = False) -> None:
-        """Go down to the rate that was let in; hastily, to half of it: a server's reserve flatters it."""
+        """Go down to the rate that was let in; the first time to a quarter: a server's reserve flatters it."""
         per_second = window.accepted_per_second(now, self._latency / 2)
         if self._cuts == 0 and self._hasty_cuts == hasty:
             self._experiment = _Experiment(self.rate, window.refused_share(), per_second)
         self._cuts += not hasty
         # Not further than to a quarter at once: a short window may not tell it well.
-        down_to = max(per_second, (self.rate or 0.0) / 4, 0.1)
-        self.rate = down_to / 2 if hasty else down_to
-        self._limit_seen = 0.0 if hasty else down_to
-        self._step = 0.01
+        lowest = max(_LOWEST_FIRST_RATE, self._accepted / 4) if self.rate is None else self.rate / 4
+        down_to = max(per_second, lowest, 0.02)
+        first = hasty and self.rate is None
+        self.rate = max(down_to / 4, lowest) if first else down_to
+        self._limit_seen = 0.0 if first else down_to
+        self._step = 0.125 if first else 0.01
         self._settled_at = now + 1.5 * self._latency
 
     def _set_allowed(self, now: float, window: _Window, elapsed: float) -> None:
