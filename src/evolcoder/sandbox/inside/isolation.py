@@ -27,7 +27,8 @@ _SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
 _CLOSE_RANGE_CALL = 436
 _CAPSET_CALL = {"x86_64": 126, "aarch64": 91}
 _CAPABILITY_VERSION_3 = 0x20080522
-OPEN_FILES = 512
+OPEN_FILES = 256
+"""Of one process; what sockets hold in the kernel counts against no other limit."""
 
 # PyDLL keeps the interpreter lock: between clone and the child's first Python instruction nothing may run.
 _libc = ctypes.PyDLL(None, use_errno=True)
