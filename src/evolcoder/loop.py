@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolcoder import __version__
-from evolcoder.errors import UserError
+from evolcoder.errors import RecipeError, SandboxError, UserError
 from evolcoder.instructions import read_instructions, write_instructions
 from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, plain_data, recipe_yaml
@@ -43,6 +43,8 @@ class RoundScore:
     high: float
     rows: int
     """Rows it was fine-tuned on."""
+    n_problems: int
+    """Problems it was measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ def run_recipe(recipe: Recipe, run: Path, progress: Progress, command_line: str)
 
     Raises UserError where another process works on the same folder, and the stages' errors.
     """
+    check_before_start(recipe)
     run.mkdir(parents=True, exist_ok=True)
     with _alone_in(run):
         write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
@@ -84,6 +87,34 @@ def run_recipe(recipe: Recipe, run: Path, progress: Progress, command_line: str)
         return result
 
 
+def check_before_start(recipe: Recipe) -> None:
+    """Find out in the first seconds what would stop the run after an hour.
+
+    Raises DataError for the seeds, UserError for a benchmark or an oracle, ModelError for a model that is not
+    there, SandboxError where this machine cannot run programs safely.
+    """
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.models.opening import is_remote
+    from evolcoder.models.weights import locate_weights
+    from evolcoder.sandbox import probe
+
+    read_instructions(recipe.seeds.source)
+    for name in _benchmarks(recipe):
+        load_benchmark(name).checked_oracle(recipe.evaluate.settings.oracle)
+    if is_remote(recipe.base.model):
+        raise RecipeError(f"base.model: weights to fine-tune are expected, found {recipe.base.model!r}")
+    locate_weights(recipe.base.model)
+    if not is_remote(recipe.teacher.model):
+        locate_weights(recipe.teacher.model)
+    if (protection := probe()).level == "none":
+        raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")
+
+
+def _benchmarks(recipe: Recipe) -> list[str]:
+    """Return the benchmarks of a recipe, the one that decides included, each once."""
+    return list(dict.fromkeys([*recipe.evaluate.benchmarks, recipe.stop.benchmark]))
+
+
 def decide(recipe: Recipe, scores: Sequence[RoundScore]) -> Decision:
     """Apply the stopping rule to the rounds so far (base model first)."""
     last = scores[-1]
@@ -107,12 +138,16 @@ def result_of(
     recipe: Recipe, scores: Sequence[RoundScore], decision: Decision, command_line: str
 ) -> dict[str, Any]:
     """Return what `result.json` holds."""
+    from evolcoder.evaluate.benchmarks import load_benchmark
+
     best = best_round(scores)
     result: dict[str, Any] = {
         "name": recipe.name,
         "evolcoder": __version__,
         "benchmark": recipe.stop.benchmark,
         "rounds": [asdict(score) for score in scores],
+        "problems": best.n_problems,
+        "problems_in_all": len(load_benchmark(recipe.stop.benchmark).problems),
         "best_round": best.round,
         "best_model": recipe.base.model if best.round == 0 else f"round-{best.round}/checkpoint",
         "stop": {"rule": recipe.stop.rule, "reason": decision.reason},
@@ -236,11 +271,10 @@ def measure(
     progress: Progress,
 ) -> RoundScore:
     """Evaluate one checkpoint on every benchmark of the recipe; return its score on the one that decides."""
-    benchmarks = dict.fromkeys([*recipe.evaluate.benchmarks, recipe.stop.benchmark])
     folder = run / f"round-{round_number}" / "evaluation"
     weights = Path(model) / "model.safetensors"
     identity = file_hash(weights) if weights.exists() else model
-    for benchmark in benchmarks:
+    for benchmark in _benchmarks(recipe):
         out = folder / benchmark.replace(":", "-").replace("@", "-")
         key = content_hash("evaluate", plain_data(recipe.evaluate.settings), benchmark, identity)
 
@@ -252,7 +286,7 @@ def measure(
         (folder / recipe.stop.benchmark.replace(":", "-").replace("@", "-") / "scores.json").read_text()
     )
     score = next(score for score in scores["scores"] if score["k"] == 1)
-    return RoundScore(round_number, score["value"], score["low"], score["high"], rows)
+    return RoundScore(round_number, score["value"], score["low"], score["high"], rows, score["n_problems"])
 
 
 async def _evaluate(

@@ -21,8 +21,15 @@ def scores_table(result: Mapping[str, Any]) -> str:
     lines = [_line(_HEADER, widths), _line(tuple("─" * width for width in widths), widths)]
     lines += [_line(row, widths) for row in rows]
     benchmark = result.get("benchmark")
-    title = [f"scores on {benchmark}"] if benchmark else []
+    title = [f"scores on {benchmark}{_subset(result)}"] if benchmark else []
     return "\n".join([*title, *lines, *_closing_lines(result)])
+
+
+def _subset(result: Mapping[str, Any]) -> str:
+    measured, in_all = result.get("problems"), result.get("problems_in_all")
+    if not measured or not in_all or measured == in_all:
+        return ""
+    return f", a fixed subset of {measured} of its {in_all} problems"
 
 
 def round_name(number: int) -> str:
