@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -136,8 +135,3 @@ class WeightsUpdate:
             moments["exp_avg"] = torch.zeros_like(master.data)
             moments["exp_avg_sq"] = torch.zeros_like(master.data)
         return moments
-
-    def final_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the trained weights by name, in the format that the model computes with."""
-        for name, master in self.masters.items():
-            yield name, self._copies[name].data if name in self._copies else master.data
