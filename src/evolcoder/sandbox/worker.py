@@ -45,8 +45,8 @@ _TIERS = {StdioJob: "stdio", ExecJob: "stdio", CallJob: "rpc", BatchJob: "batch"
 _ENDLESS = Limits(cpu_s=1e7, wall_s=1e9)
 _TESTER_GRACE_S = 30.0
 """How long the test process may stay silent after the candidate's end; longer is the machine's fault."""
-_CANDIDATE_GRACE_MS = 20
-"""A candidate ends by itself when its channel closes, which is quicker than to be killed."""
+_GRACE_MS = 20
+"""A process ends by itself when its channel closes, which is quicker than to be killed."""
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ class Worker:
         if tester.control.fileno() in ready:
             told = _verdict_of_tests(tester)
             poller.unregister(tester.control)
-            if not poller.poll(_CANDIDATE_GRACE_MS):
+            if not poller.poll(_GRACE_MS):
                 candidate.kill_program()
             return candidate.reply(), told
         reply = candidate.reply()
@@ -214,7 +214,10 @@ class Worker:
     def _end_tester(self, preimport: Preimport) -> None:
         tester = self._testers.pop(preimport)
         tester.close()
-        tester.container.kill_program()
+        poller = select.poll()
+        poller.register(tester.container.control, select.POLLIN)
+        if not poller.poll(_GRACE_MS):
+            tester.container.kill_program()
         tester.container.reply()
 
     def _run_exec(self, job: ExecJob) -> Outcome:
