@@ -27,7 +27,7 @@ _CUTS_BEFORE_BLAMELESS = 2
 _TRIMS_BEFORE_BLAMELESS = 8
 """The same for the small steps down near a limit."""
 _LOWEST_FIRST_RATE = 5.0
-"""A stalled machine may see nothing but refusals for a moment; a truly lower limit is found by further cuts."""
+"""A stalled machine may see only refusals for a moment; further cuts find a limit that is lower."""
 _HASTY_CUTS = 2
 """Cuts in a row before a window's end; more would follow chance down to a standstill."""
 _REST_AT_KNEE_S = 10.0
@@ -222,7 +222,7 @@ class Pacer:
         self._cuts = self._hasty_cuts = self._trims = 0
 
     def _cut(self, now: float, window: _Window, hasty: bool = False) -> None:
-        """Go down to the rate that was let in; the first time to a quarter: a server's reserve flatters it."""
+        """Go down to the rate let in; the first time to a quarter: a server's reserve flatters it."""
         per_second = window.accepted_per_second(now, self._latency / 2)
         if self._cuts == 0 and self._hasty_cuts == hasty:
             self._experiment = _Experiment(self.rate, window.refused_share(), per_second)
