@@ -7,7 +7,6 @@ checkpoint. Covered here: order, what is already done, the stopping rule. Not co
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import json
 import platform
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolcoder import __version__
 from evolcoder.errors import RecipeError, SandboxError, UserError
+from evolcoder.execution.event_loop import run_async
 from evolcoder.instructions import read_instructions, write_instructions
 from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, plain_data, recipe_yaml
@@ -205,7 +205,7 @@ def evolve_and_merge(
     )
 
     def make() -> None:
-        asyncio.run(_evolve(recipe, run, seeds, before, out, progress))
+        run_async(_evolve(recipe, run, seeds, before, out, progress))
         write_instructions(out / "dataset.jsonl", merged_rows(seeds, rounds))
 
     done.do(f"evolve round {round_number}", key, make, [out / "evolved.jsonl", out / "dataset.jsonl"])
@@ -279,7 +279,7 @@ def measure(
         key = content_hash("evaluate", plain_data(recipe.evaluate.settings), benchmark, identity)
 
         def make(benchmark: str = benchmark, out: Path = out) -> None:
-            asyncio.run(_evaluate(recipe, run, model, benchmark, out, progress))
+            run_async(_evaluate(recipe, run, model, benchmark, out, progress))
 
         done.do(f"evaluate round {round_number} on {benchmark}", key, make, [out / "scores.json"])
     scores = json.loads(
