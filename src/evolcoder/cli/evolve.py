@@ -67,11 +67,11 @@ def command(seeds: str, teacher: str, out: Path, rounds: int, as_json: bool, **o
       evolcoder evolve --seeds shipped --teacher embedded --shots 2 --rounds 1 --limit 8 --out evolved
       evolcoder evolve --seeds code_alpaca_20k.json --teacher openai:gpt-4.1-mini --rounds 3 --out evolved
     """
-    from evolcoder.execution.event_loop import run_async
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
     from evolcoder.evolve.pool import pool_after
     from evolcoder.evolve.settings import EvolveSettings
+    from evolcoder.execution.event_loop import run_async
     from evolcoder.instructions import read_instructions
     from evolcoder.models.settings import EndpointSettings
 
