@@ -74,7 +74,7 @@ class TrainingError(OutsideError):
 
 
 class BudgetExhaustedError(OutsideError):
-    """A limit the user set (`--max-usd`, `--max-requests`) is reached; the same command continues."""
+    """A limit the user set (`--max-usd`, `--max-requests`) is reached; a higher one continues."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
