@@ -6,7 +6,9 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,14 @@ from evolcoder.runs import sync_folder
 from evolcoder.train.processes import Processes
 
 _FACTS = "checkpoint.json"
+
+
+@contextmanager
+def _one_process_is_meant() -> Iterator[None]:
+    """Silence torch's warning that nothing is distributed: on one device nothing should be."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,8 @@ class Checkpoints:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
             self.processes.wait()
-            save_tensors(dict(tensors), checkpoint_id=partial, no_dist=self.processes.count == 1)
+            with _one_process_is_meant():
+                save_tensors(dict(tensors), checkpoint_id=partial, no_dist=self.processes.count == 1)
             if self.processes.first:
                 sizes = {p.name: p.stat().st_size for p in sorted(partial.iterdir())}
                 own = {"fingerprint": self.fingerprint, "step": step, "files": sizes}
@@ -76,7 +87,8 @@ class Checkpoints:
 
     def load(self, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
         """Read a checkpoint into the given tensors."""
-        load_tensors(dict(tensors), checkpoint_id=path, no_dist=self.processes.count == 1)
+        with _one_process_is_meant():
+            load_tensors(dict(tensors), checkpoint_id=path, no_dist=self.processes.count == 1)
 
     def _is_whole(self, path: Path) -> bool:
         try:
