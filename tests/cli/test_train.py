@@ -26,7 +26,7 @@ def test_files_and_a_base_become_a_model(tmp_path: Path, monkeypatch: pytest.Mon
     write_instructions(tmp_path / "one.jsonl", rows(6))
     write_instructions(tmp_path / "two.parquet", rows(6))
     result = run(
-        *("--base", base, "--data", tmp_path / "one.jsonl", "--data", tmp_path / "two.parquet"),
+        *("--base", base, "--data", tmp_path / "one.jsonl", tmp_path / "two.parquet"),
         *("--out", tmp_path / "model", "--epochs", 1, "--batch-size", 4, "--max-length", 512),
         *("--set", "tracking=[]", "--set", "dtype=fp32", "--json"),
     )

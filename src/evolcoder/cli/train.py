@@ -13,7 +13,10 @@ import click
     "--base", help="The model to fine-tune: embedded, a folder, a GGUF file, or a Hugging Face name."
 )
 @click.option(
-    "--data", multiple=True, metavar="FILE", help="Rows: JSONL, JSON, Parquet, or a hub name; repeatable."
+    "--data",
+    multiple=True,
+    metavar="FILE...",
+    help="Rows: JSONL, JSON, Parquet, or a hub name; several may follow.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the finished model.")
 @click.option(
@@ -33,11 +36,13 @@ import click
 @click.option(
     "--gpu-gb", type=float, default=80.0, show_default=True, help="For --plan: memory of each, in GB."
 )
+@click.argument("more_data", nargs=-1, metavar="")  # the further files of --data A B C
 @click.option("--rows", type=int, help="For --plan: rows, where no data is given.  [default: 78000]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     base: str | None,
     data: tuple[str, ...],
+    more_data: tuple[str, ...],
     out: Path | None,
     recipe: Path | None,
     epochs: float | None,
@@ -60,7 +65,7 @@ def command(
 
     \b
     Example:
-      evolcoder train --base embedded --data seeds.jsonl --out model --epochs 1 --batch-size 16
+      evolcoder train --base embedded --data seeds.jsonl evolved.jsonl --out model --epochs 1 --batch-size 16
       evolcoder train --recipe recipes/train/starcoder-15b.yaml --plan --gpus 8 --gpu-gb 80
     """
     import json
@@ -77,7 +82,10 @@ def command(
         "lora": lora,
     }
     given = {key: value for key, value in chosen.items() if value is not None}
-    planned = training_from(read_train_recipe(recipe) if recipe else {}, base, data, given, overrides)
+    if more_data and not data:
+        raise click.UsageError(f"unexpected {more_data[0]!r}: data files follow --data")
+    files = (*data, *more_data)
+    planned = training_from(read_train_recipe(recipe) if recipe else {}, base, files, given, overrides)
     if not planned.base:
         raise RecipeError("nothing to fine-tune: --base MODEL or --recipe FILE is expected")
     if plan:
