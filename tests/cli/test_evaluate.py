@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -12,27 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-
-MODELS = Path(__file__).resolve().parent.parent / "models"
-
-
-def byte_llama() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("byte_llama", MODELS / "byte_llama.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.models.byte_llama import save_tiny_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = byte_llama().save_tiny_model(
-        tmp_path_factory.mktemp("model") / "tiny", max_position_embeddings=2048
-    )
+    folder: Path = save_tiny_model(tmp_path_factory.mktemp("model") / "tiny", max_position_embeddings=2048)
     return folder
 
 

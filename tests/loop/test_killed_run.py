@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.loop.tiny_model import save_tiny_model
+from tests.models.byte_llama import save_tiny_model
 
 RECIPE = """
 name: killed
@@ -24,7 +24,7 @@ teacher: {{model: "openai:fake", base_url: "{url}", endpoint: {{concurrency: 4}}
 base: {{model: "{base}"}}
 rounds: {{max_rounds: 2, rows_per_round: 50}}
 train:
-  {{epochs: 1, batch_size: 8, max_length: 256, save_every_steps: 2, dtype: fp32, tracking: [],
+  {{epochs: 1, batch_size: 8, max_length: 1024, save_every_steps: 2, dtype: fp32, tracking: [],
     prompt_style: chat}}
 evaluate:
   benchmarks: [humaneval]
@@ -115,7 +115,7 @@ def kill_when(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> f
 def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_bytes(
     endpoint: Callable[[str], Endpoint], tmp_path: Path
 ) -> None:
-    base = save_tiny_model(tmp_path / "base")
+    base = save_tiny_model(tmp_path / "base", max_position_embeddings=4096)
     plain, killed = endpoint("plain"), endpoint("killed")
     recipes = {}
     for name, at in (("plain", plain), ("killed", killed)):
