@@ -15,6 +15,8 @@ from evolcoder.sandbox import Sandbox
 from evolcoder.sandbox.protocol import BatchJob, CallJob, InProcessJob, Job, Limits, StdioJob
 
 OWNER = Path(__file__).with_name("owner.py")
+WORKERS = 2
+"""Of the shared sandbox fixture."""
 
 
 def kill_owner(command: tuple[str, ...]) -> list[psutil.Process]:
@@ -80,7 +82,12 @@ def test_many_programs_leave_nothing(sandbox: Sandbox) -> None:
     outcomes = dict(sandbox.run_many(map(mixed_job, range(300))))
     assert {outcomes[i].verdict.reason for i in outcomes if i % 6 != 4} == {"passed"}
     assert {outcomes[i].verdict.reason for i in outcomes if i % 6 == 4} == {"exited"}
-    assert standing() == before
+    # A worker keeps one process for published tests, or none where its last one was just ended: that is all
+    # that may differ, where a leak would show 300 times.
+    descriptors, processes, mounts = standing()
+    assert abs(descriptors - before[0]) <= WORKERS
+    assert abs(processes - before[1]) <= WORKERS
+    assert mounts == before[2]
 
 
 def test_cpu_time_decides_on_a_busy_machine() -> None:
