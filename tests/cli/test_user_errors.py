@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+EVOLVE_UNREACHABLE = (
+    *("evolve", "--seeds", "seeds.jsonl", "--rounds", "1", "--out", "out"),
+    *("--teacher", "openai:m", "--base-url", "http://127.0.0.1:9/v1"),
+)
 SEEDS_GOOD = '{"instruction": "Write a function that adds two numbers."}\n'
 
 
@@ -61,17 +65,7 @@ def test_a_broken_seed_file_ends_with_one_line_and_exit_code_2(
     tmp_path: Path, seeds: bytes, said: str
 ) -> None:
     (tmp_path / "seeds.jsonl").write_bytes(seeds)
-    arguments = [
-        "--teacher",
-        "openai:m",
-        "--base-url",
-        "http://127.0.0.1:9/v1",
-        "--rounds",
-        "1",
-        "--out",
-        "out",
-    ]
-    done = evolcoder("evolve", "--seeds", "seeds.jsonl", *arguments, cwd=tmp_path)
+    done = evolcoder(*EVOLVE_UNREACHABLE, cwd=tmp_path)
     assert done.returncode == 2
     assert "seeds.jsonl" in done.stderr
     assert said in done.stderr
@@ -80,17 +74,7 @@ def test_a_broken_seed_file_ends_with_one_line_and_exit_code_2(
 
 def test_an_unreachable_endpoint_ends_with_its_address_and_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "seeds.jsonl").write_text(SEEDS_GOOD)
-    arguments = [
-        "--teacher",
-        "openai:m",
-        "--base-url",
-        "http://127.0.0.1:9/v1",
-        "--rounds",
-        "1",
-        "--out",
-        "out",
-    ]
-    done = evolcoder("evolve", "--seeds", "seeds.jsonl", *arguments, cwd=tmp_path)
+    done = evolcoder(*EVOLVE_UNREACHABLE, cwd=tmp_path)
     assert done.returncode == 1
     assert "http://127.0.0.1:9/v1" in done.stderr
     assert "Traceback" not in done.stderr

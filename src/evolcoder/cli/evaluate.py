@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evolcoder.cli.model_options import local_model_options
+
 if TYPE_CHECKING:
     from evolcoder.evaluate.evaluation import EvaluationResult
     from evolcoder.evaluate.settings import EvaluationSettings
@@ -63,14 +65,7 @@ _BESIDE = 3
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Programs judged at once; all cores where absent."
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Local models.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default="auto",
-    show_default=True,
-    help="Number format of a local model.",
-)
+@local_model_options
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def command(
     model: str,

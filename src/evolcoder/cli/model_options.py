@@ -1,0 +1,26 @@
+"""Options that every command with a model in this process takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def local_model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --batch-size and --dtype."""
+    for option in (
+        click.option(
+            "--dtype",
+            type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+            default="auto",
+            show_default=True,
+            help="Number format of a local model.",
+        ),
+        click.option(
+            "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Local models."
+        ),
+    ):
+        command = option(command)
+    return command
