@@ -93,3 +93,14 @@ def test_the_judge_sees_both_instructions_whatever_they_hold() -> None:
     (turn,) = judge_messages("first with {second} in it", "the other")
     assert "first with {second} in it" in turn.content
     assert "The Second Prompt: the other" in turn.content
+
+
+def test_a_method_left_out_changes_only_the_rows_that_had_it() -> None:
+    whole = method_set("code", {}, {})
+    without = method_set("code", {}, {"misdirect": 0})
+    pairs = [
+        (choose_method(whole, 3, f"row{i}", 1).name, choose_method(without, 3, f"row{i}", 1).name)
+        for i in range(2000)
+    ]
+    assert all(before == after for before, after in pairs if before != "misdirect")
+    assert len({after for before, after in pairs if before == "misdirect"}) == 4

@@ -7,10 +7,9 @@ repository. The wording is the published one. A new method is one entry here, or
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 
 from evolcoder.evolve.shots import CODE_SHOTS, Shot
 from evolcoder.models.protocol import Message
@@ -167,10 +166,16 @@ def method_set(name: str, custom: Mapping[str, str], weights: Mapping[str, float
 
 
 def choose_method(methods: MethodSet, seed: int, row_id: str, round_number: int) -> Method:
-    """Choose a method at random, as a function of the run's seed, the row and the round only."""
-    bounds = list(accumulate(m.weight for m in methods.methods))
-    point = fraction_of("method", seed, row_id, round_number) * bounds[-1]
-    return methods.methods[min(bisect_right(bounds, point), len(bounds) - 1)]
+    """Choose a method at random, as a function of the run's seed, the row and the round only.
+
+    Every method draws its own exponential waiting time and the first one wins, which gives each the chance
+    of its weight; a method that is left out changes the choice of its own rows and of no others.
+    """
+
+    def waiting_time(method: Method) -> float:
+        return -math.log1p(-fraction_of("method", seed, row_id, round_number, method.name)) / method.weight
+
+    return min(methods.methods, key=waiting_time)
 
 
 def fraction_of(*parts: str | int) -> float:
