@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from evolcoder.cli.model_options import local_model_options
 
 if TYPE_CHECKING:
     from evolcoder.evaluate.evaluation import EvaluationResult
-    from evolcoder.evaluate.settings import EvaluationSettings
+    from evolcoder.evaluate.settings import Decoding, EvaluationSettings
     from evolcoder.models.local_settings import LocalSettings
     from evolcoder.progress import Progress
 
@@ -51,13 +51,15 @@ _BESIDE = 3
     type=click.Choice(["wizardcoder", "fence", "auto", "none"]),
     help="How the program is found; by the style where absent.",
 )
-@click.option("--greedy", is_flag=True, help="One greedy sample a problem (the default).")
-@click.option("--n", type=click.IntRange(min=1), help="Samples a problem  [default: 1 greedy, else 20].")
+@click.option("--greedy", is_flag=True, help="One greedy sample a problem (the default of most benchmarks).")
+@click.option(
+    "--n", type=click.IntRange(min=1), help="Samples a problem  [default: the benchmark's, else 1, else 20]."
+)
 @click.option("--temperature", type=click.FloatRange(min=0), help="The method samples at 0.2.")
 @click.option(
     "--top-p", type=click.FloatRange(min=0, min_open=True, max=1), help="The method samples at 0.95."
 )
-@click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Of an answer  [default: 2048; ds1000 1024].")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many problems, evenly spaced.")
 @click.option("--oracle", help="How values are compared; the benchmark's own where absent.")
@@ -79,7 +81,7 @@ def command(
     n: int | None,
     temperature: float | None,
     top_p: float | None,
-    max_tokens: int,
+    max_tokens: int | None,
     seed: int,
     limit: int | None,
     oracle: str | None,
@@ -104,40 +106,67 @@ def command(
 
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
+    from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.settings import EvaluationSettings, Extraction, Style
     from evolcoder.models.local_settings import Dtype, LocalSettings
 
-    sampled = (n or 1) > 1 or bool(temperature)
-    if greedy and sampled:
+    if greedy and ((n or 1) > 1 or temperature):
         raise UserError("--greedy gives one sample at temperature 0; leave out --n and --temperature")
-    try:
-        settings = EvaluationSettings(
+
+    def settings_for(default: Decoding) -> EvaluationSettings:
+        decoding = _decoding(default, 0.0 if greedy else temperature, n, top_p, max_tokens)
+        return EvaluationSettings(
             style=cast(Style, style),
             preset=preset,
             extract=cast("Extraction | None", extract),
-            n=(n or 20) if sampled else 1,
-            temperature=(0.2 if temperature is None else temperature) if sampled else 0.0,
-            top_p=(0.95 if top_p is None else top_p) if sampled else 1.0,
-            max_tokens=max_tokens,
+            n=decoding.n,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            max_tokens=decoding.max_tokens,
             seed=seed,
             limit=limit,
             oracle=oracle,
             timeout_s=timeout_s,
             workers=workers,
         )
-    except ValueError as error:
-        raise UserError(str(error)) from error
+
     local = LocalSettings(dtype=cast(Dtype, dtype), batch_size=batch_size)
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
-    results = asyncio.run(_evaluate_all(model, base_url, names, settings, local, out, progress_view()))
+    try:
+        plan = {name: settings_for(load_benchmark(name).decoding) for name in names}
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    results = asyncio.run(_evaluate_all(model, base_url, plan, local, out, progress_view()))
     click.echo(_as_json(results) if as_json else _as_table(results, model))
+
+
+def _decoding(
+    default: Decoding, temperature: float | None, n: int | None, top_p: float | None, max_tokens: int | None
+) -> Decoding:
+    """Return how samples are drawn: as the benchmark says where nothing is said, else as the method does."""
+    from dataclasses import replace
+
+    from evolcoder.evaluate.settings import Decoding
+
+    if temperature == 0:
+        base = replace(Decoding(), max_tokens=default.max_tokens)
+    elif default.n == 1 and ((n or 1) > 1 or temperature):
+        base = Decoding(n=20, temperature=0.2, top_p=0.95, max_tokens=default.max_tokens)
+    else:
+        base = default
+    sampled = base.temperature > 0
+    return Decoding(
+        n=base.n if n is None else n,
+        temperature=base.temperature if temperature is None else temperature,
+        top_p=top_p if sampled and top_p is not None else base.top_p,
+        max_tokens=base.max_tokens if max_tokens is None else max_tokens,
+    )
 
 
 async def _evaluate_all(
     model_name: str,
     base_url: str | None,
-    benchmarks: Sequence[str],
-    settings: EvaluationSettings,
+    plan: Mapping[str, EvaluationSettings],
     local: LocalSettings,
     out: Path,
     progress: Progress,
@@ -147,13 +176,13 @@ async def _evaluate_all(
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import open_model
 
-    for name in benchmarks:
+    for name, settings in plan.items():
         load_benchmark(name).checked_oracle(settings.oracle)
     results = {}
     async with Journal(out / "journal.sqlite") as journal:
         model = open_model(model_name, base_url=base_url, journal=journal, local=local)
         try:
-            for name in benchmarks:
+            for name, settings in plan.items():
                 folder = out / name.replace(":", "-").replace("@", "-")
                 results[name] = await evaluate_model(model, name, settings, folder, progress)
         finally:

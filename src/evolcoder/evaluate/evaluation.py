@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 from evolcoder.code_blocks import extract
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.data_files import cache_folder
-from evolcoder.evaluate.pass_at_k import scores_of
+from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.prompts import default_extraction
 from evolcoder.evaluate.sampling import Answer, answers, subset
 from evolcoder.evaluate.score_file import verdict_row
@@ -249,6 +249,9 @@ def _sum_up(
     base = benchmark.suites[0]
     if len(benchmark.suites) > 1 and base in tally.suites:
         scores += scores_of(tally.suites[base], KS, f"{benchmark.title} ({base} tests)", named)
+    scores += scores_of_groups(
+        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named
+    )
     return EvaluationResult(
         scores=scores,
         n_problems=len(tally.passed),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from evolcoder.records import Score
@@ -60,6 +60,24 @@ def bootstrap_interval(values: Sequence[float], resamples: int = _RESAMPLES) -> 
     low, high = np.quantile(means, [0.025, 0.975])
     mean = float(values_N.mean())
     return min(float(low), mean), max(float(high), mean)
+
+
+def scores_of_groups(
+    verdicts_by_task: Mapping[str, Sequence[bool]],
+    groups_of: Callable[[str], Sequence[str]],
+    benchmark: Titled,
+    settings: Mapping[str, str],
+) -> list[Score]:
+    """Return pass@1 of each part of a benchmark, in the order they appear; `groups_of` names a task's parts."""
+    parts: dict[str, dict[str, Sequence[bool]]] = {}
+    for task_id, verdicts in verdicts_by_task.items():
+        for group in groups_of(task_id):
+            parts.setdefault(group, {})[task_id] = verdicts
+    return [
+        score
+        for group, verdicts in parts.items()
+        for score in scores_of(verdicts, (1,), f"{benchmark.title} ({group})", settings)
+    ]
 
 
 def scores_of(

@@ -13,7 +13,7 @@ from evolcoder.code_blocks import Extraction
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.benchmarks.data_files import cache_folder
-from evolcoder.evaluate.pass_at_k import scores_of
+from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.results_file import EvalPlusResults
 from evolcoder.evaluate.sample_files import missing_tasks, read_samples
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
@@ -101,6 +101,9 @@ def score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress) 
     if not scores:
         fewest = min(map(len, tally.passed.values()))
         raise UserError(f"-k {','.join(map(str, request.ks))}: some problem has only {fewest} samples")
+    scores += scores_of_groups(
+        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named
+    )
     return FileScore(
         scores=scores,
         passed=tally.passed,

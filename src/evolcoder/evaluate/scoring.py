@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from evolcoder.code_grammar import syntax_error
 from evolcoder.errors import DataError, nearest
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.benchmarks.benchmark import JobRunner
@@ -149,7 +148,7 @@ class _Scorer:
                 failed = any(not v.passed for v in found[i].values())
                 if number and failed and not self.settings.all_suites:
                     continue
-                unfit = _unfit(program)
+                unfit = _unfit(program, self.benchmark)
                 if unfit is not None:
                     found[i][suite] = unfit
                     continue
@@ -217,12 +216,12 @@ class _Scorer:
         return verdict, None
 
 
-def _unfit(program: str) -> Verdict | None:
+def _unfit(program: str, benchmark: Benchmark) -> Verdict | None:
     """Return the verdict of a program that is not worth running, None for one that is."""
     if len(program) > LONGEST_PROGRAM:
         detail = f"a program of {len(program):,} characters; at most {LONGEST_PROGRAM:,} are judged"
         return Verdict(False, "unsupported", detail)
-    error = syntax_error(program, "python")
+    error = benchmark.unfit(program)
     return Verdict(False, "syntax error", error[:500]) if error is not None else None
 
 

@@ -10,6 +10,19 @@ Extraction = Literal["wizardcoder", "fence", "auto", "none"]
 
 
 @dataclass(frozen=True, slots=True)
+class Decoding:
+    """How many samples a problem gets and how they are drawn; one greedy sample where nothing is said."""
+
+    n: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 2048
+
+
+GREEDY = Decoding()
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationSettings:
     """Settings of one evaluation; all of them are part of its scores' names."""
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
+from evolcoder.code_grammar import syntax_error
 from evolcoder.errors import UserError, nearest
+from evolcoder.evaluate.settings import GREEDY, Decoding
 from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.sandbox.protocol import Job, Limits, Outcome, Preimport
 
@@ -40,6 +42,8 @@ class Benchmark(ABC):
     """Test suites that each give a verdict; a sample passes when all do."""
     default_timeout_s: float = 3.0
     default_memory_bytes: int = 2 << 30
+    decoding: Decoding = GREEDY
+    """How a model is sampled where the user does not say."""
 
     @property
     def title(self) -> str:
@@ -82,6 +86,14 @@ class Benchmark(ABC):
     def program(self, problem: Problem, sample: Sample) -> str:
         """Return the whole program that is judged."""
         return sample.program if sample.whole else problem.prompt + sample.program
+
+    def unfit(self, program: str) -> str | None:
+        """Return why a program is not worth running (no Python), None where it is."""
+        return syntax_error(program, "python")
+
+    def groups(self, problem: Problem) -> tuple[str, ...]:
+        """Return the names of the parts of the benchmark that get a score of their own and hold a problem."""
+        return ()
 
     def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
         """Make what judging these problems by these suites (none: all) needs, before the first job."""
