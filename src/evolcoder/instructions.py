@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -31,25 +30,34 @@ def read_instructions(source: str | Path) -> list[Instruction]:
 
     Raises DataError that names the file and every bad row (the first ten in full).
     """
+    return list(stream_instructions(source))
+
+
+def stream_instructions(source: str | Path) -> Iterator[Instruction]:
+    """Yield the rows of a data set one at a time; bad ones are told together, after the last good one.
+
+    Sources and errors are those of `read_instructions`.
+    """
     text = str(source)
-    if text == SHIPPED_SEEDS:
-        return read_instructions(shipped_seeds_path())
-    path = Path(text)
+    path = shipped_seeds_path() if text == SHIPPED_SEEDS else Path(text)
     if path.exists():
         rows = _numbered_rows(path)
     elif _is_hub_name(text):
         rows = _hub_rows(text)
     else:
         raise DataError(f"{text}: no such file")
-    instructions: list[Instruction] = []
+    count = 0
     bad: list[str] = []
     unreadable = ""
     try:
         for where, row in rows:
             try:
-                instructions.append(instruction_from_row(row))
+                instruction = instruction_from_row(row)
             except ValueError as error:
                 bad.append(f"{where}: {error}")
+            else:
+                count += 1
+                yield instruction
     except DataError as error:
         if not bad:
             raise
@@ -58,9 +66,8 @@ def read_instructions(source: str | Path) -> list[Instruction]:
         raise DataError(f"{unreadable}; {'; '.join(bad[:10])}")
     if bad:
         raise DataError(bad_rows_message(path, bad))
-    if not instructions:
+    if count == 0:
         raise DataError(f"{text}: no rows; at least one instruction is expected")
-    return instructions
 
 
 def _is_hub_name(text: str) -> bool:
@@ -104,7 +111,7 @@ def row_from_instruction(row: Instruction) -> dict[str, Any]:
         "instruction": row.instruction,
         "input": row.input,
         "response": row.response,
-        **asdict(row.lineage),
+        **{name: getattr(row.lineage, name) for name in _LINEAGE_FIELDS},
         **row.extra,
     }
 

@@ -29,8 +29,12 @@ def content_hash(*parts: Any) -> str:
     return digest.hexdigest()
 
 
+# One encoder for all calls: json.dumps makes one each time, and a run names tens of thousands of contents.
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+
+
 def _canonical_json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _canonical(value).encode("utf-8", "surrogatepass")
 
 
 def file_hash(path: Path) -> str:
