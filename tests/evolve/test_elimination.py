@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from evolcoder.evolve.elimination import (
     has_content,
+    is_part_of,
     is_unchanged,
     judge_answer,
     judge_evolved,
@@ -31,6 +32,11 @@ def reason_for(evolved: str, parent: str = PARENT) -> str | None:
 )
 def test_an_instruction_that_comes_back_the_same_is_unchanged(same: str) -> None:
     assert reason_for(same) == "unchanged"
+
+
+@pytest.mark.parametrize("part", ["for i in x print(i)", "Fix this code.", "fix  this\ncode. for I in x"])
+def test_a_piece_of_the_parent_adds_nothing(part: str) -> None:
+    assert reason_for(part, "Fix this code.\nfor i in x print(i)") == "unchanged"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +97,29 @@ def test_an_answer_of_one_real_word_or_number_counts() -> None:
     assert judge_answer("O(n log n)") is None
 
 
+@pytest.mark.parametrize("echo", [PARENT, f"user:{PARENT}", f"  Question: {PARENT.upper()}\n"])
+def test_an_answer_that_only_repeats_its_instruction_is_dropped(echo: str) -> None:
+    assert judge_answer(echo, PARENT).reason == "unchanged"  # type: ignore[union-attr]
+    assert judge_answer(f"{PARENT}\n\ndef merge(a, b):\n    return sorted(a + b)", PARENT) is None
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "#Rewritten Prompt#: given prompt Here is a solution.",
+        "# Given Prompt #\nprint(1)",
+        "Please increase the difficulty of the given programming test question a bit.",
+    ],
+)
+def test_an_answer_with_marks_of_the_evolving_prompt_is_a_leak(leak: str) -> None:
+    assert judge_answer(leak, PARENT).reason == "leaked prompt"  # type: ignore[union-attr]
+    assert judge_answer(leak, f"Explain this text: {leak}") is None
+
+
+def test_an_answer_may_speak_of_prompts() -> None:
+    assert judge_answer("It prints the given prompt and reads a line.", PARENT) is None
+
+
 @pytest.mark.parametrize(
     ("said", "equal"),
     [
@@ -118,4 +147,8 @@ def test_every_text_equals_itself_and_a_shouted_copy_of_words(text: str) -> None
 @given(st.text(), st.text())
 def test_judging_never_fails_and_empty_means_no_content(parent: str, evolved: str) -> None:
     found = judge_evolved(parent, evolved, CODE.methods[2], CODE)
-    assert (found is not None and found.reason == "empty") == (not has_content(evolved))
+    if has_content(evolved):
+        assert found is None or found.reason != "empty"
+    else:
+        assert found is not None
+        assert found.reason == ("unchanged" if is_part_of(parent, evolved) else "empty")

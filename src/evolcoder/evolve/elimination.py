@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from evolcoder.evolve.methods import Method, MethodSet
@@ -27,7 +28,9 @@ EliminationReason = Literal[
     "no reply",
 ]
 """Rule 1 by text ("unchanged") and by judge ("equal"), rule 2 ("refused"), rule 3 ("empty"), rule 4 ("leaked
-prompt"); the rest are evolcoder's own."""
+prompt"); the rest are evolcoder's own. A rule that the paper states for one of instruction and answer also drops
+the other where a teacher shows the same fault there: an apology instead of an instruction, an answer that only
+repeats its instruction or that opens with the evolving prompt's marks."""
 
 
 class Elimination(NamedTuple):
@@ -57,6 +60,11 @@ that this it its also just and then so now
 FILLER_WORDS = frozenset(_FILLER_WORDS_TEXT.split())
 """Words that change nothing about a task when they come or go."""
 
+_PROMPT_MARK = re.compile(r"#\s*(?:given|rewritten|created|new) prompt\s*#", re.IGNORECASE)
+_TEMPLATE_WORDS = "increase the difficulty of the given programming test question"
+"""What of the evolving prompts no answer holds by chance."""
+_ROLE = re.compile(r"\W*(?:user|human|assistant|question|instruction|prompt)\s*:\s*", re.IGNORECASE)
+
 _WORD = re.compile(r"\w+")
 _SIGNS = re.compile(r"[^\w\s]")
 _REFUSAL = re.compile(
@@ -68,6 +76,8 @@ _REFUSAL = re.compile(
 
 def judge_evolved(parent: str, evolved: str, method: Method, methods: MethodSet) -> Elimination | None:
     """Apply what can be told from the evolved instruction alone: rules 1 and 4, and a refusal to evolve."""
+    if is_part_of(parent, evolved):
+        return Elimination("unchanged", "a part of its parent, word for word")
     if not has_content(evolved):
         return Elimination("empty", "the teacher returned no instruction")
     if is_unchanged(parent, evolved):
@@ -79,12 +89,16 @@ def judge_evolved(parent: str, evolved: str, method: Method, methods: MethodSet)
     return None
 
 
-def judge_answer(answer: str) -> Elimination | None:
-    """Apply rules 2 and 3 to the answer of an evolved instruction."""
+def judge_answer(answer: str, instruction: str = "") -> Elimination | None:
+    """Apply rules 2 and 3 to the answer of an evolved instruction, and to it what rules 1 and 4 forbid."""
     if "sorry" in answer.lower() and (n := len(answer.split())) < SORRY_WORDS:
         return Elimination("refused", f'the answer says "sorry" in {n} words (under {SORRY_WORDS})')
     if not has_content(answer):
         return Elimination("empty", "the answer holds only punctuation and stop words")
+    if (mark := _mark_of_prompt(answer)) and mark.lower() not in instruction.lower():
+        return Elimination("leaked prompt", f"the answer holds {mark!r} of the evolving prompt")
+    if instruction and repeats(instruction, answer):
+        return Elimination("unchanged", "the answer only repeats the instruction")
     return None
 
 
@@ -101,15 +115,28 @@ def is_unchanged(parent: str, evolved: str) -> bool:
     return len(ours) >= 4 and _content_words(ours) == _content_words(theirs)
 
 
+def is_part_of(parent: str, evolved: str) -> bool:
+    """Tell whether an instruction is its parent or a piece of it, word for word, but for case and spacing."""
+    piece = " ".join(evolved.split()).lower()
+    return piece != "" and piece in " ".join(parent.split()).lower()
+
+
+def repeats(instruction: str, answer: str) -> bool:
+    """Tell whether an answer is its instruction again, if with a role before it ("user: ...")."""
+    if len(answer) > 2 * len(instruction) + 50:
+        return False
+    return is_unchanged(instruction, answer) or is_unchanged(instruction, _ROLE.sub("", answer, count=1))
+
+
 def leaked_words(parent: str, evolved: str, method: Method, methods: MethodSet) -> str:
     """Return words of the evolving prompt that `evolved` copies and its parent does not hold, or ""."""
     text, before = _squeezed(evolved), _squeezed(parent)
     for phrase in (*methods.leaks, method.sentence.strip().rstrip(".")):
-        words = _squeezed(phrase)
+        words = _squeezed_phrase(phrase)
         if words and words in text and words not in before:
             return phrase
     for shot in method.shots:
-        if _squeezed(shot.evolved) == text:
+        if _squeezed_phrase(shot.evolved) == text:
             return shot.evolved[:60]
     return ""
 
@@ -131,6 +158,20 @@ def _words(text: str) -> list[str]:
 
 def _content_words(words: Iterable[str]) -> list[str]:
     return [word for word in words if word not in FILLER_WORDS]
+
+
+def _mark_of_prompt(text: str) -> str:
+    """Return a mark or sentence of the evolving prompts that a text holds, or ""."""
+    if (mark := _PROMPT_MARK.search(text)) is not None:
+        return mark.group()
+    at = text.lower().find(_TEMPLATE_WORDS)
+    return text[at : at + len(_TEMPLATE_WORDS)] if at >= 0 else ""
+
+
+@lru_cache(maxsize=256)
+def _squeezed_phrase(phrase: str) -> str:
+    # The same dozen phrases are looked for in every row.
+    return _squeezed(phrase)
 
 
 def _squeezed(text: str) -> str:

@@ -99,7 +99,7 @@ async def evolve_row(
     """
     method = choose_method(methods, settings.seed, parent.id, round_number)
     asking = Asking(model, settings, parent.id, round_number)
-    question = question_of(parent)
+    question = question_of(parent).rstrip()
     evolved = answer = ""
     elimination: Elimination | None
     extra: dict[str, Any] = {} if verifier is None else dict(_UNVERIFIED)
@@ -116,7 +116,7 @@ async def evolve_row(
         if elimination is None:
             reply = await asking.ask((Message("user", evolved),), settings.max_tokens)
             answer = reply.text.strip()
-            elimination = judge_answer(answer)
+            elimination = judge_answer(answer, evolved)
             if elimination is None and reply.finish_reason == "length" and not settings.keep_truncated:
                 elimination = Elimination(
                     "truncated", f"the answer was cut off at {settings.max_tokens} tokens"
