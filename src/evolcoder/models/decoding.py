@@ -8,6 +8,7 @@ at once for the next one waiting. Not covered: encoder-decoders, state-space mod
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from evolcoder.models.token_choice import UniformStream, choose_tokens
 
 _WORTH_SHARING = 16
 """Shared tokens below which a prompt is computed whole: a few tokens cost less than the copy."""
+_TELL_EVERY_S = 0.05
+"""Whoever reads along is told this often: making text of all tokens so far at each one would add up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class DecodeJob:
     """Names the stream of random numbers of a sampled answer."""
     abandoned: Callable[[], bool] = field(default=lambda: False, compare=False)
     """True once nobody waits for the answer any more."""
+    hear: Callable[[str], None] | None = field(default=None, compare=False)
+    """Is told the answer so far, a few times a second, while it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class _Row:
     job: DecodeJob
     stream: UniformStream
     tokens: list[int] = field(default_factory=list)
+    told: float = 0.0
+    """When its reader was told last."""
 
     @property
     def cached(self) -> int:
@@ -137,6 +144,7 @@ class Decoder:
                     if at < len(active):
                         slots.move(len(active), at, last.cached)
                         active[at] = last
+            self._tell_readers(active)
             on_step(n_rows, n_rows - len(active))
         return [answer for answer in answers if answer is not None]
 
@@ -186,6 +194,16 @@ class Decoder:
         )
         for row, token in zip(rows, tokens, strict=True):
             row.tokens.append(token)
+
+    def _tell_readers(self, rows: Sequence[_Row]) -> None:
+        """Tell the text so far to whoever reads along; half a character at its end is kept back."""
+        now = time.monotonic()
+        for row in rows:
+            if row.job.hear is not None and now - row.told >= _TELL_EVERY_S:
+                row.told = now
+                row.job.hear(
+                    before_stop(self._text(row.tokens), row.job.stop).rstrip("\N{REPLACEMENT CHARACTER}")
+                )
 
     def _finished(self, row: _Row) -> Decoded | None:
         """Return the row's answer if its newest token ends it."""

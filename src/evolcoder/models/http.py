@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -27,10 +28,12 @@ from evolcoder.models.endpoint import (
 )
 from evolcoder.models.gate import Gate
 from evolcoder.models.hedging import Flight, Watch
+from evolcoder.models.http_stream import BrokenStreamError, NoStreamError, follow
 from evolcoder.models.pricing import Price
 from evolcoder.models.protocol import Completion, Request
 from evolcoder.models.settings import EndpointSettings
 from evolcoder.models.stats import RequestStats
+from evolcoder.models.streaming import StreamPart
 from evolcoder.models.wire import Failure, Reply, body_of, encode, path_of
 
 _START_ATTEMPTS = 4
@@ -125,6 +128,38 @@ class HttpModel:
             wait_s = self._judge(state, outcome, endpoint)
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
+
+    async def stream(self, request: Request) -> AsyncGenerator[StreamPart, None]:
+        """Yield the answer as it is written, for a person who reads along; closing it ends the connection.
+
+        Sent at once, past the gate and uncounted by a budget; an endpoint that streams nothing is asked for
+        the whole answer. Raises what `complete` raises, and EndpointError where an answer breaks off.
+        """
+        if self._watch is None:
+            self._open()
+        begun = asyncio.get_running_loop().time()
+        endpoint = self._pick(None)
+        key = self._keys[endpoint.base_url]
+        body = body_of(request, self._name, self._settings, self._length_field) | {"stream": True}
+        session, silent_s = self._sessions[key], self._settings.timeout_s
+        reply: Reply | None = None
+        try:
+            async with aclosing(
+                follow(session, endpoint, path_of(request), encode(body), key, silent_s)
+            ) as parts:
+                async for part in parts:
+                    if isinstance(part, Reply):
+                        reply = part
+                    else:
+                        yield StreamPart(part)
+        except BrokenStreamError as error:
+            raise EndpointError(f"{endpoint.base_url}: the answer broke off ({error})") from error
+        except NoStreamError:
+            completion = await self.complete(request)
+        else:
+            assert reply is not None
+            completion = self._completion(reply, asyncio.get_running_loop().time() - begun)
+        yield StreamPart(completion.text, completion)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -257,8 +292,9 @@ class HttpModel:
         if reply.doubt is None:
             return False
         settings = self._settings
+        nothing_came = settings.on_empty == "retry" or reply.completion_tokens == 0
         allowed = {
-            "empty": settings.empty_retries,
+            "empty": settings.empty_retries if nothing_came else 0,
             "refused": settings.refused_retries,
             "truncated": settings.length_retries if settings.on_length == "retry" else 0,
         }[reply.doubt]

@@ -15,7 +15,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from evolcoder.errors import ModelError
 from evolcoder.models.local_settings import LocalSettings
 from evolcoder.models.protocol import Completion, Request
+from evolcoder.models.streaming import StreamPart, heard_parts
 from evolcoder.models.weights import EMBEDDED, load_weights, locate_weights
 from evolcoder.runs import content_hash, file_hash
 
@@ -42,6 +43,8 @@ class Waiting:
     request: Request
     key: str
     reply: asyncio.Future[Completion]
+    hear: Callable[[str], None] | None = None
+    """Is told the answer so far, in the model's thread."""
 
 
 class LocalModel:
@@ -80,10 +83,17 @@ class LocalModel:
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request together with whatever else waits."""
+        return await self._ask(request, None)
+
+    def stream(self, request: Request) -> AsyncGenerator[StreamPart, None]:
+        """Yield the answer as it is written, together with whatever else waits; closing it stops it."""
+        return heard_parts(lambda hear: self._ask(request, hear))
+
+    async def _ask(self, request: Request, hear: Callable[[str], None] | None) -> Completion:
         if self._stop.is_set():
             raise ModelError(f"{self._ref}: asked after it was closed")
         loop = asyncio.get_running_loop()
-        waiting = Waiting(request, request.key(self._name), loop.create_future())
+        waiting = Waiting(request, request.key(self._name), loop.create_future(), hear)
         self._waiting.append(waiting)
         self._arrivals += 1
         if self._dispatcher is None or self._dispatcher.done():
@@ -160,7 +170,11 @@ class LocalModel:
             self._engine = Engine(self._ref, self._settings)
         begun = time.monotonic()
         answers = self._engine.answer(
-            [w.request for w in wave], [w.reply.cancelled for w in wave], self._stop.is_set, tell
+            [w.request for w in wave],
+            [w.reply.cancelled for w in wave],
+            self._stop.is_set,
+            tell,
+            [w.hear for w in wave],
         )
         self.seconds_busy += time.monotonic() - begun
         self.tokens_written += sum(answer.completion_tokens for answer in answers)
@@ -230,13 +244,26 @@ class Engine:
         abandoned: list[Callable[[], bool]] | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_step: Callable[[int, int], None] = lambda tokens, ended: None,
+        hear: Sequence[Callable[[str], None] | None] = (),
     ) -> list[Completion]:
-        """Answer requests together; a prompt that leaves no room in the context gets an empty answer."""
+        """Answer requests together; a prompt that leaves no room in the context gets an empty answer.
+
+        `abandoned` and `hear`, where given, have one entry a request.
+        """
         begun = time.monotonic()
         prompts = self._prompts(requests)
         room = [self.context_tokens - len(prompt) for prompt in prompts]
         fitting = [i for i in range(len(requests)) if room[i] > 0]
-        jobs = [_job(requests[i], prompts[i], room[i], abandoned[i] if abandoned else None) for i in fitting]
+        jobs = [
+            _job(
+                requests[i],
+                prompts[i],
+                room[i],
+                abandoned[i] if abandoned else None,
+                hear[i] if hear else None,
+            )
+            for i in fitting
+        ]
         decoded: dict[int, Decoded] = dict(
             zip(fitting, self.decoder.decode(jobs, cancelled, on_step), strict=True)
         )
@@ -272,7 +299,11 @@ class Engine:
 
 
 def _job(
-    request: Request, prompt_ids: tuple[int, ...], room: int, abandoned: Callable[[], bool] | None
+    request: Request,
+    prompt_ids: tuple[int, ...],
+    room: int,
+    abandoned: Callable[[], bool] | None,
+    hear: Callable[[str], None] | None,
 ) -> DecodeJob:
     from evolcoder.models.decoding import DecodeJob
 
@@ -288,6 +319,7 @@ def _job(
         stop=sampling.stop,
         noise_key=int(content_hash("noise", prompt, sampling.seed, request.index), 16),
         abandoned=abandoned or (lambda: False),
+        hear=hear,
     )
 
 
