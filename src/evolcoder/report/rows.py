@@ -74,7 +74,7 @@ class RowIndex:
         """Read one row again."""
         with self.files[place.round].open("rb") as f:
             f.seek(place.offset)
-            return _parse(f.readline())
+            return parse_row(f.readline())
 
     def chain(self, id_: str) -> list[Place]:
         """Return the places of a row and its ancestors, eldest first; ends at a parent that is not there."""
@@ -108,7 +108,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in enumerate(f, 1):
             if line.strip():
                 try:
-                    yield offset, _parse(line)
+                    yield offset, parse_row(line)
                 except ValueError as error:
                     raise DataError(f"{path}: line {number}: not a JSON object ({error})") from error
             offset += len(line)
@@ -158,8 +158,11 @@ def _spread(lengths: array[int]) -> Spread | None:
     return Spread(float(values.mean()), p5, p25, p50, p75, p95)
 
 
-def _parse(line: bytes) -> dict[str, Any]:
-    """Parse one line; orjson is 3 times faster but refuses what json accepts (NaN, lone surrogates)."""
+def parse_row(line: bytes) -> dict[str, Any]:
+    """Parse one line; orjson is 3 times faster but refuses what json accepts (NaN, lone surrogates).
+
+    Raises ValueError for what is not a JSON object.
+    """
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
