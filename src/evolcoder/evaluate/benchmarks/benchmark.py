@@ -19,9 +19,9 @@ Tag = TypeVar("Tag")
 
 
 class JobRunner(Protocol):
-    """What judging needs of a sandbox; `evolcoder.sandbox.Sandbox` is one."""
+    """What judging needs of a sandbox; `evolcoder.sandbox.Sandbox` is one, and so is an engine's pool."""
 
-    def run_many(self, jobs: Iterable[tuple[Tag, Job]]) -> Iterator[tuple[Tag, Outcome]]:
+    def run_many(self, jobs: Iterable[tuple[Tag, Job]], /) -> Iterator[tuple[Tag, Outcome]]:
         """Run jobs as they come; yield each outcome with its job's tag as it ends."""
         ...
 

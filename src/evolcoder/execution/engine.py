@@ -1,0 +1,149 @@
+"""Where work runs: one interface, two engines (this machine, a Ray cluster); a stage does not know which.
+
+A stage describes its work once (`Work`: how a worker gets ready, as data that can travel) and maps it over
+items. Items are taken as they are needed and results come as they are ready, so any number of items flows
+through in bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol, TypeVar, runtime_checkable
+
+from evolcoder.errors import UserError, nearest
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Tag = TypeVar("Tag")
+ItemIn = TypeVar("ItemIn", contravariant=True)
+ResultOut = TypeVar("ResultOut", covariant=True)
+
+Place = Literal["core", "replica"]
+"""What a worker takes up: a CPU core; or, for a model's replica, a GPU (where there is none, a machine)."""
+
+
+class Worker(Protocol[ItemIn, ResultOut]):
+    """Something that is ready to work on items; `evolcoder.sandbox.Sandbox` is one."""
+
+    def run_many(self, tagged: Iterable[tuple[Tag, ItemIn]], /) -> Iterator[tuple[Tag, ResultOut]]:
+        """Work on items as they come; yield each result with its item's tag when it is ready."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        ...
+
+
+class Work(Protocol[Item, Result]):
+    """What is done to items: plain data that says how a worker gets ready. Must be picklable."""
+
+    @property
+    def place(self) -> Place:
+        """What one worker takes up."""
+        ...
+
+    def open(self, slots: int) -> Worker[Item, Result]:
+        """Return a worker that works on `slots` items at once; raises EvolcoderError where it cannot."""
+        ...
+
+    def label(self, worker: Worker[Item, Result]) -> str:
+        """Return what has to be known of a worker beside its results (a sandbox's level), or ""."""
+        ...
+
+    def set_aside(self, item: Item, reason: str) -> Result:
+        """Return the result of an item that is given up because it killed its worker again and again."""
+        ...
+
+
+class Pool(Protocol[ItemIn, ResultOut]):
+    """Workers that are ready for one kind of work. Safe to use from several threads."""
+
+    @property
+    def workers(self) -> int:
+        """Items that are worked on at once, now."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """The workers' labels (see `Work.label`), different ones joined by commas."""
+        ...
+
+    def run_many(self, tagged: Iterable[tuple[Tag, ItemIn]], /) -> Iterator[tuple[Tag, ResultOut]]:
+        """Yield each item's result with its tag, as they come; a bounded number is in flight.
+
+        Raises what the work raises. An item is never lost and never counted twice, whatever worker or
+        machine fails; see `Work.set_aside` for one that kills its workers.
+        """
+        ...
+
+    def map(self, items: Iterable[ItemIn]) -> Iterator[ResultOut]:
+        """Yield the results in the order of the items; a bounded number waits for its turn."""
+        ...
+
+    async def one(self, item: ItemIn) -> ResultOut:
+        """Work on one item without blocking the event loop; many may be asked for at once."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A place where work runs; a context manager that lets go of it."""
+
+    @property
+    def name(self) -> str:
+        """How the user names it: "local", "ray:ADDRESS"."""
+        ...
+
+    def open(
+        self, work: Work[Item, Result], workers: int | None = None
+    ) -> AbstractContextManager[Pool[Item, Result]]:
+        """Get workers ready, `workers` at most (None: as many as there is room for).
+
+        Raises what `Work.open` raises where no worker can get ready.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of all workers."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def open_engine(spec: str) -> Engine:
+    """Return the engine that a user names.
+
+    local             this machine
+    ray               the Ray cluster this machine belongs to, or RAY_ADDRESS names; else a new one
+    ray:auto          the same, but never a new one
+    ray:HOST:PORT     the cluster whose head listens there
+    ray://HOST:PORT   the same through a Ray client server
+
+    Raises UserError for another name, MissingExtraError where Ray is not installed, OutsideError where no
+    cluster answers.
+    """
+    check_engine(spec)
+    if spec == "local":
+        from evolcoder.execution.local import LocalEngine
+
+        return LocalEngine()
+    from evolcoder.execution.ray_engine import RayEngine
+
+    return RayEngine(spec)
+
+
+def check_engine(spec: str) -> None:
+    """Raise UserError where a name can be no engine; asks nobody."""
+    kind, _, address = spec.partition(":")
+    if spec in ("local", "ray", "ray:auto"):
+        return
+    host, _, port = address.removeprefix("//").rpartition(":")
+    if kind == "ray" and host and port.isdecimal():
+        return
+    hint = nearest(kind, ("local", "ray"))
+    raise UserError(
+        f"engine {spec!r}{hint}: local, ray, ray:auto, ray:HOST:PORT or ray://HOST:PORT is expected"
+    )
