@@ -84,7 +84,7 @@ def test_repeated_samples_send_different_seeds() -> None:
         (lambda: web.json_response({"choices": []}), "broken"),
         (lambda: web.json_response({"choices": [{"message": {"content": None}}]}), "broken"),
         (lambda: web.json_response([1, 2]), "broken"),
-        (lambda: good("  \n"), "empty"),
+        (lambda: good("  \n", usage=(10, 0)), "empty"),
         (lambda: good("", "content_filter"), "refused"),
         (lambda: bad(500), "server"),
         (lambda: bad(503, headers={"Retry-After": "0.01"}), "server"),
@@ -99,9 +99,20 @@ def test_what_is_no_answer_is_asked_for_again_and_counted(answer: Any, kind: str
 
 
 def test_an_answer_empty_every_time_is_taken_as_it_is() -> None:
-    (found,), server, _ = run(lambda body, n: good(""), request(), settings=EndpointSettings(empty_retries=2))
+    settings = EndpointSettings(empty_retries=2)
+    (found,), server, _ = run(lambda body, n: good("", usage=(10, 0)), request(), settings=settings)
     assert found.text == ""
     assert len({body["seed"] for body in server.bodies}) == 3
+
+
+@pytest.mark.parametrize(("on_empty", "asked"), [("accept", 1), ("retry", 4)])
+def test_an_empty_answer_with_tokens_is_the_models_own_and_taken_unless_set_otherwise(
+    on_empty: Any, asked: int
+) -> None:
+    settings = EndpointSettings(on_empty=on_empty)
+    (found,), server, _ = run(lambda body, n: good("", usage=(10, 1)), request(), settings=settings)
+    assert found.text == ""
+    assert len(server.bodies) == asked
 
 
 def test_a_refusal_is_returned_in_the_models_words() -> None:
@@ -348,7 +359,7 @@ def test_a_budget_in_dollars_without_a_price_is_refused() -> None:
 def test_answers_thrown_away_count_as_spent(tmp_path: Path) -> None:
     async def main() -> float:
         async with (
-            serving(lambda body, n: good("") if n == 0 else good()) as server,
+            serving(lambda body, n: good("", usage=(10, 0)) if n == 0 else good()) as server,
             Journal(tmp_path / "j.sqlite") as journal,
         ):
             prices = EndpointSettings(usd_per_million_input=1e4, usd_per_million_output=0.0)

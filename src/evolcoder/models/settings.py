@@ -27,8 +27,11 @@ class EndpointSettings:
     hedge_share: float = 0.05
     """Share of requests that may be asked a second time because the first is unusually slow; 0: never.
     The first answer counts; both may be billed."""
+    on_empty: Literal["accept", "retry"] = "accept"
+    """What to do with an empty answer that the endpoint counts tokens for: take it as what the model said (such
+    a row is dropped by rule 3), or ask again. One without any token is the endpoint's fault: asked again."""
     empty_retries: int = 3
-    """How often an empty answer is asked for again before it is taken as it is."""
+    """How often an empty answer is asked for again, where it is, before it is taken as it is."""
     refused_retries: int = 2
     """How often an answer that the endpoint marks as refused is asked for again before it is taken."""
     on_length: Literal["accept", "retry"] = "accept"
