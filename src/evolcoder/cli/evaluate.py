@@ -178,6 +178,7 @@ async def _evaluate_all(
 
     for name, settings in plan.items():
         load_benchmark(name).checked_oracle(settings.oracle)
+        load_benchmark(name).check_ready()
     results = {}
     async with Journal(out / "journal.sqlite") as journal:
         model = open_model(model_name, base_url=base_url, journal=journal, local=local)

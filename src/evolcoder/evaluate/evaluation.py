@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from evolcoder.code_blocks import extract
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.data_files import cache_folder
 from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
@@ -72,6 +71,7 @@ async def evaluate_model(
     progress = progress or SilentProgress()
     benchmark = load_benchmark(benchmark_name)
     benchmark.checked_oracle(settings.oracle)
+    benchmark.check_ready()
     problems = subset(benchmark.problems, settings.limit)
     total = len(problems) * settings.n
     order = {problem.task_id: at for at, problem in enumerate(problems)}
@@ -200,15 +200,7 @@ class _Judge:
             self._bar.advance()
 
     def _sample(self, answer: Answer) -> Sample:
-        problem = answer.problem
-        program = extract(
-            answer.raw,
-            self._how,
-            entry_point=problem.entry_point,
-            prompt=problem.prompt,
-            benchmark=problem.benchmark,
-        )
-        return Sample(problem.task_id, answer.index, answer.raw, program)
+        return self._benchmark.sample(answer.problem, answer.index, answer.raw, self._how)
 
 
 def named_settings(
@@ -229,6 +221,7 @@ def named_settings(
         "problems": f"{n_problems} of {len(benchmark.problems)}"
         + (", evenly spaced" if n_problems < len(benchmark.problems) else ""),
         "sandbox": level,
+        **benchmark.further_settings(),
     }
     if settings.style == "wizardcoder":
         named["preset"] = settings.preset

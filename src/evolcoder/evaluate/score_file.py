@@ -72,6 +72,7 @@ def score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress) 
     """
     begun = time.monotonic()
     oracle = benchmark.checked_oracle(request.settings.oracle)
+    benchmark.check_ready()
     samples = list(read_samples(request.samples, benchmark, request.how, request.read_field))
     tally = _Tally()
     results = EvalPlusResults(benchmark) if request.results else None
@@ -189,4 +190,5 @@ def _settings_named(request: ScoreRequest, benchmark: Benchmark, oracle: str, le
         "timeout_s": f"{timeout_s:g}",
         "memory_mib": str((request.settings.memory_bytes or benchmark.default_memory_bytes) >> 20),
         "sandbox": level,
+        **benchmark.further_settings(),
     }

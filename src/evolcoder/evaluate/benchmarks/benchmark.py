@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
+from evolcoder.code_blocks import Extraction, extract
 from evolcoder.code_grammar import syntax_error
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.settings import GREEDY, Decoding
@@ -86,6 +87,21 @@ class Benchmark(ABC):
     def program(self, problem: Problem, sample: Sample) -> str:
         """Return the whole program that is judged."""
         return sample.program if sample.whole else problem.prompt + sample.program
+
+    def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
+        """Return what is judged of a model's answer; `how` names the extraction of its program."""
+        program = extract(
+            raw, how, entry_point=problem.entry_point, prompt=problem.prompt, benchmark=problem.benchmark
+        )
+        return Sample(problem.task_id, index, raw, program)
+
+    def check_ready(self) -> None:
+        """Raise UserError where this machine lacks something that judging needs (a compiler, say)."""
+        return
+
+    def further_settings(self) -> dict[str, str]:
+        """Return what else names a score of this benchmark, by name (a compiler's version, say)."""
+        return {}
 
     def unfit(self, program: str) -> str | None:
         """Return why a program is not worth running (no Python), None where it is."""
