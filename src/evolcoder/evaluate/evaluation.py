@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.data_files import cache_folder
@@ -26,15 +26,19 @@ from evolcoder.evaluate.score_file import verdict_row
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
 from evolcoder.evaluate.settings import EvaluationSettings, Extraction
 from evolcoder.evaluate.verdict_cache import VerdictCache
+from evolcoder.execution.engine import Engine, Pool
+from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Sample, Score
 from evolcoder.runs import content_hash, write_json_whole, write_jsonl_whole
-from evolcoder.sandbox import Sandbox
+from evolcoder.sandbox.protocol import Job, Outcome
+from evolcoder.sandbox.work import SandboxWork
 
 KS = (1, 10, 100)
 _BATCH = 64
-"""Samples handed to the scorer at a time, at most; the first ones are not kept waiting for more."""
+"""Samples handed to the scorer at a time, at most (eight a worker where that is more); the first ones are not
+kept waiting for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ async def evaluate_model(
     settings: EvaluationSettings,
     out: Path,
     progress: Progress | None = None,
+    engine: Engine = THIS_MACHINE,
 ) -> EvaluationResult:
     """Sample `model` on a benchmark, judge it, and write samples, verdicts and scores into the folder `out`.
 
@@ -79,7 +84,7 @@ async def evaluate_model(
     with (
         progress.bar(f"write {benchmark.name}", total) as writing,
         progress.bar(f"judge {benchmark.name}", total) as judging,
-        _Judge(benchmark, settings, judging) as judge,
+        _Judge(benchmark, settings, judging, engine) as judge,
     ):
         _show_steps(model, writing)
         stream = answers(model, problems, settings)
@@ -122,8 +127,9 @@ def _show_steps(model: LanguageModel, bar: Bar) -> None:
 class _Judge:
     """Judges answers in a thread of its own, in the order they come."""
 
-    def __init__(self, benchmark: Benchmark, settings: EvaluationSettings, bar: Bar) -> None:
+    def __init__(self, benchmark: Benchmark, settings: EvaluationSettings, bar: Bar, engine: Engine) -> None:
         self._benchmark = benchmark
+        self._engine = engine
         self._how: Extraction = settings.extract or default_extraction(settings.style)
         self._scoring = ScoringSettings(oracle=settings.oracle, timeout_s=settings.timeout_s)
         self._workers = settings.workers
@@ -161,24 +167,23 @@ class _Judge:
 
     def _run(self) -> None:
         try:
-            options: dict[str, Any] = {} if self._workers is None else {"workers": self._workers}
             cache = VerdictCache(cache_folder() / "verdicts.sqlite")
             try:
-                with Sandbox(**options) as sandbox:
-                    self.level = sandbox.level
-                    for batch in self._batches():
+                with self._engine.open(SandboxWork(), self._workers) as sandbox:
+                    for batch in self._batches(sandbox):
                         self._judge(batch, sandbox, cache)
+                    self.level = sandbox.label
             finally:
                 cache.close()
         except BaseException as error:  # it is raised again where the answers come from
             self._failure = error
 
-    def _batches(self) -> Iterator[list[Answer]]:
+    def _batches(self, sandbox: Pool[Job, Outcome]) -> Iterator[list[Answer]]:
         """Yield answers as they come, as many together as wait, up to the end mark."""
         while (answer := self._queue.get()) is not None:
             batch = [answer]
             ended = False
-            while len(batch) < _BATCH and not self._queue.empty():
+            while len(batch) < max(_BATCH, 8 * sandbox.workers) and not self._queue.empty():
                 more = self._queue.get()
                 if more is None:
                     ended = True
@@ -190,7 +195,7 @@ class _Judge:
             if ended:
                 return
 
-    def _judge(self, batch: Sequence[Answer], sandbox: Sandbox, cache: VerdictCache) -> None:
+    def _judge(self, batch: Sequence[Answer], sandbox: Pool[Job, Outcome], cache: VerdictCache) -> None:
         samples = [self._sample(answer) for answer in batch]
         judgements = judge_samples(
             samples, self._benchmark, settings=self._scoring, sandbox=sandbox, cache=cache

@@ -18,10 +18,12 @@ from evolcoder.evaluate.results_file import EvalPlusResults
 from evolcoder.evaluate.sample_files import missing_tasks, read_samples
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
 from evolcoder.evaluate.verdict_cache import VerdictCache
+from evolcoder.execution.engine import Engine
+from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.progress import Progress
 from evolcoder.records import Score, Verdict
 from evolcoder.runs import write_jsonl_whole
-from evolcoder.sandbox import Sandbox
+from evolcoder.sandbox.work import SandboxWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,9 @@ class ScoreRequest:
     """Run without a sandbox where the machine has none."""
 
 
-def score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress) -> FileScore:
+def score_file(
+    request: ScoreRequest, benchmark: Benchmark, progress: Progress, engine: Engine = THIS_MACHINE
+) -> FileScore:
     """Judge every sample of a file or folder and return the scores; see `ScoreRequest` for what it writes.
 
     Raises DataError for a bad file, UserError for an oracle the benchmark has not, SandboxError where
@@ -78,8 +82,7 @@ def score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress) 
     results = EvalPlusResults(benchmark) if request.results else None
     cache = VerdictCache(cache_folder() / "verdicts.sqlite") if request.use_cache else None
     try:
-        with Sandbox(**_sandbox_options(request)) as sandbox:
-            level = sandbox.level
+        with engine.open(SandboxWork(request.unsafe), request.workers) as sandbox:
             judged = judge_samples(
                 samples, benchmark, settings=request.settings, sandbox=sandbox, cache=cache, progress=progress
             )
@@ -89,6 +92,7 @@ def score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress) 
             else:
                 for _ in rows:
                     pass
+            level = sandbox.label
     finally:
         if cache is not None:
             cache.close()
@@ -172,13 +176,6 @@ def _result_text(verdict: Verdict) -> str:
     if verdict.reason == "timeout":
         return "timed out"
     return f"failed: {verdict.detail or verdict.reason}"
-
-
-def _sandbox_options(request: ScoreRequest) -> dict[str, Any]:
-    options: dict[str, Any] = {"unsafe": request.unsafe}
-    if request.workers is not None:
-        options["workers"] = request.workers
-    return options
 
 
 def _settings_named(request: ScoreRequest, benchmark: Benchmark, oracle: str, level: str) -> dict[str, str]:

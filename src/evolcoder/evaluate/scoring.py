@@ -93,14 +93,14 @@ def judge_samples(
     total = len(samples) if isinstance(samples, (list, tuple)) else None
     iterator = iter(samples)
     with (progress or SilentProgress()).bar(f"score {benchmark.name}", total) as bar:
-        while window := _next_window(iterator):
+        while window := _next_window(iterator, max(_WINDOW_SAMPLES, 64 * getattr(sandbox, "workers", 1))):
             yield from scorer.judge(window, bar)
 
 
-def _next_window(samples: Iterator[Sample]) -> list[Sample]:
+def _next_window(samples: Iterator[Sample], most: int) -> list[Sample]:
     window: list[Sample] = []
     chars = 0
-    for sample in islice(samples, _WINDOW_SAMPLES):
+    for sample in islice(samples, most):
         window.append(sample)
         chars += len(sample.raw) + len(sample.program)
         if chars > _WINDOW_CHARS:
