@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -123,6 +124,8 @@ def end_of_steps(
         return EndOfSteps("failed", str(last[1]), None, at_step)
     if exit_code == 0:
         return EndOfSteps("passed", "", 0, None)
+    if exit_code == -signal.SIGXCPU:
+        return EndOfSteps("timeout", "used up its CPU time", exit_code, len(statuses) - 1)
     if exit_code is not None and exit_code < 0:
         return EndOfSteps("crashed", signal_name(-exit_code), exit_code, len(statuses) - 1)
     lines = stderr.decode("utf-8", "replace").strip().splitlines()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import marshal
+import math
 import os
+import resource
 import signal
 from typing import Any, NoReturn
 
@@ -30,7 +32,7 @@ def run_steps() -> None:
     except OSError as error:
         _end("O", str(error))
     environment = {**os.environ, **payload["environment"]}
-    steps = payload["steps"]
+    steps, step_cpu_s = payload["steps"], payload["step_cpu_s"]
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     for index, command in enumerate(steps):
         stdin = 0 if index == len(steps) - 1 else null
@@ -46,6 +48,8 @@ def run_steps() -> None:
             _end("N", index, command[0])
         except OSError as error:
             _end("O", f"{command[0]}: {error}")
+        if step_cpu_s is not None:
+            _limit_cpu(pid, step_cpu_s[index])
         status = _wait_for(pid)
         _say("S", index, status)
         if status:
@@ -59,6 +63,15 @@ def _write_files(files: dict[str, bytes]) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(content)
+
+
+def _limit_cpu(pid: int, cpu_s: float) -> None:
+    """Bound one step; its children inherit the bound, each for itself."""
+    soft = math.ceil(cpu_s)
+    try:
+        resource.prlimit(pid, resource.RLIMIT_CPU, (soft, soft + 1))
+    except (ProcessLookupError, ValueError):  # it has ended, or the whole job's bound is tighter
+        pass
 
 
 def _wait_for(pid: int) -> int:
