@@ -2,10 +2,11 @@
 
     python bench/train.py --data code_alpaca_20k.json --trl-python /tmp/trl/bin/python
 
-Every scheme is a process of its own: SmolLM2-135M (the embedded model), bf16, 16 rows a step, prompts masked,
-the same rows in the same order. The clock is the process's CPU time in training steps, after one step that
-warms up, so that other work on the machine disturbs the ratio little. TRL runs in the environment that
---trl-python names (`pip install trl==1.16.*` beside this project's dependencies).
+Every scheme is a process of its own: SmolLM2-135M (the embedded model), bf16, prompts masked, 16 rows a step,
+the same rows (a sample of the data drawn with --seed) in the same order. Useful tokens are those that are not
+padding; the clock is the process's CPU time in whole training steps, after one step that warms up, so that
+other work on the machine disturbs the ratios little. TRL runs in the environment that --trl-python names
+(`pip install trl==1.16.*` beside this project's dependencies).
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 ROWS_A_STEP = 16
@@ -29,28 +32,31 @@ def cpu_seconds() -> float:
     return times.user + times.system
 
 
-def report(tokens: int, seconds: float, losses: Sequence[float]) -> None:
+def report(tokens: int, slots: int, seconds: float, losses: Sequence[float]) -> None:
+    """Print what a scheme did after its warm-up step, as the line that the parent process reads."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps({"tokens": tokens, "cpu_s": seconds, "peak_gb": peak, "losses": list(losses)}))
+    found = {"tokens": tokens, "slots": slots, "cpu_s": seconds, "peak_gb": peak, "losses": list(losses)}
+    print(json.dumps(found))
 
 
-def documents(data: str, n_rows: int) -> tuple[Any, Any, Any]:
-    """Return (model in fp32, tokenizer, tokenized rows)."""
+def documents(data: str, n_rows: int, seed: int) -> tuple[Any, Any, Any]:
+    """Return (model in fp32, tokenizer, tokenized sample of rows)."""
     from evolcoder.instructions import read_instructions
     from evolcoder.models.weights import load_weights
     from evolcoder.train.tokenization import tokenize
 
     model, tokenizer = load_weights("embedded", "fp32")
-    return model, tokenizer, tokenize(read_instructions(data)[:n_rows], tokenizer, "wizardcoder", 2048)
+    rows = random.Random(seed).sample(read_instructions(data), n_rows)
+    return model, tokenizer, tokenize(rows, tokenizer, "wizardcoder", 2048)
 
 
-def run_evolcoder(data: str, n_steps: int, checkpointing: bool) -> None:
+def run_evolcoder(data: str, n_steps: int, seed: int, checkpointing: bool) -> None:
     from evolcoder.train.packing import Step, best_fit
     from evolcoder.train.prepared import prepare
     from evolcoder.train.processes import join_processes
     from evolcoder.train.settings import TrainSettings
 
-    model, _, rows = documents(data, ROWS_A_STEP * (n_steps + 1))
+    model, _, rows = documents(data, ROWS_A_STEP * (n_steps + 1), seed)
     settings = TrainSettings(batch_size=ROWS_A_STEP, gradient_checkpointing=checkpointing)
     training = prepare(model, rows, settings, join_processes(), pad=2)
     lengths = [int(n) for n in rows.lengths]
@@ -62,15 +68,16 @@ def run_evolcoder(data: str, n_steps: int, checkpointing: bool) -> None:
         step = Step(tuple(tuple(first + i for i in pack) for pack in packs))
         losses.append(training.loss_and_gradients(step, number, lambda n: None))
         training.update.step(2e-5)
-    report(sum(lengths[ROWS_A_STEP:]), cpu_seconds() - begin, losses)
+    tokens = sum(lengths[ROWS_A_STEP:])
+    report(tokens, tokens, cpu_seconds() - begin, losses)
 
 
-def run_published(data: str, n_steps: int) -> None:
+def run_published(data: str, n_steps: int, seed: int) -> None:
     """The seeds' script on today's transformers: Trainer, pad to longest, gradient checkpointing."""
     import torch
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    model, tokenizer, rows = documents(data, ROWS_A_STEP * (n_steps + 1))
+    model, tokenizer, rows = documents(data, ROWS_A_STEP * (n_steps + 1), seed)
     items = [
         {
             "input_ids": torch.from_numpy(rows.document(i).astype("int64")),
@@ -116,17 +123,19 @@ def run_published(data: str, n_steps: int) -> None:
         )
         trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    report(int(rows.lengths[ROWS_A_STEP:].sum()), clock.seconds, losses)
+    lengths = rows.lengths[ROWS_A_STEP:].reshape(n_steps, ROWS_A_STEP)
+    slots = int(lengths.max(axis=1).sum()) * ROWS_A_STEP
+    report(int(lengths.sum()), slots, clock.seconds, losses)
 
 
-def run_trl(data: str, n_steps: int) -> None:
+def run_trl(data: str, n_steps: int, seed: int) -> None:
     """TRL's SFTTrainer, packing on (best-fit decreasing), everything else at its defaults."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
     # A packed row of 2,048 tokens holds about 16 rows of the data, so one packed row a step is the same work.
-    model, tokenizer, rows = documents(data, ROWS_A_STEP * (n_steps + 1))
+    model, tokenizer, rows = documents(data, ROWS_A_STEP * (n_steps + 1), seed)
     items = [
         {
             "input_ids": rows.document(i).tolist(),
@@ -149,6 +158,7 @@ def run_trl(data: str, n_steps: int) -> None:
             logging_steps=1,
             save_strategy="no",
             report_to=[],
+            train_sampling_strategy="sequential",
             disable_tqdm=True,
         )
         trainer = SFTTrainer(
@@ -161,8 +171,7 @@ def run_trl(data: str, n_steps: int) -> None:
         counted = [len(row["input_ids"]) for row in trainer.train_dataset]
         trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    # Packed rows differ little in length; the warm-up step counts as one of them.
-    report(round(sum(counted) * (len(counted) - 1) / len(counted)), clock.seconds, losses)
+    report(sum(counted[1:]), sum(counted[1:]), clock.seconds, losses)
 
 
 def _clock_after_first_step(base: type) -> Any:
@@ -177,47 +186,58 @@ def _clock_after_first_step(base: type) -> Any:
     return Clock()
 
 
-def measure(scheme: str, data: str, n_steps: int, trl_python: str | None) -> dict[str, Any] | None:
-    python = trl_python if scheme == "trl" else sys.executable
+def measure(scheme: str, options: argparse.Namespace) -> dict[str, Any] | None:
+    """Run one scheme in a process of its own; None where its environment is not given."""
+    python = options.trl_python if scheme == "trl" else sys.executable
     if python is None:
         return None
-    command = [python, __file__, "--data", data, "--steps", str(n_steps), "--only", scheme]
-    env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    command = [python, __file__, "--data", options.data, "--steps", str(options.steps), "--only", scheme]
+    command += ["--seed", str(options.seed)]
+    source = str(Path(__file__).resolve().parents[1] / "src")  # TRL's environment has its own packages
+    env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "PYTHONPATH": source}
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True, help="rows (JSON, JSONL or Parquet)")
     parser.add_argument("--steps", type=int, default=3, help="measured steps of 16 rows")
+    parser.add_argument("--seed", type=int, default=0, help="which rows are drawn")
     parser.add_argument("--trl-python", help="a Python that has TRL; left out where absent")
     parser.add_argument("--schemes", nargs="*", default=SCHEMES, choices=SCHEMES)
     parser.add_argument("--only", choices=SCHEMES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only == "published":
-        run_published(options.data, options.steps)
+        run_published(options.data, options.steps, options.seed)
     elif options.only == "trl":
-        run_trl(options.data, options.steps)
+        run_trl(options.data, options.steps, options.seed)
     elif options.only:
-        run_evolcoder(options.data, options.steps, options.only.endswith("checkpointing"))
+        run_evolcoder(options.data, options.steps, options.seed, options.only.endswith("checkpointing"))
     if options.only:
         return
     print(
-        "| scheme | useful tokens | CPU s | tokens per CPU s | ratio | peak GB |\n|---|---|---|---|---|---|"
+        "| scheme | useful tokens | padding | CPU s | tokens per CPU s | x published | x TRL | peak GB "
+        "| x published |"
     )
-    first = None
+    print("|---|---|---|---|---|---|---|---|---|")
+    rates: dict[str, float] = {}
+    first_peak = None
     for scheme in options.schemes:
-        found = measure(scheme, options.data, options.steps, options.trl_python)
+        found = measure(scheme, options)
         if found is None:
-            print(f"| {scheme} | not measured: --trl-python is not given | | | | |")
+            print(f"| {scheme} | not measured: --trl-python is not given | | | | | | | |")
             continue
-        rate = found["tokens"] / found["cpu_s"]
-        first = first or rate
+        rate = rates[scheme] = found["tokens"] / found["cpu_s"]
+        first_peak = first_peak or found["peak_gb"]
+        ratios = [f"{rate / rates[peer]:.2f}" if peer in rates else "" for peer in ("published", "trl")]
         print(
-            f"| {scheme} | {found['tokens']:,} | {found['cpu_s']:.1f} | {rate:.1f} | {rate / first:.2f} "
-            f"| {found['peak_gb']:.1f} |",
+            f"| {scheme} | {found['tokens']:,} | {1 - found['tokens'] / found['slots']:.1%} "
+            f"| {found['cpu_s']:.1f} | {rate:.1f} | {ratios[0]} | {ratios[1]} | {found['peak_gb']:.1f} "
+            f"| {found['peak_gb'] / first_peak:.2f} |",
             flush=True,
         )
 

@@ -169,16 +169,16 @@ def test_only_the_newest_checkpoints_are_kept(tiny: str, tmp_path: Path) -> None
 
 
 def test_a_full_disk_says_what_is_safe(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evolcoder.train import checkpoints
+    from evolcoder.train.weights_update import WeightsUpdate
 
-    real = checkpoints.save_tensors
+    real = WeightsUpdate.save
 
-    def fills_up(tensors: object, checkpoint_id: Path, no_dist: bool) -> None:
-        if "00000006" in checkpoint_id.name:
+    def fills_up(update: WeightsUpdate, folder: Path) -> None:
+        if "00000006" in folder.name:
             raise OSError(28, "No space left on device")
-        real(tensors, checkpoint_id=checkpoint_id, no_dist=no_dist)
+        real(update, folder)
 
-    monkeypatch.setattr(checkpoints, "save_tensors", fills_up)
+    monkeypatch.setattr(WeightsUpdate, "save", fills_up)
     with pytest.raises(TrainingError, match=r"disk is full.*checkpoint of step 3 is whole") as caught:
         train(tiny, rows(), SETTINGS, tmp_path / "out")
     assert "\n" not in str(caught.value)

@@ -26,6 +26,7 @@ def train(
     settings: TrainSettings,
     out: Path,
     progress: Progress | None = None,
+    held_out: Sequence[Instruction] = (),
 ) -> TrainResult:
     """Fine-tune `base` on `data` into the Hugging Face folder `out`; see `evolcoder.train.trainer.train`."""
     try:
@@ -35,4 +36,4 @@ def train(
         raise MissingExtraError("fine-tuning", "train") from error
     from evolcoder.train import trainer
 
-    return trainer.train(base, data, settings, out, progress)
+    return trainer.train(base, data, settings, out, progress, held_out)

@@ -6,30 +6,16 @@ import errno
 import json
 import os
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
-from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 
 from evolcoder.errors import TrainingError
 from evolcoder.runs import sync_folder
 from evolcoder.train.processes import Processes
 
 _FACTS = "checkpoint.json"
-
-
-@contextmanager
-def _one_process_is_meant() -> Iterator[None]:
-    """Silence torch's warning that nothing is distributed: on one device nothing should be."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
-        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +28,8 @@ class Checkpoints:
     keep: int
     processes: Processes
 
-    def save(self, step: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-        """Write the checkpoint after `step` steps and remove those beyond `keep`.
+    def save(self, step: int, write: Callable[[Path], None], facts: Mapping[str, Any]) -> None:
+        """Have every process `write` its tensors, and remove the checkpoints beyond `keep`.
 
         Raises TrainingError where it cannot be written; older checkpoints are untouched then.
         """
@@ -54,10 +40,11 @@ class Checkpoints:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
             self.processes.wait()
-            with _one_process_is_meant():
-                save_tensors(dict(tensors), checkpoint_id=partial, no_dist=self.processes.count == 1)
+            write(partial)
+            self.processes.wait()
             if self.processes.first:
-                sizes = {p.name: p.stat().st_size for p in sorted(partial.iterdir())}
+                files = sorted(p for p in partial.rglob("*") if p.is_file())
+                sizes = {str(p.relative_to(partial)): p.stat().st_size for p in files}
                 own = {"fingerprint": self.fingerprint, "step": step, "files": sizes}
                 (partial / _FACTS).write_text(json.dumps({**facts, **own}), encoding="utf-8")
                 _sync_files(partial)
@@ -84,11 +71,6 @@ class Checkpoints:
     def damaged(self) -> list[Path]:
         """Return this folder's checkpoints that cannot be resumed from: cut short, or of another training."""
         return [path for path in sorted(self.folder.glob("step-*")) if not self._is_whole(path)]
-
-    def load(self, path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Read a checkpoint into the given tensors."""
-        with _one_process_is_meant():
-            load_tensors(dict(tensors), checkpoint_id=path, no_dist=self.processes.count == 1)
 
     def _is_whole(self, path: Path) -> bool:
         try:
@@ -118,7 +100,7 @@ def _name(step: int) -> str:
 
 
 def _sync_files(folder: Path) -> None:
-    for file in folder.iterdir():
+    for file in folder.rglob("*"):
         fd = os.open(file, os.O_RDONLY)
         try:
             os.fsync(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,9 +16,11 @@ from evolcoder.models.weights import quiet_library
 from evolcoder.records import Instruction
 from evolcoder.runs import making_folder_whole, write_json_whole
 from evolcoder.train.measurements import Measurements
+from evolcoder.train.merging import split_adapters
 from evolcoder.train.model_card import data_lineage, write_model_card
 from evolcoder.train.prepared import PreparedModel
 from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
+from evolcoder.train.weights_update import TORCH_DTYPES
 
 
 def export(
@@ -34,7 +37,7 @@ def export(
 
     The step checkpoints are removed once the folder stands.
     """
-    weights = _whole_weights(prepared)
+    weights = prepared.update.whole_weights()
     if prepared.processes.first:
         settings = prepared.settings
         with making_folder_whole(out) as folder:
@@ -65,40 +68,43 @@ def export(
     return result
 
 
-def _whole_weights(prepared: PreparedModel) -> dict[str, torch.Tensor] | None:
-    """Gather sharded weights in the first process; None where the model holds them itself."""
-    if prepared.processes.count == 1:
-        return None
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights: dict[str, Any] = dict(get_model_state_dict(prepared.model, options=options))
-    return weights
-
-
 def _save_model(
-    folder: Path, prepared: PreparedModel, weights: dict[str, torch.Tensor] | None, tokenizer: Any
+    folder: Path, prepared: PreparedModel, weights: dict[str, torch.Tensor], tokenizer: Any
 ) -> None:
+    """Save the weights in the number format of the computation, under the base's own architecture."""
     from transformers import GenerationConfig
 
-    from evolcoder.train.weights_update import TORCH_DTYPES
-
-    model = prepared.model
+    model, dtype = prepared.model, TORCH_DTYPES[prepared.settings.dtype]
     if prepared.adapters is not None:
-        prepared.adapters.save_pretrained(folder / "adapter")
-        model = prepared.adapters.merge_and_unload()
-    dtype = TORCH_DTYPES[prepared.settings.dtype]
-    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
-    model.config.dtype = dtype
+        weights, adapters = split_adapters(model, weights)
+        prepared.adapters.save_pretrained(folder / "adapter", state_dict=_as_peft_names(adapters))
+    config = copy.deepcopy(model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.dtype = dtype
+    with torch.device("meta"):  # the same class without numbers: these are given
+        plain = type(model)(config)
+    plain.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
     stop = prepared.data.end_token
     # One stop token that generation obeys: the one the model was just taught.
-    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+    plain.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=stop if stop == tokenizer.eos_token_id else [stop, tokenizer.eos_token_id],
         pad_token_id=tokenizer.pad_token_id,
     )
-    if weights is not None:
-        weights = {name: tensor.to(dtype) for name, tensor in weights.items()}
+    own = {name for name, _ in plain.named_parameters()}  # a tied weight under its first name only
+    own |= {name for name, _ in plain.named_buffers()}
     with quiet_library():
-        model.save_pretrained(folder, state_dict=weights)
+        plain.save_pretrained(
+            folder,
+            state_dict={
+                name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+                for name, tensor in weights.items()
+                if name in own
+            },
+        )
     tokenizer.save_pretrained(folder)
+
+
+def _as_peft_names(adapters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"base_model.model.{name}": tensor for name, tensor in adapters.items()}

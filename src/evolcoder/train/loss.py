@@ -5,6 +5,7 @@ Shapes: T tokens of a row, S supervised positions, C positions of a chunk, D wid
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn import functional
 
 from evolcoder.train.attention import DOCUMENT_ATTENTION
 from evolcoder.train.tokenization import TokenizedData
@@ -108,15 +110,22 @@ class SummedLoss(nn.Module):
         backbone = getattr(self.model, self.model.base_model_prefix)
         hidden = backbone(
             input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
             attention_mask=batch.attention_mask,
             use_cache=False,
+            **self._positions(backbone, batch),
             **self._boundaries(batch),
         ).last_hidden_state
         hidden_SD = hidden.reshape(-1, hidden.shape[-1])[batch.supervised_S]
         head = self.model.get_output_embeddings()
-        loss: torch.Tensor = _HeadAndCrossEntropy.apply(hidden_SD, head.weight, batch.targets_S)  # type: ignore[no-untyped-call]
+        bias = getattr(head, "bias", None)
+        loss: torch.Tensor = _HeadAndCrossEntropy.apply(hidden_SD, head.weight, bias, batch.targets_S)  # type: ignore[no-untyped-call]
         return loss
+
+    @staticmethod
+    def _positions(backbone: Any, batch: MicroBatch) -> dict[str, Any]:
+        """Models that count positions from the mask (BLOOM, MPT) take none."""
+        takes = inspect.signature(backbone.forward).parameters
+        return {"position_ids": batch.position_ids} if "position_ids" in takes else {}
 
     def _boundaries(self, batch: MicroBatch) -> dict[str, Any]:
         if self.model.config._attn_implementation != DOCUMENT_ATTENTION:
@@ -137,42 +146,46 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_SD: torch.Tensor, weight_VD: torch.Tensor, targets_S: torch.Tensor
+        ctx: Any,
+        hidden_SD: torch.Tensor,
+        weight_VD: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        targets_S: torch.Tensor,
     ) -> torch.Tensor:
-        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         n, vocabulary = hidden_SD.shape[0], weight_VD.shape[0]
         loss = torch.zeros((), dtype=torch.float32, device=hidden_SD.device)
         grad_hidden_SD = torch.empty_like(hidden_SD) if needs_hidden else None
         grad_weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if needs_weight else None
+        grad_bias_V = torch.zeros(vocabulary, device=hidden_SD.device) if needs_bias else None
         chunk = max(64, _LOGITS_AT_ONCE // vocabulary)
         for begin in range(0, n, chunk):
             hidden_CD, targets_C = hidden_SD[begin : begin + chunk], targets_S[begin : begin + chunk]
             # Every step in place: at this size a temporary costs as much as the arithmetic.
-            exp_CV = (hidden_CD @ weight_VD.T).float()
+            exp_CV = functional.linear(hidden_CD, weight_VD, bias_V).float()
             top_C = exp_CV.amax(dim=-1)
             target_C = exp_CV.gather(1, targets_C[:, None])[:, 0]
             sum_C = exp_CV.sub_(top_C[:, None]).exp_().sum(dim=-1)
             loss += (sum_C.log() + top_C - target_C).sum()
-            if not (needs_hidden or needs_weight):
+            if not (needs_hidden or needs_weight or needs_bias):
                 continue
             grad_CV = exp_CV.div_(sum_C[:, None])
             grad_CV.scatter_add_(1, targets_C[:, None], torch.full_like(sum_C, -1.0)[:, None])
+            if grad_bias_V is not None:
+                grad_bias_V += grad_CV.sum(dim=0)
             low_CV = grad_CV.to(hidden_SD.dtype)
             if grad_hidden_SD is not None:
                 grad_hidden_SD[begin : begin + chunk] = low_CV @ weight_VD
             if grad_weight_VD is not None:
                 grad_weight_VD += low_CV.T @ hidden_CD
         ctx.save_for_backward(
-            grad_hidden_SD, None if grad_weight_VD is None else grad_weight_VD.to(weight_VD.dtype)
+            grad_hidden_SD,
+            None if grad_weight_VD is None else grad_weight_VD.to(weight_VD.dtype),
+            None if grad_bias_V is None or bias_V is None else grad_bias_V.to(bias_V.dtype),
         )
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scale,) = grads
-        grad_hidden_SD, grad_weight_VD = ctx.saved_tensors
-        return (
-            None if grad_hidden_SD is None else grad_hidden_SD.mul_(scale),
-            None if grad_weight_VD is None else grad_weight_VD.mul_(scale),
-            None,
-        )
+        return (*(None if saved is None else saved.mul_(scale) for saved in ctx.saved_tensors), None)

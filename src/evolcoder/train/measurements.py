@@ -40,18 +40,34 @@ class StepRecord:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The loss on rows that are not trained on."""
+
+    step: int
+    """Steps done; 0 before training."""
+    loss: float
+    """Mean over the rows' supervised tokens, in nats."""
+
+
 @dataclass(slots=True)
 class Measurements:
     """All steps so far, those before a resume included."""
 
     steps: list[StepRecord] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    """Held-out losses, in the order of their steps."""
     resumed_from: int = 0
     """Steps that an earlier process had done; 0 where training ran through."""
 
     @classmethod
     def resumed(cls, facts: Mapping[str, Any]) -> Measurements:
         """Take over what a checkpoint's facts hold."""
-        return cls([StepRecord(**record) for record in facts["steps"]], int(facts["step"]))
+        return cls(
+            [StepRecord(**record) for record in facts["steps"]],
+            [Evaluation(**record) for record in facts["evaluations"]],
+            int(facts["step"]),
+        )
 
     @property
     def n_steps(self) -> int:
@@ -60,7 +76,10 @@ class Measurements:
 
     def facts(self) -> dict[str, Any]:
         """Return all steps as JSON-clean data."""
-        return {"steps": [asdict(record) for record in self.steps]}
+        return {
+            "steps": [asdict(record) for record in self.steps],
+            "evaluations": [asdict(record) for record in self.evaluations],
+        }
 
     def summary(self) -> dict[str, Any]:
         """Return the totals that `training.json` opens with."""
@@ -87,14 +106,17 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def model_flops_utilization(parameters: int, tokens_per_second: float, device: torch.device) -> float | None:
-    """Return the share of the device's peak that useful tokens take (6 FLOP a weight and token).
+def model_flops_utilization(
+    parameters: int, trainable: int, tokens_per_second: float, device: torch.device
+) -> float | None:
+    """Return the share of the device's peak that useful tokens take.
 
-    None where the device's peak is not known, as on CPUs. Attention's own FLOPs are not counted, so the
-    figure is a little low.
+    A weight takes 4 FLOP a token (forward, and the gradient that goes through it), one that is trained 2 more
+    for its own gradient. None where the device's peak is not known, as on CPUs. Attention's own FLOPs and
+    what checkpointing recomputes are not counted, so the figure is a little low.
     """
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
     peak = next((flops for part, flops in _PEAK_FLOPS.items() if part in name), None)
-    return None if peak is None else 6.0 * parameters * tokens_per_second / peak
+    return None if peak is None else (4.0 * parameters + 2.0 * trainable) * tokens_per_second / peak

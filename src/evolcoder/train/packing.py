@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,23 +75,24 @@ def _epoch(
     if settings.batch_tokens is None:
         size = settings.batch_size
         return [
-            Step(_micro_batches(order[begin : begin + size], lengths, settings))
+            Step(micro_batches(order[begin : begin + size], lengths, settings))
             for begin in range(0, len(order), size)
         ]
-    micro_batches = _micro_batches(order, lengths, settings)
-    shuffled = [micro_batches[i] for i in random.permutation(len(micro_batches))]
+    batches = micro_batches(order, lengths, settings)
+    shuffled = [batches[i] for i in random.permutation(len(batches))]
     per_step = max(1, round(settings.batch_tokens / row_capacity(settings)))
     return [Step(tuple(shuffled[begin : begin + per_step])) for begin in range(0, len(shuffled), per_step)]
 
 
-def _micro_batches(
-    documents: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], settings: TrainSettings
+def micro_batches(
+    documents: Iterable[int], lengths: npt.NDArray[np.int64], settings: TrainSettings
 ) -> tuple[tuple[int, ...], ...]:
     """Divide documents into what goes through the model at once."""
     capacity = row_capacity(settings)
     if settings.packing:
-        bins = best_fit([int(lengths[i]) for i in documents], capacity)
-        return tuple(tuple(int(documents[i]) for i in bin_) for bin_ in bins)
+        chosen = [int(i) for i in documents]
+        bins = best_fit([int(lengths[i]) for i in chosen], capacity)
+        return tuple(tuple(chosen[i] for i in bin_) for bin_ in bins)
     batches: list[list[int]] = []
     for i in sorted(map(int, documents), key=lambda i: (-int(lengths[i]), i)):
         # The first of a batch is its longest, so this many slots the batch takes with one more row.

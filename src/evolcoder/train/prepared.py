@@ -1,7 +1,8 @@
-"""The model made ready to train: attention, adapters, precision, sharding; and one step of it."""
+"""The model made ready to train: attention, adapters, precision, sharding; one step of it, and its loss."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,14 @@ import torch
 
 from evolcoder.errors import MissingExtraError, TrainingError
 from evolcoder.train.attention import register_document_attention
+from evolcoder.train.deepspeed_update import DeepSpeedUpdate
 from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
-from evolcoder.train.packing import Step
+from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import Processes
 from evolcoder.train.proofs import prove_batching
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import TokenizedData
-from evolcoder.train.weights_update import TORCH_DTYPES, WeightsUpdate
+from evolcoder.train.weights_update import TORCH_DTYPES, Update, WeightsUpdate
 
 _NOT_REENTRANT = {"use_reentrant": False}
 """The kind of checkpointing that keyword arguments and frozen embeddings work with."""
@@ -29,18 +31,22 @@ class PreparedModel:
     """The Hugging Face model; with LoRA, its linear layers carry adapters."""
     adapters: Any
     """The peft model around it; None in full fine-tuning."""
-    loss: SummedLoss
-    update: WeightsUpdate
+    loss: Any
+    """Summed loss of a micro-batch: `SummedLoss`, or DeepSpeed's engine around it."""
+    update: Update
     data: TokenizedData
     settings: TrainSettings
     processes: Processes
     pad: int
+    parameters: int
+    trainable: int
+    """How many of `parameters` are trained."""
 
-    def batch(self, documents: tuple[int, ...]) -> MicroBatch:
-        """Return documents as they go through the model."""
+    def batch(self, documents: tuple[int, ...], data: TokenizedData | None = None) -> MicroBatch:
+        """Return documents (of `data`; the training data where absent) as they go through the model."""
         if self.settings.packing:
-            return packed_row(self.data, documents)
-        return padded_rows(self.data, documents, self.pad)
+            return packed_row(data or self.data, documents)
+        return padded_rows(data or self.data, documents, self.pad)
 
     def prove(self) -> str:
         """Prove that batching leaves the loss as it is; return the log line."""
@@ -58,49 +64,76 @@ class PreparedModel:
         # Dropout (StarCoder has it) follows from the step's number, so that a resumed run repeats it.
         torch.manual_seed((self.settings.seed * 1_000_003 + number) * 1009 + processes.rank)
         total = 0.0
-        for documents, counts in _share(step, self.data, processes):
+        mine = _share(step, self.data, processes)
+        for k, (documents, counts) in enumerate(mine, 1):
             summed = self.loss(self.batch(documents).to(processes.device))
             if not counts:
                 summed = summed * 0.0
-            # FSDP averages gradients over the processes; the sum is wanted.
-            self.update.backward(summed * (processes.count / n_supervised))
+            # FSDP and DeepSpeed average gradients over the processes; the sum is wanted.
+            self.update.backward(summed * (processes.count / n_supervised), last=k == len(mine))
             total += float(summed.detach())
             on_batch(len(documents) if counts else 0)
         return processes.sum(total) / n_supervised
+
+    @torch.no_grad()
+    def mean_loss(self, data: TokenizedData) -> float:
+        """Return the loss of documents that are not trained on, the mean over their supervised tokens."""
+        whole = Step(micro_batches(range(len(data)), data.lengths, self.settings))
+        self.loss.eval()
+        total = 0.0
+        for documents, counts in _share(whole, data, self.processes):
+            summed = float(self.loss(self.batch(documents, data).to(self.processes.device)))
+            total += summed if counts else 0.0
+        self.loss.train()
+        return self.processes.sum(total) / int(data.supervised.sum())
 
 
 def prepare(
     model: Any, data: TokenizedData, settings: TrainSettings, processes: Processes, pad: int
 ) -> PreparedModel:
-    """Make a loaded fp32 model ready; raises TrainingError for what this model or machine cannot do."""
-    if settings.dtype == "fp16" and processes.device.type == "cpu":
-        raise TrainingError("dtype fp16 needs a GPU; on a CPU use bf16 or fp32")
-    head = model.get_output_embeddings()
-    if head is None or getattr(head, "bias", None) is not None:
-        raise TrainingError(f"{type(model).__name__}: a causal model with a head without bias is expected")
+    """Make a loaded fp32 model ready; raises TrainingError for what this model cannot do."""
+    if model.get_output_embeddings() is None:
+        raise TrainingError(f"{type(model).__name__}: a causal model with a head is expected")
     if settings.packing:
-        if not getattr(model, "_supports_attention_backend", True):
-            raise TrainingError(
-                f"{type(model).__name__} takes no attention function, "
-                "so rows cannot be packed; use packing: false"
-            )
         model.set_attn_implementation(register_document_attention())
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_NOT_REENTRANT)
+        _checkpoint_activations(model)
     torch.manual_seed(settings.seed)
     adapters = _with_adapters(model, settings) if settings.lora else None
     if settings.layers is not None:
         _freeze_below(model, settings.layers)
     model.train()
-    sharded = processes.count > 1
-    if sharded:
+    # Counted while they are whole: DeepSpeed leaves empty tensors in the model.
+    parameters, trainable = model.num_parameters(), model.num_parameters(only_trainable=True)
+    loss, update = _placed(model, settings, processes)
+    return PreparedModel(model, adapters, loss, update, data, settings, processes, pad, parameters, trainable)
+
+
+def can_be_packed(model: Any) -> bool:
+    """Whether the model's attention can be replaced by one that keeps documents apart."""
+    return bool(model._supports_attention_backend)
+
+
+def _placed(model: Any, settings: TrainSettings, processes: Processes) -> tuple[Any, Update]:
+    """Put the model on its device or devices; return its loss and what updates its weights."""
+    if settings.deepspeed is not None:
+        engine = DeepSpeedUpdate(SummedLoss(model), settings, processes)
+        return engine.engine, engine
+    if processes.count > 1:
         loss = _shard(model, settings, processes)
     else:
         if settings.quantize == "none":
             model.to(processes.device)
         loss = SummedLoss(model)
-    update = WeightsUpdate(model, settings, sharded=sharded)
-    return PreparedModel(model, adapters, loss, update, data, settings, processes, pad)
+    return loss, WeightsUpdate(model, settings, processes)
+
+
+def _checkpoint_activations(model: Any) -> None:
+    """Recompute activations in the backward pass; transformers renamed the method on its way to 6."""
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=_NOT_REENTRANT)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_NOT_REENTRANT)
 
 
 def _freeze_below(model: Any, n_layers: int) -> None:
@@ -128,9 +161,7 @@ def _with_adapters(model: Any, settings: TrainSettings) -> Any:
     assert settings.lora is not None
     if settings.quantize == "4bit":
         model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
-            model,
-            use_gradient_checkpointing=settings.gradient_checkpointing,
-            gradient_checkpointing_kwargs=_NOT_REENTRANT,
+            model, use_gradient_checkpointing=False
         )
     config = LoraConfig(
         r=settings.lora,
@@ -139,7 +170,10 @@ def _with_adapters(model: Any, settings: TrainSettings) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # peft still asks by the old name of transformers' property.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        return get_peft_model(model, config)
 
 
 def _shard(model: Any, settings: TrainSettings, processes: Processes) -> SummedLoss:

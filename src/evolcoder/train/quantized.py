@@ -1,43 +1,45 @@
-"""QLoRA's base: the frozen weights in 4-bit NormalFloat (Dettmers et al. 2023), adapters on top.
-
-Written against the libraries' interfaces; it needs a GPU and has not been run on one yet.
-"""
+"""QLoRA's base: the frozen weights in 4-bit NormalFloat (Dettmers et al. 2023), adapters on top."""
 
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from typing import Any
 
 import torch
 
-from evolcoder.errors import ModelError, TrainingError
-from evolcoder.models.weights import load_tokenizer, locate_weights
+from evolcoder.errors import MissingExtraError
+from evolcoder.models.weights import load_tokenizer, load_weights, locate_weights, quiet_library
+from evolcoder.train.processes import Processes
 
 
-def load_quantized(base: str) -> tuple[Any, Any]:
+def load_quantized(base: str, processes: Processes) -> tuple[Any, Any]:
     """Load a model with its linear layers in NF4, double-quantized, computing in bf16; and its tokenizer.
 
-    Raises TrainingError where the machine has no GPU or bitsandbytes is not installed.
+    Raises MissingExtraError where bitsandbytes is not installed.
     """
-    if not torch.cuda.is_available():
-        raise TrainingError("quantize: 4bit needs an NVIDIA GPU; on this machine use lora alone")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise TrainingError("quantize: 4bit needs bitsandbytes: pip install bitsandbytes")
+        raise MissingExtraError("quantize: 4bit", "qlora")
+    location = str(locate_weights(base))
+    if not location.endswith(".gguf"):
+        return _in_nf4(location, processes.device), load_tokenizer(base)
+    # GGUF has codes of its own; transformers quantizes only what it reads from a plain folder.
+    model, tokenizer = load_weights(base, "bf16")
+    with tempfile.TemporaryDirectory(prefix="evolcoder-") as folder, quiet_library():
+        model.save_pretrained(folder)
+        return _in_nf4(folder, processes.device), tokenizer
+
+
+def _in_nf4(location: str, device: torch.device) -> Any:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    location = str(locate_weights(base))
-    if location.endswith(".gguf"):
-        raise ModelError(f"{base}: a model folder or a hub name is expected with 4bit, found GGUF")
     config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    model = AutoModelForCausalLM.from_pretrained(
-        location,
-        quantization_config=config,
-        dtype=torch.bfloat16,
-        device_map={"": torch.cuda.current_device()},
-    )
-    return model, load_tokenizer(base)
+    with quiet_library():
+        return AutoModelForCausalLM.from_pretrained(
+            location, quantization_config=config, dtype=torch.bfloat16, device_map={"": device}
+        )

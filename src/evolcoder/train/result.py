@@ -15,7 +15,7 @@ from evolcoder.train.settings import TrainSettings
 TRAINING_FACTS = "training.json"
 
 # What can change without changing the weights; none of it names a training.
-_NOT_IN_NAME = ("save_every_steps", "keep", "log_every_steps", "tracking")
+_NOT_IN_NAME = ("save_every_steps", "keep", "log_every_steps", "eval_every_steps", "tracking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,20 @@ class TrainResult:
     """Part of the computed positions that was padding, in [0, 1]."""
     resumed_from: int = 0
     """Steps that an earlier, interrupted process had done."""
+    held_out_losses: tuple[tuple[int, float], ...] = ()
+    """(Steps done, mean loss in nats) of each measurement on held-out rows."""
 
 
-def training_fingerprint(base: str, data: Sequence[Instruction], settings: TrainSettings) -> str:
+def training_fingerprint(
+    base: str, data: Sequence[Instruction], settings: TrainSettings, held_out: Sequence[Instruction] = ()
+) -> str:
     """Return the name, by content, of a training: base model, rows and settings."""
     chosen = {key: value for key, value in asdict(settings).items() if key not in _NOT_IN_NAME}
+    if settings.deepspeed is not None:
+        chosen["deepspeed"] = Path(settings.deepspeed).expanduser().read_text(encoding="utf-8")
     rows = [[row.instruction, row.input, row.response] for row in data]
-    return content_hash(_identity(base), rows, chosen)
+    measured = [[row.instruction, row.input, row.response] for row in held_out]
+    return content_hash(_identity(base), rows, chosen, *([measured] if measured else []))
 
 
 def _identity(base: str) -> list[str]:
@@ -68,6 +75,7 @@ def finished_result(out: Path, fingerprint: str) -> TrainResult | None:
             facts["seconds"],
             facts["padding_share"],
             facts["resumed_from_step"],
+            tuple((record["step"], record["loss"]) for record in facts["evaluations"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

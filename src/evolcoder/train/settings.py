@@ -26,7 +26,8 @@ class TrainSettings:
     pack_length: int | None = None
     """Tokens that go through the model at once; `max_length` where absent, and never less than it."""
     packing: bool = True
-    """Several sequences in one row, attention kept inside each; else padded rows, grouped by length."""
+    """Several sequences in one row, attention kept inside each; else, and where the model's attention cannot
+    be kept apart, padded rows grouped by length."""
     learning_rate: float = 2e-5
     """Highest learning rate, reached after the warm-up."""
     warmup_steps: int = 30
@@ -38,7 +39,7 @@ class TrainSettings:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm; 0 never does."""
     dtype: Precision = "bf16"
-    """Number format of the computation; master weights and optimizer are fp32. fp16 needs a GPU."""
+    """Number format of the computation; master weights and optimizer are fp32. fp16 scales the loss."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory for about a tenth to a third more time."""
     lora: int | None = None
@@ -48,7 +49,9 @@ class TrainSettings:
     layers: int | None = None
     """Train only the last N decoder layers and the final norm, the rest frozen; all where absent."""
     quantize: Literal["none", "4bit"] = "none"
-    """"4bit": QLoRA, the frozen base in NF4; needs `lora`, a GPU and bitsandbytes."""
+    """"4bit": QLoRA, the frozen base in NF4; needs `lora` and bitsandbytes."""
+    deepspeed: str | None = None
+    """A DeepSpeed configuration file (JSON): several devices train by it instead of by FSDP2."""
     prompt_style: PromptStyle = "wizardcoder"
     """The published prompts, or the model's own chat template."""
     special_tokens: Literal["existing", "wizardcoder"] = "existing"
@@ -61,6 +64,10 @@ class TrainSettings:
     """Steps between log lines in the trackers; `training.json` has every step."""
     tracking: tuple[str, ...] = ("tensorboard",)
     """Where curves go: "tensorboard", "wandb", "trackio"."""
+    eval_rows: int = 0
+    """Rows held out of training to measure the loss on: whole families of a seed and what came of it."""
+    eval_every_steps: int = 50
+    """Steps between measurements of the held-out loss; it is also measured before and after training."""
     seed: int = 0
     """Order of the data and every other random choice."""
 
@@ -77,18 +84,23 @@ class TrainSettings:
             "layers": self.layers,
             "keep": self.keep,
             "log_every_steps": self.log_every_steps,
+            "eval_every_steps": self.eval_every_steps,
         }
         for name, value in positive.items():
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, found {value}")
-        if self.warmup_steps < 0 or self.save_every_steps < 0 or self.max_grad_norm < 0:
-            raise ValueError("warmup_steps, save_every_steps and max_grad_norm must not be negative")
+        if min(self.warmup_steps, self.save_every_steps, self.max_grad_norm, self.eval_rows) < 0:
+            raise ValueError(
+                "warmup_steps, save_every_steps, max_grad_norm and eval_rows must not be negative"
+            )
         if self.pack_length is not None and self.pack_length < self.max_length:
             raise ValueError(
                 f"pack_length must be at least max_length ({self.max_length}), found {self.pack_length}"
             )
         if self.quantize != "none" and self.lora is None:
             raise ValueError("quantize: 4bit trains adapters only; give lora a rank, e.g. 16")
+        if self.quantize != "none" and self.deepspeed is not None:
+            raise ValueError("quantize and deepspeed: one of the two is expected")
         if self.lora is not None and self.layers is not None:
             raise ValueError("lora and layers: one of the two is expected")
         unknown = set(self.tracking) - {"tensorboard", "wandb", "trackio"}

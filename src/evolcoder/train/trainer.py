@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from evolcoder.errors import TrainingError
 from evolcoder.models.weights import load_weights
@@ -18,18 +19,25 @@ from evolcoder.progress import Progress, SilentProgress
 from evolcoder.records import Instruction
 from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.export import export
-from evolcoder.train.measurements import Measurements, StepRecord, model_flops_utilization, peak_memory_bytes
+from evolcoder.train.held_out import split_held_out
+from evolcoder.train.measurements import (
+    Evaluation,
+    Measurements,
+    StepRecord,
+    model_flops_utilization,
+    peak_memory_bytes,
+)
 from evolcoder.train.packing import Step, plan_steps
-from evolcoder.train.prepared import PreparedModel, prepare
+from evolcoder.train.prepared import PreparedModel, can_be_packed, prepare
 from evolcoder.train.processes import join_processes
 from evolcoder.train.proofs import prove_supervision
 from evolcoder.train.quantized import load_quantized
 from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.special_tokens import apply_wizardcoder_rule
-from evolcoder.train.tokenization import tokenize_cached
+from evolcoder.train.tokenization import TokenizedData, tokenize_cached
 from evolcoder.train.tracking import Tracker, open_trackers
-from evolcoder.train.weights_update import WeightsUpdate, learning_rate
+from evolcoder.train.weights_update import Update, learning_rate
 
 
 def train(
@@ -38,36 +46,54 @@ def train(
     settings: TrainSettings,
     out: Path,
     progress: Progress | None = None,
+    held_out: Sequence[Instruction] = (),
 ) -> TrainResult:
     """Fine-tune `base` on `data` and write a Hugging Face folder to `out`, whole or not at all.
 
-    A killed training goes on from its last step checkpoint with the same losses and, on a CPU, the same
-    final bytes; a finished one with the same base, data and settings is returned as it is. Raises
-    TrainingError where a proof fails, the loss is not a number, or the disk is full.
+    The loss is also measured on `held_out` and on the `eval_rows` that the settings take out of `data`. A
+    killed training goes on from its last step checkpoint with the same losses and, on a CPU, the same final
+    bytes; a finished one with the same base, data and settings is returned as it is. Raises TrainingError
+    where a proof fails, the loss is not a number, or the disk is full.
     """
-    fingerprint = training_fingerprint(base, data, settings)
+    fingerprint = training_fingerprint(base, data, settings, held_out)
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
     processes = join_processes()
     progress = progress if progress is not None and processes.first else SilentProgress()
 
-    model, tokenizer = load_weights(base, "fp32") if settings.quantize == "none" else load_quantized(base)
+    model, tokenizer = (
+        load_weights(base, "fp32") if settings.quantize == "none" else load_quantized(base, processes)
+    )
     if settings.special_tokens == "wizardcoder":
         apply_wizardcoder_rule(model, tokenizer)
-    tokens, _ = tokenize_cached(data, tokenizer, settings.prompt_style, settings.max_length)
+    if settings.packing and not can_be_packed(model):
+        progress.note(
+            f"{type(model).__name__} takes no attention function that would keep packed rows apart: "
+            "padding instead, rows grouped by length"
+        )
+        settings = replace(settings, packing=False)
+    if settings.eval_rows:
+        data, taken = split_held_out(data, settings.eval_rows, settings.seed)
+        held_out = [*held_out, *taken]
+    tokens = _tokenized(data, tokenizer, settings)
     for line in prove_supervision(tokens):
         progress.note(line)
+    held_out_tokens = _tokenized(held_out, tokenizer, settings) if held_out else None
     steps = plan_steps(tokens.lengths, settings)
     prepared = prepare(model, tokens, settings, processes, int(tokenizer.pad_token_id))
     progress.note(prepared.prove())
 
     checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
     measurements = _resume(checkpoints, prepared.update, progress)
-    _all_steps(prepared, steps, checkpoints, measurements, out.name, progress)
+    _all_steps(prepared, steps, held_out_tokens, checkpoints, measurements, out.name, progress)
     return export(out, base, data, fingerprint, prepared, tokenizer, measurements, checkpoints.folder)
 
 
-def _resume(checkpoints: Checkpoints, update: WeightsUpdate, progress: Progress) -> Measurements:
+def _tokenized(rows: Sequence[Instruction], tokenizer: Any, settings: TrainSettings) -> TokenizedData:
+    return tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length)[0]
+
+
+def _resume(checkpoints: Checkpoints, update: Update, progress: Progress) -> Measurements:
     """Load the newest whole checkpoint of this training, where there is one."""
     for path in checkpoints.damaged():
         progress.note(f"{path}: of another training or cut short; not resumed from")
@@ -75,8 +101,7 @@ def _resume(checkpoints: Checkpoints, update: WeightsUpdate, progress: Progress)
     if latest is None:
         return Measurements()
     path, facts = latest
-    checkpoints.load(path, update.state())
-    update.loaded(facts["n_updates"], facts["scaler"])
+    update.load(path, facts)
     progress.note(f"continuing after step {facts['step']} from {path}")
     return Measurements.resumed(facts)
 
@@ -84,13 +109,14 @@ def _resume(checkpoints: Checkpoints, update: WeightsUpdate, progress: Progress)
 def _all_steps(
     prepared: PreparedModel,
     steps: Sequence[Step],
+    held_out: TokenizedData | None,
     checkpoints: Checkpoints,
     measurements: Measurements,
     run: str,
     progress: Progress,
 ) -> None:
-    """Do the steps that are left, with a checkpoint every so often."""
-    settings = prepared.settings
+    """Do the steps that are left; every so often write a checkpoint and measure the held-out loss."""
+    settings, update = prepared.settings, prepared.update
     first = measurements.n_steps
     trackers = (
         open_trackers(settings, checkpoints.folder, run, asdict(settings), first, progress)
@@ -99,21 +125,20 @@ def _all_steps(
     )
     with progress.bar("fine-tuning (rows)", sum(len(step.documents) for step in steps)) as bar:
         bar.advance(sum(len(step.documents) for step in steps[:first]))
+        if held_out is not None and not measurements.evaluations:
+            _evaluate(prepared, held_out, measurements, trackers, progress)
         for number in range(first, len(steps)):
             record = _one_step(prepared, steps[number], number, len(steps), bar.advance)
             _check_finite(record, checkpoints)
             measurements.steps.append(record)
             bar.advance(0, step=f"{number + 1}/{len(steps)}", loss=round(record.loss, 4))
-            _track(trackers, record, prepared, last=number + 1 == len(steps))
+            last = number + 1 == len(steps)
+            _track(trackers, record, prepared, last=last)
+            if held_out is not None and (last or (number + 1) % settings.eval_every_steps == 0):
+                _evaluate(prepared, held_out, measurements, trackers, progress)
             due = settings.save_every_steps and (number + 1) % settings.save_every_steps == 0
-            if due and number + 1 < len(steps):
-                update = prepared.update
-                facts = {
-                    **measurements.facts(),
-                    "n_updates": update.n_updates,
-                    "scaler": update.scaler_state(),
-                }
-                checkpoints.save(number + 1, update.state(), facts)
+            if due and not last:
+                checkpoints.save(number + 1, update.save, {**measurements.facts(), **update.facts()})
     for tracker in trackers:
         tracker.close()
 
@@ -143,6 +168,21 @@ def _one_step(
     )
 
 
+def _evaluate(
+    prepared: PreparedModel,
+    held_out: TokenizedData,
+    measurements: Measurements,
+    trackers: Sequence[Tracker],
+    progress: Progress,
+) -> None:
+    """Measure the held-out loss after the steps done so far."""
+    done = Evaluation(measurements.n_steps, prepared.mean_loss(held_out))
+    measurements.evaluations.append(done)
+    progress.note(f"step {done.step}: loss {done.loss:.4f} on {len(held_out):,} held-out rows")
+    for tracker in trackers:
+        tracker.log({"held_out_loss": done.loss}, done.step)
+
+
 def _check_finite(record: StepRecord, checkpoints: Checkpoints) -> None:
     """Stop at the first loss that is not a number; nothing after it can be right."""
     if math.isfinite(record.loss):
@@ -170,7 +210,7 @@ def _track(trackers: Sequence[Tracker], record: StepRecord, prepared: PreparedMo
     }
     processes = prepared.processes
     utilization = model_flops_utilization(
-        prepared.model.num_parameters(), per_second / processes.count, processes.device
+        prepared.parameters, prepared.trainable, per_second / processes.count, processes.device
     )
     if utilization is not None:
         values["mfu"] = utilization

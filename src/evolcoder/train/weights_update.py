@@ -1,13 +1,18 @@
-"""Master weights, AdamW and its schedule: what one optimizer step does."""
+"""Master weights, AdamW and its schedule: what one optimizer step does, and what a resumed one needs."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from evolcoder.train.processes import Processes
 from evolcoder.train.settings import TrainSettings
 
 TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -28,6 +33,34 @@ def learning_rate(step: int, n_steps: int, settings: TrainSettings) -> float:
     return settings.learning_rate * (1.0 - done if settings.schedule == "linear" else 1.0)
 
 
+class Update(Protocol):
+    """What moves the weights: `WeightsUpdate` here, DeepSpeed's engine in `deepspeed_update.py`."""
+
+    def backward(self, loss: torch.Tensor, *, last: bool) -> None:
+        """Add the gradients of one micro-batch's share of the loss; `last` ends the step's batch."""
+        ...
+
+    def step(self, rate: float) -> float:
+        """Move the weights by the summed gradients, clear these, return their norm before clipping."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write every tensor that a resumed training needs, by all processes together."""
+        ...
+
+    def load(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Take over what `save` and `facts` kept."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return the numbers, JSON-clean, that `load` needs beside the tensors."""
+        ...
+
+    def whole_weights(self) -> dict[str, torch.Tensor]:
+        """Return the model's weights on the CPU in the first process; called by all, empty in the others."""
+        ...
+
+
 class WeightsUpdate:
     """The trainable weights in fp32, their AdamW state, and the step that moves them.
 
@@ -35,9 +68,12 @@ class WeightsUpdate:
     do; gradients are added up in fp32. Sharded parameters stay as FSDP made them (fp32, cast when gathered).
     """
 
-    def __init__(self, model: nn.Module, settings: TrainSettings, *, sharded: bool) -> None:
+    def __init__(self, model: nn.Module, settings: TrainSettings, processes: Processes) -> None:
         dtype = TORCH_DTYPES[settings.dtype]
+        self._model = model
         self._settings = settings
+        self._alone = processes.count == 1
+        sharded = not self._alone
         self._copies: dict[str, nn.Parameter] = {}
         self.masters: dict[str, nn.Parameter] = {}
         for name, parameter in model.named_parameters():
@@ -60,8 +96,7 @@ class WeightsUpdate:
         self._adamw = torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True
         )
-        self._scaler = torch.amp.GradScaler(enabled=settings.dtype == "fp16")
-        self.n_updates = 0
+        self._scaler = torch.amp.GradScaler(processes.device.type, enabled=settings.dtype == "fp16")
 
     def _split(self, parameter: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
         """Make the fp32 master of a parameter and leave the low-precision copy in the model."""
@@ -79,7 +114,7 @@ class WeightsUpdate:
         parameter.register_post_accumulate_grad_hook(move_gradient)  # type: ignore[no-untyped-call]
         return master
 
-    def backward(self, loss: torch.Tensor) -> None:
+    def backward(self, loss: torch.Tensor, *, last: bool = True) -> None:
         """Add the gradients of one micro-batch's share of the loss."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
@@ -95,7 +130,6 @@ class WeightsUpdate:
         self._scaler.update()
         self._adamw.zero_grad(set_to_none=True)
         self.refresh_copies()
-        self.n_updates += 1
         return float(norm)
 
     @torch.no_grad()
@@ -104,7 +138,7 @@ class WeightsUpdate:
         if self._copies:
             torch._foreach_copy_(list(self._copies.values()), [self.masters[name] for name in self._copies])
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor that a resumed training needs, by name; loading writes into these tensors."""
         tensors: dict[str, torch.Tensor] = {}
         for name, master in self.masters.items():
@@ -114,19 +148,40 @@ class WeightsUpdate:
             tensors[f"square.{name}"] = moments["exp_avg_sq"]
         return tensors
 
-    def loaded(self, n_updates: int, scaler: dict[str, Any]) -> None:
-        """Take over what was loaded into `state()`, made after `n_updates` steps."""
-        self.n_updates = n_updates
+    def save(self, folder: Path) -> None:
+        """Write weights and moments as a distributed checkpoint."""
+        from torch.distributed.checkpoint.state_dict_saver import save
+
+        with _one_process_is_meant():
+            save(self.tensors(), checkpoint_id=folder, no_dist=self._alone)
+
+    def load(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Read weights and moments, and the loss scale of fp16."""
+        from torch.distributed.checkpoint.state_dict_loader import load
+
+        with _one_process_is_meant():
+            load(self.tensors(), checkpoint_id=folder, no_dist=self._alone)
         for master in self.masters.values():
-            self._moments(master)["step"].fill_(float(n_updates))
-        if scaler:
-            self._scaler.load_state_dict(scaler)
+            self._moments(master)["step"].fill_(float(facts["n_updates"]))
+        if facts["scaler"]:
+            self._scaler.load_state_dict(facts["scaler"])
         self.refresh_copies()
 
-    def scaler_state(self) -> dict[str, Any]:
-        """Return the loss scale's state; empty where none is used."""
-        state: dict[str, Any] = self._scaler.state_dict()
-        return state
+    def facts(self) -> dict[str, Any]:
+        """Return the number of updates and the loss scale's state (empty where none is used)."""
+        # Not the number of steps: fp16 leaves out those whose gradients overflow.
+        n_updates = float(self._moments(next(iter(self.masters.values())))["step"])
+        return {"n_updates": n_updates, "scaler": self._scaler.state_dict()}
+
+    def whole_weights(self) -> dict[str, torch.Tensor]:
+        """Return the model's weights, gathered where they are sharded."""
+        if self._alone:
+            return {name: tensor.detach() for name, tensor in self._model.state_dict().items()}
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights: dict[str, Any] = dict(get_model_state_dict(self._model, options=options))
+        return weights
 
     def _moments(self, master: nn.Parameter) -> dict[str, Any]:
         moments: dict[str, Any] = self._adamw.state[master]
@@ -135,3 +190,11 @@ class WeightsUpdate:
             moments["exp_avg"] = torch.zeros_like(master.data)
             moments["exp_avg_sq"] = torch.zeros_like(master.data)
         return moments
+
+
+@contextmanager
+def _one_process_is_meant() -> Iterator[None]:
+    """Silence torch's warning that nothing is distributed: on one device nothing should be."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
+        yield
