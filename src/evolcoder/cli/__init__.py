@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "decontaminate": ("decontaminate", "Find training rows that copy benchmark problems."),
     "journal": ("journal", "Show what a run's journal holds: size, hits, cost."),
     "recipe": ("recipe", "Check a recipe, or print its JSON Schema."),
+    "setup": ("setup", "Build the environment that a benchmark is judged in (ds1000)."),
     "doctor": ("doctor", "Say what works on this machine, and what to install for the rest."),
 }
 

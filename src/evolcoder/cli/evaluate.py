@@ -44,7 +44,8 @@ _BESIDE = 3
     "--preset",
     default="published",
     show_default=True,
-    help="Prompt details of the wizardcoder style: published, script, 33b.",
+    help="Prompt details of the wizardcoder style (published, script, 33b); infilling format of "
+    "ds1000:insertion in completion style (starcoder, qwen, deepseek, codellama).",
 )
 @click.option(
     "--extract",

@@ -228,7 +228,7 @@ def named_settings(
         "sandbox": level,
         **benchmark.further_settings(),
     }
-    if settings.style == "wizardcoder":
+    if settings.style == "wizardcoder" or settings.preset != "published":
         named["preset"] = settings.preset
     return named
 

@@ -68,7 +68,7 @@ def scores_of_groups(
     benchmark: Titled,
     settings: Mapping[str, str],
 ) -> list[Score]:
-    """Return pass@1 of each part of a benchmark, in the order they appear; `groups_of` names a task's parts."""
+    """Return pass@1 of each part of a benchmark, as they appear; `groups_of` names the parts of a task."""
     parts: dict[str, dict[str, Sequence[bool]]] = {}
     for task_id, verdicts in verdicts_by_task.items():
         for group in groups_of(task_id):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evolcoder.errors import UserError, nearest
+from evolcoder.evaluate import ds1000_prompts
 from evolcoder.evaluate.settings import Extraction, Style
 from evolcoder.models.protocol import Message
 from evolcoder.records import Problem
@@ -51,11 +52,13 @@ def prompt_for(problem: Problem, style: Style, preset: str = "published") -> tup
 def asked(problem: Problem, style: Style, preset: str = "published") -> Asked:
     """Return prompt and stop strings for `problem`; raises UserError for an unknown style or preset."""
     if style == "wizardcoder":
+        if _family(problem) == "ds1000":
+            return Asked(instruction_prompt(problem.prompt.replace("    ", "\t")))
         return Asked(_wizardcoder_prompt(problem, preset))
     if style == "chat":
         return Asked((Message("user", _chat_text(problem)),))
     if style == "completion":
-        return _completion(problem)
+        return _completion(problem, preset)
     styles = ("wizardcoder", "chat", "completion")
     raise UserError(f"style {style!r} is not known{nearest(style, styles)}: {', '.join(styles)}")
 
@@ -110,6 +113,8 @@ def _examples(problem: Problem) -> list[str]:
 
 def _chat_text(problem: Problem) -> str:
     family = _family(problem)
+    if family == "ds1000":
+        return ds1000_prompts.answered(problem)
     if family == "humaneval":
         return (
             "Complete this Python function. Answer with the whole function, imports included, "
@@ -122,7 +127,9 @@ def _chat_text(problem: Problem) -> str:
     )
 
 
-def _completion(problem: Problem) -> Asked:
+def _completion(problem: Problem, preset: str) -> Asked:
+    if _family(problem) == "ds1000":
+        return Asked(*ds1000_prompts.continued(problem, preset))
     if _family(problem) == "humaneval":
         # A prompt that ends in a newline splits the token that base models put before the first statement.
         return Asked(problem.prompt.rstrip(), HUMANEVAL_STOPS)
@@ -149,4 +156,8 @@ def _family(problem: Problem) -> str:
         return "humaneval"
     if name.startswith("mbpp"):
         return "mbpp+" if name.startswith("mbpp+") else "mbpp"
-    raise UserError(f"benchmark {problem.benchmark!r} has no prompts: humaneval, humaneval+, mbpp, mbpp+")
+    if name.startswith("ds1000"):
+        return "ds1000"
+    raise UserError(
+        f"benchmark {problem.benchmark!r} has no prompts: humaneval, humaneval+, mbpp, mbpp+, ds1000"
+    )

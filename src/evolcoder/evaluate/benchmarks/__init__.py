@@ -25,6 +25,8 @@ BENCHMARK_NAMES = (
     "mbpp+",
     "mbpp+@v0.1.0",
     "mbpp+@v0.2.0",
+    "ds1000",
+    "ds1000:insertion",
 )
 
 
@@ -41,6 +43,10 @@ def load_benchmark(name: str) -> Benchmark:
         from evolcoder.evaluate.benchmarks.humaneval import load_humaneval
 
         return load_humaneval()
+    if name.startswith("ds1000"):
+        from evolcoder.evaluate.benchmarks.ds1000 import load_ds1000
+
+        return load_ds1000(name)
     if "+" in name:
         from evolcoder.evaluate.benchmarks.evalplus import load_evalplus
 

