@@ -28,9 +28,9 @@ EliminationReason = Literal[
     "no reply",
 ]
 """Rule 1 by text ("unchanged") and by judge ("equal"), rule 2 ("refused"), rule 3 ("empty"), rule 4 ("leaked
-prompt"); the rest are evolcoder's own. A rule that the paper states for one of instruction and answer also drops
-the other where a teacher shows the same fault there: an apology instead of an instruction, an answer that only
-repeats its instruction or that opens with the evolving prompt's marks."""
+prompt"); the rest are evolcoder's own. A rule that the paper states for one of instruction and answer also
+drops the other where the teacher shows the same fault there: an apology instead of an instruction, an answer
+that only repeats its instruction or holds the evolving prompt's marks."""
 
 
 class Elimination(NamedTuple):

@@ -1,7 +1,7 @@
 """Many instructions in little memory: packed in blocks, unpacked as they are gone through.
 
-As objects, 20,000 Code Alpaca rows take about 25 MB; packed, 3 MB. A round goes through its seeds in order, a few
-times, so that unpacking costs a few microseconds a row.
+As objects, 20,000 Code Alpaca rows take about 25 MB; packed, 3 MB. A round goes through its seeds in order, a
+few times, so that unpacking costs a few microseconds a row.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _ROWS_A_BLOCK = 64
 
 
 class PackedRows(Sequence[Instruction]):
-    """A sequence of instructions that cannot be changed. Going through it in order is cheap, picking is not."""
+    """A sequence of instructions that cannot be changed; going through it is cheap, picking is not."""
 
     def __init__(self, rows: Iterable[Instruction]) -> None:
         self._blocks: list[bytes] = []
         self._length = 0
         iterator = iter(rows)
         while block := list(islice(iterator, _ROWS_A_BLOCK)):
-            # Pickle, as columns of Parquet files may hold dates and the like; the bytes never leave the process.
+            # Pickle, as columns of Parquet files may hold dates and the like; the bytes stay in the process.
             self._blocks.append(zlib.compress(pickle.dumps(block, protocol=5), 1))
             self._length += len(block)
 

@@ -7,7 +7,7 @@ journal answers, so a killed round that runs again writes the same bytes.
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass, field
@@ -16,16 +16,17 @@ from typing import Protocol
 
 from evolcoder.evolve.duplicates import DuplicateIndex, Text
 from evolcoder.evolve.elimination import Elimination
+from evolcoder.evolve.live import LiveCounts
 from evolcoder.evolve.methods import method_set
-from evolcoder.evolve.one_row import Fate, Spent, evolve_row
-from evolcoder.evolve.pool import merged_rows, pool_after
-from evolcoder.evolve.row_files import RowWriter, write_parquet, write_rows_whole
+from evolcoder.evolve.one_row import Fate, evolve_row
+from evolcoder.evolve.pool import pool_after
+from evolcoder.evolve.row_files import RowWriter, write_merged, write_parquet
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.evolve.verification import Verifier
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import stats_of
-from evolcoder.progress import Progress
+from evolcoder.progress import Bar, Progress
 from evolcoder.records import Instruction
 from evolcoder.runs import write_json_whole, writing_whole
 
@@ -77,22 +78,33 @@ async def evolve_rounds(
     `evolve_round` raises.
     """
     summaries: list[RoundSummary] = []
+    finishing: list[asyncio.Task[None]] = []
     index = duplicate_index(settings, seeds, ())
-    for number in range(1, rounds + 1):
-        folders = [out / f"round-{r}" for r in range(1, number + 1)]
-        summary = await evolve_round(
-            pool_after(seeds, folders[:-1], limit=limit, seed=settings.seed),
-            model,
-            settings,
-            number,
-            folders[-1],
-            progress,
-            index=index,
-            screen=screen,
-            total=min(len(seeds), limit or len(seeds)),
-        )
-        summaries.append(summary)
-    write_rows_whole(out / "dataset.jsonl", merged_rows(seeds, folders))
+    try:
+        for number in range(1, rounds + 1):
+            folders = [out / f"round-{r}" for r in range(1, number + 1)]
+            summary = await _evolve_rows(
+                pool_after(seeds, folders[:-1], limit=limit, seed=settings.seed),
+                model,
+                settings,
+                number,
+                folders[-1],
+                progress,
+                index=index,
+                screen=screen,
+                total=min(len(seeds), limit or len(seeds)),
+                usd_before=sum(earlier.usd or 0.0 for earlier in summaries),
+                rounds_after=rounds - number,
+            )
+            summaries.append(summary)
+            # The next round need not wait for this one's Parquet file.
+            finishing.append(asyncio.create_task(_finish(folders[-1], summary)))
+        write_merged(out / "dataset.jsonl", seeds, folders)
+    finally:
+        finished = await asyncio.gather(*finishing, return_exceptions=True)
+    for error in finished:
+        if error is not None:
+            raise error
     return summaries
 
 
@@ -121,10 +133,31 @@ async def evolve_round(
         index = duplicate_index(settings, parents, ())
     if total is None and isinstance(parents, Sequence):
         total = len(parents)
+    summary = await _evolve_rows(
+        parents, model, settings, round_number, out, progress, index=index, screen=screen, total=total
+    )
+    await _finish(out, summary)
+    return summary
+
+
+async def _evolve_rows(
+    parents: Iterable[Instruction],
+    model: LanguageModel,
+    settings: EvolveSettings,
+    round_number: int,
+    out: Path,
+    progress: Progress,
+    *,
+    index: DuplicateIndex,
+    screen: FateFilter | None,
+    total: int | None,
+    usd_before: float = 0.0,
+    rounds_after: int = 0,
+) -> RoundSummary:
+    """Evolve each parent once and write the rows kept and dropped as JSONL."""
     summary = RoundSummary(round_number)
     methods = method_set(settings.methods, settings.custom_methods, settings.weights)
-    live = LiveCounts(model)
-
+    live = LiveCounts(model, total, usd_before, rounds_after)
     verifier = verifier_for(settings, model)
 
     async def evolve(parent: Instruction) -> Fate:
@@ -140,6 +173,9 @@ async def evolve_round(
         dropped = RowWriter(files.enter_context(writing_whole(out / "eliminated.jsonl")))
         files.callback(kept.close)
         files.callback(dropped.close)
+        # Rows are written in order: where one is slow, the bar would stand still while others come in.
+        telling = asyncio.create_task(_tell_again_and_again(bar, live, summary))
+        files.callback(telling.cancel)
         fates = map_bounded(evolve, _each_once(parents, summary), settings.rows_in_flight)
         async with aclosing(fates):
             async for batch in _in_batches(fates):
@@ -152,10 +188,21 @@ async def evolve_round(
                         kept.write(fate.row)
                     else:
                         dropped.write(fate.row, **fate.elimination._asdict())
-                bar.advance(len(batch), **live.facts(summary))
-    write_parquet(out / "evolved.jsonl", out / "evolved.parquet")
-    write_json_whole(out / "summary.json", asdict(summary))
+                bar.advance(len(batch))
+        bar.advance(0, **live.facts(summary.kept, summary.eliminated))
     return summary
+
+
+async def _tell_again_and_again(bar: Bar, live: LiveCounts, summary: RoundSummary) -> None:
+    while True:
+        await asyncio.sleep(0.5)
+        bar.advance(0, **live.facts(summary.kept, summary.eliminated))
+
+
+async def _finish(out: Path, summary: RoundSummary) -> None:
+    """Write the round's Parquet file, and last its summary."""
+    await asyncio.to_thread(write_parquet, out / "evolved.jsonl", out / "evolved.parquet")
+    write_json_whole(out / "summary.json", asdict(summary))
 
 
 def verifier_for(settings: EvolveSettings, model: LanguageModel) -> Verifier | None:
@@ -196,27 +243,6 @@ def count(summary: RoundSummary, fate: Fate) -> None:
     else:
         reason = fate.elimination.reason
         summary.eliminated[reason] = summary.eliminated.get(reason, 0) + 1
-
-
-class LiveCounts:
-    """What is shown while a round runs: replies include those not yet written in order."""
-
-    def __init__(self, model: LanguageModel) -> None:
-        self._stats = stats_of(model)
-        self._spent = Spent()
-
-    def add(self, spent: Spent) -> None:
-        """Count the requests of one row."""
-        self._spent.requests += spent.requests
-        self._spent.prompt_tokens += spent.prompt_tokens
-        self._spent.completion_tokens += spent.completion_tokens
-
-    def facts(self, summary: RoundSummary) -> dict[str, str | float]:
-        """Return what the bar shows."""
-        shown: dict[str, str | float] = {"kept": summary.kept}
-        shown |= dict(Counter(summary.eliminated).most_common(3))
-        shown["tokens"] = self._spent.prompt_tokens + self._spent.completion_tokens
-        return shown | (self._stats.facts() if self._stats else {})
 
 
 def _each_once(parents: Iterable[Instruction], summary: RoundSummary) -> Iterator[Instruction]:

@@ -2,7 +2,8 @@
 
 One timer looks at the oldest requests a few times a second; a request that is answered in the usual time
 never costs a timer of its own. What is usual is learnt for each answer length asked for, since a judge's
-one word and a program of 2,000 tokens take different times.
+one word and a program of 2,000 tokens take different times. A request is slow when it took long and others
+that were sent well after it are answered: where endpoint or machine stalls, asking again helps nobody.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from evolcoder.models.stats import Latencies
 _LEAST_SEEN = 20
 _MOST_SAVED_UP = 50.0
 _MOST_HEDGES = 2
+_LONELY = 2.5
+"""How many times longer a request waits where none sent after it is answered: a stall, or a stage's end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +59,8 @@ class Watch:
         self._give_up = give_up
         self._flights: dict[Flight, None] = {}
         self._usual: dict[int, Latencies] = {}
+        self._newest: dict[int, float] = {}
+        """When the youngest request that is answered was sent, by length."""
         self._saved = 10.0 if settings.hedge_share > 0 else 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._looked = self._loop.time()
@@ -78,6 +83,8 @@ class Watch:
         if usual is None:
             usual = self._usual[flight.length] = Latencies()
         usual.add(seconds)
+        sent_at = self._loop.time() - seconds
+        self._newest[flight.length] = max(sent_at, self._newest.get(flight.length, sent_at))
         self._saved = min(self._saved + self._settings.hedge_share, _MOST_SAVED_UP)
 
     def slow_after_s(self, length: int) -> float:
@@ -113,8 +120,14 @@ class Watch:
                 soonest = min(soonest, max(limit / 4, 0.05))
             if age >= self._settings.timeout_s:
                 self._give_up(flight)
-            elif age >= limit * (flight.hedges + 1) and flight.hedges < _MOST_HEDGES and self._saved >= 1:
+            elif flight.hedges < _MOST_HEDGES and self._saved >= 1 and self._is_slow(flight, age, limit):
                 self._saved -= 1
                 flight.hedges += 1
                 self._hedge(flight)
         self._timer = self._loop.call_later(soonest, self._look) if self._flights else None
+
+    def _is_slow(self, flight: Flight, age: float, limit: float) -> bool:
+        """Tell whether a flight of this age is due for another asking; `limit` is when it counts as slow."""
+        due = limit * (flight.hedges + 1)
+        overtaken = self._newest.get(flight.length, 0.0) - flight.begun >= limit / 2
+        return age >= (due if overtaken else _LONELY * due)

@@ -28,8 +28,8 @@ class EndpointSettings:
     """Share of requests that may be asked a second time because the first is unusually slow; 0: never.
     The first answer counts; both may be billed."""
     on_empty: Literal["accept", "retry"] = "accept"
-    """What to do with an empty answer that the endpoint counts tokens for: take it as what the model said (such
-    a row is dropped by rule 3), or ask again. One without any token is the endpoint's fault: asked again."""
+    """What to do with an empty answer that the endpoint counts tokens for: take it as the model's own (rule
+    3 drops such a row), or ask again. One without any token is the endpoint's fault: asked again."""
     empty_retries: int = 3
     """How often an empty answer is asked for again, where it is, before it is taken as it is."""
     refused_retries: int = 2

@@ -41,14 +41,6 @@ class RequestStats:
     """Requests a second that are let through; None: as many as there are."""
     latency: Latencies = field(default_factory=lambda: Latencies())
 
-    def facts(self) -> dict[str, str | float]:
-        """Return the few numbers that a progress bar shows."""
-        shown: dict[str, str | float] = {"in flight": self.in_flight}
-        if self.usd:
-            shown["usd"] = round(self.usd, 4)
-        shown.update(self.retries.most_common(3))
-        return shown
-
 
 class Latencies:
     """Latencies in seconds as counts in steps of 10%, from 1 ms to about a day; old ones fade.
