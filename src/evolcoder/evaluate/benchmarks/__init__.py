@@ -9,6 +9,9 @@ from evolcoder.evaluate.benchmarks.benchmark import Benchmark
 
 __all__ = ["BENCHMARK_NAMES", "Benchmark", "load_benchmark"]
 
+MULTIPL_E_LANGUAGES = tuple("cpp cs go java jl js lua php py r rb rs scala sh swift ts".split())
+"""MultiPL-E's short names of languages."""
+
 BENCHMARK_NAMES = (
     "humaneval",
     "humaneval+",
@@ -27,6 +30,7 @@ BENCHMARK_NAMES = (
     "mbpp+@v0.2.0",
     "ds1000",
     "ds1000:insertion",
+    *(f"multipl-e:{set_}{key}" for set_ in ("", "humaneval-", "mbpp-") for key in MULTIPL_E_LANGUAGES),
 )
 
 
@@ -37,8 +41,13 @@ def load_benchmark(name: str) -> Benchmark:
     Raises UserError for an unknown name, DataError where its data is missing or not the published one.
     """
     if name not in BENCHMARK_NAMES and name != "mbpp:test":
-        known = ", ".join(BENCHMARK_NAMES)
+        known = ", ".join(n for n in BENCHMARK_NAMES if not n.startswith("multipl-e:"))
+        known += f", multipl-e:LANGUAGE or multipl-e:mbpp-LANGUAGE ({', '.join(MULTIPL_E_LANGUAGES)})"
         raise UserError(f"benchmark {name!r} is not known{nearest(name, BENCHMARK_NAMES)}: {known}")
+    if name.startswith("multipl-e:"):
+        from evolcoder.evaluate.benchmarks.multipl_e.problems import load_multipl_e
+
+        return load_multipl_e(name)
     if name == "humaneval":
         from evolcoder.evaluate.benchmarks.humaneval import load_humaneval
 
