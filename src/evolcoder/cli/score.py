@@ -141,6 +141,10 @@ def _as_text(scored: FileScore) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in scored.scores[0].settings.items())
     lines.append(f"samples: {scored.n_samples}, passed {n_passed} ({reasons})")
     lines.append(f"judged:  {tiers}; {settings}; {scored.seconds:.1f} s")
+    if scored.agreement is not None:
+        same, compared, differ = scored.agreement.same, scored.agreement.compared, scored.agreement.differ
+        lines.append(f"agree:   {same} of {compared} with the file's own verdicts ({same / compared:.1%})")
+        lines += [f"         otherwise: {name}" for name in differ[:20]]
     if scored.missing:
         shown = ", ".join(scored.missing[:5]) + (", ..." if len(scored.missing) > 5 else "")
         lines.append(

@@ -22,7 +22,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from evolcoder.code_blocks import Extraction, extract
+from evolcoder.code_blocks import Extraction
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.scoring import unknown_task_message
@@ -43,8 +43,8 @@ def read_samples(
     field, a task id that the benchmark has not, a file without samples.
     """
     seen: Counter[str] = Counter()
-    for file in _files(path):
-        rows = _program_file(file) if file.suffix == ".py" else read_jsonl(file)
+    own = benchmark.sample_rows(path) if path.exists() else None
+    for file, rows in own or ((file, _rows_of(file)) for file in _files(path)):
         yield from _samples_of_file(file, rows, benchmark, how, field, seen)
     if not seen:
         raise DataError(
@@ -82,6 +82,10 @@ def _number(stem: str) -> int:
     return int(stem) if stem.isdecimal() else -1
 
 
+def _rows_of(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    return _program_file(file) if file.suffix == ".py" else read_jsonl(file)
+
+
 def _program_file(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """One program of EvalPlus's folder layout, as a row."""
     try:
@@ -117,7 +121,10 @@ def _samples_of_file(
             for text in texts:
                 index = seen[problem.task_id]
                 seen[problem.task_id] += 1
-                yield Sample(problem.task_id, index, text, _program(text, problem, how), whole)
+                if whole or how == "none":
+                    yield Sample(problem.task_id, index, text, text, whole)
+                else:
+                    yield benchmark.sample(problem, index, text, how)
     except DataError as error:
         # Bad JSON: read_jsonl tells of it at the end of the file. Tell of it together with the bad fields.
         raise DataError(f"{error}{_told(bad, n_bad, '; ')}") from error
@@ -180,10 +187,3 @@ def _field_of(row: dict[str, Any], how: Extraction) -> str:
     order = (*plain, *RAW_FIELDS) if how == "none" else (*RAW_FIELDS, *plain)
     return next((name for name in order if isinstance(row.get(name), (str, list))), "completion")
 
-
-def _program(text: str, problem: Problem, how: Extraction) -> str:
-    if how == "none":
-        return text
-    return extract(
-        text, how, entry_point=problem.entry_point, prompt=problem.prompt, benchmark=problem.benchmark
-    )

@@ -27,6 +27,16 @@ from evolcoder.sandbox.work import SandboxWork
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How many verdicts equal those that a published file carries of its samples."""
+
+    same: int
+    compared: int
+    differ: tuple[str, ...]
+    """"TASK_ID INDEX" of each sample judged otherwise, and what the file says of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class FileScore:
     """What is known of a sample file after it was judged."""
 
@@ -44,6 +54,8 @@ class FileScore:
     """Wall time of it all."""
     level: str
     """The sandbox's level of protection."""
+    agreement: Agreement | None = None
+    """With the verdicts that the file itself carries, where it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +130,23 @@ def score_file(
         n_samples=len(samples),
         seconds=time.monotonic() - begun,
         level=level,
+        agreement=_agreement(tally.passed, benchmark.own_verdicts(request.samples), benchmark),
     )
+
+
+def _agreement(
+    passed: dict[str, list[bool]], published: dict[str, list[bool]], benchmark: Benchmark
+) -> Agreement | None:
+    """Compare with the file's own verdicts, sample by sample in the order they stand."""
+    pairs: list[tuple[str, bool, bool]] = []
+    for name, said in published.items():
+        problem = benchmark.find(name)
+        ours = passed.get(problem.task_id, []) if problem is not None else []
+        pairs += [(f"{name} {at}", a, b) for at, (a, b) in enumerate(zip(ours, said, strict=False))]
+    if not pairs:
+        return None
+    differ = tuple(f"{name} (the file: {'pass' if b else 'fail'})" for name, a, b in pairs if a != b)
+    return Agreement(len(pairs) - len(differ), len(pairs), differ)
 
 
 class _Tally:

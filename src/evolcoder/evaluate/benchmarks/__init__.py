@@ -9,7 +9,10 @@ from evolcoder.evaluate.benchmarks.benchmark import Benchmark
 
 __all__ = ["BENCHMARK_NAMES", "Benchmark", "load_benchmark"]
 
-MULTIPL_E_LANGUAGES = tuple("cpp cs go java jl js lua php py r rb rs scala sh swift ts".split())
+MULTIPL_E_LANGUAGES = (
+    *("cpp", "cs", "go", "java", "jl", "js", "lua", "php"),
+    *("py", "r", "rb", "rs", "scala", "sh", "swift", "ts"),
+)
 """MultiPL-E's short names of languages."""
 
 BENCHMARK_NAMES = (

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from evolcoder.code_blocks import Extraction, extract
 from evolcoder.code_grammar import syntax_error
@@ -17,6 +18,7 @@ from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.sandbox.protocol import Job, Limits, Outcome, Preimport
 
 Tag = TypeVar("Tag")
+SampleRows = tuple[Path, Iterator[tuple[int, dict[str, Any]]]]
 
 
 class JobRunner(Protocol):
@@ -94,6 +96,17 @@ class Benchmark(ABC):
             raw, how, entry_point=problem.entry_point, prompt=problem.prompt, benchmark=problem.benchmark
         )
         return Sample(problem.task_id, index, raw, program)
+
+    def sample_rows(self, path: Path) -> list[SampleRows] | None:
+        """Return (file, its numbered rows) where this benchmark has sample files of its own; None otherwise.
+
+        Rows have the fields of `sample_files`. Raises DataError for a file that cannot be read.
+        """
+        return None
+
+    def own_verdicts(self, path: Path) -> dict[str, list[bool]]:
+        """Return the verdicts that published sample files carry, by task id; {} where there are none."""
+        return {}
 
     def check_ready(self) -> None:
         """Raise UserError where this machine lacks something that judging needs (a compiler, say)."""

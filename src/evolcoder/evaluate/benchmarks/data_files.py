@@ -102,7 +102,7 @@ def benchmark_rows(name: str) -> list[dict[str, Any]]:
 
 
 def rows_of(file: DataFile, name: str) -> list[dict[str, Any]]:
-    """Return the rows of one published file, called `name` in errors; raises DataError as `benchmark_rows`."""
+    """Return the rows of a published file, called `name` in errors; raises DataError as `benchmark_rows`."""
     path, data = _found(file) or _downloaded(file)
     digest = hashlib.sha256(data).hexdigest()
     if digest != file.sha256:
@@ -165,7 +165,7 @@ def _downloaded(file: DataFile) -> tuple[Path, bytes]:
 
 
 def _lines_of_table(data: bytes) -> bytes:
-    """Return a Parquet table as the JSON lines that its sha256 is of: one object a row, Python's own spelling."""
+    """Return a Parquet table as the JSON lines that its sha256 is of: one object a row, Python's spelling."""
     import io
 
     import pyarrow.parquet as parquet
