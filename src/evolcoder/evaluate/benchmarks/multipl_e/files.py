@@ -1,0 +1,128 @@
+"""MultiPL-E's own files, as rows that `sample_files` reads: one JSON or YAML object a problem, or JSON lines.
+
+| file or row | read as |
+|---|---|
+| `NAME.results.json(.gz)`, `.results.yaml`: `results` of `program` and `status` | whole programs |
+| `NAME.json(.gz)`: `prompt`, `completions`, `tests` | prompt + completion + newline + tests, the file's |
+| JSON lines with `name` (or `task_id`) and `program` | a whole program |
+| JSON lines with `name` (or `task_id`) and `completion` or `completions` | continuations of our prompt |
+| one JSON list of lists (bigcode-evaluation-harness): texts by problem, in the benchmark's order | the same |
+
+Where a problem has both kinds of file in a folder, its results are read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evolcoder.errors import DataError
+from evolcoder.records import Problem
+from evolcoder.runs import read_jsonl
+
+Row = dict[str, Any]
+_ENDINGS = (".json", ".json.gz", ".yaml", ".yaml.gz", ".yml")
+_RESULTS = ".results."
+OWN = "own_verdicts"
+"""Field of the rows given: pass or fail as the file itself says, None where it does not."""
+
+
+def problem_files(path: Path) -> list[Path]:
+    """Return the files of a folder (or the one file) that hold MultiPL-E's objects; [] for none."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = [file for file in files if file.name.endswith(_ENDINGS)]
+    with_results = {_problem_name(file) for file in files if _RESULTS in file.name}
+    return [file for file in files if _RESULTS in file.name or _problem_name(file) not in with_results]
+
+
+def multipl_e_rows(file: Path, problems: Sequence[Problem]) -> Iterator[tuple[int, Row]]:
+    """Yield (line, row) of a file in the form of `sample_files`; raises DataError for what cannot be read."""
+    if not file.name.endswith(_ENDINGS):
+        yield from ((number, _row(row)) for number, row in read_jsonl(file))
+        return
+    value = _loaded(file)
+    if isinstance(value, dict):
+        yield 1, _row(value)
+    elif isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        yield from ((number, _row(row)) for number, row in enumerate(value, 1))
+    elif isinstance(value, list) and all(isinstance(item, list) for item in value):
+        yield from _generations(file, value, problems)
+    else:
+        raise DataError(
+            f"{file}: {type(value).__name__} found; an object with results or completions is expected"
+        )
+
+
+def own_verdicts(path: Path) -> dict[str, list[bool]]:
+    """Return what files say themselves of their samples, by task id; {} where a sample has no word."""
+    verdicts: dict[str, list[bool]] = {}
+    lines = [path] if path.is_file() else sorted(p for p in path.rglob("*.jsonl*") if p.is_file())
+    for file in problem_files(path) or lines:
+        for _, row in multipl_e_rows(file, ()):
+            own = row.get(OWN)
+            if not own or None in own or "task_id" not in row:
+                return {}
+            verdicts.setdefault(str(row["task_id"]), []).extend(own)
+    return verdicts
+
+
+def _problem_name(file: Path) -> str:
+    return file.name.split(_RESULTS)[0] if _RESULTS in file.name else file.name.rsplit(".json")[0]
+
+
+def _loaded(file: Path) -> Any:
+    try:
+        data = file.read_bytes()
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        if ".json" in file.name:
+            return json.loads(data)
+        import yaml
+
+        return yaml.safe_load(data)
+    except (OSError, EOFError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from error
+    except Exception as error:  # PyYAML's errors have no common base that is typed
+        raise DataError(f"{file}: no YAML ({error})") from error
+
+
+def _row(row: Row) -> Row:
+    """Return one row with `task_id` and `solution` or `completion` in place of MultiPL-E's fields."""
+    task = {"task_id": row["name"]} if "name" in row and "task_id" not in row else {}
+    results = row.get("results")
+    if isinstance(results, list) and results and all(isinstance(r, dict) and "program" in r for r in results):
+        return {
+            **row,
+            **task,
+            "solution": [r["program"] for r in results],
+            OWN: [_passed(r) for r in results],
+        }
+    if "program" in row:
+        return {**row, **task, "solution": row["program"], OWN: [_passed(row)]}
+    completions = row.get("completions", row.get("completion"))
+    texts = completions if isinstance(completions, list) else [completions]
+    if isinstance(row.get("prompt"), str) and isinstance(row.get("tests"), str) and "completions" in row:
+        whole = [f"{row['prompt']}{t}\n{row['tests']}" if isinstance(t, str) else t for t in texts]
+        return {**row, **task, "solution": whole, OWN: [_passed(row)] * len(texts)}
+    if completions is not None:
+        return {**row, **task, "completion": completions, OWN: [_passed(row)] * len(texts)}
+    return {**row, **task}
+
+
+def _passed(row: Row) -> bool | None:
+    if isinstance(row.get("status"), str):
+        return bool(row["status"] == "OK")
+    passed = row.get("passed")
+    return passed if isinstance(passed, bool) else None
+
+
+def _generations(file: Path, value: list[Any], problems: Sequence[Problem]) -> Iterator[tuple[int, Row]]:
+    if len(value) != len(problems):
+        raise DataError(
+            f"{file}: {len(value)} lists of texts; one for each of the {len(problems)} problems is expected"
+        )
+    for number, (problem, texts) in enumerate(zip(problems, value, strict=True), 1):
+        completions = [t.removeprefix(problem.prompt) if isinstance(t, str) else t for t in texts]
+        yield number, {"task_id": problem.task_id, "completion": completions}

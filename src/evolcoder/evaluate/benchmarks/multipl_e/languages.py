@@ -1,0 +1,333 @@
+"""How programs of each language are compiled and run, as MultiPL-E's evaluators do, and what their end means.
+
+Facts taken from nuprl/MultiPL-E (evaluation/src/eval_*.py): commands, flags, what counts as a pass. What is
+prepared once (`prepared.py`) changes how fast a compiler answers, never what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, Tool
+from evolcoder.sandbox.protocol import Outcome
+
+Tools = Mapping[str, Found]
+"""Tools by their part in the recipe: "compiler", "runtime", ..."""
+Steps = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a program's job needs besides the program."""
+
+    steps: Steps
+    """Commands; the last one runs the program, those before it compile."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One language of MultiPL-E."""
+
+    key: str
+    """MultiPL-E's own short name: "java", "rs"."""
+    name: str
+    """As people write it."""
+    label: str
+    """The label of its code fences, and the name of its grammar."""
+    file: str
+    """What the program's file is called: MultiPL-E gives it a random name, so no program may count on one."""
+    tools: Mapping[str, Tool]
+    recipe: Callable[[Tools, str | None, str], Recipe]
+    """(tools, folder inside of what is prepared, program) -> recipe."""
+    run_s: float = 15.0
+    """Seconds MultiPL-E gives a run."""
+    compile_s: float = 30.0
+    """CPU seconds of a compiler: MultiPL-E's 15 s of wall time (45 for swift and scala), doubled."""
+    passed: Callable[[Outcome], bool] = lambda outcome: outcome.verdict.passed
+    """Whether a run that ended by itself is a pass."""
+    compile_steps: int = 0
+    """Steps before the one that runs the program."""
+    syntax_marks: tuple[bytes, ...] = ()
+    """What an interpreter writes of a program that does not parse."""
+    whole_answer: bool = False
+    """True where the tests stand after a whole program, False where they close the function first."""
+
+
+def _cpp(tools: Tools, prepared: str | None, program: str) -> Recipe:
+    # The precompiled header holds what the prompt includes first, and stands for it only there: nothing that
+    # comes before it could have changed what it means.
+    first = program.lstrip().startswith("#include<assert.h>\n#include<bits/stdc++.h>\n")
+    header = ("-include", f"{prepared}/all.h") if prepared and first else ()
+    compiler = tools["compiler"].inside
+    return Recipe(((compiler, "-std=c++17", *header, "tmp.cpp", "-o", "tmp"), ("./tmp",)))
+
+
+def _java(tools: Tools, prepared: str | None, program: str) -> Recipe:
+    java, tuples = tools["runtime"].inside, tools["tuples"].inside
+    quick = ["-XX:+UseSerialGC"]
+    archive = [f"-XX:SharedArchiveFile={prepared}/javac.jsa"] if prepared else []
+    # The compiler through `java`: the archive of its loaded classes has to be named before it starts.
+    compiler = [java, *quick, "-XX:TieredStopAtLevel=1", *archive, "-cp", tuples, "com.sun.tools.javac.Main"]
+    return Recipe(
+        (
+            (*compiler, "-encoding", "UTF8", "-cp", tuples, "-d", "classes", "tmp.java"),
+            (java, *quick, "-ea", "-cp", f"classes:{tuples}", "Problem"),
+        )
+    )
+
+
+def _ts(tools: Tools, prepared: str | None, program: str) -> Recipe:
+    node, tsc = tools["runtime"].inside, tools["compiler"].inside
+    if prepared:
+        compiler = (node, "--snapshot-blob", f"{prepared}/typescript.blob", "tsc", "tmp.ts")
+    else:
+        compiler = (node, tsc, "--target", "esnext", "tmp.ts")
+    return Recipe((compiler, (node, "tmp.js")))
+
+
+def _cs(tools: Tools, prepared: str | None, program: str) -> Recipe:
+    options = ("-d:DEBUG", "-r:System.Numerics.dll", "tmp.cs", "-out:tmp.exe")
+    steps = ((tools["compiler"].inside, *options), (tools["runtime"].inside, "tmp.exe"))
+    return Recipe(steps, {"MONO_TRACE_LISTENER": "Console.Error"})
+
+
+def _cs_passed(outcome: Outcome) -> bool:
+    """Mono ends with 0 after a failed Debug.Assert; what it wrote counts, and its exit code does not."""
+    if outcome.failed_step == 0 or outcome.exit_code is None or outcome.exit_code < 0:
+        return False
+    marks = (b"System.Diagnostics.DefaultTraceListener.Fail", b"Unhandled Exception")
+    return not any(mark in outcome.stderr for mark in marks)
+
+
+def _go(tools: Tools, prepared: str | None, program: str) -> Recipe:
+    environment = {
+        "GOCACHE": f"{prepared}/go" if prepared else "/tmp/go-cache",
+        "GOFLAGS": "-count=1",
+        "GOPATH": "/tmp/go",
+        "GOPROXY": "off",
+        "GOTOOLCHAIN": "local",
+        "GO111MODULE": "auto",
+    }
+    return Recipe(((tools["compiler"].inside, "test", "tmp_test.go"),), environment)
+
+
+def _rust(tools: Tools, prepared: str | None, program: str) -> Recipe:
+    # No --edition: rustc's default, 2015, as in MultiPL-E.
+    return Recipe(((tools["compiler"].inside, "tmp.rs", "-o", "tmp"), ("./tmp",)))
+
+
+def _swift(tools: Tools, prepared: str | None, program: str) -> Recipe:
+    return Recipe(((tools["compiler"].inside, "tmp.swift", "-o", "tmp"), ("./tmp",)))
+
+
+def _scala(tools: Tools, prepared: str | None, program: str) -> Recipe:
+    steps = (
+        ("mkdir", "classes"),
+        (tools["compiler"].inside, "-d", "classes", "tmp.scala"),
+        (tools["runtime"].inside, "-cp", "classes", "Problem"),
+    )
+    return Recipe(steps, {"JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"})
+
+
+def _interpreted(*arguments: str) -> Callable[[Tools, str | None, str], Recipe]:
+    def recipe(tools: Tools, prepared: str | None, program: str) -> Recipe:
+        return Recipe(((tools["runtime"].inside, *arguments),))
+
+    return recipe
+
+
+_NODE = Tool(("node", "nodejs"), "apt install nodejs")
+_JAVA_TUPLES = Tool(
+    (
+        "/usr/share/java/javatuples.jar",
+        "/usr/share/java/javatuples-1.2.jar",
+        "/usr/multiple/javatuples-1.2.jar",
+    ),
+    "apt install libjavatuples-java",
+    (),
+)
+
+LANGUAGES: dict[str, Language] = {
+    language.key: language
+    for language in (
+        Language("cpp", "C++", "cpp", "tmp.cpp", {"compiler": Tool(("g++",), "apt install g++")}, _cpp),
+        Language(
+            "cs",
+            "C#",
+            "csharp",
+            "tmp.cs",
+            {
+                "compiler": Tool(("csc", "mcs"), "apt install mono-mcs libmono-system-numerics4.0-cil"),
+                "runtime": Tool(("mono",), "apt install mono-runtime"),
+            },
+            _cs,
+            passed=_cs_passed,
+            compile_steps=1,
+        ),
+        Language(
+            "go",
+            "Go",
+            "go",
+            "tmp_test.go",
+            {"compiler": Tool(("go",), "apt install golang-go", ("version",))},
+            _go,
+            run_s=30.0,
+            syntax_marks=(b"[setup failed]", b"[build failed]"),
+            whole_answer=True,
+        ),
+        Language(
+            "java",
+            "Java",
+            "java",
+            "tmp.java",
+            {
+                "compiler": Tool(("javac",), "apt install default-jdk-headless", ("-version",)),
+                "runtime": Tool(("java",), "apt install default-jdk-headless", ("-version",)),
+                "tuples": _JAVA_TUPLES,
+            },
+            _java,
+            compile_steps=1,
+        ),
+        Language(
+            "jl",
+            "Julia",
+            "julia",
+            "tmp.jl",
+            {"runtime": Tool(("julia",), "see https://julialang.org/install")},
+            _interpreted("tmp.jl"),
+            syntax_marks=(b"ParseError", b"syntax:"),
+            whole_answer=True,
+        ),
+        Language(
+            "js",
+            "JavaScript",
+            "javascript",
+            "tmp.js",
+            {"runtime": _NODE},
+            _interpreted("tmp.js"),
+            syntax_marks=(b"SyntaxError",),
+            whole_answer=True,
+        ),
+        Language(
+            "lua",
+            "Lua",
+            "lua",
+            "tmp.lua",
+            {
+                "runtime": Tool(("lua5.3", "lua5.4", "lua"), "apt install lua5.3", ("-v",)),
+                "tests": Tool(
+                    tuple(f"/usr/share/lua/{v}/luaunit.lua" for v in ("5.3", "5.4", "5.1")),
+                    "apt install lua-unit",
+                    (),
+                ),
+            },
+            _interpreted("tmp.lua"),
+            syntax_marks=(b"near ",),
+            whole_answer=True,
+        ),
+        Language(
+            "php",
+            "PHP",
+            "php",
+            "tmp.php",
+            {"runtime": Tool(("php",), "apt install php-cli")},
+            _interpreted("tmp.php"),
+            syntax_marks=(b"Parse error",),
+            whole_answer=True,
+        ),
+        Language(
+            "py",
+            "Python",
+            "python",
+            "tmp.py",
+            {"runtime": Tool(("python3",), "apt install python3")},
+            _interpreted("tmp.py"),
+            syntax_marks=(b"SyntaxError", b"IndentationError"),
+            whole_answer=True,
+        ),
+        Language(
+            "r",
+            "R",
+            "r",
+            "tmp.r",
+            {"runtime": Tool(("Rscript",), "apt install r-base-core")},
+            _interpreted("tmp.r"),
+            syntax_marks=(b"unexpected ",),
+            whole_answer=True,
+        ),
+        Language(
+            "rb",
+            "Ruby",
+            "ruby",
+            "tmp.rb",
+            {
+                "runtime": Tool(("ruby",), "apt install ruby ruby-test-unit"),
+            },
+            _interpreted("tmp.rb"),
+            syntax_marks=(b"syntax error", b"SyntaxError"),
+            whole_answer=True,
+        ),
+        Language(
+            "rs",
+            "Rust",
+            "rust",
+            "tmp.rs",
+            {
+                "compiler": Tool(("rustc",), "apt install rustc"),
+                "linker": Tool(("cc",), "apt install gcc"),
+            },
+            _rust,
+            compile_steps=1,
+        ),
+        Language(
+            "scala",
+            "Scala",
+            "scala",
+            "tmp.scala",
+            {
+                "compiler": Tool(("scalac",), "apt install scala", ("-version",)),
+                "runtime": Tool(("scala",), "apt install scala", ()),
+            },
+            _scala,
+            compile_s=90.0,
+            compile_steps=2,
+            passed=lambda outcome: outcome.verdict.passed and not outcome.stderr,
+        ),
+        Language(
+            "sh",
+            "Bash",
+            "bash",
+            "tmp.sh",
+            {"runtime": Tool(("bash",), "apt install bash")},
+            _interpreted("tmp.sh"),
+            syntax_marks=(b"syntax error",),
+        ),
+        Language(
+            "swift",
+            "Swift",
+            "swift",
+            "tmp.swift",
+            {"compiler": Tool(("swiftc",), "apt install swiftlang, or see https://www.swift.org/install")},
+            _swift,
+            run_s=5.0,
+            compile_s=90.0,
+            compile_steps=1,
+        ),
+        Language(
+            "ts",
+            "TypeScript",
+            "typescript",
+            "tmp.ts",
+            {
+                "compiler": Tool(("tsc",), "npm install --global typescript@5"),
+                "runtime": _NODE,
+            },
+            _ts,
+            compile_steps=1,
+            whole_answer=True,
+        ),
+    )
+}
+"""By MultiPL-E's short name."""

@@ -1,0 +1,229 @@
+"""MultiPL-E as a benchmark: from a problem and a completion to a program, a job, and what its end means.
+
+A program is prompt + completion, cut at the language's stop tokens, + newline + tests. Program and tests are
+one process, as the tests are code of the language: contained, but a program that means to can forge a pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from evolcoder.code_blocks import Extraction, without_thinking
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, SampleRows
+from evolcoder.evaluate.benchmarks.data_files import rows_of
+from evolcoder.evaluate.benchmarks.multipl_e import answers, files
+from evolcoder.evaluate.benchmarks.multipl_e.data import VERSION, data_file
+from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES, Language
+from evolcoder.evaluate.benchmarks.multipl_e.prepared import INSIDE, prepared_folder
+from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed, shown
+from evolcoder.evaluate.settings import Decoding
+from evolcoder.records import Problem, Reason, Sample, Verdict
+from evolcoder.runs import content_hash
+from evolcoder.sandbox.protocol import ExecJob, Job, Limits, Outcome
+
+DECODING = Decoding(n=50, temperature=0.2, top_p=0.95, max_tokens=1024)
+"""The paper's: WizardCoder, section 4.2; MultiPL-E itself takes 1024 new tokens at most."""
+_MEMORY = 4 << 30
+_PROCESSES = 256
+"""A virtual machine with its compilers and collectors has some thirty threads."""
+_DISK = 256 << 20
+_OUTPUT = 8 << 20
+_SLACK_S = 10.0
+
+
+@dataclass(frozen=True)
+class MultiplE(Benchmark):
+    """One language of MultiPL-E."""
+
+    oracles: tuple[str, ...] = ("multipl-e",)
+    default_memory_bytes: int = _MEMORY
+    decoding: Decoding = DECODING
+    language: Language = LANGUAGES["js"]
+
+    @cached_property
+    def _tools(self) -> dict[str, Found]:
+        language = self.language
+        return dict(zip(language.tools, needed(tuple(language.tools.values()), language.name), strict=True))
+
+    @cached_property
+    def _by_place(self) -> dict[int, Problem]:
+        return {int(problem.task_id.split("_")[1]): problem for problem in self.problems}
+
+    def find(self, task_id: str | int) -> Problem | None:
+        """Return the problem "HumanEval_53_add", also by "HumanEval_53", "HumanEval/53" or 53."""
+        text = str(task_id)
+        if text in self.by_task:
+            return self.by_task[text]
+        match = re.fullmatch(r"(?:([A-Za-z]+)[/_])?(\d{1,9})", text)
+        problem = self._by_place.get(int(match[2])) if match else None
+        if match is None or problem is None:
+            return None
+        fits = match[1] is None or problem.task_id.lower().startswith(match[1].lower() + "_")
+        return problem if fits else None
+
+    def check_ready(self) -> None:
+        """Raise MissingToolchainError where a compiler or runtime is not on this machine."""
+        _ = self._tools
+
+    def further_settings(self) -> dict[str, str]:
+        """Name the compiler or interpreter, whose version may move a verdict."""
+        said = []
+        for name, version in dict.fromkeys((tool.name, tool.version) for tool in self._tools.values()):
+            said += [version if name in version else f"{name} {version}"] if version else []
+        return {"toolchain": "; ".join(said)}
+
+    def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
+        """Make what the language's compiler can be given ready-made, the first time it is used."""
+        _ = self._folder
+
+    @cached_property
+    def _folder(self) -> tuple[tuple[str, str], ...]:
+        folder = prepared_folder(self.language.key, self._tools)
+        return ((str(folder), INSIDE),) if folder is not None else ()
+
+    def sample_rows(self, path: Path) -> list[SampleRows] | None:
+        """Read MultiPL-E's files a problem, and JSON lines with its fields."""
+        found = files.problem_files(path)
+        if not found and path.is_dir():
+            found = sorted(p for p in path.rglob("*") if re.search(r"\.jsonl(\.gz)?$", p.name))
+        return [(file, files.multipl_e_rows(file, self.problems)) for file in found or [path]]
+
+    def own_verdicts(self, path: Path) -> dict[str, list[bool]]:
+        """Return `status` of each result, where the files have it."""
+        return files.own_verdicts(path)
+
+    def unfit(self, program: str) -> str | None:
+        """A compiler says what is no program."""
+        return None
+
+    def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
+        """Continue the prompt (`none`, and `wizardcoder`: the paper's way), or take a block of an answer."""
+        if how in ("none", "wizardcoder"):
+            return Sample(problem.task_id, index, raw, cut(raw, problem.extra["stop_tokens"]))
+        text, whole = answers.program_of(problem, self.language, without_thinking(raw), how)
+        if not whole:
+            text = cut(text, problem.extra["stop_tokens"])
+        return Sample(problem.task_id, index, raw, text, whole)
+
+    def program(self, problem: Problem, sample: Sample) -> str:
+        """Return prompt, completion and tests as one program; a whole one as it is."""
+        if sample.whole:
+            return sample.program
+        completion = cut(sample.program, problem.extra["stop_tokens"])
+        return f"{_prompt(problem, completion)}{completion}\n{problem.tests}"
+
+    def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
+        """The tests are in the program; what else decides is the language and its tools' versions."""
+        versions = [(part, tool.name, tool.version) for part, tool in self._tools.items()]
+        return content_hash(oracle, suite, self.language.key, versions)
+
+    def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
+        """Return the job that compiles and runs a program, each with CPU time of its own."""
+        language = self.language
+        run_s = limits.cpu_s
+        recipe = language.recipe(self._tools, INSIDE if self._folder else None, program)
+        compiling = language.compile_steps
+        return ExecJob(
+            files={language.file: program.encode("utf-8", "replace")},
+            steps=recipe.steps,
+            limits=replace(
+                limits,
+                cpu_s=run_s + (language.compile_s if compiling else 0.0),
+                wall_s=run_s + (language.compile_s if compiling else 0.0) + _SLACK_S,
+                processes=_PROCESSES,
+                disk_bytes=_DISK,
+                output_bytes=_OUTPUT,
+            ),
+            environment=recipe.environment,
+            address_space_limit=False,
+            folders=(*shown(tuple(self._tools.values())), *self._folder),
+            step_cpu_s=(*(language.compile_s for _ in range(compiling)), run_s),
+        )
+
+    def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
+        """Return MultiPL-E's verdict: OK is a pass, SyntaxError a program that does not compile."""
+        verdict = outcome.verdict
+        if verdict.reason in ("timeout", "memory", "forbidden", "unsupported", "infrastructure"):
+            return verdict
+        passed = self.language.passed(outcome)
+        reason: Reason = "passed"
+        if not passed:
+            reason = "syntax error" if self._is_compile_error(outcome) else "failed"
+        detail = "" if passed else told(outcome)
+        return replace(verdict, passed=passed, reason=reason, detail=detail)
+
+    def fallback(
+        self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
+    ) -> Job | None:
+        """There is none: the job judges every program."""
+        return None
+
+    def _is_compile_error(self, outcome: Outcome) -> bool:
+        if self.language.compile_steps:
+            return outcome.failed_step is not None and outcome.failed_step < self.language.compile_steps
+        text = outcome.stderr + outcome.stdout
+        return any(mark in text for mark in self.language.syntax_marks)
+
+
+def load_multipl_e(name: str) -> Benchmark:
+    """Return a language of MultiPL-E: "multipl-e:java" (HumanEval) or "multipl-e:mbpp-java"."""
+    published = name.removeprefix("multipl-e:")
+    if "-" not in published:
+        published = f"humaneval-{published}"
+    language = LANGUAGES[published.split("-")[1]]
+    rows = rows_of(data_file(published), name)
+    problems = tuple(_problem(row, language) for row in rows)
+    title = name.replace("multipl-e:humaneval-", "multipl-e:")
+    return MultiplE(title, VERSION, problems, default_timeout_s=language.run_s, language=language)
+
+
+def cut(completion: str, stop_tokens: Sequence[str]) -> str:
+    """Return a completion up to the first stop token in it."""
+    places = [at for token in stop_tokens if (at := completion.find(token)) >= 0]
+    return completion[: min(places)] if places else completion
+
+
+def told(outcome: Outcome) -> str:
+    """Return the line of what a program wrote that says most of why it failed."""
+    lines = [line.strip() for line in outcome.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    lines += [line.strip() for line in outcome.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
+    telling = (line for line in lines if _TELLING.search(line))
+    return next(telling, lines[-1] if lines else outcome.verdict.detail)[:500]
+
+
+_TELLING = re.compile(r"error|exception|assert|panic|fatal|FAIL|expected", re.IGNORECASE)
+_BROKEN_HEADER = re.compile(r"^    //(     (?:public|private) static [^\n]*\{\n)\Z", re.MULTILINE)
+
+
+def _problem(row: dict[str, Any], language: Language) -> Problem:
+    published = row["prompt"]
+    # In the C# files of this release the function's header is part of the comment above it, so that no
+    # continuation of the prompt compiles. It is made a header again.
+    prompt = _BROKEN_HEADER.sub(lambda match: match[1][1:], published) if language.key == "cs" else published
+    return Problem(
+        task_id=row["name"],
+        benchmark=f"multipl-e:{language.key}",
+        prompt=prompt,
+        entry_point=answers.entry_point(prompt),
+        tests=row["tests"],
+        extra={
+            "stop_tokens": list(row["stop_tokens"]),
+            "language": language.name,
+            "label": language.label,
+            "published_prompt": published,
+        },
+    )
+
+
+def _prompt(problem: Problem, completion: str) -> str:
+    """Return the prompt before a completion: C#'s as published if the completion has the header itself."""
+    published = str(problem.extra["published_prompt"])
+    if problem.prompt == published:
+        return published
+    header = re.search(rf"\bstatic\b[^\n]*\b{re.escape(problem.entry_point)}\s*\(", completion)
+    return published if header else problem.prompt
