@@ -87,4 +87,13 @@ def test_the_resolved_recipe_writes_out_every_default(tmp_path: Path) -> None:
     path.write_text("name: x\n")
     data = plain_data(load_recipe(path))
     assert data["train"]["learning_rate"] == 2e-5
-    assert data["stop"] == {"rule": "decline", "benchmark": "mbpp-400"}
+    assert data["stop"]["rule"] == "decline"
+    assert data["stop"]["benchmark"] == "mbpp-400"
+
+
+@pytest.mark.parametrize("section", ["evolve", "train"])
+def test_a_seed_that_would_have_no_effect_is_refused(tmp_path: Path, section: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(f"{section}: {{seed: 3}}\n")
+    with pytest.raises(RecipeError, match=rf"{section}\.seed has no effect"):
+        load_recipe(path)

@@ -5,9 +5,10 @@ A stage gets a `Progress`, opens a bar a piece of work, and advances it; a termi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 
 class Bar(Protocol):
@@ -27,6 +28,29 @@ class Progress(Protocol):
 
     def note(self, line: str) -> None:
         """Say one line that stays."""
+        ...
+
+
+StageState = Literal["waiting", "running", "done", "kept", "skipped"]
+""""kept": done in an earlier sitting."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageLine:
+    """One stage of a long piece of work, as it stands."""
+
+    title: str
+    state: StageState
+    seconds: float | None
+    """What it took, or is expected to take where it is not done; None where that is not known."""
+
+
+@runtime_checkable
+class StageWatcher(Protocol):
+    """A `Progress` that also shows the stages of the whole work."""
+
+    def stages(self, lines: Sequence[StageLine]) -> None:
+        """Show all stages in their order; called whenever one begins or ends."""
         ...
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import RecipeError, nearest
+from evolcoder.evaluate.overlap import names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import SHIPPED_SEEDS
@@ -77,23 +78,62 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """When the rounds end."""
+    """When the rounds end. Every rule keeps the round with the highest score, the earliest of equals."""
 
-    rule: Literal["decline", "max_rounds"] = "decline"
-    """"decline": after the first round whose score is below the best before it (WizardCoder 3.2);
-    "max_rounds": never early."""
+    rule: Literal["decline", "paper-v1", "patience", "significant", "budget", "max_rounds"] = "decline"
+    """"decline": after the first round below the best before it (WizardCoder 3.2); "paper-v1": the same on
+    HumanEval, the test, as the paper's first version did; "patience": after `patience` rounds without a new
+    best; "significant": after a decline that an exact paired test confirms; "budget": when the next round
+    does not fit the budget; "max_rounds": never early. `rounds.max_rounds` and the budget bound them all."""
     benchmark: str = "mbpp-400"
     """The benchmark whose pass@1 decides: MBPP's train and validation problems in the paper's v2."""
+    patience: int = 2
+    """For "patience": rounds without a new best after which the rounds end."""
+    alpha: float = 0.05
+    """For "significant": a decline with a p value up to this one ends the rounds."""
+    select_on_test: bool = False
+    """Allow a deciding benchmark that shares problems with a reported one; the report then says so."""
+
+    def __post_init__(self) -> None:
+        if self.rule == "paper-v1":
+            object.__setattr__(self, "benchmark", "humaneval")
+            object.__setattr__(self, "select_on_test", True)
+        if self.patience < 1:
+            raise ValueError(f"patience must be at least 1, found {self.patience}")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha must be between 0 and 1, found {self.alpha}")
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a run may spend; reaching a limit stops cleanly, and the same command continues."""
+    """What a run may spend. The rounds end before the one that would not fit; one that does not come to its
+    end within the budget does not count, and the same command with a higher limit goes on with it."""
 
     max_usd: float | None = None
     """Most money for model requests, in US dollars."""
     max_requests: int | None = None
     """Most requests sent."""
+    max_hours: float | None = None
+    """Most time of all stages together, in hours."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_usd", "max_requests", "max_hours"):
+            if (limit := getattr(self, name)) is not None and not limit > 0:
+                raise ValueError(f"{name} must be above 0, found {limit}")
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return any(limit is not None for limit in (self.max_usd, self.max_requests, self.max_hours))
+
+
+@dataclass(frozen=True, slots=True)
+class Decontamination:
+    """What the training data must not copy."""
+
+    against: tuple[str, ...] | None = None
+    """Benchmarks whose copies are dropped from seeds and evolved rows; all that the recipe measures on where
+    absent; [] drops none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +168,32 @@ class Recipe:
     """Methods, sampling, elimination."""
     train: TrainSettings = field(default_factory=TrainSettings)
     """Fine-tuning."""
+    decontaminate: Decontamination = field(default_factory=Decontamination)
+    """Copies of benchmark problems in the training data."""
     evaluate: Evaluations = field(default_factory=Evaluations)
     """Benchmarks."""
     stop: StopRule = field(default_factory=StopRule)
     """Stopping rule."""
     budget: Budget = field(default_factory=Budget)
     """Spending limits."""
+
+    def __post_init__(self) -> None:
+        if self.stop.rule == "budget" and not self.budget.limited:
+            raise ValueError('stop.rule "budget" needs budget.max_usd, max_requests or max_hours')
+        if unused := [name for name in ("evolve", "train") if getattr(self, name).seed]:
+            raise ValueError(f"{unused[0]}.seed has no effect in a run's recipe: set seed at the top instead")
+        shared = [name for name in self.evaluate.benchmarks if names_overlap(self.stop.benchmark, name)]
+        if shared and not self.stop.select_on_test:
+            raise ValueError(
+                f"stop.benchmark {self.stop.benchmark} chooses the round and shares problems with "
+                f"{', '.join(shared)} of evaluate.benchmarks, whose score would be no test score: choose on "
+                "another one (the default is mbpp-400), or allow it with stop.select_on_test: true"
+            )
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The benchmarks that every checkpoint is measured on, the one that decides included, each once."""
+        return tuple(dict.fromkeys([*self.evaluate.benchmarks, self.stop.benchmark]))
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -171,8 +231,11 @@ def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
         return recipe
     except ValidationError as error:
         found = [
-            f"{'.'.join(map(str, item['loc'])) or 'recipe'}: {item['msg'].removeprefix('Value error, ')}, "
-            f"found {_short(item['input'])}"
+            ": ".join(
+                filter(None, [".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")])
+            )
+            # A check over a whole section says itself what it found.
+            + ("" if isinstance(item["input"], Mapping) else f", found {_short(item['input'])}")
             for item in error.errors(include_url=False)
         ]
         raise RecipeError(f"{where}: " + "; ".join(found)) from error

@@ -30,7 +30,7 @@ evaluate:
   benchmarks: [humaneval]
   settings: {{style: chat, limit: 6, max_tokens: 40}}
   local: {{batch_size: 2, wave_size: 2, dtype: fp32}}
-stop: {{rule: max_rounds, benchmark: humaneval}}
+stop: {{rule: max_rounds, benchmark: humaneval, select_on_test: true}}
 """
 COMPARED = ("seeds.jsonl", "evolved.jsonl", "eliminated.jsonl", "dataset.jsonl", "summary.json")
 

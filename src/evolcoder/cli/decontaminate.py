@@ -26,10 +26,10 @@ def command(
     """
     import json
 
-    from evolcoder.cli.benchmark_texts import problem_texts
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evolve.contamination_report import decontaminate, write_contamination_report
     from evolcoder.evolve.row_files import RowFile
+    from evolcoder.loop.benchmark_texts import problem_texts
 
     problems = problem_texts(benchmarks or ("humaneval", "mbpp"))
     result = decontaminate(RowFile(data), problems, out, progress_view())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from evolcoder.cli.endpoint_options import endpoint_options, endpoint_settings
 
 if TYPE_CHECKING:
     from evolcoder.evolve.rounds import RoundSummary
@@ -21,9 +24,15 @@ _SAMPLE = 20
 
 @click.command()
 @click.option("--seeds", required=True, help='JSONL, JSON or Parquet file, Hugging Face name, or "shipped".')
-@click.option("--teacher", required=True, help='"embedded", a folder, a GGUF file, a name, or openai:NAME.')
-@click.option("--base-url", multiple=True, help="Server of openai:NAME; several that serve the same model.")
-@click.option("--concurrency", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    required=True,
+    metavar="[WEIGHT*]MODEL",
+    help='"embedded", a folder, a GGUF file, a name, or openai:NAME[@URL]; several of the last kind.',
+)
+@endpoint_options
 @click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Evolve this many of the seeds.")
@@ -46,17 +55,14 @@ _SAMPLE = 20
 @click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
 @click.option("--keep-truncated", is_flag=True, help="Keep answers that were cut at --max-tokens.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Every random choice follows from it.")
-@click.option("--rpm", type=float, help="Requests a minute that the endpoint allows.")
-@click.option("--tpm", type=float, help="Tokens a minute that the endpoint allows.")
-@click.option(
-    "--timeout", "timeout_s", type=float, default=600.0, show_default=True, help="Seconds a request."
-)
 @click.option("--max-usd", type=float, help="Stop cleanly before more than this is spent.")
 @click.option("--max-requests", type=click.IntRange(min=1), help="Stop cleanly after this many requests.")
 @click.option("--decontaminate", "benchmarks", multiple=True, help="Drop rows that copy this benchmark.")
 @click.option("--dry-run", is_flag=True, help="Evolve a sample of 20 and say what the whole would take.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(seeds: str, teacher: str, out: Path, rounds: int, as_json: bool, **options: Any) -> None:
+def command(
+    seeds: str, teachers: tuple[str, ...], out: Path, rounds: int, as_json: bool, **options: Any
+) -> None:
     """Evolve seed instructions into harder ones, and answer them, by Code Evol-Instruct.
 
     Writes OUT/round-R/ (evolved and eliminated rows) and OUT/dataset.jsonl (seeds and all rounds).
@@ -69,11 +75,11 @@ def command(seeds: str, teacher: str, out: Path, rounds: int, as_json: bool, **o
     """
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
+    from evolcoder.evolve.packed_rows import PackedRows
     from evolcoder.evolve.pool import pool_after
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
-    from evolcoder.instructions import read_instructions
-    from evolcoder.models.settings import EndpointSettings
+    from evolcoder.instructions import stream_instructions
 
     try:
         settings = EvolveSettings(
@@ -91,43 +97,33 @@ def command(seeds: str, teacher: str, out: Path, rounds: int, as_json: bool, **o
             seed=options["seed"],
             rows_in_flight=2 * options["concurrency"],
         )
-        endpoint = EndpointSettings(
-            concurrency=options["concurrency"],
-            rpm=options["rpm"],
-            tpm=options["tpm"],
-            timeout_s=options["timeout_s"],
-        )
     except ValueError as error:
         raise UserError(str(error)) from error
-    rows = read_instructions(seeds)
+    endpoint = endpoint_settings(options)
+    rows = PackedRows(stream_instructions(seeds))
+    teacher = ",".join(teachers)
     progress = progress_view()
     if options["dry_run"]:
         from itertools import islice
 
         sample = list(islice(pool_after(rows, (), limit=_SAMPLE, seed=options["seed"]), _SAMPLE))
-        work = _evolve(sample, teacher, settings, endpoint, rounds, out / "dry-run", progress, options)
+        work = _evolve(sample, teacher, settings, endpoint, rounds, out, out / "dry-run", progress, options)
         summaries, stats, seconds = run_async(work)
-        _tell_estimate(
-            summaries,
-            stats,
-            seconds,
-            min(len(rows), options["limit"] or len(rows)),
-            rounds,
-            endpoint.concurrency,
-            as_json,
-        )
+        n_seeds = min(len(rows), options["limit"] or len(rows))
+        _tell_estimate(summaries, stats, seconds, n_seeds, rounds, endpoint, as_json)
         return
-    work = _evolve(rows, teacher, settings, endpoint, rounds, out, progress, options)
+    work = _evolve(rows, teacher, settings, endpoint, rounds, out, out, progress, options)
     summaries, stats, seconds = run_async(work)
     _tell(summaries, stats, seconds, out, as_json)
 
 
 async def _evolve(
-    seeds: list[Instruction],
+    seeds: Sequence[Instruction],
     teacher: str,
     settings: EvolveSettings,
     endpoint: EndpointSettings,
     rounds: int,
+    run: Path,
     out: Path,
     progress: Any,
     options: dict[str, Any],
@@ -142,11 +138,12 @@ async def _evolve(
     begun = time.monotonic()
     screen = None
     if options["benchmarks"]:
-        from evolcoder.cli.benchmark_texts import problem_texts
         from evolcoder.evolve.contamination_report import ContaminationScreen
+        from evolcoder.loop.benchmark_texts import problem_texts
 
         screen = ContaminationScreen(problem_texts(options["benchmarks"]), seeds)
-    async with Journal(out / "journal.sqlite") as journal:
+    # A dry run's sample is part of the run: its replies are in the run's journal and are paid for once.
+    async with Journal(run / "journal.sqlite") as journal:
         model = open_model(
             teacher,
             base_url=options["base_url"] or None,
@@ -212,7 +209,7 @@ def _tell_estimate(
     seconds: float,
     n_seeds: int,
     rounds: int,
-    concurrency: int,
+    endpoint: EndpointSettings,
     as_json: bool,
 ) -> None:
     import json
@@ -223,8 +220,10 @@ def _tell_estimate(
     requests = sum(summary.requests for summary in summaries)
     latency = stats.latency.quantile(0.5) if stats is not None and stats.latency.count else 0.0
     # A model in this process answers in batches: what counts there is the time the sample took.
-    share = latency if latency else seconds / max(requests, 1) * concurrency
-    found = estimate(summaries, n_seeds, rounds, share, concurrency)
+    share = latency if latency else seconds / max(requests, 1) * endpoint.concurrency
+    found = estimate(
+        summaries, n_seeds, rounds, share, endpoint.concurrency, rpm=endpoint.rpm, tpm=endpoint.tpm
+    )
     if as_json:
         click.echo(json.dumps(asdict(found)))
         return
@@ -233,5 +232,5 @@ def _tell_estimate(
         f"from a sample of {found.sample}: {found.rows_asked} instructions to evolve, "
         f"about {found.rows_kept} kept; {found.requests} requests, "
         f"{found.prompt_tokens} + {found.completion_tokens} tokens, {money}, "
-        f"about {found.seconds / 60:.1f} minutes at {concurrency} in flight"
+        f"about {found.seconds / 60:.1f} minutes at {endpoint.concurrency} in flight"
     )

@@ -15,29 +15,55 @@ import click
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. train.epochs=1."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(recipe: Path, folder: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+@click.option("--plan", is_flag=True, help="Do nothing; show every stage, what is done, and what it takes.")
+@click.option(
+    "--redo", multiple=True, metavar="STAGE", help="Do this stage again, e.g. train:2, or evaluate for all."
+)
+@click.option(
+    "--skip", multiple=True, metavar="STAGE", help="Leave this stage as it stands, e.g. evaluate:1."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result, or the plan, as JSON.")
+def command(
+    recipe: Path,
+    folder: Path | None,
+    overrides: tuple[str, ...],
+    plan: bool,
+    redo: tuple[str, ...],
+    skip: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Run a whole RECIPE: evolve, fine-tune, evaluate, round after round, until the score stops rising.
 
     The same command continues an interrupted run: what a model answered is never asked again, what is
-    trained and measured stays.
+    trained and measured stays. A changed recipe does again only what depends on the change, and says what
+    first; --plan shows it without doing it.
 
     \b
     Example:
       evolcoder run recipes/quickstart.yaml
-      evolcoder run recipes/quickstart.yaml --dir runs/mine --set rounds.max_rounds=3
+      evolcoder run recipes/quickstart.yaml --set rounds.max_rounds=3 --plan
+      evolcoder run recipes/quickstart.yaml --redo train:2
     """
     import json
+    import shlex
 
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.loop import run_recipe
+    from evolcoder.loop import plan_recipe, run_recipe
+    from evolcoder.loop.plan_text import plan_data, plan_text
+    from evolcoder.loop.stages import Choice
     from evolcoder.recipe import load_recipe
     from evolcoder.report.table import scores_table
 
     checked = load_recipe(recipe, overrides)
     folder = folder or Path("runs") / checked.name
-    command_line = " ".join(["evolcoder run", str(recipe), *(f"--set {pair}" for pair in overrides)])
-    result = run_recipe(checked, folder, progress_view(), command_line=f"{command_line} --dir {folder}")
+    choice = Choice(redo, skip)
+    if plan:
+        planned = plan_recipe(checked, folder, choice)
+        click.echo(json.dumps(plan_data(planned), indent=2) if as_json else plan_text(planned))
+        return
+    words = ["evolcoder", "run", str(recipe), *(word for pair in overrides for word in ("--set", pair))]
+    words += [word for name in skip for word in ("--skip", name)]
+    result = run_recipe(checked, folder, progress_view(), shlex.join([*words, "--dir", str(folder)]), choice)
     if as_json:
         click.echo(json.dumps(result, indent=2, sort_keys=True))
         return

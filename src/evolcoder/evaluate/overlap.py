@@ -1,0 +1,55 @@
+"""Which benchmarks share problems: what chooses a checkpoint must not be what it is reported on.
+
+By name, before any data is there: HumanEval and HumanEval+ are the same 164 problems, MBPP+ a choice from all
+of MBPP's splits, and translations (MultiPL-E) the same problems again. By problem, once data is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from evolcoder.records import Problem
+
+_NUMBERED = re.compile(r"(human[-_ ]?eval|mbpp)\D*?(\d+)", re.IGNORECASE)
+_MBPP_SPLITS = {
+    "mbpp": (11, 510),
+    "mbpp:test": (11, 510),
+    "mbpp:sanitized-test": (11, 510),
+    "mbpp:prompt": (1, 10),
+    "mbpp:validation": (511, 600),
+    "mbpp:train": (601, 974),
+    "mbpp-400": (511, 974),
+}
+"""First and last problem of the splits (Austin et al. 2021); every other MBPP set draws from all of them."""
+
+
+def names_overlap(first: str, second: str) -> bool:
+    """Whether two benchmarks share problems, as far as their names tell."""
+    family, low, high = _family(first)
+    other, other_low, other_high = _family(second)
+    return family == other and low <= other_high and other_low <= high
+
+
+def shared_problems(first: Iterable[Problem], second: Iterable[Problem]) -> tuple[str, ...]:
+    """Return the task ids of `first` that `second` holds too, under whatever id or in the same words."""
+    known = {key for problem in second for key in _keys(problem)}
+    return tuple(problem.task_id for problem in first if not known.isdisjoint(_keys(problem)))
+
+
+def _family(name: str) -> tuple[str, float, float]:
+    """Return the set of problems that a benchmark draws from, and the first and last number it may hold."""
+    plain = name.lower().partition("@")[0]
+    if "humaneval" in plain:
+        return "humaneval", 0, 163
+    if "mbpp" in plain:
+        return "mbpp", *_MBPP_SPLITS.get(plain, (1, 974))
+    return plain.partition(":")[0], 0, float("inf")
+
+
+def _keys(problem: Problem) -> set[str]:
+    """What a problem is recognised by: its number in its family, and its words."""
+    keys = {" ".join(problem.prompt.split())}
+    if numbered := _NUMBERED.match(problem.task_id):
+        keys.add(f"{re.sub(r'[^a-z]', '', numbered[1].lower())} {int(numbered[2])}")
+    return keys

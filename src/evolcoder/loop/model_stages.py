@@ -1,0 +1,169 @@
+"""The two stages that make and measure a model; the loop and ablations share them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolcoder.execution.event_loop import run_async
+from evolcoder.instructions import read_instructions
+from evolcoder.loop.stages import Pace, Stage
+from evolcoder.progress import Progress
+from evolcoder.recipe import ModelChoice, Recipe, plain_data
+from evolcoder.runs import file_hash
+
+if TYPE_CHECKING:
+    from evolcoder.models.journal import Journal
+    from evolcoder.models.protocol import LanguageModel
+
+_WITHOUT_EFFECT = {
+    "evolve": ("seed", "rows_in_flight"),
+    "train": ("seed", "save_every_steps", "keep", "log_every_steps", "tracking"),
+    "evaluate.settings": ("workers",),
+}
+"""Settings that change no product, only how fast or how safely it is made (the recipe's own seed stands for
+those of the sections)."""
+
+
+def settings_of(section: str, settings: Any) -> dict[str, Any]:
+    """Return the settings of a recipe's section that its products follow from, by dotted key."""
+    without = _WITHOUT_EFFECT.get(section, ())
+    return {f"{section}.{key}": value for key, value in plain_data(settings).items() if key not in without}
+
+
+def hash_of(path: Path) -> Callable[[], str]:
+    """Return a function that returns a file's content hash, "" where there is no file."""
+    return lambda: file_hash(path) if path.is_file() else ""
+
+
+def model_identity(model: str) -> str:
+    """Return what identifies the weights behind a MODEL string; "" for a folder that is not there yet."""
+    from evolcoder.models.local import weights_identity
+    from evolcoder.models.opening import is_remote
+
+    if is_remote(model) or (Path(model).name == "checkpoint" and not Path(model).exists()):
+        return model if is_remote(model) else ""
+    return weights_identity(model)
+
+
+def training_stage(
+    recipe: Recipe,
+    id_: str,
+    title: str,
+    data: Path,
+    out: Path,
+    progress: Progress,
+    *,
+    base_identity: Callable[[], str],
+    after: tuple[str, ...],
+    rows: int,
+) -> Stage:
+    """Return the stage that fine-tunes the base model on the rows of `data`; `rows` is about how many."""
+
+    def make() -> None:
+        from evolcoder.train import train
+
+        settings = replace(recipe.train, seed=recipe.seed)
+        train(recipe.base.model, read_instructions(data), settings, out, progress)
+
+    shown = recipe.train
+    trained = rows * shown.epochs if shown.max_steps is None else shown.max_steps * shown.batch_size
+    speed = f"{recipe.base.model} layers={shown.layers} lora={shown.lora}"
+    return Stage(
+        id=id_,
+        title=title,
+        settings={
+            **settings_of("train", recipe.train),
+            "seed": recipe.seed,
+            "base.model": recipe.base.model,
+        },
+        inputs={"the base model's weights": base_identity, f"{data.parent.name}/{data.name}": hash_of(data)},
+        after=after,
+        products=(out,),
+        make=make,
+        pace=Pace("train", speed, trained),
+    )
+
+
+def evaluation_stage(
+    recipe: Recipe,
+    id_: str,
+    title: str,
+    benchmark: str,
+    model: str,
+    out: Path,
+    progress: Progress,
+    *,
+    identity: Callable[[], str],
+    journal: Path,
+    after: tuple[str, ...],
+) -> Stage:
+    """Return the stage that samples and judges one checkpoint on one benchmark."""
+    from evolcoder.evaluate.benchmarks import load_benchmark
+
+    settings = recipe.evaluate.settings
+    loaded = load_benchmark(benchmark)
+    problems = min(len(loaded.problems), settings.limit or len(loaded.problems))
+    return Stage(
+        id=id_,
+        title=title,
+        settings={**settings_of("evaluate.settings", settings), "benchmark": loaded.title},
+        inputs={"the model's weights": identity},
+        after=after,
+        products=(out / "scores.json",),
+        make=lambda: run_async(_evaluate(recipe, journal, model, benchmark, out, progress)),
+        pace=Pace(
+            "evaluate", f"{recipe.base.model} {benchmark} {settings.max_tokens}", problems * settings.n
+        ),
+    )
+
+
+async def _evaluate(
+    recipe: Recipe, journal_path: Path, model_name: str, benchmark: str, out: Path, progress: Progress
+) -> None:
+    from evolcoder.evaluate.evaluation import evaluate_model
+    from evolcoder.models.journal import Journal
+    from evolcoder.models.opening import open_model
+
+    async with Journal(journal_path) as journal:
+        model = open_model(model_name, journal=journal, local=recipe.evaluate.local)
+        async with _closing(model):
+            await evaluate_model(model, benchmark, recipe.evaluate.settings, out, progress)
+
+
+@asynccontextmanager
+async def opened_teacher(
+    recipe: Recipe, choice: ModelChoice, journal: Journal
+) -> AsyncIterator[LanguageModel]:
+    """Open a teacher within the recipe's budget, what earlier sittings spent included; close it at the end.
+
+    Raises ModelError where the MODEL string names nothing, or a budget in dollars has no price to go by.
+    """
+    from evolcoder.models.opening import budget_of, open_model
+
+    teacher = open_model(
+        choice.model,
+        base_url=choice.base_url,
+        journal=journal,
+        settings=choice.endpoint,
+        local=choice.local,
+        budget=budget_of(journal, recipe.budget.max_usd, recipe.budget.max_requests),
+    )
+    async with _closing(teacher):
+        yield teacher
+
+
+@asynccontextmanager
+async def _closing(model: LanguageModel) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await model.close()
+
+
+def summary_numbers(summary: Mapping[str, Any]) -> tuple[float, int]:
+    """Return the US dollars and the requests of a round's `summary.json`."""
+    return float(summary.get("usd") or 0.0), int(summary.get("requests") or 0)

@@ -1,0 +1,104 @@
+"""A run's plan as a table for the terminal, and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evolcoder.loop.run import RunPlan
+from evolcoder.loop.stages import PlannedStage
+
+
+def plan_text(plan: RunPlan) -> str:
+    """Return a line a stage (what it is, how it stands, why, how long), then what all of it comes to."""
+    rows = [("stage", "state", "time", "why")]
+    rows += [(item.stage.title, item.state, _time(item, plan), _why(item, plan)) for item in plan.stages]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row[:3], widths, strict=True)), row[3]]).rstrip()
+        for row in rows
+    ]
+    lines.insert(1, "  ".join("─" * width for width in [*widths, 3]))
+    return "\n".join([*lines, "", *_sum_lines(plan)])
+
+
+def plan_data(plan: RunPlan) -> dict[str, Any]:
+    """Return the plan as JSON-clean data."""
+    return {
+        "stages": [
+            {
+                "id": item.stage.id,
+                "title": item.stage.title,
+                "state": item.state,
+                "why": item.why,
+                "took_seconds": item.seconds,
+                "expected_seconds": plan.seconds.get(item.stage.id),
+                "requests": cost.requests if (cost := plan.costs.get(item.stage.id)) else None,
+                "usd": cost.usd if cost else None,
+            }
+            for item in plan.stages
+        ],
+        "expected_seconds": sum(plan.seconds.values()),
+        "seconds_not_known_for": [item.stage.id for item in _unknown(plan)],
+        "requests": sum(cost.requests for cost in plan.costs.values()),
+        "usd": _usd(plan),
+    }
+
+
+def _time(item: PlannedStage, plan: RunPlan) -> str:
+    if item.state == "done":
+        return f"took {spoken_time(item.seconds or 0.0)}"
+    if item.state == "skipped":
+        return ""
+    seconds = plan.seconds.get(item.stage.id)
+    return "not known" if seconds is None else f"about {spoken_time(seconds)}"
+
+
+def _why(item: PlannedStage, plan: RunPlan) -> str:
+    cost = plan.costs.get(item.stage.id)
+    if cost is None:
+        return item.why
+    usd = "price not known" if cost.usd is None else f"${cost.usd:.2f}"
+    told = f"{cost.requests:,} requests, {usd}" + (" (lengths assumed)" if cost.assumed else "")
+    return f"{item.why}; {told}" if item.why else told
+
+
+def _sum_lines(plan: RunPlan) -> list[str]:
+    to_do = [item for item in plan.stages if item.state not in ("done", "skipped")]
+    if not to_do:
+        return ["nothing to do: every stage is done"]
+    known = sum(plan.seconds.get(item.stage.id, 0.0) for item in to_do)
+    unknown = _unknown(plan)
+    lines = [f"to do: {len(to_do)} of {len(plan.stages)} stages at most, about {spoken_time(known)}"]
+    if unknown:
+        kinds = ", ".join(dict.fromkeys(item.stage.id.split(":")[0] for item in unknown))
+        lines[0] += f" and what is not known yet ({kinds}: nothing like it was done in this folder's place)"
+    if plan.costs:
+        usd = _usd(plan)
+        price = "their price is not known" if usd is None else f"${usd:.2f}"
+        lines.append(f"the teacher: about {sum(c.requests for c in plan.costs.values()):,} requests, {price}")
+    return lines
+
+
+def _unknown(plan: RunPlan) -> Sequence[PlannedStage]:
+    """Stages to do whose time is not known; taking the seeds is no work."""
+    return [
+        item
+        for item in plan.stages
+        if item.state not in ("done", "skipped") and item.stage.pace and item.stage.id not in plan.seconds
+    ]
+
+
+def _usd(plan: RunPlan) -> float | None:
+    prices = [cost.usd for cost in plan.costs.values()]
+    return None if None in prices else round(sum(price or 0.0 for price in prices), 4)
+
+
+def spoken_time(seconds: float) -> str:
+    """Return a length of time in words: "8 s", "2 min 05 s", "3 h 07 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,129 @@
+"""What a finished run says of itself: `result.json`, and the link to the best checkpoint."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from evolcoder import __version__
+from evolcoder.evaluate.overlap import names_overlap
+from evolcoder.loop.rounds import Outcome
+from evolcoder.loop.stopping import RoundScore, best_round
+from evolcoder.recipe import Recipe
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy")
+
+
+def result_of(recipe: Recipe, outcome: Outcome, command_line: str) -> dict[str, Any]:
+    """Return what `result.json` holds; nothing in it depends on the clock or on interrupts."""
+    from evolcoder.evaluate.benchmarks import load_benchmark
+
+    best = best_round(outcome.history)
+    result: dict[str, Any] = {
+        "name": recipe.name,
+        "evolcoder": __version__,
+        "benchmark": recipe.stop.benchmark,
+        "rounds": [_entry(score) for score in outcome.history],
+        "problems": best.n_problems if best else 0,
+        "problems_in_all": len(load_benchmark(recipe.stop.benchmark).problems),
+        "best_round": best.round if best else None,
+        "best_model": _best_model(recipe, best),
+        "stop": {"rule": recipe.stop.rule, "reason": outcome.decisions[-1].reason},
+        "decisions": [asdict(decision) for decision in outcome.decisions],
+        "command": command_line,
+        "environment": environment(),
+    }
+    if notice := selection_notice(recipe):
+        result["notice"] = notice
+    return result
+
+
+def selection_notice(recipe: Recipe) -> str:
+    """Return the sentence that says that a test was used to select; "" where none was."""
+    deciding = recipe.stop.benchmark
+    if deciding in recipe.evaluate.benchmarks or recipe.stop.rule == "paper-v1":
+        told = (
+            f"{deciding} is both the benchmark reported and the one that chose the round; its score is "
+            "therefore not a clean test score"
+        )
+        return told + (" (the rule of the paper's first version)." if recipe.stop.rule == "paper-v1" else ".")
+    shared = [name for name in recipe.evaluate.benchmarks if names_overlap(deciding, name)]
+    if not shared:
+        return ""
+    return (
+        f"{deciding} chose the round and shares problems with {', '.join(shared)}, whose score is therefore "
+        "not a clean test score."
+    )
+
+
+def environment() -> dict[str, str]:
+    """Return the machine and the versions that a run's figures hang on."""
+    found = {
+        "evolcoder": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores for this process",
+    }
+    with suppress(ValueError, OSError):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        found["memory"] = f"{memory / 2**30:.0f} GiB"
+    found |= {name: version for name in _PACKAGES if (version := _version(name))}
+    if gpu := _gpu():
+        found["gpu"] = gpu
+    return found
+
+
+def point_to_best(run: Path, best: int | None) -> None:
+    """Make `RUN/best` a link to the best checkpoint; no link where the base model was best or none is."""
+    link = run / "best"
+    link.unlink(missing_ok=True)
+    if best:
+        link.symlink_to(Path(f"round-{best}") / "checkpoint")
+
+
+def _entry(score: RoundScore) -> dict[str, Any]:
+    return {
+        "round": score.round,
+        "value": score.value,
+        "low": score.low,
+        "high": score.high,
+        "rows": score.rows,
+        "n_problems": score.n_problems,
+    }
+
+
+def _best_model(recipe: Recipe, best: RoundScore | None) -> str | None:
+    if best is None:
+        return None
+    return f"round-{best.round}/checkpoint" if best.round else recipe.base.model
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    """Return the processor's name as Linux tells it; the machine type elsewhere."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    """Return the GPU's name where torch has been loaded by a stage and sees one; "" otherwise."""
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return ""
+    return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"

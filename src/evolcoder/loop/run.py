@@ -1,0 +1,210 @@
+"""Run a recipe, or say what running it would do.
+
+The base model is measured; then each round evolves the previous round's instructions, fine-tunes the base
+model on the seeds and all rounds so far, and measures the checkpoint (WizardCoder 3.2, 4.5).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolcoder.errors import BudgetExhaustedError, RecipeError, SandboxError, UserError
+from evolcoder.evaluate.overlap import shared_problems
+from evolcoder.instructions import read_instructions
+from evolcoder.loop.estimates import Cost, expected_cost, expected_seconds
+from evolcoder.loop.model_stages import summary_numbers
+from evolcoder.loop.recipe_stages import RecipeStages
+from evolcoder.loop.results import point_to_best, result_of
+from evolcoder.loop.rounds import go_round
+from evolcoder.loop.stages import Choice, PlannedStage, Stages
+from evolcoder.loop.stopping import RoundScore, Spent, decide
+from evolcoder.progress import Progress, SilentProgress
+from evolcoder.recipe import Recipe, recipe_yaml
+from evolcoder.runs import write_json_whole, write_text_whole
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run would do."""
+
+    stages: tuple[PlannedStage, ...]
+    """All stages in order, for as many rounds as there may be."""
+    seconds: dict[str, float]
+    """Expected seconds of the stages to do, by id; absent where they are not known."""
+    costs: dict[str, Cost]
+    """What the teacher will be asked, by id of the stage."""
+
+
+def run_recipe(
+    recipe: Recipe,
+    run: Path,
+    progress: Progress,
+    command_line: str,
+    choice: Choice | None = None,
+) -> dict[str, Any]:
+    """Run or continue a recipe in the folder `run`; return what `result.json` holds.
+
+    Raises UserError where another process works on the same folder or `choice` names no stage, and the
+    stages' errors.
+    """
+    choice = choice or Choice()
+    check_before_start(recipe)
+    run.mkdir(parents=True, exist_ok=True)
+    with _alone_in(run):
+        work = RecipeRounds(recipe, RecipeStages(recipe, run, progress), Stages(run, progress, choice))
+        _announce(work, progress)
+        write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
+        outcome = go_round(
+            work, lambda history: decide(recipe.stop, recipe.rounds.max_rounds, recipe.budget, history)
+        )
+        result = result_of(recipe, outcome, command_line)
+        write_json_whole(run / "result.json", result)
+        point_to_best(run, result["best_round"])
+        work.stages.write_times()
+
+        from evolcoder.report import write_report
+
+        write_report(run)
+        return result
+
+
+def plan_recipe(recipe: Recipe, run: Path, choice: Choice | None = None) -> RunPlan:
+    """Say what running a recipe in the folder `run` would do; nothing is done or written.
+
+    Raises what a run would raise before its first stage.
+    """
+    check_before_start(recipe)
+    progress = SilentProgress()
+    stages = Stages(run, progress, choice or Choice())
+    planned = stages.plan(list(RecipeStages(recipe, run, progress).all()))
+    costs = {item.stage.id: cost for item in planned if (cost := expected_cost(item, recipe, run))}
+    return RunPlan(tuple(planned), expected_seconds(planned, run), costs)
+
+
+def check_before_start(recipe: Recipe) -> None:
+    """Find out in the first seconds what would stop the run after an hour.
+
+    Raises DataError for the seeds, UserError for a benchmark or an oracle, RecipeError where the deciding
+    benchmark shares problems with a reported one, ModelError for a model that is not there, SandboxError
+    where this machine cannot run programs safely.
+    """
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.models.opening import is_remote
+    from evolcoder.models.weights import locate_weights
+    from evolcoder.sandbox import probe
+
+    read_instructions(recipe.seeds.source)
+    loaded = {name: load_benchmark(name) for name in recipe.measured}
+    for benchmark in loaded.values():
+        benchmark.checked_oracle(recipe.evaluate.settings.oracle)
+    if not recipe.stop.select_on_test:
+        deciding = recipe.stop.benchmark
+        for name in recipe.evaluate.benchmarks:
+            if shared := shared_problems(loaded[deciding].problems, loaded[name].problems):
+                raise RecipeError(
+                    f"stop.benchmark {deciding} shares {len(shared)} problems with {name} ({shared[0]} ...), "
+                    "whose score would be no test score; stop.select_on_test: true allows it"
+                )
+    if is_remote(recipe.base.model):
+        raise RecipeError(f"base.model: weights to fine-tune are expected, found {recipe.base.model!r}")
+    locate_weights(recipe.base.model)
+    if not is_remote(recipe.teacher.model):
+        locate_weights(recipe.teacher.model)
+    if (protection := probe()).level == "none":
+        raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")
+
+
+@dataclass(frozen=True)
+class RecipeRounds:
+    """The rounds of a recipe, each stage done once; implements `RoundWork`."""
+
+    recipe: Recipe
+    made: RecipeStages
+    stages: Stages
+
+    def measure_base(self) -> RoundScore:
+        """Take the seeds and measure the base model."""
+        self.stages.do(self.made.seeds())
+        return self._measure(0)
+
+    def do_round(self, number: int) -> RoundScore:
+        """Evolve, fine-tune and measure one round.
+
+        Raises BudgetExhaustedError where the time is over before a stage, or the teacher's budget within one.
+        """
+        self._check_time()
+        self.stages.do(self.made.evolve(number))
+        self._check_time()
+        self.stages.do(self.made.train(number))
+        self._check_time()
+        return self._measure(number)
+
+    def _measure(self, number: int) -> RoundScore:
+        there = {stage.id: self.stages.do(stage) for stage in self.made.evaluations(number)}
+        rows = self.made.rows_of(number) if number else 0
+        spent = self._spent(number)
+        deciding = self.recipe.stop.benchmark
+        if not there[f"evaluate:{number}:{deciding}"]:
+            return RoundScore(number, None, None, None, rows, 0, spent=spent)
+        scores = json.loads((self.made.evaluation(number, deciding) / "scores.json").read_text())
+        score = next(score for score in scores["scores"] if score["k"] == 1)
+        return RoundScore(
+            number,
+            score["value"],
+            score["low"],
+            score["high"],
+            rows,
+            score["n_problems"],
+            scores["problems"],
+            spent,
+        )
+
+    def _spent(self, number: int) -> Spent:
+        """Return what a round took: the teacher's part as its summary tells, time as the markers tell."""
+        suffix = f":{number}"
+        ids = [id_ for id_ in self.stages.met if id_.endswith(suffix) or f"{suffix}:" in id_]
+        ids += ["seeds"] if number == 0 else []
+        summary = self.made.folder(number) / "summary.json"
+        usd, requests = summary_numbers(json.loads(summary.read_text())) if summary.exists() else (0.0, 0)
+        return Spent(usd, requests, sum(map(self.stages.seconds_of, ids)))
+
+    def _check_time(self) -> None:
+        limit = self.recipe.budget.max_hours
+        spent = sum(map(self.stages.seconds_of, self.stages.met)) / 3600
+        if limit is not None and spent >= limit:
+            raise BudgetExhaustedError(
+                f"{spent:.2f} hours of stages, the limit (max_hours) is {limit:g}; everything finished is "
+                "kept: the same command with a higher limit continues"
+            )
+
+
+def _announce(work: RecipeRounds, progress: Progress) -> None:
+    """Say what a changed recipe does again before any of it is done; forget the result it makes untrue."""
+    run = work.stages.run
+    planned = work.stages.plan(list(work.made.all()))
+    expected = expected_seconds(planned, run)
+    work.stages.expect(planned, expected)
+    again = [item for item in planned if item.state in ("again", "perhaps again")]
+    for item in again:
+        progress.note(f"to be done {item.state}: {item.stage.title} ({item.why})")
+    if any(item.state != "done" for item in planned) or work.stages.choice != Choice():
+        (run / "result.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone_in(run: Path) -> Iterator[None]:
+    """Hold the run folder against a second process; the kernel lets go when this one dies."""
+    with (run / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{run}: another evolcoder works in this folder; wait for it or name another --dir"
+            ) from error
+        yield

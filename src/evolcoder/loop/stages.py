@@ -1,0 +1,292 @@
+"""The stages of a run: what each is made from, whether it is done, and why it must be done again.
+
+A stage that is finished leaves a marker in `RUN/stages/` with the settings and the content hashes of the
+files that went into it. It is done again when one differs, when a product is gone, or when it is named.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from evolcoder.errors import UserError, nearest
+from evolcoder.progress import Progress, StageLine, StageState, StageWatcher
+from evolcoder.runs import content_hash, write_json_whole
+
+State = Literal["done", "to do", "again", "perhaps again", "skipped"]
+""""perhaps again": an earlier stage is done again, and may come out as it was."""
+
+_CLOCK_S = 1.0
+"""How often the time of a stage under way is written down, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much work a stage is, to tell how long it will take from how long such work took."""
+
+    kind: str
+    """"evolve", "train", "evaluate" ..."""
+    of: str
+    """What the speed depends on beside the amount: the model."""
+    units: float
+    """Rows, or samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One piece of a run that is done whole."""
+
+    id: str
+    """By which it is named: "train:2", "evaluate:2:humaneval"."""
+    title: str
+    settings: Mapping[str, Any]
+    """The settings that its products follow from, by dotted key."""
+    inputs: Mapping[str, Callable[[], str]]
+    """What else they follow from: name -> function that returns its content hash."""
+    after: tuple[str, ...]
+    """Ids of the stages whose products it reads."""
+    products: tuple[Path, ...]
+    make: Callable[[], object]
+    pace: Pace | None = None
+
+    def named(self, name: str) -> bool:
+        """Whether `name` is this stage's id or the beginning of it: "train" names every training."""
+        return self.id == name or self.id.startswith(f"{name}:")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Stages that the user named."""
+
+    redo: tuple[str, ...] = ()
+    """To be done again although nothing has changed."""
+    skip: tuple[str, ...] = ()
+    """To be left as they stand; what needs a product that is not there is skipped too."""
+
+    def check(self, stages: Sequence[Stage]) -> None:
+        """Raise UserError for a name that names no stage."""
+        for option, names in (("--redo", self.redo), ("--skip", self.skip)):
+            for name in names:
+                if not any(stage.named(name) for stage in stages):
+                    ids = [stage.id for stage in stages]
+                    kinds = list(dict.fromkeys(id_.split(":")[0] for id_ in ids))
+                    raise UserError(
+                        f"{option} {name}: no such stage{nearest(name, [*ids, *kinds])}; "
+                        f"the stages are {', '.join(ids)}"
+                    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A stage as a run would meet it now."""
+
+    stage: Stage
+    state: State
+    why: str
+    """What has changed, or what it waits for; "" for a stage that is done."""
+    seconds: float | None
+    """What it took; None where it was never done."""
+
+
+@dataclass(slots=True)
+class Stages:
+    """Does stages once, and remembers what each was made from in `RUN/stages/`."""
+
+    run: Path
+    progress: Progress
+    choice: Choice = field(default_factory=Choice)
+    expected: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that stages not done are expected to take, by id."""
+    lines: dict[str, StageLine] = field(default_factory=dict)
+    met: list[str] = field(default_factory=list)
+    """Ids of the stages met so far, in order."""
+    _missing: set[str] = field(default_factory=set)
+
+    def do(self, stage: Stage) -> bool:
+        """See that a stage is done; return whether its products are there.
+
+        Raises what making it raises; the stage then is not done.
+        """
+        self.met.append(stage.id)
+        if any(map(stage.named, self.choice.skip)):
+            there = all(product.exists() for product in stage.products)
+            return self._skip(stage, "taken as it stands" if there else "skipped", there)
+        if lacking := [id_ for id_ in stage.after if id_ in self._missing]:
+            return self._skip(stage, f"skipped, it needs {', '.join(lacking)}", there=False)
+        redo = any(map(stage.named, self.choice.redo))
+        marker = self.marker(stage.id)
+        key, inputs = _key(stage)
+        if marker.exists():
+            found = json.loads(marker.read_text())
+            if not redo and found["key"] == key and all(product.exists() for product in stage.products):
+                self._show(stage, "kept", found["seconds"])
+                self.progress.note(f"{stage.title}: done before")
+                return True
+            why = "named by --redo" if redo else "; ".join(_differences(stage, found, inputs))
+            self.progress.note(f"{stage.title}: done again ({why})")
+            marker.unlink()
+        if redo:
+            for product in stage.products:
+                _remove(product)
+        self._show(stage, "running", self.expected.get(stage.id))
+        self.progress.note(stage.title)
+        with _clock(marker.with_suffix(".clock"), key) as seconds:
+            stage.make()
+        took = round(seconds(), 1)
+        write_json_whole(
+            marker,
+            {
+                "id": stage.id,
+                "name": stage.title,
+                "key": key,
+                "seconds": took,
+                "settings": dict(stage.settings),
+                "inputs": inputs,
+                "pace": [stage.pace.kind, stage.pace.of, stage.pace.units] if stage.pace else None,
+            },
+        )
+        marker.with_suffix(".clock").unlink(missing_ok=True)
+        self._show(stage, "done", took)
+        return True
+
+    def plan(self, stages: Sequence[Stage]) -> list[PlannedStage]:
+        """Say how each of `stages`, in order, stands, without doing anything."""
+        self.choice.check(stages)
+        planned: dict[str, PlannedStage] = {}
+        for stage in stages:
+            planned[stage.id] = self._planned(stage, planned)
+        return list(planned.values())
+
+    def expect(self, planned: Sequence[PlannedStage], expected: Mapping[str, float]) -> None:
+        """Take over a plan, with the seconds that stages to do will take, and show it."""
+        self.expected = expected
+        for item in planned:
+            state: StageState = {"done": "kept", "skipped": "skipped"}.get(item.state, "waiting")  # type: ignore[assignment]
+            seconds = item.seconds if item.state == "done" else expected.get(item.stage.id)
+            self.lines[item.stage.id] = StageLine(item.stage.title, state, seconds)
+
+    def seconds_of(self, id_: str) -> float:
+        """Return what a stage took, over all sittings; 0 where it is not done."""
+        marker = self.marker(id_)
+        return float(json.loads(marker.read_text())["seconds"]) if marker.exists() else 0.0
+
+    def marker(self, id_: str) -> Path:
+        """Return the file that says that a stage is done."""
+        return self.run / "stages" / f"{id_.replace(':', '-').replace('@', '-')}.json"
+
+    def write_times(self) -> None:
+        """Write `stages.json`: the run's stages in order, with the seconds each took when it was done."""
+        markers = [json.loads(self.marker(id_).read_text()) for id_ in self.met if self.marker(id_).exists()]
+        stages = [{"name": marker["name"], "seconds": marker["seconds"]} for marker in markers]
+        write_json_whole(self.run / "stages.json", stages)
+
+    def _planned(self, stage: Stage, before: Mapping[str, PlannedStage]) -> PlannedStage:
+        marker = self.marker(stage.id)
+        found = json.loads(marker.read_text()) if marker.exists() else None
+        seconds = float(found["seconds"]) if found else None
+        there = all(product.exists() for product in stage.products)
+        if any(map(stage.named, self.choice.skip)):
+            return PlannedStage(stage, "skipped", "taken as it stands" if there else "nothing there", seconds)
+        parents = [before[id_] for id_ in stage.after if id_ in before]
+        if lacking := [p.stage.id for p in parents if p.state == "skipped" and p.why != "taken as it stands"]:
+            return PlannedStage(stage, "skipped", f"it needs {', '.join(lacking)}", seconds)
+        if found is None:
+            return PlannedStage(stage, "to do", "", None)
+        if any(map(stage.named, self.choice.redo)):
+            return PlannedStage(stage, "again", "named by --redo", seconds)
+        changed = _setting_differences(stage, found)
+        if changed or not there:
+            return PlannedStage(stage, "again", "; ".join(changed) or "its product is gone", seconds)
+        if waiting := [p.stage.title for p in parents if p.state not in ("done", "skipped")]:
+            return PlannedStage(
+                stage, "perhaps again", f"if {' or '.join(waiting)} comes out otherwise", seconds
+            )
+        key, inputs = _key(stage)
+        if found["key"] != key:
+            return PlannedStage(stage, "again", "; ".join(_differences(stage, found, inputs)), seconds)
+        return PlannedStage(stage, "done", "", seconds)
+
+    def _skip(self, stage: Stage, how: str, there: bool) -> bool:
+        self.progress.note(f"{stage.title}: {how}")
+        self._show(stage, "skipped", None)
+        if not there:
+            self._missing.add(stage.id)
+        return there
+
+    def _show(self, stage: Stage, state: StageState, seconds: float | None) -> None:
+        self.lines[stage.id] = StageLine(stage.title, state, seconds)
+        if isinstance(self.progress, StageWatcher):
+            self.progress.stages(list(self.lines.values()))
+
+
+def _key(stage: Stage) -> tuple[str, dict[str, str]]:
+    inputs = {name: hash_() for name, hash_ in stage.inputs.items()}
+    return content_hash(stage.id, stage.settings, inputs), inputs
+
+
+def _differences(stage: Stage, found: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
+    """Return, in words, what differs between a marker and the stage as it would be made now."""
+    old = found.get("inputs") or {}
+    changed = [name for name in dict.fromkeys([*old, *inputs]) if old.get(name) != inputs.get(name)]
+    told = _setting_differences(stage, found) + [f"{name} changed" for name in changed]
+    return told or ["its product is gone" if found["key"] == _key(stage)[0] else "made by another version"]
+
+
+def _setting_differences(stage: Stage, found: Mapping[str, Any]) -> list[str]:
+    old, new = found.get("settings") or {}, json.loads(json.dumps(dict(stage.settings)))
+    return [
+        f"{key}: {_short(old.get(key))} → {_short(new.get(key))}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _remove(product: Path) -> None:
+    if product.is_dir():
+        shutil.rmtree(product)
+    else:
+        product.unlink(missing_ok=True)
+
+
+@contextmanager
+def _clock(path: Path, key: str) -> Iterator[Callable[[], float]]:
+    """Measure a block over all its sittings: what killed ones took stands in the file `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begun, ended = time.monotonic() - _earlier_seconds(path, key), threading.Event()
+
+    def seconds() -> float:
+        return time.monotonic() - begun
+
+    def keep() -> None:
+        while not ended.wait(_CLOCK_S):
+            path.write_text(f"{key} {seconds():.1f}")
+
+    thread = threading.Thread(target=keep, name="clock", daemon=True)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        ended.set()
+        thread.join()
+        path.write_text(f"{key} {seconds():.1f}")
+
+
+def _earlier_seconds(path: Path, key: str) -> float:
+    """Return what earlier sittings took; 0 for a file that is missing, cut short or of another stage."""
+    try:
+        of, seconds = path.read_text().split()
+        return float(seconds) if of == key else 0.0
+    except (OSError, ValueError):
+        return 0.0

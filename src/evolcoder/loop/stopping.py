@@ -1,0 +1,186 @@
+"""When the rounds end and which round is kept: pure functions of what the rounds scored and spent.
+
+A rule looks at the history, the base model first, and says whether to go on and why. All rules keep the round
+with the highest score, the earliest of equals (less data, less training); they differ in when they stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evolcoder.evaluate.comparison import exact_binomial_p
+from evolcoder.recipe import Budget, StopRule
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was spent: money and requests on the teacher, time on everything."""
+
+    usd: float = 0.0
+    requests: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            self.usd + other.usd, self.requests + other.requests, round(self.seconds + other.seconds, 3)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RoundScore:
+    """What one round (0: the base model) came to on the benchmark that decides."""
+
+    round: int
+    value: float | None
+    """pass@1 as a fraction; None where the round was not measured."""
+    low: float | None
+    high: float | None
+    rows: int
+    """Rows it was fine-tuned on."""
+    n_problems: int
+    """Problems it was measured on."""
+    passed: Mapping[str, Sequence[bool]] = field(default_factory=dict)
+    """Verdicts by problem, for paired tests."""
+    spent: Spent = Spent()
+    """By this round alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether the rounds end after a round, and why or why not."""
+
+    round: int
+    stop: bool
+    reason: str
+
+
+def decide(stop: StopRule, max_rounds: int, budget: Budget, history: Sequence[RoundScore]) -> Decision:
+    """Apply the stopping rule to the rounds so far; `max_rounds` and the budget bound every rule."""
+    last = history[-1]
+    ends, reason = _RULES[stop.rule](stop, history)
+    if not ends and last.round >= max_rounds:
+        ends, reason = True, _joined(f"max_rounds = {max_rounds} reached", reason)
+    if not ends and (full := _next_round_does_not_fit(budget, history)):
+        ends, reason = True, _joined(full, reason)
+    return Decision(last.round, ends, reason)
+
+
+def best_round(history: Sequence[RoundScore]) -> RoundScore | None:
+    """Return the best-scoring round, the earliest of equals; None where none was measured."""
+    measured = [score for score in history if score.value is not None]
+    return max(measured, key=lambda score: (score.value or 0.0, -score.round), default=None)
+
+
+def _decline(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
+    """Stop after the first round below the best before it (WizardCoder 3.2)."""
+    return _against_the_best(history, lambda last, best: (True, ""))
+
+
+def _significant(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
+    """Stop after a round below the best before it where an exact paired test over problems says so too."""
+
+    def judge(last: RoundScore, best: RoundScore) -> tuple[bool, str]:
+        lost, gained = _lost_and_gained(best.passed, last.passed)
+        p = exact_binomial_p(lost, gained)
+        counts = f"{lost} problems lost, {gained} gained, p = {p:.2g}"
+        if p <= stop.alpha:
+            return True, f" ({counts}, at most alpha = {stop.alpha:g})"
+        return False, f", but this may be chance ({counts}, above alpha = {stop.alpha:g})"
+
+    return _against_the_best(history, judge)
+
+
+def _patience(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
+    """Stop after `patience` measured rounds in a row without a new best."""
+    measured = [score for score in history if score.value is not None]
+    best = best_round(measured)
+    if best is None:
+        return False, ""
+    waited = len(measured) - 1 - measured.index(best)
+    if waited == 0:
+        return False, _new_best(measured)
+    rounds = f"{waited} round{'s' if waited > 1 else ''}"
+    told = f"{rounds} without a score above {_named(best)} (patience = {stop.patience})"
+    return waited >= stop.patience, told
+
+
+def _never(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
+    """Leave it to `max_rounds` and the budget."""
+    return False, ""
+
+
+_RULES: Mapping[str, Callable[[StopRule, Sequence[RoundScore]], tuple[bool, str]]] = {
+    "decline": _decline,
+    "paper-v1": _decline,
+    "patience": _patience,
+    "significant": _significant,
+    "budget": _never,
+    "max_rounds": _never,
+}
+
+
+def _against_the_best(
+    history: Sequence[RoundScore], judge: Callable[[RoundScore, RoundScore], tuple[bool, str]]
+) -> tuple[bool, str]:
+    """Compare the last round with the best before it; `judge` has the word where it scored lower."""
+    last, best = history[-1], best_round(history[:-1])
+    if last.value is None or best is None or best.value is None:
+        return False, ""
+    if last.value >= best.value:
+        return False, _new_best(history)
+    ends, told = judge(last, best)
+    return ends, f"round {last.round} scored {last.value:.1%}, below {_named(best)}{told}"
+
+
+def _lost_and_gained(
+    before: Mapping[str, Sequence[bool]], after: Mapping[str, Sequence[bool]]
+) -> tuple[int, int]:
+    """Count the problems of which a smaller, and a larger, share of the samples passes than before."""
+    common = [task for task in before if before[task] and after.get(task)]
+    differences = [
+        sum(after[task]) / len(after[task]) - sum(before[task]) / len(before[task]) for task in common
+    ]
+    return sum(d < 0 for d in differences), sum(d > 0 for d in differences)
+
+
+def _new_best(history: Sequence[RoundScore]) -> str:
+    last, before = history[-1], best_round(history[:-1])
+    if last.value is None or before is None or before.value is None:
+        return ""
+    if last.value > before.value:
+        return f"round {last.round} scored {last.value:.1%}, above {_named(before)}"
+    return f"round {last.round} scored {last.value:.1%}, as {_named(before)}"
+
+
+def _named(score: RoundScore) -> str:
+    name = f"round {score.round}" if score.round else "the base model"
+    return f"{name} with {score.value or 0.0:.1%}"
+
+
+def _next_round_does_not_fit(budget: Budget, history: Sequence[RoundScore]) -> str:
+    """Return why the next round, taken to spend what the last one did, is too much; "" where it fits."""
+    total = sum((score.spent for score in history), Spent())
+    last = history[-1].spent if history[-1].round else Spent()
+    limits = (
+        ("max_usd", budget.max_usd, total.usd, last.usd, "US dollars"),
+        ("max_requests", budget.max_requests, total.requests, last.requests, "requests"),
+        (
+            "max_hours",
+            budget.max_hours,
+            total.seconds / 3600,
+            last.seconds / 3600,
+            "hours",
+        ),
+    )
+    for name, limit, spent, next_round, unit in limits:
+        if limit is not None and (spent >= limit or spent + next_round > limit):
+            return (
+                f"{spent:.4g} of {limit:g} {unit} ({name}) are spent and a round takes about "
+                f"{next_round:.4g}: the next one does not fit"
+            )
+    return ""
+
+
+def _joined(first: str, second: str) -> str:
+    return f"{first}; {second}" if second else first
