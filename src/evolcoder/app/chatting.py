@@ -1,0 +1,177 @@
+"""A conversation with one model or two side by side: what is asked, and the answers as they grow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from evolcoder.app.model_shelf import ModelName, ModelShelf
+from evolcoder.errors import EvolcoderError
+from evolcoder.evaluate.prompts import instruction_prompt
+from evolcoder.models.opening import is_remote
+from evolcoder.models.protocol import Message, Request, Sampling
+from evolcoder.models.streaming import stream_answer
+from evolcoder.report.run_folder import Run
+
+Style = Literal["auto", "wizardcoder", "chat"]
+STYLES: tuple[Style, ...] = ("auto", "wizardcoder", "chat")
+DEFAULT_MAX_TOKENS = 1024
+"""As the published demo: greedy, 1024 new tokens at most, up to 2048 by its slider."""
+MOST_TOKENS = 2048
+MOST_TEMPERATURE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question and what came of it so far."""
+
+    question: str
+    answer: str = ""
+    state: Literal["waiting", "writing", "done", "stopped", "failed"] = "waiting"
+    note: str = ""
+    """Tokens and seconds when done; what went wrong when failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One model of a conversation."""
+
+    model: ModelName
+    style: Literal["wizardcoder", "chat"]
+    turns: tuple[Turn, ...] = ()
+
+    def asked(self, question: str) -> Seat:
+        """Return the conversation with one more question."""
+        return replace(self, turns=(*self.turns, Turn(question)))
+
+    def with_last(self, turn: Turn) -> Seat:
+        """Return the conversation with its last turn replaced."""
+        return replace(self, turns=(*self.turns[:-1], turn))
+
+
+def model_choices(run: Run | None, more: Sequence[str] = ()) -> dict[str, str]:
+    """Return the models to choose from: label -> MODEL string; a run's base and checkpoints first."""
+    choices: dict[str, str] = {}
+    if run is not None:
+        base = run.recipe.get("base")
+        if isinstance(base, Mapping) and base.get("model"):
+            choices[f"base ({base['model']})"] = str(base["model"])
+        best = run.result.get("best_round")
+        for round_ in run.rounds:
+            checkpoint = round_.folder / "checkpoint"
+            if (checkpoint / "config.json").exists():
+                label = f"round {round_.number}" + (" (best)" if round_.number == best else "")
+                choices[label] = str(checkpoint)
+    for ref in more:
+        choices[ref] = ref
+    return choices or {"embedded": "embedded"}
+
+
+def style_for(ref: str, asked: Style, run: Run | None = None) -> Literal["wizardcoder", "chat"]:
+    """Return how a model is asked: as a checkpoint of the run was trained, else by its chat template.
+
+    A folder without a chat template is asked with the method's own prompt; a model behind an endpoint or
+    with a name of the hub by its template.
+    """
+    if asked != "auto":
+        return asked
+    folder = Path(ref)
+    if run is not None and folder.name == "checkpoint" and folder.parent in [r.folder for r in run.rounds]:
+        train = run.recipe.get("train")
+        style = train.get("prompt_style") if isinstance(train, Mapping) else None
+        return "chat" if style == "chat" else "wizardcoder"
+    if is_remote(ref) or not folder.is_dir():
+        return "chat"
+    if (folder / "chat_template.jinja").exists():
+        return "chat"
+    with suppress(OSError, ValueError):
+        if "chat_template" in json.loads((folder / "tokenizer_config.json").read_bytes()):
+            return "chat"
+    return "wizardcoder"
+
+
+def request_of(seat: Seat, sampling: Sampling) -> Request:
+    """Return what the model is asked for the last turn.
+
+    A chat carries the finished turns before it; the method's prompt has room for one instruction only.
+    """
+    question = seat.turns[-1].question
+    if seat.style == "wizardcoder":
+        return Request(instruction_prompt(question), sampling)
+    messages: list[Message] = []
+    for turn in seat.turns[:-1]:
+        if turn.state == "done":
+            messages += [Message("user", turn.question), Message("assistant", turn.answer)]
+    return Request((*messages, Message("user", question)), sampling)
+
+
+async def converse(
+    shelf: ModelShelf, seats: Sequence[Seat], sampling: Sampling, every_s: float = 0.1
+) -> AsyncGenerator[tuple[Seat, ...], None]:
+    """Have every seat answer its last turn at the same time; yield all seats whenever an answer has grown.
+
+    At most one yield in `every_s` seconds, and the last one with everything in it. What goes wrong with one
+    model stands in its turn and leaves the others alone. Closing it stops all answers.
+    """
+    now = list(seats)
+    changed = asyncio.Event()
+
+    async def answer(at: int) -> None:
+        try:
+            async with aclosing(_turns(shelf, seats[at], sampling)) as turns:
+                async for turn in turns:
+                    now[at] = now[at].with_last(turn)
+                    changed.set()
+        finally:
+            changed.set()
+
+    tasks = [asyncio.create_task(answer(at)) for at in range(len(seats))]
+    try:
+        yield tuple(now)
+        while not all(task.done() for task in tasks):
+            await changed.wait()
+            changed.clear()
+            yield tuple(now)
+            await asyncio.wait(tasks, timeout=every_s)
+        for task in tasks:
+            task.result()
+        yield tuple(now)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _turns(shelf: ModelShelf, seat: Seat, sampling: Sampling) -> AsyncGenerator[Turn, None]:
+    turn = seat.turns[-1]
+    try:
+        async with (
+            shelf.borrowed(seat.model) as model,
+            aclosing(stream_answer(model, request_of(seat, sampling))) as parts,
+        ):
+            async for part in parts:
+                turn = replace(turn, answer=part.text, state="writing")
+                if (done := part.completion) is not None:
+                    cut = ", cut at the length limit" if done.finish_reason == "length" else ""
+                    note = f"{done.completion_tokens} tokens in {done.seconds:.1f} s{cut}"
+                    turn = replace(turn, state="done", note=note)
+                yield turn
+    except EvolcoderError as error:
+        yield replace(turn, state="failed", note=str(error))
+    except MemoryError:
+        yield replace(turn, state="failed", note="out of memory; close another model or take a smaller one")
+
+
+def stopped(seats: Sequence[Seat]) -> tuple[Seat, ...]:
+    """Return seats whose unfinished answers are marked as stopped; what was written stays."""
+    return tuple(
+        seat.with_last(replace(seat.turns[-1], state="stopped"))
+        if seat.turns and seat.turns[-1].state in ("waiting", "writing")
+        else seat
+        for seat in seats
+    )
