@@ -25,6 +25,7 @@ from evolcoder.execution.ray_host import Host, versions
 if TYPE_CHECKING:
     from evolcoder.execution.ray_pool import RayPool
 
+_log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 5.0
 """How often the cluster is asked whether it has grown or shrunk."""
 _EXCHANGES_AT_ONCE = 32
@@ -94,14 +95,13 @@ class RayEngine:
                 self._add_missing(place, most)
             return [host for host in self._hosts.values() if host.place == place][:most]
 
-    def lost(self, host: HostHandle, error: BaseException) -> bool:
-        """Forget a worker and have it replaced; return whether its whole machine went away."""
+    def lost(self, host: HostHandle) -> None:
+        """Forget a worker and have it replaced."""
         with self._lock:
             self._hosts.pop(host.number, None)
             self._looked_at.pop(host.place, None)
         self._kill(host)
-        text = " ".join(str(error).lower().split())
-        return any(sign in text for sign in ("node has died", "node died", "node is dead", "node was"))
+        _log.warning("a worker of the Ray cluster was lost; what it had not reported runs again elsewhere")
 
     def _kill(self, host: HostHandle) -> None:
         # One that is only out of reach must not go on with items that others work on now.
@@ -170,4 +170,13 @@ def connect(ray: Any, spec: str) -> bool:
                 "--engine ray uses this machine alone"
             ) from error
         ray.init(address="local", include_dashboard=False, **options)
+    _silence_raylets()
     return True
+
+
+def _silence_raylets() -> None:
+    """Keep Ray from printing its machines' messages to standard output, where results belong."""
+    with suppress(Exception):  # not part of Ray's public interface; where it is gone they are printed
+        import ray._private.worker as driver
+
+        driver.print_to_stdstream = lambda *message, **how: None

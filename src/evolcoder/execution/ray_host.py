@@ -1,8 +1,8 @@
 """The worker's side of the Ray engine: a process of one core that works on the items it is sent.
 
 It imports no Ray: the driver makes an actor of `Host`. Items arrive many at a time and wait in a queue, so
-that the worker never waits for the driver; results go back as answers to `exchange`, at most a quarter of a
-second after they are ready. Everything a host holds the driver holds too, until its result has arrived.
+that the worker never waits for the driver; results go back as answers to `exchange`, soon after they are
+ready. Everything a host holds the driver holds too, until its result has arrived.
 """
 
 from __future__ import annotations

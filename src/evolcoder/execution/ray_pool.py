@@ -1,6 +1,6 @@
 """One kind of work on the workers of a Ray cluster: a thread that keeps them fed and takes in what is ready.
 
-Each worker is kept about half a second of work ahead, as its rate so far tells. Every item stays here until
+Each worker is kept a fraction of a second of work ahead, as its rate tells. Every item stays here until
 its result has arrived. What a lost worker had not reported is worked on elsewhere, apart from others, so that
 an item that kills its worker shows itself: the third time it is set aside, with the reason. When nothing is
 left to hand out, idle workers get what busy ones have not begun.
@@ -12,6 +12,7 @@ import asyncio
 import math
 import pickle
 import queue
+import re
 import threading
 import time
 from collections import deque
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
 
 LOSSES_ALLOWED = 3
 """An item whose worker died this often is set aside."""
-_ANSWER_WITHIN_S = 0.25
-_HOSTS_AN_INTERVAL = 100
-"""With more workers than this each answers less often, so that the driver keeps up."""
+_ANSWERS_A_SECOND = 200
+"""Of all workers together: a tenth of a core of the driver. With more workers each answers less often."""
+_ANSWER_WITHIN_S = 0.02
+"""As often as a worker answers at most; what a lost worker had finished since is worked on again."""
+_ROUND_TRIP_S = 0.1
+"""A worker is kept this much work ahead, and two answers' worth."""
 _MOST_AHEAD = 4096
 _MOST_BYTES_AHEAD = 8 << 20
 """Of the items a worker holds, pickled."""
@@ -64,8 +68,7 @@ class Ticket:
     item: Any
     inlet: Inlet
     losses: int = 0
-    """Workers that died with it; of machines that went away the first does not count."""
-    machines_lost: int = 0
+    """Workers that were lost with it, by death or with their machine."""
 
 
 @dataclass(slots=True, eq=False)
@@ -192,7 +195,7 @@ class RayPool(Generic[Item, Result]):
                 self._submit(batch, inlet)
                 return len(batch), True
             batch.append(pair)
-            if time.monotonic() - begun > _ANSWER_WITHIN_S / 4:
+            if time.monotonic() - begun > _ROUND_TRIP_S / 2:
                 break  # a slow source: nobody has to wait for more of it
         self._submit(batch, inlet)
         return len(batch), False
@@ -286,13 +289,14 @@ class RayPool(Generic[Item, Result]):
             rate = done / max(now - seat.heard_at, 1e-4)
             seat.rate = rate if not seat.rate else 0.7 * seat.rate + 0.3 * rate
             most = min(_MOST_AHEAD, int(_MOST_BYTES_AHEAD / self._bytes_an_item))
-            wanted = min(int(2 * self._interval() * seat.rate), 2 * max(seat.ahead, done))
+            ahead_s = _ROUND_TRIP_S + 2 * self._interval()
+            wanted = min(int(ahead_s * seat.rate), 2 * max(seat.ahead, done))
             seat.ahead = max(2, min(wanted, most))
         seat.heard_at = now
         self._window = max(8, 2 * sum(s.ahead for s in self._seats.values() if s.ready))
 
     def _interval(self) -> float:
-        return _ANSWER_WITHIN_S * max(1.0, len(self._seats) / _HOSTS_AN_INTERVAL)
+        return max(_ANSWER_WITHIN_S, len(self._seats) / _ANSWERS_A_SECOND)
 
     def _feed_all(self) -> None:
         ready = [seat for seat in self._seats.values() if seat.ready]
@@ -349,9 +353,9 @@ class RayPool(Generic[Item, Result]):
         batch = pickle.dumps([(t.number, t.item) for t in tickets], 5) if tickets else b""
         if tickets:
             self._bytes_an_item += 0.2 * (len(batch) / len(tickets) - self._bytes_an_item)
-        reply = seat.host.actor.exchange.remote(
-            self._key, work, batch, seat.ahead // 2, self._interval(), give_back
-        )
+        # Among suspects each result is told at once: the next item may be the one that kills.
+        low, within_s = (1 << 30, 0.0) if seat.apart else (seat.ahead // 2, self._interval())
+        reply = seat.host.actor.exchange.remote(self._key, work, batch, low, within_s, give_back)
         seat.calls += 1
         reply.future().add_done_callback(lambda future: self._events.put((seat, future)))
 
@@ -360,18 +364,15 @@ class RayPool(Generic[Item, Result]):
     def _lose(self, seat: _Seat, error: BaseException) -> None:
         """Have a lost worker's unreported items worked on elsewhere."""
         del self._seats[seat.host.number]
-        machine_gone = self._engine.lost(seat.host, error)
-        self._losses_in_a_row += not machine_gone
+        self._engine.lost(seat.host)
+        self._losses_in_a_row += 1
         if self._losses_in_a_row > 10 + LOSSES_ALLOWED * (len(self._seats) + len(seat.sent)):
-            raise OutsideError(
-                f"workers of the Ray cluster die before they finish anything: {_last_line(error)}"
-            )
+            told = "workers of the Ray cluster die before they finish anything"
+            raise OutsideError(f"{told}: {_reason(error)}")
         unreported = list(seat.sent.values())
         for ticket in unreported:
-            ticket.machines_lost += machine_gone
-            ticket.losses += not machine_gone or ticket.machines_lost > 1
-        self._put_back([ticket for ticket in unreported if not ticket.losses])
-        suspects = [ticket for ticket in unreported if 0 < ticket.losses < LOSSES_ALLOWED]
+            ticket.losses += 1
+        suspects = [ticket for ticket in unreported if ticket.losses < LOSSES_ALLOWED]
         # Groups first: most were only near. Whoever was on two lost workers goes alone.
         size = math.isqrt(len(suspects)) or 1
         if any(ticket.losses > 1 for ticket in suspects):
@@ -379,7 +380,7 @@ class RayPool(Generic[Item, Result]):
         self._suspects += [suspects[i : i + size] for i in range(0, len(suspects), size)]
         for ticket in unreported:
             if ticket.losses >= LOSSES_ALLOWED and not ticket.inlet.closed:
-                reason = f"its worker died {ticket.losses} times: {_last_line(error)}"
+                reason = f"its worker died {ticket.losses} times: {_reason(error)}"
                 ticket.inlet.deliver([(ticket.tag, self._work.set_aside(ticket.item, reason))])
         self._take_seats()
 
@@ -445,6 +446,15 @@ class _Single:
             self.reply.set_exception(error)
         else:
             self.reply.set_result(result)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what Ray says of a loss, without its advice."""
+    text = " ".join(str(error).split())
+    found = re.search(
+        r"Worker exit type: .*?\. Worker exit detail: [^.]*|The actor is temporarily.*?\.", text
+    )
+    return (found[0] if found else text)[:200]
 
 
 def _last_line(error: BaseException) -> str:
