@@ -21,7 +21,7 @@ class Estimate:
     usd: float | None
     """None where no price is known."""
     seconds: float
-    """At the concurrency asked for, where the endpoint bears it."""
+    """At the concurrency and within the limits asked for, where the endpoint bears them."""
     sample: int
     """Instructions that the estimate was made from."""
 
@@ -32,10 +32,13 @@ def estimate(
     rounds: int,
     seconds_per_request: float,
     concurrency: int,
+    *,
+    rpm: float | None = None,
+    tpm: float | None = None,
 ) -> Estimate:
     """Scale a sample's rounds up to `n_seeds` seeds; rounds not sampled count as the last one that was.
 
-    `seconds_per_request` is the mean time from sending to the reply.
+    `seconds_per_request` is the mean time from sending to the reply; `rpm` and `tpm` are limits a minute.
     """
     asked = kept = requests = prompt = completion = 0.0
     usd: float | None = None
@@ -49,6 +52,11 @@ def estimate(
         completion += summary.tokens["completion"] * scale
         if summary.usd is not None:
             usd = (usd or 0.0) + summary.usd * scale
+    seconds = requests * seconds_per_request / concurrency
+    if rpm is not None:
+        seconds = max(seconds, requests / rpm * 60)
+    if tpm is not None:
+        seconds = max(seconds, (prompt + completion) / tpm * 60)
     return Estimate(
         rows_asked=round(asked),
         rows_kept=round(kept),
@@ -56,6 +64,6 @@ def estimate(
         prompt_tokens=round(prompt),
         completion_tokens=round(completion),
         usd=None if usd is None else round(usd, 4),
-        seconds=round(requests * seconds_per_request / concurrency, 1),
+        seconds=round(seconds, 1),
         sample=max((summary.asked for summary in summaries), default=0),
     )

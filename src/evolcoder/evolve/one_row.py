@@ -63,6 +63,8 @@ class Asking:
         # eliminated is evolved differently next time.
         self._seed = int(fraction_of("sampling", settings.seed, row_id, round_number) * 2**31)
         self.spent = Spent()
+        self.teachers: dict[str, None] = {}
+        """Who answered, in the order of the requests; several where a pool of teachers was asked."""
 
     async def ask(
         self, messages: tuple[Message, ...], max_tokens: int, temperature: float | None = None
@@ -77,6 +79,7 @@ class Asking:
         )
         completion = await self._model.complete(Request(messages, sampling))
         self.spent.add(completion)
+        self.teachers[completion.model or self._model.name] = None
         return completion
 
 
@@ -135,7 +138,13 @@ async def evolve_row(
     except RequestFailedError as error:
         elimination = Elimination("no reply", str(error))
     row = _child(
-        parent, method, model.name, round_number, evolved, answer, {**extra, **_columns(asking.spent)}
+        parent,
+        method,
+        "+".join(asking.teachers) or model.name,
+        round_number,
+        evolved,
+        answer,
+        {**extra, **_columns(asking.spent)},
     )
     return Fate(row, elimination, asking.spent)
 

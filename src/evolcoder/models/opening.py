@@ -4,6 +4,10 @@ embedded                    SmolLM2-135M-Instruct, in this process
 FOLDER, FILE.gguf, NAME     a local or Hugging Face model, in this process
 openai:NAME                 NAME at --base-url, else at OPENAI_BASE_URL, else at OpenAI
 openai:NAME@URL             the same with the address in the string
+openai:NAME@URL#VARIABLE    the same with its key in another environment variable
+
+Several of the last three, with commas between them, are one model that spreads requests over all; `3*` before
+one, or before an address, gives it three times the share of the others.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from evolcoder.errors import ModelError
 from evolcoder.models.budget import Budget
@@ -109,15 +114,17 @@ def _open_remote(
     from evolcoder.models.http import HttpModel
     from evolcoder.models.pricing import price_for
 
+    ref, _, variable = ref.partition("#")
+    if variable:
+        settings = replace(settings, api_key_env=variable)
     name, at, inline = ref.removeprefix(REMOTE_PREFIX).partition("@http")
     if not name:
         raise ModelError(f"model {ref!r}: {REMOTE_PREFIX}NAME is expected")
     if at:
-        urls = ["http" + inline]
-    elif isinstance(base_url, str):
-        urls = [base_url]
-    else:
-        urls = list(base_url or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL])
+        base_url = "http" + inline
+    named = [base_url] if isinstance(base_url, str) else base_url
+    addresses = [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
+    urls = [url for _, url in addresses]
     price = price_for(name, urls[0], settings)
     if budget is not None and budget.max_usd is not None and price is None:
         raise ModelError(
@@ -131,4 +138,22 @@ def _open_remote(
             raise ModelError("batch = true needs a journal and one address: batches outlive the process")
         return BatchModel(name, urls[0], settings, journal, price=price, budget=budget, stats=stats)
     ledger = None if journal is None else journal.count
-    return HttpModel(name, urls, settings, price=price, budget=budget, ledger=ledger, stats=stats)
+    return HttpModel(
+        name,
+        urls,
+        settings,
+        weights=[weight for weight, _ in addresses],
+        price=price,
+        budget=budget,
+        ledger=ledger,
+        stats=stats,
+    )
+
+
+def _weighted(text: str) -> tuple[float, str]:
+    """Return (weight, address) of "3*URL" or "URL"; raises ModelError for a weight of 0."""
+    found = _WEIGHTED.fullmatch(text.strip())
+    weight, url = (1.0, text) if found is None else (float(found[1] or 1), found[2])
+    if weight <= 0:
+        raise ModelError(f"base URL {text!r}: a weight above 0 is expected")
+    return weight, url
