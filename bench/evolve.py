@@ -26,13 +26,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evolcoder.evolve.methods import METHOD_SETS
 from fake_endpoint import FakeEndpoint, fake_endpoint
 
 LATENCY_S = 0.2
-_WORDS = (
-    "array string matrix graph queue stack parser cache index ledger tensor sensor invoice calendar route "
-    "token buffer ticket weather recipe library auction elevator parking chess budget playlist survey robot"
-).split()
+_WORDS = [
+    "array",
+    "string",
+    "matrix",
+    "graph",
+    "queue",
+    "stack",
+    "parser",
+    "cache",
+    "index",
+    "ledger",
+    "tensor",
+    "sensor",
+    "invoice",
+    "calendar",
+    "route",
+    "token",
+    "buffer",
+    "ticket",
+    "weather",
+    "recipe",
+    "library",
+    "auction",
+    "elevator",
+    "parking",
+    "chess",
+    "budget",
+    "playlist",
+    "survey",
+    "robot",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +134,15 @@ class Bench:
 def measured(command: list[str]) -> Measured:
     """Run a command that ends with a line of JSON, and measure it with all its children."""
     begun = time.perf_counter()
-    with tempfile.TemporaryFile() as told:
-        process = subprocess.Popen(command, stdout=told, stderr=subprocess.DEVNULL)
+    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=told, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
-            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+            errors.seek(0)
+            last = errors.read().decode(errors="replace")[-2000:]
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{last}")
         told.seek(0)
         result = json.loads(told.read().splitlines()[-1])
     return Measured(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, result)
@@ -133,7 +163,12 @@ def scale(bench: Bench) -> None:
     with bench.endpoint() as endpoint:
         run = bench.evolve(endpoint, "scale")
     times, cpu_ms = run.seconds / ideal_s(run, 256), 1000 * run.cpu_s / run.requests
-    say("clean: times ideal", f"{times:.2f} ({run.requests} requests, {run.seconds:.1f} s)", "1.3", times <= 1.3)
+    say(
+        "clean: times ideal",
+        f"{times:.2f} ({run.requests} requests, {run.seconds:.1f} s)",
+        "1.3",
+        times <= 1.3,
+    )
     say("clean: CPU a journaled request", f"{cpu_ms:.2f} ms", "0.6 ms", cpu_ms <= 0.6)
     say("clean: peak memory", f"{run.peak_mb:.0f} MB", "150 MB", run.peak_mb < 150)
 
@@ -180,7 +215,12 @@ def faults(bench: Bench) -> None:
         retries = ", ".join(f"{n} {kind}" for kind, n in run.result["requests"]["retries"].items())
         found = f"{times:.2f} times clean ({run.seconds:.1f} s); {kept} of {asked} rows kept, {bad} not valid"
         found += f"; asked again: {retries or 'none'}"
-        say(name, found, f"{bar} times, every row" if bar else "every row valid", whole and times <= (bar or 9))
+        say(
+            name,
+            found,
+            f"{bar} times, every row" if bar else "every row valid",
+            whole and times <= (bar or 9),
+        )
 
 
 def _rows_and_bad_ones(out: Path) -> tuple[int, int]:
@@ -203,7 +243,12 @@ def limit(bench: Bench) -> None:
     used = served["ok"] / (served["t1"] - served["t0"]) / 100
     refused = served.get("s429", 0) / served["req"]
     found = f"{used:.1%} used, {refused:.1%} of {served['req']} requests refused"
-    say("limit of 100 a second, not told", found, "93% used, under 10% refused", used >= 0.93 and refused < 0.1)
+    say(
+        "limit of 100 a second, not told",
+        found,
+        "93% used, under 10% refused",
+        used >= 0.93 and refused < 0.1,
+    )
 
 
 def elimination(bench: Bench) -> None:
@@ -238,8 +283,15 @@ def kills(bench: Bench) -> None:
         served = endpoint.stats()
     same = _digest(out) == _digest(bench.folder / "whole")
     repeated = served["repeat_ok"] / served["unique_ok"]
-    found = f"{'the same' if same else 'DIFFERENT'} bytes; {served['repeat_ok']} of {served['unique_ok']} answers"
-    say("20 SIGKILLs", f"{found} asked for again ({repeated:.2%})", "same bytes, 1.5%", same and repeated <= 0.015)
+    found = (
+        f"{'the same' if same else 'DIFFERENT'} bytes; {served['repeat_ok']} of {served['unique_ok']} answers"
+    )
+    say(
+        "20 SIGKILLs",
+        f"{found} asked for again ({repeated:.2%})",
+        "same bytes, 1.5%",
+        same and repeated <= 0.015,
+    )
 
 
 def _digest(out: Path) -> str:
@@ -250,22 +302,35 @@ def _digest(out: Path) -> str:
 
 
 def distilabel(bench: Bench) -> None:
-    """Distilabel at its defaults on the same seeds, template and endpoint: evolve once, answer."""
+    """Distilabel at its defaults: the same seeds, methods, rounds and endpoint."""
     if bench.peer is None:
         print("| distilabel | not measured: --distilabel PYTHON is not given | | |")
         return
-    n = 500
+    n, rounds = min(bench.n_seeds, 1000), bench.rounds
     with bench.endpoint() as endpoint:
-        ours = bench.evolve(endpoint, "beside-distilabel", n=n, rounds=1)
-    script = str(Path(__file__).with_name("peers") / "distilabel_peer.py")
+        ours = bench.evolve(endpoint, "beside-distilabel", n=n)
+    templates = bench.folder / "templates.json"
+    code = METHOD_SETS["code"]
+    texts = {m.name: code.template.replace("{method}", m.sentence) for m in code.methods}
+    templates.write_text(
+        json.dumps({name: text.replace("{question}", "<PROMPT>") for name, text in texts.items()})
+    )
+    script = Path(__file__).with_name("peers") / "distilabel_peer.py"
+    arguments = [script, bench.seeds(n), "URL", bench.folder / "peer", rounds, templates]
     with bench.endpoint() as endpoint:
-        theirs = measured([bench.peer, script, str(bench.seeds(n)), endpoint.url, str(bench.folder / "peer")])
+        command = [endpoint.url if text == "URL" else str(text) for text in arguments]
+        theirs = measured([bench.peer, *command])
         served = endpoint.stats()
     times = theirs.seconds / ours.seconds
-    found = f"{times:.1f} times faster: {ours.seconds:.1f} s against {theirs.seconds:.1f} s for {n} seeds"
-    found += f" ({ours.requests} and {served['ok']} answers; {theirs.result['rows']} rows of the peer; "
-    found += f"CPU {ours.cpu_s:.1f} and {theirs.cpu_s:.1f} s)"
-    say("distilabel 1.5.3 at its defaults", found, "10 times", times >= 10)
+    cpu_ms = (1000 * ours.cpu_s / ours.requests, 1000 * theirs.cpu_s / served["ok"])
+    found = (
+        f"{times:.1f} times faster: {ours.seconds:.1f} s against {theirs.seconds:.1f} s for {n} seeds "
+        f"x {rounds} ({ours.requests} and {served['ok']} answers); CPU a request {cpu_ms[0]:.2f} and "
+        f"{cpu_ms[1]:.1f} ms; memory {ours.peak_mb:.0f} and {theirs.peak_mb:.0f} MB; "
+        f"at most {served['max_inflight']} of the peer's requests in flight"
+    )
+    same_work = served["ok"] == ours.requests == 2 * theirs.result["rows"]
+    say("distilabel 1.5.3 at its defaults", found, "10 times", times >= 10 and same_work)
 
 
 CASES: dict[str, Callable[[Bench], None]] = {
@@ -287,7 +352,9 @@ def main() -> None:
     print("| case | found | bar | holds |\n|---|---|---|---|", flush=True)
     for name in options.cases or CASES:
         with tempfile.TemporaryDirectory() as folder:
-            CASES[name](Bench(options.script, Path(folder), options.seeds, options.rounds, options.distilabel))
+            CASES[name](
+                Bench(options.script, Path(folder), options.seeds, options.rounds, options.distilabel)
+            )
 
 
 if __name__ == "__main__":

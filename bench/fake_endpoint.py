@@ -1,6 +1,6 @@
-"""Starts a fake OpenAI-compatible endpoint for the benches: a script that takes --port, --latency-ms, --p429, ...
+"""Starts a fake OpenAI-compatible endpoint for the benches, which shares the machine with what is measured.
 
-and answers /stats. It shares the machine with what is measured.
+The script takes --port, --latency-ms, --p429, ... and answers /stats.
 """
 
 from __future__ import annotations
