@@ -142,7 +142,9 @@ def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_b
             return 0
 
     def begun(stage: str) -> Callable[[], bool]:
-        return lambda: output.exists() and f"\n{stage}\n" in "\n" + output.read_text()
+        return lambda: (
+            output.exists() and any(f"] {stage}{sign}" in output.read_text() for sign in ("; ", " ("))
+        )
 
     def soon_after(moment: Callable[[], bool], seconds: float) -> Callable[[], bool]:
         met: list[float] = []

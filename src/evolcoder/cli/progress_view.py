@@ -1,13 +1,22 @@
-"""Shows progress: live bars on a terminal, plain lines elsewhere, always on standard error."""
+"""Shows progress: live bars on a terminal, plain lines elsewhere, always on standard error.
+
+A run with stages (`evolcoder run`) gets one live view of all of them, with the bars of the one under way.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from evolcoder.progress import Bar, Progress
+from evolcoder.cli.stage_lines import left_text, shown_window, spoken_seconds, stage_text
+from evolcoder.progress import Bar, Progress, StageLine, StageState
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
 
 _LINE_EVERY_S = 10.0
 
@@ -47,6 +56,9 @@ class _PlainBar:
 class PlainProgress:
     """A line when a piece of work begins to take long, every ten seconds, and when it ends."""
 
+    def __init__(self) -> None:
+        self._states: dict[str, StageState] = {}
+
     @contextmanager
     def bar(self, name: str, total: int | None) -> Iterator[Bar]:
         """Open a bar that is told in lines."""
@@ -57,6 +69,21 @@ class PlainProgress:
     def note(self, line: str) -> None:
         """Print one line."""
         _say(line)
+
+    def stages(self, lines: Sequence[StageLine]) -> None:
+        """Print a line for each stage that began or ended."""
+        for number, line in enumerate(lines, 1):
+            if line.state == self._states.get(line.title, "waiting"):
+                continue
+            self._states[line.title] = line.state
+            place = f"[{number}/{len(lines)}] {line.title}"
+            if line.state == "running":
+                about = f" (about {spoken_seconds(line.seconds)})" if line.seconds else ""
+                _say(f"{place}{about}; {left_text(lines, 0.0)}")
+            elif line.state == "done":
+                _say(f"{place}: done in {spoken_seconds(line.seconds or 0.0)}")
+            else:
+                _say(f"{place}: {'done before' if line.state == 'kept' else 'skipped'}")
 
 
 def _say(line: str) -> None:
@@ -77,6 +104,7 @@ class LiveProgress:
         )
         from rich.progress import Progress as RichProgress
 
+        self._console = Console(stderr=True)
         self._rich = RichProgress(
             TextColumn("{task.description:<28}"),
             BarColumn(bar_width=30),
@@ -85,14 +113,18 @@ class LiveProgress:
             TextColumn("left"),
             TimeRemainingColumn(compact=True),
             TextColumn("[dim]{task.fields[facts]}"),
-            console=Console(stderr=True),
+            console=self._console,
         )
         self._open = 0
+        self._live: Live | None = None
+        self._lines: Sequence[StageLine] = ()
+        self._running: tuple[str, float] = ("", 0.0)
+        """Title of the stage under way, and when it was first seen so."""
 
     @contextmanager
     def bar(self, name: str, total: int | None) -> Iterator[Bar]:
-        """Open a live bar; it stays on the screen, finished, when the block ends."""
-        if self._open == 0:
+        """Open a live bar; it stays on the screen, finished, when the block ends (not among stages)."""
+        if self._open == 0 and self._live is None:
             self._rich.start()
         self._open += 1
         task = self._rich.add_task(name, total=total, facts="")
@@ -101,13 +133,49 @@ class LiveProgress:
         finally:
             self._open -= 1
             if self._open == 0:
-                self._rich.stop()
+                if self._live is None:
+                    self._rich.stop()
                 for finished in list(self._rich.task_ids):
                     self._rich.remove_task(finished)
 
+    def stages(self, lines: Sequence[StageLine]) -> None:
+        """Show all stages in one view, which stays until this is called with none."""
+        from rich.live import Live
+
+        if not lines:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+            return
+        self._lines = lines
+        running = next((line.title for line in lines if line.state == "running"), "")
+        if running != self._running[0]:
+            self._running = (running, time.monotonic())
+        if self._live is None:
+            self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4)
+            self._live.start()
+
+    def _view(self) -> RenderableType:
+        """What stands on the screen now: the stages, the bars under the one that runs, the time left."""
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.text import Text
+
+        elapsed = time.monotonic() - self._running[1]
+        shown, before, after = shown_window(self._lines, max(4, self._console.height - 6 - self._open))
+        parts: list[RenderableType] = [Text(f"  {before} stages before", style="dim")] if before else []
+        for line in shown:
+            style = {"running": "bold", "waiting": "dim", "kept": "dim"}.get(line.state, "")
+            parts.append(Text(stage_text(line, elapsed), style=style))
+            if line.state == "running" and self._open:
+                parts.append(Padding(self._rich.get_renderable(), (0, 0, 0, 4)))
+        if after:
+            parts.append(Text(f"  {after} more stages", style="dim"))
+        return Group(*parts, Text(left_text(self._lines, elapsed), style="cyan"))
+
     def note(self, line: str) -> None:
         """Print one line above the bars."""
-        self._rich.console.print(line, markup=False, highlight=False)
+        self._console.print(line, markup=False, highlight=False)
 
     def show(self, task: int, n: int, facts: str) -> None:
         """Move one bar by `n` items."""

@@ -47,9 +47,9 @@ def command(
     import json
     import shlex
 
+    from evolcoder.cli.plan_text import plan_data, plan_text
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.loop import plan_recipe, run_recipe
-    from evolcoder.loop.plan_text import plan_data, plan_text
     from evolcoder.loop.stages import Choice
     from evolcoder.recipe import load_recipe
     from evolcoder.report.table import scores_table

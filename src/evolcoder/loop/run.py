@@ -56,13 +56,16 @@ def run_recipe(
     choice = choice or Choice()
     check_before_start(recipe)
     run.mkdir(parents=True, exist_ok=True)
-    with _alone_in(run):
+    with alone_in(run):
         work = RecipeRounds(recipe, RecipeStages(recipe, run, progress), Stages(run, progress, choice))
         _announce(work, progress)
         write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
-        outcome = go_round(
-            work, lambda history: decide(recipe.stop, recipe.rounds.max_rounds, recipe.budget, history)
-        )
+        try:
+            outcome = go_round(
+                work, lambda history: decide(recipe.stop, recipe.rounds.max_rounds, recipe.budget, history)
+            )
+        finally:
+            work.stages.end()
         result = result_of(recipe, outcome, command_line)
         write_json_whole(run / "result.json", result)
         point_to_best(run, result["best_round"])
@@ -188,8 +191,7 @@ def _announce(work: RecipeRounds, progress: Progress) -> None:
     """Say what a changed recipe does again before any of it is done; forget the result it makes untrue."""
     run = work.stages.run
     planned = work.stages.plan(list(work.made.all()))
-    expected = expected_seconds(planned, run)
-    work.stages.expect(planned, expected)
+    work.stages.expect(planned, lambda: expected_seconds(planned, run))
     again = [item for item in planned if item.state in ("again", "perhaps again")]
     for item in again:
         progress.note(f"to be done {item.state}: {item.stage.title} ({item.why})")
@@ -198,7 +200,7 @@ def _announce(work: RecipeRounds, progress: Progress) -> None:
 
 
 @contextmanager
-def _alone_in(run: Path) -> Iterator[None]:
+def alone_in(run: Path) -> Iterator[None]:
     """Hold the run folder against a second process; the kernel lets go when this one dies."""
     with (run / ".lock").open("w") as lock:
         try:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,6 +102,7 @@ class Stages:
     run: Path
     progress: Progress
     choice: Choice = field(default_factory=Choice)
+    estimate: Callable[[], Mapping[str, float]] = dict
     expected: Mapping[str, float] = field(default_factory=dict)
     """Seconds that stages not done are expected to take, by id."""
     lines: dict[str, StageLine] = field(default_factory=dict)
@@ -127,7 +128,6 @@ class Stages:
             found = json.loads(marker.read_text())
             if not redo and found["key"] == key and all(product.exists() for product in stage.products):
                 self._show(stage, "kept", found["seconds"])
-                self.progress.note(f"{stage.title}: done before")
                 return True
             why = "named by --redo" if redo else "; ".join(_differences(stage, found, inputs))
             self.progress.note(f"{stage.title}: done again ({why})")
@@ -136,7 +136,6 @@ class Stages:
             for product in stage.products:
                 _remove(product)
         self._show(stage, "running", self.expected.get(stage.id))
-        self.progress.note(stage.title)
         with _clock(marker.with_suffix(".clock"), key) as seconds:
             stage.make()
         took = round(seconds(), 1)
@@ -154,6 +153,7 @@ class Stages:
         )
         marker.with_suffix(".clock").unlink(missing_ok=True)
         self._show(stage, "done", took)
+        self._expect_anew()
         return True
 
     def plan(self, stages: Sequence[Stage]) -> list[PlannedStage]:
@@ -164,13 +164,19 @@ class Stages:
             planned[stage.id] = self._planned(stage, planned)
         return list(planned.values())
 
-    def expect(self, planned: Sequence[PlannedStage], expected: Mapping[str, float]) -> None:
-        """Take over a plan, with the seconds that stages to do will take, and show it."""
-        self.expected = expected
-        for item in planned:
-            state: StageState = {"done": "kept", "skipped": "skipped"}.get(item.state, "waiting")  # type: ignore[assignment]
-            seconds = item.seconds if item.state == "done" else expected.get(item.stage.id)
-            self.lines[item.stage.id] = StageLine(item.stage.title, state, seconds)
+    def expect(self, planned: Sequence[PlannedStage], estimate: Callable[[], Mapping[str, float]]) -> None:
+        """Take over a plan; `estimate` returns the seconds that stages to do will take, by id.
+
+        It is asked again after every stage that ends.
+        """
+        self.estimate = estimate
+        self.lines = {item.stage.id: StageLine(item.stage.title, "waiting", None) for item in planned}
+        self._expect_anew()
+
+    def end(self) -> None:
+        """Tell whoever watches that no stage follows."""
+        if isinstance(self.progress, StageWatcher):
+            self.progress.stages(())
 
     def seconds_of(self, id_: str) -> float:
         """Return what a stage took, over all sittings; 0 where it is not done."""
@@ -213,6 +219,12 @@ class Stages:
             return PlannedStage(stage, "again", "; ".join(_differences(stage, found, inputs)), seconds)
         return PlannedStage(stage, "done", "", seconds)
 
+    def _expect_anew(self) -> None:
+        self.expected = self.estimate()
+        for id_, line in self.lines.items():
+            if line.state == "waiting":
+                self.lines[id_] = replace(line, seconds=self.expected.get(id_))
+
     def _skip(self, stage: Stage, how: str, there: bool) -> bool:
         self.progress.note(f"{stage.title}: {how}")
         self._show(stage, "skipped", None)
@@ -224,6 +236,8 @@ class Stages:
         self.lines[stage.id] = StageLine(stage.title, state, seconds)
         if isinstance(self.progress, StageWatcher):
             self.progress.stages(list(self.lines.values()))
+        elif state in ("running", "kept"):
+            self.progress.note(stage.title + (": done before" if state == "kept" else ""))
 
 
 def _key(stage: Stage) -> tuple[str, dict[str, str]]:

@@ -127,7 +127,7 @@ def dataset_card(run: Run) -> str:
         "## Limits",
         "",
         "The evolved rows are a model's text: questions may be unclear and answers wrong. "
-        + _contamination_sentence(rounds),
+        + _contamination_sentence(run, rounds),
     ]
     return _with_header(header, lines)
 
@@ -212,8 +212,12 @@ def _size_category(rows: int) -> str:
     return "1M<n<10M"
 
 
-def _contamination_sentence(rounds: Sequence[Round]) -> str:
-    found = sum(int((r.summary.get("eliminated") or {}).get("contaminated") or 0) for r in rounds)
+def _contamination_sentence(run: Run, rounds: Sequence[Round]) -> str:
+    summaries = [run.seeds_summary, *(round_.summary for round_ in rounds)]
+    found = sum(int((summary.get("eliminated") or {}).get("contaminated") or 0) for summary in summaries)
+    against = ", ".join(map(str, run.seeds_summary.get("screened_against") or []))
+    if against:
+        return f"Copies of problems of {against} were looked for: {found:,} rows were found and left out."
     if found:
         return f"{found:,} rows that copy benchmark problems were found and left out."
     return "Nothing in this run's folder says that it was checked for copies of benchmark problems."

@@ -43,15 +43,30 @@ class BarTable:
 
 
 @dataclass(frozen=True, slots=True)
+class FunnelStep:
+    """One line of the way from the instructions asked for to the rows kept."""
+
+    name: str
+    sign: str
+    """"" for rows that are there at this point, "−" for rows that went, "·" for a part of those there."""
+    counts: tuple[int, ...]
+    """A number a round."""
+
+
+@dataclass(frozen=True, slots=True)
 class DataSection:
     """Everything the data section shows; parts that are not known are None or empty."""
 
     funnel: BarTable | None
+    steps: tuple[FunnelStep, ...]
+    """The funnel in numbers, in the order in which rows are looked at."""
     methods: BarTable | None
     lengths: tuple[tuple[RoundRows, Markup], ...]
     length_axis: float
     """Characters that the full width of a length bar stands for."""
     rows: tuple[RoundRows, ...]
+    evolved: tuple[int, ...]
+    """The rounds that `steps` tells of."""
 
 
 def data_section(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> DataSection:
@@ -68,10 +83,12 @@ def data_section(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> DataSect
     axis = nice_ticks(0.0, max((spread.p95 for spread in spreads), default=1.0))[-1]
     return DataSection(
         funnel=bar_table(funnel, {"kept": "c0"}),
+        steps=_steps(evolved, shown),
         methods=bar_table(methods, {}),
         lengths=tuple((row, _length_bar(row.instruction, axis)) for row in shown if row.instruction),
         length_axis=axis,
         rows=shown,
+        evolved=tuple(round_.number for round_ in evolved if round_.summary),
     )
 
 
@@ -111,6 +128,44 @@ def _funnel_counts(round_: Round) -> dict[str, int]:
     counts |= {str(reason): int(count) for reason, count in (summary.get("eliminated") or {}).items()}
     open_ = int(summary.get("asked") or 0) - sum(counts.values())
     return counts | ({"not finished": open_} if open_ > 0 else {})
+
+
+_EXECUTED = ("syntax error", "failed tests")
+_LOOKED_FOR = ("duplicate", "contaminated")
+"""What is looked for once an answer stands; every other reason is a rule of elimination."""
+
+
+def _steps(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> tuple[FunnelStep, ...]:
+    """Return asked, less what the rules drop, less what execution drops, less copies: kept."""
+    told = [round_ for round_ in rounds if round_.summary]
+    if not told:
+        return ()
+    dropped = [{str(k): int(v) for k, v in (r.summary.get("eliminated") or {}).items()} for r in told]
+    verdicts = {row.round: row.verdicts for row in rows}
+    executed = [verdicts.get(round_.number, {}) for round_ in told]
+    reasons = dict.fromkeys(reason for counts in dropped for reason in counts)
+    rules = [reason for reason in reasons if reason not in (*_EXECUTED, *_LOOKED_FOR)]
+    left = [int(round_.summary.get("asked") or 0) for round_ in told]
+    steps = [FunnelStep("asked", "", tuple(left))]
+
+    def drop(names: Sequence[str]) -> None:
+        for name in names:
+            counts = tuple(round_counts.get(name, 0) for round_counts in dropped)
+            steps.append(FunnelStep(_words(name), "−", counts))
+            left[:] = [rest - count for rest, count in zip(left, counts, strict=True)]
+
+    drop(rules)
+    if any(executed) or any(name in reasons for name in _EXECUTED):
+        steps.append(FunnelStep("left to be executed", "", tuple(left)))
+        drop([name for name in _EXECUTED if name in reasons])
+        for state in dict.fromkeys(state for counts in executed for state in counts):
+            counts = tuple(round_counts.get(state, 0) for round_counts in executed)
+            steps.append(FunnelStep(f"of the kept: {_words(state)}", "·", counts))
+    steps.append(FunnelStep("left to be looked up", "", tuple(left)))
+    # These two are asked of every row, so a zero says that there was none.
+    drop(_LOOKED_FOR)
+    steps.append(FunnelStep("kept", "", tuple(int(round_.summary.get("kept") or 0) for round_ in told)))
+    return tuple(steps)
 
 
 def _summary_methods(rounds: Sequence[Round], number: int) -> Mapping[str, int]:

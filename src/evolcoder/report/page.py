@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
-from evolcoder.report.charts import Line, ScorePoint, both_widths, interval_bar, line_chart, score_chart
+from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart, score_chart
 from evolcoder.report.data_section import VERDICT_COLORS, DataSection, bar_table, data_section
 from evolcoder.report.lineage import dropped_examples, families
 from evolcoder.report.rows import scan_rows
@@ -69,6 +69,7 @@ def report_html(run: Run) -> str:
         ],
         rounds=_round_table(run, rounds, data, benchmarks),
         data=data,
+        seeds_screened=_seeds_sentence(run),
         families=families(index, max((round_.number for round_ in rounds), default=0)),
         dropped=dropped_examples(rounds),
         training=_training_figure(rounds),
@@ -103,7 +104,7 @@ def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any]
     }
 
 
-def _stop(run: Run) -> dict[str, str]:
+def _stop(run: Run) -> dict[str, Any]:
     """Why the run ended and what it keeps, in words; "" for what is not known yet."""
     stop = run.result.get("stop") or {}
     kept = run.result.get("best_round")
@@ -111,11 +112,22 @@ def _stop(run: Run) -> dict[str, str]:
         "rule": str(stop.get("rule") or "").replace("_", " "),
         "reason": str(stop.get("reason") or ""),
         "kept": round_name(kept) if kept else "the base model",
+        "decisions": run.result.get("decisions") or [],
     }
 
 
-def _color(point: ScorePoint, best: ScorePoint) -> str:
-    return "best" if point is best else "muted"
+def _seeds_sentence(run: Run) -> str:
+    """What became of the seeds when copies of benchmark problems were looked for; "" where none were."""
+    found = run.seeds_summary
+    against = [str(name) for name in found.get("screened_against") or []]
+    if not against:
+        return ""
+    gone = int((found.get("eliminated") or {}).get("contaminated") or 0)
+    told = f"{gone:,} of them left out" if gone else "none found"
+    return (
+        f"Copies of problems of {', '.join(against)} were looked for in every evolved row, and in the "
+        f"{int(found.get('asked') or 0):,} seeds: {told}."
+    )
 
 
 def _score_figure(view: BenchmarkScores) -> Any:

@@ -58,6 +58,8 @@ class RoundRows:
     response: Spread | None
     """Characters of the responses; None without rows."""
     methods: Mapping[str, int]
+    verdicts: Mapping[str, int]
+    """Rows by what came of executing their answer; empty where none was executed."""
     similarity: float | None
     """Mean share of words that an instruction has in common with its parent (Jaccard); None for seeds."""
 
@@ -117,6 +119,7 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _scan_file(index: RowIndex, number: int, path: Path) -> RoundRows:
     instruction_chars, response_chars = array("I"), array("I")
     methods: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter()
     ids: list[str] = []
     for offset, row in numbered_rows(path):
         id_, parent = str(row.get("id")), row.get("parent_id")
@@ -126,9 +129,17 @@ def _scan_file(index: RowIndex, number: int, path: Path) -> RoundRows:
         response_chars.append(len(row.get("response") or ""))
         if row.get("method"):
             methods[str(row["method"])] += 1
+        if row.get("verdict"):
+            verdicts[str(row["verdict"])] += 1
     similarity = _similarity(index, ids) if number > 0 else None
     return RoundRows(
-        number, len(ids), _spread(instruction_chars), _spread(response_chars), dict(methods), similarity
+        round=number,
+        count=len(ids),
+        instruction=_spread(instruction_chars),
+        response=_spread(response_chars),
+        methods=dict(methods),
+        verdicts=dict(verdicts),
+        similarity=similarity,
     )
 
 

@@ -90,6 +90,8 @@ class Run:
     rounds: tuple[Round, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     """Versions that the run recorded."""
+    seeds_summary: Mapping[str, Any] = field(default_factory=dict)
+    """asked, kept, eliminated, screened_against; empty where the seeds were not looked at."""
 
     @property
     def name(self) -> str:
@@ -129,6 +131,7 @@ def read_run(folder: Path) -> Run:
         stages=_read_stages(folder),
         rounds=tuple(_read_round(folder / f"round-{number}", number) for number in numbers),
         environment=_environment(folder, result),
+        seeds_summary=_read_object(folder / "seeds.json"),
     )
 
 

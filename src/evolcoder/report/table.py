@@ -17,12 +17,18 @@ def scores_table(result: Mapping[str, Any]) -> str:
     best = result.get("best_round")
     base = next((entry.get("value") for entry in rounds if entry.get("round") == 0), None)
     rows = [_cells(entry, base, best) for entry in rounds]
-    widths = [max(len(row[column]) for row in [_HEADER, *rows]) for column in range(len(_HEADER))]
-    lines = [_line(_HEADER, widths), _line(tuple("─" * width for width in widths), widths)]
-    lines += [_line(row, widths) for row in rows]
     benchmark = result.get("benchmark")
-    title = [f"scores on {benchmark}{_subset(result)}"] if benchmark else []
-    return "\n".join([*title, *lines, *_closing_lines(result)])
+    title = f"scores on {benchmark}{_subset(result)}" if benchmark else ""
+    return "\n".join([text_table(title, _HEADER, rows), *_closing_lines(result)])
+
+
+def text_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as text: a title ("" for none), a header, a line a row; the first column stands left."""
+    # A row with nothing after its name is a heading over the rows below it, and sets no width.
+    sized = [row for row in [header, *rows] if any(row[1:])]
+    widths = [max(len(row[column]) for row in sized) for column in range(len(header))]
+    lines = [_line(header, widths), _line(tuple("─" * width for width in widths), widths)]
+    return "\n".join([*([title] if title else []), *lines, *(_line(row, widths) for row in rows)])
 
 
 def _subset(result: Mapping[str, Any]) -> str:

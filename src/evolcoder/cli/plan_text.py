@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evolcoder.loop.run import RunPlan
+from evolcoder.cli.stage_lines import spoken_seconds
+from evolcoder.loop import RunPlan
 from evolcoder.loop.stages import PlannedStage
 
 
@@ -47,11 +48,11 @@ def plan_data(plan: RunPlan) -> dict[str, Any]:
 
 def _time(item: PlannedStage, plan: RunPlan) -> str:
     if item.state == "done":
-        return f"took {spoken_time(item.seconds or 0.0)}"
-    if item.state == "skipped":
+        return f"took {spoken_seconds(item.seconds or 0.0)}"
+    if item.state == "skipped" or item.stage.pace is None:
         return ""
     seconds = plan.seconds.get(item.stage.id)
-    return "not known" if seconds is None else f"about {spoken_time(seconds)}"
+    return "not known" if seconds is None else f"about {spoken_seconds(seconds)}"
 
 
 def _why(item: PlannedStage, plan: RunPlan) -> str:
@@ -69,7 +70,7 @@ def _sum_lines(plan: RunPlan) -> list[str]:
         return ["nothing to do: every stage is done"]
     known = sum(plan.seconds.get(item.stage.id, 0.0) for item in to_do)
     unknown = _unknown(plan)
-    lines = [f"to do: {len(to_do)} of {len(plan.stages)} stages at most, about {spoken_time(known)}"]
+    lines = [f"to do: {len(to_do)} of {len(plan.stages)} stages at most, about {spoken_seconds(known)}"]
     if unknown:
         kinds = ", ".join(dict.fromkeys(item.stage.id.split(":")[0] for item in unknown))
         lines[0] += f" and what is not known yet ({kinds}: nothing like it was done in this folder's place)"
@@ -92,13 +93,3 @@ def _unknown(plan: RunPlan) -> Sequence[PlannedStage]:
 def _usd(plan: RunPlan) -> float | None:
     prices = [cost.usd for cost in plan.costs.values()]
     return None if None in prices else round(sum(price or 0.0 for price in prices), 4)
-
-
-def spoken_time(seconds: float) -> str:
-    """Return a length of time in words: "8 s", "2 min 05 s", "3 h 07 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,64 @@
+"""The stages of a run in words: for the live view and for plain lines alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evolcoder.progress import StageLine
+
+_SIGNS = {"waiting": "·", "running": "▶", "done": "✓", "kept": "✓", "skipped": "–"}
+
+
+def spoken_seconds(seconds: float) -> str:
+    """Return a length of time in words: "8 s", "2 min 05 s", "3 h 07 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def stage_text(line: StageLine, elapsed: float) -> str:
+    """Return one stage as a line; `elapsed` seconds have gone since it began, where it is running."""
+    return f"{_SIGNS[line.state]} {line.title:<38} {_time_text(line, elapsed)}".rstrip()
+
+
+def left_text(lines: Sequence[StageLine], elapsed: float) -> str:
+    """Return where the whole run stands: stages done, and about how long it goes on."""
+    over = sum(line.state in ("done", "kept", "skipped") for line in lines)
+    told = f"{over} of {len(lines)} stages at most"
+    ahead = [line for line in lines if line.state in ("waiting", "running")]
+    if not ahead:
+        return told
+    unknown = sum(line.seconds is None for line in ahead)
+    left = sum(line.seconds or 0.0 for line in ahead)
+    running = next((line for line in ahead if line.state == "running" and line.seconds is not None), None)
+    if running is not None and running.seconds is not None:
+        left -= min(elapsed, running.seconds)
+    if unknown == len(ahead):
+        return f"{told}; time left not known yet"
+    more = f" and {unknown} stages whose time is not known yet" if unknown else ""
+    return f"{told}; about {spoken_seconds(left)} left{more}"
+
+
+def shown_window(lines: Sequence[StageLine], most: int) -> tuple[Sequence[StageLine], int, int]:
+    """Return at most `most` lines around the one that runs, and how many were left out before and after."""
+    if len(lines) <= most:
+        return lines, 0, 0
+    at = next((i for i, line in enumerate(lines) if line.state in ("running", "waiting")), len(lines) - 1)
+    start = max(0, min(at - most // 3, len(lines) - most))
+    return lines[start : start + most], start, len(lines) - start - most
+
+
+def _time_text(line: StageLine, elapsed: float) -> str:
+    if line.state == "running":
+        of = f" of about {spoken_seconds(line.seconds)}" if line.seconds else ""
+        return f"{spoken_seconds(elapsed)}{of}"
+    if line.state == "kept":
+        return "done before"
+    if line.state == "skipped":
+        return "skipped"
+    if line.seconds is None:
+        return ""
+    return spoken_seconds(line.seconds) if line.state == "done" else f"about {spoken_seconds(line.seconds)}"

@@ -1,0 +1,359 @@
+"""Ablations, as the paper's tables: what each round, each method and each teacher is worth.
+
+Every arm is a training set; its model is trained and measured as the recipe says. All arms live in the run's
+folder and share its work: rounds that the run has evolved, models it has trained and replies in its journal
+are not made again, and arms whose rows are the same are one training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from evolcoder.errors import UserError, nearest
+from evolcoder.evaluate.comparison import compare
+from evolcoder.evolve.methods import fraction_of, method_set
+from evolcoder.instructions import read_instructions, write_instructions
+from evolcoder.loop.model_stages import evaluation_stage, model_identity, training_stage
+from evolcoder.loop.recipe_stages import RecipeStages
+from evolcoder.loop.run import alone_in, check_before_start
+from evolcoder.loop.stages import Stage, Stages
+from evolcoder.progress import Progress
+from evolcoder.recipe import Recipe, recipe_yaml
+from evolcoder.records import Instruction
+from evolcoder.runs import file_hash, write_json_whole, write_text_whole
+
+Over = Literal["rounds", "methods", "teachers"]
+Equal = Literal["samples", "tokens", "nothing"]
+
+FOLDER = "ablation"
+
+Count = Callable[[Instruction], int]
+"""Returns the tokens of a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is ablated."""
+
+    over: tuple[Over, ...] = ("rounds",)
+    """"rounds": each round's rows alone, and the rounds merged; "methods": each method left out; "teachers":
+    the recipe's teacher and others."""
+    equal: tuple[Equal, ...] = ("samples", "tokens")
+    """What is made the same for the rounds alone; methods and teachers are compared at equal samples unless
+    this is only "nothing"."""
+    teachers: tuple[str, ...] = ()
+    """Further MODEL strings for "teachers"."""
+    methods: tuple[str, ...] = ()
+    """Methods that are left out one by one; all of the recipe's where empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One training set to learn from."""
+
+    group: str
+    """The table it belongs to: "rounds alone, equal samples"."""
+    name: str
+    files: tuple[Path, ...]
+    """Row files that it is made of, in order."""
+    equal: Equal
+    reference: bool = False
+    """Whether the others of its group are compared with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmScore:
+    """What an arm came to on one benchmark."""
+
+    benchmark: str
+    value: float
+    low: float
+    high: float
+    n_problems: int
+    difference: float | None
+    """Against the group's reference; None for the reference itself."""
+    difference_low: float | None
+    difference_high: float | None
+    p_value: float | None
+    """Exact paired test against the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """An arm with its size and its scores."""
+
+    group: str
+    name: str
+    rows: int
+    tokens: int
+    """Of instructions, inputs and answers, by the base model's tokenizer."""
+    scores: tuple[ArmScore, ...]
+
+
+def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, command: str) -> dict[str, Any]:
+    """Do what is not done yet of an ablation in the folder `run`; return what `ablation.json` holds.
+
+    Raises UserError for a method or a teacher that is not there, and what a run raises.
+    """
+    _check(recipe, question)
+    check_before_start(recipe)
+    run.mkdir(parents=True, exist_ok=True)
+    with alone_in(run):
+        stages = Stages(run, progress)
+        made = RecipeStages(recipe, run, progress)
+        if not (run / "recipe.yaml").exists():
+            write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
+        work = _Work(recipe, made, stages)
+        try:
+            results = [row for group in work.groups(question) for row in work.results(group)]
+        finally:
+            stages.end()
+        found = {
+            "name": recipe.name,
+            "command": command,
+            "base": recipe.base.model,
+            "benchmarks": list(recipe.measured),
+            "arms": [asdict(row) for row in results],
+        }
+        write_json_whole(run / FOLDER / "ablation.json", found)
+
+        from evolcoder.report.ablation_page import write_ablation
+
+        write_ablation(run / FOLDER)
+        return found
+
+
+def _check(recipe: Recipe, question: Question) -> None:
+    known = [method.name for method in _methods(recipe)]
+    for name in question.methods:
+        if name not in known:
+            raise UserError(
+                f"method {name!r} is not in the recipe{nearest(name, known)}: {', '.join(known)} are"
+            )
+    if "methods" in question.over and len(known) < 2:
+        raise UserError(f"the recipe has one method only ({known[0]}): none can be left out")
+    if "teachers" in question.over and not question.teachers:
+        raise UserError("--over teachers needs at least one --teacher MODEL besides the recipe's own")
+
+
+def _methods(recipe: Recipe) -> Sequence[Any]:
+    settings = recipe.evolve
+    return method_set(settings.methods, settings.custom_methods, settings.weights).methods
+
+
+@dataclass(frozen=True)
+class _Work:
+    recipe: Recipe
+    made: RecipeStages
+    stages: Stages
+
+    @property
+    def last(self) -> int:
+        """The last round that arms reach: where the run stopped, else as far as the recipe goes."""
+        path = self.made.run / "result.json"
+        if path.exists():
+            rounds = [entry["round"] for entry in json.loads(path.read_text())["rounds"]]
+            return max(1, *rounds)
+        return self.recipe.rounds.max_rounds
+
+    def groups(self, question: Question) -> Iterator[list[Arm]]:
+        """Yield the arms that are compared with each other, once what they are made of is there."""
+        self.stages.do(self.made.seeds())
+        for number in range(1, self.last + 1):
+            self.stages.do(self.made.evolve(number))
+        alone_or = "nothing" if question.equal == ("nothing",) else "samples"
+        if "rounds" in question.over:
+            for equal in question.equal:
+                yield list(self._rounds_alone(equal))
+            yield list(self._rounds_merged())
+        if "methods" in question.over:
+            yield list(self._methods_left_out(question, alone_or))
+        if "teachers" in question.over:
+            yield list(self._teachers(question, alone_or))
+
+    def _rounds_alone(self, equal: Equal) -> Iterator[Arm]:
+        group = "rounds alone" + ("" if equal == "nothing" else f", equal {equal}")
+        yield Arm(group, "round 0 (seeds)", (self.made.run / "seeds.jsonl",), equal, reference=True)
+        for number in range(1, self.last + 1):
+            yield Arm(group, f"round {number}", (self.made.folder(number) / "evolved.jsonl",), equal)
+
+    def _rounds_merged(self) -> Iterator[Arm]:
+        yield Arm("rounds merged", "seeds", (self.made.run / "seeds.jsonl",), "nothing", reference=True)
+        for number in range(1, self.last + 1):
+            name = f"seeds and rounds 1 to {number}" if number > 1 else "seeds and round 1"
+            yield Arm("rounds merged", name, (self.made.folder(number) / "dataset.jsonl",), "nothing")
+
+    def _methods_left_out(self, question: Question, equal: Equal) -> Iterator[Arm]:
+        group = "methods left out" + ("" if equal == "nothing" else f", equal {equal}")
+        yield Arm(group, "all methods", (self._merged(self.made),), equal, reference=True)
+        for method in question.methods or [method.name for method in _methods(self.recipe)]:
+            weights = {**self.recipe.evolve.weights, method: 0.0}
+            other = replace(self.recipe, evolve=replace(self.recipe.evolve, weights=weights))
+            yield Arm(group, f"without {method}", (self._evolved(other, f"without-{method}"),), equal)
+
+    def _teachers(self, question: Question, equal: Equal) -> Iterator[Arm]:
+        group = "teachers" + ("" if equal == "nothing" else f", equal {equal}")
+        yield Arm(group, self.recipe.teacher.model, (self._merged(self.made),), equal, reference=True)
+        for model in question.teachers:
+            other = replace(self.recipe, teacher=replace(self.recipe.teacher, model=model))
+            yield Arm(group, model, (self._evolved(other, f"teacher-{_slug(model)}"),), equal)
+
+    def _evolved(self, recipe: Recipe, name: str) -> Path:
+        """Evolve as another recipe says, in a folder of its own with the run's journal; return its rows."""
+        folder = self.made.run / FOLDER / "evolved" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        made = RecipeStages(recipe, folder, self.made.progress, self.made.journal_path)
+        inner = Stages(folder, self.made.progress)
+        for stage in (made.seeds(), *(made.evolve(number) for number in range(1, self.last + 1))):
+            inner.do(replace(stage, title=f"{stage.title}, {name.replace('-', ' ', 1)}"))
+        return self._merged(made)
+
+    def _merged(self, made: RecipeStages) -> Path:
+        return made.folder(self.last) / "dataset.jsonl"
+
+    def results(self, arms: Sequence[Arm]) -> list[ArmResult]:
+        """Train and measure the arms of one group and compare each with the reference."""
+        sets = _cut([_rows(arm) for arm in arms], arms[0].equal, self._count, self.recipe.seed)
+        verdicts: dict[str, dict[str, Any]] = {}
+        for arm, rows in zip(arms, sets, strict=True):
+            verdicts[arm.name] = self._measured(arm, rows)
+        reference = next(arm.name for arm in arms if arm.reference)
+        return [
+            ArmResult(
+                arm.group,
+                arm.name,
+                len(rows),
+                sum(map(self._count, rows)),
+                tuple(
+                    _score(benchmark, found, None if arm.reference else verdicts[reference][benchmark])
+                    for benchmark, found in verdicts[arm.name].items()
+                ),
+            )
+            for arm, rows in zip(arms, sets, strict=True)
+        ]
+
+    def _measured(self, arm: Arm, rows: Sequence[Instruction]) -> dict[str, Any]:
+        """Train on the rows and measure, unless rows like these were; return `scores.json` by benchmark."""
+        if arm.equal == "nothing" and arm.files[0].name == "dataset.jsonl":
+            number = int(arm.files[0].parent.name.removeprefix("round-"))
+            if arm.files[0].parent == self.made.folder(number):
+                return self._of_the_run(number)
+        folder = self.made.run / FOLDER / "arms"
+        waiting = folder / "rows.jsonl"
+        write_instructions(waiting, rows)
+        arm_folder = folder / file_hash(waiting)[:12]
+        arm_folder.mkdir(exist_ok=True)
+        data = waiting.replace(arm_folder / "dataset.jsonl")
+        title = f"{arm.group}: {arm.name}"
+        training = training_stage(
+            self.recipe,
+            f"ablation:{arm_folder.name}:train",
+            f"train {title}",
+            data,
+            arm_folder / "checkpoint",
+            self.made.progress,
+            base_identity=lambda: self.made.identity(self.recipe.base.model),
+            after=(),
+            rows=len(rows),
+        )
+        self.stages.do(training)
+        for stage in self._evaluations(arm_folder, title):
+            self.stages.do(stage)
+        return {b: _scores(arm_folder / "evaluation" / _slug(b)) for b in self.recipe.measured}
+
+    def _evaluations(self, folder: Path, title: str) -> Iterator[Stage]:
+        model = str(folder / "checkpoint")
+        for benchmark in self.recipe.measured:
+            yield evaluation_stage(
+                self.recipe,
+                f"ablation:{folder.name}:evaluate:{benchmark}",
+                f"evaluate {title} on {benchmark}",
+                benchmark,
+                model,
+                folder / "evaluation" / _slug(benchmark),
+                self.made.progress,
+                identity=lambda: model_identity(model),
+                journal=self.made.journal_path,
+                after=(),
+            )
+
+    def _of_the_run(self, number: int) -> dict[str, Any]:
+        self.stages.do(self.made.train(number))
+        for stage in self.made.evaluations(number):
+            self.stages.do(stage)
+        return {b: _scores(self.made.evaluation(number, b)) for b in self.recipe.measured}
+
+    @cached_property
+    def _count(self) -> Count:
+        """The function that counts the tokens of a row."""
+        from evolcoder.models.weights import load_tokenizer
+
+        tokenizer: Any = load_tokenizer(self.recipe.base.model)
+        known: dict[str, int] = {}
+
+        def count(row: Instruction) -> int:
+            text = f"{row.instruction}\n{row.input}\n{row.response}"
+            if text not in known:
+                known[text] = len(tokenizer(text, add_special_tokens=False).input_ids)
+            return known[text]
+
+        return count
+
+
+def _rows(arm: Arm) -> list[Instruction]:
+    rows = [row for path in arm.files for row in read_instructions(path)]
+    if not rows:
+        raise UserError(f"{arm.group}: {arm.name} has no rows")
+    return rows
+
+
+def _cut(sets: Sequence[list[Instruction]], equal: Equal, count: Count, seed: int) -> list[list[Instruction]]:
+    """Make data sets equally large, in rows or in tokens: the same random rows every time, in their order."""
+    if equal == "nothing":
+        return list(sets)
+    drawn = [sorted(rows, key=lambda row: (fraction_of("arm", seed, row.id), row.id)) for rows in sets]
+    if equal == "samples":
+        size = min(map(len, sets))
+        chosen = [{row.id for row in rows[:size]} for rows in drawn]
+    else:
+        limit = min(sum(map(count, rows)) for rows in sets)
+        chosen = [_ids_within(rows, limit, count) for rows in drawn]
+    return [[row for row in rows if row.id in ids] for rows, ids in zip(sets, chosen, strict=True)]
+
+
+def _ids_within(rows: Sequence[Instruction], limit: int, count: Count) -> set[str]:
+    ids, total = set(), 0
+    for row in rows:
+        if total + count(row) <= limit:
+            total += count(row)
+            ids.add(row.id)
+    return ids
+
+
+def _scores(folder: Path) -> Any:
+    return json.loads((folder / "scores.json").read_text())
+
+
+def _score(benchmark: str, found: Any, reference: Any | None) -> ArmScore:
+    score = next(score for score in found["scores"] if score["k"] == 1)
+    paired = compare(reference["problems"], found["problems"]) if reference else None
+    return ArmScore(
+        benchmark,
+        score["value"],
+        score["low"],
+        score["high"],
+        score["n_problems"],
+        paired.difference if paired else None,
+        paired.low if paired else None,
+        paired.high if paired else None,
+        paired.p_value if paired else None,
+    )
+
+
+def _slug(name: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "+.-" else "-" for sign in name)

@@ -1,0 +1,259 @@
+"""Which stages are done, done again, or left: by what they were made from, and by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.models.byte_llama import save_tiny_model
+
+from evolcoder.cli.plan_text import plan_data, plan_text
+from evolcoder.errors import UserError
+from evolcoder.loop import plan_recipe, run_recipe
+from evolcoder.loop.stages import Choice, Stage, Stages
+from evolcoder.progress import SilentProgress, StageLine
+from evolcoder.recipe import Recipe, recipe_from_data
+
+
+class Notes(SilentProgress):
+    """Keeps what is said, and the stages as they were last shown."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.shown: list[StageLine] = []
+
+    def note(self, line: str) -> None:
+        self.said.append(line)
+
+    def stages(self, lines: Any) -> None:
+        self.shown = list(lines) or self.shown
+
+
+def chain(folder: Path, **settings: int) -> tuple[list[str], Callable[..., list[Stage]]]:
+    """Three stages, each made of the one before; returns what was made, and the stages' maker."""
+    made: list[str] = []
+
+    def stages() -> list[Stage]:
+        found = []
+        for number, name in enumerate(("seeds", "evolve:1", "train:1")):
+            path, before = folder / f"{number}.txt", folder / f"{number - 1}.txt"
+
+            def make(name: str = name, path: Path = path) -> None:
+                made.append(name)
+                path.write_text(f"{name} {settings.get(name.split(':')[0], 0) // 10}")
+
+            found.append(
+                Stage(
+                    name,
+                    name,
+                    {name: settings.get(name.split(":")[0], 0)},
+                    {before.name: lambda before=before: before.read_text() if before.exists() else ""},
+                    (found[-1].id,) if found else (),
+                    (path,),
+                    make,
+                )
+            )
+        return found
+
+    return made, stages
+
+
+def do_all(folder: Path, stages: list[Stage], choice: Choice | None = None) -> list[str]:
+    notes = Notes()
+    doing = Stages(folder, notes, choice or Choice())
+    for stage in stages:
+        doing.do(stage)
+    return notes.said
+
+
+def test_a_stage_is_done_once_until_what_it_was_made_from_changes(tmp_path: Path) -> None:
+    made, stages = chain(tmp_path)
+    do_all(tmp_path, stages())
+    do_all(tmp_path, stages())
+    assert made == ["seeds", "evolve:1", "train:1"]
+    made, stages = chain(tmp_path, evolve=20)
+    said = do_all(tmp_path, stages())
+    assert made == ["evolve:1", "train:1"]
+    assert "evolve:1: done again (evolve:1: 0 → 20)" in said
+    assert "train:1: done again (1.txt changed)" in said
+
+
+def test_a_stage_that_comes_out_as_it_was_ends_the_chain(tmp_path: Path) -> None:
+    do_all(tmp_path, chain(tmp_path)[1]())
+    made, stages = chain(tmp_path, evolve=5)
+    planned = Stages(tmp_path, SilentProgress()).plan(stages())
+    assert [item.state for item in planned] == ["done", "again", "perhaps again"]
+    assert planned[2].why == "if evolve:1 comes out otherwise"
+    do_all(tmp_path, stages())
+    assert made == ["evolve:1"]
+
+
+def test_a_lost_product_is_made_again(tmp_path: Path) -> None:
+    made, stages = chain(tmp_path)
+    do_all(tmp_path, stages())
+    (tmp_path / "2.txt").unlink()
+    planned = Stages(tmp_path, SilentProgress()).plan(stages())
+    assert (planned[2].state, planned[2].why) == ("again", "its product is gone")
+    do_all(tmp_path, stages())
+    assert made[3:] == ["train:1"]
+
+
+def test_a_stage_that_failed_is_not_done(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise RuntimeError
+
+    stages = Stages(tmp_path, SilentProgress())
+    with pytest.raises(RuntimeError):
+        stages.do(Stage("a", "a", {}, {}, (), (), fail))
+    done: list[int] = []
+    stages.do(Stage("a", "a", {}, {}, (), (), lambda: done.append(1)))
+    assert done == [1]
+
+
+def test_a_stage_is_redone_by_name_and_what_follows_only_if_it_came_out_otherwise(tmp_path: Path) -> None:
+    made, stages = chain(tmp_path)
+    do_all(tmp_path, stages())
+    planned = Stages(tmp_path, SilentProgress(), Choice(redo=("evolve",))).plan(stages())
+    assert [(item.state, item.why) for item in planned[1:]] == [
+        ("again", "named by --redo"),
+        ("perhaps again", "if evolve:1 comes out otherwise"),
+    ]
+    do_all(tmp_path, stages(), Choice(redo=("evolve",)))
+    assert made[3:] == ["evolve:1"]
+
+
+def test_a_skipped_stage_stays_as_it_stands(tmp_path: Path) -> None:
+    do_all(tmp_path, chain(tmp_path)[1]())
+    made, stages = chain(tmp_path, evolve=50, train=1)
+    said = do_all(tmp_path, stages(), Choice(skip=("evolve:1",)))
+    assert "evolve:1: taken as it stands" in said
+    assert made == ["train:1"]
+
+
+def test_what_needs_a_skipped_stage_is_skipped_too(tmp_path: Path) -> None:
+    made, stages = chain(tmp_path)
+    choice = Choice(skip=("evolve:1",))
+    planned = Stages(tmp_path, SilentProgress(), choice).plan(stages())
+    assert [item.state for item in planned] == ["to do", "skipped", "skipped"]
+    said = do_all(tmp_path, stages(), choice)
+    assert "train:1: skipped, it needs evolve:1" in said
+    assert made == ["seeds"]
+
+
+def test_a_name_that_names_no_stage_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    _, stages = chain(tmp_path)
+    with pytest.raises(UserError, match=r"--redo trian:1: no such stage \(did you mean 'train:1'\?\)"):
+        Stages(tmp_path, SilentProgress(), Choice(redo=("trian:1",))).plan(stages())
+
+
+def test_time_adds_up_over_killed_sittings(tmp_path: Path) -> None:
+    stages = Stages(tmp_path, SilentProgress())
+    key_of_killed: list[str] = []
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stages.do(Stage("a", "a", {}, {}, (), (), killed))
+    clock = stages.marker("a").with_suffix(".clock")
+    key_of_killed.append(clock.read_text().split()[0])
+    clock.write_text(f"{key_of_killed[0]} 100.0")
+    stages.do(Stage("a", "a", {}, {}, (), (), lambda: None))
+    assert 100.0 <= stages.seconds_of("a") < 130.0
+    clock.write_text(f"{key_of_killed[0]} 100.0")
+    stages.do(Stage("a", "a", {"x": 1}, {}, (), (), lambda: None))
+    assert stages.seconds_of("a") < 30.0
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recipe]:
+    """Recipes of a whole loop on a tiny model, which teaches itself."""
+    model = str(save_tiny_model(tmp_path_factory.mktemp("model"), max_position_embeddings=4096))
+
+    def recipe(**changes: Any) -> Recipe:
+        data: dict[str, Any] = {
+            "name": "small",
+            "seeds": {"source": "shipped", "limit": 12},
+            "teacher": {"model": model, "local": {"dtype": "fp32"}},
+            "base": {"model": model},
+            "rounds": {"max_rounds": 1, "rows_per_round": 4},
+            "evolve": {"max_tokens": 24, "instruction_max_tokens": 24, "keep_truncated": True},
+            "train": {
+                "max_steps": 2,
+                "batch_size": 4,
+                "max_length": 512,
+                "dtype": "fp32",
+                "tracking": [],
+                "prompt_style": "chat",
+            },
+            "evaluate": {
+                "settings": {"style": "chat", "limit": 2, "max_tokens": 8},
+                "local": {"dtype": "fp32"},
+            },
+            "stop": {"rule": "paper-v1"},
+        }
+        for key, value in changes.items():
+            data[key] = {**data.get(key, {}), **value}
+        return recipe_from_data(data, "test")
+
+    return recipe
+
+
+def test_a_changed_recipe_redoes_what_depends_on_the_change_and_says_so_first(
+    small: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    before = plan_recipe(small(), run)
+    assert {item.state for item in before.stages} == {"to do"}
+    assert not run.exists()
+    notes = Notes()
+    result = run_recipe(small(), run, notes, "evolcoder run x")
+    assert [line.state for line in notes.shown] == ["done"] * 5
+    assert "nothing to do" in plan_text(plan_recipe(small(), run))
+    assert result["decisions"][-1]["stop"]
+    assert "first version" in result["notice"]
+
+    unchanged = small(train={"keep": 1}, evaluate={"local": {"dtype": "fp32"}}, evolve={"rows_in_flight": 9})
+    assert {item.state for item in plan_recipe(unchanged, run).stages} == {"done"}
+    plan = plan_recipe(small(train={"learning_rate": 1e-4}), run)
+    assert [item.state for item in plan.stages] == ["done", "done", "done", "again", "perhaps again"]
+    assert plan.stages[3].why == "train.learning_rate: 2e-05 → 0.0001"
+    assert plan.seconds["train:1"] > 0
+    data = plan_data(plan)
+    assert data["stages"][3]["state"] == "again" and data["seconds_not_known_for"] == []
+
+    weights = run / "round-1" / "checkpoint" / "model.safetensors"
+    old = weights.read_bytes()
+    notes = Notes()
+    run_recipe(small(train={"learning_rate": 1e-2}), run, notes, "evolcoder run x")
+    first = notes.said[0]
+    assert first == "to be done again: train round 1 (train.learning_rate: 2e-05 → 0.01)"
+    assert weights.read_bytes() != old
+    assert [line.state for line in notes.shown] == ["kept", "kept", "kept", "done", "done"]
+
+    stamp = weights.stat().st_mtime_ns
+    run_recipe(small(train={"learning_rate": 1e-2}), run, Notes(), "x", Choice(redo=("train:1",)))
+    assert weights.stat().st_mtime_ns > stamp
+
+
+def test_the_plan_of_a_remote_teacher_tells_requests_and_money(
+    small: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    price = {"usd_per_million_input": 1.0, "usd_per_million_output": 10.0}
+    remote = {"model": "openai:m", "base_url": "http://127.0.0.1:9/v1", "endpoint": price, "local": {}}
+    plan = plan_recipe(small(teacher=remote, rounds={"max_rounds": 2, "rows_per_round": 10}), tmp_path / "r")
+    assert plan.costs["evolve:1"].requests == 20
+    assert plan.costs["evolve:1"].usd == pytest.approx(10 * (470 * 1e-6 + 430 * 1e-5))
+    assert "40 requests, $0.10" in plan_text(plan)
+
+
+def test_a_run_without_a_measured_round_keeps_none(small: Callable[..., Recipe], tmp_path: Path) -> None:
+    choice = Choice(skip=("evaluate", "train"))
+    result = run_recipe(small(), tmp_path / "run", Notes(), "x", choice)
+    assert result["best_round"] is None
+    assert (tmp_path / "run" / "report.html").exists()
+    stages = json.loads((tmp_path / "run" / "stages.json").read_text())
+    assert [stage["name"] for stage in stages] == ["seeds", "evolve round 1"]
