@@ -45,6 +45,11 @@ def _parsed(code: str) -> ast.Module:
         return ast.parse(code)
 
 
+def has_grammar(language: str) -> bool:
+    """Tell whether `syntax_error` can judge a language."""
+    return language == "python" or language in _GRAMMARS
+
+
 def syntax_error(code: str, language: str) -> str | None:
     """Return "line N: what is wrong", or None for sound code and for a language without a grammar."""
     if language == "python":
