@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("score", "Judge a file of samples against a benchmark, in the sandbox."),
     "compare": ("compare", "Compare two sample files problem by problem."),
     "ablate": ("ablate", "Compare rounds, methods and teachers of a recipe, as the paper's ablations do."),
+    "leaderboard": ("leaderboard", "Many evaluations and the published scores, as one table and one chart."),
     "report": ("report", "Write the HTML report of a run."),
     "app": ("app", "Open a run in the browser: chat, data, problems, live view, blind review."),
     "publish": ("publish", "Push a run's model and data set to the Hugging Face hub, or show what would go."),
