@@ -122,8 +122,10 @@ def end_of_steps(
         return EndOfSteps("unsupported", f"the sandbox has no program {last[2]!r}", None, at_step)
     if last[0] == "O":
         return EndOfSteps("failed", str(last[1]), None, at_step)
-    if exit_code == 0:
+    if exit_code == 0 and len(statuses) == n_steps:
         return EndOfSteps("passed", "", 0, None)
+    if exit_code == 0:
+        return EndOfSteps("failed", "the process that starts the steps ended early", 0, at_step)
     if exit_code == -signal.SIGXCPU:
         return EndOfSteps("timeout", "used up its CPU time", exit_code, len(statuses) - 1)
     if exit_code is not None and exit_code < 0:
