@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evolcoder.cli.engine_option import engine_option, replicas_of
 from evolcoder.cli.model_options import local_model_options
 
 if TYPE_CHECKING:
     from evolcoder.evaluate.evaluation import EvaluationResult
     from evolcoder.evaluate.settings import Decoding, EvaluationSettings
+    from evolcoder.execution.engine import Engine
     from evolcoder.models.local_settings import LocalSettings
     from evolcoder.progress import Progress
 
@@ -69,6 +71,7 @@ _BESIDE = 3
     "--workers", type=click.IntRange(min=1), help="Programs judged at once; all cores where absent."
 )
 @local_model_options
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def command(
     model: str,
@@ -90,6 +93,7 @@ def command(
     workers: int | None,
     batch_size: int,
     dtype: str,
+    engine: str,
     as_json: bool,
 ) -> None:
     """Sample a model on benchmarks, judge its programs in the sandbox, and show pass@k.
@@ -109,6 +113,7 @@ def command(
     from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.settings import EvaluationSettings, Extraction, Style
+    from evolcoder.execution.engine import open_engine
     from evolcoder.models.local_settings import Dtype, LocalSettings
 
     if greedy and ((n or 1) > 1 or temperature):
@@ -137,7 +142,8 @@ def command(
         plan = {name: settings_for(load_benchmark(name).decoding) for name in names}
     except ValueError as error:
         raise UserError(str(error)) from error
-    results = asyncio.run(_evaluate_all(model, base_url, plan, local, out, progress_view()))
+    with open_engine(engine) as where:
+        results = asyncio.run(_evaluate_all(model, base_url, plan, local, out, progress_view(), where))
     click.echo(_as_json(results) if as_json else _as_table(results, model))
 
 
@@ -171,6 +177,7 @@ async def _evaluate_all(
     local: LocalSettings,
     out: Path,
     progress: Progress,
+    engine: Engine,
 ) -> dict[str, EvaluationResult]:
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.evaluation import evaluate_model
@@ -184,9 +191,10 @@ async def _evaluate_all(
     async with Journal(out / "journal.sqlite") as journal:
         model = open_model(model_name, base_url=base_url, journal=journal, local=local)
         try:
-            for name, settings in plan.items():
-                folder = out / name.replace(":", "-").replace("@", "-")
-                results[name] = await evaluate_model(model, name, settings, folder, progress)
+            with replicas_of(model, engine):
+                for name, settings in plan.items():
+                    folder = out / name.replace(":", "-").replace("@", "-")
+                    results[name] = await evaluate_model(model, name, settings, folder, progress, engine)
         finally:
             await model.close()
     return results

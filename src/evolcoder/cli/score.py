@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evolcoder.cli.engine_option import engine_option
+
 if TYPE_CHECKING:
     from evolcoder.evaluate.score_file import FileScore
 
@@ -62,6 +64,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--results", type=click.Path(path_type=Path), help="Write EvalPlus-style results as JSON.")
 @click.option("--no-cache", is_flag=True, help="Run everything; neither read nor write the verdict cache.")
 @click.option("--unsafe", is_flag=True, help="Run programs even where the machine offers no protection.")
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     samples: Path,
@@ -78,6 +81,7 @@ def command(
     results: Path | None,
     no_cache: bool,
     unsafe: bool,
+    engine: str,
     as_json: bool,
 ) -> None:
     """Judge SAMPLES (a JSONL file, or a folder of them) against a benchmark, in the sandbox.
@@ -87,6 +91,7 @@ def command(
       evolcoder score samples.jsonl --benchmark humaneval --extract wizardcoder
       evolcoder score samples.jsonl.gz -b humaneval+ --extract auto --out verdicts.jsonl
       evolcoder score samples/ -b mbpp+@v0.1.0 --oracle evalplus-0.2.1 --json
+      evolcoder score samples.jsonl -b humaneval --engine ray:auto
     """
     from typing import cast
 
@@ -95,6 +100,7 @@ def command(
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.score_file import ScoreRequest, score_file
     from evolcoder.evaluate.scoring import ScoringSettings
+    from evolcoder.execution.engine import open_engine
 
     settings = ScoringSettings(
         oracle=oracle,
@@ -115,7 +121,9 @@ def command(
         results=results,
         unsafe=unsafe,
     )
-    scored = score_file(request, load_benchmark(benchmark), progress_view())
+    loaded = load_benchmark(benchmark)
+    with open_engine(engine) as where:
+        scored = score_file(request, loaded, progress_view(), where)
     click.echo(_as_json(scored) if as_json else _as_text(scored))
 
 

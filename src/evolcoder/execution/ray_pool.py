@@ -121,8 +121,8 @@ class RayPool(Generic[Item, Result]):
 
     @property
     def workers(self) -> int:
-        """Workers that are ready."""
-        return max(1, sum(seat.ready for seat in list(self._seats.values())))
+        """Workers that are ready or getting ready."""
+        return max(1, len(self._seats))
 
     @property
     def label(self) -> str:
@@ -176,6 +176,7 @@ class RayPool(Generic[Item, Result]):
         self._closed = True
         self._events.put(None)
         self._thread.join()
+        self._fail(OutsideError("the pool of workers is closed"))
         for seat in self._seats.values():
             with suppress(Exception):
                 seat.host.actor.close_work.remote(self._key)
@@ -397,7 +398,7 @@ class RayPool(Generic[Item, Result]):
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
-            self._failure = error
+            self._failure = self._failure or error
             inlets = list(self._inlets)
         for inlet in inlets:
             inlet.fail(error)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from evolcoder.errors import ModelError
 from evolcoder.models.local_settings import LocalSettings
 from evolcoder.models.protocol import Completion, Request
+from evolcoder.models.replicas import Replicas, ReplicaWork
 from evolcoder.models.streaming import StreamPart, heard_parts
 from evolcoder.models.weights import EMBEDDED, load_weights, locate_weights
 from evolcoder.runs import content_hash, file_hash
@@ -71,6 +72,8 @@ class LocalModel:
         self._stop = threading.Event()
         self._engine: Engine | None = None
         self._watcher: Callable[[int, int], None] | None = None
+        self._replicas: Replicas | None = None
+        self._waves_at_once = 1
         self.tokens_written = 0
         """Tokens generated so far, for whoever measures."""
         self.seconds_busy = 0.0
@@ -115,10 +118,9 @@ class LocalModel:
         wave: list[Waiting] = []
         try:
             while await self._quiet():
-                wave = next_wave(self._waiting, self._settings)
-                taken = set(map(id, wave))
-                self._waiting = [w for w in self._waiting if id(w) not in taken]
-                completions = await loop.run_in_executor(self._thread, self._write, wave, loop)
+                waves = self._next_waves()
+                wave = [waiting for one in waves for waiting in one]
+                completions = await loop.run_in_executor(self._thread, self._write, waves, loop)
                 for waiting, completion in zip(wave, completions, strict=True):
                     if not waiting.reply.done():
                         waiting.reply.set_result(completion)
@@ -129,6 +131,16 @@ class LocalModel:
         except Exception as error:
             self._give_up([*wave, *self._waiting], error)
             self._waiting = []
+
+    def _next_waves(self) -> list[list[Waiting]]:
+        """Take the next wave from what waits; with replicas one for each, all answered before the next."""
+        waves = []
+        for _ in range(self._waves_at_once):
+            if wave := next_wave(self._waiting, self._settings):
+                taken = set(map(id, wave))
+                self._waiting = [w for w in self._waiting if id(w) not in taken]
+                waves.append(wave)
+        return waves
 
     def _give_up(self, waiting: Iterable[Waiting], error: Exception | None) -> None:
         for w in waiting:
@@ -159,8 +171,35 @@ class LocalModel:
         """
         self._watcher = watcher
 
-    def _write(self, wave: list[Waiting], loop: asyncio.AbstractEventLoop) -> list[Completion]:
-        """Generate the answers of a wave; runs in the model's thread."""
+    def replica_work(self) -> ReplicaWork:
+        """Return what an engine's pool needs to hold copies of these weights."""
+        return ReplicaWork(self._ref, self._name, self._settings)
+
+    def write_on(self, replicas: Replicas | None) -> None:
+        """Have answers written by copies of the weights elsewhere, as many waves at once as there are.
+
+        Their number is taken now: bytes after a kill are the same for the same number (see the module).
+        """
+        self._replicas = replicas
+        self._waves_at_once = 1 if replicas is None else replicas.workers
+
+    def _write(self, waves: list[list[Waiting]], loop: asyncio.AbstractEventLoop) -> list[Completion]:
+        """Generate the answers of all waves; runs in the model's thread."""
+        if self._replicas is None:
+            return [answer for wave in waves for answer in self._write_here(wave, loop)]
+        begun = time.monotonic()
+        asked = enumerate([w.request for w in wave] for wave in waves)
+        answered = dict(self._replicas.run_many(asked))
+        answers = [answer for number in range(len(waves)) for answer in answered[number]]
+        self.seconds_busy += time.monotonic() - begun
+        self.tokens_written += sum(answer.completion_tokens for answer in answers)
+        if self._watcher is not None and not self._stop.is_set():
+            tokens = sum(answer.completion_tokens for answer in answers)
+            loop.call_soon_threadsafe(self._watcher, tokens, len(answers))
+        return answers
+
+    def _write_here(self, wave: list[Waiting], loop: asyncio.AbstractEventLoop) -> list[Completion]:
+        """Generate the answers of a wave in this process."""
 
         def tell(tokens: int, ended: int) -> None:
             if self._watcher is not None and not self._stop.is_set():
