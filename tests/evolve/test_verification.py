@@ -95,3 +95,57 @@ def test_tests_that_do_not_parse_prove_nothing_and_the_row_stays_untested(tmp_pa
 def test_an_answer_without_code_is_kept_as_such(tmp_path) -> None:
     row, _ = verified(tmp_path, replies("Use a dictionary keyed by date, then merge both."))
     assert row["verdict"] == "no code"
+
+
+def test_tests_that_are_functions_nobody_calls_are_called(tmp_path) -> None:
+    tests = "```python\ndef test_double():\n    assert double(2) == 4\n```"
+    row, _ = verified(tmp_path / "right", replies(RIGHT, tests=tests))
+    assert row["verdict"] == "passed"
+    row, _ = verified(tmp_path / "wrong", replies(WRONG, tests=tests), repairs=0)
+    assert (row["verdict"], row["detail"]) == ("failed", "AssertionError: assert double(2) == 4; found 6")
+
+
+def test_tests_of_their_own_copy_of_the_answer_test_the_answer(tmp_path) -> None:
+    tests = (
+        "```python\nfrom solution import double\ndef double(x):\n    return x * 2\nassert double(2) == 4\n```"
+    )
+    row, _ = verified(tmp_path, replies(WRONG, tests=tests), repairs=0)
+    assert row["verdict"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert 1 + 1 == 2",
+        "print(double(2))",
+        "if double(1) > 100:\n    assert double(2) == 4",
+        "import some_framework\nassert double(2) == 4",
+    ],
+    ids=["about something else", "no assertion", "never reached", "a framework"],
+)
+def test_tests_that_prove_nothing_leave_the_row_untested(tmp_path, tests: str) -> None:
+    row, _ = verified(tmp_path, replies(WRONG, tests=f"```python\n{tests}\n```"))
+    assert row["verdict"] == "untested"
+    assert "reason" not in row
+
+
+def test_no_tests_are_asked_for_where_none_could_call_the_answer(tmp_path) -> None:
+    script = (
+        "```python\nimport sys\nname = input('Name? ')\ndef greet(n):\n    return n\nprint(greet(name))\n```"
+    )
+    row, requests = verified(tmp_path, replies(script))
+    assert (row["verdict"], len(requests)) == ("untested", 2)
+
+
+def test_an_answer_that_needs_a_package_which_is_not_here_is_not_called_wrong(tmp_path) -> None:
+    answer = "```python\nimport no_such_package_xyz as np\ndef double(x):\n    return np.mul(x, 2)\n```"
+    row, _ = verified(tmp_path, replies(answer))
+    assert row["verdict"] == "untested"
+
+
+def test_a_language_without_a_grammar_that_can_be_trusted_is_unchecked(tmp_path) -> None:
+    row, _ = verified(tmp_path / "a", replies("```cobol\nDISPLAY 'A'.\n```"))
+    assert (row["verdict"], row["language"]) == ("unchecked", "cobol")
+    sql = "```sql\nSELECT id FROM o WHERE d >= DATE_SUB(NOW(), INTERVAL 6 MONTH);\n```"
+    row, _ = verified(tmp_path / "b", replies(sql))
+    assert (row["verdict"], row["language"]) == ("unchecked", "sql")

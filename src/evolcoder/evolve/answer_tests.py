@@ -1,0 +1,151 @@
+"""Makes of a teacher's tests a program whose end says something: a pass means that an assertion about the
+answer was reached and held.
+
+Models write tests as functions that nobody calls, import the solution from a module that does not exist, or
+repeat it and test their own copy; run as they are, all of these pass. And they write answers that no
+assertion can call: scripts that read their input.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable
+
+from evolcoder.code_grammar import parse_python
+
+NOTHING_ASSERTED = "no assertion of the tests was reached"
+_PRELUDE = """\
+_evolcoder_held = []
+def _evolcoder_shown(value):
+    try:
+        return repr(value)[:120]
+    except Exception:
+        return "a value that cannot be shown"
+"""
+_END = f"""
+if not _evolcoder_held:
+    raise RuntimeError({NOTHING_ASSERTED!r})
+"""
+_SHOWN_CHARACTERS = 160
+_Definition = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def why_untestable(program: str) -> str:
+    """Say why no assertion could test a Python program, or return "" where one could."""
+    tree = parse_python(program)
+    if tree is None:
+        return "it does not parse"
+    if not _defined(tree.body):
+        return "it defines nothing that a test could call"
+    for statement in tree.body:
+        if not isinstance(statement, _Definition) and not _is_main_guard(statement):
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "input":
+                    return "it reads input as soon as it runs"
+    return ""
+
+
+def runnable_tests(tests: str, program: str) -> str:
+    """Return the tests as code to be run behind the program, or "" for tests that prove nothing.
+
+    Test functions are called; assertions say what they found and are counted; what repeats or imports the
+    program's own definitions goes; tests that use none of these, or a module beside the standard library that
+    the program does not use, are useless.
+    """
+    tree, solution = parse_python(tests), parse_python(program)
+    if tree is None or solution is None:
+        return ""
+    ours = _defined(solution.body)
+    body = [s for s in tree.body if not _is_main_guard(s) and not _repeats(s, ours)]
+    names = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name)}
+    if not names & ours or _foreign_modules(body) - _modules(solution.body):
+        return ""
+    called = {n.func.id for s in body for n in _calls(s) if isinstance(n.func, ast.Name)}
+    asserting = ast.Module([_Asserting().visit(statement) for statement in body], [])
+    calls = "".join(
+        f"{s.name}()\n"
+        for s in body
+        if isinstance(s, ast.FunctionDef)
+        and s.name.startswith("test")
+        and s.name not in called
+        and _takes_nothing(s)
+    )
+    return f"{_PRELUDE}{ast.unparse(ast.fix_missing_locations(asserting))}\n{calls}{_END}"
+
+
+def needs_of(program: str) -> frozenset[str]:
+    """Return the modules beside the standard library that a program imports."""
+    tree = parse_python(program)
+    return frozenset(_foreign_modules(tree.body)) if tree is not None else frozenset()
+
+
+class _Asserting(ast.NodeTransformer):
+    """Turns each `assert` into a check that says what was found, and counts those that held."""
+
+    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
+        said = ast.unparse(ast.Assert(node.test, None))[:_SHOWN_CHARACTERS]
+        test, found = node.test, ""
+        before = ""
+        if isinstance(test, ast.Compare) and len(test.ops) == 1:
+            before = f"_evolcoder_found = {ast.unparse(test.left)}\n"
+            compared = ast.Compare(ast.Name("_evolcoder_found", ast.Load()), test.ops, test.comparators)
+            condition, found = ast.unparse(compared), ' + "; found " + _evolcoder_shown(_evolcoder_found)'
+        else:
+            condition = ast.unparse(test)
+        check = f"if not ({condition}):\n    raise AssertionError({said!r}{found})\n"
+        return ast.parse(f"{before}{check}_evolcoder_held.append(1)").body
+
+
+def _defined(body: Iterable[ast.stmt]) -> set[str]:
+    """Return the functions and classes, and the functions by assignment (`f = lambda ...`), of a module."""
+    names: set[str] = set()
+    for statement in body:
+        if isinstance(statement, _Definition):
+            names.add(statement.name)
+        elif isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Lambda):
+            names |= {target.id for target in statement.targets if isinstance(target, ast.Name)}
+    return names
+
+
+def _repeats(statement: ast.stmt, ours: set[str]) -> bool:
+    """Tell whether a statement of the tests defines or imports what the program defines."""
+    if isinstance(statement, _Definition):
+        return statement.name in ours and not statement.name.startswith("test")
+    if isinstance(statement, ast.ImportFrom):
+        # An import from __future__ may stand at the beginning of a program only.
+        return statement.module == "__future__" or {alias.name for alias in statement.names} <= ours
+    return False
+
+
+def _is_main_guard(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and any(
+        isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(statement.test)
+    )
+
+
+def _takes_nothing(function: ast.FunctionDef) -> bool:
+    arguments = function.args
+    return len(arguments.posonlyargs) + len(arguments.args) <= len(arguments.defaults)
+
+
+def _calls(statement: ast.stmt) -> Iterable[ast.Call]:
+    """Yield the calls that running a statement of a module makes itself."""
+    if isinstance(statement, _Definition):
+        return ()
+    return (node for node in ast.walk(statement) if isinstance(node, ast.Call))
+
+
+def _modules(body: Iterable[ast.stmt]) -> set[str]:
+    found: set[str] = set()
+    for statement in body:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+def _foreign_modules(body: Iterable[ast.stmt]) -> set[str]:
+    return {name for name in _modules(body) if name not in sys.stdlib_module_names}
