@@ -1,9 +1,9 @@
 """Published figures of the method and its peers, as data, to be shown beside a measurement.
 
 Sources: [P] WizardCoder, arXiv 2306.08568 (v2); [R] the README of WizardCoder in nlpxucan/WizardLM; [Q] the
-Qwen2.5-Coder technical report, arXiv 2409.12186; [B] the BigCode models leaderboard (bigcode-evaluation-harness,
-the prompts of MultiPL-E continued, n=50, T=0.2, top_p 0.95, which is how the paper measures). A figure is comparable only where prompt, decoding and data
-version agree, which is why each carries them.
+Qwen2.5-Coder technical report, arXiv 2409.12186; [B] the BigCode models leaderboard
+(bigcode-evaluation-harness, MultiPL-E's prompts continued, n=50, T=0.2, top_p 0.95: as the paper measures). A
+figure is comparable only where prompt, decoding and data version agree, which is why each carries them.
 """
 
 from __future__ import annotations

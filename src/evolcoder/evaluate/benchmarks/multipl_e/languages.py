@@ -6,6 +6,8 @@ prepared once (`prepared.py`) changes how fast a compiler answers, never what it
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -152,7 +154,15 @@ _JAVA_TUPLES = Tool(
 LANGUAGES: dict[str, Language] = {
     language.key: language
     for language in (
-        Language("cpp", "C++", "cpp", "tmp.cpp", {"compiler": Tool(("g++",), "apt install g++")}, _cpp),
+        Language(
+            "cpp",
+            "C++",
+            "cpp",
+            "tmp.cpp",
+            {"compiler": Tool(("g++",), "apt install g++")},
+            _cpp,
+            compile_steps=1,
+        ),
         Language(
             "cs",
             "C#",
@@ -242,7 +252,7 @@ LANGUAGES: dict[str, Language] = {
             "Python",
             "python",
             "tmp.py",
-            {"runtime": Tool(("python3",), "apt install python3")},
+            {"runtime": Tool((os.path.realpath(sys.executable),), "")},
             _interpreted("tmp.py"),
             syntax_marks=(b"SyntaxError", b"IndentationError"),
             whole_answer=True,

@@ -128,6 +128,7 @@ class MultiplE(Benchmark):
         run_s = limits.cpu_s
         recipe = language.recipe(self._tools, INSIDE if self._folder else None, program)
         compiling = language.compile_steps
+        assert len(recipe.steps) == compiling + 1, f"{language.key}: {recipe.steps}"
         return ExecJob(
             files={language.file: program.encode("utf-8", "replace")},
             steps=recipe.steps,

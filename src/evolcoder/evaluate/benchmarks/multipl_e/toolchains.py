@@ -74,6 +74,7 @@ def needed(tools: tuple[Tool, ...], language: str) -> tuple[Found, ...]:
 
 
 def _found(name: str, path: str, version: tuple[str, ...]) -> Found:
+    path = _behind_shim(path)
     real = os.path.realpath(path)
     if Path(real).name == "rustup":
         real = _of_rustup(path, Path(path).name)
@@ -84,6 +85,14 @@ def _found(name: str, path: str, version: tuple[str, ...]) -> Found:
     root = _root(Path(real))
     inside = f"{MOUNT}/{Path(name).name}"
     return Found(name, real, f"{inside}/{Path(real).relative_to(root)}", ((str(root), inside),), says)
+
+
+def _behind_shim(path: str) -> str:
+    """Return what the shim of a version manager (pyenv, rbenv) stands for: it reads the home folder."""
+    folder = Path(path).parent
+    if folder.name != "shims":
+        return path
+    return _output([folder.parent.name.lstrip("."), "which", Path(path).name]) or path
 
 
 def _of_rustup(path: str, tool: str) -> str:
