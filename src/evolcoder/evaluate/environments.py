@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import OutsideError, UserError, nearest
+from evolcoder.evaluate.benchmarks import ds1000_data
 from evolcoder.evaluate.benchmarks.data_files import cache_folder
 from evolcoder.progress import Progress
 from evolcoder.runs import content_hash, write_json_whole
 from evolcoder.sandbox.protocol import PythonEnvironment
 
+DATA_FOLDER = "ds1000_data"
+"""Beside the packages: data sets that libraries would fetch, which no program can."""
 PYTHON = "3.11"
 """The newest Python that pandas 1.5 runs under."""
 
@@ -50,6 +53,8 @@ RECIPES = {
         preimport=tuple(_LIBRARIES.split()),
         variables=(
             ("MPLBACKEND", "Agg"),
+            ("SEABORN_DATA", f"{{packages}}/{DATA_FOLDER}/seaborn"),
+            ("SCIKIT_LEARN_DATA", f"{{packages}}/{DATA_FOLDER}/sklearn"),
             ("CUDA_VISIBLE_DEVICES", ""),
             ("TF_CPP_MIN_LOG_LEVEL", "3"),
             ("TF_ENABLE_ONEDNN_OPTS", "0"),  # rounding then does not depend on the processor
@@ -67,7 +72,7 @@ class Environment:
 
     python: PythonEnvironment
     title: str
-    """Python's version and the hash of the lock file: part of every verdict's name."""
+    """Python's version, the hash of the lock file, data sets it lacks: part of every verdict's name."""
 
 
 def find_environment(name: str) -> Environment:
@@ -90,7 +95,8 @@ def find_environment(name: str) -> Environment:
     python = PythonEnvironment(
         note["interpreter"], note["base"], note["packages"], recipe.preimport, recipe.variables
     )
-    return Environment(python, f"Python {note['version']}, {recipe.lock} {note['lock'][:8]}")
+    without = f", without {', '.join(note['without'])}" if note.get("without") else ""
+    return Environment(python, f"Python {note['version']}, {recipe.lock} {note['lock'][:8]}{without}")
 
 
 def build_environment(name: str, into: Path | None, python: str | None, progress: Progress) -> Environment:
@@ -130,7 +136,10 @@ def build_environment(name: str, into: Path | None, python: str | None, progress
             _run([str(own), "-m", "pip", "install", *quiet, "-r", str(lock)])
     progress.note("import them once")
     _run([str(own), "-c", f"import {', '.join(recipe.preimport)}"], dict(recipe.variables))
-    write_json_whole(_note_path(name), {**found, "lock": _lock_hash(recipe)})
+    missing = ds1000_data.gather(own, Path(found["packages"]) / DATA_FOLDER)
+    if missing:
+        progress.note(f"out of reach, so that problems with them fail: {', '.join(missing)}")
+    write_json_whole(_note_path(name), {**found, "lock": _lock_hash(recipe), "without": missing})
     return find_environment(name)
 
 

@@ -210,7 +210,7 @@ def bwrap_arguments(
     for capability in capabilities:
         arguments += ["--cap-add", capability]
     arguments += ["--clearenv"]
-    for name, value in {**_variables(environment), "LD_BIND_NOW": "1"}.items():
+    for name, value in {**_variables(environment, True), "LD_BIND_NOW": "1"}.items():
         arguments += ["--setenv", name, value]
     arguments += _system_arguments()
     arguments += ["--perms", "0644", "--file", str(passwd), "/etc/passwd"]
@@ -243,8 +243,14 @@ def bwrap_arguments(
     ]
 
 
-def _variables(environment: PythonEnvironment | None) -> dict[str, str]:
-    return {**_ENVIRONMENT, **dict(environment.variables if environment else ())}
+def _variables(environment: PythonEnvironment | None, contained: bool) -> dict[str, str]:
+    if environment is None:
+        return _ENVIRONMENT
+    folder, seen = next(iter(_site_mounts(environment).items()))
+    own = (
+        (n, value.replace("{packages}", seen if contained else folder)) for n, value in environment.variables
+    )
+    return {**_ENVIRONMENT, **dict(own)}
 
 
 @cache
@@ -326,7 +332,7 @@ class Container:
                     stdout=subprocess.DEVNULL,
                     stderr=self._complaints,
                     pass_fds=(theirs.fileno(), sources, passwd),
-                    env=_variables(environment) if confinement == "unsafe" else {},
+                    env=_variables(environment, False) if confinement == "unsafe" else {},
                     cwd=self._folder or "/",
                     start_new_session=True,
                 )

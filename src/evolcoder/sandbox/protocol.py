@@ -29,7 +29,7 @@ class PythonEnvironment:
     preimport: tuple[str, ...]
     """Modules that its fork server imports once."""
     variables: tuple[tuple[str, str], ...] = ()
-    """Further environment variables of its programs."""
+    """Further environment variables of its programs; "{packages}" in one is where they see `packages`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from evolcoder.code_blocks import Extraction
 from evolcoder.errors import UserError
-from evolcoder.evaluate.benchmarks.benchmark import Benchmark
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark, SampleRows
 from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
 from evolcoder.evaluate.benchmarks.ds1000_answers import solution_of
 from evolcoder.evaluate.environments import Environment, find_environment
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.records import Problem, Sample, Verdict
-from evolcoder.runs import content_hash
+from evolcoder.runs import content_hash, read_jsonl
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome
 
 _TASK_ID = re.compile(r"(?:ds-?1000[/_-])?(\d{1,4})", re.IGNORECASE)
@@ -65,6 +66,12 @@ class Ds1000(Benchmark):
     def groups(self, problem: Problem) -> tuple[str, ...]:
         """Return the problem's library and how it was made from its origin."""
         return problem.extra["library"], problem.extra["perturbation"]
+
+    def sample_rows(self, path: Path) -> list[SampleRows] | None:
+        """Read the authors' answer files too: `id` names the problem, `code` holds the solution."""
+        if path.is_dir():
+            return None
+        return [(path, ((number, _usual_names(row)) for number, row in read_jsonl(path)))]
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
         """Return the solution in an answer; every extraction but "none" follows the authors'."""
@@ -119,6 +126,11 @@ def load_ds1000(name: str) -> Benchmark:
     elif name != "ds1000":
         raise UserError(f"benchmark {name!r} is not known: ds1000, ds1000:insertion")
     return Ds1000(name, "", problems)
+
+
+def _usual_names(row: dict[str, Any]) -> dict[str, Any]:
+    names = {"id": "task_id", "problem_id": "task_id", "code": "completion"}
+    return {**{names[key]: row[key] for key in names if key in row}, **row}
 
 
 def _problem(row: dict[str, Any]) -> Problem:
