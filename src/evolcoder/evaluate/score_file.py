@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.progress import Progress
-from evolcoder.records import Score, Verdict
+from evolcoder.records import Sample, Score, Verdict
 from evolcoder.runs import write_jsonl_whole
 from evolcoder.sandbox.work import SandboxWork
 
@@ -34,6 +34,10 @@ class Agreement:
     compared: int
     differ: tuple[str, ...]
     """"TASK_ID INDEX" of each sample judged otherwise, and what the file says of it."""
+
+
+_HELD_BYTES = 256 << 20
+"""Of text; larger sample files are judged as they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def score_file(
     begun = time.monotonic()
     oracle = benchmark.checked_oracle(request.settings.oracle)
     benchmark.check_ready()
-    samples = list(read_samples(request.samples, benchmark, request.how, request.read_field))
+    samples = _samples_of(request, benchmark)
     tally = _Tally()
     results = EvalPlusResults(benchmark) if request.results else None
     cache = VerdictCache(cache_folder() / "verdicts.sqlite") if request.use_cache else None
@@ -127,11 +131,33 @@ def score_file(
         reasons=dict(tally.reasons.most_common()),
         tiers=dict(tally.tiers.most_common()),
         missing=missing_tasks(benchmark, list(tally.passed)),
-        n_samples=len(samples),
+        n_samples=sum(map(len, tally.passed.values())),
         seconds=time.monotonic() - begun,
         level=level,
         agreement=_agreement(tally.passed, benchmark.own_verdicts(request.samples), benchmark),
     )
+
+
+def _samples_of(request: ScoreRequest, benchmark: Benchmark) -> Iterable[Sample]:
+    """Return the samples: held where they are few, else read twice, so that a mistake is told at once."""
+
+    def read() -> Iterator[Sample]:
+        return read_samples(request.samples, benchmark, request.how, request.read_field)
+
+    if sum(_bytes_of(file) for file in _files_below(request.samples)) <= _HELD_BYTES:
+        return list(read())
+    for _ in read():
+        pass
+    return read()
+
+
+def _files_below(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+
+
+def _bytes_of(file: Path) -> int:
+    """Return about how large a file's text is; samples shrink to a tenth."""
+    return file.stat().st_size * (10 if file.suffix == ".gz" else 1)
 
 
 def _agreement(

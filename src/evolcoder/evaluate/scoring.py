@@ -26,6 +26,8 @@ LONGEST_PROGRAM = 1_000_000
 """Characters; a longer "program" is a model gone astray, and parsing it alone would cost gigabytes."""
 _WINDOW_SAMPLES = 8192
 _WINDOW_CHARS = 64_000_000
+_MOST_KNOWN = 65_536
+"""Verdicts held in memory, the latest ones (30 MB); a cache knows them all."""
 _SCORER_VERSION = 1
 """Part of every cache key; raised when the meaning of a verdict changes."""
 
@@ -197,7 +199,10 @@ class _Scorer:
             waiting = again
         if self.cache is not None:
             self.cache.flush()
-        self.known |= verdicts if self.settings.fold else {}
+        if self.settings.fold:
+            self.known |= verdicts
+            for key in list(islice(self.known, max(0, len(self.known) - _MOST_KNOWN))):
+                del self.known[key]
         return verdicts
 
     def _job(self, check: _Check) -> Job:
