@@ -51,6 +51,8 @@ def prompt_for(problem: Problem, style: Style, preset: str = "published") -> tup
 
 def asked(problem: Problem, style: Style, preset: str = "published") -> Asked:
     """Return prompt and stop strings for `problem`; raises UserError for an unknown style or preset."""
+    if problem.benchmark.startswith("multipl-e:") and style in ("wizardcoder", "chat", "completion"):
+        return _multipl_e(problem, style)
     if style == "wizardcoder":
         if _family(problem) == "ds1000":
             return Asked(instruction_prompt(problem.prompt.replace("    ", "\t")))
@@ -102,6 +104,19 @@ def _wizardcoder_prompt(problem: Problem, preset: str) -> str:
     else:
         task = _SCRIPT_LINE + problem.prompt
     return instruction_prompt(task.replace("    ", "\t"), gap=PRESETS[preset][family])
+
+
+def _multipl_e(problem: Problem, style: Style) -> Asked:
+    """Have the prompt continued, as the paper does with WizardCoder too, or ask for the function in a chat."""
+    if style == "chat":
+        name, label = problem.extra["language"], problem.extra["label"]
+        text = (
+            f"Complete this {name} function. Answer with the whole function and what it needs, imports "
+            f"included, in one {name} code block, without a main function, tests or examples.\n\n"
+            f"```{label}\n{problem.prompt.strip()}\n```"
+        )
+        return Asked((Message("user", text),))
+    return Asked(problem.prompt.strip(), tuple(problem.extra["stop_tokens"]))
 
 
 def _examples(problem: Problem) -> list[str]:
