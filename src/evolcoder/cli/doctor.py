@@ -39,6 +39,7 @@ def command(base_url: str | None, as_json: bool) -> None:
     import json
 
     findings = [sandbox_finding(), *package_findings(), gpu_finding(), *data_findings(), *key_findings()]
+    findings += toolchain_findings()
     if base_url:
         findings.append(endpoint_finding(base_url))
     if as_json:
@@ -117,6 +118,30 @@ def data_findings() -> list[Finding]:
     else:
         findings.append(
             Finding("EVOLCODER_DATA", False, "not set; benchmarks come from packages and the hub")
+        )
+    return findings
+
+
+def toolchain_findings() -> list[Finding]:
+    """Return which languages of MultiPL-E can be judged here, and the command that installs what is missing."""
+    from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES
+    from evolcoder.evaluate.benchmarks.multipl_e.toolchains import find_tool
+
+    findings = []
+    for language in LANGUAGES.values():
+        tools = {tool: find_tool(tool) for tool in language.tools.values()}
+        missing = [tool for tool, found in tools.items() if found is None]
+        said = "; ".join(
+            dict.fromkeys(found.version or found.name for found in tools.values() if found is not None)
+        )
+        lacks = ", ".join(tool.candidates[0] for tool in missing)
+        findings.append(
+            Finding(
+                f"multipl-e:{language.key}",
+                not missing,
+                f"{language.name} programs need {lacks}" if missing else said,
+                " && ".join(dict.fromkeys(tool.install for tool in missing)),
+            )
         )
     return findings
 
