@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -288,36 +287,3 @@ def test_the_script_s_padding_token_gets_the_mean_embedding(tiny: str, tmp_path:
         tiny, rows(), replace(SETTINGS, special_tokens="wizardcoder", max_steps=2), tmp_path / "out"
     )
     assert load_weights(str(result.folder), "fp32")[1].pad_token == "[PAD]"
-
-
-def test_two_processes_train_as_one(tiny: str, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, max_steps=6)
-    alone = train(tiny, rows(), settings, tmp_path / "alone")
-    program = tmp_path / "program.py"
-    program.write_text(
-        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from pathlib import Path\nfrom evolcoder.train import TrainSettings, train\n"
-        "from tests.train.tiny import rows\n"
-        f"train({tiny!r}, rows(), {settings!r}, Path({str(tmp_path / 'two')!r}))\n"
-        "import torch.distributed as dist\ndist.destroy_process_group()\n"
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--standalone",
-        str(program),
-    ]
-    done = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    facts = json.loads((tmp_path / "two" / "training.json").read_text())
-    assert facts["processes"] == 2
-    assert facts["losses"] == pytest.approx(alone.losses, abs=1e-4)
-    one, _ = load_weights(str(tmp_path / "alone"), "fp32")
-    two, _ = load_weights(str(tmp_path / "two"), "fp32")
-    for a, b in zip(one.parameters(), two.parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-4)

@@ -18,6 +18,15 @@ import click
     metavar="FILE...",
     help="Rows: JSONL, JSON, Parquet, or a hub name; several may follow.",
 )
+@click.option(
+    "--eval-data",
+    multiple=True,
+    metavar="FILE",
+    help="Rows to measure the held-out loss on; repeatable.",
+)
+@click.option(
+    "--eval-rows", type=int, metavar="N", help="Hold N rows of the data out and measure the loss on them."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the finished model.")
 @click.option(
     "--recipe", type=click.Path(path_type=Path), help="Base, data and settings from a training recipe."
@@ -28,6 +37,9 @@ import click
 @click.option("--max-length", type=int, help="Most tokens of a sequence.  [default: 2048]")
 @click.option("--learning-rate", type=float, help="Highest learning rate.  [default: 2e-5]")
 @click.option("--lora", type=int, metavar="RANK", help="Train LoRA adapters of this rank.")
+@click.option(
+    "--deepspeed", metavar="FILE", help="Train by this DeepSpeed configuration (JSON), not by FSDP2."
+)
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting, see docs/training.md."
 )
@@ -43,6 +55,8 @@ def command(
     base: str | None,
     data: tuple[str, ...],
     more_data: tuple[str, ...],
+    eval_data: tuple[str, ...],
+    eval_rows: int | None,
     out: Path | None,
     recipe: Path | None,
     epochs: float | None,
@@ -51,6 +65,7 @@ def command(
     max_length: int | None,
     learning_rate: float | None,
     lora: int | None,
+    deepspeed: str | None,
     overrides: tuple[str, ...],
     plan: bool,
     gpus: int,
@@ -69,6 +84,7 @@ def command(
       evolcoder train --recipe recipes/train/starcoder-15b.yaml --plan --gpus 8 --gpu-gb 80
     """
     import json
+    import os
 
     from evolcoder.errors import RecipeError
     from evolcoder.train.recipes import read_train_recipe, training_from
@@ -80,12 +96,16 @@ def command(
         "max_length": max_length,
         "learning_rate": learning_rate,
         "lora": lora,
+        "eval_rows": eval_rows,
+        "deepspeed": deepspeed,
     }
     given = {key: value for key, value in chosen.items() if value is not None}
     if more_data and not data:
         raise click.UsageError(f"unexpected {more_data[0]!r}: data files follow --data")
     files = (*data, *more_data)
-    planned = training_from(read_train_recipe(recipe) if recipe else {}, base, files, given, overrides)
+    planned = training_from(
+        read_train_recipe(recipe) if recipe else {}, base, files, given, overrides, eval_data
+    )
     if not planned.base:
         raise RecipeError("nothing to fine-tune: --base MODEL or --recipe FILE is expected")
     if plan:
@@ -101,7 +121,10 @@ def command(
     from evolcoder.train import train
 
     instructions = [row for source in planned.data for row in read_instructions(source)]
-    result = train(planned.base, instructions, planned.settings, out, progress_view())
+    held_out = [row for source in planned.eval_data for row in read_instructions(source)]
+    result = train(planned.base, instructions, planned.settings, out, progress_view(), held_out)
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of torchrun's processes speaks for all
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(result), "folder": str(result.folder)}))
     else:
@@ -110,3 +133,6 @@ def command(
             f"loss {result.losses[0]:.3f} to {result.losses[-1]:.3f}, {result.tokens:,} tokens "
             f"in {result.seconds:.0f} s ({result.padding_share:.1%} padding)"
         )
+        if result.held_out_losses:
+            (_, before), (_, after) = result.held_out_losses[0], result.held_out_losses[-1]
+            click.echo(f"held-out loss {before:.3f} to {after:.3f}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evolcoder.errors import MissingExtraError, RecipeError
+from evolcoder.errors import MissingExtraError, RecipeError, TrainingError
 from evolcoder.train.processes import Processes
 from evolcoder.train.settings import TrainSettings
 
@@ -74,6 +75,8 @@ class DeepSpeedUpdate:
     """DeepSpeed's engine behind the interface of `Update`."""
 
     def __init__(self, loss: nn.Module, settings: TrainSettings, processes: Processes) -> None:
+        # torch warns at every collective that DeepSpeed calls it by its older name.
+        warnings.filterwarnings("ignore", message="`torch.distributed.*is deprecated", category=FutureWarning)
         try:
             import deepspeed  # type: ignore[import-not-found]
         except ImportError as error:
@@ -83,9 +86,12 @@ class DeepSpeedUpdate:
         # The head's weight is read outside of the head's own forward, so its gathering must be asked for.
         head = loss.model.get_output_embeddings()  # type: ignore[operator, union-attr]
         config = complete_config(read_deepspeed_config(settings.deepspeed), settings)
-        self.engine: Any = deepspeed.initialize(
-            model=loss, model_parameters=[p for p in loss.parameters() if p.requires_grad], config=config
-        )[0]
+        trained = [p for p in loss.parameters() if p.requires_grad]
+        try:
+            self.engine: Any = deepspeed.initialize(model=loss, model_parameters=trained, config=config)[0]
+        except (ValueError, TypeError, AssertionError) as error:  # what its own checks raise
+            reason = " ".join(str(error).split())[:300]
+            raise TrainingError(f"{settings.deepspeed}: DeepSpeed refuses it: {reason}") from error
         self._is_zero3 = self.engine.zero_optimization_stage() == 3
         if self._is_zero3:
             deepspeed.zero.register_external_parameter(self.engine.module, head.weight)

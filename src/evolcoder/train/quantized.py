@@ -40,6 +40,11 @@ def _in_nf4(location: str, device: torch.device) -> Any:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     with quiet_library():
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             location, quantization_config=config, dtype=torch.bfloat16, device_map={"": device}
         )
+    for layer in model.modules():
+        # On a CPU an evaluation would repack the weights for inference, for good: training goes on after it.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model

@@ -13,7 +13,7 @@ import yaml
 from evolcoder.errors import RecipeError, nearest
 from evolcoder.train.settings import TrainSettings
 
-_KEYS = ("name", "base", "data", "train", "architecture", "source")
+_KEYS = ("name", "base", "data", "eval_data", "train", "architecture", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Training:
     name: str = ""
     architecture: dict[str, Any] = field(default_factory=dict)
     """The base model's Hugging Face configuration, so that it can be planned without a download."""
+    eval_data: tuple[str, ...] = ()
+    """Rows that the held-out loss is measured on, beside those that `eval_rows` takes out of the data."""
 
 
 def read_train_recipe(path: Path) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def training_from(
     data: Sequence[str],
     given: Mapping[str, Any],
     overrides: Sequence[str] = (),
+    eval_data: Sequence[str] = (),
 ) -> Training:
     """Put a recipe and what was given beside it together; what was given wins.
 
@@ -72,16 +75,20 @@ def training_from(
         if not equals:
             raise RecipeError(f"--set {override}: key=value is expected")
         values[key.removeprefix("train.")] = yaml.safe_load(text)
-    own_data = recipe.get("data") or ()
-    sources = tuple(data) or ((own_data,) if isinstance(own_data, str) else tuple(own_data))
     another = base is not None and base != recipe.get("base")
     return Training(
         base=base or str(recipe.get("base") or ""),
-        data=sources,
+        data=tuple(data) or _names(recipe.get("data")),
         settings=settings_from(values),
         name=str(recipe.get("name") or base or ""),
         architecture={} if another else dict(recipe.get("architecture") or {}),
+        eval_data=tuple(eval_data) or _names(recipe.get("eval_data")),
     )
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """One name or a list of names, as a recipe may write it."""
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 def settings_from(values: Mapping[str, Any]) -> TrainSettings:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import TrainingError
 from evolcoder.models.weights import load_weights
-from evolcoder.progress import Progress, SilentProgress
+from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Instruction
 from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.export import export
@@ -128,7 +128,7 @@ def _all_steps(
         if held_out is not None and not measurements.evaluations:
             _evaluate(prepared, held_out, measurements, trackers, progress)
         for number in range(first, len(steps)):
-            record = _one_step(prepared, steps[number], number, len(steps), bar.advance)
+            record = _one_step(prepared, steps[number], number, len(steps), bar)
             _check_finite(record, checkpoints)
             measurements.steps.append(record)
             bar.advance(0, step=f"{number + 1}/{len(steps)}", loss=round(record.loss, 4))
@@ -143,12 +143,18 @@ def _all_steps(
         tracker.close()
 
 
-def _one_step(
-    prepared: PreparedModel, step: Step, number: int, n_steps: int, on_batch: Callable[[int], None]
-) -> StepRecord:
+def _one_step(prepared: PreparedModel, step: Step, number: int, n_steps: int, bar: Bar) -> StepRecord:
     """Do step `number` (from 0) and measure it."""
     begin = time.monotonic()
+    seen = 0
+
+    def on_batch(n: int) -> None:
+        nonlocal seen
+        seen += n
+        bar.advance(n)
+
     loss = prepared.loss_and_gradients(step, number, on_batch)
+    bar.advance(len(step.documents) - seen)  # the rows of the other processes
     rate = learning_rate(number, n_steps, prepared.settings)
     norm = prepared.update.step(rate) if math.isfinite(loss) else math.nan
     data, documents = prepared.data, step.documents
