@@ -138,8 +138,8 @@ def serve(options: AppOptions, *, wait: bool = True) -> tuple[gr.Blocks, str]:
         )
     except OSError as error:
         raise OutsideError(
-            f"port {options.port} of {options.host} cannot be served on ({' '.join(str(error).split())[:200]}); "
-            "name another one with --port, or 0 for any free one"
+            f"{options.host}:{options.port} cannot be served on ({' '.join(str(error).split())[:200]}); "
+            "name another port with --port, or 0 for any free one"
         ) from error
     if wait:
         page.block_thread()
