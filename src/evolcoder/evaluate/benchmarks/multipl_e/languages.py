@@ -141,6 +141,10 @@ def _interpreted(*arguments: str) -> Callable[[Tools, str | None, str], Recipe]:
 
 
 _NODE = Tool(("node", "nodejs"), "apt install nodejs")
+_SWIFT = (
+    "apt install swiftlang (Debian 13), or curl -fsSL https://download.swift.org/swiftly/linux/"
+    "swiftly-$(uname -m).tar.gz | tar xz && ./swiftly init"
+)
 _JAVA_TUPLES = Tool(
     (
         "/usr/share/java/javatuples.jar",
@@ -205,7 +209,7 @@ LANGUAGES: dict[str, Language] = {
             "Julia",
             "julia",
             "tmp.jl",
-            {"runtime": Tool(("julia",), "see https://julialang.org/install")},
+            {"runtime": Tool(("julia",), "curl -fsSL https://install.julialang.org | sh")},
             _interpreted("tmp.jl"),
             syntax_marks=(b"ParseError", b"syntax:"),
             whole_answer=True,
@@ -319,7 +323,7 @@ LANGUAGES: dict[str, Language] = {
             "Swift",
             "swift",
             "tmp.swift",
-            {"compiler": Tool(("swiftc",), "apt install swiftlang, or see https://www.swift.org/install")},
+            {"compiler": Tool(("swiftc",), _SWIFT)},
             _swift,
             run_s=5.0,
             compile_s=90.0,

@@ -143,7 +143,7 @@ class MultiplE(Benchmark):
             environment=recipe.environment,
             address_space_limit=False,
             folders=(*shown(tuple(self._tools.values())), *self._folder),
-            step_cpu_s=(*(language.compile_s for _ in range(compiling)), run_s),
+            step_cpu_s=(*(language.compile_s,) * compiling, run_s) if compiling else None,
         )
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
