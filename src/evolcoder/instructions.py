@@ -123,7 +123,10 @@ def write_instructions(path: Path, rows: Iterable[Instruction]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pylist([_with_json_extras(row_from_instruction(row)) for row in rows])
+    flat = [_with_json_extras(row_from_instruction(row)) for row in rows]
+    # Arrow takes the columns of the first row alone, and seeds, which come first, have the fewest.
+    columns = dict.fromkeys(name for row in flat for name in row)
+    table = pa.table({name: [row.get(name) for row in flat] for name in columns})
     with writing_whole(path) as partial:
         pq.write_table(table, partial)
     return int(table.num_rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import RequestFailedError
 from evolcoder.evolve.elimination import Elimination, judge_answer, judge_evolved, says_equal
@@ -16,10 +16,12 @@ from evolcoder.evolve.methods import (
     judge_messages,
 )
 from evolcoder.evolve.settings import EvolveSettings
-from evolcoder.evolve.verification import Verifier
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
 from evolcoder.records import Instruction, Lineage
 from evolcoder.runs import content_hash
+
+if TYPE_CHECKING:
+    from evolcoder.evolve.verification import Verifier
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class Fate:
     spent: Spent
 
 
-_UNVERIFIED = {"language": "", "verdict": "", "repairs": 0, "tests": ""}
+_UNVERIFIED = {"language": "", "verdict": "", "repairs": 0, "tests": "", "verdict_detail": ""}
 
 
 class Asking:
@@ -134,6 +136,7 @@ async def evolve_row(
                 "verdict": verified.state,
                 "repairs": verified.repairs,
                 "tests": verified.tests,
+                "verdict_detail": verified.detail,
             }
     except RequestFailedError as error:
         elimination = Elimination("no reply", str(error))

@@ -11,10 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import DataError
-from evolcoder.instructions import instruction_from_row, read_instructions, row_from_instruction
+from evolcoder.instructions import read_instructions, row_from_instruction, stream_instructions
 from evolcoder.records import Instruction
-from evolcoder.runs import read_jsonl, writing_whole
+from evolcoder.runs import writing_whole
 
 _BATCH_ROWS = 1000
 
@@ -71,27 +70,21 @@ def write_merged(path: Path, seeds: Iterable[Instruction], rounds: Iterable[Path
 
 
 class RowFile:
-    """Rows of a data file that can be gone through again and again; JSONL is not held in memory."""
+    """Rows of a data set, to be gone through again and again; JSONL and Parquet are not held in memory."""
 
     def __init__(self, source: str | Path) -> None:
         path = Path(source)
-        self._path = path
-        streams = path.exists() and path.name.removesuffix(".gz").endswith(".jsonl")
+        name = path.name.removesuffix(".gz")
+        streams = path.is_file() and name.endswith((".jsonl", ".parquet"))
+        self._source = source
         self._rows = None if streams else read_instructions(source)
 
     def __iter__(self) -> Iterator[Instruction]:
-        if self._rows is not None:
-            yield from self._rows
-            return
-        for number, row in read_jsonl(self._path):
-            try:
-                yield instruction_from_row(row)
-            except ValueError as error:
-                raise DataError(f"{self._path}: line {number}: {error}") from error
+        return iter(self._rows) if self._rows is not None else stream_instructions(self._source)
 
 
 def write_parquet(jsonl: Path, parquet: Path) -> None:
-    """Write the rows of a JSONL file as Parquet, whole or not at all.
+    """Write the rows of a JSONL file as Parquet, whole or not at all, with the columns of all rows.
 
     In a process of its own unless pyarrow is loaded anyway: it would add 60 MB to a run that needs 90.
     """
@@ -113,52 +106,66 @@ def _convert(jsonl: Path, parquet: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with jsonl.open("rb") as lines, writing_whole(parquet) as partial:
-        schema, writer = None, None
-        try:
-            while batch := list(islice(lines, _BATCH_ROWS)):
-                rows = [_flat(json.loads(line)) for line in batch]
-                if writer is None or schema is None:
-                    schema = pa.schema(_fields(rows[0], pa))
-                    writer = pq.ParquetWriter(partial, schema)
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-            if writer is None:
-                writer = pq.ParquetWriter(partial, pa.schema(_fields({}, pa)))
-        finally:
-            if writer is not None:
-                writer.close()
+    kinds = _column_kinds(jsonl)
+    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in kinds.items()])
+    with (
+        jsonl.open("rb") as lines,
+        writing_whole(parquet) as partial,
+        pq.ParquetWriter(partial, schema) as writer,
+    ):
+        while batch := list(islice(lines, _BATCH_ROWS)):
+            rows = [_as_kinds(json.loads(line), kinds) for line in batch]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
-_TYPES = {
+_KNOWN_KINDS = {
+    **dict.fromkeys(("id", "instruction", "input", "response", "seed_id", "parent_id"), "string"),
     "round": "int64",
-    "requests": "int64",
-    "prompt_tokens": "int64",
-    "completion_tokens": "int64",
-    "cost_usd": "float64",
+    **dict.fromkeys(("method", "teacher"), "string"),
 }
-_COLUMNS = ("id", "instruction", "input", "response", "seed_id", "parent_id", "round", "method", "teacher")
-"""What every file has, an empty one too."""
+"""Columns that every file has, an empty one too, with their Arrow types."""
+_COUNTS = {"requests": "int64", "prompt_tokens": "int64", "completion_tokens": "int64", "cost_usd": "float64"}
+"""Columns of evolved rows whose values may be null or whole by chance."""
+_ARROW_KINDS = {bool: "bool_", int: "int64", float: "float64", str: "string"}
 
 
-def _fields(row: dict[str, Any], pa: Any) -> list[Any]:
-    """Return the columns of the files, known ones with their type, others by the first row's value."""
-    kinds: dict[type, str] = {bool: "bool", int: "int64", float: "float64"}
-    names = dict.fromkeys((*_COLUMNS, *row))
-    return [
-        (name, getattr(pa, _arrow(_TYPES.get(name) or kinds.get(type(row.get(name)), "string")))())
-        for name in names
-    ]
+def _column_kinds(jsonl: Path) -> dict[str, str]:
+    """Return the Arrow type of each column in all rows: a merged file begins with seeds, which have fewer.
+
+    Whole numbers among fractions are fractions; anything else that is mixed or nested becomes text.
+    """
+    met: dict[str, set[str]] = {name: {kind} for name, kind in _KNOWN_KINDS.items()}
+    with jsonl.open("rb") as lines:
+        for line in lines:
+            for name, value in json.loads(line).items():
+                if name not in _KNOWN_KINDS and value is not None:
+                    big = type(value) is int and not -(2**63) <= value < 2**63
+                    met.setdefault(name, set()).add(
+                        "string" if big else _ARROW_KINDS.get(type(value), "string")
+                    )
+                else:
+                    met.setdefault(name, set())
+    return {name: _one_kind(name, kinds) for name, kinds in met.items()}
 
 
-def _arrow(kind: str) -> str:
-    return {"bool": "bool_"}.get(kind, kind)
+def _one_kind(name: str, kinds: set[str]) -> str:
+    if name in _COUNTS and kinds <= {"int64", "float64"}:
+        return _COUNTS[name]
+    if kinds == {"int64", "float64"}:
+        return "float64"
+    return next(iter(kinds)) if len(kinds) == 1 else "string"
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Nested values become JSON text."""
-    return {k: json.dumps(v, sort_keys=True) if isinstance(v, (dict, list)) else v for k, v in row.items()}
+def _as_kinds(row: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
+    """Return a row whose values fit their columns: in a text column, what is no text becomes JSON."""
+    return {
+        name: json.dumps(value, sort_keys=True)
+        if kinds[name] == "string" and value is not None and not isinstance(value, str)
+        else value
+        for name, value in row.items()
+    }
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, _WithoutPandas())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _WithoutPandas())
     _convert(Path(sys.argv[1]), Path(sys.argv[2]))
