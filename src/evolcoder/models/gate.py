@@ -7,6 +7,11 @@ from collections import deque
 
 from evolcoder.models.pacing import Pacer
 
+_MOMENT_S = 0.01
+_LEAST_A_MOMENT = 8
+"""Requests let through in a moment while the pacer feels its way; more where many are in flight. It slows nothing
+down, but a burst is spread, so that its first refusals are back before its last request is sent."""
+
 
 class Gate:
     """Bounds requests in flight, requests and tokens a second. First come, first served; retries first."""
@@ -21,6 +26,8 @@ class Gate:
         self._fresh: deque[tuple[asyncio.Future[None], float]] = deque()
         self._next_request = 0.0
         self._next_token = 0.0
+        self._moment_ends = 0.0
+        self._left_in_moment = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
@@ -63,10 +70,14 @@ class Gate:
         pacer = self.pacer
         if self.in_flight >= int(pacer.allowed):
             return float("inf")
-        if pacer.rate is None and self._tokens_per_second is None and pacer.paused_until == 0.0:
-            return 0.0
         now = self._loop.time()
+        if now >= self._moment_ends:
+            self._moment_ends = now + _MOMENT_S
+            share = 16 if pacer.feeling_its_way else 2
+            self._left_in_moment = max(_LEAST_A_MOMENT, int(pacer.allowed) // share)
         due = pacer.paused_until
+        if self._left_in_moment <= 0:
+            due = max(due, self._moment_ends)
         if pacer.rate is not None:
             due = max(due, self._next_request)
         if self._tokens_per_second is not None:
@@ -75,6 +86,7 @@ class Gate:
 
     def _let_in(self, tokens: float) -> None:
         self.in_flight += 1
+        self._left_in_moment -= 1
         self.pacer.sent()
         rate = self.pacer.rate
         if rate is None and self._tokens_per_second is None:

@@ -110,6 +110,11 @@ class Pacer:
         """Whether most of the last answers were whole."""
         return self._broken_bits.bit_count() < _RECENT // 2
 
+    @property
+    def feeling_its_way(self) -> bool:
+        """Whether more in flight is being tried, with nothing known yet about limits."""
+        return self.rate is None and self.allowed < self.most and self._growing
+
     def sent(self) -> None:
         """Count a request that was let through."""
         self._window.sent += 1
@@ -200,7 +205,7 @@ class Pacer:
             return
         if usual < 0.02:
             noise = 0.0  # hardly any refusals but those for our rate: each one tells
-        if share > usual + 0.02 + noise:
+        if share > usual + 0.01 + noise:
             self._step = 0.01
             self.rate *= 0.98
             self._trims += 1
