@@ -12,23 +12,28 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from evolcoder.evolve.duplicates import DuplicateIndex, Text
+from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.live import LiveCounts
+from evolcoder.evolve.mapped import sketch_work
 from evolcoder.evolve.methods import method_set
 from evolcoder.evolve.one_row import Fate, evolve_row
 from evolcoder.evolve.pool import pool_after
 from evolcoder.evolve.row_files import RowWriter, write_merged, write_parquet
 from evolcoder.evolve.settings import EvolveSettings
-from evolcoder.evolve.verification import Verifier
 from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.engine import Engine, Pool
+from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import stats_of
 from evolcoder.progress import Bar, Progress
 from evolcoder.records import Instruction
 from evolcoder.runs import write_json_whole, writing_whole
+
+if TYPE_CHECKING:
+    from evolcoder.evolve.verification import Verifier
 
 _ROWS_A_BATCH = 64
 
@@ -71,6 +76,7 @@ async def evolve_rounds(
     progress: Progress,
     screen: FateFilter | None = None,
     limit: int | None = None,
+    engine: Engine = THIS_MACHINE,
 ) -> list[RoundSummary]:
     """Evolve `rounds` rounds into `out/round-R/` and merge them into `out/dataset.jsonl`.
 
@@ -79,7 +85,9 @@ async def evolve_rounds(
     """
     summaries: list[RoundSummary] = []
     finishing: list[asyncio.Task[None]] = []
-    index = duplicate_index(settings, seeds, ())
+    stack = ExitStack()
+    pool = stack.enter_context(engine.open(sketch_work(settings.near_duplicates is not None)))
+    index = duplicate_index(settings, seeds, (), pool)
     try:
         for number in range(1, rounds + 1):
             folders = [out / f"round-{r}" for r in range(1, number + 1)]
@@ -95,12 +103,14 @@ async def evolve_rounds(
                 total=min(len(seeds), limit or len(seeds)),
                 usd_before=sum(earlier.usd or 0.0 for earlier in summaries),
                 rounds_after=rounds - number,
+                engine=engine,
             )
             summaries.append(summary)
             # The next round need not wait for this one's Parquet file.
             finishing.append(asyncio.create_task(_finish(folders[-1], summary)))
         write_merged(out / "dataset.jsonl", seeds, folders)
     finally:
+        stack.close()
         finished = await asyncio.gather(*finishing, return_exceptions=True)
     for error in finished:
         if error is not None:
@@ -119,6 +129,7 @@ async def evolve_round(
     index: DuplicateIndex | None = None,
     screen: FateFilter | None = None,
     total: int | None = None,
+    engine: Engine = THIS_MACHINE,
 ) -> RoundSummary:
     """Evolve each parent once; write `evolved`, `eliminated` and `summary` into the folder `out`, whole.
 
@@ -134,7 +145,16 @@ async def evolve_round(
     if total is None and isinstance(parents, Sequence):
         total = len(parents)
     summary = await _evolve_rows(
-        parents, model, settings, round_number, out, progress, index=index, screen=screen, total=total
+        parents,
+        model,
+        settings,
+        round_number,
+        out,
+        progress,
+        index=index,
+        screen=screen,
+        total=total,
+        engine=engine,
     )
     await _finish(out, summary)
     return summary
@@ -153,12 +173,13 @@ async def _evolve_rows(
     total: int | None,
     usd_before: float = 0.0,
     rounds_after: int = 0,
+    engine: Engine = THIS_MACHINE,
 ) -> RoundSummary:
     """Evolve each parent once and write the rows kept and dropped as JSONL."""
     summary = RoundSummary(round_number)
     methods = method_set(settings.methods, settings.custom_methods, settings.weights)
     live = LiveCounts(model, total, usd_before, rounds_after)
-    verifier = verifier_for(settings, model)
+    verifier = verifier_for(settings, model, engine)
 
     async def evolve(parent: Instruction) -> Fate:
         fate = await evolve_row(parent, model, methods, settings, round_number, verifier)
@@ -205,24 +226,32 @@ async def _finish(out: Path, summary: RoundSummary) -> None:
     write_json_whole(out / "summary.json", asdict(summary))
 
 
-def verifier_for(settings: EvolveSettings, model: LanguageModel) -> Verifier | None:
+def verifier_for(
+    settings: EvolveSettings, model: LanguageModel, engine: Engine = THIS_MACHINE
+) -> Verifier | None:
     """Return what verifies answers as the settings say; None where they are taken as they are."""
     if settings.verify == "off":
         return None
+    from evolcoder.evolve.verification import Verifier
+
     in_process = stats_of(getattr(model, "inner", model)) is None
     return Verifier(
         tests=settings.verify == "tests",
         repairs=settings.repairs,
         blocking=in_process,
         cpu_s=settings.verify_cpu_s,
+        engine=engine,
     )
 
 
 def duplicate_index(
-    settings: EvolveSettings, seeds: Iterable[Instruction], more: Iterable[Instruction]
+    settings: EvolveSettings,
+    seeds: Iterable[Instruction],
+    more: Iterable[Instruction],
+    pool: Pool[Sequence[Text], Sketch] | None = None,
 ) -> DuplicateIndex:
-    """Return an index that holds the seeds and further rows."""
-    index = DuplicateIndex(settings.near_duplicates)
+    """Return an index that holds the seeds and further rows; `pool` sketches texts (`mapped.sketch_work`)."""
+    index = DuplicateIndex(settings.near_duplicates, pool)
     for rows in (seeds, more):
         index.add_all(_text(row) for row in rows)
     return index
