@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from known import FOLDER, Known, known_programs
+from tests.evaluate.known import FOLDER, Known, known_programs
 
 from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.benchmarks import MULTIPL_E_LANGUAGES, Benchmark, load_benchmark
