@@ -62,8 +62,6 @@ def main() -> None:
         f"{len(rows):,} rows in {len(packs):,} packs of 2,048: "
         f"{sum(lengths) / (2048 * len(packs)):.2%} of the slots are tokens"
     )
-    whole = [sum(lengths[i] for i in pack) for pack in packs]
-    print(f"without the last pack: {(sum(whole) - min(whole)) / (2048 * (len(packs) - 1)):.2%}")
 
 
 if __name__ == "__main__":

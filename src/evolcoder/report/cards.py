@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
 from evolcoder.errors import DataError
-from evolcoder.report.licences import Link, licence_chain, restrictions, resulting_licence
+from evolcoder.model_cards import (
+    TAGS,
+    CardScore,
+    ModelCard,
+    chain_lines,
+    model_card_text,
+    restriction_lines,
+    with_header,
+)
+from evolcoder.report.licences import licence_chain, resulting_licence
 from evolcoder.report.rows import numbered_rows
 from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
-from evolcoder.report.table import percent
 from evolcoder.runs import write_text_whole
 
-_HUB_DATASETS = {"humaneval": "openai_humaneval", "mbpp": "google-research-datasets/mbpp"}
-"""The hub's data set behind a benchmark, for `model-index`."""
-_TAGS = ["code", "evol-instruct", "evolcoder"]
 _COLUMNS = {
     "instruction": "what is asked",
     "input": "further context, often empty",
@@ -50,45 +56,22 @@ def model_card(run: Run) -> str:
     benchmarks = benchmark_scores(run, rounds)
     best = int(run.result["best_round"])
     base = next(link for link in chain if link.role == "base model")
-    header: dict[str, Any] = {
-        "license": resulting_licence(chain),
-        "language": ["en"],
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": _TAGS,
-    }
-    if base.name.count("/") == 1:
-        header |= {"base_model": base.name, "base_model_relation": "finetune"}
-    results = [_index_entry(view, best) for view in benchmarks if _point(view, best)]
-    if results:
-        header["model-index"] = [{"name": run.name, "results": results}]
-    lines = [
-        f"# {run.name}",
-        "",
-        *_restriction_lines(chain),
+    summary = (
         f"`{base.name}`, fine-tuned on coding instructions that {best} round{'s' if best > 1 else ''} of "
         "Code Evol-Instruct (WizardCoder, arXiv 2306.08568) made from seeds. "
-        f"Made with evolcoder {__version__}.",
-        "",
-        "## Scores",
-        "",
-        "| benchmark | base pass@1 | this model | 95% interval | problems |",
-        "|---|---|---|---|---|",
-        *(_score_row(view, best) for view in benchmarks if _point(view, best)),
-        "",
-        *(f"{sentence}\n" for sentence in _honest_sentences(run, benchmarks)),
-        "## Data",
-        "",
-        *_data_lines(rounds[: best + 1]),
-        "",
-        *_chain_lines(chain),
-        "",
-        "## Limits",
-        "",
-        "The model writes code that may be wrong or unsafe: run it in a sandbox, and read it first. Its "
-        "training data was written by another model and was not checked by people.",
-    ]
-    return _with_header(header, lines)
+        f"Made with evolcoder {__version__}."
+    )
+    return model_card_text(
+        ModelCard(
+            name=run.name,
+            summary=summary,
+            chain=chain,
+            training=_training_facts(rounds, best),
+            data=tuple(_data_lines(rounds[: best + 1])),
+            scores=tuple(_card_score(view, best) for view in benchmarks if _point(view, best)),
+            notes=tuple(_honest_sentences(run, benchmarks)),
+        )
+    )
 
 
 def dataset_card(run: Run) -> str:
@@ -102,7 +85,7 @@ def dataset_card(run: Run) -> str:
         "language": ["en"],
         "pretty_name": f"{run.name} instructions",
         "task_categories": ["text-generation"],
-        "tags": [*_TAGS, "synthetic"],
+        "tags": [*TAGS, "synthetic"],
         "size_categories": [_size_category(rows)],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "dataset.jsonl"}]}],
     }
@@ -110,7 +93,7 @@ def dataset_card(run: Run) -> str:
     lines = [
         f"# {run.name} instructions",
         "",
-        *_restriction_lines(chain),
+        *restriction_lines(chain),
         f"{rows:,} coding instructions with answers: seeds, and what {best} round{'s' if best > 1 else ''} "
         f"of Code Evol-Instruct made of them. Teacher: `{teacher.name}`. Made with evolcoder {__version__}.",
         "",
@@ -122,67 +105,47 @@ def dataset_card(run: Run) -> str:
         "",
         *_data_lines(rounds[: best + 1]),
         "",
-        *_chain_lines(chain),
+        *chain_lines(chain),
         "",
         "## Limits",
         "",
         "The evolved rows are a model's text: questions may be unclear and answers wrong. "
         + _contamination_sentence(run, rounds),
     ]
-    return _with_header(header, lines)
-
-
-def _with_header(header: Mapping[str, Any], lines: Sequence[str]) -> str:
-    import yaml
-
-    front = yaml.safe_dump(dict(header), sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n\n" + "\n".join(lines) + "\n"
+    return with_header(header, lines)
 
 
 def _point(view: BenchmarkScores, number: int) -> Any:
     return next((point for point in view.points if point.round == number), None)
 
 
-def _index_entry(view: BenchmarkScores, best: int) -> dict[str, Any]:
-    """One result of `model-index`, as the hub reads it; its name says where it is of a subset.
-
-    The hub shows the entry without the card's text, so that a note below would not be seen.
-    """
-    name = view.folder.split("+")[0].split("-")[0]
-    value = round(100 * _point(view, best).value, 2)
-    part = f" ({view.n_problems} problems, a subset)" if view.subset else ""
-    return {
-        "task": {"type": "text-generation", "name": "Text Generation"},
-        "dataset": {"type": _HUB_DATASETS.get(name, name), "name": view.name + part},
-        "metrics": [{"type": "pass@1", "name": "pass@1", "value": value, "verified": False}],
-    }
-
-
-def _score_row(view: BenchmarkScores, best: int) -> str:
-    point, base = _point(view, best), view.base
-    return (
-        f"| {view.name} | {percent(base.value) if base else '–'} | {percent(point.value)} | "
-        f"{percent(point.low)} to {percent(point.high)} | {view.n_problems} |"
+def _card_score(view: BenchmarkScores, best: int) -> CardScore:
+    point = _point(view, best)
+    return CardScore(
+        benchmark=view.name,
+        dataset=view.folder.split("+")[0].split("-")[0],
+        value=point.value,
+        low=point.low,
+        high=point.high,
+        n_problems=view.n_problems,
+        subset=bool(view.subset),
+        base=view.base.value if view.base else None,
     )
+
+
+def _training_facts(rounds: Sequence[Round], best: int) -> dict[str, Any]:
+    """Return the best round's `training.json`; nothing where it is gone."""
+    folder = next((round_.folder for round_ in rounds if round_.number == best), None)
+    try:
+        facts = json.loads((folder / "checkpoint" / "training.json").read_text("utf-8")) if folder else {}
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _honest_sentences(run: Run, benchmarks: Sequence[BenchmarkScores]) -> list[str]:
     sentences = [f"{view.name}: {view.subset}" for view in benchmarks if view.subset]
     return sentences + ([str(run.result["notice"])] if run.result.get("notice") else [])
-
-
-def _restriction_lines(chain: Sequence[Link]) -> list[str]:
-    """What a reader must know before any use, as a quotation at the top; nothing where all is permissive."""
-    found = restrictions(chain)
-    return [*(f"> **{sentence}**\n>" for sentence in found), ""] if found else []
-
-
-def _chain_lines(chain: Sequence[Link]) -> list[str]:
-    rows = [
-        f"| {link.role} | {link.name} | {link.licence or 'not known'} | {link.note if link.licence else ''} |"
-        for link in chain
-    ]
-    return ["## Licences", "", "| made from | name | licence | |", "|---|---|---|---|", *rows]
 
 
 def _data_lines(rounds: Sequence[Round]) -> list[str]:

@@ -57,7 +57,7 @@ def export(
                 **measurements.facts(),
             }
             write_json_whole(folder / TRAINING_FACTS, facts)
-            write_model_card(folder, name=out.name)
+            write_model_card(folder, facts, out.name)
             curves = steps_folder / "tensorboard"
             if curves.is_dir():
                 shutil.copytree(curves, folder / "tensorboard")

@@ -46,5 +46,5 @@ def _in_nf4(location: str, device: torch.device) -> Any:
     for layer in model.modules():
         # On a CPU an evaluation would repack the weights for inference, for good: training goes on after it.
         if hasattr(layer, "support_avx512bf16_for_cpu"):
-            layer.support_avx512bf16_for_cpu = False
+            setattr(layer, "support_avx512bf16_for_cpu", False)  # noqa: B010, mypy sees tensors only
     return model

@@ -1,0 +1,95 @@
+"""Licences of what data and models are made of, as far as they are known, and what follows from them.
+
+This is a record of facts, not legal advice. What is not known is called not known, never assumed free.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+EMBEDDED_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The model that the name "embedded" stands for."""
+_BY_DEMANDS = ("cc0-1.0", "mit", "bsd-3-clause", "apache-2.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0")
+"""Hub identifiers, each asking at least as much of a user as the one before it."""
+_NON_COMMERCIAL = re.compile(r"(^|-)nc(-|$)")
+# Model families by the start of their hub name, as their model cards stated at the time of writing.
+_MODEL_LICENCES = {
+    "HuggingFaceTB/SmolLM2-": "apache-2.0",
+    "Qwen/Qwen2.5-Coder-3B": "qwen-research",
+    "Qwen/Qwen2.5-Coder-": "apache-2.0",
+    "bigcode/starcoder": "bigcode-openrail-m",
+    "codellama/": "llama2",
+    "deepseek-ai/deepseek-coder-": "deepseek",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One thing that a data set or a model was made from."""
+
+    role: str
+    """"seeds", "teacher" or "base model"."""
+    name: str
+    licence: str
+    """Hub identifier in lower case; "" where it is not known."""
+    note: str = ""
+
+
+def resulting_licence(chain: Sequence[Link]) -> str:
+    """Return the hub identifier of the most demanding licence; "other" where one is not known or special."""
+    if not all(link.licence in _BY_DEMANDS for link in chain):
+        return "other"
+    return max((link.licence for link in chain), key=_BY_DEMANDS.index, default="other")
+
+
+def restrictions(chain: Sequence[Link]) -> list[str]:
+    """Return, one sentence each, the uses that a link of the chain forbids or leaves open."""
+    found = []
+    for link in chain:
+        if _NON_COMMERCIAL.search(link.licence):
+            found.append(
+                f"No commercial use: the licence of the {link.role} ({link.name}) is {link.licence}."
+            )
+        elif not link.licence:
+            reason = link.note or "look it up before you share what was made from it."
+            found.append(f"The licence of the {link.role} ({link.name}) is not known here: {reason}")
+        elif link.licence not in _BY_DEMANDS:
+            found.append(
+                f"The {link.role} ({link.name}) has terms of its own ({link.licence}); they apply here."
+            )
+    return found
+
+
+def model_name(model: str) -> str:
+    """Return the name a reader can look up: the hub name behind "embedded", the last part of a path."""
+    if model == "embedded":
+        return EMBEDDED_MODEL
+    path = Path(model)
+    return path.name if path.is_absolute() or path.suffix == ".gguf" or model.startswith(".") else model
+
+
+def model_link(role: str, model: str) -> Link:
+    """Return the link of a MODEL: a known family's licence, or what a local model's own card states."""
+    if model.startswith("openai:"):
+        note = "its provider's terms say what its answers may be used for, such as training other models."
+        return Link(role, model.removeprefix("openai:"), "", note)
+    name = model_name(model)
+    licence = next((known for start, known in _MODEL_LICENCES.items() if name.startswith(start)), "")
+    return Link(role, name, licence or _stated_in_card(Path(model) / "README.md"))
+
+
+def _stated_in_card(card: Path) -> str:
+    """Return the `license` that the front matter of a local model's card states; "" without one."""
+    import yaml
+
+    if not card.is_file():
+        return ""
+    match = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    try:
+        header = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError:
+        return ""
+    return str(header.get("license") or "").lower() if isinstance(header, dict) else ""
