@@ -26,6 +26,7 @@ from evolcoder.loop.stages import Choice, PlannedStage, Stages
 from evolcoder.loop.stopping import RoundScore, Spent, decide
 from evolcoder.progress import Progress, SilentProgress
 from evolcoder.recipe import Recipe, recipe_yaml
+from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress
 from evolcoder.runs import write_json_whole, write_text_whole
 
 
@@ -56,7 +57,7 @@ def run_recipe(
     choice = choice or Choice()
     check_before_start(recipe)
     run.mkdir(parents=True, exist_ok=True)
-    with alone_in(run):
+    with alone_in(run), RecordedProgress(progress, run / PROGRESS_NAME) as progress:
         work = RecipeRounds(recipe, RecipeStages(recipe, run, progress), Stages(run, progress, choice))
         _announce(work, progress)
         write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
