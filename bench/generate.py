@@ -24,7 +24,7 @@ from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.prompts import asked
 from evolcoder.evaluate.sampling import subset
 from evolcoder.models.decoding import before_stop
-from evolcoder.models.local import Engine
+from evolcoder.models.local_engine import Engine
 from evolcoder.models.local_settings import LocalSettings
 from evolcoder.models.protocol import Request, Sampling
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from evolcoder.errors import ModelError
 from evolcoder.models.journal import Journal, JournaledModel
-from evolcoder.models.local import Engine, LocalModel, Waiting, next_wave, weights_identity
+from evolcoder.models.local import LocalModel, Waiting, next_wave
+from evolcoder.models.local_engine import Engine, weights_identity
 from evolcoder.models.local_settings import LocalSettings
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
 

@@ -93,6 +93,7 @@ def command(
     workers: int | None,
     batch_size: int,
     dtype: str,
+    replicas: int,
     engine: str,
     as_json: bool,
 ) -> None:
@@ -136,7 +137,7 @@ def command(
             workers=workers,
         )
 
-    local = LocalSettings(dtype=cast(Dtype, dtype), batch_size=batch_size)
+    local = LocalSettings(dtype=cast(Dtype, dtype), batch_size=batch_size, replicas=replicas)
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     try:
         plan = {name: settings_for(load_benchmark(name).decoding) for name in names}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evolcoder.cli.engine_option import engine_option, replicas_of
 from evolcoder.cli.model_options import local_model_options
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @local_model_options
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
@@ -49,6 +51,8 @@ def command(
     seed: int,
     batch_size: int,
     dtype: str,
+    replicas: int,
+    engine: str,
     as_json: bool,
 ) -> None:
     """Answer the instructions of a file; each line comes back with its own fields and a response.
@@ -72,9 +76,9 @@ def command(
 
     rows = read_batch(input_)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
-    local = LocalSettings(dtype=cast(Dtype, dtype), batch_size=batch_size)
+    local = LocalSettings(dtype=cast(Dtype, dtype), batch_size=batch_size, replicas=replicas)
     summary = asyncio.run(
-        _generate(model, base_url, rows, sampling, cast("InferenceStyle", style), local, output)
+        _generate(model, base_url, rows, sampling, cast("InferenceStyle", style), local, output, engine)
     )
     if as_json:
         click.echo(json.dumps({"output": str(output), **asdict(summary)}))
@@ -91,15 +95,18 @@ async def _generate(
     style: InferenceStyle,
     local: LocalSettings,
     output: Path,
+    engine: str,
 ) -> BatchSummary:
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.batch_inference import answer_batch
+    from evolcoder.execution.engine import open_engine
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import open_model
 
     async with Journal(output.with_name(output.name + ".journal.sqlite")) as journal:
         model = open_model(model_name, base_url=base_url, journal=journal, local=local)
         try:
-            return await answer_batch(model, rows, sampling, style, output, progress_view())
+            with open_engine(engine) as where, replicas_of(model, where):
+                return await answer_batch(model, rows, sampling, style, output, progress_view())
         finally:
             await model.close()

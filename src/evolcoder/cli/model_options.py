@@ -9,8 +9,15 @@ import click
 
 
 def local_model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --batch-size and --dtype."""
+    """Add --batch-size, --dtype and --replicas."""
     for option in (
+        click.option(
+            "--replicas",
+            type=click.IntRange(min=0),
+            default=1,
+            show_default=True,
+            help="Copies of a local model, a GPU each, that write at once; 0: one for each GPU.",
+        ),
         click.option(
             "--dtype",
             type=click.Choice(["auto", "fp32", "bf16", "fp16"]),

@@ -41,7 +41,7 @@ def hash_of(path: Path) -> Callable[[], str]:
 
 def model_identity(model: str) -> str:
     """Return what identifies the weights behind a MODEL string; "" for a folder that is not there yet."""
-    from evolcoder.models.local import weights_identity
+    from evolcoder.models.local_engine import weights_identity
     from evolcoder.models.opening import is_remote
 
     if is_remote(model) or (Path(model).name == "checkpoint" and not Path(model).exists()):

@@ -12,25 +12,22 @@ loop, and with it Ctrl-C and whatever judges the answers, stays live.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evolcoder.errors import ModelError
+from evolcoder.models.local_engine import AnsweringEngine, open_answering_engine, weights_identity
 from evolcoder.models.local_settings import LocalSettings
 from evolcoder.models.protocol import Completion, Request
 from evolcoder.models.replicas import Replicas, ReplicaWork
 from evolcoder.models.streaming import StreamPart, heard_parts
-from evolcoder.models.weights import EMBEDDED, load_weights, locate_weights
-from evolcoder.runs import content_hash, file_hash
 
 if TYPE_CHECKING:
-    from evolcoder.models.decoding import Decoded, DecodeJob, Decoder
+    from evolcoder.models.replica_processes import ReplicaProcesses
 
 _QUIET_TICKS = 20
 """Ticks of the event loop without a new request after which nobody is about to ask. A row that was just
@@ -70,10 +67,11 @@ class LocalModel:
         self._dispatcher: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-model")
         self._stop = threading.Event()
-        self._engine: Engine | None = None
+        self._engine: AnsweringEngine | None = None
         self._watcher: Callable[[int, int], None] | None = None
         self._replicas: Replicas | None = None
         self._waves_at_once = 1
+        self._processes: ReplicaProcesses | None = None
         self.tokens_written = 0
         """Tokens generated so far, for whoever measures."""
         self.seconds_busy = 0.0
@@ -110,6 +108,8 @@ class LocalModel:
             self._dispatcher.cancel()
             await asyncio.gather(self._dispatcher, return_exceptions=True)
         self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._processes is not None:
+            self._processes.close()
         self._engine = None
 
     async def _answer_all(self) -> None:
@@ -117,6 +117,8 @@ class LocalModel:
         loop = asyncio.get_running_loop()
         wave: list[Waiting] = []
         try:
+            if self._settings.replicas != 1 and self._replicas is None:
+                await loop.run_in_executor(self._thread, self._start_replicas)
             while await self._quiet():
                 waves = self._next_waves()
                 wave = [waiting for one in waves for waiting in one]
@@ -183,6 +185,15 @@ class LocalModel:
         self._replicas = replicas
         self._waves_at_once = 1 if replicas is None else replicas.workers
 
+    def _start_replicas(self) -> None:
+        """Load as many copies of the weights as the settings say, in processes of their own."""
+        from evolcoder.models.replica_processes import ReplicaProcesses, count_gpus
+
+        replicas = self._settings.replicas or count_gpus()
+        if replicas > 1:
+            self._processes = ReplicaProcesses(self.replica_work(), replicas)
+            self.write_on(self._processes)
+
     def _write(self, waves: list[list[Waiting]], loop: asyncio.AbstractEventLoop) -> list[Completion]:
         """Generate the answers of all waves; runs in the model's thread."""
         if self._replicas is None:
@@ -206,7 +217,7 @@ class LocalModel:
                 loop.call_soon_threadsafe(self._watcher, tokens, ended)
 
         if self._engine is None:
-            self._engine = Engine(self._ref, self._settings)
+            self._engine = open_answering_engine(self._ref, self._settings)
         begun = time.monotonic()
         answers = self._engine.answer(
             [w.request for w in wave],
@@ -239,155 +250,3 @@ def next_wave(waiting: Sequence[Waiting], settings: LocalSettings) -> list[Waiti
         return len(text), text, w.request.index, w.key
 
     return sorted(waiting, key=order)[:size]
-
-
-def weights_identity(ref: str) -> str:
-    """Return the name under which replies of these weights are kept; raises ModelError for an unknown `ref`.
-
-    A folder or file is named by the content of its weights, so that a checkpoint trained anew under the
-    same path is not answered from an old journal.
-    """
-    location = locate_weights(ref)
-    if ref == EMBEDDED or isinstance(location, str):
-        return ref
-    if location.is_file():
-        return f"{location.name}@{file_hash(location)[:16]}"
-    files = sorted(p for p in location.iterdir() if p.suffix in {".safetensors", ".bin", ".json", ".jinja"})
-    files = [p for p in files if p.name != "training.json"]
-    digest = content_hash([[p.name, file_hash(p)] for p in files])
-    return f"{location.name}@{digest[:16]}"
-
-
-class Engine:
-    """Weights, tokenizer and decode loop: requests in, completions out. Blocking."""
-
-    def __init__(self, ref: str, settings: LocalSettings) -> None:
-        # OpenMP threads that spin steal the cores from the sandbox that judges meanwhile.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("GOMP_SPINCOUNT", "0")
-        from evolcoder.models.decoding import Decoder
-
-        device = _device(settings.device)
-        weights: tuple[Any, Any] = load_weights(ref, _dtype(settings.dtype, device))
-        self.model, self.tokenizer = weights
-        if device != "cpu":
-            self.model.to(device)
-        self._ref = ref
-        self.decoder: Decoder = Decoder(self.model, self.tokenizer, settings.batch_size)
-        trained_for = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
-        self.context_tokens = min(settings.context_tokens or trained_for, trained_for)
-
-    def answer(
-        self,
-        requests: list[Request],
-        abandoned: list[Callable[[], bool]] | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-        on_step: Callable[[int, int], None] = lambda tokens, ended: None,
-        hear: Sequence[Callable[[str], None] | None] = (),
-    ) -> list[Completion]:
-        """Answer requests together; a prompt that leaves no room in the context gets an empty answer.
-
-        `abandoned` and `hear`, where given, have one entry a request.
-        """
-        begun = time.monotonic()
-        prompts = self._prompts(requests)
-        room = [self.context_tokens - len(prompt) for prompt in prompts]
-        fitting = [i for i in range(len(requests)) if room[i] > 0]
-        jobs = [
-            _job(
-                requests[i],
-                prompts[i],
-                room[i],
-                abandoned[i] if abandoned else None,
-                hear[i] if hear else None,
-            )
-            for i in fitting
-        ]
-        decoded: dict[int, Decoded] = dict(
-            zip(fitting, self.decoder.decode(jobs, cancelled, on_step), strict=True)
-        )
-        seconds = time.monotonic() - begun
-        return [_completion(decoded.get(i), len(prompt), seconds) for i, prompt in enumerate(prompts)]
-
-    def _prompts(self, requests: list[Request]) -> list[tuple[int, ...]]:
-        """Return each request's tokens; equal prompts are tokenized once."""
-        known: dict[Any, tuple[int, ...]] = {}
-        for request in requests:
-            if request.prompt not in known:
-                known[request.prompt] = self._tokens(request)
-        return [known[request.prompt] for request in requests]
-
-    def _tokens(self, request: Request) -> tuple[int, ...]:
-        if isinstance(request.prompt, str):
-            text = request.prompt.encode("utf-8", "replace").decode()
-            return tuple(self.tokenizer(text).input_ids) or self._begin()
-        if not getattr(self.tokenizer, "chat_template", None):
-            raise ModelError(
-                f"{self._ref}: its tokenizer has no chat template, so it cannot be asked in style 'chat'; "
-                "use 'wizardcoder' or 'completion'"
-            )
-        messages = [{"role": m.role, "content": m.content} for m in request.prompt]
-        rendered = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        # A template writes its own special tokens, so none is added.
-        return tuple(self.tokenizer(rendered, add_special_tokens=False).input_ids)
-
-    def _begin(self) -> tuple[int, ...]:
-        """Return what an empty prompt begins with."""
-        token = self.tokenizer.bos_token_id
-        return (self.tokenizer.eos_token_id if token is None else token,)
-
-
-def _job(
-    request: Request,
-    prompt_ids: tuple[int, ...],
-    room: int,
-    abandoned: Callable[[], bool] | None,
-    hear: Callable[[str], None] | None,
-) -> DecodeJob:
-    from evolcoder.models.decoding import DecodeJob
-
-    sampling = request.sampling
-    prompt = (
-        request.prompt if isinstance(request.prompt, str) else [[m.role, m.content] for m in request.prompt]
-    )
-    return DecodeJob(
-        prompt_ids=prompt_ids,
-        max_new_tokens=min(sampling.max_tokens, room),
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        stop=sampling.stop,
-        noise_key=int(content_hash("noise", prompt, sampling.seed, request.index), 16),
-        abandoned=abandoned or (lambda: False),
-        hear=hear,
-    )
-
-
-def _completion(decoded: Decoded | None, prompt_tokens: int, seconds: float) -> Completion:
-    if decoded is None:
-        return Completion("", "length", prompt_tokens, 0, seconds=seconds)
-    return Completion(
-        decoded.text, decoded.finish_reason, prompt_tokens, len(decoded.token_ids), seconds=seconds
-    )
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _dtype(name: str, device: str) -> str:
-    if name != "auto":
-        return name
-    return "bf16" if device != "cpu" or cpu_multiplies_bf16() else "fp32"
-
-
-def cpu_multiplies_bf16() -> bool:
-    """Return whether the CPU has instructions for bfloat16 products (Linux; elsewhere False)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))

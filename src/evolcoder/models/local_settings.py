@@ -21,11 +21,17 @@ class LocalSettings:
     wave_size: int = 256
     """Most requests that are taken together; of fewer, a quarter of what waits, and at least two batches.
     Within a wave a waiting row takes a finished one's place; a killed run repeats at most one wave."""
+    replicas: int = 1
+    """Copies of the weights that write at once, a GPU each (data parallel); 0: as many as there are GPUs."""
+    tensor_parallel: int = 1
+    """GPUs that hold one copy together; more than 1 with vLLM only."""
     context_tokens: int | None = None
     """Most tokens of prompt and answer together; None: what the model was trained for."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "wave_size", "context_tokens"):
+        if self.replicas < 0:
+            raise ValueError(f"replicas must be at least 0, found {self.replicas}")
+        for name in ("tensor_parallel", "batch_size", "wave_size", "context_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, found {value}")

@@ -16,7 +16,7 @@ from evolcoder.models.local_settings import LocalSettings
 from evolcoder.models.protocol import Completion, Request
 
 if TYPE_CHECKING:
-    from evolcoder.models.local import Engine
+    from evolcoder.models.local_engine import AnsweringEngine
 
 Tag = TypeVar("Tag")
 Wave = list[Request]
@@ -55,14 +55,14 @@ class ReplicaWork:
         """Load the weights; raises ModelError where they are missing or others."""
         import torch
 
-        from evolcoder.models.local import Engine, weights_identity
+        from evolcoder.models.local_engine import open_answering_engine, weights_identity
 
         if (found := weights_identity(self.ref)) != self.name:
             raise ModelError(f"{self.ref}: a worker has {found} there, the driver {self.name}")
         if not torch.cuda.is_available():
             # A cluster's scheduler tells OpenMP to use one thread; a replica has its machine to itself.
             torch.set_num_threads(len(os.sched_getaffinity(0)))
-        return Replica(Engine(self.ref, self.settings))
+        return Replica(open_answering_engine(self.ref, self.settings))
 
     def label(self, worker: Any) -> str:
         """Return ""."""
@@ -76,7 +76,7 @@ class ReplicaWork:
 class Replica:
     """Weights in this process."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: AnsweringEngine) -> None:
         self._engine = engine
 
     def run_many(self, tagged: Iterable[tuple[Tag, Wave]], /) -> Iterator[tuple[Tag, list[Completion]]]:
