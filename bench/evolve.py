@@ -332,7 +332,8 @@ def _beside_distilabel(bench: Bench, rounds: int, n: int, templates: Path, bar: 
     found = (
         f"{times:.1f} times faster at 1,024 in flight, {theirs.seconds / usual.seconds:.1f} at 256: "
         f"{wide.seconds:.1f} and {usual.seconds:.1f} s against {theirs.seconds:.1f} s "
-        f"({wide.requests} and {served['ok']} answers); CPU a request {cpu_ms[0]:.2f} and {cpu_ms[1]:.1f} ms; "
+        f"({wide.requests} and {served['ok']} answers); "
+        f"CPU a request {cpu_ms[0]:.2f} and {cpu_ms[1]:.1f} ms; "
         f"memory {wide.peak_mb:.0f} and {theirs.peak_mb:.0f} MB; "
         f"at most {served['max_inflight']} of the peer's requests in flight"
     )
