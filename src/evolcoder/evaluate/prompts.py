@@ -53,6 +53,8 @@ def asked(problem: Problem, style: Style, preset: str = "published") -> Asked:
     """Return prompt and stop strings for `problem`; raises UserError for an unknown style or preset."""
     if problem.benchmark.startswith("multipl-e:") and style in ("wizardcoder", "chat", "completion"):
         return _multipl_e(problem, style)
+    if "instruction" in problem.extra and style in ("wizardcoder", "chat", "completion"):
+        return _own(problem, style)
     if style == "wizardcoder":
         if _family(problem) == "ds1000":
             return Asked(instruction_prompt(problem.prompt.replace("    ", "\t")))
@@ -104,6 +106,16 @@ def _wizardcoder_prompt(problem: Problem, preset: str) -> str:
     else:
         task = _SCRIPT_LINE + problem.prompt
     return instruction_prompt(task.replace("    ", "\t"), gap=PRESETS[preset][family])
+
+
+def _own(problem: Problem, style: Style) -> Asked:
+    """Ask as a benchmark says that brings its own instruction for chat models (`Problem.extra`)."""
+    instruction = str(problem.extra["instruction"])
+    if style == "wizardcoder":
+        return Asked(instruction_prompt(instruction.replace("    ", "\t")))
+    if style == "chat":
+        return Asked((Message("user", instruction),))
+    return Asked(problem.prompt.rstrip(), HUMANEVAL_STOPS)
 
 
 def _multipl_e(problem: Problem, style: Style) -> Asked:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from functools import lru_cache
+from pathlib import Path
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark
@@ -37,12 +40,29 @@ BENCHMARK_NAMES = (
 )
 
 
+def _own_benchmark(path: Path) -> Benchmark:
+    """Import a file of the user's and return what its `load()` gives."""
+    spec = importlib.util.spec_from_file_location(f"evolcoder_own_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise UserError(f"{path}: no such file; a Python file with a function load() is expected")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    benchmark = module.load() if hasattr(module, "load") else None
+    if not isinstance(benchmark, Benchmark):
+        raise UserError(f"{path}: a function load() that returns a Benchmark is expected")
+    return benchmark
+
+
 @lru_cache(maxsize=8)
 def load_benchmark(name: str) -> Benchmark:
     """Return a benchmark by name; "+" names take a version, as in "humaneval+@v0.1.9".
 
-    Raises UserError for an unknown name, DataError where its data is missing or not the published one.
+    A path that ends in .py is a benchmark of the user's own: its function `load()` returns it. Raises UserError
+    for an unknown name, DataError where its data is missing or not the published one.
     """
+    if name.endswith(".py"):
+        return _own_benchmark(Path(name))
     if name not in BENCHMARK_NAMES and name != "mbpp:test":
         known = ", ".join(n for n in BENCHMARK_NAMES if not n.startswith("multipl-e:"))
         known += f", multipl-e:LANGUAGE or multipl-e:mbpp-LANGUAGE ({', '.join(MULTIPL_E_LANGUAGES)})"
