@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -82,6 +83,7 @@ def open_session(key: str | None, settings: EndpointSettings) -> aiohttp.ClientS
     }
     if key:
         headers["Authorization"] = f"Bearer {key}"
+    _allow_open_files(settings.concurrency + 200)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
         headers=headers,
@@ -91,6 +93,14 @@ def open_session(key: str | None, settings: EndpointSettings) -> aiohttp.ClientS
         auto_decompress=True,
         trust_env=any(os.environ.get(name) for name in _PROXY_VARIABLES),
     )
+
+
+def _allow_open_files(n: int) -> None:
+    """Raise this process's own limit of open files, often 1,024, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = n if hard == resource.RLIM_INFINITY else min(n, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def post(
