@@ -194,8 +194,8 @@ async def _evaluate_all(
         try:
             with replicas_of(model, engine):
                 for name, settings in plan.items():
-                    folder = out / (Path(name).stem if name.endswith(".py") else name)
-                folder = out / folder.name.replace(":", "-").replace("@", "-")
+                    short = Path(name).stem if name.endswith(".py") else name
+                    folder = out / short.replace(":", "-").replace("@", "-")
                     results[name] = await evaluate_model(model, name, settings, folder, progress, engine)
         finally:
             await model.close()
