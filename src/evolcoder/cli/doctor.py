@@ -123,7 +123,7 @@ def data_findings() -> list[Finding]:
 
 
 def toolchain_findings() -> list[Finding]:
-    """Return which languages of MultiPL-E can be judged here, and the command that installs what is missing."""
+    """Return which languages of MultiPL-E can be judged here, and the command that installs the rest."""
     from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES
     from evolcoder.evaluate.benchmarks.multipl_e.toolchains import find_tool
 

@@ -119,7 +119,7 @@ def _own(problem: Problem, style: Style) -> Asked:
 
 
 def _multipl_e(problem: Problem, style: Style) -> Asked:
-    """Have the prompt continued, as the paper does with WizardCoder too, or ask for the function in a chat."""
+    """Have the prompt continued, as the paper does with WizardCoder too, or ask for it in a chat."""
     if style == "chat":
         name, label = problem.extra["language"], problem.extra["label"]
         text = (

@@ -58,8 +58,8 @@ def _own_benchmark(path: Path) -> Benchmark:
 def load_benchmark(name: str) -> Benchmark:
     """Return a benchmark by name; "+" names take a version, as in "humaneval+@v0.1.9".
 
-    A path that ends in .py is a benchmark of the user's own: its function `load()` returns it. Raises UserError
-    for an unknown name, DataError where its data is missing or not the published one.
+    A path that ends in .py is a benchmark of the user's own: its function `load()` returns it. Raises
+    UserError for an unknown name, DataError where its data is missing or not the published one.
     """
     if name.endswith(".py"):
         return _own_benchmark(Path(name))
