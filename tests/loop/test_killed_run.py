@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import signal
 import socket
 import subprocess
@@ -101,6 +103,22 @@ def result(folder: Path) -> dict[str, object]:
     return found
 
 
+def finish(recipe: Path, folder: Path, output: Path) -> None:
+    """Let the run come to its end."""
+    assert start_run(recipe, folder, output).wait() == 0, output.read_text()
+
+
+def paid_twice(answered: list[tuple[float, float, str]], deaths: list[float]) -> set[str]:
+    """Prompts that were answered more than once, but for those in flight when the run was killed."""
+    in_flight = {
+        prompt
+        for received, done, prompt in answered
+        if any(received <= death <= done + 0.1 for death in deaths)
+    }
+    times = Counter(row[2] for row in answered)
+    return {prompt for prompt, count in times.items() if count > 1} - in_flight
+
+
 def kill_when(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> float:
     """SIGKILL the run at a moment; return when."""
     while not moment():
@@ -124,8 +142,7 @@ def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_b
         recipes[name].write_text(RECIPE.format(url=at.url, base=base))
 
     output = tmp_path / "output.txt"
-    reference = start_run(recipes["plain"], tmp_path / "plain-run", tmp_path / "plain.txt")
-    assert reference.wait() == 0, (tmp_path / "plain.txt").read_text()
+    finish(recipes["plain"], tmp_path / "plain-run", tmp_path / "plain.txt")
 
     run = tmp_path / "killed-run"
 
@@ -167,18 +184,58 @@ def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_b
     deaths = []
     for moment in moments:
         deaths.append(kill_when(start_run(recipes["killed"], run, output), moment))
-    last = start_run(recipes["killed"], run, output)
-    assert last.wait() == 0, output.read_text()
+    finish(recipes["killed"], run, output)
 
     assert "done before" in output.read_text()
     assert products(run) == products(tmp_path / "plain-run")
     assert result(run) == result(tmp_path / "plain-run")
-    answered = killed.answered()
-    in_flight = {
-        prompt
-        for received, done, prompt in answered
-        if any(received <= death <= done + 0.1 for death in deaths)
-    }
-    repeated = {prompt for prompt, times in Counter(row[2] for row in answered).items() if times > 1}
-    assert repeated <= in_flight
-    assert {row[2] for row in answered} == {row[2] for row in plain.answered()}
+    assert paid_twice(killed.answered(), deaths) == set()
+    assert {row[2] for row in killed.answered()} == {row[2] for row in plain.answered()}
+
+
+@pytest.mark.skipif(
+    "EVOLCODER_SLOW" not in os.environ,
+    reason="takes minutes: EVOLCODER_SLOW=1 pytest tests/loop/test_killed_run.py -k twenty",
+)
+def test_twenty_kills_at_random_moments_change_neither_data_nor_scores_nor_the_decision(
+    endpoint: Callable[[str], Endpoint], tmp_path: Path
+) -> None:
+    base = save_tiny_model(tmp_path / "base", max_position_embeddings=4096)
+
+    def recipe_at(name: str, at: Endpoint) -> Path:
+        path = tmp_path / name / "killed.yaml"
+        path.parent.mkdir()
+        path.write_text(RECIPE.format(url=at.url, base=base))
+        return path
+
+    plain = endpoint("plain")
+    begun = time.monotonic()
+    finish(recipe_at("plain", plain), tmp_path / "plain-run", tmp_path / "plain.txt")
+    whole_s = time.monotonic() - begun
+
+    moments = random.Random(int(os.environ["EVOLCODER_SLOW"]))
+    kills = 0
+    while kills < 20:  # a run that comes to its end before is followed by another
+        name = f"killed-{kills}"
+        killed, run, output = endpoint(name), tmp_path / f"{name}-run", tmp_path / f"{name}.txt"
+        recipe, deaths = recipe_at(name, killed), []
+        while kills < 20:
+            process = start_run(recipe, run, output)
+            try:
+                process.wait(moments.uniform(0.05, 0.7) * whole_s)
+                break
+            except subprocess.TimeoutExpired:
+                deaths.append(time.time())
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                kills += 1
+                print(f"kill {kills}, last line: {(output.read_text().splitlines() or ['none'])[-1]}")
+        finish(recipe, run, output)
+        assert products(run) == products(tmp_path / "plain-run")
+        assert result(run) == result(tmp_path / "plain-run")
+        assert paid_twice(killed.answered(), deaths) == set()
+        assert {row[2] for row in killed.answered()} == {row[2] for row in plain.answered()}
+        said = output.read_text()
+        for number in (1, 2):  # once a training is done it is never begun again
+            after = said[said.index(f"train round {number}: done in") :]
+            assert not re.search(rf"\] train round {number}(;| \()", after)

@@ -95,6 +95,21 @@ def test_a_local_base_models_own_card_is_believed(build_run: RunBuilder, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("file", "licence"),
+    [
+        ("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "apache-2.0"),
+        ("Qwen2.5-Coder-3B-Q8_0.gguf", "qwen-research"),
+        ("something-else.gguf", ""),
+    ],
+)
+def test_a_gguf_file_is_known_by_the_model_it_is_named_after(
+    build_run: RunBuilder, file: str, licence: str
+) -> None:
+    run = set_recipe(build_run(), "teacher: {model: embedded", f"teacher: {{model: 'models/{file}'")
+    assert licence_chain(read_run(run))[1] == Link("teacher", file, licence, "as its file name tells")
+
+
+@pytest.mark.parametrize(
     ("licences", "result"),
     [
         (["mit", "apache-2.0"], "apache-2.0"),

@@ -18,8 +18,8 @@ import click
 @click.option(
     "--over",
     multiple=True,
-    type=click.Choice(["rounds", "methods", "teachers"]),
-    help="Rounds alone and merged; methods left out one by one; teachers.  [default: rounds]",
+    type=click.Choice(["rounds", "alone", "merged", "methods", "teachers"]),
+    help="Rounds alone, merged, or both; methods left out one by one; teachers.  [default: rounds]",
 )
 @click.option(
     "--equal",

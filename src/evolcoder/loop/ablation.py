@@ -27,7 +27,7 @@ from evolcoder.recipe import Recipe, recipe_yaml
 from evolcoder.records import Instruction
 from evolcoder.runs import file_hash, write_json_whole, write_text_whole
 
-Over = Literal["rounds", "methods", "teachers"]
+Over = Literal["rounds", "alone", "merged", "methods", "teachers"]
 Equal = Literal["samples", "tokens", "nothing"]
 
 FOLDER = "ablation"
@@ -41,8 +41,8 @@ class Question:
     """What is ablated."""
 
     over: tuple[Over, ...] = ("rounds",)
-    """"rounds": each round's rows alone, and the rounds merged; "methods": each method left out; "teachers":
-    the recipe's teacher and others."""
+    """"alone": each round's rows alone; "merged": the rounds merged; "rounds": both; "methods": each method
+    left out; "teachers": the recipe's teacher and others."""
     equal: tuple[Equal, ...] = ("samples", "tokens")
     """What is made the same for the rounds alone; methods and teachers are compared at equal samples unless
     this is only "nothing"."""
@@ -167,9 +167,9 @@ class _Work:
         for number in range(1, self.last + 1):
             self.stages.do(self.made.evolve(number))
         alone_or = "nothing" if question.equal == ("nothing",) else "samples"
-        if "rounds" in question.over:
-            for equal in question.equal:
-                yield list(self._rounds_alone(equal))
+        for equal in question.equal if {"rounds", "alone"} & set(question.over) else ():
+            yield list(self._rounds_alone(equal))
+        if {"rounds", "merged"} & set(question.over):
             yield list(self._rounds_merged())
         if "methods" in question.over:
             yield list(self._methods_left_out(question, alone_or))

@@ -1,0 +1,112 @@
+"""Ablations on a tiny model: equal sizes, shared work, and the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.loop.conftest import Notes
+
+from evolcoder.errors import UserError
+from evolcoder.loop import run_recipe
+from evolcoder.loop.ablation import Question, _cut, ablate
+from evolcoder.models.journal_totals import read_totals
+from evolcoder.recipe import Recipe
+from evolcoder.records import Instruction, Lineage
+
+
+def rows_of(sizes: list[int], prefix: str) -> list[Instruction]:
+    return [
+        Instruction(f"{prefix}{i}", "x" * size, "", "", Lineage(f"{prefix}{i}"))
+        for i, size in enumerate(sizes)
+    ]
+
+
+def length(row: Instruction) -> int:
+    return len(row.instruction)
+
+
+SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=30)
+
+
+@given(st.lists(SIZES, min_size=1, max_size=4), st.integers(0, 5))
+def test_equal_samples_and_equal_tokens_are_equal_and_the_same_every_time(
+    sizes: list[list[int]], seed: int
+) -> None:
+    sets = [rows_of(part, f"s{number}-") for number, part in enumerate(sizes)]
+    samples = _cut(sets, "samples", length, seed)
+    assert {len(rows) for rows in samples} == {min(map(len, sets))}
+    least = min(sum(map(length, rows)) for rows in sets)
+    tokens = _cut(sets, "tokens", length, seed)
+    for whole, part in zip(sets, tokens, strict=True):
+        total = sum(map(length, part))
+        assert total <= least
+        # Nothing that was left out would have fitted.
+        assert all(total + length(row) > least for row in whole if row not in part)
+        assert part == [row for row in whole if row in part]
+    assert _cut(sets, "tokens", length, seed) == tokens
+    assert _cut(sets, "nothing", length, seed) == sets
+
+
+def test_an_ablation_uses_the_runs_work_and_does_nothing_twice(
+    small: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    recipe = small()
+    run_recipe(recipe, run, Notes(), "evolcoder run x")
+    asked = read_totals(run / "journal.sqlite").replies
+    notes = Notes()
+    found = ablate(recipe, run, Question(over=("rounds", "methods"), methods=("misdirect",)), notes, "x")
+    states = {line.title: line.state for line in notes.shown}
+    assert {states[title] for title in ("seeds", "evolve round 1", "train round 1")} == {"kept"}
+    groups: dict[str, list[str]] = {}
+    for arm in found["arms"]:
+        groups.setdefault(arm["group"], []).append(arm["name"])
+    assert groups == {
+        "rounds alone, equal samples": ["round 0 (seeds)", "round 1"],
+        "rounds alone, equal tokens": ["round 0 (seeds)", "round 1"],
+        "rounds merged": ["seeds", "seeds and round 1"],
+        "methods left out, equal samples": ["all methods", "without misdirect"],
+    }
+    by_name = {(arm["group"], arm["name"]): arm for arm in found["arms"]}
+    alone = [by_name["rounds alone, equal samples", name] for name in ("round 0 (seeds)", "round 1")]
+    assert alone[0]["rows"] == alone[1]["rows"] > 0
+    assert alone[0]["scores"][0]["difference"] is None
+    assert alone[1]["scores"][0]["p_value"] is not None
+    # Rows that had another method are answered by the run's journal: at most the evaluations are new, and
+    # the rows of the method left out.
+    evolved = [json.loads(line) for line in (run / "round-1" / "evolved.jsonl").open()]
+    evolved += [json.loads(line) for line in (run / "round-1" / "eliminated.jsonl").open()]
+    had_it = sum(row["method"] == "misdirect" for row in evolved)
+    trained = {
+        line.title for line in notes.shown if line.title.startswith("evaluate") and line.state == "done"
+    }
+    new = read_totals(run / "journal.sqlite").replies - asked
+    assert new <= 2 * had_it + 2 * len(trained)
+
+    again = Notes()
+    assert (
+        ablate(recipe, run, Question(over=("rounds", "methods"), methods=("misdirect",)), again, "x") == found
+    )
+    assert {line.state for line in again.shown} == {"kept"}
+    assert "<svg" in (run / "ablation" / "ablation.html").read_text()
+
+
+def test_what_cannot_be_ablated_is_refused(small: Callable[..., Recipe], tmp_path: Path) -> None:
+    def refused(question: Question, recipe: Recipe | None = None) -> str:
+        with pytest.raises(UserError) as caught:
+            ablate(recipe or small(), tmp_path / "run", question, Notes(), "x")
+        return str(caught.value)
+
+    assert "did you mean 'misdirect'" in refused(Question(("methods",), methods=("misdirct",)))
+    assert "--teacher MODEL" in refused(Question(("teachers",)))
+    weights = dict.fromkeys(("misdirect", "complexity", "more-reasoning", "rare-requirement"), 0.0)
+    one = small()
+    one = replace(one, evolve=replace(one.evolve, weights=weights))
+    assert "one method only (add-constraints)" in refused(Question(("methods",)), one)
+    assert not (tmp_path / "run").exists()

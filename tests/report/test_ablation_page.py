@@ -1,0 +1,67 @@
+"""An ablation as a reader meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evolcoder.errors import DataError
+from evolcoder.report.ablation_page import ablation_table, write_ablation
+
+from .test_page import read
+
+
+def arm(group: str, name: str, value: float, against: float | None) -> dict[str, Any]:
+    compared = None if against is None else value - against
+    score = {
+        "benchmark": "humaneval",
+        "value": value,
+        "low": value - 0.05,
+        "high": value + 0.07,
+        "n_problems": 32,
+        "difference": compared,
+        "difference_low": None if compared is None else compared - 0.1,
+        "difference_high": None if compared is None else compared + 0.1,
+        "p_value": None if compared is None else 0.25,
+    }
+    return {"group": group, "name": name, "rows": 1200, "tokens": 34567, "scores": [score]}
+
+
+@pytest.fixture
+def found() -> dict[str, Any]:
+    return {
+        "name": "<b>small</b>",
+        "base": "embedded",
+        "benchmarks": ["humaneval"],
+        "command": "evolcoder ablate r.yaml",
+        "arms": [
+            arm("rounds alone, equal samples", "round 0 (seeds)", 0.1, None),
+            arm("rounds alone, equal samples", "round 1", 0.25, 0.1),
+            arm("rounds merged", "seeds", 0.2, None),
+        ],
+    }
+
+
+def test_the_table_has_an_interval_beside_every_score_and_difference(found: dict[str, Any]) -> None:
+    lines = [" ".join(line.split()) for line in ablation_table(found).splitlines()]
+    assert lines[0].startswith("humaneval, 32 problems")
+    assert "rounds alone, equal samples:" in lines
+    assert "round 0 (seeds) 1,200 34,567 10.0 5.0 – 17.0" in lines
+    assert "round 1 1,200 34,567 25.0 20.0 – 32.0 +15.0 +5.0 to +25.0 p = 0.25" in lines
+
+
+def test_the_page_shows_plot_and_table_and_asks_no_host(found: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "ablation.json").write_text(json.dumps(found))
+    page = read(write_ablation(tmp_path))
+    assert "<b>small</b>" in page.text
+    assert {"svg", "table"} <= page.tags and "script" not in page.tags
+    assert all(load.startswith(("#", "data:")) for load in page.loads)
+    assert "evolcoder ablate r.yaml" in page.text
+
+
+def test_a_folder_without_an_ablation_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="evolcoder ablate"):
+        write_ablation(tmp_path)
