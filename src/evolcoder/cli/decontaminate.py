@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from evolcoder.cli.engine_option import engine_option
+
 
 @click.command()
 @click.argument("data")
@@ -14,9 +16,10 @@ import click
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the clean rows (JSONL).")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write hits as Markdown.")
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    data: str, benchmarks: tuple[str, ...], out: Path | None, report: Path | None, as_json: bool
+    data: str, benchmarks: tuple[str, ...], out: Path | None, report: Path | None, engine: str, as_json: bool
 ) -> None:
     """Find rows of DATA that copy a benchmark problem, renamed identifiers and changed numbers included.
 
@@ -29,10 +32,12 @@ def command(
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evolve.contamination_report import decontaminate, write_contamination_report
     from evolcoder.evolve.row_files import RowFile
+    from evolcoder.execution.engine import open_engine
     from evolcoder.loop.benchmark_texts import problem_texts
 
     problems = problem_texts(benchmarks or ("humaneval", "mbpp"))
-    result = decontaminate(RowFile(data), problems, out, progress_view())
+    with open_engine(engine) as where:
+        result = decontaminate(RowFile(data), problems, out, progress_view(), where)
     if report is not None:
         write_contamination_report(report, result)
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evolcoder.cli.endpoint_options import endpoint_options, endpoint_settings
+from evolcoder.cli.engine_option import engine_option, replicas_of
 
 if TYPE_CHECKING:
     from evolcoder.evolve.rounds import RoundSummary
@@ -59,6 +60,7 @@ _SAMPLE = 20
 @click.option("--max-requests", type=click.IntRange(min=1), help="Stop cleanly after this many requests.")
 @click.option("--decontaminate", "benchmarks", multiple=True, help="Drop rows that copy this benchmark.")
 @click.option("--dry-run", is_flag=True, help="Evolve a sample of 20 and say what the whole would take.")
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     seeds: str, teachers: tuple[str, ...], out: Path, rounds: int, as_json: bool, **options: Any
@@ -129,21 +131,26 @@ async def _evolve(
     options: dict[str, Any],
 ) -> tuple[list[RoundSummary], RequestStats | None, float]:
     import time
+    from contextlib import AsyncExitStack
 
     from evolcoder.evolve.rounds import evolve_rounds
+    from evolcoder.execution.engine import open_engine
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import budget_of, open_model
     from evolcoder.models.stats import stats_of
 
     begun = time.monotonic()
     screen = None
-    if options["benchmarks"]:
-        from evolcoder.evolve.contamination_report import ContaminationScreen
-        from evolcoder.loop.benchmark_texts import problem_texts
-
-        screen = ContaminationScreen(problem_texts(options["benchmarks"]), seeds)
     # A dry run's sample is part of the run: its replies are in the run's journal and are paid for once.
-    async with Journal(run / "journal.sqlite") as journal:
+    async with AsyncExitStack() as held:
+        engine = held.enter_context(open_engine(options["engine"]))
+        if options["benchmarks"]:
+            from evolcoder.evolve.contamination_report import ContaminationScreen
+            from evolcoder.loop.benchmark_texts import problem_texts
+
+            screen = ContaminationScreen(problem_texts(options["benchmarks"]), seeds, engine)
+            held.callback(screen.close)
+        journal = await held.enter_async_context(Journal(run / "journal.sqlite"))
         model = open_model(
             teacher,
             base_url=options["base_url"] or None,
@@ -152,9 +159,18 @@ async def _evolve(
             budget=budget_of(journal, options["max_usd"], options["max_requests"]),
         )
         try:
-            summaries = await evolve_rounds(
-                seeds, model, settings, rounds, out, progress, limit=options["limit"], screen=screen
-            )
+            with replicas_of(model, engine):
+                summaries = await evolve_rounds(
+                    seeds,
+                    model,
+                    settings,
+                    rounds,
+                    out,
+                    progress,
+                    limit=options["limit"],
+                    screen=screen,
+                    engine=engine,
+                )
         finally:
             await model.close()
         return summaries, stats_of(model), time.monotonic() - begun

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from evolcoder.evolve.decontamination import ContaminationIndex, Hit, ProblemText
 from evolcoder.evolve.elimination import Elimination
+from evolcoder.evolve.mapped import hits_on, learn_on, learning_work, screening_work
 from evolcoder.evolve.one_row import Fate
 from evolcoder.evolve.row_files import RowWriter
+from evolcoder.execution.engine import Engine
+from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.progress import Progress
 from evolcoder.records import Instruction
 from evolcoder.runs import write_text_whole, writing_whole
@@ -30,7 +33,11 @@ class Decontaminated:
 
 
 def decontaminate(
-    rows: Iterable[Instruction], problems: Sequence[ProblemText], out: Path | None, progress: Progress
+    rows: Iterable[Instruction],
+    problems: Sequence[ProblemText],
+    out: Path | None,
+    progress: Progress,
+    engine: Engine = THIS_MACHINE,
 ) -> Decontaminated:
     """Go through `rows` twice: learn which n-grams are common, then find copies; clean rows go to `out`."""
     index = ContaminationIndex(problems)
@@ -42,7 +49,8 @@ def decontaminate(
                 bar.advance()
                 yield row
 
-    index.learn(told("learn common n-grams", None))
+    with engine.open(learning_work(problems)) as learners:
+        learn_on(learners, index, told("learn common n-grams", None))
     hits: list[Hit] = []
     kept = 0
     with ExitStack() as files:
@@ -50,9 +58,9 @@ def decontaminate(
         if out is not None:
             writer = RowWriter(files.enter_context(writing_whole(out)))
             files.callback(writer.close)
-        for row in told("look for copies", index.rows_learnt):
+        screeners = files.enter_context(engine.open(screening_work(problems, index.learnt)))
+        for row, found in hits_on(screeners, told("look for copies", index.rows_learnt)):
             count += 1
-            found = index.hits(row)
             hits += found
             if not found:
                 kept += 1
@@ -64,16 +72,31 @@ def decontaminate(
 class ContaminationScreen:
     """Drops evolved rows that copy a problem, as they come; implements `FateFilter`."""
 
-    def __init__(self, problems: Sequence[ProblemText], background: Iterable[Instruction]) -> None:
-        self._index = ContaminationIndex(problems)
-        self._index.learn(background)
+    def __init__(
+        self,
+        problems: Sequence[ProblemText],
+        background: Iterable[Instruction],
+        engine: Engine = THIS_MACHINE,
+    ) -> None:
+        """Learn which n-grams are common from `background`; workers compare rows until `close`."""
+        index = ContaminationIndex(problems)
+        with engine.open(learning_work(problems)) as learners:
+            learn_on(learners, index, background)
+        self._stack = ExitStack()
+        self._pool = self._stack.enter_context(engine.open(screening_work(problems, index.learnt)))
+
+    def close(self) -> None:
+        """Let the workers go."""
+        self._stack.close()
 
     def __call__(self, fates: Sequence[Fate]) -> Sequence[Fate]:
         """Return the same rows, copies among them eliminated."""
-        return [self._screened(fate) for fate in fates]
+        looked_at = [fate.row for fate in fates if fate.elimination is None]
+        found = iter([hits for _, hits in hits_on(self._pool, looked_at)])
+        return [fate if fate.elimination is not None else self._screened(fate, next(found)) for fate in fates]
 
-    def _screened(self, fate: Fate) -> Fate:
-        if fate.elimination is not None or not (hits := self._index.hits(fate.row)):
+    def _screened(self, fate: Fate, hits: Sequence[Hit]) -> Fate:
+        if not hits:
             return fate
         hit = hits[0]
         detail = f"copies {hit.task_id} of {hit.benchmark} ({hit.how})"

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from evolcoder.execution.engine import Pool
+
 PERMUTATIONS = 128
 BANDS = 16
 """With 8 numbers a band, a pair of similarity 0.9 shares a band with chance 0.9998, one of 0.7 with 0.61."""
 _ROWS_A_CHUNK = 4096
+_TEXTS_A_BLOCK = 32
+"""Texts that a pool's worker sketches together."""
 _MOST_CANDIDATES = 200
 _WORD = re.compile(r"\w+")
 
@@ -49,11 +53,39 @@ class Duplicate(NamedTuple):
     """1.0 for an exact copy (but for case, spacing and signs), else the estimated Jaccard similarity."""
 
 
+class Sketch(NamedTuple):
+    """What is kept of texts, a row each."""
+
+    keys: NDArray[np.uint64]
+    """Table keys: of the exact text first, then one a band."""
+    signatures: NDArray[np.uint8]
+    trees: NDArray[np.uint64]
+
+
+def sketch_of(texts: Sequence[Text], near: bool) -> Sketch:
+    """Sketch texts; without `near` only exact copies will be found."""
+    import numpy as np
+
+    words = [_WORD.findall(text.text.lower()) for text in texts]
+    exact = [_hash64(" ".join(w) or text.text) for w, text in zip(words, texts, strict=True)]
+    trees = np.array([_hash64(text.tree) for text in texts], dtype=np.uint64)
+    keys = np.empty((len(texts), 1 + BANDS * near), dtype=np.uint64)
+    keys[:, 0] = exact
+    if not near:
+        return Sketch(keys, np.empty((len(texts), 0), dtype=np.uint8), trees)
+    digests = _minhash([triples(w) for w in words])
+    keys[:, 1:] = _band_keys(digests)
+    return Sketch(keys, digests.astype(np.uint8), trees)
+
+
 class DuplicateIndex:
     """Texts met so far, and whether a new one repeats one of them."""
 
-    def __init__(self, threshold: float | None) -> None:
+    def __init__(self, threshold: float | None, pool: Pool[Sequence[Text], Sketch] | None = None) -> None:
+        """`pool` sketches texts (see `mapped.sketch_work`); None: this thread does."""
         import numpy as np
+
+        self._pool = pool
 
         self._np = np
         self._threshold = threshold
@@ -124,21 +156,11 @@ class DuplicateIndex:
                 best = Duplicate(row, round(similarity, 3))
         return best
 
-    def _sketch(
-        self, texts: Sequence[Text]
-    ) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint64]]:
-        """Return table keys (exact first, then bands), one-byte signatures, and tree numbers."""
-        np = self._np
-        words = [_WORD.findall(text.text.lower()) for text in texts]
-        exact = [_hash64(" ".join(w) or text.text) for w, text in zip(words, texts, strict=True)]
-        trees = np.array([_hash64(text.tree) for text in texts], dtype=np.uint64)
-        keys = np.empty((len(texts), 1 + self._bands), dtype=np.uint64)
-        keys[:, 0] = exact
-        if not self._bands:
-            return keys, np.empty((len(texts), 0), dtype=np.uint8), trees
-        digests = _minhash([triples(w) for w in words])
-        keys[:, 1:] = _band_keys(digests)
-        return keys, digests.astype(np.uint8), trees
+    def _sketch(self, texts: Sequence[Text]) -> Sketch:
+        if self._pool is None:
+            return sketch_of(texts, near=bool(self._bands))
+        parts = list(self._pool.map(batches(texts, _TEXTS_A_BLOCK)))
+        return Sketch(*(self._np.concatenate(of) for of in zip(*parts, strict=True)))
 
     def _append(self, signature: NDArray[np.uint8] | None, tree: Any) -> int:
         np = self._np

@@ -14,18 +14,17 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from evolcoder.code_blocks import CodeBlock, code_blocks, extract, syntax_error
 from evolcoder.code_grammar import has_grammar
 from evolcoder.errors import SandboxError
 from evolcoder.evolve.answer_tests import NOTHING_ASSERTED, needs_of, runnable_tests, why_untestable
 from evolcoder.evolve.elimination import Elimination
+from evolcoder.execution.engine import Engine, Pool
+from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.protocol import Completion, Message
-from evolcoder.sandbox.protocol import InProcessJob, Limits
-
-if TYPE_CHECKING:
-    from evolcoder.sandbox import Sandbox
+from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome
 
 Ask = Callable[[tuple[Message, ...]], Awaitable[Completion]]
 """Sends a chat to the teacher, on the account of the row."""
@@ -99,17 +98,26 @@ class Verifier:
     that offers no protection.
     """
 
-    def __init__(self, *, tests: bool, repairs: int, blocking: bool, cpu_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        *,
+        tests: bool,
+        repairs: int,
+        blocking: bool,
+        cpu_s: float = 5.0,
+        engine: Engine = THIS_MACHINE,
+    ) -> None:
+        self._engine = engine
         self._limits = Limits(cpu_s=cpu_s, memory_bytes=1 << 30)
         self._tests, self._repairs, self._blocking = tests, repairs, blocking
         self._stack = ExitStack()
-        self._sandbox: Sandbox | None = None
+        self._sandbox: Pool[Job, Outcome] | None = None
 
     def __enter__(self) -> Self:
         if self._tests:
-            from evolcoder.sandbox import Sandbox
+            from evolcoder.sandbox.work import SandboxWork
 
-            self._sandbox = self._stack.enter_context(Sandbox())
+            self._sandbox = self._stack.enter_context(self._engine.open(SandboxWork()))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -160,7 +168,10 @@ class Verifier:
         """Run a program with its tests in the sandbox; return the error, or ""."""
         assert self._sandbox is not None
         job = InProcessJob(f"{program}\n\n{tests}\n", limits=self._limits)
-        outcome = self._sandbox.run(job) if self._blocking else await self._sandbox.run_async(job)
+        if self._blocking:
+            ((_, outcome),) = self._sandbox.run_many([(0, job)])
+        else:
+            outcome = await self._sandbox.one(job)
         verdict = outcome.verdict
         if verdict.passed:
             return ""
