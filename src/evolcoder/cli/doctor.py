@@ -39,7 +39,7 @@ def command(base_url: str | None, as_json: bool) -> None:
     import json
 
     findings = [sandbox_finding(), *package_findings(), gpu_finding(), *data_findings(), *key_findings()]
-    findings += toolchain_findings()
+    findings += [environment_finding(), *toolchain_findings()]
     if base_url:
         findings.append(endpoint_finding(base_url))
     if as_json:
@@ -71,6 +71,7 @@ def package_findings() -> list[Finding]:
     extras = {
         "local models": (("torch", "transformers", "gguf"), "local"),
         "training": (("torch", "transformers", "accelerate", "peft"), "train"),
+        "vLLM in this process": (("vllm",), "vllm"),
     }
     findings = [
         Finding(
@@ -144,6 +145,18 @@ def toolchain_findings() -> list[Finding]:
             )
         )
     return findings
+
+
+def environment_finding() -> Finding:
+    """Return whether DS-1000 can be judged: its environment is built by a command."""
+    from evolcoder.errors import UserError
+    from evolcoder.evaluate.environments import find_environment
+
+    try:
+        return Finding("DS-1000 environment", True, find_environment("ds1000").title)
+    except UserError as error:
+        said, _, command = str(error).rpartition(": ")
+        return Finding("DS-1000 environment", False, said, command)
 
 
 def key_findings() -> list[Finding]:

@@ -26,7 +26,7 @@ def local_model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Number format of a local model.",
         ),
         click.option(
-            "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Local models."
+            "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Local models."
         ),
     ):
         command = option(command)

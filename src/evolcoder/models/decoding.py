@@ -1,8 +1,8 @@
 """Write many answers side by side: a lean decode loop over any transformers causal language model.
 
-Prompts are computed one at a time, without padding. They are taken in the order of their tokens, so that what
-a prompt shares with the one before it (a system prompt, worked examples, all of it for samples of one
-problem) is computed once. Rows then advance together, one token each a step; a row that ends frees its slot
+Prompts are computed one at a time, without padding. They are taken by length, then by their tokens, and what
+one shares with the one before it (a system prompt, worked examples, all of it for samples of one problem) is
+computed once. Rows then advance together, one token each a step; a row that ends frees its slot
 at once for the next one waiting. Not covered: encoder-decoders, state-space models.
 """
 
@@ -76,6 +76,11 @@ class _Row:
         return len(self.job.prompt_ids) + len(self.tokens) - 1
 
 
+def _order(job: DecodeJob, place: int) -> tuple[int, tuple[int, ...], int, int]:
+    """Sort by length first: attention reads every row up to the longest one's end."""
+    return len(job.prompt_ids), job.prompt_ids, job.noise_key, place
+
+
 @dataclass(frozen=True, slots=True)
 class _Prefilled:
     """A prompt that has been computed."""
@@ -110,7 +115,8 @@ class Decoder:
         `cancelled` says so. What is computed depends on the set of jobs alone, not on their order.
         """
         answers: list[Decoded | None] = [None] * len(jobs)
-        waiting = deque(sorted(range(len(jobs)), key=lambda i: (jobs[i].prompt_ids, jobs[i].noise_key, i)))
+        order = sorted(range(len(jobs)), key=lambda i: _order(jobs[i], i))
+        waiting = deque(order)
         active: list[_Row] = []
         slots = KVSlots(min(self._batch_size, len(jobs)))
         prefilled: _Prefilled | None = None
