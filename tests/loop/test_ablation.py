@@ -14,7 +14,8 @@ from tests.loop.conftest import Notes
 
 from evolcoder.errors import UserError
 from evolcoder.loop import run_recipe
-from evolcoder.loop.ablation import Question, _cut, ablate
+from evolcoder.loop.ablation import ablate
+from evolcoder.loop.ablation_arms import Question, cut
 from evolcoder.models.journal_totals import read_totals
 from evolcoder.recipe import Recipe
 from evolcoder.records import Instruction, Lineage
@@ -39,18 +40,18 @@ def test_equal_samples_and_equal_tokens_are_equal_and_the_same_every_time(
     sizes: list[list[int]], seed: int
 ) -> None:
     sets = [rows_of(part, f"s{number}-") for number, part in enumerate(sizes)]
-    samples = _cut(sets, "samples", length, seed)
+    samples = cut(sets, "samples", length, seed)
     assert {len(rows) for rows in samples} == {min(map(len, sets))}
     least = min(sum(map(length, rows)) for rows in sets)
-    tokens = _cut(sets, "tokens", length, seed)
+    tokens = cut(sets, "tokens", length, seed)
     for whole, part in zip(sets, tokens, strict=True):
         total = sum(map(length, part))
         assert total <= least
         # Nothing that was left out would have fitted.
         assert all(total + length(row) > least for row in whole if row not in part)
         assert part == [row for row in whole if row in part]
-    assert _cut(sets, "tokens", length, seed) == tokens
-    assert _cut(sets, "nothing", length, seed) == sets
+    assert cut(sets, "tokens", length, seed) == tokens
+    assert cut(sets, "nothing", length, seed) == sets
 
 
 def test_an_ablation_uses_the_runs_work_and_does_nothing_twice(

@@ -234,3 +234,51 @@ def in_chromium(path: Path, folder: Path) -> Shown:
         console=[line for line in done.stderr.splitlines() if "CONSOLE" in line],
         asked=[url for url in urls if not own.match(url)],
     )
+
+
+def test_the_way_from_asked_to_kept_names_copies_duplicates_and_executed_answers(
+    build_run: RunBuilder,
+) -> None:
+    run = build_run(rounds=1)
+    rows = [json.loads(line) for line in (run / "round-1" / "evolved.jsonl").read_text().splitlines()]
+    rows = [{**row, "verdict": "repaired" if i < 4 else "passed"} for i, row in enumerate(rows)]
+    (run / "round-1" / "evolved.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    gone = {"unchanged": 9, "failed tests": 5, "duplicate": 3, "contaminated": 2}
+    summary = json.loads((run / "round-1" / "summary.json").read_text())
+    summary |= {"asked": len(rows) + sum(gone.values()), "kept": len(rows), "eliminated": gone}
+    (run / "round-1" / "summary.json").write_text(json.dumps(summary))
+    seeds = {"asked": 121, "kept": 120, "eliminated": {"contaminated": 1}, "screened_against": ["mbpp-400"]}
+    (run / "seeds.json").write_text(json.dumps(seeds))
+    text = read(write_report(run)).text
+    kept = len(rows)
+    steps = text[text.index("on the way") :]
+    for told in (
+        f"asked {kept + 19}",
+        "unchanged −9",
+        f"left to be executed {kept + 10}",
+        "failed tests −5",
+        f"of the kept: passed {kept - 4}",
+        "of the kept: repaired 4",
+        f"left to be looked up {kept + 5}",
+        "duplicate −3",
+        "contaminated −2",
+        f"kept {kept}",
+    ):
+        assert told in steps
+        steps = steps[steps.index(told) :] if not told.startswith("of the kept") else steps
+    assert (
+        "Copies of problems of mbpp-400 were looked for in every evolved row, and in the 121 seeds: 1" in text
+    )
+
+
+def test_what_the_rule_said_after_each_round_is_told(build_run: RunBuilder) -> None:
+    run = build_run()
+    result = json.loads((run / "result.json").read_text())
+    result["decisions"] = [
+        {"round": 0, "stop": False, "reason": ""},
+        {"round": 1, "stop": False, "reason": "round 1 scored 7.5%, above the base model"},
+        {"round": 2, "stop": True, "reason": "enough"},
+    ]
+    (run / "result.json").write_text(json.dumps(result))
+    text = read(write_report(run)).text
+    assert "base go on round 1 go on: round 1 scored 7.5%, above the base model round 2 stop: enough" in text

@@ -56,7 +56,8 @@ def command(
     from typing import cast
 
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.loop.ablation import FOLDER, Equal, Over, Question, ablate
+    from evolcoder.loop.ablation import FOLDER, ablate
+    from evolcoder.loop.ablation_arms import Equal, Over, Question
     from evolcoder.recipe import load_recipe
     from evolcoder.report.ablation_page import ABLATION_NAME, ablation_table
 

@@ -8,16 +8,17 @@ are not made again, and arms whose rows are the same are one training.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.comparison import compare
-from evolcoder.evolve.methods import fraction_of, method_set
+from evolcoder.evolve.methods import method_set
 from evolcoder.instructions import read_instructions, write_instructions
+from evolcoder.loop.ablation_arms import Arm, ArmResult, ArmScore, Count, Equal, Question, cut
 from evolcoder.loop.model_stages import evaluation_stage, model_identity, training_stage
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.run import alone_in, check_before_start
@@ -27,72 +28,7 @@ from evolcoder.recipe import Recipe, recipe_yaml
 from evolcoder.records import Instruction
 from evolcoder.runs import file_hash, write_json_whole, write_text_whole
 
-Over = Literal["rounds", "alone", "merged", "methods", "teachers"]
-Equal = Literal["samples", "tokens", "nothing"]
-
 FOLDER = "ablation"
-
-Count = Callable[[Instruction], int]
-"""Returns the tokens of a row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is ablated."""
-
-    over: tuple[Over, ...] = ("rounds",)
-    """"alone": each round's rows alone; "merged": the rounds merged; "rounds": both; "methods": each method
-    left out; "teachers": the recipe's teacher and others."""
-    equal: tuple[Equal, ...] = ("samples", "tokens")
-    """What is made the same for the rounds alone; methods and teachers are compared at equal samples unless
-    this is only "nothing"."""
-    teachers: tuple[str, ...] = ()
-    """Further MODEL strings for "teachers"."""
-    methods: tuple[str, ...] = ()
-    """Methods that are left out one by one; all of the recipe's where empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One training set to learn from."""
-
-    group: str
-    """The table it belongs to: "rounds alone, equal samples"."""
-    name: str
-    files: tuple[Path, ...]
-    """Row files that it is made of, in order."""
-    equal: Equal
-    reference: bool = False
-    """Whether the others of its group are compared with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArmScore:
-    """What an arm came to on one benchmark."""
-
-    benchmark: str
-    value: float
-    low: float
-    high: float
-    n_problems: int
-    difference: float | None
-    """Against the group's reference; None for the reference itself."""
-    difference_low: float | None
-    difference_high: float | None
-    p_value: float | None
-    """Exact paired test against the reference."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArmResult:
-    """An arm with its size and its scores."""
-
-    group: str
-    name: str
-    rows: int
-    tokens: int
-    """Of instructions, inputs and answers, by the base model's tokenizer."""
-    scores: tuple[ArmScore, ...]
 
 
 def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, command: str) -> dict[str, Any]:
@@ -158,7 +94,7 @@ class _Work:
         path = self.made.run / "result.json"
         if path.exists():
             rounds = [entry["round"] for entry in json.loads(path.read_text())["rounds"]]
-            return max(1, *rounds)
+            return max([1, *map(int, rounds)])
         return self.recipe.rounds.max_rounds
 
     def groups(self, question: Question) -> Iterator[list[Arm]]:
@@ -166,7 +102,7 @@ class _Work:
         self.stages.do(self.made.seeds())
         for number in range(1, self.last + 1):
             self.stages.do(self.made.evolve(number))
-        alone_or = "nothing" if question.equal == ("nothing",) else "samples"
+        alone_or: Equal = "nothing" if question.equal == ("nothing",) else "samples"
         for equal in question.equal if {"rounds", "alone"} & set(question.over) else ():
             yield list(self._rounds_alone(equal))
         if {"rounds", "merged"} & set(question.over):
@@ -218,7 +154,7 @@ class _Work:
 
     def results(self, arms: Sequence[Arm]) -> list[ArmResult]:
         """Train and measure the arms of one group and compare each with the reference."""
-        sets = _cut([_rows(arm) for arm in arms], arms[0].equal, self._count, self.recipe.seed)
+        sets = cut([_rows(arm) for arm in arms], arms[0].equal, self._count, self.recipe.seed)
         verdicts: dict[str, dict[str, Any]] = {}
         for arm, rows in zip(arms, sets, strict=True):
             verdicts[arm.name] = self._measured(arm, rows)
@@ -310,29 +246,6 @@ def _rows(arm: Arm) -> list[Instruction]:
     if not rows:
         raise UserError(f"{arm.group}: {arm.name} has no rows")
     return rows
-
-
-def _cut(sets: Sequence[list[Instruction]], equal: Equal, count: Count, seed: int) -> list[list[Instruction]]:
-    """Make data sets equally large, in rows or in tokens: the same random rows every time, in their order."""
-    if equal == "nothing":
-        return list(sets)
-    drawn = [sorted(rows, key=lambda row: (fraction_of("arm", seed, row.id), row.id)) for rows in sets]
-    if equal == "samples":
-        size = min(map(len, sets))
-        chosen = [{row.id for row in rows[:size]} for rows in drawn]
-    else:
-        limit = min(sum(map(count, rows)) for rows in sets)
-        chosen = [_ids_within(rows, limit, count) for rows in drawn]
-    return [[row for row in rows if row.id in ids] for rows, ids in zip(sets, chosen, strict=True)]
-
-
-def _ids_within(rows: Sequence[Instruction], limit: int, count: Count) -> set[str]:
-    ids, total = set(), 0
-    for row in rows:
-        if total + count(row) <= limit:
-            total += count(row)
-            ids.add(row.id)
-    return ids
 
 
 def _scores(folder: Path) -> Any:

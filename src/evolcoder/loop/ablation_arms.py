@@ -1,0 +1,99 @@
+"""What an ablation compares: the question, its arms and their training sets made equally large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from evolcoder.evolve.methods import fraction_of
+from evolcoder.records import Instruction
+
+Over = Literal["rounds", "alone", "merged", "methods", "teachers"]
+Equal = Literal["samples", "tokens", "nothing"]
+
+Count = Callable[[Instruction], int]
+"""Returns the tokens of a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is ablated."""
+
+    over: tuple[Over, ...] = ("rounds",)
+    """"alone": each round's rows alone; "merged": the rounds merged; "rounds": both; "methods": each method
+    left out; "teachers": the recipe's teacher and others."""
+    equal: tuple[Equal, ...] = ("samples", "tokens")
+    """What is made the same for the rounds alone; methods and teachers are compared at equal samples unless
+    this is only "nothing"."""
+    teachers: tuple[str, ...] = ()
+    """Further MODEL strings for "teachers"."""
+    methods: tuple[str, ...] = ()
+    """Methods that are left out one by one; all of the recipe's where empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One training set to learn from."""
+
+    group: str
+    """The table it belongs to: "rounds alone, equal samples"."""
+    name: str
+    files: tuple[Path, ...]
+    """Row files that it is made of, in order."""
+    equal: Equal
+    reference: bool = False
+    """Whether the others of its group are compared with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmScore:
+    """What an arm came to on one benchmark."""
+
+    benchmark: str
+    value: float
+    low: float
+    high: float
+    n_problems: int
+    difference: float | None
+    """Against the group's reference; None for the reference itself."""
+    difference_low: float | None
+    difference_high: float | None
+    p_value: float | None
+    """Exact paired test against the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """An arm with its size and its scores."""
+
+    group: str
+    name: str
+    rows: int
+    tokens: int
+    """Of instructions, inputs and answers, by the base model's tokenizer."""
+    scores: tuple[ArmScore, ...]
+
+
+def cut(sets: Sequence[list[Instruction]], equal: Equal, count: Count, seed: int) -> list[list[Instruction]]:
+    """Make data sets equally large, in rows or in tokens: the same random rows every time, in their order."""
+    if equal == "nothing":
+        return list(sets)
+    drawn = [sorted(rows, key=lambda row: (fraction_of("arm", seed, row.id), row.id)) for rows in sets]
+    if equal == "samples":
+        size = min(map(len, sets))
+        chosen = [{row.id for row in rows[:size]} for rows in drawn]
+    else:
+        limit = min(sum(map(count, rows)) for rows in sets)
+        chosen = [_ids_within(rows, limit, count) for rows in drawn]
+    return [[row for row in rows if row.id in ids] for rows, ids in zip(sets, chosen, strict=True)]
+
+
+def _ids_within(rows: Sequence[Instruction], limit: int, count: Count) -> set[str]:
+    ids, total = set(), 0
+    for row in rows:
+        if total + count(row) <= limit:
+            total += count(row)
+            ids.add(row.id)
+    return ids
