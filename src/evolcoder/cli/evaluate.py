@@ -31,7 +31,7 @@ _BESIDE = 3
     "-b",
     "benchmarks",
     required=True,
-    help="One or more, separated by commas: humaneval,mbpp+.",
+    help="One or more, separated by commas: humaneval,mbpp+,ds1000,multipl-e:java.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for samples and scores.")
 @click.option("--base-url", help="Address of the OpenAI-compatible server, for openai:NAME.")

@@ -33,7 +33,10 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.command()
 @click.argument("samples", type=click.Path(path_type=Path))
 @click.option(
-    "--benchmark", "-b", required=True, help="humaneval, humaneval+, mbpp, mbpp+, with @VERSION or :SPLIT."
+    "--benchmark",
+    "-b",
+    required=True,
+    help="humaneval, humaneval+, mbpp, mbpp+, with @VERSION or :SPLIT; ds1000; multipl-e:java; a FILE.py.",
 )
 @click.option(
     "--extract",
