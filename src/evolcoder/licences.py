@@ -6,23 +6,45 @@ This is a record of facts, not legal advice. What is not known is called not kno
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 EMBEDDED_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The model that the name "embedded" stands for."""
-_BY_DEMANDS = ("cc0-1.0", "mit", "bsd-3-clause", "apache-2.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0")
+_BY_DEMANDS = (
+    *("cc0-1.0", "mit", "bsd-3-clause", "apache-2.0", "odc-by", "cc-by-4.0", "cc-by-sa-4.0"),
+    *("cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
+)
 """Hub identifiers, each asking at least as much of a user as the one before it."""
 _NON_COMMERCIAL = re.compile(r"(^|-)nc(-|$)")
-# Model families by the start of their hub name, as their model cards stated at the time of writing.
+# Model families by a part of their name, as their cards stated at the time of writing; the first counts.
 _MODEL_LICENCES = {
-    "HuggingFaceTB/SmolLM2-": "apache-2.0",
-    "Qwen/Qwen2.5-Coder-3B": "qwen-research",
-    "Qwen/Qwen2.5-Coder-": "apache-2.0",
+    "smollm2-": "apache-2.0",
+    "qwen2.5-coder-3b": "qwen-research",
+    "qwen2.5-coder-": "apache-2.0",
     "bigcode/starcoder": "bigcode-openrail-m",
-    "codellama/": "llama2",
-    "deepseek-ai/deepseek-coder-": "deepseek",
+    "codellama": "llama2",
+    "deepseek-coder-": "deepseek",
+}
+_VENDORS = {"gpt-": "OpenAI", "claude": "Anthropic", "gemini": "Google"}
+_VENDOR_NOTE = (
+    "its provider's terms ({vendor}) forbade at the time of writing to train competing models on its "
+    "answers; read the present ones."
+)
+# Seed sets by a part of their name. Code Alpaca: DATA_LICENSE of its repository (the card of the hub's copy
+# says cc-by-4.0; the stricter one counts). evol-teacher: LICENSE of its repository. Others: their cards on
+# the hub, 2023 to 2025.
+_SEED_LICENCES = {
+    "code_alpaca": "cc-by-nc-4.0",
+    "codealpaca-20k": "cc-by-nc-4.0",
+    "converted_alpaca_2k": "apache-2.0",
+    "evol-codealpaca-2k": "apache-2.0",
+    "evol-codealpaca-v1": "apache-2.0",
+    "evol-instruct-code-80k": "cc-by-nc-sa-4.0",
+    "magicoder-oss-instruct-75k": "mit",
+    "magicoder-evol-instruct-110k": "apache-2.0",
+    "self-oss-instruct-sc2-exec-filter-50k": "odc-by",
 }
 
 
@@ -73,12 +95,28 @@ def model_name(model: str) -> str:
 
 def model_link(role: str, model: str) -> Link:
     """Return the link of a MODEL: a known family's licence, or what a local model's own card states."""
-    if model.startswith("openai:"):
+    name = model_name(model.removeprefix("openai:"))
+    licence = _of_part(_MODEL_LICENCES, name)
+    if not licence and (vendor := _of_part(_VENDORS, name)):
+        return Link(role, name, "", _VENDOR_NOTE.format(vendor=vendor))
+    if not licence and model.startswith("openai:"):
         note = "its provider's terms say what its answers may be used for, such as training other models."
-        return Link(role, model.removeprefix("openai:"), "", note)
-    name = model_name(model)
-    licence = next((known for start, known in _MODEL_LICENCES.items() if name.startswith(start)), "")
+        return Link(role, name, "", note)
+    if name.endswith(".gguf"):
+        return Link(role, name, licence, "as its file name tells")
     return Link(role, name, licence or _stated_in_card(Path(model) / "README.md"))
+
+
+def seed_link(source: str) -> Link:
+    """Return the link of a seed set by its name: a file, a hub name, or "shipped"."""
+    if source == "shipped":
+        return Link("seeds", "evolcoder's own seeds", "apache-2.0")
+    return Link("seeds", model_name(source), _of_part(_SEED_LICENCES, source))
+
+
+def _of_part(known: Mapping[str, str], name: str) -> str:
+    """Return the value of the first key that is a part of a name, in any case; "" where none is."""
+    return next((value for part, value in known.items() if part in name.lower()), "")
 
 
 def _stated_in_card(card: Path) -> str:

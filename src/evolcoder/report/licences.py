@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evolcoder.instructions import SHIPPED_SEEDS
-from evolcoder.licences import Link, model_link, model_name, restrictions, resulting_licence
+from evolcoder.licences import Link, model_link, restrictions, resulting_licence, seed_link
 from evolcoder.report.rows import numbered_rows
 from evolcoder.report.run_folder import Run
 
@@ -23,12 +23,13 @@ def _seed_links(run: Run) -> list[Link]:
     """One link for each licence that the seeds' rows name."""
     seeds = run.recipe.get("seeds")
     source = str(seeds.get("source", SHIPPED_SEEDS)) if isinstance(seeds, Mapping) else SHIPPED_SEEDS
-    name = "evolcoder's own seeds" if source == SHIPPED_SEEDS else model_name(source)
+    known = seed_link(source)
     rows = numbered_rows(run.seeds) if run.seeds else ()
     counts = Counter(str(row.get("license") or "").lower() for _, row in rows)
-    return [Link("seeds", name, licence, f"{count:,} rows") for licence, count in counts.most_common()] or [
-        Link("seeds", name, "apache-2.0" if source == SHIPPED_SEEDS else "")
-    ]
+    return [
+        Link("seeds", known.name, licence or known.licence, f"{count:,} rows")
+        for licence, count in counts.most_common()
+    ] or [known]
 
 
 def _model_link(role: str, run: Run) -> Link:
