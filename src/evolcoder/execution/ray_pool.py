@@ -40,6 +40,8 @@ _ROUND_TRIP_S = 0.1
 _MOST_AHEAD = 4096
 _MOST_BYTES_AHEAD = 8 << 20
 """Of the items a worker holds, pickled."""
+_MOST_BYTES_IN_FLIGHT = 256 << 20
+"""Of all workers' items together, which the driver holds until their results are there."""
 _CALLS_AT_ONCE = 2
 _READY_WITHIN_S = 600.0
 """A cluster that grows on demand may need minutes for its first machine."""
@@ -289,7 +291,8 @@ class RayPool(Generic[Item, Result]):
         if done:
             rate = done / max(now - seat.heard_at, 1e-4)
             seat.rate = rate if not seat.rate else 0.7 * seat.rate + 0.3 * rate
-            most = min(_MOST_AHEAD, int(_MOST_BYTES_AHEAD / self._bytes_an_item))
+            allowed = min(_MOST_BYTES_AHEAD, _MOST_BYTES_IN_FLIGHT / 2 / len(self._seats))
+            most = min(_MOST_AHEAD, int(allowed / self._bytes_an_item))
             ahead_s = _ROUND_TRIP_S + 2 * self._interval()
             wanted = min(int(ahead_s * seat.rate), 2 * max(seat.ahead, done))
             seat.ahead = max(2, min(wanted, most))

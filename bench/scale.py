@@ -1,0 +1,323 @@
+"""What the Ray engine costs beside this machine's, and whether its verdicts are the same.
+
+    python bench/scale.py all [--samples FILE]     every measurement below, and the bars
+    python bench/scale.py overhead                 driver CPU an item, for items that do next to nothing
+    python bench/scale.py memory                   the driver's memory after 10,000 and after 1,000,000 items
+    python bench/scale.py score                    the same programs: here, on Ray, with 1, 2 and 4 workers
+    python bench/scale.py rates                    rows a CPU second of the stages, for docs/scale.md
+    python bench/scale.py verdicts                 all samples on three nodes, one of them killed half way
+
+Samples are CodeGen-16B's 16,400 (docs/data.md), without those that use over 0.5 s of CPU: a loop costs every
+engine its limit and would hide the engine. Each measurement runs in processes of its own. CPU is that of the
+whole process tree, Ray's own processes included; throughput is by wall time, so run this alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
+from evolcoder.evaluate.sample_files import read_samples
+from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
+from evolcoder.execution.engine import Engine, open_engine
+from evolcoder.execution.functions import FunctionWork
+from evolcoder.records import Sample
+from evolcoder.runs import write_json_whole
+from evolcoder.sandbox.work import SandboxWork
+
+QUICK_CPU_S = 0.5
+KIND = "humaneval"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=["all", "overhead", "memory", "score", "rates", "verdicts", "one"])
+    parser.add_argument("--samples", type=Path, default=default_samples())
+    parser.add_argument("--each", type=int, default=16, help="samples of each problem that are timed")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--engine", default="local")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    if options.what == "one":
+        print(json.dumps(score_once(options.samples, options.engine, options.workers)))
+        return
+    found: dict[str, Any] = {}
+    for name, measure in (("overhead", overhead), ("memory", memory), ("rates", rates)):
+        if options.what in (name, "all"):
+            found[name] = measure()
+            print(name, json.dumps(found[name]), flush=True)
+    if options.what in ("score", "all"):
+        found["score"] = score(options.samples, options.each, options.rounds)
+    if options.what in ("verdicts", "all"):
+        found["verdicts"] = verdicts(options.samples)
+    if options.out:
+        write_json_whole(options.out, found)
+
+
+def default_samples() -> Path:
+    data = os.environ.get("EVOLCODER_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+    return Path(data) / "codet" / "codegen16b-humaneval-t0.8-n100.jsonl.gz"
+
+
+# -- the engine alone -------------------------------------------------------------------------------------
+
+
+def overhead(items: int = 200_000) -> dict[str, float]:
+    """Return driver CPU an item, in milliseconds, for texts of 1 KB whose length is asked for."""
+    with open_engine("ray") as engine, engine.open(FunctionWork(length)) as pool:
+        drain(pool.run_many(texts(items // 10)))
+        cpu_s, wall_s = time.process_time(), time.monotonic()
+        drain(pool.run_many(texts(items)))
+        cpu_s, wall_s = time.process_time() - cpu_s, time.monotonic() - wall_s
+    return {"driver_cpu_ms_an_item": round(1000 * cpu_s / items, 4), "items_a_second": round(items / wall_s)}
+
+
+def memory() -> dict[str, float]:
+    """Return the driver's resident memory in MB after 10,000 and after 1,000,000 texts of 1 KB."""
+    found = {}
+    with open_engine("ray") as engine, engine.open(FunctionWork(length)) as pool:
+        for items in (10_000, 1_000_000):
+            drain(pool.run_many(texts(items)))
+            found[f"mb_after_{items}"] = round(psutil.Process().memory_info().rss / 1e6, 1)
+    return found
+
+
+def length() -> Any:
+    return len
+
+
+def texts(count: int) -> Iterator[tuple[int, str]]:
+    return ((i, f"{i:>1000}") for i in range(count))
+
+
+def drain(results: Iterable[Any]) -> None:
+    for _ in results:
+        pass
+
+
+# -- scoring ----------------------------------------------------------------------------------------------
+
+
+def score(path: Path, each: int, rounds: int) -> dict[str, Any]:
+    """Judge the same programs by each engine in turn; return medians."""
+    humaneval = load_benchmark(KIND)
+    samples = quick_samples(path, humaneval, each)
+    runs: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "samples"
+        file.write_bytes(pickle.dumps(samples))
+        for _ in range(rounds):
+            for engine, workers in (("local", 2), ("ray", 2), ("ray", 1), ("ray", 4)):
+                command = [sys.executable, __file__, "one", "--samples", str(file)]
+                command += ["--engine", engine, "--workers", str(workers)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                result = json.loads(done.stdout.splitlines()[-1])
+                runs.setdefault(f"{engine}, {workers} workers", []).append(result)
+                print(engine, workers, done.stdout.splitlines()[-1], flush=True)
+    assert len({run["passed"] for of in runs.values() for run in of}) == 1, "verdicts differ"
+    found: dict[str, Any] = {
+        name: {key: round(statistics.median(run[key] for run in of), 3) for key in of[0]}
+        for name, of in runs.items()
+    }
+    one, two, four = (found[f"ray, {n} workers"] for n in (1, 2, 4))
+    local = found["local, 2 workers"]
+    found["samples"] = len(samples)
+    found["ray / local throughput, 2 workers"] = round(two["samples_a_second"] / local["samples_a_second"], 3)
+    found["work per CPU second, 4 workers / 1"] = round(one["cpu_ms_a_sample"] / four["cpu_ms_a_sample"], 3)
+    print(json.dumps(found, indent=2))
+    return found
+
+
+def quick_samples(path: Path, benchmark: Benchmark, each: int) -> list[Sample]:
+    samples = [sample for sample in read_samples(path, benchmark) if sample.index < each]
+    settings = ScoringSettings(timeout_s=QUICK_CPU_S)
+    with open_engine("local") as engine, engine.open(SandboxWork()) as sandbox:
+        judged = list(judge_samples(samples, benchmark, settings=settings, sandbox=sandbox))
+    quick = [j.sample for j in judged if j.verdict.reason != "timeout"]
+    print(f"{len(quick)} samples; {len(samples) - len(quick)} left out (over {QUICK_CPU_S} s of CPU)")
+    return quick
+
+
+def score_once(path: Path, name: str, workers: int) -> dict[str, float]:
+    """Judge the samples once and return what it took; starting up does not count."""
+    benchmark = load_benchmark(KIND)
+    samples: list[Sample] = pickle.loads(path.read_bytes())
+    settings = ScoringSettings(fold=False)
+    if name == "ray":
+        import ray
+
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with open_engine(name) as engine, engine.open(SandboxWork(), workers) as sandbox:
+        time.sleep(8 if name == "ray" else 0)  # all workers are up, and Ray has settled
+        drain(judge_samples(samples[: 40 * workers], benchmark, settings=settings, sandbox=sandbox))
+        driver_s, cpu_s, wall_s = time.process_time(), tree_cpu_s(), time.monotonic()
+        judged = list(judge_samples(samples, benchmark, settings=settings, sandbox=sandbox))
+        driver_s, wall_s = time.process_time() - driver_s, time.monotonic() - wall_s
+        cpu_s = tree_cpu_s() - cpu_s
+    return {
+        "samples_a_second": len(samples) / wall_s,
+        "cpu_ms_a_sample": 1000 * cpu_s / len(samples),
+        "driver_cpu_ms_a_sample": 1000 * driver_s / len(samples),
+        "passed": sum(j.verdict.passed for j in judged),
+    }
+
+
+def tree_cpu_s() -> float:
+    """Return the CPU seconds of this process and all below it, those it has waited for included."""
+    here = psutil.Process()
+    total = 0.0
+    for process in [here, *here.children(recursive=True)]:
+        try:
+            total += sum(process.cpu_times()[:4])
+        except psutil.Error:
+            continue
+    return total
+
+
+# -- the same verdicts ------------------------------------------------------------------------------------
+
+
+def verdicts(path: Path) -> dict[str, Any]:
+    """Judge all samples here and on three nodes, one killed half way; raise where a verdict differs."""
+    from ray.cluster_utils import Cluster
+
+    benchmark = load_benchmark(KIND)
+    samples = [Sample(p.task_id, 0, "", p.canonical_solution) for p in benchmark.problems]
+    samples += read_samples(path, benchmark)
+    with open_engine("local") as engine:
+        here = judged_by(engine, benchmark, samples)
+    node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
+    cluster: Any = Cluster(initialize_head=True, head_node_args=node)
+    victim = [cluster.add_node(**node) for _ in range(2)][-1]
+    with open_engine(f"ray:{cluster.address}") as engine:
+        there = judged_by(
+            engine, benchmark, samples, lambda: cluster.remove_node(victim, allow_graceful=False)
+        )
+    cluster.shutdown()
+    different = [i for i in range(len(samples)) if here[i] != there[i]]
+    found = {"samples": len(samples), "passed": sum(p for p, _ in here), "different": len(different)}
+    print("verdicts", json.dumps(found), [(samples[i].task_id, here[i], there[i]) for i in different][:20])
+    return found
+
+
+def judged_by(
+    engine: Engine, benchmark: Benchmark, samples: list[Sample], half_way: Callable[[], None] | None = None
+) -> list[tuple[bool, str]]:
+    begun = time.monotonic()
+    with engine.open(SandboxWork()) as sandbox:
+        watched = Watched(sandbox, half_way, len(samples) // 3)
+        judged = list(judge_samples(samples, benchmark, sandbox=watched))
+    print(f"{engine.name}: {watched.outcomes} programs in {time.monotonic() - begun:.0f} s", flush=True)
+    assert [judgement.sample for judgement in judged] == samples
+    return [(judgement.verdict.passed, judgement.verdict.reason) for judgement in judged]
+
+
+class Watched:
+    """A pool in whose midst something happens, once."""
+
+    def __init__(self, pool: Any, happens: Callable[[], None] | None, after: int) -> None:
+        self.pool, self.happens, self.after = pool, happens, after
+        self.outcomes = 0
+
+    def run_many(self, jobs: Iterable[tuple[Any, Any]], /) -> Iterator[tuple[Any, Any]]:
+        """As the pool does."""
+        for pair in self.pool.run_many(jobs):
+            self.outcomes += 1
+            if self.outcomes == self.after and self.happens is not None:
+                self.happens()
+                print(f"a node was killed after {self.outcomes} programs", flush=True)
+            yield pair
+
+
+# -- the stages -------------------------------------------------------------------------------------------
+
+
+def rates() -> dict[str, float]:
+    """Return CPU milliseconds and bytes a row of the stages, over a real evolution run's rows.
+
+    "mapped" is what workers do, "driver" what the driver does itself.
+    """
+    from evolcoder.evolve.decontamination import ContaminationIndex
+    from evolcoder.evolve.duplicates import DuplicateIndex, Text, batches, sketch_of
+    from evolcoder.evolve.row_files import RowFile, write_rows_whole
+    from evolcoder.loop.benchmark_texts import problem_texts
+
+    data = default_samples().parents[1] / "evol-teacher"
+    rows = [row for file in sorted(data.glob("*.json*")) for row in RowFile(file) if row.response]
+    texts_of_rows = [Text(row.instruction, row.id) for row in rows]
+    found: dict[str, float] = {"rows": len(rows)}
+
+    def timed(name: str, work: Callable[[], Any]) -> None:
+        begun = time.process_time()
+        work()
+        found[name] = round(1000 * (time.process_time() - begun) / len(rows), 4)
+
+    def look(index: DuplicateIndex) -> None:
+        for batch in batches(texts_of_rows, 64):
+            index.add_new(batch)
+
+    index = ContaminationIndex(problem_texts(["humaneval", "mbpp"]))
+    blocks = list(batches(texts_of_rows, 32))
+    timed("sketch, mapped, ms", lambda: [sketch_of(block, near=True) for block in blocks])
+    timed("sketch and look for duplicates, ms", lambda: look(DuplicateIndex(0.9)))
+    found["look for duplicates, driver, ms"] = round(
+        found["sketch and look for duplicates, ms"] - found["sketch, mapped, ms"], 4
+    )
+    timed("learn n-grams, mapped, ms", lambda: index.counts(rows))
+    index.learn(rows)
+    timed("find copies of problems, mapped, ms", lambda: [index.hits(row) for row in rows])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.jsonl"
+        write_rows_whole(file, rows)
+        found["data set, bytes"] = round(file.stat().st_size / len(rows))
+        timed(
+            "two requests, journal and write, driver, ms", lambda: asyncio.run(journaled(rows, Path(folder)))
+        )
+        journal = sum(f.stat().st_size for f in Path(folder).glob("journal.sqlite*"))
+        found["journal, bytes"] = round(journal / len(rows))
+    return found
+
+
+async def journaled(rows: list[Any], folder: Path) -> None:
+    """Have each row's instruction and response answered by a model that has them, through a journal."""
+    from evolcoder.models.journal import Journal, JournaledModel
+    from evolcoder.models.protocol import Completion, Message, Request
+
+    class Knows:
+        name = "knows"
+
+        async def complete(self, request: Request) -> Completion:
+            row = rows[request.index // 2]
+            text = row.response if request.index % 2 else row.instruction
+            return Completion(text, "stop", len(row.instruction) // 4, len(text) // 4)
+
+        async def close(self) -> None:
+            return
+
+    async with Journal(folder / "journal.sqlite") as journal:
+        model = JournaledModel(Knows(), journal)
+        requests = [
+            Request((Message("user", rows[i // 2].instruction),), index=i) for i in range(2 * len(rows))
+        ]
+        for start in range(0, len(requests), 256):
+            await asyncio.gather(*map(model.complete, requests[start : start + 256]))
+
+
+if __name__ == "__main__":
+    main()
