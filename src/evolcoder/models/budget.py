@@ -42,7 +42,7 @@ class Budget:
         """
         while not self._room_for(expected_usd):
             if self._in_flight == 0:
-                raise self.exhausted()
+                raise self.exhausted(expected_usd)
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
             await waiting
@@ -76,12 +76,14 @@ class Budget:
             return False
         return self.max_usd is None or self.usd + self._held_usd + expected_usd <= self.max_usd
 
-    def exhausted(self) -> BudgetExhaustedError:
-        """Return the error that says which limit is reached."""
+    def exhausted(self, next_usd: float = 0.0) -> BudgetExhaustedError:
+        """Return the error that says which limit is reached, where the next request may cost `next_usd`."""
         if self.max_requests is not None and self.requests >= self.max_requests:
             reached = f"{self.requests} requests sent, the limit (max_requests) is {self.max_requests}"
         else:
             reached = f"{self.usd:.4f} US dollars spent, the limit (max_usd) is {self.max_usd}"
+            if self.usd < (self.max_usd or 0.0):
+                reached += f" and the next request may cost {next_usd:.4f}"
         return BudgetExhaustedError(
             f"{reached}; every answer so far is kept: the same command with a higher limit continues"
         )

@@ -9,8 +9,8 @@ from evolcoder.models.pacing import Pacer
 
 _MOMENT_S = 0.01
 _LEAST_A_MOMENT = 8
-"""Requests let through in a moment while the pacer feels its way; more where many are in flight. It slows nothing
-down, but a burst is spread, so that its first refusals are back before its last request is sent."""
+"""Requests let through in a moment while the pacer feels its way; more where many are in flight. It slows
+nothing down, but a burst is spread, so that its first refusals are back before its last request is sent."""
 
 
 class Gate:

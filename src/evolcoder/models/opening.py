@@ -116,6 +116,10 @@ def _open_remote(
 
     ref, _, variable = ref.partition("#")
     if variable:
+        if not os.environ.get(variable, "").strip():
+            raise ModelError(
+                f"model {ref}: its key is expected in the environment variable {variable}, unset"
+            )
         settings = replace(settings, api_key_env=variable)
     name, at, inline = ref.removeprefix(REMOTE_PREFIX).partition("@http")
     if not name:
