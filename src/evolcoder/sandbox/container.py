@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import types
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ _SOURCES = (
 )
 _BOOTSTRAP = """
 import marshal, os, sys, types
-def _boot(fd, control, uid, gid, namespaces, scientific, site):
+def _boot(fd, control, uid, gid, namespaces, preimport, site):
     with open(fd, "rb") as file:
         sources = marshal.loads(file.read())
     for package in ("evolcoder", "evolcoder.sandbox", "evolcoder.sandbox.inside"):
@@ -59,9 +60,11 @@ def _boot(fd, control, uid, gid, namespaces, scientific, site):
         module = sys.modules[name] = types.ModuleType(name)
         parent, _, leaf = name.rpartition(".")
         setattr(sys.modules[parent], leaf, module)
-        exec(compile(source, "<" + name + ">", "exec", dont_inherit=True), module.__dict__)
-    return lambda: module.main(control, uid, gid, namespaces, scientific, site)
-_main = _boot(*map(int, sys.argv[1:5]), sys.argv[5] == "1", sys.argv[6] == "1", sys.argv[7])
+        if isinstance(source, str):
+            source = compile(source, "<" + name + ">", "exec", dont_inherit=True)
+        exec(source, module.__dict__)
+    return lambda: module.main(control, uid, gid, namespaces, preimport, site)
+_main = _boot(*map(int, sys.argv[1:5]), sys.argv[5] == "1", sys.argv[6], sys.argv[7])
 del _boot
 if sys.argv[8]:
     sys.modules["evolcoder.sandbox.inside.libraries"].load(sys.argv[7], sys.argv[8], sys.argv[5] == "1")
@@ -254,11 +257,14 @@ def _variables(environment: PythonEnvironment | None, contained: bool) -> dict[s
 
 
 @cache
-def _server_sources() -> bytes:
-    sources = []
+def _server_sources(compiled: bool) -> bytes:
+    """Return the fork server's modules by name, compiled where the same Python will run them."""
+    sources: list[tuple[str, str | types.CodeType]] = []
     for name in _SOURCES:
         package, _, leaf = name.rpartition(".")
-        sources.append((name, (importlib.resources.files(package) / f"{leaf}.py").read_text()))
+        source = (importlib.resources.files(package) / f"{leaf}.py").read_text()
+        code = compile(source, f"<{name}>", "exec", dont_inherit=True) if compiled else source
+        sources.append((name, code))
     return marshal.dumps(sources)
 
 
@@ -310,14 +316,14 @@ class Container:
         self,
         keeper: Keeper,
         confinement: Confinement,
-        preimport: Preimport | PythonEnvironment,
+        preimport: Preimport | PythonEnvironment | Literal["nothing"],
         uid: int,
         further: Folders = (),
     ) -> None:
         environment = preimport if isinstance(preimport, PythonEnvironment) else None
         self._confinement = confinement
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sources = sealed(_server_sources(), "sources")
+        sources = sealed(_server_sources(compiled=environment is None), "sources")
         inner_uid = uid if confinement == "full" else 0
         passwd = sealed(f"nobody:x:{inner_uid}:{inner_uid}:nobody:/tmp:/bin/sh\n".encode(), "passwd")
         # Unsafe programs have no private folder: they start in one that goes with their container.
@@ -362,7 +368,7 @@ class Container:
         control: int,
         sources: int,
         passwd: int,
-        preimport: Preimport | PythonEnvironment,
+        preimport: Preimport | PythonEnvironment | Literal["nothing"],
         uid: int,
         further: Folders,
     ) -> list[str]:
@@ -378,7 +384,7 @@ class Container:
         mounts = _site_mounts(environment)
         site = os.pathsep.join(mounts if unsafe else mounts.values())
         numbers = [str(sources), str(control), str(uid), str(uid)]
-        switches = ["0" if unsafe else "1", "1" if preimport == "scientific" else "0", site]
+        switches = ["0" if unsafe else "1", "plain" if environment else str(preimport), site]
         switches.append(",".join(environment.preimport) if environment else "")
         return [
             *start,

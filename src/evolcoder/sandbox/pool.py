@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from queue import LifoQueue
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, LifoQueue, SimpleQueue
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -88,23 +89,47 @@ class Sandbox:
     ) -> Iterator[tuple[Tag, Outcome]]:
         """Run tagged jobs and yield outcomes as they come; at most `ahead` are taken and not yet yielded."""
         window = max(ahead or 4 * self.workers, self.workers)
-        source = iter(jobs)
-        running: dict[Future[Outcome], Tag] = {}
-        exhausted = False
+        asked: SimpleQueue[tuple[Tag, Job] | None] = SimpleQueue()
+        told: SimpleQueue[tuple[Tag, Outcome] | BaseException] = SimpleQueue()
+        # Threads of its own and two queues: futures would cost as much as the rest of this process's work.
+        names = [f"sandbox {number}" for number in range(self.workers)]
+        threads = [threading.Thread(target=self._serve, args=(asked, told), name=name) for name in names]
+        for thread in threads:
+            thread.start()
+        running = 0
         try:
-            while True:
-                while not exhausted and len(running) < window:
-                    try:
-                        tag, job = next(source)
-                    except StopIteration:
-                        exhausted = True
-                        break
-                    running[self._threads.submit(self.run, job)] = tag
-                if not running:
-                    return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield running.pop(future), future.result()
+            for tagged in jobs:
+                asked.put(tagged)
+                running += 1
+                while running >= window:
+                    yield _result(told.get())
+                    running -= 1
+            while running:
+                yield _result(told.get())
+                running -= 1
         finally:
-            for future in running:
-                future.cancel()
+            with contextlib.suppress(Empty):
+                while True:
+                    asked.get_nowait()
+            for _ in threads:
+                asked.put(None)
+            for thread in threads:
+                thread.join()
+
+    def _serve(
+        self,
+        asked: SimpleQueue[tuple[Tag, Job] | None],
+        told: SimpleQueue[tuple[Tag, Outcome] | BaseException],
+    ) -> None:
+        while (tagged := asked.get()) is not None:
+            tag, job = tagged
+            try:
+                told.put((tag, self.run(job)))
+            except BaseException as error:
+                told.put(error)
+
+
+def _result(told: tuple[Tag, Outcome] | BaseException) -> tuple[Tag, Outcome]:
+    if isinstance(told, BaseException):
+        raise told
+    return told

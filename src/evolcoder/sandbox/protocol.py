@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from evolcoder.records import Verdict
 
-Preimport = Literal["plain", "scientific"]
-"""Which fork server runs a Python program: the bare one, or the one with numpy and pandas imported."""
+Preimport = Literal["plain", "numpy", "scientific"]
+"""Which fork server runs a Python program: the bare one, one with numpy, or one with numpy and pandas."""
 
 
 @dataclass(frozen=True, slots=True)

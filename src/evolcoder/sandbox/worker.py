@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from evolcoder.sandbox import codec
-from evolcoder.sandbox.container import Confinement, Container, ContainerGoneError, Folders, Keeper, Reply, sealed
+from evolcoder.sandbox.container import (
+    Confinement,
+    Container,
+    ContainerGoneError,
+    Folders,
+    Keeper,
+    Reply,
+    sealed,
+)
 from evolcoder.sandbox.ending import infrastructure, verdict
 from evolcoder.sandbox.inside import wire
 from evolcoder.sandbox.pipes import close_now, collect, job_descriptors, output_pipes
@@ -42,6 +50,7 @@ from evolcoder.sandbox.reports import (
 )
 
 Role = Literal["programs", "tests"]
+_Preimport = Preimport | PythonEnvironment | Literal["nothing"]
 _TIERS = {StdioJob: "stdio", ExecJob: "stdio", CallJob: "rpc", BatchJob: "batch", InProcessJob: "in-process"}
 _ENDLESS = Limits(cpu_s=1e7, wall_s=1e9)
 _TESTER_GRACE_S = 30.0
@@ -68,8 +77,8 @@ class Worker:
         self._keeper = keeper
         self.confinement = confinement
         self._uid = uid
-        self._containers: dict[tuple[Role, Preimport | PythonEnvironment, Folders], Container] = {}
-        self._testers: dict[Preimport, _Tester] = {}
+        self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
+        self._testers: dict[_Preimport, _Tester] = {}
 
     def run(self, job: Job) -> Outcome:
         """Run one job; a broken container is replaced and reported as infrastructure."""
@@ -99,9 +108,7 @@ class Worker:
             container.close()
         self._containers.clear()
 
-    def _container(
-        self, role: Role, preimport: Preimport | PythonEnvironment, further: Folders = ()
-    ) -> Container:
+    def _container(self, role: Role, preimport: _Preimport, further: Folders = ()) -> Container:
         key = (role, preimport, further)
         if key not in self._containers:
             self._containers[key] = Container(self._keeper, self.confinement, preimport, self._uid, further)
@@ -182,7 +189,7 @@ class Worker:
                 _hand_over(tester, [far.fileno(), tests])
             reply, told = self._await_tests(candidate, tester)
         if told is None or not job.trusted_tests or told[0] == "timeout":
-            self._end_tester(job.preimport)
+            self._end_tester(tester)
         reason, detail = judged_calls(reply, told, job.limits)
         return Outcome(verdict(reason, detail, "rpc", self.confinement, reply))
 
@@ -204,18 +211,20 @@ class Worker:
         return reply, _verdict_of_tests(tester) if poller.poll(_TESTER_GRACE_S * 1000) else None
 
     def _tester(self, job: CallJob) -> _Tester:
-        if job.preimport not in self._testers:
-            container = self._container("tests", job.preimport)
+        # One process runs the published tests of many programs, and imports what they want as it goes.
+        preimport: _Preimport = "nothing" if job.trusted_tests else job.preimport
+        if preimport not in self._testers:
+            container = self._container("tests", preimport)
             near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
             container.launch(wire.TESTER, _ENDLESS, [null, far.fileno()])
             os.close(null)
             far.close()
-            self._testers[job.preimport] = _Tester(container, near)
-        return self._testers[job.preimport]
+            self._testers[preimport] = _Tester(container, near)
+        return self._testers[preimport]
 
-    def _end_tester(self, preimport: Preimport) -> None:
-        tester = self._testers.pop(preimport)
+    def _end_tester(self, tester: _Tester) -> None:
+        self._testers = {kind: other for kind, other in self._testers.items() if other is not tester}
         tester.close()
         poller = select.poll()
         poller.register(tester.container.control, select.POLLIN)

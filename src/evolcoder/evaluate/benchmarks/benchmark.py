@@ -151,9 +151,12 @@ class Benchmark(ABC):
         return outcome.verdict
 
 
-_SCIENTIFIC = re.compile(r"\b(?:import|from)\s+(?:numpy|pandas|scipy|sklearn)\b")
+_PANDAS = re.compile(r"\b(?:import|from)\s+(?:pandas|scipy|sklearn)\b")
+_NUMPY = re.compile(r"\b(?:import|from)\s+numpy\b")
 
 
 def preimport_for(program: str) -> Preimport:
-    """Return the fork server that a program wants: the scientific one where it imports numpy or its kin."""
-    return "scientific" if _SCIENTIFIC.search(program) else "plain"
+    """Return the fork server that a program wants: one that has imported what it imports."""
+    if _PANDAS.search(program):
+        return "scientific"
+    return "numpy" if _NUMPY.search(program) else "plain"

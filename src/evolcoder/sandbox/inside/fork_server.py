@@ -6,6 +6,7 @@ in the memory that the next one inherits.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import select
@@ -23,6 +24,9 @@ _FIRST_LOOK_S = 0.02
 _LOOK_EVERY_S = 0.05
 _SHORTEST_LOOK_S = 0.004
 _MAX_DESCRIPTORS = 8
+_FIRST_FREE = 3
+_OWN_DESCRIPTORS = 64
+_PREPARED_KEPT = 256
 _LONGEST_EXTENSION = 3.0
 
 
@@ -33,8 +37,10 @@ def serve(
     namespaces: bool,
 ) -> NoReturn:
     """Answer requests until the scorer is gone."""
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    complaints_read, complaints_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    # Descriptors that arrive are numbered from the first free one: those of a program's channels start there.
+    control = socket.socket(fileno=_moved(control.detach()))
+    complaints_read, complaints_write = map(_moved, os.pipe2(os.O_NONBLOCK))
+    prepared: dict[bytes, tuple[Callable[[], None], Bounds]] = {}
     infrastructure = frozenset(int(name) for name in os.listdir("/proc") if name.isdigit())
     processors = len(os.sched_getaffinity(0))
     # Programs import nothing of the harness. Done here, not in the child: looking through all modules there
@@ -50,9 +56,18 @@ def serve(
             os._exit(0)
         if request == b"K":  # of a program that ended before the word came
             continue
-        kind, cpu_s, wall_s, memory, processes, disk, flags = wire.REQUEST.unpack(request)
-        bounds = Bounds(cpu_s, wall_s, memory, processes, disk, not flags & wire.NO_ADDRESS_LIMIT)
-        descriptors = received if kind in (wire.STDIO, wire.EXEC) else [null, null, null, *received]
+        kind = request[0]
+        if request not in prepared:
+            _, cpu_s, wall_s, memory, processes, disk, flags = wire.REQUEST.unpack(request)
+            bounds = Bounds(cpu_s, wall_s, memory, processes, disk, not flags & wire.NO_ADDRESS_LIMIT)
+            if len(prepared) >= _PREPARED_KEPT:
+                prepared.clear()
+            if received != list(range(_FIRST_FREE, _FIRST_FREE + len(received))):
+                raise RuntimeError(f"descriptors {received} came where they were not expected")
+            first = 0 if kind in (wire.STDIO, wire.EXEC) else _FIRST_FREE
+            moves = [(_FIRST_FREE + i, first + i) for i in range(len(received))]
+            prepared[request] = isolator.prepared(bounds, moves, complaints_write), bounds
+        enter, bounds = prepared[request]
         started = time.monotonic()
         try:
             pid = isolator.clone()
@@ -62,7 +77,7 @@ def serve(
             continue
         if pid == 0:
             # Runs nothing of the program's before all of `enter` is done.
-            isolator.enter(bounds, descriptors, complaints_write)
+            enter()
             _run(runners[kind])
         _close(received)
         watch = tree.TreeWatch(infrastructure, bounds.memory_bytes)
@@ -72,6 +87,12 @@ def serve(
         except BlockingIOError:
             pass
         control.send(reply)
+
+
+def _moved(fd: int) -> int:
+    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _OWN_DESCRIPTORS)
+    os.close(fd)
+    return high
 
 
 def _close(descriptors: list[int]) -> None:
