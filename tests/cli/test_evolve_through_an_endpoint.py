@@ -1,0 +1,123 @@
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from teacher_server import question_in, teacher_server
+
+from evolcoder.cli import cli
+from evolcoder.errors import BudgetExhaustedError, ModelError, UserError
+
+SORRY = "I'm sorry, but as an AI language model I cannot help with that."
+LEAK = "#Rewritten Prompt#: given prompt "
+SUBJECTS_TEXT = "invoices parcels galaxies recipes tickets melodies glaciers tariffs beehives archives"
+SUBJECTS = SUBJECTS_TEXT.split()
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> Path:
+    path = tmp_path / "seeds.jsonl"
+    with path.open("w") as file:
+        for i, subject in enumerate(SUBJECTS):
+            row = {"instruction": f"Write a program number {i} that sorts {subject} by their age."}
+            if i % 2:
+                row["input"] = f"first line about {subject}\nrows = [{i}, 7]"
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+def evolve(seeds: Path, out: Path, *arguments: str) -> dict[str, Any]:
+    command = ["evolve", "--seeds", str(seeds), "--out", str(out), "--json", *arguments]
+    result = CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    told: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return told
+
+
+def planted_kind(kind: str, text: str) -> str:
+    """A fault by subject: some fall on instructions, some on answers."""
+    faults = {
+        ("evolve", "invoices"): "sorry",
+        ("answer", "parcels"): "sorry",
+        ("evolve", "galaxies"): "leak",
+        ("answer", "recipes"): "leak",
+        ("evolve", "tickets"): "same",
+        ("evolve", "melodies"): "same",  # the last line of a question with an input
+        ("answer", "glaciers"): "same",
+        ("evolve", "tariffs"): "empty",
+        ("answer", "beehives"): "empty",
+    }
+    return next((fault for (k, subject), fault in faults.items() if k == kind and subject in text), "")
+
+
+def plant(kind: str, text: str) -> str | None:
+    fault = planted_kind(kind, text)
+    same = question_in(text).splitlines()[-1] if kind == "evolve" else f"user:{text}"
+    return {"sorry": SORRY, "leak": LEAK + text[:40], "same": same, "empty": ""}.get(fault)
+
+
+def test_exactly_what_is_planted_is_eliminated_and_by_the_right_rule(seeds: Path, tmp_path: Path) -> None:
+    with teacher_server(plant) as teacher:
+        told = evolve(seeds, tmp_path / "out", "--teacher", f"openai:m@{teacher.url}")
+        planted = Counter(planted_kind(kind, text) for _, kind, text in teacher.asked)
+    assert told["rounds"][0]["eliminated"] == {
+        "refused": planted["sorry"],
+        "leaked prompt": planted["leak"],
+        "unchanged": planted["same"],
+        "empty": planted["empty"],
+    }
+    assert told["rounds"][0]["kept"] == 1
+
+
+def test_teachers_are_named_one_by_one_or_with_commas_and_rows_say_who_made_them(
+    seeds: Path, tmp_path: Path
+) -> None:
+    made = []
+    with teacher_server() as one, teacher_server() as other:
+        names = [f"3*openai:a@{one.url}", f"openai:b@{other.url}"]
+        evolve(seeds, tmp_path / "x", "--teacher", names[0], "--teacher", names[1])
+        evolve(seeds, tmp_path / "y", "--teacher", ",".join(names))
+        assert {model for model, _, _ in one.asked} == {"a"}
+        assert {model for model, _, _ in other.asked} == {"b"}
+    for name in ("x", "y"):
+        made.append((tmp_path / name / "round-1/evolved.jsonl").read_text())
+    assert made[0] == made[1]
+    teachers = {json.loads(line)["teacher"] for line in made[0].splitlines()}
+    assert teachers <= {"a", "b", "a+b", "b+a"}
+    assert len(teachers) > 1
+
+
+def test_what_a_dry_run_asked_is_not_asked_again(seeds: Path, tmp_path: Path) -> None:
+    with teacher_server() as teacher:
+        arguments = ["--teacher", f"openai:m@{teacher.url}", "--price", "1", "2"]
+        estimate = evolve(seeds, tmp_path / "out", *arguments, "--dry-run", "--rpm", "6000")
+        told = evolve(seeds, tmp_path / "out", *arguments)
+        asked = [text for _, _, text in teacher.asked]
+    assert len(asked) == len(set(asked)) == 20
+    assert estimate["requests"] == told["rounds"][0]["requests"] == 20
+    assert estimate["usd"] == pytest.approx(told["rounds"][0]["usd"], abs=1e-4)
+
+
+def test_a_limit_on_requests_stops_and_a_higher_one_goes_on(seeds: Path, tmp_path: Path) -> None:
+    with teacher_server() as teacher:
+        arguments = ["--teacher", f"openai:m@{teacher.url}"]
+        with pytest.raises(BudgetExhaustedError, match="7 requests sent"):
+            evolve(seeds, tmp_path / "out", *arguments, "--max-requests", "7")
+        assert len(teacher.asked) == 7
+        evolve(seeds, tmp_path / "out", *arguments, "--max-requests", "20")
+        assert len(teacher.asked) == 20
+
+
+def test_mistakes_in_endpoint_options_are_named(seeds: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for wrong, said in (
+        ("hedgeshare=1", "did you mean 'hedge_share'"),
+        ("hedge_share=x", "hedge_share"),
+        ("rpm", "KEY=VALUE is expected"),
+    ):
+        with pytest.raises(UserError, match=said):
+            evolve(seeds, out, "--teacher", "openai:m@http://127.0.0.1:9/v1", "--endpoint", wrong)
+    with pytest.raises(ModelError, match="NO_SUCH_KEY"):
+        evolve(seeds, out, "--teacher", "openai:m@http://127.0.0.1:9/v1#NO_SUCH_KEY")

@@ -1,0 +1,27 @@
+import datetime
+
+import pytest
+
+from evolcoder.evolve.packed_rows import PackedRows
+from evolcoder.records import Instruction, Lineage
+
+
+def rows(n: int) -> list[Instruction]:
+    day = datetime.date(2024, 1, 31)
+    return [Instruction(f"r{i}", f"Do {i}.", "", "é\udc80", Lineage(f"r{i}"), {"day": day}) for i in range(n)]
+
+
+@pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 200])
+def test_packed_rows_come_back_in_order_as_often_as_asked(n: int) -> None:
+    packed = PackedRows(iter(rows(n)))
+    assert len(packed) == n
+    assert list(packed) == list(packed) == rows(n)
+
+
+def test_packed_rows_are_picked_like_a_lists() -> None:
+    packed, plain = PackedRows(rows(130)), rows(130)
+    assert packed[0] == plain[0]
+    assert packed[-1] == plain[-1]
+    assert packed[60:70] == plain[60:70]
+    with pytest.raises(IndexError):
+        packed[130]
