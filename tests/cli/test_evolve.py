@@ -72,7 +72,8 @@ def test_the_hub_folder_has_a_card_and_rows_that_read_back_whole(dataset: Path, 
     )
     assert read_instructions(tmp_path / "hub/data/train.parquet") == read_instructions(dataset)
     card = (tmp_path / "hub/README.md").read_text()
-    assert card.startswith("---\nlicense: cc-by-nc-4.0\n")
+    assert card.startswith("---\nlicense: other\n"), "the licence of the teacher 'm' is not known"
+    assert "No commercial use: the licence of the seeds" in card
     assert "| complexity | 1 |" in card
     assert "not checked" in card
 

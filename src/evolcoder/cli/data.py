@@ -88,17 +88,26 @@ def tree(data: str, row_id: str) -> None:
 @click.option("--to", "form", type=click.Choice(["alpaca", "chat", "parquet", "hub"]), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--name", help="Title of the data card (hub).")
-@click.option("--seeds", default="not said", help="Name of the seed set, for the card (hub).")
-@click.option("--licence", default="other", show_default=True, help="Licence of the seeds (hub).")
-@click.option("--checked", multiple=True, help="Benchmark the rows were decontaminated against (hub).")
+@click.option("--seeds", help="Name of the seed set, for the card (hub); absent: as evolve noted.")
+@click.option("--licence", help="Licence of the seeds, for the card (hub); absent: as known for their name.")
+@click.option(
+    "--checked",
+    multiple=True,
+    help="Benchmark the rows were decontaminated against; absent: as evolve noted.",
+)
 def export(
-    data: str, form: str, out: Path, name: str | None, seeds: str, licence: str, checked: tuple[str, ...]
+    data: str,
+    form: str,
+    out: Path,
+    name: str | None,
+    seeds: str | None,
+    licence: str | None,
+    checked: tuple[str, ...],
 ) -> None:
     """Write DATA as alpaca JSON, chat messages, Parquet, or a folder ready for the Hugging Face hub."""
-    from evolcoder.evolve.data_card import CardFacts
-    from evolcoder.evolve.exports import write_alpaca, write_chat, write_hub_folder
+    from evolcoder.evolve.data_card import facts_beside
+    from evolcoder.evolve.exports import write_alpaca, write_chat, write_hub_folder, write_parquet_rows
     from evolcoder.evolve.row_files import RowFile
-    from evolcoder.instructions import write_instructions
 
     rows = RowFile(data)
     if form == "alpaca":
@@ -106,16 +115,8 @@ def export(
     elif form == "chat":
         count = write_chat(out, rows)
     elif form == "parquet":
-        count = write_instructions(out.with_suffix(".parquet"), rows)
+        count = write_parquet_rows(out, rows)
     else:
-        rounds = sorted(Path(data).parent.glob("round-*"))
-        facts = CardFacts(
-            name or out.name,
-            seeds,
-            licence,
-            tuple(path for r in rounds if (path := r / "summary.json").exists()),
-            tuple(path for r in rounds if (path := r / "eliminated.jsonl").exists()),
-            checked,
-        )
+        facts = facts_beside(Path(data), name or out.name, seeds, licence, checked)
         count = write_hub_folder(out, rows, facts)
     click.echo(f"{count} rows -> {out}")

@@ -77,6 +77,7 @@ def command(
     """
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
+    from evolcoder.evolve.data_card import note_what_it_is_made_from
     from evolcoder.evolve.packed_rows import PackedRows
     from evolcoder.evolve.pool import pool_after
     from evolcoder.evolve.settings import EvolveSettings
@@ -114,6 +115,7 @@ def command(
         n_seeds = min(len(rows), options["limit"] or len(rows))
         _tell_estimate(summaries, stats, seconds, n_seeds, rounds, endpoint, as_json)
         return
+    note_what_it_is_made_from(out, seeds, options["benchmarks"])
     work = _evolve(rows, teacher, settings, endpoint, rounds, out, out, progress, options)
     summaries, stats, seconds = run_async(work)
     _tell(summaries, stats, seconds, out, as_json)

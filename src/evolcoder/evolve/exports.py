@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from evolcoder.evolve.data_card import CardFacts, data_card
@@ -14,9 +15,6 @@ from evolcoder.evolve.one_row import question_of
 from evolcoder.evolve.row_files import write_parquet, write_rows_whole
 from evolcoder.records import Instruction
 from evolcoder.runs import making_folder_whole, write_jsonl_whole, writing_whole
-
-SEED_LICENCES: Mapping[str, str] = {"shipped": "apache-2.0"}
-"""Licences of seed sets that are known; the user names others."""
 
 
 def write_alpaca(path: Path, rows: Iterable[Instruction]) -> int:
@@ -47,6 +45,16 @@ def chat_row(row: Instruction) -> dict[str, Any]:
             {"role": "assistant", "content": row.response},
         ],
     }
+
+
+def write_parquet_rows(path: Path, rows: Iterable[Instruction]) -> int:
+    """Write Parquet with the columns of all rows, whole or not at all; return the number of rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        flat = Path(folder) / "rows.jsonl"
+        count = write_rows_whole(flat, rows)
+        write_parquet(flat, path)
+    return count
 
 
 def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) -> int:

@@ -1,0 +1,92 @@
+"""`evolcoder data`: what a data set holds, and its ways out."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from evolcoder.cli import cli
+from evolcoder.evolve.data_card import note_what_it_is_made_from
+from evolcoder.evolve.row_files import write_rows_whole
+from evolcoder.records import Instruction, Lineage
+
+SEED = Instruction("aaa1", "Sort a list.", "[2, 1]", "sorted(x)", Lineage("aaa1"))
+EVOLVED = Instruction(
+    "bbb2",
+    "Sort a list of dates.",
+    "",
+    "use key",
+    Lineage("aaa1", "aaa1", 1, "complexity", "SmolLM2-135M-Instruct@1f"),
+    {"requests": 3, "prompt_tokens": 40, "completion_tokens": 60, "cost_usd": 0.5, "verdict": "passed"},
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What `evolve` leaves."""
+    out = tmp_path / "evolved"
+    (out / "round-1").mkdir(parents=True)
+    write_rows_whole(out / "dataset.jsonl", [SEED, EVOLVED])
+    summary = {"round": 1, "asked": 4, "kept": 1, "eliminated": {"contaminated": 2, "unchanged": 1}}
+    (out / "round-1/summary.json").write_text(json.dumps(summary))
+    (out / "round-1/eliminated.jsonl").write_text('{"reason": "unchanged"}\n')
+    note_what_it_is_made_from(out, "code_alpaca_20k.json", ["humaneval"])
+    return out
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, ["data", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def card_of(folder: Path, out: Path, *options: str) -> tuple[dict[str, object], str]:
+    run("export", str(folder / "dataset.jsonl"), "--to", "hub", "--out", str(out), *options)
+    _, front, text = (out / "README.md").read_text().split("---\n", 2)
+    return yaml.safe_load(front), text
+
+
+def test_stats_add_up_tokens_money_and_verdicts(folder: Path) -> None:
+    shown = run("stats", str(folder / "dataset.jsonl"))
+    assert "2 rows of 1 seeds" in shown
+    assert "100 tokens, 0.5000 US dollars" in shown
+    assert "passed" in shown
+
+
+def test_parquet_keeps_the_whole_lineage_and_the_verdict(folder: Path, tmp_path: Path) -> None:
+    run("export", str(folder / "dataset.jsonl"), "--to", "parquet", "--out", str(tmp_path / "d.parquet"))
+    seed, evolved = pq.read_table(tmp_path / "d.parquet").to_pylist()
+    assert (seed["id"], seed["verdict"], seed["cost_usd"]) == ("aaa1", None, None)
+    lineage = ("seed_id", "parent_id", "round", "method", "completion_tokens", "cost_usd", "verdict")
+    assert [evolved[name] for name in lineage] == ["aaa1", "aaa1", 1, "complexity", 60, 0.5, "passed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.parquet", "evolved"]
+
+
+def test_the_card_says_what_the_rows_are_made_from_without_being_told(folder: Path, tmp_path: Path) -> None:
+    header, text = card_of(folder, tmp_path / "hub")
+    assert header["license"] == "cc-by-nc-4.0"
+    assert "No commercial use: the licence of the seeds (code_alpaca_20k.json)" in text
+    assert "| eliminated: contaminated | 2 |" in text
+    assert "checked against humaneval; copies were dropped (2 rows)" in text
+    assert "licence apache-2.0. Its terms may bind" in text
+    assert (tmp_path / "hub/eliminated.jsonl").read_text() == '{"reason": "unchanged"}\n'
+
+
+def test_what_the_caller_says_counts_more(folder: Path, tmp_path: Path) -> None:
+    options = ("--seeds", "mine", "--licence", "mit", "--checked", "mbpp")
+    header, text = card_of(folder, tmp_path / "hub", *options)
+    assert header["license"] == "apache-2.0", "of the teacher, which asks for more than mit"
+    assert "Seeds: mine, licence mit" in text
+    assert "checked against mbpp" in text
+
+
+def test_a_teacher_behind_an_api_is_named_with_its_vendors_terms(tmp_path: Path) -> None:
+    row = Instruction("c", "Sort.", "", "x", Lineage("a", "a", 1, "complexity", "gpt-4.1-mini"))
+    write_rows_whole(tmp_path / "dataset.jsonl", [row])
+    header, text = card_of(tmp_path, tmp_path / "hub")
+    assert header["license"] == "other"
+    assert "OpenAI" in text
+    assert "not checked" in text
