@@ -26,6 +26,12 @@ from evolcoder.sandbox.protocol import ExecJob, Limits
 SLOW = {"cpp": 3, "cs": 3, "go": 5, "java": 7, "r": 3, "rs": 3, "scala": 22, "swift": 11, "ts": 11, "jl": 7}
 """Of the programs of these languages every Nth is judged here; `bench/multipl_e.py --known` judges all."""
 
+CHAT = dict(
+    section.split("\n", 1)
+    for section in (FOLDER / "chat_answers.txt").read_text().removeprefix("== ").split("\n== ")
+)
+"""Right answers of a chat model to HumanEval_53_add, with what such answers have around the function."""
+
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
@@ -216,6 +222,18 @@ def test_every_form_of_file_gives_the_same_programs(tmp_path: Path) -> None:
         assert programs_in(path) == expected, path.name
 
 
+def test_a_solution_without_tests_gets_them() -> None:
+    for key, solution in (
+        ("js", "function add(x, y) { return 1; }"),
+        ("java", CHAT["java"].split("\n", 1)[1]),
+    ):
+        benchmark = load_benchmark(f"multipl-e:{key}")
+        problem = benchmark.by_task["HumanEval_53_add"]
+        program = benchmark.program(problem, Sample(problem.task_id, 0, solution, solution, whole=True))
+        assert problem.tests.strip() in program
+        assert benchmark.program(problem, Sample(problem.task_id, 0, "", program, whole=True)) == program
+
+
 def test_verdicts_in_a_file_are_read_too(tmp_path: Path) -> None:
     path = write(tmp_path / "x.results.json", results_object([RIGHT, WRONG], ["OK", "Timeout"]))
     assert load_benchmark("multipl-e:js").own_verdicts(path) == {"HumanEval_53_add": [True, False]}
@@ -234,12 +252,6 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path: Path, text: str) -> N
 
 
 # -- answers of chat models ---------------------------------------------------------------------------------
-
-CHAT = dict(
-    section.split("\n", 1)
-    for section in (FOLDER / "chat_answers.txt").read_text().removeprefix("== ").split("\n== ")
-)
-"""Right answers of a chat model to HumanEval_53_add, with what such answers have around the function."""
 
 
 @pytest.mark.parametrize("language", CHAT)

@@ -49,6 +49,8 @@ class Language:
     """CPU seconds of a compiler: MultiPL-E's 15 s of wall time (45 for swift and scala), doubled."""
     passed: Callable[[Outcome], bool] = lambda outcome: outcome.verdict.passed
     """Whether a run that ended by itself is a pass."""
+    test_mark: str = "candidate"
+    """What stands in the tests of every problem, so that a program without it has none yet."""
     compile_steps: int = 0
     """Steps before the one that runs the program."""
     syntax_marks: tuple[bytes, ...] = ()
@@ -177,6 +179,7 @@ LANGUAGES: dict[str, Language] = {
                 "runtime": Tool(("mono",), "apt install mono-runtime"),
             },
             _cs,
+            test_mark="Debug.Assert(",
             passed=_cs_passed,
             compile_steps=1,
         ),
@@ -202,6 +205,7 @@ LANGUAGES: dict[str, Language] = {
                 "tuples": _JAVA_TUPLES,
             },
             _java,
+            test_mark="assert(",
             compile_steps=1,
         ),
         Language(
@@ -305,6 +309,7 @@ LANGUAGES: dict[str, Language] = {
                 "runtime": Tool(("scala",), "apt install scala", ()),
             },
             _scala,
+            test_mark="assert(",
             compile_s=90.0,
             compile_steps=2,
             passed=lambda outcome: outcome.verdict.passed and not outcome.stderr,
@@ -325,6 +330,7 @@ LANGUAGES: dict[str, Language] = {
             "tmp.swift",
             {"compiler": Tool(("swiftc",), _SWIFT)},
             _swift,
+            test_mark="assert(",
             run_s=5.0,
             compile_s=90.0,
             compile_steps=1,

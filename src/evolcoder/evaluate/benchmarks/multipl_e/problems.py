@@ -111,9 +111,17 @@ class MultiplE(Benchmark):
         return Sample(problem.task_id, index, raw, text, whole)
 
     def program(self, problem: Problem, sample: Sample) -> str:
-        """Return prompt, completion and tests as one program; a whole one as it is."""
-        if sample.whole:
+        """Return prompt, completion and tests as one program; one with tests as it is.
+
+        A function alone, which some files call a solution, gets the prompt's preamble and the tests.
+        """
+        if sample.whole and self.language.test_mark in sample.program:
             return sample.program
+        if sample.whole:
+            text, whole = answers.program_of(problem, self.language, sample.program, "auto")
+            if whole:
+                return text
+            sample = replace(sample, program=text, whole=False)
         completion = cut(sample.program, problem.extra["stop_tokens"])
         return f"{_prompt(problem, completion)}{completion}\n{problem.tests}"
 
