@@ -15,8 +15,9 @@ from evolcoder.cli.stage_lines import left_text, shown_window, spoken_seconds, s
 from evolcoder.progress import Bar, Progress, StageLine, StageState
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.live import Live
+    from rich.progress import Progress as RichProgress
 
 _LINE_EVERY_S = 10.0
 
@@ -50,7 +51,11 @@ class _PlainBar:
     def say(self) -> None:
         of_total = f"/{self.total}" if self.total is not None else ""
         facts = f", {facts_text(self.facts)}" if self.facts else ""
-        _say(f"{self.name}: {self.done}{of_total}, {time.monotonic() - self.begun:.0f} s{facts}")
+        elapsed = time.monotonic() - self.begun
+        left = ""
+        if self.total is not None and 0 < self.done < self.total:
+            left = f" (about {spoken_seconds(elapsed / self.done * (self.total - self.done))} left)"
+        _say(f"{self.name}: {self.done}{of_total}, {elapsed:.0f} s{left}{facts}")
 
 
 class PlainProgress:
@@ -95,26 +100,9 @@ class LiveProgress:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as RichProgress
 
         self._console = Console(stderr=True)
-        self._rich = RichProgress(
-            TextColumn("{task.description:<28}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[facts]}"),
-            console=self._console,
-        )
+        self._rich = _bars_with_facts(self._console)
         self._open = 0
         self._live: Live | None = None
         self._lines: Sequence[StageLine] = ()
@@ -185,6 +173,37 @@ class LiveProgress:
             self._rich.update(TaskID(task), advance=n, facts=facts)
         else:
             self._rich.update(TaskID(task), advance=n)
+
+
+def _bars_with_facts(console: Console) -> RichProgress:
+    """Return bars that have their facts on lines of their own, where no terminal is too narrow for them."""
+    from rich.padding import Padding
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class Bars(RichProgress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            for task in self.tasks:
+                yield self.make_tasks_table([task])
+                if task.visible and task.fields["facts"]:
+                    yield Padding(Text(task.fields["facts"], style="dim"), (0, 0, 0, 2))
+
+    return Bars(
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(compact=True),
+        console=console,
+    )
 
 
 class _LiveBar:
