@@ -22,7 +22,7 @@ class LiveCounts:
         self._stats = stats_of(model)
         self._rows = rows
         self._usd_before, self._rounds_after = usd_before, rounds_after
-        self._finished = 0
+        self._finished = self._told = 0
         self._spent = Spent()
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), self._answers())])
 
@@ -34,6 +34,11 @@ class LiveCounts:
         self._spent.completion_tokens += spent.completion_tokens
         if spent.usd is not None:
             self._spent.usd = (self._spent.usd or 0.0) + spent.usd
+
+    def newly_finished(self) -> int:
+        """Return how many rows were finished since this was last asked."""
+        new, self._told = self._finished - self._told, self._finished
+        return new
 
     def facts(self, kept: int, eliminated: Mapping[str, int]) -> dict[str, str | float]:
         """Return what the bar shows."""

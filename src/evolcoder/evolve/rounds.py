@@ -194,7 +194,6 @@ async def _evolve_rows(
         dropped = RowWriter(files.enter_context(writing_whole(out / "eliminated.jsonl")))
         files.callback(kept.close)
         files.callback(dropped.close)
-        # Rows are written in order: where one is slow, the bar would stand still while others come in.
         telling = asyncio.create_task(_tell_again_and_again(bar, live, summary))
         files.callback(telling.cancel)
         fates = map_bounded(evolve, _each_once(parents, summary), settings.rows_in_flight)
@@ -209,15 +208,14 @@ async def _evolve_rows(
                         kept.write(fate.row)
                     else:
                         dropped.write(fate.row, **fate.elimination._asdict())
-                bar.advance(len(batch))
-        bar.advance(0, **live.facts(summary.kept, summary.eliminated))
+        bar.advance(live.newly_finished(), **live.facts(summary.kept, summary.eliminated))
     return summary
 
 
 async def _tell_again_and_again(bar: Bar, live: LiveCounts, summary: RoundSummary) -> None:
     while True:
         await asyncio.sleep(0.5)
-        bar.advance(0, **live.facts(summary.kept, summary.eliminated))
+        bar.advance(live.newly_finished(), **live.facts(summary.kept, summary.eliminated))
 
 
 async def _finish(out: Path, summary: RoundSummary) -> None:
