@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--known", action="store_true")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--soak", type=int, default=0)
+    parser.add_argument("--every", type=int, default=1, help="take every Nth program")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.plain:
@@ -92,6 +93,7 @@ def main() -> None:
         programs = known_programs(language)
         if not arguments.known:
             programs = [program for program in programs if program.reason != "timeout"]
+        programs = programs[:: arguments.every]
         if arguments.soak:
             programs = [programs[at % len(programs)] for at in range(arguments.soak)]
         verdicts, seconds, left = judged(benchmark, programs, arguments.workers)
