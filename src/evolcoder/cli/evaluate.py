@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evolcoder.cli.engine_option import engine_option, replicas_of
+from evolcoder.cli.engine_option import engine_option
 from evolcoder.cli.model_options import local_model_options
 
 if TYPE_CHECKING:
@@ -184,6 +184,7 @@ async def _evaluate_all(
     from evolcoder.evaluate.evaluation import evaluate_model
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import open_model
+    from evolcoder.models.replicas import replicas_of
 
     for name, settings in plan.items():
         load_benchmark(name).checked_oracle(settings.oracle)

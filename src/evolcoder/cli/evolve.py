@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evolcoder.cli.endpoint_options import endpoint_options, endpoint_settings
-from evolcoder.cli.engine_option import engine_option, replicas_of
+from evolcoder.cli.engine_option import engine_option
 
 if TYPE_CHECKING:
     from evolcoder.evolve.rounds import RoundSummary
@@ -139,6 +139,7 @@ async def _evolve(
     from evolcoder.execution.engine import open_engine
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import budget_of, open_model
+    from evolcoder.models.replicas import replicas_of
     from evolcoder.models.stats import stats_of
 
     begun = time.monotonic()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.engine_option import engine_option, replicas_of
+from evolcoder.cli.engine_option import engine_option
 from evolcoder.cli.model_options import local_model_options
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ async def _generate(
     from evolcoder.execution.engine import open_engine
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import open_model
+    from evolcoder.models.replicas import replicas_of
 
     async with Journal(output.with_name(output.name + ".journal.sqlite")) as journal:
         model = open_model(model_name, base_url=base_url, journal=journal, local=local)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from evolcoder.cli.engine_option import engine_option
+
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
@@ -22,6 +24,7 @@ import click
 @click.option(
     "--skip", multiple=True, metavar="STAGE", help="Leave this stage as it stands, e.g. evaluate:1."
 )
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result, or the plan, as JSON.")
 def command(
     recipe: Path,
@@ -30,6 +33,7 @@ def command(
     plan: bool,
     redo: tuple[str, ...],
     skip: tuple[str, ...],
+    engine: str,
     as_json: bool,
 ) -> None:
     """Run a whole RECIPE: evolve, fine-tune, evaluate, round after round, until the score stops rising.
@@ -49,6 +53,7 @@ def command(
 
     from evolcoder.cli.plan_text import plan_data, plan_text
     from evolcoder.cli.progress_view import progress_view
+    from evolcoder.execution.engine import open_engine
     from evolcoder.loop import plan_recipe, run_recipe
     from evolcoder.loop.stages import Choice
     from evolcoder.recipe import load_recipe
@@ -63,7 +68,9 @@ def command(
         return
     words = ["evolcoder", "run", str(recipe), *(word for pair in overrides for word in ("--set", pair))]
     words += [word for name in skip for word in ("--skip", name)]
-    result = run_recipe(checked, folder, progress_view(), shlex.join([*words, "--dir", str(folder)]), choice)
+    command_line = shlex.join([*words, "--dir", str(folder)])
+    with open_engine(engine) as where:
+        result = run_recipe(checked, folder, progress_view(), command_line, choice, where)
     if as_json:
         click.echo(json.dumps(result, indent=2, sort_keys=True))
         return

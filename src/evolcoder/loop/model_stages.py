@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
+from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.stages import Pace, Stage
 from evolcoder.progress import Progress
@@ -100,6 +102,7 @@ def evaluation_stage(
     identity: Callable[[], str],
     journal: Path,
     after: tuple[str, ...],
+    engine: Engine = THIS_MACHINE,
 ) -> Stage:
     """Return the stage that samples and judges one checkpoint on one benchmark."""
     from evolcoder.evaluate.benchmarks import load_benchmark
@@ -114,7 +117,7 @@ def evaluation_stage(
         inputs={"the model's weights": identity},
         after=after,
         products=(out / "scores.json",),
-        make=lambda: run_async(_evaluate(recipe, journal, model, benchmark, out, progress)),
+        make=lambda: run_async(_evaluate(recipe, journal, model, benchmark, out, progress, engine)),
         pace=Pace(
             "evaluate", f"{recipe.base.model} {benchmark} {settings.max_tokens}", problems * settings.n
         ),
@@ -122,16 +125,24 @@ def evaluation_stage(
 
 
 async def _evaluate(
-    recipe: Recipe, journal_path: Path, model_name: str, benchmark: str, out: Path, progress: Progress
+    recipe: Recipe,
+    journal_path: Path,
+    model_name: str,
+    benchmark: str,
+    out: Path,
+    progress: Progress,
+    engine: Engine,
 ) -> None:
     from evolcoder.evaluate.evaluation import evaluate_model
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import open_model
+    from evolcoder.models.replicas import replicas_of
 
     async with Journal(journal_path) as journal:
         model = open_model(model_name, journal=journal, local=recipe.evaluate.local)
         async with _closing(model):
-            await evaluate_model(model, benchmark, recipe.evaluate.settings, out, progress)
+            with replicas_of(model, engine):
+                await evaluate_model(model, benchmark, recipe.evaluate.settings, out, progress, engine)
 
 
 @asynccontextmanager

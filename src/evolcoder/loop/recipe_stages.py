@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import DataError
+from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
+from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions, row_from_instruction, write_instructions
 from evolcoder.loop.model_stages import (
     evaluation_stage,
@@ -36,6 +39,8 @@ class RecipeStages:
     progress: Progress
     journal: Path | None = None
     """The journal of the models; the run's own where absent."""
+    engine: Engine = THIS_MACHINE
+    """Where programs are judged and rows compared."""
     _identities: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -142,6 +147,7 @@ class RecipeStages:
             identity=lambda: model_identity(model) if number else self.identity(model),
             journal=self.journal_path,
             after=(f"train:{number}",) if number else (),
+            engine=self.engine,
         )
 
     def rows_of(self, number: int) -> int:
@@ -226,17 +232,24 @@ class RecipeStages:
 
     async def _ask_teacher(self, seeds: list[Instruction], before: list[Path], out: Path) -> None:
         from evolcoder.evolve.contamination_report import ContaminationScreen
+        from evolcoder.evolve.mapped import sketch_work
         from evolcoder.evolve.pool import evolved_rows, pool_after
         from evolcoder.evolve.rounds import duplicate_index, evolve_round
         from evolcoder.models.journal import Journal
+        from evolcoder.models.replicas import replicas_of
 
         recipe = self.recipe
         settings = replace(recipe.evolve, seed=recipe.seed)
         limit = recipe.rounds.rows_per_round
-        async with (
-            Journal(self.journal_path) as journal,
-            opened_teacher(recipe, recipe.teacher, journal) as teacher,
-        ):
+        async with AsyncExitStack() as held:
+            journal = await held.enter_async_context(Journal(self.journal_path))
+            teacher = await held.enter_async_context(opened_teacher(recipe, recipe.teacher, journal))
+            held.enter_context(replicas_of(teacher, self.engine))
+            screen = None
+            if self._problems:
+                screen = ContaminationScreen(self._problems, seeds, self.engine)
+                held.callback(screen.close)
+            sketches = held.enter_context(self.engine.open(sketch_work(settings.near_duplicates is not None)))
             await evolve_round(
                 pool_after(seeds, before, limit=limit, seed=recipe.seed),
                 teacher,
@@ -244,7 +257,8 @@ class RecipeStages:
                 len(before) + 1,
                 out,
                 self.progress,
-                index=duplicate_index(settings, seeds, chain(*map(evolved_rows, before))),
-                screen=ContaminationScreen(self._problems, seeds) if self._problems else None,
+                index=duplicate_index(settings, seeds, chain(*map(evolved_rows, before)), sketches),
+                screen=screen,
                 total=min(len(seeds), limit or len(seeds)),
+                engine=self.engine,
             )

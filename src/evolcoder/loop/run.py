@@ -16,6 +16,8 @@ from typing import Any
 
 from evolcoder.errors import BudgetExhaustedError, RecipeError, SandboxError, UserError
 from evolcoder.evaluate.overlap import shared_problems
+from evolcoder.execution.engine import Engine
+from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.estimates import Cost, expected_cost, expected_seconds
 from evolcoder.loop.model_stages import summary_numbers
@@ -48,6 +50,7 @@ def run_recipe(
     progress: Progress,
     command_line: str,
     choice: Choice | None = None,
+    engine: Engine = THIS_MACHINE,
 ) -> dict[str, Any]:
     """Run or continue a recipe in the folder `run`; return what `result.json` holds.
 
@@ -58,7 +61,9 @@ def run_recipe(
     check_before_start(recipe)
     run.mkdir(parents=True, exist_ok=True)
     with alone_in(run), RecordedProgress(progress, run / PROGRESS_NAME) as progress:
-        work = RecipeRounds(recipe, RecipeStages(recipe, run, progress), Stages(run, progress, choice))
+        work = RecipeRounds(
+            recipe, RecipeStages(recipe, run, progress, engine=engine), Stages(run, progress, choice)
+        )
         _announce(work, progress)
         write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
         try:
