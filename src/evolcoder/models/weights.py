@@ -77,6 +77,20 @@ def load_weights(ref: str, dtype: str = "fp32") -> tuple[PreTrainedModel, PreTra
     return model.eval(), tokenizer
 
 
+def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model for its hidden states, sentence encoders without a language head too, and its tokenizer.
+
+    Raises ModelError where `ref` names nothing that loads.
+    """
+    location = locate_weights(ref)
+    if _is_gguf(location):
+        return load_weights(ref)
+    _, transformers = _libraries()
+    with quiet_library(), _naming_failures(ref):
+        model = transformers.AutoModel.from_pretrained(_folder(location), low_cpu_mem_usage=True)
+    return model.float().eval(), load_tokenizer(ref)
+
+
 def load_tokenizer(ref: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer alone (a GGUF file that holds only a vocabulary will do)."""
     location = locate_weights(ref)
