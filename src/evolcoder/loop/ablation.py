@@ -23,6 +23,7 @@ from evolcoder.loop.model_stages import evaluation_stage, model_identity, traini
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.run import alone_in, check_before_start
 from evolcoder.loop.stages import Stage, Stages
+from evolcoder.models.opening import is_remote
 from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, recipe_yaml
 from evolcoder.records import Instruction
@@ -46,7 +47,9 @@ def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, co
             write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
         work = _Work(recipe, made, stages)
         try:
-            results = [row for group in work.groups(question) for row in work.results(group)]
+            groups = list(work.groups(question))
+            stages.announce(title for group in groups for arm in group for title in work.titles(arm))
+            results = [row for group in groups for row in work.results(group)]
         finally:
             stages.end()
         found = {
@@ -98,10 +101,7 @@ class _Work:
         return self.recipe.rounds.max_rounds
 
     def groups(self, question: Question) -> Iterator[list[Arm]]:
-        """Yield the arms that are compared with each other, once what they are made of is there."""
-        self.stages.do(self.made.seeds())
-        for number in range(1, self.last + 1):
-            self.stages.do(self.made.evolve(number))
+        """Yield the arms that are compared with each other."""
         alone_or: Equal = "nothing" if question.equal == ("nothing",) else "samples"
         for equal in question.equal if {"rounds", "alone"} & set(question.over) else ():
             yield list(self._rounds_alone(equal))
@@ -112,48 +112,84 @@ class _Work:
         if "teachers" in question.over:
             yield list(self._teachers(question, alone_or))
 
+    def titles(self, arm: Arm) -> Iterator[str]:
+        """Yield the titles of an arm's stages."""
+        yield from (stage.title for stage in self._evolution(arm.made))
+        if (number := self._round_of_the_run(arm)) is not None:
+            yield self.made.train(number).title
+            yield from (stage.title for stage in self.made.evaluations(number))
+        else:
+            yield f"train {arm.group}: {arm.name}"
+            yield from (f"evaluate {arm.group}: {arm.name} on {name}" for name in self.recipe.measured)
+
     def _rounds_alone(self, equal: Equal) -> Iterator[Arm]:
         group = "rounds alone" + ("" if equal == "nothing" else f", equal {equal}")
-        yield Arm(group, "round 0 (seeds)", (self.made.run / "seeds.jsonl",), equal, reference=True)
+        seeds = (self.made.run / "seeds.jsonl",)
+        yield Arm(group, "round 0 (seeds)", seeds, equal, self.made, reference=True)
         for number in range(1, self.last + 1):
-            yield Arm(group, f"round {number}", (self.made.folder(number) / "evolved.jsonl",), equal)
+            rows = (self.made.folder(number) / "evolved.jsonl",)
+            yield Arm(group, f"round {number}", rows, equal, self.made)
 
     def _rounds_merged(self) -> Iterator[Arm]:
-        yield Arm("rounds merged", "seeds", (self.made.run / "seeds.jsonl",), "nothing", reference=True)
+        group, seeds = "rounds merged", (self.made.run / "seeds.jsonl",)
+        yield Arm(group, "seeds", seeds, "nothing", self.made, reference=True)
         for number in range(1, self.last + 1):
             name = f"seeds and rounds 1 to {number}" if number > 1 else "seeds and round 1"
-            yield Arm("rounds merged", name, (self.made.folder(number) / "dataset.jsonl",), "nothing")
+            yield Arm(group, name, (self.made.folder(number) / "dataset.jsonl",), "nothing", self.made)
 
     def _methods_left_out(self, question: Question, equal: Equal) -> Iterator[Arm]:
         group = "methods left out" + ("" if equal == "nothing" else f", equal {equal}")
-        yield Arm(group, "all methods", (self._merged(self.made),), equal, reference=True)
+        yield Arm(group, "all methods", self._merged(self.made), equal, self.made, reference=True)
         for method in question.methods or [method.name for method in _methods(self.recipe)]:
             weights = {**self.recipe.evolve.weights, method: 0.0}
             other = replace(self.recipe, evolve=replace(self.recipe.evolve, weights=weights))
-            yield Arm(group, f"without {method}", (self._evolved(other, f"without-{method}"),), equal)
+            made = self._beside(other, f"without-{method}")
+            yield Arm(group, f"without {method}", self._merged(made), equal, made)
 
     def _teachers(self, question: Question, equal: Equal) -> Iterator[Arm]:
         group = "teachers" + ("" if equal == "nothing" else f", equal {equal}")
-        yield Arm(group, self.recipe.teacher.model, (self._merged(self.made),), equal, reference=True)
+        teacher = self.recipe.teacher
+        yield Arm(group, teacher.model, self._merged(self.made), equal, self.made, reference=True)
         for model in question.teachers:
-            other = replace(self.recipe, teacher=replace(self.recipe.teacher, model=model))
-            yield Arm(group, model, (self._evolved(other, f"teacher-{_slug(model)}"),), equal)
+            url = teacher.base_url if is_remote(model) else None
+            other = replace(self.recipe, teacher=replace(teacher, model=model, base_url=url))
+            made = self._beside(other, f"teacher-{_slug(model)}")
+            yield Arm(group, model, self._merged(made), equal, made)
 
-    def _evolved(self, recipe: Recipe, name: str) -> Path:
-        """Evolve as another recipe says, in a folder of its own with the run's journal; return its rows."""
+    def _beside(self, recipe: Recipe, name: str) -> RecipeStages:
+        """Return the stages of a recipe that differs, in a folder of its own with the run's journal."""
         folder = self.made.run / FOLDER / "evolved" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        made = RecipeStages(recipe, folder, self.made.progress, self.made.journal_path)
-        inner = Stages(folder, self.made.progress)
-        for stage in (made.seeds(), *(made.evolve(number) for number in range(1, self.last + 1))):
-            inner.do(replace(stage, title=f"{stage.title}, {name.replace('-', ' ', 1)}"))
-        return self._merged(made)
+        return RecipeStages(recipe, folder, self.made.progress, self.made.journal_path)
 
-    def _merged(self, made: RecipeStages) -> Path:
-        return made.folder(self.last) / "dataset.jsonl"
+    def _evolution(self, made: RecipeStages) -> Iterator[Stage]:
+        """Yield the stages that evolve all rounds of a recipe."""
+        numbers = range(1, self.last + 1)
+        own = "" if made is self.made else f", {made.run.name.replace('-', ' ', 1)}"
+        for stage in (made.seeds(), *(made.evolve(number) for number in numbers)):
+            yield replace(stage, title=f"{stage.title}{own}")
+
+    def _evolve(self, made: RecipeStages) -> None:
+        if made is not self.made:
+            made.run.mkdir(parents=True, exist_ok=True)
+        stages = self.stages if made is self.made else replace(self.stages, run=made.run, met=[])
+        for stage in self._evolution(made):
+            if stage.id not in stages.met:
+                stages.do(stage)
+
+    def _merged(self, made: RecipeStages) -> tuple[Path, ...]:
+        return (made.folder(self.last) / "dataset.jsonl",)
+
+    def _round_of_the_run(self, arm: Arm) -> int | None:
+        """Return the round whose training set an arm is, where it is one of the run's own as it stands."""
+        path = arm.files[0]
+        if arm.equal == "nothing" and arm.made is self.made and path.name == "dataset.jsonl":
+            return int(path.parent.name.removeprefix("round-"))
+        return None
 
     def results(self, arms: Sequence[Arm]) -> list[ArmResult]:
         """Train and measure the arms of one group and compare each with the reference."""
+        for arm in arms:
+            self._evolve(arm.made)
         sets = cut([_rows(arm) for arm in arms], arms[0].equal, self._count, self.recipe.seed)
         verdicts: dict[str, dict[str, Any]] = {}
         for arm, rows in zip(arms, sets, strict=True):
@@ -175,10 +211,8 @@ class _Work:
 
     def _measured(self, arm: Arm, rows: Sequence[Instruction]) -> dict[str, Any]:
         """Train on the rows and measure, unless rows like these were; return `scores.json` by benchmark."""
-        if arm.equal == "nothing" and arm.files[0].name == "dataset.jsonl":
-            number = int(arm.files[0].parent.name.removeprefix("round-"))
-            if arm.files[0].parent == self.made.folder(number):
-                return self._of_the_run(number)
+        if (number := self._round_of_the_run(arm)) is not None:
+            return self._of_the_run(number)
         folder = self.made.run / FOLDER / "arms"
         waiting = folder / "rows.jsonl"
         write_instructions(waiting, rows)

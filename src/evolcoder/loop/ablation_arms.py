@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from evolcoder.evolve.methods import fraction_of
+from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.records import Instruction
 
 Over = Literal["rounds", "alone", "merged", "methods", "teachers"]
@@ -43,6 +44,8 @@ class Arm:
     files: tuple[Path, ...]
     """Row files that it is made of, in order."""
     equal: Equal
+    made: RecipeStages
+    """Whose rounds it is made of: the run's own, or those of a recipe that differs."""
     reference: bool = False
     """Whether the others of its group are compared with it."""
 

@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,9 +106,12 @@ class Stages:
     expected: Mapping[str, float] = field(default_factory=dict)
     """Seconds that stages not done are expected to take, by id."""
     lines: dict[str, StageLine] = field(default_factory=dict)
+    """What is shown of each stage, by title."""
     met: list[str] = field(default_factory=list)
     """Ids of the stages met so far, in order."""
     _missing: set[str] = field(default_factory=set)
+    _ids: dict[str, str] = field(default_factory=dict)
+    """Ids of the stages that were planned, by title."""
 
     def do(self, stage: Stage) -> bool:
         """See that a stage is done; return whether its products are there.
@@ -170,8 +173,13 @@ class Stages:
         It is asked again after every stage that ends.
         """
         self.estimate = estimate
-        self.lines = {item.stage.id: StageLine(item.stage.title, "waiting", None) for item in planned}
+        self._ids = {item.stage.title: item.stage.id for item in planned}
+        self.announce(self._ids)
         self._expect_anew()
+
+    def announce(self, titles: Iterable[str]) -> None:
+        """Take over the titles of the stages that will come, for whoever watches."""
+        self.lines.update({title: StageLine(title, "waiting", None) for title in titles})
 
     def end(self) -> None:
         """Tell whoever watches that no stage follows."""
@@ -221,9 +229,9 @@ class Stages:
 
     def _expect_anew(self) -> None:
         self.expected = self.estimate()
-        for id_, line in self.lines.items():
+        for title, line in self.lines.items():
             if line.state == "waiting":
-                self.lines[id_] = replace(line, seconds=self.expected.get(id_))
+                self.lines[title] = replace(line, seconds=self.expected.get(self._ids.get(title, "")))
 
     def _skip(self, stage: Stage, how: str, there: bool) -> bool:
         self.progress.note(f"{stage.title}: {how}")
@@ -233,7 +241,7 @@ class Stages:
         return there
 
     def _show(self, stage: Stage, state: StageState, seconds: float | None) -> None:
-        self.lines[stage.id] = StageLine(stage.title, state, seconds)
+        self.lines[stage.title] = StageLine(stage.title, state, seconds)
         if isinstance(self.progress, StageWatcher):
             self.progress.stages(list(self.lines.values()))
         elif state in ("running", "kept"):

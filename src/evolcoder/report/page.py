@@ -148,7 +148,7 @@ def _round_table(
                 "number": round_.number,
                 "asked": round_.summary.get("asked"),
                 "kept": round_.summary.get("kept", rows.count if rows and round_.number else None),
-                "trained_on": trained_on.get(round_.number) if round_.number else None,
+                "trained_on": trained_on.get(round_.number) or _rows_trained_on(round_),
                 "characters": rows.instruction.mean if rows and rows.instruction else None,
                 "loss": round_.training.losses[-1][1] if round_.training and round_.training.losses else None,
                 "usd": round_.summary.get("usd"),
@@ -159,6 +159,12 @@ def _round_table(
             }
         )
     return table
+
+
+def _rows_trained_on(round_: Round) -> int | None:
+    """Return what the training itself says, for a run under way."""
+    rows = round_.training.facts.get("rows") if round_.training else None
+    return int(rows) if rows else None
 
 
 def _training_figure(rounds: Sequence[Round]) -> Any:
