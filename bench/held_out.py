@@ -2,7 +2,7 @@
 
     python bench/held_out.py --data code_alpaca_20k.json --svg docs/images/held-out-loss.svg
 
-Draws 500 rows to train on and 200 others to measure on, trains two epochs in bf16 through the same door as
+Draws 500 rows to train on and 100 others to measure on, trains one epoch in bf16 through the same door as
 `evolcoder train`, and prints the held-out loss step by step; `--svg` draws it with the training loss.
 """
 
@@ -80,8 +80,9 @@ def main() -> None:
     )
     parser.add_argument("--data", required=True, help="rows (JSON, JSONL or Parquet)")
     parser.add_argument("--rows", type=int, default=500, help="rows to train on")
-    parser.add_argument("--held-out", type=int, default=200, help="rows to measure on")
-    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--held-out", type=int, default=100, help="rows to measure on")
+    parser.add_argument("--epochs", type=float, default=1)
+    parser.add_argument("--out", type=Path, help="keep the model here; the same command goes on after a stop")
     parser.add_argument("--svg", type=Path, help="where to draw the curve")
     options = parser.parse_args()
     drawn_rows = random.Random(0).sample(read_instructions(options.data), options.rows + options.held_out)
@@ -90,7 +91,7 @@ def main() -> None:
         batch_size=16,
         warmup_steps=6,
         eval_every_steps=8,
-        save_every_steps=0,
+        save_every_steps=2,
         tracking=(),
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +99,7 @@ def main() -> None:
             "embedded",
             drawn_rows[: options.rows],
             settings,
-            Path(folder) / "model",
+            options.out or Path(folder) / "model",
             PrintedNotes(),
             drawn_rows[options.rows :],
         )

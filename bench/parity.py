@@ -3,7 +3,7 @@
     python bench/parity.py --data code_alpaca_20k.json --trl-python /tmp/trl/bin/python
 
 Loss and gradient of the first step on 64 rows: the published scheme row by row with plain transformers; this
-project's packed rows; TRL's SFTTrainer, unpacked (bench/peers/trl_loss.py). Then 20 optimizer steps of 8 rows
+project's packed rows; TRL's SFTTrainer, unpacked (bench/peers/trl_loss.py). Then 20 optimizer steps of 4 rows
 by the published scheme and packed, loss against loss.
 """
 
@@ -30,7 +30,7 @@ from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import tokenize
 from evolcoder.train.weights_update import learning_rate
 
-ROWS, STEPS, ROWS_A_STEP = 64, 20, 8
+ROWS, STEPS, ROWS_A_STEP = 64, 20, 4
 SETTINGS = TrainSettings(dtype="fp32", warmup_steps=2)
 
 

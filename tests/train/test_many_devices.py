@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.train.test_training import SETTINGS, stopped_at
+from tests.train.test_training import SETTINGS
 from tests.train.tiny import rows
 
 from evolcoder.errors import RecipeError
 from evolcoder.models.weights import load_weights
 from evolcoder.train import TrainSettings, train
-from evolcoder.train.deepspeed_update import complete_config, read_deepspeed_config
+from evolcoder.train.deepspeed_config import complete_config, read_deepspeed_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PUBLISHED = REPOSITORY / "recipes" / "deepspeed" / "zero3-offload.json"
@@ -99,9 +99,10 @@ def test_deepspeed_trains_as_one_process_does_and_resumes(config: Path, tiny: st
     # The published configuration's optimizer is DeepSpeed's own, compiled at first use.
     settings = replace(settings, deepspeed=str(config))
     out = str(tmp_path / "two")
-    body = f"stopped_at(5, {tiny!r}, Path({out!r}), {settings!r})\n"
-    done = with_two_processes(body, tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
+    # The first process ends after step 5 and takes the other one with it.
+    done = with_two_processes(f"stopped_at(5, {tiny!r}, Path({out!r}), {settings!r})", tmp_path)
+    assert done.returncode != 0 and not Path(out).exists()
+    assert (tmp_path / "two.steps" / "step-00000003").is_dir(), done.stderr[-2000:]
     done = with_two_processes(f"train({tiny!r}, rows(), {settings!r}, Path({out!r}))", tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     facts = facts_of(tmp_path / "two")
@@ -132,4 +133,3 @@ def test_a_broken_deepspeed_configuration_is_named(tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=message) as caught:
             read_deepspeed_config(str(path))
         assert str(path) in str(caught.value)
-    assert stopped_at  # used by the programs above

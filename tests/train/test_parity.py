@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,7 @@ from torch.nn import functional
 
 from evolcoder.instructions import read_instructions
 from evolcoder.train.loss import SummedLoss, packed_row, padded_rows
-from evolcoder.train.packing import Step
+from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.prepared import prepare
 from evolcoder.train.processes import Processes
 from evolcoder.train.prompts import wizardcoder_prompt
@@ -109,17 +115,110 @@ def test_twenty_steps_follow_the_published_scheme() -> None:
     assert ours[-1] < ours[0] - 0.2
 
 
-def test_the_embedded_model_starts_at_the_published_scheme_s_loss(data_folder: Path) -> None:
+@pytest.fixture(scope="module")
+def alpaca(data_folder: Path) -> list[Any]:
+    """The 64 first rows of Code Alpaca."""
+    return read_instructions(data_folder / "codealpaca" / "code_alpaca_20k.json.gz")[:64]
+
+
+@pytest.fixture(scope="module")
+def embedded() -> tuple[Any, Any]:
+    """SmolLM2-135M in fp32, and its tokenizer."""
     from evolcoder.models.weights import load_weights
 
-    examples = read_instructions(data_folder / "codealpaca" / "code_alpaca_20k.json.gz")[:4]
-    model, tokenizer = load_weights("embedded", "fp32")
-    data = tokenize(examples, tokenizer, "wizardcoder", 2048)
+    return load_weights("embedded", "fp32")
+
+
+@pytest.fixture
+def both_threads() -> Iterator[None]:
+    """A real model gains from the threads that tiny ones lose by."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
+def packed_loss(model: Any, data: TokenizedData, settings: TrainSettings = FP32) -> tuple[float, Any]:
+    """Mean loss of all documents as training computes it, and what training holds."""
+    training = prepare(model, data, settings, ALONE, pad=2)
+    packs = micro_batches(range(len(data)), data.lengths, settings)
+    total = sum(training.loss(training.batch(pack)).item() for pack in packs)
+    return total / int(data.supervised.sum()), training
+
+
+@pytest.mark.usefixtures("both_threads")
+def test_64_rows_start_at_the_published_scheme_s_loss(alpaca: list[Any], embedded: tuple[Any, Any]) -> None:
+    model, tokenizer = embedded
+    data = tokenize(alpaca, tokenizer, "wizardcoder", 2048)
+    assert len(data) == 64
     with torch.no_grad():
-        expected = published_loss(model, tokenizer, examples).item()
-        training = prepare(model, data, FP32, ALONE, pad=2)
-        ours = training.loss(packed_row(data, tuple(range(4)))).item() / int(data.supervised.sum())
+        model.set_attn_implementation("sdpa")
+        unpacked = torch.stack([summed(published_logits(model, tokenizer, row)) for row in alpaca])
+        expected = unpacked.sum().item() / int(data.supervised.sum())
+        ours, _ = packed_loss(model, data)
     assert ours == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.usefixtures("both_threads")
+def test_real_rows_have_the_published_scheme_s_gradients(
+    alpaca: list[Any], embedded: tuple[Any, Any]
+) -> None:
+    model, tokenizer = embedded
+    shortest = sorted(alpaca, key=lambda row: len(row.instruction + row.input + row.response))[:8]
+    data = tokenize(shortest, tokenizer, "wizardcoder", 2048)
+    model.set_attn_implementation("sdpa")
+    n = int(data.supervised.sum())
+    for row in shortest:
+        (summed(published_logits(model, tokenizer, row)) / n).backward()
+    expected = [p.grad for p in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    training = prepare(model, data, FP32, ALONE, pad=2)
+    training.loss_and_gradients(Step((tuple(range(8)),)), 0, lambda n: None)
+    difference = sum((p.grad - g).square().sum() for p, g in zip(model.parameters(), expected, strict=True))
+    norm = sum(g.square().sum() for g in expected)
+    model.zero_grad(set_to_none=True)
+    assert (difference / norm).sqrt().item() < 1e-4
+
+
+def published_logits(model: Any, tokenizer: Any, row: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of one row alone by plain transformers, and its labels as the published script masks them."""
+    prompt = tokenizer(wizardcoder_prompt(row), add_special_tokens=False).input_ids
+    response = [*tokenizer(row.response, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    logits = model(input_ids=torch.tensor([prompt + response])).logits[0]
+    return logits, torch.tensor([-100] * len(prompt) + response)
+
+
+def summed(logits_and_labels: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    logits, labels = logits_and_labels
+    return functional.cross_entropy(logits[:-1], labels[1:], reduction="sum")
+
+
+@pytest.mark.usefixtures("both_threads")
+def test_trl_s_unpacked_trainer_starts_at_the_same_loss(
+    alpaca: list[Any], embedded: tuple[Any, Any], data_folder: Path
+) -> None:
+    python = os.environ.get("EVOLCODER_TRL_PYTHON") or (sys.executable if find_spec("trl") else None)
+    if python is None:
+        pytest.skip(
+            "needs TRL: python -m venv trl && trl/bin/pip install trl==1.16.* . && "
+            "export EVOLCODER_TRL_PYTHON=trl/bin/python"
+        )
+    repository = Path(__file__).resolve().parents[2]
+    rows_file = data_folder / "codealpaca" / "code_alpaca_20k.json.gz"
+    done = subprocess.run(
+        [python, str(repository / "bench" / "peers" / "trl_loss.py"), "--data", str(rows_file)],
+        env={**os.environ, "PYTHONPATH": str(repository / "src"), "OMP_NUM_THREADS": str(os.cpu_count())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    trl = json.loads(done.stdout.strip().splitlines()[-1])
+    model, tokenizer = embedded
+    data = tokenize(alpaca, tokenizer, "wizardcoder", 2048)
+    with torch.no_grad():
+        ours, _ = packed_loss(model, data)
+    assert trl["supervised"] == int(data.supervised.sum())
+    assert ours == pytest.approx(trl["loss"], abs=1e-5)
 
 
 def test_many_chunks_of_the_head_give_the_loss_of_one(monkeypatch: pytest.MonkeyPatch) -> None:

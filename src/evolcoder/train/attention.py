@@ -1,8 +1,8 @@
 """Attention that stays inside each document of a packed row, for every Hugging Face causal model.
 
 Registered under `DOCUMENT_ATTENTION`; the document boundaries travel as keyword arguments of the model's
-forward. On a GPU one variable-length kernel does the whole row; on a CPU each document is one call, which is
-faster there than a block-diagonal mask over the row.
+forward. On a GPU one variable-length kernel does the whole row; on a CPU, and where no such kernel is, each
+document is one call, which is faster there than a block-diagonal mask over the row.
 
 Shapes: B batch (1), H heads, T tokens of the row, D width of a head.
 """
@@ -10,6 +10,7 @@ Shapes: B batch (1), H heads, T tokens of the row, D width of a head.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,10 +43,13 @@ def document_attention(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within each of `document_lengths`; return ([B, T, H, D], no weights)."""
-    if query_BHTD.is_cuda and dropout == 0.0 and query_BHTD.dtype != torch.float32:
-        return _one_kernel(
-            query_BHTD, key_BHTD, value_BHTD, cu_seq_lens, max(document_lengths), scaling, sliding_window
-        ), None
+    kernel = _varlen_kernel(dropout) if query_BHTD.is_cuda and query_BHTD.dtype != torch.float32 else None
+    if kernel is not None:
+        q, k, v = (x[0].transpose(0, 1) for x in (query_BHTD, key_BHTD, value_BHTD))
+        # Positions a token sees before itself, and none after it: causal, with the model's own window.
+        window = (-1 if sliding_window is None else sliding_window - 1, 0)
+        out_THD = kernel(q, k, v, cu_seq_lens, max(document_lengths), scaling, window)
+        return out_THD.unsqueeze(0), None
     lengths = list(document_lengths)
     # The CPU kernel's backward pass takes 1.6 times as long in bf16 as in fp32, casts included.
     in_dtype = query_BHTD.dtype
@@ -55,15 +59,15 @@ def document_attention(
     ]
     outputs = []
     for q, k, v in zip(*parts, strict=True):
-        window = _window_mask(q, sliding_window)
+        band = _window_mask(q, sliding_window)
         outputs.append(
             functional.scaled_dot_product_attention(
                 q,
                 k,
                 v,
-                attn_mask=window,
+                attn_mask=band,
                 dropout_p=dropout,
-                is_causal=window is None,
+                is_causal=band is None,
                 scale=scaling,
                 enable_gqa=k.shape[1] != q.shape[1],
             )
@@ -71,50 +75,39 @@ def document_attention(
     return torch.cat(outputs, dim=2).transpose(1, 2).to(in_dtype), None
 
 
-def _one_kernel(
-    query_BHTD: torch.Tensor,
-    key_BHTD: torch.Tensor,
-    value_BHTD: torch.Tensor,
-    cu_seq_lens: torch.Tensor,
-    longest: int,
-    scaling: float | None,
-    sliding_window: int | None,
-) -> torch.Tensor:
-    """The whole row in one call: flash-attn where installed, else PyTorch's own kernel (2.10 and later)."""
-    q, k, v = (x[0].transpose(0, 1) for x in (query_BHTD, key_BHTD, value_BHTD))
-    window = (-1 if sliding_window is None else sliding_window - 1, 0)
+def _varlen_kernel(dropout: float) -> Callable[..., torch.Tensor] | None:
+    """Return the kernel that does a whole row in one call, or None where none here can do this dropout.
+
+    flash-attn where installed, else PyTorch's own (2.10 and later), which knows no dropout.
+    """
     try:
         flash_attn_varlen_func = importlib.import_module("flash_attn").flash_attn_varlen_func
     except ImportError:
-        from torch.nn.attention.varlen import varlen_attn
+        return _torch_varlen() if dropout == 0.0 else None
 
-        out_THD = varlen_attn(
-            q,
-            k,
-            v,
-            cu_seq_lens,
-            cu_seq_lens,
-            longest,
-            longest,
-            scale=scaling,
-            window_size=window,
-            enable_gqa=k.shape[1] != q.shape[1],
+    def flash(q: Any, k: Any, v: Any, ends: Any, longest: int, scale: Any, window: Any) -> torch.Tensor:
+        settings = {"dropout_p": dropout, "softmax_scale": scale, "causal": True, "window_size": window}
+        out: torch.Tensor = flash_attn_varlen_func(q, k, v, ends, ends, longest, longest, **settings)
+        return out
+
+    return flash
+
+
+def _torch_varlen() -> Callable[..., torch.Tensor] | None:
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+
+    def varlen(q: Any, k: Any, v: Any, ends: Any, longest: int, scale: Any, window: Any) -> torch.Tensor:
+        grouped = k.shape[1] != q.shape[1]
+        out = varlen_attn(
+            q, k, v, ends, ends, longest, longest, scale=scale, window_size=window, enable_gqa=grouped
         )
-    else:
-        out_THD = flash_attn_varlen_func(
-            q,
-            k,
-            v,
-            cu_seq_lens,
-            cu_seq_lens,
-            longest,
-            longest,
-            softmax_scale=scaling,
-            causal=True,
-            window_size=window,
-        )
-    assert isinstance(out_THD, torch.Tensor)
-    return out_THD.unsqueeze(0)
+        assert isinstance(out, torch.Tensor)
+        return out
+
+    return varlen
 
 
 def _window_mask(query_BHTD: torch.Tensor, sliding_window: int | None) -> torch.Tensor | None:

@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import MissingExtraError, ModelError
+from evolcoder.instructions import read_instructions
+from evolcoder.models.weights import load_tokenizer, locate_weights
+from evolcoder.train.deepspeed_config import read_deepspeed_config
+from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.recipes import Training, checked_config
 from evolcoder.train.settings import TrainSettings
+from evolcoder.train.tokenization import tokenize_cached
 
 _PAPER_ROWS = 78_000
 """Rows after three rounds, the published best (WizardCoder 4.5)."""
 _TOKENS_A_ROW = 384
 """Prompt and response of a row: a public run of the method has 117, 382 and 523 tokens a row in its seeds and
 first two generations (SmolLM2's tokenizer), weighted here by the published counts of rounds 0 to 3."""
+_CHARACTERS_A_TOKEN = 3.3
+"""Of Code Alpaca's prompts and responses, by SmolLM2's and StarCoder's tokenizers (see bench/prepare.py)."""
 # Assumed, not measured: dense bf16 peak of an H100 or H200, and the part of it that packed training reaches.
 _PEAK_FLOPS = 989e12
 _UTILIZATION = 0.40
@@ -45,6 +52,8 @@ class Plan:
     """Per device: the chunk of logits that exists at a time, and the head's gradient."""
     reserve_bytes: int
     total_bytes: int
+    host_bytes: int
+    """CPU memory that DeepSpeed's offloading takes, of all machines together."""
     fits: bool
     advice: str
     rows: int
@@ -60,13 +69,16 @@ def plan_training(
     gpus: int,
     gpu_gb: float,
     rows: int | None = None,
-    tokens_a_row: int = _TOKENS_A_ROW,
+    tokens_a_row: float = _TOKENS_A_ROW,
 ) -> Plan:
     """Estimate a training on `gpus` devices of `gpu_gb` (1e9 bytes) each.
 
-    Raises ModelError where the architecture is neither in the recipe nor in a local folder.
+    Rows and tokens are those of the training's data where it names any and `rows` is not given. Raises
+    ModelError where the architecture is neither in the recipe nor on this machine.
     """
     model = _on_meta(training)
+    if rows is None and training.data:
+        rows, tokens_a_row = _counted(training)
     plan = _estimate(model, training.name, training.settings, gpus, gpu_gb, rows or _PAPER_ROWS, tokens_a_row)
     if plan.fits:
         return plan
@@ -82,9 +94,11 @@ def _on_meta(training: Training) -> Any:
         raise MissingExtraError("planning a training", "train") from error
     if training.architecture:
         config = checked_config(training.architecture)
-    elif (Path(training.base) / "config.json").is_file():
-        values = json.loads((Path(training.base) / "config.json").read_text(encoding="utf-8"))
-        config = checked_config(values)
+    elif isinstance(place := locate_weights(training.base), Path):
+        if place.suffix == ".gguf":
+            config = transformers.AutoConfig.from_pretrained(str(place.parent), gguf_file=place.name)
+        else:
+            config = checked_config(json.loads((place / "config.json").read_text(encoding="utf-8")))
     else:
         raise ModelError(
             f"{training.base}: its architecture is not known here; a recipe of recipes/train/ "
@@ -94,8 +108,24 @@ def _on_meta(training: Training) -> Any:
         return transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
 
 
+def _counted(training: Training) -> tuple[int, float]:
+    """Return the rows of the training's data that are trained on, and their mean tokens.
+
+    Counted by the base's tokenizer where it is on this machine, else estimated from the characters.
+    """
+    rows = [row for source in training.data for row in read_instructions(source)]
+    settings = training.settings
+    n = max(1, len(rows) - settings.eval_rows)
+    if isinstance(locate_weights(training.base), Path):
+        tokenizer = load_tokenizer(training.base)
+        data, _ = tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length)
+        return n, float(data.lengths.mean())
+    lengths = [(len(wizardcoder_prompt(row)) + len(row.response)) / _CHARACTERS_A_TOKEN for row in rows]
+    return n, sum(min(length, settings.max_length) for length in lengths) / len(rows)
+
+
 def _estimate(
-    model: Any, name: str, settings: TrainSettings, gpus: int, gpu_gb: float, rows: int, tokens_a_row: int
+    model: Any, name: str, settings: TrainSettings, gpus: int, gpu_gb: float, rows: int, tokens_a_row: float
 ) -> Plan:
     config = model.config
     parameters = int(model.num_parameters())
@@ -115,6 +145,11 @@ def _estimate(
     weights = int((trainable * 4 + frozen_bytes) / gpus) + gathered + own_copy
     gradients = int(trainable * 4 / gpus) + (2 * layer_parameters * low if settings.lora is None else 0)
     optimizer = int(trainable * 8 / gpus)
+    host = 0
+    if settings.deepspeed is not None:
+        weights, gradients, optimizer, host = _under_deepspeed(
+            settings, trainable, parameters, gathered, 2 * layer_parameters * low, gpus
+        )
     row = settings.pack_length or settings.max_length
     # One decoder layer keeps about 34 bytes a token and unit of width in 16-bit training with fused attention
     # (Korthikanti et al. 2022, without the attention scores); checkpointing keeps its 2-byte input instead.
@@ -125,13 +160,15 @@ def _estimate(
     logits = (1 << 25) * 8 + (config.vocab_size * width * 4 if settings.lora is None else 0)
     total = weights + gradients + optimizer + activations + logits + _RESERVE_BYTES
     epochs_tokens = int(rows * tokens_a_row * settings.epochs)
-    if settings.max_steps:
+    if settings.max_steps is not None:
         a_step = settings.batch_tokens or settings.batch_size * tokens_a_row
-        tokens, steps = settings.max_steps * a_step, settings.max_steps
+        tokens, steps = int(settings.max_steps * a_step), settings.max_steps
     elif settings.batch_tokens:
         tokens, steps = epochs_tokens, math.ceil(epochs_tokens / settings.batch_tokens)
     else:
-        tokens, steps = epochs_tokens, math.ceil(rows / settings.batch_size) * math.ceil(settings.epochs)
+        whole, part = divmod(settings.epochs, 1)
+        steps = int(whole) * math.ceil(rows / settings.batch_size)
+        tokens, steps = epochs_tokens, steps + math.ceil(round(part * rows) / settings.batch_size)
     flops_a_token = 6 * parameters if settings.lora is None else 4 * parameters
     flops_a_token += 2 * parameters if settings.gradient_checkpointing else 0
     days = tokens * flops_a_token / (gpus * _PEAK_FLOPS * _UTILIZATION) / 86400
@@ -148,6 +185,7 @@ def _estimate(
         logits_bytes=logits,
         reserve_bytes=_RESERVE_BYTES,
         total_bytes=total,
+        host_bytes=host,
         fits=total <= gpu_gb * 1e9,
         advice="",
         rows=rows,
@@ -155,6 +193,26 @@ def _estimate(
         steps=steps,
         days=days,
     )
+
+
+def _under_deepspeed(
+    settings: TrainSettings, trainable: int, parameters: int, gathered: int, in_flight: int, gpus: int
+) -> tuple[int, int, int, int]:
+    """Return the bytes of (weights, gradients, optimizer) a device and of CPU memory, as the file says.
+
+    ZeRO-3 keeps weights in the computing format on the device and fp32 copies with the optimizer.
+    """
+    zero = read_deepspeed_config(str(settings.deepspeed)).get("zero_optimization") or {}
+    low = 4 if settings.dtype == "fp32" else 2
+    host = 0
+    weights, gradients, optimizer = parameters * low / gpus, trainable * low / gpus, trainable * 12 / gpus
+    if (zero.get("offload_optimizer") or {}).get("device", "none") != "none":
+        host += trainable * 16  # fp32 copy, two moments, gradient
+        gradients = optimizer = 0
+    if (zero.get("offload_param") or {}).get("device", "none") != "none":
+        host += parameters * low
+        weights = 0
+    return int(weights) + gathered, int(gradients) + in_flight, int(optimizer), host
 
 
 def _adapter_parameters(model: Any, rank: int) -> int:
@@ -169,7 +227,7 @@ def _adapter_parameters(model: Any, rank: int) -> int:
     return int(sum(rank * (a + b) for a, b in shapes))
 
 
-def _advice(model: Any, training: Training, plan: Plan, gpu_gb: float, tokens_a_row: int) -> str:
+def _advice(model: Any, training: Training, plan: Plan, gpu_gb: float, tokens_a_row: float) -> str:
     """Say the least that makes it fit: checkpointing, more devices, or adapters."""
 
     def fits(settings: TrainSettings, gpus: int) -> bool:
@@ -194,10 +252,16 @@ def _advice(model: Any, training: Training, plan: Plan, gpu_gb: float, tokens_a_
     return " or ".join(ways) or "larger GPUs"
 
 
+def _duration(days: float) -> str:
+    return f"{days:.1f} days" if days >= 1 else f"{24 * days:.1f} hours ({days:.2f} days)"
+
+
 def plan_text(plan: Plan) -> str:
     """Return the plan as the lines that a terminal shows."""
     parts = {
-        key: value for key, value in asdict(plan).items() if key.endswith("_bytes") and key != "gpu_bytes"
+        key: value
+        for key, value in asdict(plan).items()
+        if key.endswith("_bytes") and key not in ("gpu_bytes", "host_bytes")
     }
     verdict = "fits" if plan.fits else f"does not fit: {plan.advice}"
     lines = [
@@ -205,7 +269,8 @@ def plan_text(plan: Plan) -> str:
         f"memory of each of {plan.gpus} GPUs (GB):",
         *(f"  {key.removesuffix('_bytes'):<12} {value / 1e9:>8.1f}" for key, value in parts.items()),
         f"  {'has':<12} {plan.gpu_bytes / 1e9:>8.1f}   {verdict}",
+        *([f"CPU memory, all machines: {plan.host_bytes / 1e9:.0f} GB"] if plan.host_bytes else []),
         f"{plan.rows:,} rows: {plan.steps:,} steps, {plan.tokens / 1e6:,.1f} M tokens, "
-        f"about {plan.days:.2f} days (at {_UTILIZATION:.0%} of 989 TFLOP/s a GPU, an assumption)",
+        f"about {_duration(plan.days)} (at {_UTILIZATION:.0%} of 989 TFLOP/s a GPU, an assumption)",
     ]
     return "\n".join(lines)

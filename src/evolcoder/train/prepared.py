@@ -96,6 +96,8 @@ def prepare(
         raise TrainingError(f"{type(model).__name__}: a causal model with a head is expected")
     if settings.packing:
         model.set_attn_implementation(register_document_attention())
+    if not settings.dropout:
+        _without_dropout(model)
     if settings.gradient_checkpointing:
         _checkpoint_activations(model)
     torch.manual_seed(settings.seed)
@@ -134,6 +136,16 @@ def _checkpoint_activations(model: Any) -> None:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs=_NOT_REENTRANT)
     else:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_NOT_REENTRANT)
+
+
+def _without_dropout(model: Any) -> None:
+    """Set every dropout to 0: the modules, and the rates that attention functions are called with."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if name.endswith("dropout") and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
 def _freeze_below(model: Any, n_layers: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +27,25 @@ class Processes:
     def wait(self) -> None:
         """Return when every process has come here."""
         if self.count > 1:
+            dist.barrier()
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Let the processes of one machine do this one after another; nothing in it may wait for another.
+
+        Until its weights are sharded each process holds a whole model: eight of a 34B model at once would
+        need a terabyte of memory.
+        """
+        if self.count == 1:
+            yield
+            return
+        turns = torch.tensor(int(os.environ.get("LOCAL_WORLD_SIZE", self.count)), device=self.device)
+        dist.all_reduce(turns, dist.ReduceOp.MAX)
+        mine = int(os.environ.get("LOCAL_RANK", self.rank))
+        for _ in range(mine):
+            dist.barrier()
+        yield
+        for _ in range(int(turns) - mine):
             dist.barrier()
 
     def sum(self, value: float) -> float:

@@ -40,6 +40,9 @@ class TrainSettings:
     """Gradients are scaled down to this norm; 0 never does."""
     dtype: Precision = "bf16"
     """Number format of the computation; master weights and optimizer are fp32. fp16 scales the loss."""
+    dropout: bool = True
+    """Dropout as the base's configuration says, as the published run had it; false: none. PyTorch's own
+    variable-length kernel knows none, so StarCoder's costs time on a GPU without flash-attn."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory for about a tenth to a third more time."""
     lora: int | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from evolcoder.train.measurements import (
 )
 from evolcoder.train.packing import Step, plan_steps
 from evolcoder.train.prepared import PreparedModel, can_be_packed, prepare
-from evolcoder.train.processes import join_processes
+from evolcoder.train.processes import Processes, join_processes
 from evolcoder.train.proofs import prove_supervision
 from evolcoder.train.quantized import load_quantized
 from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
@@ -61,9 +62,30 @@ def train(
     processes = join_processes()
     progress = progress if progress is not None and processes.first else SilentProgress()
 
-    model, tokenizer = (
-        load_weights(base, "fp32") if settings.quantize == "none" else load_quantized(base, processes)
-    )
+    if settings.eval_rows:
+        data, taken = split_held_out(data, settings.eval_rows, settings.seed)
+        held_out = [*held_out, *taken]
+    # DeepSpeed shards by all processes together, so under it they all load at once.
+    with processes.in_turn() if settings.deepspeed is None else nullcontext():
+        prepared, tokenizer = _prepared(base, data, settings, processes, progress)
+    progress.note(prepared.prove())
+    steps = plan_steps(prepared.data.lengths, prepared.settings)
+    measured = _tokenized(held_out, tokenizer, settings) if held_out else None
+
+    checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
+    measurements = _resume(checkpoints, prepared.update, progress)
+    _all_steps(prepared, steps, measured, checkpoints, measurements, out.name, progress)
+    return export(out, base, data, fingerprint, prepared, tokenizer, measurements, checkpoints.folder)
+
+
+def _prepared(
+    base: str, data: Sequence[Instruction], settings: TrainSettings, processes: Processes, progress: Progress
+) -> tuple[PreparedModel, Any]:
+    """Load the base, tokenize the data and put the two together; return that and the tokenizer."""
+    if settings.quantize == "none":
+        model, tokenizer = load_weights(base, "fp32")
+    else:
+        model, tokenizer = load_quantized(base, processes)
     if settings.special_tokens == "wizardcoder":
         apply_wizardcoder_rule(model, tokenizer)
     if settings.packing and not can_be_packed(model):
@@ -72,21 +94,12 @@ def train(
             "padding instead, rows grouped by length"
         )
         settings = replace(settings, packing=False)
-    if settings.eval_rows:
-        data, taken = split_held_out(data, settings.eval_rows, settings.seed)
-        held_out = [*held_out, *taken]
     tokens = _tokenized(data, tokenizer, settings)
     for line in prove_supervision(tokens):
         progress.note(line)
-    held_out_tokens = _tokenized(held_out, tokenizer, settings) if held_out else None
-    steps = plan_steps(tokens.lengths, settings)
-    prepared = prepare(model, tokens, settings, processes, int(tokenizer.pad_token_id))
-    progress.note(prepared.prove())
-
-    checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
-    measurements = _resume(checkpoints, prepared.update, progress)
-    _all_steps(prepared, steps, held_out_tokens, checkpoints, measurements, out.name, progress)
-    return export(out, base, data, fingerprint, prepared, tokenizer, measurements, checkpoints.folder)
+    pad = tokenizer.pad_token_id
+    assert isinstance(pad, int)  # load_tokenizer sees to it
+    return prepare(model, tokens, settings, processes, pad), tokenizer
 
 
 def _tokenized(rows: Sequence[Instruction], tokenizer: Any, settings: TrainSettings) -> TokenizedData:
