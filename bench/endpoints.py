@@ -4,8 +4,10 @@ Starts the endpoint script given (an OpenAI-compatible fake that takes --port, -
 answers /stats), asks `--rows` chains of `--steps` requests each (every one depends on the answer before it,
 as evolution does) through the journal, and prints one JSON line.
 
-    python bench/requests.py --endpoint-script FAKE.py --rows 5000 --steps 6 --concurrency 256
-    python bench/requests.py --endpoint-script FAKE.py --rows 5000 -- --p429 0.03 --p500 0.02
+    python bench/endpoints.py --endpoint-script FAKE.py --rows 5000 --steps 6 --concurrency 256
+    python bench/endpoints.py --endpoint-script FAKE.py --rows 5000 -- --p429 0.03 --p500 0.02
+
+bench/evolve.py measures the whole command.
 """
 
 from __future__ import annotations
@@ -15,15 +17,15 @@ import hashlib
 import json
 import random
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
+
+from fake_endpoint import fake_endpoint
 
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.execution.event_loop import run_async
@@ -109,22 +111,6 @@ def resident_mb() -> int:
     return pages * resource.getpagesize() >> 20
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-def start_endpoint(script: str, port: int, flags: list[str]) -> subprocess.Popen[bytes]:
-    """Start the fake endpoint and wait until it listens."""
-    command = [sys.executable, script, "--port", str(port), *flags]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process
-
-
 def run_with_kills(arguments: argparse.Namespace, base_url: str, journal: Path) -> dict[str, Any]:
     """Run in a process that is killed at random moments and started again; return the last one's counts."""
     command = [sys.executable, __file__, "--endpoint-script", "-", "--base-url", base_url]
@@ -160,22 +146,17 @@ def main() -> None:
     if arguments.base_url:
         print(json.dumps(run_async(ask_all(arguments, arguments.base_url, arguments.journal))))
         return
-    port = free_port()
     flags = ["--latency-ms", str(arguments.latency_ms), *arguments.flags]
-    endpoint = start_endpoint(arguments.endpoint_script, port, flags)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = arguments.journal or Path(folder) / "journal.sqlite"
-            url = f"http://127.0.0.1:{port}/v1"
-            if arguments.kills:
-                counted = run_with_kills(arguments, url, path)
-            else:
-                counted = run_async(ask_all(arguments, url, path))
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats") as answer:
-            server = json.load(answer)
-    finally:
-        endpoint.kill()
-        endpoint.wait()
+    with (
+        fake_endpoint(arguments.endpoint_script, flags) as endpoint,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        path = arguments.journal or Path(folder) / "journal.sqlite"
+        if arguments.kills:
+            counted = run_with_kills(arguments, endpoint.url, path)
+        else:
+            counted = run_async(ask_all(arguments, endpoint.url, path))
+        server = endpoint.stats()
     names = ("req", "ok", "repeat_ok", "s429", "s500", "hang", "malformed", "max_inflight", "server_cpu_s")
     counted["server"] = {name: server[name] for name in names if name in server}
     span = server["t1"] - server["t0"]
