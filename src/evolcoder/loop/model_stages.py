@@ -16,6 +16,7 @@ from evolcoder.loop.stages import Pace, Stage
 from evolcoder.progress import Progress
 from evolcoder.recipe import ModelChoice, Recipe, plain_data
 from evolcoder.runs import file_hash
+from evolcoder.train.result import NOT_IN_NAME
 
 if TYPE_CHECKING:
     from evolcoder.models.journal import Journal
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _WITHOUT_EFFECT = {
     "evolve": ("seed", "rows_in_flight"),
-    "train": ("seed", "save_every_steps", "keep", "log_every_steps", "tracking"),
+    "train": ("seed", *NOT_IN_NAME),
     "evaluate.settings": ("workers",),
 }
 """Settings that change no product, only how fast or how safely it is made (the recipe's own seed stands for

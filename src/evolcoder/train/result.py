@@ -15,7 +15,7 @@ from evolcoder.train.settings import TrainSettings
 TRAINING_FACTS = "training.json"
 
 # What can change without changing the weights; none of it names a training.
-_NOT_IN_NAME = ("save_every_steps", "keep", "log_every_steps", "eval_every_steps", "tracking")
+NOT_IN_NAME = ("save_every_steps", "keep", "log_every_steps", "eval_every_steps", "tracking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def training_fingerprint(
     base: str, data: Sequence[Instruction], settings: TrainSettings, held_out: Sequence[Instruction] = ()
 ) -> str:
     """Return the name, by content, of a training: base model, rows and settings."""
-    chosen = {key: value for key, value in asdict(settings).items() if key not in _NOT_IN_NAME}
+    chosen = {key: value for key, value in asdict(settings).items() if key not in NOT_IN_NAME}
     if settings.deepspeed is not None:
         chosen["deepspeed"] = Path(settings.deepspeed).expanduser().read_text(encoding="utf-8")
     rows = [[row.instruction, row.input, row.response] for row in data]
