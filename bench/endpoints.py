@@ -25,8 +25,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from fake_endpoint import fake_endpoint
-
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.execution.event_loop import run_async
 from evolcoder.models.journal import Journal
@@ -34,6 +32,7 @@ from evolcoder.models.opening import open_model
 from evolcoder.models.protocol import LanguageModel, Message, Request, Sampling
 from evolcoder.models.settings import EndpointSettings
 from evolcoder.models.stats import stats_of
+from fake_endpoint import fake_endpoint
 
 
 async def chain(model: LanguageModel, row: int, steps: int) -> tuple[int, int, str]:
