@@ -71,6 +71,14 @@ def test_rounds_are_named_by_their_run_and_equal_models_by_what_differs(tmp_path
     assert names == {"run base", "run round 10", "tuned, chat", "tuned, completion", "models/mine"}
 
 
+def test_what_score_prints_as_json_is_taken_too(tmp_path: Path) -> None:
+    evaluation(tmp_path, "", "humaneval", 98)
+    file = (tmp_path / "scores.json").rename(tmp_path / "wizardcoder-15b.json")
+    assert [(e.model, e.source) for e in gather([file], with_published=False)] == [
+        ("wizardcoder-15b", str(file))
+    ]
+
+
 def test_a_subset_is_marked_everywhere(tmp_path: Path) -> None:
     folder = evaluation(
         tmp_path / "humaneval", "m", "humaneval", 4, of=40, problems="40 of 164, evenly spaced"

@@ -282,3 +282,14 @@ def test_what_the_rule_said_after_each_round_is_told(build_run: RunBuilder) -> N
     (run / "result.json").write_text(json.dumps(result))
     text = read(write_report(run)).text
     assert "base go on round 1 go on: round 1 scored 7.5%, above the base model round 2 stop: enough" in text
+
+
+def test_the_loss_on_held_out_rows_is_drawn_beside_the_training_loss(build_run: RunBuilder) -> None:
+    run = build_run(rounds=1)
+    path = run / "round-1" / "checkpoint" / "training.json"
+    evaluations = [{"step": 0, "loss": 1.9}, {"step": 30, "loss": 1.2}]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "evaluations": evaluations}))
+    html = write_report(run).read_text()
+    assert "round 1, held out" in html and 'class="curve c1 dashed"' in html
+    assert "Dashed: the loss on rows held out of training." in html
+    assert "dashed" not in write_report(build_run("plain", rounds=1)).read_text().split("</style>")[1]

@@ -59,6 +59,7 @@ class Line:
     name: str
     points: Points
     color: int
+    dashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, width: int = W
         element(
             "path",
             element("title", line.name),
-            class_=f"curve c{line.color}",
+            class_=f"curve c{line.color}{' dashed' if line.dashed else ''}",
             d=path([(x_of(x), y_of(y)) for x, y in line.points]),
         )
         for line in lines

@@ -58,6 +58,8 @@ class Entry:
 def gather(folders: Sequence[Path], with_published: bool = True) -> list[Entry]:
     """Return the scores under the folders, and the published ones of the same benchmarks, best first.
 
+    A file is one that holds what `score --json` or `evaluate --json` printed.
+
     Raises DataError for a folder without scores, or with a file that is not what its name says.
     """
     measured = _told_apart([entry for folder in folders for entry in _entries_under(folder)])
@@ -101,6 +103,8 @@ def for_chart(entries: Sequence[Entry], family: str) -> list[Entry]:
 
 
 def _entries_under(folder: Path) -> list[Entry]:
+    if folder.is_file():  # what `score --json` or `evaluate --json` printed
+        return _entries_of(folder, folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     files = sorted(folder.rglob("scores.json"), key=_in_order)
@@ -120,7 +124,8 @@ def _in_order(path: Path) -> list[tuple[int, str]]:
 def _entries_of(file: Path, folder: Path) -> list[Entry]:
     try:
         value = json.loads(file.read_bytes())
-        return [_entry(score, file, folder) for score in value["scores"]]
+        parts = [value] if "scores" in value else list(value.values())
+        return [_entry(score, file, folder) for part in parts for score in part["scores"]]
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -144,7 +149,7 @@ def _entry(score: Mapping[str, Any], file: Path, folder: Path) -> Entry:
         subset=subset,
         decoding=decoding.split(" seed=")[0],
         style=named.get("style", ""),
-        source=str(file.parent),
+        source=str(file if file == folder else file.parent),
     )
 
 
@@ -154,6 +159,8 @@ def _label(model: str, file: Path, folder: Path) -> str:
         if match := re.fullmatch(r"round-(\d+)", parent.name):
             run = parent.parent.name or folder.resolve().name
             return f"{run} base" if match[1] == "0" else f"{run} round {match[1]}"
+    if not model and folder.is_file():
+        return file.stem
     is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
     return "/".join(Path(model).parts[-2:]) if is_path else model or folder.resolve().name
 

@@ -176,8 +176,13 @@ def _training_figure(rounds: Sequence[Round]) -> Any:
     ]
     if not lines:
         return None
+    lines += [
+        Line(f"{round_name(round_.number)}, held out", round_.training.held_out, round_.number % 10, True)
+        for round_ in rounds
+        if round_.training and round_.training.held_out
+    ]
     chart = both_widths(lambda width: line_chart(lines, "optimizer step", "loss", width))
-    return {"chart": chart, "lines": lines}
+    return {"chart": chart, "lines": lines, "held_out": any(line.dashed for line in lines)}
 
 
 def _training_facts(rounds: Sequence[Round]) -> list[tuple[str, list[str]]]:

@@ -40,6 +40,8 @@ class Training:
 
     losses: tuple[tuple[float, float], ...]
     """(step, loss), in order."""
+    held_out: tuple[tuple[float, float], ...]
+    """(steps done, loss on rows held out of training), in order; empty where none were."""
     facts: Mapping[str, Any]
     """Every plain number or text beside the losses: steps, tokens, seconds ..."""
 
@@ -173,13 +175,18 @@ def _read_evaluation(path: Path) -> Evaluation:
 def _training(data: Mapping[str, Any]) -> Training:
     """Losses stand in `steps` as records, or in `losses` as records or plain numbers from step 1."""
     listed = data["steps"] if isinstance(data.get("steps"), list) else data.get("losses") or []
-    losses = []
+    held_out = data["evaluations"] if isinstance(data.get("evaluations"), list) else []
+    facts = {key: value for key, value in data.items() if _is_number(value) or isinstance(value, str)}
+    return Training(_points(listed), _points(held_out), facts)
+
+
+def _points(listed: Sequence[Any]) -> tuple[tuple[float, float], ...]:
+    points = []
     for number, point in enumerate(listed, 1):
         step, loss = (point.get("step"), point.get("loss")) if isinstance(point, Mapping) else (number, point)
         if _is_number(step) and _is_number(loss):
-            losses.append((float(step), float(loss)))
-    facts = {key: value for key, value in data.items() if _is_number(value) or isinstance(value, str)}
-    return Training(tuple(losses), facts)
+            points.append((float(step), float(loss)))
+    return tuple(points)
 
 
 def _read_stages(run: Path) -> tuple[Stage, ...]:
