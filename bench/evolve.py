@@ -190,7 +190,8 @@ def wide(bench: Bench) -> None:
         run = bench.evolve(endpoint, "wide", concurrency=1024)
         served = endpoint.stats()
     rate = run.requests / run.seconds
-    found = f"{rate:.0f} requests/s over the whole command, at most {served['max_inflight']} in flight"
+    found = f"{rate:.0f} requests/s over the whole command, at most {served['max_inflight']} in flight, "
+    found += f"{run.peak_mb:.0f} MB"
     say("1,024 in flight", found, "1,500", rate >= 1500)
 
 

@@ -76,3 +76,34 @@ def test_when_no_teacher_answers_the_error_is_told() -> None:
 def test_the_same_teacher_twice_is_refused() -> None:
     with pytest.raises(ModelError, match="different ones"):
         open_model("openai:a,openai:a", base_url="http://127.0.0.1:1/v1")
+
+
+def test_a_local_model_among_several_teachers_is_named() -> None:
+    with pytest.raises(ModelError, match="'embedded'"):
+        open_model("openai:a@http://127.0.0.1:1/v1,embedded")
+
+
+def test_addresses_have_weights_and_teachers_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: dict[str, str] = {}
+
+    async def main() -> list[int]:
+        def script(body, n):  # type: ignore[no-untyped-def]
+            return good()
+
+        async with serving(script) as one, serving(script) as other:
+            monkeypatch.setenv("FIRST_KEY", "k1")
+            monkeypatch.setenv("SECOND_KEY", "k2")
+            model = open_model(f"openai:a@{one.url}#FIRST_KEY,openai:b@{other.url}#SECOND_KEY")
+            await asyncio.gather(*(model.complete(request(str(i))) for i in range(20)))
+            await model.close()
+            keys.update(one=one.headers[0]["Authorization"], other=other.headers[0]["Authorization"])
+            before = len(one.bodies), len(other.bodies)
+            # Asked one by one, the idler address is always chosen: weights show where requests meet.
+            model = open_model("openai:c", base_url=[f"9*{one.url}", other.url])
+            await asyncio.gather(*(model.complete(request(f"w{i}")) for i in range(30)))
+            await model.close()
+            return [len(one.bodies) - before[0], len(other.bodies) - before[1]]
+
+    shares = asyncio.run(main())
+    assert keys == {"one": "Bearer k1", "other": "Bearer k2"}
+    assert shares == [27, 3]

@@ -79,6 +79,9 @@ def _teachers_in(ref: str) -> list[tuple[float, str]]:
     found = [(float(part[1] or 1), part[2]) for part in parts if part is not None]
     if len(found) == len(parts) and all(is_remote(name) for _, name in found):
         return found
+    if len(found) > 1 and any(is_remote(name) for _, name in found):
+        local = next(name for _, name in found if not is_remote(name))
+        raise ModelError(f"several teachers must all be {REMOTE_PREFIX}NAME, found {local!r} among them")
     return []
 
 
