@@ -34,6 +34,8 @@ def command(
 ) -> None:
     """Gather the scores under each DIR (of evaluate --out, or a run) and the published ones.
 
+    A DIR may also be a file with what score --json or evaluate --json printed.
+
     \b
     Example:
       evolcoder leaderboard runs/* --chart leaderboard.png
