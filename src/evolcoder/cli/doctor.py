@@ -72,6 +72,7 @@ def package_findings() -> list[Finding]:
         "local models": (("torch", "transformers", "gguf"), "local"),
         "training": (("torch", "transformers", "accelerate", "peft"), "train"),
         "vLLM in this process": (("vllm",), "vllm"),
+        "the app": (("gradio",), "app"),
         "Ray clusters": (("ray",), "ray"),
     }
     findings = [
