@@ -1,3 +1,5 @@
+import numpy as np
+
 from evolcoder.evolve.contamination_report import (
     ContaminationScreen,
     decontaminate,
@@ -97,3 +99,37 @@ def test_evolved_copies_are_eliminated_as_they_come() -> None:
     dropped = Fate(row("x", "", COPY), Elimination("empty", ""), Spent())
     reasons = [fate.elimination and fate.elimination.reason for fate in screen([bad, good, dropped])]
     assert reasons == ["contaminated", None, "empty"]
+
+
+def test_a_row_in_other_words_is_found_by_its_embedding_when_asked_for(tmp_path) -> None:
+    def embed(texts):
+        """Two directions: about stacks, or not."""
+        about = [any(word in text.lower() for word in ("stack", "pile")) for text in texts]
+        return np.array([[1.0, 0.0] if yes else [0.0, 1.0] for yes in about], dtype=np.float32)
+
+    rows = [*CLEAN, row("bad", "How high a pile can one build?", "No idea.")]
+    assert decontaminate(rows, [PROBLEM], None, SilentProgress()).hits == ()
+    result = decontaminate(rows, [PROBLEM], tmp_path / "clean.jsonl", SilentProgress(), embed=embed)
+    (hit,) = result.hits
+    assert (hit.row_id, hit.how, hit.similarity) == ("bad", "embedding", 1.0)
+    write_contamination_report(tmp_path / "hits.md", result)
+    assert "similarity 1.00" in (tmp_path / "hits.md").read_text()
+    assert result.kept == 50
+
+
+def test_a_problem_found_both_ways_is_one_hit() -> None:
+    def embed(texts):
+        return np.ones((len(texts), 1), dtype=np.float32)
+
+    result = decontaminate([row("bad", "Pile", COPY)], [PROBLEM], None, SilentProgress(), embed=embed)
+    assert [hit.how for hit in result.hits] == ["code"]
+
+
+def test_examples_with_other_values_and_lengths_give_a_copy_away() -> None:
+    text = (
+        "Crates come as pairs; how tall can a pile get, or zero when no box fits?\n"
+        ">>> pile([(7, 1), (8, 8), (9, 3)], 40)\n12\n"
+    )
+    (hit,) = find_contamination([*CLEAN, row("bad", text, "")], [PROBLEM])
+    assert hit.how == "examples"
+    assert find_contamination([*CLEAN, row("ok", ">>> pile([(7, 1)], 40)\n12", "")], [PROBLEM]) == []

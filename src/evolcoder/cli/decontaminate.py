@@ -16,10 +16,31 @@ from evolcoder.cli.engine_option import engine_option
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the clean rows (JSONL).")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write hits as Markdown.")
+@click.option(
+    "--embedding",
+    metavar="MODEL",
+    help="Also compare by embedding: a folder, a hub name, or openai:NAME of a server's /embeddings.",
+)
+@click.option("--base-url", help="Server of --embedding openai:NAME.")
+@click.option(
+    "--similarity",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.9,
+    show_default=True,
+    help="Cosine from which --embedding calls a row a copy; depends on the model.",
+)
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    data: str, benchmarks: tuple[str, ...], out: Path | None, report: Path | None, engine: str, as_json: bool
+    data: str,
+    benchmarks: tuple[str, ...],
+    out: Path | None,
+    report: Path | None,
+    embedding: str | None,
+    base_url: str | None,
+    similarity: float,
+    engine: str,
+    as_json: bool,
 ) -> None:
     """Find rows of DATA that copy a benchmark problem, renamed identifiers and changed numbers included.
 
@@ -30,25 +51,35 @@ def command(
     import json
 
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.evolve.contamination_report import decontaminate, write_contamination_report
+    from evolcoder.evolve.contamination_report import (
+        decontaminate,
+        measures_of,
+        write_contamination_report,
+    )
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.execution.engine import open_engine
     from evolcoder.loop.benchmark_texts import problem_texts
 
     problems = problem_texts(benchmarks or ("humaneval", "mbpp"))
+    embed = None
+    if embedding is not None:
+        from evolcoder.models.embedding import open_embedder
+
+        embed = open_embedder(embedding, base_url)
     with open_engine(engine) as where:
-        result = decontaminate(RowFile(data), problems, out, progress_view(), where)
+        result = decontaminate(RowFile(data), problems, out, progress_view(), where, embed, similarity)
     if report is not None:
         write_contamination_report(report, result)
     if as_json:
         hits = [
             {"row": h.row_id, "benchmark": h.benchmark, "task_id": h.task_id, "how": h.how}
-            | {"text_share": h.text_share, "code_share": h.code_share}
+            | {"text_share": h.text_share, "code_share": h.code_share, "examples_share": h.examples_share}
+            | ({"similarity": h.similarity} if h.how == "embedding" else {})
             for h in result.hits
         ]
         click.echo(json.dumps({"rows": result.rows, "kept": result.kept, "hits": hits}))
         return
     for hit in result.hits:
-        shares = f"text {hit.text_share:.0%}, code {hit.code_share:.0%}"
-        click.echo(f"{hit.row_id}  {hit.benchmark} {hit.task_id}  {shares}  {hit.row_text[:70]!r}")
+        where_found = f"{hit.row_id}  {hit.benchmark} {hit.task_id}  {hit.how}: {measures_of(hit)}"
+        click.echo(f"{where_found}  {hit.row_text[:70]!r}")
     click.echo(f"{result.rows} rows, {result.rows - result.kept} copy one of {result.problems} problems")

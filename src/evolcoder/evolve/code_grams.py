@@ -111,6 +111,8 @@ def example_tokens(text: str) -> tuple[list[str], list[str]]:
         kinds.append(kind)
         if kind in ("0", "''") and kinds[-3:] == [kind, ",", kind]:
             del tokens[-2:], kinds[-2:]
+        elif kind in (")", "]") and kinds[-7:-3] == [*kinds[-3:], ","] and kinds[-2] in ("0", "''"):
+            del tokens[-4:], kinds[-4:]  # [(0), (0)] as [(0)]
     return tokens, kinds
 
 

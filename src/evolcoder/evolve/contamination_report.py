@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from evolcoder.evolve.decontamination import ContaminationIndex, Hit, ProblemText
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.mapped import hits_on, learn_on, learning_work, screening_work
+from evolcoder.evolve.nearest import Embed, nearest_hits
 from evolcoder.evolve.one_row import Fate
 from evolcoder.evolve.row_files import RowWriter
 from evolcoder.execution.engine import Engine
@@ -38,8 +39,14 @@ def decontaminate(
     out: Path | None,
     progress: Progress,
     engine: Engine = THIS_MACHINE,
+    embed: Embed | None = None,
+    similarity: float = 0.9,
 ) -> Decontaminated:
-    """Go through `rows` twice: learn which n-grams are common, then find copies; clean rows go to `out`."""
+    """Go through `rows` twice: learn which n-grams are common, then find copies; clean rows go to `out`.
+
+    With `embed`, a row is a copy too if its embedding is as near to a problem's as `similarity`; this is a
+    third way through. Rows must be the same every time. Raises what `embed` raises.
+    """
     index = ContaminationIndex(problems)
     count = 0
 
@@ -59,7 +66,11 @@ def decontaminate(
             writer = RowWriter(files.enter_context(writing_whole(out)))
             files.callback(writer.close)
         screeners = files.enter_context(engine.open(screening_work(problems, index.learnt)))
-        for row, found in hits_on(screeners, told("look for copies", index.rows_learnt)):
+        judged = hits_on(screeners, told("look for copies", index.rows_learnt))
+        if embed is not None:
+            neighbours = nearest_hits(told("embed", index.rows_learnt), problems, embed, similarity)
+            judged = _either(judged, neighbours)
+        for row, found in judged:
             count += 1
             hits += found
             if not found:
@@ -67,6 +78,15 @@ def decontaminate(
                 if writer is not None:
                     writer.write(row)
     return Decontaminated(count, kept, tuple(hits), len(problems))
+
+
+def _either(
+    judged: Iterable[tuple[Instruction, list[Hit]]], neighbours: Iterable[tuple[Instruction, list[Hit]]]
+) -> Iterator[tuple[Instruction, list[Hit]]]:
+    """Join two judgements of the same rows; a problem that both name is named once, by its n-grams."""
+    for (row, hits), (_, near) in zip(judged, neighbours, strict=True):
+        known = {(hit.benchmark, hit.task_id) for hit in hits}
+        yield row, [*hits, *(hit for hit in near if (hit.benchmark, hit.task_id) not in known)]
 
 
 class ContaminationScreen:
@@ -118,7 +138,7 @@ def write_contamination_report(path: Path, result: Decontaminated) -> None:
             "",
             f"## Row {hit.row_id}, {hit.benchmark} {hit.task_id}",
             "",
-            f"Found by {hit.how}: {hit.text_share:.0%} of the text, {hit.code_share:.0%} of the code.",
+            f"Found by {hit.how}: {measures_of(hit)}.",
             "",
             "The row:",
             "",
@@ -129,6 +149,14 @@ def write_contamination_report(path: Path, result: Decontaminated) -> None:
             *_quoted(hit.problem_text),
         ]
     write_text_whole(path, "\n".join(lines) + "\n")
+
+
+def measures_of(hit: Hit) -> str:
+    """Say in a few words how much of a problem a row holds."""
+    if hit.how == "embedding":
+        return f"similarity {hit.similarity:.2f}"
+    shares = f"text {hit.text_share:.0%}, code {hit.code_share:.0%}, examples {hit.examples_share:.0%}"
+    return f"{shares} (weight of what matches: {hit.evidence:.0f})"
 
 
 def _quoted(text: str) -> list[str]:

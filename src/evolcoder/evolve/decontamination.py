@@ -79,14 +79,23 @@ class Hit:
     benchmark: str
     task_id: str
     how: str
-    """"text", "code", "text and code" or "examples": where the copy was found."""
-    text_share: float
-    code_share: float
-    examples_share: float
-    evidence: float
-    """Matching n-grams, each counting 1 if no other row holds it, less if many do."""
+    """"text", "code", "text and code", "examples" or "embedding": where the copy was found."""
     row_text: str
     problem_text: str
+    text_share: float = 0.0
+    code_share: float = 0.0
+    examples_share: float = 0.0
+    evidence: float = 0.0
+    """Matching n-grams, each counting 1 if no other row holds it, less if many do."""
+    similarity: float = 0.0
+    """Cosine of the embeddings (`nearest`)."""
+
+
+def hit_of(row: Instruction, problem: ProblemText, how: str, **measures: float) -> Hit:
+    """Return the hit of a row and a problem, with their texts for the report."""
+    row_text = "\n".join(part for part in (row.instruction, row.input, row.response) if part)
+    problem_text = f"{problem.text}\n{problem.code}"
+    return Hit(row.id, problem.benchmark, problem.task_id, how, row_text, problem_text, **measures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,18 +210,14 @@ class ContaminationIndex:
             how = "examples"
         if not how:
             return None
-        problem = indexed.problem
-        return Hit(
-            row.id,
-            problem.benchmark,
-            problem.task_id,
+        return hit_of(
+            row,
+            indexed.problem,
             how,
-            round(text_share, 3),
-            round(code_share, 3),
-            round(examples_share, 3),
-            round(text_in + max(code_in, examples_in), 1),
-            "\n".join(part for part in (row.instruction, row.input, row.response) if part),
-            f"{problem.text}\n{problem.code}",
+            text_share=round(text_share, 3),
+            code_share=round(code_share, 3),
+            examples_share=round(examples_share, 3),
+            evidence=round(text_in + max(code_in, examples_in), 1),
         )
 
     def _weigh(self, grams: set[int], found: set[int]) -> tuple[float, float]:

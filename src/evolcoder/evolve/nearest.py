@@ -1,0 +1,45 @@
+"""Finds rows that ask what a benchmark problem asks in other words: neighbours by embedding.
+
+WizardCoder's own check (appendix C) takes the nearest training instructions of each problem by embedding and
+lets a model judge them. Here every row as near to a problem as a threshold says is a hit, and the report lets
+a person judge. What "near" means depends on the embedding model: look at the similarities first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from evolcoder.evolve.decontamination import Hit, ProblemText, hit_of
+from evolcoder.evolve.duplicates import batches
+from evolcoder.records import Instruction
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_ROWS_A_BATCH = 512
+Embed = Callable[[Sequence[str]], "NDArray[np.float32]"]
+"""Makes of texts one unit vector each, in their order."""
+
+
+def nearest_hits(
+    rows: Iterable[Instruction], problems: Sequence[ProblemText], embed: Embed, least: float
+) -> Iterator[tuple[Instruction, list[Hit]]]:
+    """Yield each row with the problem it is nearest to, if the cosine is at least `least`.
+
+    Memory follows the problems. Raises what `embed` raises.
+    """
+    of_problems_PD = embed([problem.text for problem in problems])
+    for batch in batches(rows, _ROWS_A_BATCH):
+        of_rows_RD = embed([f"{row.instruction}\n{row.input}".strip() for row in batch])
+        similarity_RP = of_rows_RD @ of_problems_PD.T
+        for row, similarities in zip(batch, similarity_RP, strict=True):
+            position = int(similarities.argmax())
+            nearness = round(float(similarities[position]), 3)
+            yield (
+                row,
+                [hit_of(row, problems[position], "embedding", similarity=nearness)]
+                if nearness >= least
+                else [],
+            )
