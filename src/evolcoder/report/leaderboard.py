@@ -91,7 +91,8 @@ def for_chart(entries: Sequence[Entry], family: str) -> list[Entry]:
     # Scores of parts ("ds1000 (Pandas)", "humaneval+ (base tests)") have rows of the table, no bars.
     ones = [e for e in entries if e.family == family and e.k == 1 and "(" not in e.benchmark]
     # `score` does not know how its samples were drawn: one a problem was greedy, as published ones are.
-    greedy = all(e.decoding == "greedy" or e.n_samples == e.n_problems for e in ones if e.measured)
+    decodings = [e.decoding or ("greedy" if e.n_samples == e.n_problems else "") for e in ones if e.measured]
+    greedy = all(decoding == "greedy" for decoding in decodings)
     best: dict[str, Entry] = {}
     for entry in ones:
         if entry.measured:
