@@ -290,7 +290,7 @@ def _write(
             {
                 "task_id": answer.problem.task_id,
                 "index": answer.index,
-                "completion": judgement.sample.program,
+                "solution" if judgement.sample.whole else "completion": judgement.sample.program,
                 "all_code": answer.prompt + answer.raw,
                 "finish_reason": answer.completion.finish_reason,
             }
