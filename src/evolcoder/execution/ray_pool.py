@@ -8,7 +8,6 @@ left to hand out, idle workers get what busy ones have not begun.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import pickle
 import queue
@@ -18,16 +17,17 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 from evolcoder.errors import EvolcoderError, OutsideError
 from evolcoder.execution.engine import Item, Result, Tag, Work
 from evolcoder.execution.in_order import in_order
+from evolcoder.execution.inlets import Inlet, TaskInlet, ThreadInlet, Ticket
 from evolcoder.execution.ray_host import Reply
+from evolcoder.execution.ray_seat import Seat
 
 if TYPE_CHECKING:
-    from evolcoder.execution.ray_engine import HostHandle, RayEngine
+    from evolcoder.execution.ray_engine import RayEngine
 
 LOSSES_ALLOWED = 3
 """An item whose worker died this often is set aside."""
@@ -35,9 +35,8 @@ _ANSWERS_A_SECOND = 200
 """Of all workers together: a tenth of a core of the driver. With more workers each answers less often."""
 _ANSWER_WITHIN_S = 0.02
 """As often as a worker answers at most; what a lost worker had finished since is worked on again."""
-_ROUND_TRIP_S = 0.1
-"""A worker is kept this much work ahead, and two answers' worth."""
-_MOST_AHEAD = 4096
+_SOURCE_S = 0.05
+"""A slow source of items is waited for this long before what it gave is handed on."""
 _MOST_BYTES_AHEAD = 8 << 20
 """Of the items a worker holds, pickled."""
 _MOST_BYTES_IN_FLIGHT = 256 << 20
@@ -45,51 +44,6 @@ _MOST_BYTES_IN_FLIGHT = 256 << 20
 _CALLS_AT_ONCE = 2
 _READY_WITHIN_S = 600.0
 """A cluster that grows on demand may need minutes for its first machine."""
-
-
-class Inlet(Protocol):
-    """Who waits for results."""
-
-    closed: bool
-
-    def deliver(self, results: list[tuple[Any, Any]]) -> None:
-        """Take (tag, result) pairs."""
-        ...
-
-    def fail(self, error: BaseException) -> None:
-        """Learn that no further result comes."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """An item on its way."""
-
-    number: int
-    tag: Any
-    item: Any
-    inlet: Inlet
-    losses: int = 0
-    """Workers that were lost with it, by death or with their machine."""
-
-
-@dataclass(slots=True, eq=False)
-class _Seat:
-    """One worker at this work."""
-
-    host: HostHandle
-    sent: dict[int, Ticket] = field(default_factory=dict)
-    """What it has not reported, in the order sent."""
-    calls: int = 0
-    ready: bool = False
-    apart: bool = False
-    """Whether it works on items that were on a lost worker, and on nothing else."""
-    asked_back: bool = False
-    ahead: int = 2
-    """How many items it is kept busy with."""
-    rate: float = 0.0
-    """Items a second."""
-    heard_at: float = 0.0
 
 
 class RayPool(Generic[Item, Result]):
@@ -100,7 +54,7 @@ class RayPool(Generic[Item, Result]):
     ) -> None:
         self._engine, self._ray, self._work, self._most, self._key = engine, ray, work, workers, key
         self._work_ref = ray.put(ray.cloudpickle.dumps(work))
-        self._seats: dict[int, _Seat] = {}
+        self._seats: dict[int, Seat] = {}
         self._refused: set[int] = set()
         self._inbox: deque[Ticket] = deque()
         self._suspects: deque[list[Ticket]] = deque()
@@ -108,7 +62,7 @@ class RayPool(Generic[Item, Result]):
         self._bytes_an_item = 1024.0
         self._losses_in_a_row = 0
         self._labels: dict[str, None] = {}
-        self._events: queue.SimpleQueue[tuple[_Seat, Any] | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[Seat, Any] | None] = queue.SimpleQueue()
         self._inlets: set[Inlet] = set()
         self._lock = threading.Lock()
         self._hungry = True
@@ -143,7 +97,7 @@ class RayPool(Generic[Item, Result]):
     def run_many(self, tagged: Iterable[tuple[Tag, Item]]) -> Iterator[tuple[Tag, Result]]:
         """Yield results as they come; about a second of work is in flight."""
         source = iter(tagged)
-        inlet = _Queue()
+        inlet = ThreadInlet()
         exhausted = False
         in_flight = 0
         try:
@@ -165,7 +119,7 @@ class RayPool(Generic[Item, Result]):
 
     async def one(self, item: Item) -> Result:
         """Work on one item."""
-        inlet = _Single()
+        inlet = TaskInlet()
         try:
             self._submit([(None, item)], inlet)
             result: Result = await inlet.reply
@@ -198,8 +152,8 @@ class RayPool(Generic[Item, Result]):
                 self._submit(batch, inlet)
                 return len(batch), True
             batch.append(pair)
-            if time.monotonic() - begun > _ROUND_TRIP_S / 2:
-                break  # a slow source: nobody has to wait for more of it
+            if time.monotonic() - begun > _SOURCE_S:
+                break
         self._submit(batch, inlet)
         return len(batch), False
 
@@ -233,7 +187,7 @@ class RayPool(Generic[Item, Result]):
         """Open the work on workers that have joined."""
         for host in self._engine.hosts(self._work.place, self._most):
             if host.number not in self._seats and host.number not in self._refused:
-                seat = self._seats[host.number] = _Seat(host)
+                seat = self._seats[host.number] = Seat(host)
                 self._call(seat, [], work=self._work_ref)
 
     def _hear(self) -> None:
@@ -245,7 +199,7 @@ class RayPool(Generic[Item, Result]):
                     self._take_in(*event)
                 event = self._events.get_nowait()
 
-    def _take_in(self, seat: _Seat, future: Any) -> None:
+    def _take_in(self, seat: Seat, future: Any) -> None:
         if self._seats.get(seat.host.number) is not seat:
             return  # it was given up; whatever it says, its items are elsewhere
         seat.calls -= 1
@@ -262,14 +216,14 @@ class RayPool(Generic[Item, Result]):
             self._refuse(seat, reply.error)
             return
         if reply.opened and not seat.ready:
-            seat.ready, seat.heard_at = True, time.monotonic()
+            seat.ready = True
             self._labels[reply.label] = None
             self._ready.set()
         self._deliver(seat, reply)
         if reply.error is not None:
             raise reply.error
 
-    def _deliver(self, seat: _Seat, reply: Reply) -> None:
+    def _deliver(self, seat: Seat, reply: Reply) -> None:
         delivered: dict[Inlet, list[tuple[Any, Any]]] = {}
         for number, result in reply.results:
             ticket = seat.sent.pop(number, None)
@@ -284,19 +238,10 @@ class RayPool(Generic[Item, Result]):
             self._put_back(returned)
         self._pace(seat, len(reply.results))
 
-    def _pace(self, seat: _Seat, done: int) -> None:
+    def _pace(self, seat: Seat, done: int) -> None:
         """Learn how fast a worker is, and with it how many items keep it busy."""
-        now = time.monotonic()
-        seat.asked_back = False
-        if done:
-            rate = done / max(now - seat.heard_at, 1e-4)
-            seat.rate = rate if not seat.rate else 0.7 * seat.rate + 0.3 * rate
-            allowed = min(_MOST_BYTES_AHEAD, _MOST_BYTES_IN_FLIGHT / 2 / len(self._seats))
-            most = min(_MOST_AHEAD, int(allowed / self._bytes_an_item))
-            ahead_s = _ROUND_TRIP_S + 2 * self._interval()
-            wanted = min(int(ahead_s * seat.rate), 2 * max(seat.ahead, done))
-            seat.ahead = max(2, min(wanted, most))
-        seat.heard_at = now
+        allowed = min(_MOST_BYTES_AHEAD, _MOST_BYTES_IN_FLIGHT / 2 / len(self._seats))
+        seat.learn(done, self._interval(), int(allowed / self._bytes_an_item))
         self._window = max(8, 2 * sum(s.ahead for s in self._seats.values() if s.ready))
 
     def _interval(self) -> float:
@@ -313,7 +258,7 @@ class RayPool(Generic[Item, Result]):
         if not self._inbox and not self._suspects:
             self._share_the_rest(ready)
 
-    def _feed(self, seat: _Seat, n_seats: int, only_suspects: bool) -> None:
+    def _feed(self, seat: Seat, n_seats: int, only_suspects: bool) -> None:
         if not seat.sent:
             seat.apart = False
         if not seat.apart and seat.calls < _CALLS_AT_ONCE:
@@ -336,7 +281,7 @@ class RayPool(Generic[Item, Result]):
             taken = [self._inbox.popleft() for _ in range(min(count, len(self._inbox)))]
         return [ticket for ticket in taken if not ticket.inlet.closed]
 
-    def _share_the_rest(self, ready: list[_Seat]) -> None:
+    def _share_the_rest(self, ready: list[Seat]) -> None:
         """Ask the worker with the most items for those it has not begun, if another one is idle."""
         if all(seat.sent for seat in ready) or not ready:
             return
@@ -346,14 +291,14 @@ class RayPool(Generic[Item, Result]):
             fullest.asked_back = True
             self._call(fullest, [], give_back=True)
 
-    def _send(self, seat: _Seat, tickets: list[Ticket]) -> None:
+    def _send(self, seat: Seat, tickets: list[Ticket]) -> None:
         if tickets:
             if not seat.sent:
-                seat.heard_at = time.monotonic()
+                seat.begins()
             seat.sent |= {ticket.number: ticket for ticket in tickets}
             self._call(seat, tickets)
 
-    def _call(self, seat: _Seat, tickets: list[Ticket], work: Any = None, give_back: bool = False) -> None:
+    def _call(self, seat: Seat, tickets: list[Ticket], work: Any = None, give_back: bool = False) -> None:
         batch = pickle.dumps([(t.number, t.item) for t in tickets], 5) if tickets else b""
         if tickets:
             self._bytes_an_item += 0.2 * (len(batch) / len(tickets) - self._bytes_an_item)
@@ -365,9 +310,12 @@ class RayPool(Generic[Item, Result]):
 
     # -- what fails ---------------------------------------------------------------------------------------
 
-    def _lose(self, seat: _Seat, error: BaseException) -> None:
+    def _lose(self, seat: Seat, error: BaseException) -> None:
         """Have a lost worker's unreported items worked on elsewhere."""
         del self._seats[seat.host.number]
+        if "creation task" in str(error):
+            told = "evolcoder must be installed on every machine of the cluster, in the same version"
+            raise OutsideError(f"a worker cannot start ({_last_line(error)}): {told}")
         self._engine.lost(seat.host)
         self._losses_in_a_row += 1
         if self._losses_in_a_row > 10 + LOSSES_ALLOWED * (len(self._seats) + len(seat.sent)):
@@ -392,7 +340,7 @@ class RayPool(Generic[Item, Result]):
         with self._lock:
             self._inbox.extendleft(reversed(tickets))
 
-    def _refuse(self, seat: _Seat, error: BaseException) -> None:
+    def _refuse(self, seat: Seat, error: BaseException) -> None:
         """Go on without a worker whose work did not open; raises its error where no other is there."""
         del self._seats[seat.host.number]
         self._refused.add(seat.host.number)
@@ -406,50 +354,6 @@ class RayPool(Generic[Item, Result]):
         for inlet in inlets:
             inlet.fail(error)
         self._ready.set()
-
-
-class _Queue:
-    """Results for a thread."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._queue: queue.SimpleQueue[list[tuple[Any, Any]] | BaseException] = queue.SimpleQueue()
-
-    def deliver(self, results: list[tuple[Any, Any]]) -> None:
-        self._queue.put(results)
-
-    def fail(self, error: BaseException) -> None:
-        self._queue.put(error)
-
-    def take(self) -> list[tuple[Any, Any]]:
-        """Return what is there next; raises what failed."""
-        got = self._queue.get()
-        if isinstance(got, BaseException):
-            raise got
-        return got
-
-
-class _Single:
-    """One result for a task of an event loop."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._loop = asyncio.get_running_loop()
-        self.reply: asyncio.Future[Any] = self._loop.create_future()
-
-    def deliver(self, results: list[tuple[Any, Any]]) -> None:
-        self._loop.call_soon_threadsafe(self._settle, results[0][1], None)
-
-    def fail(self, error: BaseException) -> None:
-        self._loop.call_soon_threadsafe(self._settle, None, error)
-
-    def _settle(self, result: Any, error: BaseException | None) -> None:
-        if self.reply.done():
-            return
-        if error is not None:
-            self.reply.set_exception(error)
-        else:
-            self.reply.set_result(result)
 
 
 def _reason(error: BaseException) -> str:
