@@ -198,14 +198,17 @@ class RunRows:
     def _lines(self, among: Column) -> Iterator[tuple[int, bytes]]:
         for start, end, source in zip(self._starts, self._starts[1:], self.sources, strict=False):
             numbers = among[np.searchsorted(among, start) : np.searchsorted(among, end)]
-            if len(numbers):
-                with source.path.open("rb") as f:
-                    for number, offset in zip(
-                        numbers.tolist(), self._columns["offset"][numbers].tolist(), strict=True
-                    ):
-                        if f.tell() != offset:
-                            f.seek(offset)
-                        yield number, f.readline()
+            if not len(numbers):
+                continue
+            offsets = self._columns["offset"][numbers].tolist()
+            with source.path.open("rb") as f:
+                at = 0
+                for number, offset in zip(numbers.tolist(), offsets, strict=True):
+                    if offset != at:
+                        f.seek(offset)
+                    line = f.readline()
+                    at = offset + len(line)
+                    yield number, line
 
 
 def _utf8(value: Any) -> bytes:
