@@ -97,8 +97,12 @@ def _price(recipe: Recipe) -> Any:
     from evolcoder.models.pricing import price_for
 
     teacher = recipe.teacher
-    name, _, inline = teacher.model.removeprefix(REMOTE_PREFIX).partition("@http")
-    url = f"http{inline}" if inline else teacher.base_url or OPENAI_URL
+    first = teacher.model.split(",")[0].partition("#")[0]
+    name, _, inline = first.rpartition(REMOTE_PREFIX)[2].partition("@http")
+    addresses = (
+        (teacher.base_url,) if isinstance(teacher.base_url, str) else teacher.base_url or (OPENAI_URL,)
+    )
+    url = f"http{inline}" if inline else addresses[0].rpartition("*")[2]
     return price_for(name, url, teacher.endpoint)
 
 
