@@ -322,3 +322,19 @@ def test_what_is_prepared_does_not_change_a_verdict(
     verdicts = verdicts_of(benchmark, samples_of(benchmark, few), sandbox)
     load_benchmark.cache_clear()
     assert [verdict.reason for verdict in verdicts] == [each.reason for each in few]
+
+
+def test_nothing_that_a_program_starts_outlives_it(sandbox: Sandbox) -> None:
+    import psutil
+
+    benchmark = ready("sh")
+    problem = benchmark.by_task["HumanEval_53_add"]
+    lasting = "    setsid sleep 4321 >/dev/null 2>&1 &\n    (nohup sleep 4321 >/dev/null 2>&1 &)\n"
+    samples = [
+        Sample(problem.task_id, index, "", f"{lasting}    echo $(($1 + $2)) # {index}\n")
+        for index in range(4)
+    ]
+    assert all(verdict.passed for verdict in verdicts_of(benchmark, samples, sandbox))
+    running = [process.cmdline() for process in psutil.Process().children(recursive=True)]
+    assert running
+    assert not [command for command in running if "4321" in command]
