@@ -338,3 +338,9 @@ def test_nothing_that_a_program_starts_outlives_it(sandbox: Sandbox) -> None:
     running = [process.cmdline() for process in psutil.Process().children(recursive=True)]
     assert running
     assert not [command for command in running if "4321" in command]
+
+
+def test_a_verdict_says_that_program_and_tests_were_together(sandbox: Sandbox) -> None:
+    benchmark = ready("sh")
+    right = [each for each in known_programs("sh") if each.reason == "passed"][:1]
+    assert verdicts_of(benchmark, samples_of(benchmark, right), sandbox)[0].tier == "in-process"

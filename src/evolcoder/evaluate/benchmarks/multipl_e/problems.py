@@ -156,7 +156,7 @@ class MultiplE(Benchmark):
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """Return MultiPL-E's verdict: OK is a pass, SyntaxError a program that does not compile."""
-        verdict = outcome.verdict
+        verdict = replace(outcome.verdict, tier="in-process")
         if verdict.reason in ("timeout", "memory", "forbidden", "unsupported", "infrastructure"):
             return verdict
         passed = self.language.passed(outcome)
