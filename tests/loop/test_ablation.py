@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.loop.conftest import Notes
+from tests.loop.conftest import Notes, new_task, taught_by, teacher
 
 from evolcoder.errors import UserError
 from evolcoder.loop import run_recipe
 from evolcoder.loop.ablation import ablate
 from evolcoder.loop.ablation_arms import Question, cut
-from evolcoder.models.journal_totals import read_totals
 from evolcoder.recipe import Recipe
 from evolcoder.records import Instruction, Lineage
 
@@ -55,47 +54,49 @@ def test_equal_samples_and_equal_tokens_are_equal_and_the_same_every_time(
 
 
 def test_an_ablation_uses_the_runs_work_and_does_nothing_twice(
-    small: Callable[..., Recipe], tmp_path: Path
+    small: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tmp_path / "run"
-    recipe = small()
-    run_recipe(recipe, run, Notes(), "evolcoder run x")
-    asked = read_totals(run / "journal.sqlite").replies
-    notes = Notes()
-    found = ablate(recipe, run, Question(over=("rounds", "methods"), methods=("misdirect",)), notes, "x")
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
+    run, question = (
+        tmp_path / "run",
+        Question(("alone", "merged", "methods"), ("samples",), (), ("misdirect",)),
+    )
+    with teacher(new_task) as server:
+        recipe = taught_by(small, server, rounds={"max_rounds": 1, "rows_per_round": 8})
+        run_recipe(recipe, run, Notes(), "evolcoder run x")
+        rows = [json.loads(line) for line in (run / "round-1" / "evolved.jsonl").open()]
+        assert len(rows) == 8 and len(server.bodies) == 16
+        notes, method = Notes(), rows[0]["method"]
+        question = Question(("alone", "merged", "methods"), ("samples",), methods=(method,))
+        found = ablate(recipe, run, question, notes, "x")
+        # Only the rows that had the method are evolved otherwise; all others are answered by the journal.
+        had_it = sum(row["method"] == method for row in rows)
+        assert 0 < had_it < 8
+        assert len(server.bodies) == 16 + 2 * had_it
+        again = Notes()
+        assert ablate(recipe, run, question, again, "x") == found
     states = {line.title: line.state for line in notes.shown}
-    assert {states[title] for title in ("seeds", "evolve round 1", "train round 1")} == {"kept"}
+    of_the_run = ("seeds", "evolve round 1", "train round 1", "evaluate round 1 on humaneval")
+    assert {states[title] for title in of_the_run} == {"kept"}
+    assert {line.state for line in again.shown} == {"kept"}
     groups: dict[str, list[str]] = {}
     for arm in found["arms"]:
         groups.setdefault(arm["group"], []).append(arm["name"])
     assert groups == {
         "rounds alone, equal samples": ["round 0 (seeds)", "round 1"],
-        "rounds alone, equal tokens": ["round 0 (seeds)", "round 1"],
         "rounds merged": ["seeds", "seeds and round 1"],
-        "methods left out, equal samples": ["all methods", "without misdirect"],
+        "methods left out, equal samples": ["all methods", f"without {method}"],
     }
-    by_name = {(arm["group"], arm["name"]): arm for arm in found["arms"]}
-    alone = [by_name["rounds alone, equal samples", name] for name in ("round 0 (seeds)", "round 1")]
-    assert alone[0]["rows"] == alone[1]["rows"] > 0
-    assert alone[0]["scores"][0]["difference"] is None
-    assert alone[1]["scores"][0]["p_value"] is not None
-    # Rows that had another method are answered by the run's journal: at most the evaluations are new, and
-    # the rows of the method left out.
-    evolved = [json.loads(line) for line in (run / "round-1" / "evolved.jsonl").open()]
-    evolved += [json.loads(line) for line in (run / "round-1" / "eliminated.jsonl").open()]
-    had_it = sum(row["method"] == "misdirect" for row in evolved)
-    trained = {
-        line.title for line in notes.shown if line.title.startswith("evaluate") and line.state == "done"
-    }
-    new = read_totals(run / "journal.sqlite").replies - asked
-    assert new <= 2 * had_it + 2 * len(trained)
-
-    again = Notes()
-    assert (
-        ablate(recipe, run, Question(over=("rounds", "methods"), methods=("misdirect",)), again, "x") == found
-    )
-    assert {line.state for line in again.shown} == {"kept"}
+    alone = found["arms"][:2]
+    assert [arm["rows"] for arm in alone] == [8, 8]
+    assert [arm["scores"][0]["p_value"] is None for arm in alone] == [True, False]
     assert "<svg" in (run / "ablation" / "ablation.html").read_text()
+
+
+def test_an_arm_without_rows_is_an_error_that_names_it(small: Callable[..., Recipe], tmp_path: Path) -> None:
+    # A random model evolves nothing that elimination keeps.
+    with pytest.raises(UserError, match=r"rounds alone, equal samples: round 1 has no rows"):
+        ablate(small(), tmp_path / "run", Question(("alone",), ("samples",)), Notes(), "x")
 
 
 def test_what_cannot_be_ablated_is_refused(small: Callable[..., Recipe], tmp_path: Path) -> None:

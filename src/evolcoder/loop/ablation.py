@@ -17,7 +17,7 @@ from typing import Any
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.comparison import compare
 from evolcoder.evolve.methods import method_set
-from evolcoder.instructions import read_instructions, write_instructions
+from evolcoder.instructions import instruction_from_row, write_instructions
 from evolcoder.loop.ablation_arms import Arm, ArmResult, ArmScore, Count, Equal, Question, cut
 from evolcoder.loop.model_stages import evaluation_stage, model_identity, training_stage
 from evolcoder.loop.recipe_stages import RecipeStages
@@ -27,7 +27,7 @@ from evolcoder.models.opening import is_remote
 from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, recipe_yaml
 from evolcoder.records import Instruction
-from evolcoder.runs import file_hash, write_json_whole, write_text_whole
+from evolcoder.runs import file_hash, read_jsonl, write_json_whole, write_text_whole
 
 FOLDER = "ablation"
 
@@ -276,7 +276,7 @@ class _Work:
 
 
 def _rows(arm: Arm) -> list[Instruction]:
-    rows = [row for path in arm.files for row in read_instructions(path)]
+    rows = [instruction_from_row(row) for path in arm.files for _, row in read_jsonl(path)]
     if not rows:
         raise UserError(f"{arm.group}: {arm.name} has no rows")
     return rows
