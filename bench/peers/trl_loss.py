@@ -33,7 +33,7 @@ class RecordingTrainer(SFTTrainer):  # type: ignore[misc]
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         """Return what SFTTrainer returns, and note the loss."""
         found = super().compute_loss(*args, **kwargs)
-        self.shares.append(float(found[0] if isinstance(found, tuple) else found))
+        self.shares.append(float((found[0] if isinstance(found, tuple) else found).detach()))
         return found
 
 
