@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,21 +37,29 @@ class LiveRun:
         return "finished" if self.run.result else "stopped"
 
 
-def live_run(folder: Path) -> LiveRun:
+Scores = Callable[[Run], tuple[BenchmarkScores, ...]]
+
+
+def scores_now(run: Run) -> tuple[BenchmarkScores, ...]:
+    """Return the scores of a run with their intervals; its bootstraps take a while on large benchmarks."""
+    return tuple(benchmark_scores(run, rounds_of_result(run)))
+
+
+def live_run(folder: Path, scores_of: Scores = scores_now) -> LiveRun:
     """Read a run as it stands; raises DataError where the folder holds none, or a broken file."""
     run = read_run(folder)
     progress = read_progress(folder)
-    scores = tuple(benchmark_scores(run, rounds_of_result(run)))
+    scores = scores_of(run)
     stages = progress.stages if progress is not None and progress.stages else ()
     if not stages:
         stages = tuple(StageLine(stage.name, "done", stage.seconds) for stage in run.stages)
     return LiveRun(run, progress, scores, stages)
 
 
-def live_html(folder: Path) -> Markup:
+def live_html(folder: Path, scores_of: Scores = scores_now) -> Markup:
     """Return the live view of a run; a folder that cannot be read says why."""
     try:
-        live = live_run(folder)
+        live = live_run(folder, scores_of)
     except DataError as error:
         return notice(error)
     parts = [_head(live)]

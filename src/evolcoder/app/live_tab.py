@@ -19,7 +19,7 @@ def live_tab(view: RunView, page: gr.Blocks) -> None:
     before = gr.State("")
 
     def look(last: str) -> tuple[Any, Any]:
-        html = str(live_html(view.folder))
+        html = str(live_html(view.folder, view.scores))
         return (gr.skip(), gr.skip()) if html == last else (html, html)
 
     page.load(look, before, [shown, before], show_progress="hidden")

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from evolcoder.app.live import scores_now
 from evolcoder.app.run_problems import RunProblems
 from evolcoder.app.run_rows import RunRows, row_sources
 from evolcoder.report.run_folder import Run, read_run
+from evolcoder.report.scores import BenchmarkScores
 
 Value = TypeVar("Value")
 _BENCHMARKS_KEPT = 2
@@ -37,6 +39,7 @@ class RunView:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._scores: _Kept[tuple[BenchmarkScores, ...]] = _Kept()
         self._rows: _Kept[RunRows] = _Kept()
         self._problems: dict[str, _Kept[RunProblems]] = {}
         read_run(folder)
@@ -44,6 +47,12 @@ class RunView:
     def run(self) -> Run:
         """Read the run's small files; raises DataError for a broken one."""
         return read_run(self.folder)
+
+    def scores(self, run: Run) -> tuple[BenchmarkScores, ...]:
+        """Return the scores of the run as just read."""
+        files = [run.folder / "recipe.yaml", run.folder / "result.json"]
+        files += sorted(run.folder.glob("round-*/evaluation/*/scores.json"))
+        return self._scores.get([_signature(path) for path in files], lambda: scores_now(run))
 
     def rows(self) -> RunRows:
         """Return the index of all rows."""
