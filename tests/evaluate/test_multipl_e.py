@@ -222,6 +222,15 @@ def test_every_form_of_file_gives_the_same_programs(tmp_path: Path) -> None:
         assert programs_in(path) == expected, path.name
 
 
+def test_whole_programs_of_another_release_are_read(tmp_path: Path) -> None:
+    value = results_object([RIGHT], ["OK"]) | {"name": "HumanEval_999_of_another_release"}
+    path = write(tmp_path / "x.results.json", value)
+    assert programs_in(path) == [value["results"][0]["program"]]
+    path = write(tmp_path / "y.json", {"name": "HumanEval_998_none", "completions": [RIGHT]})
+    with pytest.raises(DataError, match="HumanEval_998_none"):
+        programs_in(path)
+
+
 def test_a_solution_without_tests_gets_them() -> None:
     for key, solution in (
         ("js", "function add(x, y) { return 1; }"),
@@ -287,7 +296,7 @@ def test_an_answer_without_a_program_is_no_error(raw: str, language: str, how: A
 def test_a_model_is_asked_to_continue_or_to_answer_in_a_block() -> None:
     problem = load_benchmark("multipl-e:rs").by_task["HumanEval_53_add"]
     for style in ("completion", "wizardcoder"):
-        ask = asked(problem, style)  # type: ignore[arg-type]
+        ask = asked(problem, style)
         assert (ask.prompt, ask.stop) == (problem.prompt.strip(), ("\n}",))
     chat = asked(problem, "chat")
     assert "Complete this Rust function" in str(chat.prompt)

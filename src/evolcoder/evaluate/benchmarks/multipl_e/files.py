@@ -81,7 +81,7 @@ def _loaded(file: Path) -> Any:
             return json.loads(data)
         import yaml
 
-        return yaml.safe_load(data)
+        return yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, EOFError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
     except Exception as error:  # PyYAML's errors have no common base that is typed

@@ -7,7 +7,7 @@ one process, as the tests are code of the language: contained, but a program tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -91,7 +91,15 @@ class MultiplE(Benchmark):
         found = files.problem_files(path)
         if not found and path.is_dir():
             found = sorted(p for p in path.rglob("*") if re.search(r"\.jsonl(\.gz)?$", p.name))
-        return [(file, files.multipl_e_rows(file, self.problems)) for file in found or [path]]
+        return [(file, self._known(files.multipl_e_rows(file, self.problems))) for file in found or [path]]
+
+    def _known(self, rows: Iterator[tuple[int, files.Row]]) -> Iterator[tuple[int, files.Row]]:
+        """Take in problems of other releases where a row has whole programs, which need no data of ours."""
+        for number, row in rows:
+            name = row.get("task_id")
+            if isinstance(name, str) and "solution" in row and self.find(name) is None:
+                self.by_task[name] = _problem_of_row(name, row, self.language)
+            yield number, row
 
     def own_verdicts(self, path: Path) -> dict[str, list[bool]]:
         """Return `status` of each result, where the files have it."""
@@ -227,6 +235,18 @@ def _problem(row: dict[str, Any], language: Language) -> Problem:
             "published_prompt": published,
         },
     )
+
+
+def _problem_of_row(name: str, row: files.Row, language: Language) -> Problem:
+    prompt = str(row.get("prompt") or "")
+    extra = {
+        "stop_tokens": [],
+        "language": language.name,
+        "label": language.label,
+        "published_prompt": prompt,
+    }
+    tests = str(row.get("tests") or "")
+    return Problem(name, f"multipl-e:{language.key}", prompt, answers.entry_point(prompt), tests, extra=extra)
 
 
 def _prompt(problem: Problem, completion: str) -> str:
