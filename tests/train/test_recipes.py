@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
 from evolcoder.errors import ModelError, RecipeError
 from evolcoder.train.plan import plan_text, plan_training
 from evolcoder.train.recipes import checked_config, read_train_recipe, settings_from, training_from
 from evolcoder.train.settings import TrainSettings
+from evolcoder.train.tokenization import tokenize
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "train"
 # Parameters of the published checkpoints, as the hub counts their safetensors.
@@ -78,6 +80,30 @@ def test_what_does_not_fit_comes_with_a_way_that_does() -> None:
     assert "does not fit" in plan_text(plan)
     quantized = training("codellama-python-34b", lora=16, quantize="4bit")
     assert plan_training(quantized, gpus=1, gpu_gb=80).fits
+
+
+def test_a_plan_counts_the_rows_it_is_given(tmp_path: Path) -> None:
+    from evolcoder.instructions import write_instructions
+
+    write_instructions(tmp_path / "rows.jsonl", rows(100))
+    recipe = read_train_recipe(FOLDER / "starcoderbase-1b.yaml")
+    known = training_from(recipe, None, (str(tmp_path / "rows.jsonl"),), {"eval_rows": 10, "epochs": 2.0})
+    plan = plan_training(known, gpus=1, gpu_gb=80)
+    assert (plan.rows, plan.steps) == (90, 2)
+    assert 60 * 180 < plan.tokens < 110 * 180  # by characters: StarCoder's tokenizer is not here
+    small = save_tiny(tmp_path / "tiny")
+    exact = plan_training(training_from({}, small, known.data, {"epochs": 1.0}), gpus=1, gpu_gb=80)
+    assert exact.tokens == int(tokenize(rows(100), byte_tokenizer(), "wizardcoder", 2048).lengths.sum())
+
+
+def test_offloading_by_deepspeed_moves_memory_to_the_cpu() -> None:
+    config = str(FOLDER.parent / "deepspeed" / "zero3-offload.json")
+    plain = plan_training(training("starcoder-15b"), gpus=8, gpu_gb=80)
+    offloaded = plan_training(training("starcoder-15b", deepspeed=config), gpus=8, gpu_gb=80)
+    assert offloaded.optimizer_bytes == 0 < plain.optimizer_bytes
+    assert offloaded.total_bytes < plain.total_bytes
+    assert offloaded.host_bytes == 18 * 15_517_456_384  # 16-bit weights; fp32 copy, gradient, two moments
+    assert "CPU memory" in plan_text(offloaded) and "CPU memory" not in plan_text(plain)
 
 
 def test_a_plan_needs_an_architecture() -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -238,6 +240,36 @@ def test_the_finished_folder_loads_anywhere_and_says_where_it_comes_from(tiny: s
     card = (result.folder / "README.md").read_text()
     assert "rows by" not in card and "| round 0 | 12 |" in card
     assert list((result.folder / "tensorboard").glob("events.out.*"))
+
+
+def test_curves_go_to_the_trackers_that_are_named(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb and trackio have one interface; neither is installed here, so a module stands for them."""
+    seen: dict[str, list[Any]] = {"init": [], "log": [], "finish": []}
+    for name in ("wandb", "trackio"):
+        module = ModuleType(name)
+        module.init = lambda **facts: seen["init"].append(facts)  # type: ignore[attr-defined]
+        module.log = lambda values, step: seen["log"].append((step, values))  # type: ignore[attr-defined]
+        module.finish = lambda: seen["finish"].append(None)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, module)
+    settings = replace(SETTINGS, max_steps=4, log_every_steps=2, tracking=("wandb", "trackio"))
+    train(tiny, rows(), settings, tmp_path / "model")
+    assert [(facts["project"], facts["name"]) for facts in seen["init"]] == [("evolcoder", "model")] * 2
+    assert [step for step, _ in seen["log"]] == [2, 2, 4, 4]
+    assert {"loss", "learning_rate", "grad_norm", "tokens_per_second", "padding_share", "memory_gb"} <= set(
+        seen["log"][0][1]
+    )
+    assert len(seen["finish"]) == 2
+
+
+def test_a_tracker_that_is_not_installed_is_named_and_done_without(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    notes = Notes()
+    train(tiny, rows(), replace(SETTINGS, max_steps=1, tracking=("wandb",)), tmp_path / "out", notes)
+    assert any("pip install wandb" in line for line in notes.lines)
 
 
 def test_adapters_are_trained_and_merged(tiny: str, tmp_path: Path) -> None:
