@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -100,11 +101,11 @@ def code_tokens(code: str) -> tuple[list[str], list[str]]:
     return tokens, [_kind(token) for token in tokens]
 
 
-def example_tokens(text: str) -> tuple[list[str], list[str]]:
+def as_examples(all_tokens: Sequence[str], all_kinds: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return tokens and kinds without the signs of numbers, a row of equal literals as one."""
     tokens: list[str] = []
     kinds: list[str] = []
-    for token, kind in zip(*code_tokens(text), strict=True):
+    for token, kind in zip(all_tokens, all_kinds, strict=True):
         if kind == "0" and kinds[-1:] == ["-"] and (len(kinds) < 2 or kinds[-2] in _BEFORE_SIGN):
             del tokens[-1], kinds[-1]
         tokens.append(token)
@@ -128,6 +129,7 @@ def numbered(tokens: Sequence[str], kinds: Sequence[str], start: int, width: int
     )
 
 
+@lru_cache(maxsize=1 << 15)
 def _kind(token: str) -> str:
     first = token[0]
     if first.isdigit():

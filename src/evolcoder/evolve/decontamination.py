@@ -16,15 +16,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evolcoder.evolve.code_grams import (
     TOKENS_A_GRAM,
     TOKENS_AN_EXAMPLE_GRAM,
     WORDS_A_GRAM,
     KnownGrams,
+    as_examples,
     code_tokens,
-    example_tokens,
     numbered,
     words_of,
 )
@@ -107,12 +107,10 @@ class Learnt:
     """By the n-gram's number in the index."""
 
 
-@dataclass(slots=True)
-class _Indexed:
-    problem: ProblemText
-    text: set[int] = field(default_factory=set)
-    code: set[int] = field(default_factory=set)
-    examples: set[int] = field(default_factory=set)
+_TEXT, _CODE, _EXAMPLES = range(3)
+"""The bags of a problem."""
+_IN_TOO_MANY = 64
+"""An n-gram in more problems than this ("write a function") says nothing and weighs nothing."""
 
 
 class ContaminationIndex:
@@ -124,11 +122,17 @@ class ContaminationIndex:
         self._text, self._code = KnownGrams(WORDS_A_GRAM), KnownGrams(TOKENS_A_GRAM)
         self._examples = KnownGrams(TOKENS_AN_EXAMPLE_GRAM)
         self._postings: list[list[int]] = []
+        """Of each n-gram, the problems that hold it."""
+        self._bag: list[int] = []
         self._rows_with: list[int] = []
         self._rows = 0
         self._weights: list[float] = []
         """Of each n-gram; empty when rows were learnt since."""
-        self._problems = [self._index(position, problem) for position, problem in enumerate(problems)]
+        self._wholes: list[list[float]] = []
+        """Of each problem, the weight of its bags."""
+        self._problems = list(problems)
+        for position, problem in enumerate(self._problems):
+            self._index(position, problem)
 
     def __len__(self) -> int:
         return len(self._problems)
@@ -169,42 +173,46 @@ class ContaminationIndex:
 
     def hits(self, row: Instruction) -> list[Hit]:
         """Return the problems that a row copies, the surest first."""
-        self._weights = self._weights or self._learn_weights()
-        found = self._grams_of(row)
-        matched = Counter(position for number in found for position in self._postings[number])
+        if not self._weights:
+            self._learn_weights()
+        insides: dict[int, list[float]] = {}
+        for number in self._grams_of(row):
+            weight, bag = self._weights[number], self._bag[number]
+            if weight:
+                for position in self._postings[number]:
+                    insides.setdefault(position, [0.0, 0.0, 0.0])[bag] += weight
         limits = self._thresholds
         least = min(limits.text_evidence, limits.code_evidence, limits.examples_evidence)
-        near = [self._problems[position] for position, count in matched.items() if count >= least]
-        hits = [hit for indexed in near if (hit := self._compare(row, found, indexed))]
+        near = [position for position, inside in insides.items() if sum(inside) >= least]
+        hits = [hit for position in near if (hit := self._compare(row, position, insides[position]))]
         return sorted(
             hits, key=lambda hit: (-max(hit.text_share, hit.code_share, hit.examples_share), hit.task_id)
         )
 
-    def _compare(self, row: Instruction, found: set[int], indexed: _Indexed) -> Hit | None:
-        limits = self._thresholds
-        text_all, text_in = self._weigh(indexed.text, found)
-        code_all, code_in = self._weigh(indexed.code, found)
-        examples_all, examples_in = self._weigh(indexed.examples, found)
-        text_share = text_in / text_all if text_all else 0.0
-        examples_share = examples_in / examples_all if examples_all else 0.0
-        code_share = code_in / code_all if code_all else 0.0
-        both_share = (text_in + code_in) / (text_all + code_all) if text_all + code_all else 0.0
+    def _compare(self, row: Instruction, position: int, inside: Sequence[float]) -> Hit | None:
+        limits, wholes = self._thresholds, self._wholes[position]
+        text, code, examples = inside
+        text_share, code_share, examples_share = (
+            part / whole if whole else 0.0 for part, whole in zip(inside, wholes, strict=True)
+        )
+        both = wholes[_TEXT] + wholes[_CODE]
+        both_share = (text + code) / both if both else 0.0
         how = ""
-        if text_share >= limits.text and text_in >= limits.text_evidence:
+        if text_share >= limits.text and text >= limits.text_evidence:
             how = "text"
-        if code_share >= limits.code and code_in >= limits.code_evidence:
+        if code_share >= limits.code and code >= limits.code_evidence:
             how = "text and code" if how else "code"
         if (
             not how
             and both_share >= limits.both
-            and text_in + code_in >= limits.both_evidence
+            and text + code >= limits.both_evidence
             and min(text_share, code_share) >= limits.least_of_both
         ):
             how = "text and code"
         if (
             not how
             and examples_share >= limits.examples
-            and examples_in >= limits.examples_evidence
+            and examples >= limits.examples_evidence
             and text_share >= limits.text_of_examples
         ):
             how = "examples"
@@ -212,65 +220,64 @@ class ContaminationIndex:
             return None
         return hit_of(
             row,
-            indexed.problem,
+            self._problems[position],
             how,
             text_share=round(text_share, 3),
             code_share=round(code_share, 3),
             examples_share=round(examples_share, 3),
-            evidence=round(text_in + max(code_in, examples_in), 1),
+            evidence=round(text + max(code, examples), 1),
         )
 
-    def _weigh(self, grams: set[int], found: set[int]) -> tuple[float, float]:
-        """Return the weight of a problem's n-grams and of those found; one in no other row weighs 1."""
-        weights = self._weights
-        return sum(weights[number] for number in grams), sum(weights[number] for number in grams & found)
-
-    def _learn_weights(self) -> list[float]:
+    def _learn_weights(self) -> None:
+        """Weigh every n-gram, one in no other row 1, and every problem's bags."""
         scale = math.log(self._rows + len(self._problems) + 2)
-        # The row under judgement is usually one of those learnt from; other problems count as rows, so that
-        # a small data set knows what is common too.
-        return [
-            1 - math.log(1 + max(rows - 1, 0) + len(problems) - 1) / scale
-            for rows, problems in zip(self._rows_with, self._postings, strict=True)
-        ]
+        self._wholes = [[0.0, 0.0, 0.0] for _ in self._problems]
+        self._weights = []
+        for rows, positions, bag in zip(self._rows_with, self._postings, self._bag, strict=True):
+            # The row under judgement is usually one of those learnt from; other problems count as rows, so
+            # that a small data set knows what is common too.
+            others = max(rows - 1, 0) + len(positions) - 1
+            weight = 0.0 if len(positions) > _IN_TOO_MANY else 1 - math.log(1 + others) / scale
+            self._weights.append(weight)
+            for position in positions:
+                self._wholes[position][bag] += weight
 
-    def _index(self, position: int, problem: ProblemText) -> _Indexed:
-        indexed = _Indexed(problem)
+    def _index(self, position: int, problem: ProblemText) -> None:
         words = words_of(problem.text)
         for start in self._text.add(words):
-            indexed.text.add(self._add(" ".join(words[start : start + WORDS_A_GRAM]), position))
+            self._add(" ".join(words[start : start + WORDS_A_GRAM]), _TEXT, position)
         solution, examples = _code_parts(problem)
         for part in (solution, examples):
             tokens, kinds = code_tokens(part)
             for start in self._code.add(kinds):
                 if gram := numbered(tokens, kinds, start, TOKENS_A_GRAM):
-                    indexed.code.add(self._add(f"# {gram}", position))
-        tokens, kinds = example_tokens(examples)
+                    self._add(f"# {gram}", _CODE, position)
+        tokens, kinds = as_examples(*code_tokens(examples))
         for start in self._examples.add(kinds):
             if gram := numbered(tokens, kinds, start, TOKENS_AN_EXAMPLE_GRAM):
-                indexed.examples.add(self._add(f"> {gram}", position))
-        return indexed
+                self._add(f"> {gram}", _EXAMPLES, position)
 
-    def _add(self, gram: str, position: int) -> int:
+    def _add(self, gram: str, bag: int, position: int) -> None:
         number = self._number.setdefault(gram, len(self._number))
         if number == len(self._postings):
             self._postings.append([])
             self._rows_with.append(0)
+            self._bag.append(bag)
         if not self._postings[number] or self._postings[number][-1] != position:
             self._postings[number].append(position)
-        return number
 
     def _grams_of(self, row: Instruction) -> set[int]:
         """Return the numbers of the problems' n-grams that a row holds."""
         question = f"{row.instruction}\n{row.input}"
-        text = f"{question}\n{row.response}"
-        words = words_of(text)
+        words = words_of(f"{question}\n{row.response}")
         grams = [" ".join(words[start : start + WORDS_A_GRAM]) for start in self._text.find(words)]
-        tokens, kinds = code_tokens(text)
+        asked, asked_kinds = code_tokens(question)
+        answered, answered_kinds = code_tokens(row.response)
+        tokens, kinds = [*asked, *answered], [*asked_kinds, *answered_kinds]
         for start in self._code.find(kinds):
             grams.append(f"# {numbered(tokens, kinds, start, TOKENS_A_GRAM)}")
         # Examples belong to the question; in an answer, calls of anything look like them.
-        tokens, kinds = example_tokens(question)
+        tokens, kinds = as_examples(asked, asked_kinds)
         for start in self._examples.find(kinds):
             grams.append(f"> {numbered(tokens, kinds, start, TOKENS_AN_EXAMPLE_GRAM)}")
         known = self._number
