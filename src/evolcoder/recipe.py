@@ -46,7 +46,7 @@ class ModelChoice:
     """"embedded", a folder, a GGUF file, a Hugging Face name, or "openai:NAME"; several of the last kind with
     commas between them, each with its "@URL", are a pool of teachers."""
     base_url: str | tuple[str, ...] | None = None
-    """Address of the OpenAI-compatible server, for "openai:NAME"; a list where several serve the same weights."""
+    """Address of the OpenAI-compatible server, for "openai:NAME"; a list where several serve one model."""
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
     """Limits, retries and prices of a remote endpoint."""
     local: LocalSettings = field(default_factory=LocalSettings)
