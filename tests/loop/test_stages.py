@@ -76,6 +76,23 @@ def test_a_stage_that_comes_out_as_it_was_ends_the_chain(tmp_path: Path) -> None
     assert made == ["evolve:1"]
 
 
+def test_a_setting_that_came_with_a_later_version_redoes_nothing_at_its_default(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def stage(name: str, **settings: int) -> Stage:
+        defaults = {"new": 0, "old": 7}
+        return Stage("a", "a", settings, {}, (), (), lambda: done.append(name), defaults=defaults)
+
+    do_all(tmp_path, [stage("first", old=1)])
+    do_all(tmp_path, [stage("default", old=1, new=0)])
+    assert done == ["first"]
+    said = do_all(tmp_path, [stage("changed", old=1, new=5)])
+    assert done == ["first", "changed"]
+    assert "a: done again (new: 0 → 5)" in said
+    do_all(tmp_path, [stage("back", old=7, new=5)])
+    assert done[2:] == ["back"]
+
+
 def test_a_lost_product_is_made_again(tmp_path: Path) -> None:
     made, stages = chain(tmp_path)
     do_all(tmp_path, stages())

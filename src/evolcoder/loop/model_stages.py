@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,14 @@ def settings_of(section: str, settings: Any) -> dict[str, Any]:
     """Return the settings of a recipe's section that its products follow from, by dotted key."""
     without = _WITHOUT_EFFECT.get(section, ())
     return {f"{section}.{key}": value for key, value in plain_data(settings).items() if key not in without}
+
+
+def defaults_of(section: str, settings: Any) -> dict[str, Any]:
+    """Return the default of each setting of a section that has one, by dotted key."""
+    made = {f.name: f.default_factory() for f in fields(settings) if f.default_factory is not MISSING}
+    made |= {f.name: f.default for f in fields(settings) if f.default is not MISSING}
+    clean: dict[str, Any] = json.loads(json.dumps(made, default=asdict))
+    return {f"{section}.{key}": value for key, value in clean.items()}
 
 
 def hash_of(path: Path) -> Callable[[], str]:
@@ -88,6 +97,7 @@ def training_stage(
         products=(out,),
         make=make,
         pace=Pace("train", speed, trained),
+        defaults=defaults_of("train", recipe.train),
     )
 
 
@@ -119,6 +129,7 @@ def evaluation_stage(
         after=after,
         products=(out / "scores.json",),
         make=lambda: run_async(_evaluate(recipe, journal, model, benchmark, out, progress, engine)),
+        defaults=defaults_of("evaluate.settings", settings),
         pace=Pace(
             "evaluate", f"{recipe.base.model} {benchmark} {settings.max_tokens}", problems * settings.n
         ),

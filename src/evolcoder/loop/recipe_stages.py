@@ -16,6 +16,7 @@ from evolcoder.execution.event_loop import run_async
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions, row_from_instruction, write_instructions
 from evolcoder.loop.model_stages import (
+    defaults_of,
     evaluation_stage,
     hash_of,
     model_identity,
@@ -112,6 +113,7 @@ class RecipeStages:
             products=(out / "evolved.jsonl", out / "eliminated.jsonl", out / "dataset.jsonl"),
             make=lambda: self._evolve(before, out),
             pace=Pace("evolve", recipe.teacher.model, self._rows_a_round),
+            defaults=defaults_of("evolve", recipe.evolve),
         )
 
     def train(self, number: int) -> Stage:

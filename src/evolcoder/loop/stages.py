@@ -55,6 +55,8 @@ class Stage:
     products: tuple[Path, ...]
     make: Callable[[], object]
     pace: Pace | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Values of settings that a marker does not know, because it was left by an earlier version."""
 
     def named(self, name: str) -> bool:
         """Whether `name` is this stage's id or the beginning of it: "train" names every training."""
@@ -129,10 +131,11 @@ class Stages:
         key, inputs = _key(stage)
         if marker.exists():
             found = json.loads(marker.read_text())
-            if not redo and found["key"] == key and all(product.exists() for product in stage.products):
+            differences = _differences(stage, found, inputs)
+            if not redo and not differences:
                 self._show(stage, "kept", found["seconds"])
                 return True
-            why = "named by --redo" if redo else "; ".join(_differences(stage, found, inputs))
+            why = "named by --redo" if redo else "; ".join(differences)
             self.progress.note(f"{stage.title}: done again ({why})")
             marker.unlink()
         if redo:
@@ -215,16 +218,14 @@ class Stages:
             return PlannedStage(stage, "to do", "", None)
         if any(map(stage.named, self.choice.redo)):
             return PlannedStage(stage, "again", "named by --redo", seconds)
-        changed = _setting_differences(stage, found)
-        if changed or not there:
-            return PlannedStage(stage, "again", "; ".join(changed) or "its product is gone", seconds)
+        if changed := _setting_differences(stage, found) + _lost(stage):
+            return PlannedStage(stage, "again", "; ".join(changed), seconds)
         if waiting := [p.stage.title for p in parents if p.state not in ("done", "skipped")]:
             return PlannedStage(
                 stage, "perhaps again", f"if {' or '.join(waiting)} comes out otherwise", seconds
             )
-        key, inputs = _key(stage)
-        if found["key"] != key:
-            return PlannedStage(stage, "again", "; ".join(_differences(stage, found, inputs)), seconds)
+        if differences := _differences(stage, found, _key(stage)[1]):
+            return PlannedStage(stage, "again", "; ".join(differences), seconds)
         return PlannedStage(stage, "done", "", seconds)
 
     def _expect_anew(self) -> None:
@@ -254,19 +255,23 @@ def _key(stage: Stage) -> tuple[str, dict[str, str]]:
 
 
 def _differences(stage: Stage, found: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
-    """Return, in words, what differs between a marker and the stage as it would be made now."""
+    """Return, in words, what a marker says that is not so now; nothing where the stage is done."""
     old = found.get("inputs") or {}
     changed = [name for name in dict.fromkeys([*old, *inputs]) if old.get(name) != inputs.get(name)]
-    told = _setting_differences(stage, found) + [f"{name} changed" for name in changed]
-    return told or ["its product is gone" if found["key"] == _key(stage)[0] else "made by another version"]
+    return _setting_differences(stage, found) + [f"{name} changed" for name in changed] + _lost(stage)
+
+
+def _lost(stage: Stage) -> list[str]:
+    return [] if all(product.exists() for product in stage.products) else ["its product is gone"]
 
 
 def _setting_differences(stage: Stage, found: Mapping[str, Any]) -> list[str]:
-    old, new = found.get("settings") or {}, json.loads(json.dumps(dict(stage.settings)))
+    new = json.loads(json.dumps(dict(stage.settings)))
+    old = {**{key: value for key, value in stage.defaults.items() if key in new}, **(found["settings"] or {})}
     return [
-        f"{key}: {_short(old.get(key))} → {_short(new.get(key))}"
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key)
+        f"{key}: {_short(old.get(key))} → {_short(value)}"
+        for key, value in new.items()
+        if old.get(key) != value
     ]
 
 
