@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import UserError, nearest
+from evolcoder.loop.stage_clock import clock
 from evolcoder.progress import Progress, StageLine, StageState, StageWatcher
 from evolcoder.runs import content_hash, write_json_whole
 
 State = Literal["done", "to do", "again", "perhaps again", "skipped"]
 """"perhaps again": an earlier stage is done again, and may come out as it was."""
-
-_CLOCK_S = 1.0
-"""How often the time of a stage under way is written down, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +137,7 @@ class Stages:
             for product in stage.products:
                 _remove(product)
         self._show(stage, "running", self.expected.get(stage.id))
-        with _clock(marker.with_suffix(".clock"), key) as seconds:
+        with clock(marker.with_suffix(".clock"), key) as seconds:
             stage.make()
         took = round(seconds(), 1)
         write_json_whole(
@@ -285,35 +280,3 @@ def _remove(product: Path) -> None:
         shutil.rmtree(product)
     else:
         product.unlink(missing_ok=True)
-
-
-@contextmanager
-def _clock(path: Path, key: str) -> Iterator[Callable[[], float]]:
-    """Measure a block over all its sittings: what killed ones took stands in the file `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    begun, ended = time.monotonic() - _earlier_seconds(path, key), threading.Event()
-
-    def seconds() -> float:
-        return time.monotonic() - begun
-
-    def keep() -> None:
-        while not ended.wait(_CLOCK_S):
-            path.write_text(f"{key} {seconds():.1f}")
-
-    thread = threading.Thread(target=keep, name="clock", daemon=True)
-    thread.start()
-    try:
-        yield seconds
-    finally:
-        ended.set()
-        thread.join()
-        path.write_text(f"{key} {seconds():.1f}")
-
-
-def _earlier_seconds(path: Path, key: str) -> float:
-    """Return what earlier sittings took; 0 for a file that is missing, cut short or of another stage."""
-    try:
-        of, seconds = path.read_text().split()
-        return float(seconds) if of == key else 0.0
-    except (OSError, ValueError):
-        return 0.0
