@@ -109,6 +109,8 @@ def is_unchanged(parent: str, evolved: str) -> bool:
     """
     if parent == evolved:
         return True
+    if len(evolved.strip()) > 2 * len(parent) + 100:
+        return False  # no filler makes a text so much longer
     ours, theirs = _words(parent), _words(evolved)
     if ours == theirs:
         return "".join(_SIGNS.findall(parent)) == "".join(_SIGNS.findall(evolved)) or len(ours) >= 4
@@ -123,9 +125,10 @@ def is_part_of(parent: str, evolved: str) -> bool:
 
 def repeats(instruction: str, answer: str) -> bool:
     """Tell whether an answer is its instruction again, if with a role before it ("user: ...")."""
-    if len(answer) > 2 * len(instruction) + 50:
-        return False
-    return is_unchanged(instruction, answer) or is_unchanged(instruction, _ROLE.sub("", answer, count=1))
+    bare = _ROLE.sub("", answer, count=1) if ":" in answer[:20] else answer
+    if abs(len(bare.strip()) - len(instruction)) > 0.1 * len(instruction) + 10:
+        return False  # nearly every answer: told without looking at its words
+    return is_unchanged(instruction, bare)
 
 
 def leaked_words(parent: str, evolved: str, method: Method, methods: MethodSet) -> str:
