@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # Read when Gradio is imported.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -22,7 +23,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 from markupsafe import Markup
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evolcoder.app.chat_tab import ChatOptions, chat_tab
@@ -42,7 +43,6 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; connect-src 'self'; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-_LOOPBACK = ["localhost", "127.0.0.1", "[::1]", "::1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def serve(options: AppOptions, *, wait: bool = True) -> tuple[gr.Blocks, str]:
     own = resources.files("evolcoder.app")
     middleware = [Middleware(NothingElsewhere)]
     if options.local_only:
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=_LOOPBACK))
+        middleware.append(Middleware(OnlyByItsOwnName))
     try:
         _, address, _ = page.launch(
             server_name=options.host,
@@ -160,6 +160,34 @@ def _theme() -> gr.themes.Base:
     return gr.themes.Default(
         primary_hue="blue", neutral_hue="stone", font=fonts, font_mono=mono, radius_size="md"
     )
+
+
+class OnlyByItsOwnName:
+    """ASGI middleware that refuses requests under another host's name.
+
+    A page elsewhere whose name was pointed at this machine (DNS rebinding) could otherwise read the run.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] in ("http", "websocket"):
+            host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            if not _names_this_machine(host):
+                await PlainTextResponse("this app is served under this machine's own name only", 400)(
+                    scope, receive, send
+                )
+                return
+        await self._app(scope, receive, send)
+
+
+def _names_this_machine(host: str) -> bool:
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
 
 
 class NothingElsewhere:
