@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch.distributed.checkpoint.api import CheckpointException
+
 from evolcoder.errors import TrainingError
 from evolcoder.runs import sync_folder
 from evolcoder.train.processes import Processes
 
 _FACTS = "checkpoint.json"
+_SIGNS_OF_A_FULL_DISK = ("PytorchStreamWriter failed", "inline_container", "No space left on device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,9 @@ class Checkpoints:
                 for old in self.whole()[self.keep :]:
                     shutil.rmtree(old, ignore_errors=True)
             self.processes.wait()
-        except Exception as error:
+        except (Exception, CheckpointException) as error:  # torch's is no Exception
             shutil.rmtree(partial, ignore_errors=True)
-            raise self._unwritten(step, error) from error
+            raise self.unwritten(f"the checkpoint of step {step}", error) from error
 
     def latest(self) -> tuple[Path, dict[str, Any]] | None:
         """Return the newest whole checkpoint of this training with its facts; None where there is none."""
@@ -80,7 +83,8 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def _unwritten(self, step: int, error: Exception) -> Exception:
+    def unwritten(self, what: str, error: BaseException) -> BaseException:
+        """Return the error to raise for something that could not be written; other errors as they are."""
         cause = _os_error(error)
         if cause is None:
             return error
@@ -90,7 +94,7 @@ class Checkpoints:
             f"the checkpoint of step {last[1]['step']} is whole" if last else "there is no earlier checkpoint"
         )
         return TrainingError(
-            f"{self.folder}: the checkpoint of step {step} cannot be written ({reason}); {safe}; "
+            f"{self.folder}: {what} cannot be written ({reason}); {safe}; "
             "make room and run the same command again"
         )
 
@@ -115,6 +119,7 @@ def _os_error(error: BaseException | None) -> OSError | None:
     for candidate in (error, *inner, getattr(error, "__cause__", None)):
         if isinstance(candidate, OSError):
             return candidate
-    if error is not None and "PytorchStreamWriter failed" in str(error):
-        return OSError(errno.ENOSPC, "the file cannot be written in full")
+        # What the writers of torch and safetensors say of a file that is shorter than what they wrote.
+        if any(sign in str(candidate) for sign in _SIGNS_OF_A_FULL_DISK):
+            return OSError(errno.ENOSPC, "the file cannot be written in full")
     return None

@@ -75,7 +75,10 @@ def train(
     checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
     measurements = _resume(checkpoints, prepared.update, progress)
     _all_steps(prepared, steps, measured, checkpoints, measurements, out.name, progress)
-    return export(out, base, data, fingerprint, prepared, tokenizer, measurements, checkpoints.folder)
+    try:
+        return export(out, base, data, fingerprint, prepared, tokenizer, measurements, checkpoints.folder)
+    except Exception as error:
+        raise checkpoints.unwritten(f"the finished model {out}", error) from error
 
 
 def _prepared(
