@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import types
 import warnings
-from functools import cache
+from functools import cache, lru_cache
 
 from tree_sitter import Language, Node, Parser
 
@@ -45,6 +46,17 @@ def _parsed(code: str) -> ast.Module:
         return ast.parse(code)
 
 
+@lru_cache(maxsize=64)
+def compiled_python(code: str) -> types.CodeType | str:
+    """Return a program compiled for this Python, or "line N: what is wrong" with it. Never executed here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return compile(code, "<program>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return _what_is_wrong(code, error)
+
+
 def has_grammar(language: str) -> bool:
     """Tell whether `syntax_error` can judge a language."""
     return language == "python" or language in _GRAMMARS
@@ -55,20 +67,22 @@ def syntax_error(code: str, language: str) -> str | None:
     if language == "python":
         try:
             _parsed(code)
-        except SyntaxError as error:
-            return f"line {error.lineno or 1}: {error.msg}"
-        except UnicodeEncodeError:
-            return f"line {1 + code.count(chr(10), 0, _first_surrogate(code))}: a lone surrogate is not text"
-        except ValueError as error:
-            return f"line 1: {error}"
-        except (RecursionError, MemoryError):
-            return "line 1: nested too deeply"
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            return _what_is_wrong(code, error)
         return None
     parser = _parser(language)
     if parser is None:
         return None
     root = parser.parse(code.encode("utf-8", "replace")).root_node
     return f"line {_first_error_line(root)}: not {language}" if root.has_error else None
+
+
+def _what_is_wrong(code: str, error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno or 1}: {error.msg}"
+    if isinstance(error, UnicodeEncodeError):
+        return f"line {1 + code.count(chr(10), 0, _first_surrogate(code))}: a lone surrogate is not text"
+    return f"line 1: {error}" if isinstance(error, ValueError) else "line 1: nested too deeply"
 
 
 def _first_surrogate(code: str) -> int:

@@ -77,7 +77,7 @@ def mixed_job(index: int) -> tuple[int, Job]:
 
 
 def test_many_programs_leave_nothing(sandbox: Sandbox) -> None:
-    list(sandbox.run_many(map(mixed_job, range(24))))
+    list(sandbox.run_many(map(mixed_job, range(120))))  # until every worker has every container
     before = standing()
     outcomes = dict(sandbox.run_many(map(mixed_job, range(300))))
     assert {outcomes[i].verdict.reason for i in outcomes if i % 6 != 4} == {"passed"}

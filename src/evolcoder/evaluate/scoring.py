@@ -150,15 +150,9 @@ class _Scorer:
                 failed = any(not v.passed for v in found[i].values())
                 if number and failed and not self.settings.all_suites:
                     continue
-                unfit = _unfit(program, self.benchmark)
-                if unfit is not None:
-                    found[i][suite] = unfit
-                    continue
                 key = keys[i] = self._key(problem, program, suite, i)
                 asked[key] += 1
                 checks.setdefault(key, _Check(key, problem, program, suite))
-            if number == 0:
-                bar.advance(len(window) - asked.total())
             verdicts = self._verdicts(checks, bar, asked if number == 0 else Counter())
             for i, key in keys.items():
                 found[i][suite] = verdicts[key]
@@ -187,7 +181,8 @@ class _Scorer:
         waiting = [check for key, check in checks.items() if key not in verdicts]
         while waiting:
             again: list[_Check] = []
-            for check, outcome in self.sandbox.run_many((check, self._job(check)) for check in waiting):
+            unfit: list[tuple[_Check, Verdict]] = []
+            for check, outcome in self.sandbox.run_many(self._jobs(waiting, unfit)):
                 verdict, follow_up = self._judged(check, outcome)
                 if follow_up is not None:
                     again.append(follow_up)
@@ -195,6 +190,9 @@ class _Scorer:
                 verdicts[check.key] = verdict
                 if self.cache is not None:
                     self.cache.put(check.key, verdict)
+                bar.advance(asked[check.key])
+            for check, verdict in unfit:
+                verdicts[check.key] = verdict
                 bar.advance(asked[check.key])
             waiting = again
         if self.cache is not None:
@@ -204,6 +202,17 @@ class _Scorer:
             for key in list(islice(self.known, max(0, len(self.known) - _MOST_KNOWN))):
                 del self.known[key]
         return verdicts
+
+    def _jobs(
+        self, checks: list[_Check], unfit: list[tuple[_Check, Verdict]]
+    ) -> Iterator[tuple[_Check, Job]]:
+        """Yield the jobs of what is worth running, each when it is asked for; the rest goes into `unfit`."""
+        for check in checks:
+            verdict = None if check.is_fallback else _unfit(check.program, self.benchmark)
+            if verdict is None:
+                yield check, self._job(check)
+            else:
+                unfit.append((check, verdict))
 
     def _job(self, check: _Check) -> Job:
         arguments = (check.problem, check.program, self.limits, self.oracle, check.suite)

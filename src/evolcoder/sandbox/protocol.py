@@ -124,8 +124,8 @@ class ExecJob:
     address_space_limit: bool = True
     """False for runtimes that reserve more than they use (JVM, Go, node)."""
     folders: tuple[tuple[str, str], ...] = ()
-    """(folder of this machine, path inside): toolchains and what is prepared for them, seen read-only. Without
-    protection paths inside are replaced by those of this machine."""
+    """(folder of this machine, path inside): toolchains and what is prepared for them, seen read-only.
+    Without protection paths inside are replaced by those of this machine."""
     step_cpu_s: tuple[float, ...] | None = None
     """CPU seconds of each step's process, so that compiling takes nothing from running; None: `limits` alone.
     `limits.cpu_s` bounds all steps and their children together."""

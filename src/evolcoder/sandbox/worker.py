@@ -10,9 +10,11 @@ import marshal
 import os
 import select
 import socket
+import types
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from evolcoder.code_grammar import compiled_python
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.container import (
     Confinement,
@@ -131,14 +133,14 @@ class Worker:
         return Outcome(judged, stdout, stderr, exit_code=exit_code)
 
     def _run_in_process(self, job: InProcessJob) -> Outcome:
-        payload = {"program": _source(job.program)}
+        payload = {"program": _program(job.program, job.preimport)}
         reply, frames = self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits)
         reason, detail = forced_or_told(reply, frames, job.limits)
         return Outcome(verdict(reason, detail, "in-process", self.confinement, reply))
 
     def _run_batch(self, job: BatchJob) -> Outcome:
         payload = {
-            "program": _source(job.program),
+            "program": _program(job.program, job.preimport),
             "entry_point": job.entry_point,
             "inputs": [marshal.dumps(arguments, 2) for arguments in job.inputs],
             "call_cpu_s": list(job.call_cpu_s) if job.call_cpu_s is not None else None,
@@ -177,7 +179,8 @@ class Worker:
         tester = self._tester(job)
         names = [job.entry_point, *job.helpers]
         with job_descriptors() as own:
-            program = own(sealed(marshal.dumps({"program": _source(job.program), "names": names})))
+            payload = {"program": _program(job.program, job.preimport), "names": names}
+            program = own(sealed(marshal.dumps(payload)))
             tests = own(
                 sealed(
                     marshal.dumps({"tests": _source(job.tests), "names": names, "cpu_s": job.limits.cpu_s})
@@ -264,6 +267,15 @@ def _path_here(text: str, folders: Folders) -> str:
     for folder, inside in folders:
         text = text.replace(inside, folder)
     return text
+
+
+def _program(program: str, preimport: Preimport | PythonEnvironment) -> bytes | types.CodeType:
+    """Return a program compiled where the same Python will run it, else its source.
+
+    Compiling here costs a fraction of what it costs a fresh process. The code is never executed here.
+    """
+    compiled = program if isinstance(preimport, PythonEnvironment) else compiled_python(program)
+    return _source(program) if isinstance(compiled, str) else compiled
 
 
 def _source(program: str) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from evolcoder.code_blocks import Extraction, extract
-from evolcoder.code_grammar import syntax_error
+from evolcoder.code_grammar import compiled_python
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.settings import GREEDY, Decoding
 from evolcoder.records import Problem, Sample, Verdict
@@ -118,7 +118,8 @@ class Benchmark(ABC):
 
     def unfit(self, program: str) -> str | None:
         """Return why a program is not worth running (no Python), None where it is."""
-        return syntax_error(program, "python")
+        compiled = compiled_python(program)
+        return compiled if isinstance(compiled, str) else None
 
     def groups(self, problem: Problem) -> tuple[str, ...]:
         """Return the names of the parts of the benchmark that get a score of their own and hold a problem."""
@@ -151,12 +152,15 @@ class Benchmark(ABC):
         return outcome.verdict
 
 
-_PANDAS = re.compile(r"\b(?:import|from)\s+(?:pandas|scipy|sklearn)\b")
-_NUMPY = re.compile(r"\b(?:import|from)\s+numpy\b")
+_WORTH_A_LOOK = ("numpy", "pandas", "scipy", "sklearn")
+_PANDAS = re.compile(r"\b(?:import|from)\s+pandas\b")
+_NUMPY = re.compile(r"\b(?:import|from)\s+(?:numpy|scipy|sklearn)\b")
 
 
 def preimport_for(program: str) -> Preimport:
     """Return the fork server that a program wants: one that has imported what it imports."""
+    if not any(name in program for name in _WORTH_A_LOOK):
+        return "plain"
     if _PANDAS.search(program):
         return "scientific"
     return "numpy" if _NUMPY.search(program) else "plain"

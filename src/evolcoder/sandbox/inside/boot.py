@@ -91,6 +91,7 @@ def main(control_fd: int, uid: int, gid: int, namespaces: bool, preimport: str, 
     isolator = Isolator(uid, gid, namespaces)
     isolator.confine_server()
     _let_children_inherit_mappings()
+    programs.rehearse()
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.close(null)

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ _FIRST_FREE = 3
 _OWN_DESCRIPTORS = 64
 _PREPARED_KEPT = 256
 _LONGEST_EXTENSION = 3.0
+_UNUSED = tree.TreeUse(0.0, 0, 0.0)
 
 
 def serve(
@@ -41,6 +43,8 @@ def serve(
     control = socket.socket(fileno=_moved(control.detach()))
     complaints_read, complaints_write = map(_moved, os.pipe2(os.O_NONBLOCK))
     prepared: dict[bytes, tuple[Callable[[], None], Bounds]] = {}
+    poll_complaints = select.poll()
+    poll_complaints.register(complaints_read, select.POLLIN)
     infrastructure = frozenset(int(name) for name in os.listdir("/proc") if name.isdigit())
     processors = len(os.sched_getaffinity(0))
     # Programs import nothing of the harness. Done here, not in the child: looking through all modules there
@@ -50,8 +54,11 @@ def serve(
     gc.collect()
     gc.freeze()
     control.send(b"ready")
+    descriptor = struct.Struct("=i")
+    room = socket.CMSG_SPACE(_MAX_DESCRIPTORS * descriptor.size)
     while True:
-        request, received, _, _ = socket.recv_fds(control, 256, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        request, ancillary, _, _ = control.recvmsg(256, room, socket.MSG_CMSG_CLOEXEC)
+        received = [fd for _, _, data in ancillary for (fd,) in descriptor.iter_unpack(data)]
         if not request:
             os._exit(0)
         if request == b"K":  # of a program that ended before the word came
@@ -80,12 +87,9 @@ def serve(
             enter()
             _run(runners[kind])
         _close(received)
-        watch = tree.TreeWatch(infrastructure, bounds.memory_bytes)
-        reply = _watch(control, pid, bounds, started, watch, processors, namespaces)
-        try:
+        reply = _watch(control, pid, bounds, started, infrastructure, processors, namespaces)
+        if poll_complaints.poll(0):
             reply = b"!" + os.read(complaints_read, 4096)
-        except BlockingIOError:
-            pass
         control.send(reply)
 
 
@@ -112,7 +116,7 @@ def _watch(
     pid: int,
     bounds: Bounds,
     started: float,
-    watch: tree.TreeWatch,
+    infrastructure: frozenset[int],
     processors: int,
     namespaces: bool,
 ) -> bytes:
@@ -122,7 +126,7 @@ def _watch(
     poller.register(control.fileno(), select.POLLIN)
     wall_end = started + bounds.wall_s
     next_look = started + _FIRST_LOOK_S
-    why, use = wire.ENDED, tree.TreeUse(0.0, 0, 0.0)
+    why, use, watch = wire.ENDED, _UNUSED, None
     while True:
         pause = min(next_look, wall_end) - time.monotonic()
         events = dict(poller.poll(max(0.0, pause) * 1000 + 0.5))
@@ -134,6 +138,7 @@ def _watch(
                 break
             os._exit(0)  # the scorer is gone; the container dies with this process
         now = time.monotonic()
+        watch = watch or tree.TreeWatch(infrastructure, bounds.memory_bytes)
         use = watch.read()
         if use.cpu_s > bounds.cpu_s:
             why = wire.KILLED_CPU
@@ -159,7 +164,7 @@ def _watch(
     cpu_s = max(used.ru_utime + used.ru_stime, use.cpu_s)
     if why in (wire.ENDED, wire.KILLED_ASKED) and cpu_s > bounds.cpu_s:
         why = wire.KILLED_CPU
-    peak = max(used.ru_maxrss << 10, watch.peak_bytes)
+    peak = max(used.ru_maxrss << 10, watch.peak_bytes if watch else 0)
     return wire.REPLY.pack(status, why, cpu_s, wall_s, peak, use.starved_s)
 
 

@@ -16,7 +16,7 @@ _NOSUID_NODEV = 6
 
 
 def load(site: str, modules: str, namespaces: bool) -> None:
-    """Import `modules` (separated by commas) from the folders `site`; raises ImportError for one not there."""
+    """Import `modules` (separated by commas) from the folders `site`; raises ImportError for one missing."""
     libc = ctypes.CDLL(None, use_errno=True)
     if namespaces:
         options = b"size=64m,mode=0700"
