@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evolcoder.errors import RecipeError, UserError
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.overlap import shared_problems
 from evolcoder.loop import check_before_start
 from evolcoder.loop.results import point_to_best
 from evolcoder.recipe import recipe_from_data
@@ -36,3 +39,15 @@ def test_what_would_fail_later_fails_at_once(data: dict[str, object], said: str)
     asked = {"name": "t", "stop": {"rule": "paper-v1"}, **data}
     with pytest.raises((UserError, RecipeError), match=said):
         check_before_start(recipe_from_data(asked, "test"))
+
+
+def test_problems_are_recognised_under_other_ids_and_in_other_sets(data_folder: Path) -> None:
+    problems = {
+        name: load_benchmark(name).problems for name in ("humaneval", "humaneval+", "mbpp+", "mbpp-400")
+    }
+    assert len(shared_problems(problems["humaneval"], problems["humaneval+"])) == 164
+    in_both = shared_problems(problems["mbpp-400"], problems["mbpp+"])
+    assert 100 < len(in_both) < 378
+    assert shared_problems(problems["humaneval"], problems["mbpp-400"]) == ()
+    renamed = [replace(problem, task_id=f"own/{i}") for i, problem in enumerate(problems["humaneval"][:5])]
+    assert len(shared_problems(renamed, problems["humaneval"])) == 5

@@ -221,6 +221,8 @@ def recipe(**data: Any) -> Recipe:
         ("mbpp", "mbpp:sanitized-test"),
         ("mbpp-400", "mbpp+"),
         ("mbpp:validation", "mbpp:all"),
+        ("humaneval", "multipl-e:js"),
+        ("mbpp-400", "multipl-e:mbpp-rs"),
     ],
 )
 def test_a_recipe_that_selects_on_its_test_is_refused_unless_told(deciding: str, reported: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from evolcoder.records import Problem
 
@@ -22,6 +23,12 @@ _MBPP_SPLITS = {
     "mbpp-400": (511, 974),
 }
 """First and last problem of the splits (Austin et al. 2021); every other MBPP set draws from all of them."""
+
+
+def evaluation_folder(benchmark: str) -> str:
+    """Return the name of the folder that a benchmark's samples and scores lie in."""
+    short = Path(benchmark).stem if benchmark.endswith(".py") else benchmark
+    return short.replace(":", "-").replace("@", "-")
 
 
 def names_overlap(first: str, second: str) -> bool:
@@ -40,6 +47,9 @@ def shared_problems(first: Iterable[Problem], second: Iterable[Problem]) -> tupl
 def _family(name: str) -> tuple[str, float, float]:
     """Return the set of problems that a benchmark draws from, and the first and last number it may hold."""
     plain = name.lower().partition("@")[0]
+    if plain.startswith("multipl-e:"):
+        # Translations: of HumanEval, or of MBPP where the name says so.
+        return ("mbpp", 1, 974) if ":mbpp" in plain else ("humaneval", 0, 163)
     if "humaneval" in plain:
         return "humaneval", 0, 163
     if "mbpp" in plain:

@@ -16,6 +16,7 @@ from typing import Any
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.comparison import compare
+from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.evolve.methods import method_set
 from evolcoder.instructions import instruction_from_row, write_instructions
 from evolcoder.loop.ablation_arms import Arm, ArmResult, ArmScore, Count, Equal, Question, cut
@@ -234,7 +235,7 @@ class _Work:
         self.stages.do(training)
         for stage in self._evaluations(arm_folder, title):
             self.stages.do(stage)
-        return {b: _scores(arm_folder / "evaluation" / _slug(b)) for b in self.recipe.measured}
+        return {b: _scores(arm_folder / "evaluation" / evaluation_folder(b)) for b in self.recipe.measured}
 
     def _evaluations(self, folder: Path, title: str) -> Iterator[Stage]:
         model = str(folder / "checkpoint")
@@ -245,7 +246,7 @@ class _Work:
                 f"evaluate {title} on {benchmark}",
                 benchmark,
                 model,
-                folder / "evaluation" / _slug(benchmark),
+                folder / "evaluation" / evaluation_folder(benchmark),
                 self.made.progress,
                 identity=lambda: model_identity(model),
                 journal=self.made.journal_path,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import DataError
+from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
 from evolcoder.execution.local import THIS_MACHINE
@@ -59,7 +60,7 @@ class RecipeStages:
 
     def evaluation(self, number: int, benchmark: str) -> Path:
         """Return the folder of a checkpoint's samples, verdicts and scores on a benchmark."""
-        return self.folder(number) / "evaluation" / benchmark.replace(":", "-").replace("@", "-")
+        return self.folder(number) / "evaluation" / evaluation_folder(benchmark)
 
     def all(self) -> Iterator[Stage]:
         """Yield the stages of the whole run, as many rounds as it may have."""

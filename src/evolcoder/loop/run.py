@@ -112,6 +112,7 @@ def check_before_start(recipe: Recipe) -> None:
     loaded = {name: load_benchmark(name) for name in recipe.measured}
     for benchmark in loaded.values():
         benchmark.checked_oracle(recipe.evaluate.settings.oracle)
+        benchmark.check_ready()
     if not recipe.stop.select_on_test:
         deciding = recipe.stop.benchmark
         for name in recipe.evaluate.benchmarks:

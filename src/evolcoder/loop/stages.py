@@ -7,6 +7,7 @@ files that went into it. It is done again when one differs, when a product is go
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -191,7 +192,7 @@ class Stages:
 
     def marker(self, id_: str) -> Path:
         """Return the file that says that a stage is done."""
-        return self.run / "stages" / f"{id_.replace(':', '-').replace('@', '-')}.json"
+        return self.run / "stages" / (re.sub(r"[^\w.+-]", "-", id_) + ".json")
 
     def write_times(self) -> None:
         """Write `stages.json`: the run's stages in order, with the seconds each took when it was done."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evolcoder.evaluate.comparison import compare
+from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.report.charts import Cell, ScorePoint, problem_strip
 from evolcoder.report.run_folder import Evaluation, Round, Run
 from evolcoder.report.table import round_name
@@ -86,7 +87,7 @@ def deciding_folder(run: Run) -> str:
     """Return the evaluation folder's name of the benchmark that the stopping rule watches; "" if unknown."""
     stop = run.recipe.get("stop")
     named = run.result.get("benchmark") or (stop.get("benchmark") if isinstance(stop, Mapping) else "")
-    return str(named or "").replace(":", "-").replace("@", "-")
+    return evaluation_folder(str(named or ""))
 
 
 def _one_benchmark(run: Run, rounds: Sequence[Round], folder: str, decides: bool) -> BenchmarkScores | None:
