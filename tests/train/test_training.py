@@ -171,7 +171,7 @@ def test_only_the_newest_checkpoints_are_kept(tiny: str, tmp_path: Path) -> None
     ]
 
 
-# As torch reports it: from the system, or wrapped, where the end of a file does not fit (seen on a full tmpfs).
+# As torch reports it: from the system, or wrapped where the end of a file does not fit (seen on a tmpfs).
 WRITER = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
 FULL_DISK = {
     "system": OSError(28, "No space left on device"),
