@@ -41,7 +41,10 @@ def test_what_would_fail_later_fails_at_once(data: dict[str, object], said: str)
         check_before_start(recipe_from_data(asked, "test"))
 
 
-def test_problems_are_recognised_under_other_ids_and_in_other_sets(data_folder: Path) -> None:
+def test_problems_are_recognised_under_other_ids_and_in_other_sets(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     problems = {
         name: load_benchmark(name).problems for name in ("humaneval", "humaneval+", "mbpp+", "mbpp-400")
     }
