@@ -18,7 +18,6 @@ from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import wire
 
 _PR_SET_DUMPABLE = 4
-_WORK = "/tmp"
 
 
 def run_steps() -> None:
@@ -59,7 +58,7 @@ def run_steps() -> None:
 
 def _write_files(files: dict[str, bytes]) -> None:
     for name, content in files.items():
-        path = os.path.join(_WORK, name)
+        path = os.path.join(os.getcwd(), name)  # the private /tmp, or a folder of the container's own
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(content)
