@@ -55,20 +55,23 @@ class Thresholds:
     text: float = 0.3
     """Share of the problem's words in a row, three by three, weighted by rarity."""
     code: float = 0.5
-    """Share of the token n-grams of solution and doctests."""
+    """Share of the token n-grams of solution and doctests, where some of the text is there too."""
+    code_alone: float = 0.6
+    """The same where none of the text is there: sorting and counting loops are in many problems."""
     both: float = 0.3
     """Share of all n-grams of text and code together."""
     text_evidence: float = 5.0
     """Least number of matching n-grams, each counting 1 if no other row holds it, less if many do."""
     code_evidence: float = 9.0
+    code_alone_evidence: float = 15.0
     both_evidence: float = 14.0
     least_of_both: float = 0.1
     """For "text and code": either must be there at least this much."""
     examples: float = 0.4
     """Share of the n-grams of the examples, of which the lengths of lists do not count."""
     examples_evidence: float = 3.0
-    text_of_examples: float = 0.05
-    """For "examples": this share of the words must be there too."""
+    some_text: float = 0.05
+    """Share of the words from which some of the text is there; "examples" asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,11 @@ class ContaminationIndex:
         how = ""
         if text_share >= limits.text and text >= limits.text_evidence:
             how = "text"
-        if code_share >= limits.code and code >= limits.code_evidence:
+        if text_share >= limits.some_text:
+            copied = code_share >= limits.code and code >= limits.code_evidence
+        else:
+            copied = code_share >= limits.code_alone and code >= limits.code_alone_evidence
+        if copied:
             how = "text and code" if how else "code"
         if (
             not how
@@ -213,7 +220,7 @@ class ContaminationIndex:
             not how
             and examples_share >= limits.examples
             and examples >= limits.examples_evidence
-            and text_share >= limits.text_of_examples
+            and text_share >= limits.some_text
         ):
             how = "examples"
         if not how:
