@@ -37,7 +37,8 @@ def drawn(training: Curve, held_out: Curve) -> str:
     """Return an SVG picture of both curves that needs no style sheet."""
     losses = [loss for _, loss in (*training, *held_out)]
     ticks = nice_ticks(min(losses), max(losses))
-    x = scale(0, training[-1][0], LEFT, WIDTH - 10)
+    last = max(step for step, _ in (*training, *held_out))
+    x = scale(0, last, LEFT, WIDTH - 10)
     y = scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, 24)
 
     def line(curve: Curve, colour: str, width: float) -> Markup:
@@ -60,15 +61,17 @@ def drawn(training: Curve, held_out: Curve) -> str:
     for tick in ticks:
         parts.append(element("line", x1=LEFT, x2=WIDTH - 10, y1=y(tick), y2=y(tick), stroke="#ddd"))
         parts.append(text(LEFT - 6, y(tick) + 4, f"{tick:g}", "end"))
-    for step in nice_ticks(0, training[-1][0]):
-        if step <= training[-1][0]:
+    for step in nice_ticks(0, last):
+        if step <= last:
             parts.append(text(x(step), HEIGHT - BOTTOM + 18, f"{step:g}", "middle"))
-    parts += [line(training, "#b8c4d6", 1.2), line(held_out, "#c2410c", 2.4)]
+    if training:
+        parts.append(line(training, "#b8c4d6", 1.2))
+        parts.append(text(LEFT + 190, 14, "training batch", "start", "#7a8aa5"))
+    parts.append(line(held_out, "#c2410c", 2.4))
     parts += [element("circle", cx=x(step), cy=y(loss), r=3, fill="#c2410c") for step, loss in held_out]
     parts.append(text((LEFT + WIDTH) / 2, HEIGHT - 6, "optimizer step", "middle"))
     parts.append(text(LEFT, 14, "loss, nats a token: ", "start"))
     parts.append(text(LEFT + 125, 14, "held out", "start", "#c2410c"))
-    parts.append(text(LEFT + 190, 14, "training batch", "start", "#7a8aa5"))
     box = f"0 0 {WIDTH} {HEIGHT}"
     name = "http://www.w3.org/2000/svg"
     return str(element("svg", *parts, xmlns=name, width=WIDTH, height=HEIGHT, viewBox=box))
