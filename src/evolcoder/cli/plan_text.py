@@ -70,10 +70,12 @@ def _sum_lines(plan: RunPlan) -> list[str]:
         return ["nothing to do: every stage is done"]
     known = sum(plan.seconds.get(item.stage.id, 0.0) for item in to_do)
     unknown = _unknown(plan)
-    lines = [f"to do: {len(to_do)} of {len(plan.stages)} stages at most, about {spoken_seconds(known)}"]
+    lines = [f"to do: {len(to_do)} of {len(plan.stages)} stages at most"]
+    if known:
+        lines[0] += f", about {spoken_seconds(known)}"
     if unknown:
         kinds = ", ".join(dict.fromkeys(item.stage.id.split(":")[0] for item in unknown))
-        lines[0] += f" and what is not known yet ({kinds}: nothing like it was done in this folder's place)"
+        lines.append(f"time not known yet of {kinds}: none was done here or in a run beside it")
     if plan.costs:
         usd = _usd(plan)
         price = "their price is not known" if usd is None else f"${usd:.2f}"
