@@ -114,6 +114,7 @@ def test_the_solution_is_found_in_an_answer(raw: str, solution: str) -> None:
     [
         ("    return df\n", "    return df\n"),
         ("return df\n", "    return df\n"),
+        ("    ### END SOLUTION\n    return df\n", "    ### END SOLUTION\n    return df\n"),
         ("```python\ndef f(df, n=3):\n    return df\n\nprint(f(df))\n```", "    return df\n"),
         ("import math\ndef f(\n    df,\n    n=3,\n):\n    return df", "    import math\n    return df"),
     ],

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from evolcoder.code_blocks import code_blocks, language_blocks, without_thinking
 
-STOPS = ("</code>", "# SOLUTION END", "### END SOLUTION", "\nEND SOLUTION")
-"""Where a continued prompt ends."""
+STOPS = ("</code>", "# SOLUTION END", "\nEND SOLUTION")
+"""Where a continued prompt ends. ("### END SOLUTION" is no end: the function that it stands in returns after it.)"""
 
 _BODY = re.compile(r"^def[ \t]+(\w+)\(.*\)[^\n]*:[ \t]*\n\[insert\]", re.MULTILINE)
 _HEADER_END = re.compile(r":[ \t]*(?:#.*)?$")
