@@ -114,6 +114,7 @@ def test_the_solution_is_found_in_an_answer(raw: str, solution: str) -> None:
     [
         ("    return df\n", "    return df\n"),
         ("return df\n", "    return df\n"),
+        ("# so:\n    return df\n", "# so:\n    return df\n"),
         ("    ### END SOLUTION\n    return df\n", "    ### END SOLUTION\n    return df\n"),
         ("```python\ndef f(df, n=3):\n    return df\n\nprint(f(df))\n```", "    return df\n"),
         ("import math\ndef f(\n    df,\n    n=3,\n):\n    return df", "    import math\n    return df"),
@@ -126,6 +127,14 @@ def test_a_body_is_given_where_the_tests_want_one(raw: str, solution: str) -> No
 _PARTS = st.one_of(
     st.text(), st.sampled_from(["```", "~~~", "\n", "<code>", "</code>", "def f(", "):", "    "])
 )
+
+
+def test_every_reference_solution_is_found_in_an_answer_with_it(ds1000: Benchmark) -> None:
+    for problem in ds1000.problems:
+        solution = problem.canonical_solution.rstrip("\n")
+        for around in ("{}\n</code>\nEND SOLUTION\n", "Sure:\n```python\n{}\n```\nThis does it."):
+            found = solution_of(around.replace("{}", solution), problem.tests)
+            assert found.rstrip("\n") == solution, problem.task_id
 
 
 @given(st.lists(_PARTS).map("".join))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from evolcoder.code_blocks import code_blocks, language_blocks, without_thinking
 
 STOPS = ("</code>", "# SOLUTION END", "\nEND SOLUTION")
-"""Where a continued prompt ends. ("### END SOLUTION" is no end: the function that it stands in returns after it.)"""
+"""Where a continued prompt ends; not at "### END SOLUTION", after which the function it stands in returns."""
 
 _BODY = re.compile(r"^def[ \t]+(\w+)\(.*\)[^\n]*:[ \t]*\n\[insert\]", re.MULTILINE)
 _HEADER_END = re.compile(r":[ \t]*(?:#.*)?$")
@@ -56,7 +56,7 @@ def _as_body(code: str, name: str) -> str:
         first = next(header_end, len(lines) - 1) + 1
         body = list(_until_outdented(lines[first:]))
         return "\n".join([*_indented(lines[:start]), *body])
-    written = next((line for line in lines if line.strip()), "")
+    written = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
     return "\n".join(_indented(lines)) if written and not written[0].isspace() else code
 
 
