@@ -337,7 +337,8 @@ class Container:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._complaints,
-                    pass_fds=(theirs.fileno(), sources, passwd),
+                    # Without protection nobody reads `passwd`, and the server counts on free low descriptors.
+                    pass_fds=(theirs.fileno(), sources, *(() if confinement == "unsafe" else (passwd,))),
                     env=_variables(environment, False) if confinement == "unsafe" else {},
                     cwd=self._folder or "/",
                     start_new_session=True,
