@@ -353,3 +353,22 @@ def test_a_verdict_says_that_program_and_tests_were_together(sandbox: Sandbox) -
     benchmark = ready("sh")
     right = [each for each in known_programs("sh") if each.reason == "passed"][:1]
     assert verdicts_of(benchmark, samples_of(benchmark, right), sandbox)[0].tier == "in-process"
+
+
+def test_folders_of_a_job_are_found_without_protection_too(tmp_path: Path) -> None:
+    (tmp_path / "word").write_text("shown")
+    job = ExecJob(
+        {"mine": b"and mine"},
+        (("cat", f"{prepared.INSIDE}/word", "mine"),),
+        folders=((str(tmp_path), prepared.INSIDE),),
+    )
+    with Sandbox(workers=1, unsafe=True) as pool:
+        assert pool.run(job).stdout == b"shownand mine"
+
+
+def test_a_step_that_compiles_takes_nothing_from_the_run(sandbox: Sandbox) -> None:
+    burn = "end=$((SECONDS + 60)); while ((SECONDS < end)); do :; done"
+    job = ExecJob({}, (("true",), ("bash", "-c", burn)), limits=Limits(cpu_s=30), step_cpu_s=(20.0, 1.0))
+    ended = sandbox.run(job)
+    assert (ended.verdict.reason, ended.failed_step) == ("timeout", 1)
+    assert ended.verdict.cpu_s < 10
