@@ -123,6 +123,9 @@ def command(
     instructions = [row for source in planned.data for row in read_instructions(source)]
     held_out = [row for source in planned.eval_data for row in read_instructions(source)]
     result = train(planned.base, instructions, planned.settings, out, progress_view(), held_out)
+    from evolcoder.train.processes import leave_processes
+
+    leave_processes()
     if os.environ.get("RANK", "0") != "0":
         return  # one of torchrun's processes speaks for all
     if as_json:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from evolcoder.errors import MissingExtraError, TrainingError
@@ -17,6 +19,15 @@ from evolcoder.train.settings import TrainSettings
 
 _TAG = "weights"
 """Name of DeepSpeed's folder inside a step checkpoint."""
+
+
+def _group_of_one(backend: str) -> None:
+    """Make what DeepSpeed asks for even of one process: a group, and torchrun's variables."""
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")):
+        os.environ.setdefault(name, value)
+    if not dist.is_initialized():
+        store = dist.HashStore()  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
 
 
 class DeepSpeedUpdate:
@@ -30,7 +41,10 @@ class DeepSpeedUpdate:
         except ImportError as error:
             raise MissingExtraError("deepspeed", "deepspeed") from error
         assert settings.deepspeed is not None
-        deepspeed.init_distributed(dist_backend="nccl" if processes.device.type == "cuda" else "gloo")
+        backend = "nccl" if processes.device.type == "cuda" else "gloo"
+        if processes.count == 1:
+            _group_of_one(backend)
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
         # The head's weight is read outside of the head's own forward, so its gathering must be asked for.
         head = loss.model.get_output_embeddings()  # type: ignore[operator, union-attr]
         config = complete_config(read_deepspeed_config(settings.deepspeed), settings)

@@ -67,3 +67,9 @@ def join_processes() -> Processes:
     if count > 1 and not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo")
     return Processes(rank, count, device)
+
+
+def leave_processes() -> None:
+    """Leave the group where this process joined one; called once, at the end of a program."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
