@@ -259,7 +259,7 @@ def elimination(bench: Bench) -> None:
         flags = [text for kind in kinds for text in (f"--{kind}", "0.05" if len(kinds) == 1 else "0.02")]
         name = "elimination-" + "-".join(kinds)
         with bench.endpoint(*flags) as endpoint:
-            run = bench.evolve(endpoint, name, n=2000, rounds=2)
+            run = bench.evolve(endpoint, name, n=min(bench.n_seeds, 2000), rounds=2)
             served = endpoint.stats()
         planted = {rules[kind]: served.get(f"semantic_{kind}", 0) for kind in kinds}
         dropped = run.eliminated()
