@@ -15,8 +15,8 @@ TAGS = ("code", "evol-instruct", "evolcoder")
 _HUB_DATASETS = {"humaneval": "openai_humaneval", "mbpp": "google-research-datasets/mbpp"}
 """The hub's data set behind a benchmark, for `model-index`."""
 _LIMITS = (
-    "The model writes code that may be wrong or unsafe: run it in a sandbox, and read it first. Its "
-    "training data was written by another model and was not checked by people."
+    "The model writes code that may be wrong or unsafe: run it in a sandbox, and read it first. Rows that "
+    "another model evolved or answered are that model's text and were not checked by people."
 )
 
 

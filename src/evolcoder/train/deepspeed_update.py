@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from evolcoder.errors import MissingExtraError, TrainingError
+from evolcoder.errors import TrainingError
 from evolcoder.train.deepspeed_config import complete_config, read_deepspeed_config
 from evolcoder.train.processes import Processes
 from evolcoder.train.settings import TrainSettings
@@ -31,15 +31,13 @@ def _group_of_one(backend: str) -> None:
 
 
 class DeepSpeedUpdate:
-    """DeepSpeed's engine behind the interface of `Update`."""
+    """DeepSpeed's engine, which must be installed, behind the interface of `Update`."""
 
     def __init__(self, loss: nn.Module, settings: TrainSettings, processes: Processes) -> None:
         # torch warns at every collective that DeepSpeed calls it by its older name.
         warnings.filterwarnings("ignore", message="`torch.distributed.*is deprecated", category=FutureWarning)
-        try:
-            import deepspeed  # type: ignore[import-not-found]
-        except ImportError as error:
-            raise MissingExtraError("deepspeed", "deepspeed") from error
+        import deepspeed  # type: ignore[import-not-found]
+
         assert settings.deepspeed is not None
         backend = "nccl" if processes.device.type == "cuda" else "gloo"
         if processes.count == 1:

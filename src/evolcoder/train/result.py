@@ -10,6 +10,7 @@ from pathlib import Path
 from evolcoder.models.weights import locate_weights
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash
+from evolcoder.train.deepspeed_config import read_deepspeed_config
 from evolcoder.train.settings import TrainSettings
 
 TRAINING_FACTS = "training.json"
@@ -44,7 +45,7 @@ def training_fingerprint(
     """Return the name, by content, of a training: base model, rows and settings."""
     chosen = {key: value for key, value in asdict(settings).items() if key not in NOT_IN_NAME}
     if settings.deepspeed is not None:
-        chosen["deepspeed"] = Path(settings.deepspeed).expanduser().read_text(encoding="utf-8")
+        chosen["deepspeed"] = read_deepspeed_config(settings.deepspeed)
     rows = [[row.instruction, row.input, row.response] for row in data]
     measured = [[row.instruction, row.input, row.response] for row in held_out]
     return content_hash(_identity(base), rows, chosen, *([measured] if measured else []))

@@ -6,6 +6,7 @@ Read `train` first: the parts follow in the order it uses them. What one step co
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import TrainingError
+from evolcoder.errors import MissingExtraError, TrainingError
 from evolcoder.models.weights import load_weights
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Instruction
@@ -59,6 +60,8 @@ def train(
     fingerprint = training_fingerprint(base, data, settings, held_out)
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
+    if settings.deepspeed is not None and importlib.util.find_spec("deepspeed") is None:
+        raise MissingExtraError("deepspeed", "deepspeed")
     processes = join_processes()
     progress = progress if progress is not None and processes.first else SilentProgress()
 
