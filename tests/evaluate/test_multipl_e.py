@@ -208,6 +208,23 @@ def test_every_form_of_file_gives_the_same_programs(tmp_path: Path) -> None:
         + json.dumps({"task_id": "HumanEval/53", "program": expected[1]})
         + "\n"
     )
+    deepseek = tmp_path / "deepseek.jsonl"
+    deepseek.write_text(
+        "".join(
+            json.dumps({"task_id": problem.task_id, "generation": problem.prompt + c, "passed": c == RIGHT})
+            + "\n"
+            for c in (RIGHT, WRONG)
+        )
+    )
+    assert benchmark.own_verdicts(deepseek) == {problem.task_id: [True, False]}
+    repeated = tmp_path / "repeated.jsonl"
+    repeated.write_text(
+        "".join(
+            json.dumps({"name": problem.task_id, "completion": f"{problem.prompt.strip()}{end}{c}"}) + "\n"
+            for end, c in (("\n", RIGHT), ("\n", WRONG))
+        )
+    )
+    assert [text.replace("{\n\n", "{\n") for text in programs_in(repeated)] == expected
     yaml_file = tmp_path / "HumanEval_53_add.results.yaml"
     yaml_file.write_text(json.dumps(results))
     for path in (
@@ -217,6 +234,7 @@ def test_every_form_of_file_gives_the_same_programs(tmp_path: Path) -> None:
         write(tmp_path / "all.json", [multipl_e_object([RIGHT, WRONG])]),
         write(tmp_path / "generations.json", generations),
         lines,
+        deepseek,
         yaml_file,
     ):
         assert programs_in(path) == expected, path.name

@@ -6,7 +6,8 @@
 | `NAME.json(.gz)`: `prompt`, `completions`, `tests` | prompt + completion + newline + tests, the file's |
 | JSON lines with `name` (or `task_id`) and `program` | a whole program |
 | JSON lines with `name` (or `task_id`) and `completion` or `completions` | continuations of our prompt |
-| one JSON list of lists (bigcode-evaluation-harness): texts by problem, in the benchmark's order | the same |
+| JSON lines with `generation` (DeepSeek-Coder's harness), the prompt in it | it + newline + tests |
+| one JSON list of lists (bigcode-evaluation-harness): such texts by problem, in our order | the same |
 
 Where a problem has both kinds of file in a folder, its results are read.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from evolcoder.records import Problem
 from evolcoder.runs import read_jsonl
 
 Row = dict[str, Any]
+Find = Callable[[str], Problem | None]
 _ENDINGS = (".json", ".json.gz", ".yaml", ".yaml.gz", ".yml")
 _RESULTS = ".results."
 OWN = "own_verdicts"
@@ -38,16 +40,16 @@ def problem_files(path: Path) -> list[Path]:
     return [file for file in files if _RESULTS in file.name or _problem_name(file) not in with_results]
 
 
-def multipl_e_rows(file: Path, problems: Sequence[Problem]) -> Iterator[tuple[int, Row]]:
+def multipl_e_rows(file: Path, problems: Sequence[Problem], find: Find) -> Iterator[tuple[int, Row]]:
     """Yield (line, row) of a file in the form of `sample_files`; raises DataError for what cannot be read."""
     if not file.name.endswith(_ENDINGS):
-        yield from ((number, _row(row)) for number, row in read_jsonl(file))
+        yield from ((number, _row(row, find)) for number, row in read_jsonl(file))
         return
     value = _loaded(file)
     if isinstance(value, dict):
-        yield 1, _row(value)
+        yield 1, _row(value, find)
     elif isinstance(value, list) and all(isinstance(item, dict) for item in value):
-        yield from ((number, _row(row)) for number, row in enumerate(value, 1))
+        yield from ((number, _row(row, find)) for number, row in enumerate(value, 1))
     elif isinstance(value, list) and all(isinstance(item, list) for item in value):
         yield from _generations(file, value, problems)
     else:
@@ -56,12 +58,12 @@ def multipl_e_rows(file: Path, problems: Sequence[Problem]) -> Iterator[tuple[in
         )
 
 
-def own_verdicts(path: Path) -> dict[str, list[bool]]:
+def own_verdicts(path: Path, find: Find) -> dict[str, list[bool]]:
     """Return what files say themselves of their samples, by task id; {} where a sample has no word."""
     verdicts: dict[str, list[bool]] = {}
     lines = [path] if path.is_file() else sorted(p for p in path.rglob("*.jsonl*") if p.is_file())
     for file in problem_files(path) or lines:
-        for _, row in multipl_e_rows(file, ()):
+        for _, row in multipl_e_rows(file, (), find):
             own = row.get(OWN)
             if not own or None in own or "task_id" not in row:
                 return {}
@@ -88,7 +90,7 @@ def _loaded(file: Path) -> Any:
         raise DataError(f"{file}: no YAML ({error})") from error
 
 
-def _row(row: Row) -> Row:
+def _row(row: Row, find: Find) -> Row:
     """Return one row with `task_id` and `solution` or `completion` in place of MultiPL-E's fields."""
     task = {"task_id": row["name"]} if "name" in row and "task_id" not in row else {}
     results = row.get("results")
@@ -99,8 +101,14 @@ def _row(row: Row) -> Row:
             "solution": [r["program"] for r in results],
             OWN: [_passed(r) for r in results],
         }
-    if "program" in row:
-        return {**row, **task, "solution": row["program"], OWN: [_passed(row)]}
+    for name in ("program", "test_code"):
+        if name in row:
+            return {**row, **task, "solution": row[name], OWN: [_passed(row)]}
+    if "generation" in row:
+        given = row["generation"] if isinstance(row["generation"], list) else [row["generation"]]
+        tests = _tests(row, find)
+        whole = [f"{text}\n{tests}" if isinstance(text, str) else text for text in given]
+        return {**row, **task, "solution": whole, OWN: [_passed(row)] * len(given)}
     completions = row.get("completions", row.get("completion"))
     texts = completions if isinstance(completions, list) else [completions]
     if isinstance(row.get("prompt"), str) and isinstance(row.get("tests"), str) and "completions" in row:
@@ -109,6 +117,13 @@ def _row(row: Row) -> Row:
     if completions is not None:
         return {**row, **task, "completion": completions, OWN: [_passed(row)] * len(texts)}
     return {**row, **task}
+
+
+def _tests(row: Row, find: Find) -> str:
+    """Return the tests that a row carries, else those of its problem."""
+    own = next((row[name] for name in ("tests", "test") if isinstance(row.get(name), str)), None)
+    problem = find(str(row.get("task_id", row.get("name"))))
+    return own or (problem.tests if problem is not None else "")
 
 
 def _passed(row: Row) -> bool | None:
@@ -124,5 +139,5 @@ def _generations(file: Path, value: list[Any], problems: Sequence[Problem]) -> I
             f"{file}: {len(value)} lists of texts; one for each of the {len(problems)} problems is expected"
         )
     for number, (problem, texts) in enumerate(zip(problems, value, strict=True), 1):
-        completions = [t.removeprefix(problem.prompt) if isinstance(t, str) else t for t in texts]
-        yield number, {"task_id": problem.task_id, "completion": completions}
+        whole = [f"{t}\n{problem.tests}" if isinstance(t, str) else t for t in texts]
+        yield number, {"task_id": problem.task_id, "solution": whole}

@@ -91,7 +91,10 @@ class MultiplE(Benchmark):
         found = files.problem_files(path)
         if not found and path.is_dir():
             found = sorted(p for p in path.rglob("*") if re.search(r"\.jsonl(\.gz)?$", p.name))
-        return [(file, self._known(files.multipl_e_rows(file, self.problems))) for file in found or [path]]
+        return [
+            (file, self._known(files.multipl_e_rows(file, self.problems, self.find)))
+            for file in found or [path]
+        ]
 
     def _known(self, rows: Iterator[tuple[int, files.Row]]) -> Iterator[tuple[int, files.Row]]:
         """Take in problems of other releases where a row has whole programs, which need no data of ours."""
@@ -103,7 +106,7 @@ class MultiplE(Benchmark):
 
     def own_verdicts(self, path: Path) -> dict[str, list[bool]]:
         """Return `status` of each result, where the files have it."""
-        return files.own_verdicts(path)
+        return files.own_verdicts(path, self.find)
 
     def unfit(self, program: str) -> str | None:
         """A compiler says what is no program."""
@@ -130,7 +133,10 @@ class MultiplE(Benchmark):
             if whole:
                 return text
             sample = replace(sample, program=text, whole=False)
-        completion = cut(sample.program, problem.extra["stop_tokens"])
+        # Some files repeat the prompt before its continuation.
+        _, _, continued = sample.program.lstrip().partition(problem.prompt.strip())
+        text = continued if sample.program.lstrip().startswith(problem.prompt.strip()) else sample.program
+        completion = cut(text, problem.extra["stop_tokens"])
         return f"{_prompt(problem, completion)}{completion}\n{problem.tests}"
 
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
