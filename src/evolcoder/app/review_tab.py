@@ -110,7 +110,8 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
     def sit_down(name: str | None, chosen: str | None) -> Sitting | str:
         """Return the reviewer before the study, or what is missing."""
         name = " ".join((name or "").split())[:80]
-        where = studies_in(folder).get(chosen or "")
+        known = studies_in(folder)
+        where = known.get(chosen or next(iter(known), ""))
         if not name:
             return "Give your name first."
         if where is None:
