@@ -186,4 +186,3 @@ def _field_of(row: dict[str, Any], how: Extraction) -> str:
     plain = ("completion", "solution", "samples")
     order = (*plain, *RAW_FIELDS) if how == "none" else (*RAW_FIELDS, *plain)
     return next((name for name in order if isinstance(row.get(name), (str, list))), "completion")
-
