@@ -94,7 +94,7 @@ def main() -> None:
                     kind = "exact" if repeated.similarity == 1 else "near"
                     elimination = Elimination("duplicate", f"{kind} ({repeated.similarity})")
                     reasons[f"  {kind}"] += 1
-            reason = elimination.reason if elimination else "kept"
+            reason: str = elimination.reason if elimination else "kept"
             reasons[reason] += 1
             if elimination and len(shown[reason]) < args.show:
                 parent_text = question_of(parents[row.lineage.parent_id or row.id])[:300]
