@@ -63,7 +63,8 @@ class PreparedModel:
         n_supervised = int(self.data.supervised[step.documents].sum())
         # Dropout (StarCoder has it) follows from the step's number, so that a resumed run repeats it.
         torch.manual_seed((self.settings.seed * 1_000_003 + number) * 1009 + processes.rank)
-        total = 0.0
+        # Added up on the device: reading each value would make a GPU wait for it.
+        total = torch.zeros((), dtype=torch.float64, device=processes.device)
         mine = _share(step, self.data, processes)
         for k, (documents, counts) in enumerate(mine, 1):
             summed = self.loss(self.batch(documents).to(processes.device))
@@ -71,21 +72,21 @@ class PreparedModel:
                 summed = summed * 0.0
             # FSDP and DeepSpeed average gradients over the processes; the sum is wanted.
             self.update.backward(summed * (processes.count / n_supervised), last=k == len(mine))
-            total += float(summed.detach())
+            total += summed.detach()
             on_batch(len(documents) if counts else 0)
-        return processes.sum(total) / n_supervised
+        return processes.sum(float(total)) / n_supervised
 
     @torch.no_grad()
     def mean_loss(self, data: TokenizedData) -> float:
         """Return the loss of documents that are not trained on, the mean over their supervised tokens."""
         whole = Step(micro_batches(range(len(data)), data.lengths, self.settings))
         self.loss.eval()
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=self.processes.device)
         for documents, counts in _share(whole, data, self.processes):
-            summed = float(self.loss(self.batch(documents, data).to(self.processes.device)))
+            summed = self.loss(self.batch(documents, data).to(self.processes.device))
             total += summed if counts else 0.0
         self.loss.train()
-        return self.processes.sum(total) / int(data.supervised.sum())
+        return self.processes.sum(float(total)) / int(data.supervised.sum())
 
 
 def prepare(
