@@ -37,7 +37,7 @@ def forced_end(reply: Reply, limits: Limits) -> tuple[Reason, str] | None:
         if number == signal.SIGSYS:
             return "forbidden", "made a system call of another architecture"
         if number == signal.SIGKILL and reply.peak_memory_bytes < limits.memory_bytes // 2:
-            # Programs are the first that the kernel ends when the machine has no memory left, whoever took it.
+            # Programs are the first that the kernel ends when a machine has no memory left, whoever took it.
             return "infrastructure", "killed by the kernel: the machine was out of memory"
         if number == signal.SIGKILL:
             return "memory", "killed by the kernel (out of memory)"
