@@ -50,6 +50,7 @@ def test_an_answer_that_passes_the_teachers_tests_is_kept_with_its_verdict(tmp_p
     assert (row["verdict"], row["language"], row["repairs"]) == ("passed", "python", 0)
     assert "double(2) == 4" in row["tests"]
     assert "reason" not in row
+    assert json.loads((tmp_path / "summary.json").read_text())["verdicts"] == {"passed": 1}
 
 
 def test_a_failing_answer_goes_back_with_its_error_and_is_kept_when_mended(tmp_path) -> None:

@@ -215,6 +215,9 @@ def _tell(
     for summary in summaries:
         dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.eliminated.items())) or "none"
         click.echo(f"round {summary.round}: {summary.kept} of {summary.asked} kept; eliminated: {dropped}")
+        if summary.verdicts:
+            verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(summary.verdicts.items()))
+            click.echo(f"  answers verified: {verdicts}")
     tokens = sum(sum(summary.tokens.values()) for summary in summaries)
     money = sum(summary.usd or 0.0 for summary in summaries)
     cost = f", {money:.4f} US dollars" if money else ""

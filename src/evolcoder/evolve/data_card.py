@@ -81,7 +81,7 @@ def data_card(facts: CardFacts, stats: DataStats) -> str:
         *_table("Round", "Rows", stats.rounds),
         *_table("Method", "Rows", stats.methods),
         *_table("Teacher", "Rows", stats.teachers),
-        *_table("Verdict of the executed answer", "Rows", stats.verdicts),
+        *_table("Verdict of the answer", "Rows", stats.verdicts),
         *_eliminated(rounds),
         "## Columns",
         "",
@@ -94,7 +94,7 @@ def data_card(facts: CardFacts, stats: DataStats) -> str:
         f"- Seeds: {facts.seeds.name}, licence {_licence(facts.seeds)}. Evolved rows derive from them.",
         *(
             f"- Teacher: {link.name}, licence {_licence(link)}. Its terms may bind what is trained on its "
-            "answers."
+            "answers too."
             for link in chain[1:]
         ),
         "- Contamination: "
@@ -110,7 +110,8 @@ def data_card(facts: CardFacts, stats: DataStats) -> str:
 
 
 def _licence(link: Link) -> str:
-    return link.licence or f"not known{f': {link.note}' if link.note else ''}"
+    why = link.note.rstrip(".")
+    return link.licence or (f"not known ({why})" if why else "not known")
 
 
 def _eliminated(rounds: Sequence[dict[str, Any]]) -> list[str]:
@@ -124,6 +125,11 @@ def _eliminated(rounds: Sequence[dict[str, Any]]) -> list[str]:
     lines += [
         (f"eliminated: {reason}", [r["eliminated"].get(reason, 0) for r in rounds])
         for reason, _ in reasons.most_common()
+    ]
+    verdicts = dict.fromkeys(verdict for r in rounds for verdict in r.get("verdicts", {}))
+    lines += [
+        (f"answer verified: {verdict}", [r.get("verdicts", {}).get(verdict, 0) for r in rounds])
+        for verdict in verdicts
     ]
     head = "| | " + " | ".join(f"Round {r['round']}" for r in rounds) + " |"
     rows = [f"| {what} | " + " | ".join(map(str, counts)) + " |" for what, counts in lines]

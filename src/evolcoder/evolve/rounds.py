@@ -57,6 +57,9 @@ class RoundSummary:
     """Money for all requests; None where no price is known."""
     repeated_parents: int = 0
     """Parents with the id of an earlier one, passed over."""
+    verdicts: dict[str, int] = field(default_factory=dict)
+    """Answers that were verified, dropped ones included, by what became of them; "repaired" ones and those
+    that failed in spite of it were asked for again."""
 
 
 class FateFilter(Protocol):
@@ -263,6 +266,8 @@ def count(summary: RoundSummary, fate: Fate) -> None:
     summary.tokens["completion"] += fate.spent.completion_tokens
     if fate.spent.usd is not None:
         summary.usd = (summary.usd or 0.0) + fate.spent.usd
+    if verdict := str(fate.row.extra.get("verdict") or ""):
+        summary.verdicts[verdict] = summary.verdicts.get(verdict, 0) + 1
     if fate.elimination is None:
         summary.kept += 1
         method = str(fate.row.lineage.method)
