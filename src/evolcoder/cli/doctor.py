@@ -134,9 +134,7 @@ def toolchain_findings() -> list[Finding]:
     for language in LANGUAGES.values():
         tools = {tool: find_tool(tool) for tool in language.tools.values()}
         missing = [tool for tool, found in tools.items() if found is None]
-        said = "; ".join(
-            dict.fromkeys(found.version or found.name for found in tools.values() if found is not None)
-        )
+        said = "; ".join(found.label for found in tools.values() if found is not None)
         lacks = ", ".join(tool.candidates[0] for tool in missing)
         findings.append(
             Finding(
