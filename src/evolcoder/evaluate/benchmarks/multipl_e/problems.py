@@ -72,10 +72,7 @@ class MultiplE(Benchmark):
 
     def further_settings(self) -> dict[str, str]:
         """Name the compiler or interpreter, whose version may move a verdict."""
-        said = []
-        for name, version in dict.fromkeys((tool.name, tool.version) for tool in self._tools.values()):
-            said += [version if name in version else f"{name} {version}"] if version else []
-        return {"toolchain": "; ".join(said)}
+        return {"toolchain": "; ".join(tool.label for tool in self._tools.values() if tool.version)}
 
     def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
         """Make what the language's compiler can be given ready-made, the first time it is used."""

@@ -49,6 +49,12 @@ class Found:
     version: str
     """The line it says of its version, "" where it was not asked."""
 
+    @property
+    def label(self) -> str:
+        """Name and version, the name once."""
+        short = Path(self.name).name
+        return self.version if short in self.version else f"{short} {self.version}".strip()
+
 
 @lru_cache(maxsize=64)
 def find_tool(tool: Tool) -> Found | None:
