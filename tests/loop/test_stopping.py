@@ -162,7 +162,7 @@ RULES = st.sampled_from(["decline", "paper-v1", "patience", "significant", "budg
 VERDICTS = st.lists(st.booleans(), min_size=12, max_size=12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     rule=RULES,
     passed=st.lists(VERDICTS, min_size=2, max_size=6),
