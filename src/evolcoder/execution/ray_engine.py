@@ -166,7 +166,7 @@ def connect(ray: Any, spec: str) -> bool:
             where = address or os.environ["RAY_ADDRESS"]
             told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise OutsideError(
-                f"no Ray cluster answers at {where} ({told}); `ray start --head` begins one (where it asks for "
+                f"no Ray cluster answers at {where} ({told}); `ray start --head` begins one (if it asks for "
                 "a token, RAY_AUTH_MODE=token is needed here too), --engine ray uses this machine alone"
             ) from error
         ray.init(address="local", include_dashboard=False, **options)
