@@ -137,12 +137,15 @@ async def _evolve(
 
     from evolcoder.evolve.rounds import evolve_rounds
     from evolcoder.execution.engine import open_engine
+    from evolcoder.execution.event_loop import give_freed_memory_back
     from evolcoder.models.journal import Journal
-    from evolcoder.models.opening import budget_of, open_model
+    from evolcoder.models.opening import budget_of, is_remote, open_model
     from evolcoder.models.replicas import replicas_of
     from evolcoder.models.stats import stats_of
 
     begun = time.monotonic()
+    if is_remote(teacher.rpartition("*")[2]):
+        give_freed_memory_back()
     screen = None
     # A dry run's sample is part of the run: its replies are in the run's journal and are paid for once.
     async with AsyncExitStack() as held:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+
+_M_MMAP_THRESHOLD = -3
+"""Of malloc.h."""
 
 
 def run_async(main: Coroutine[Any, Any, Result]) -> Result:
@@ -17,3 +22,14 @@ def run_async(main: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
+
+
+def give_freed_memory_back() -> None:
+    """Have the C library return large blocks to the system as they are freed, where it is glibc.
+
+    Its own threshold grows with every large block that is freed, up to 32 MB, and arrays that are replaced by
+    larger ones, as an index of duplicates does, then leave holes in the heap. Not for a process that computes
+    with a model: its tensors come and go, and new pages each time would slow it down.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
