@@ -1,6 +1,6 @@
 """Take the pictures of the app that the docs show, from a real run, in headless Chromium.
 
-python bench/app_pictures.py RUN OUT
+python bench/app_pictures.py RUN OUT [PART]...
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _WIDTHS = {"": 1440, "-phone": 390}
 def main() -> None:
     """Serve the run and photograph every part of the app at both widths."""
     run, out = Path(sys.argv[1]), Path(sys.argv[2])
+    parts = sys.argv[3:] or list(_PARTS)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as reviews, sync_playwright() as playwright:
         page, address = serve(AppOptions(run=run, reviews=Path(reviews), port=0), wait=False)
@@ -33,10 +34,10 @@ def main() -> None:
             tab = browser.new_page(viewport={"width": width, "height": 900})
             tab.set_default_timeout(120_000)
             tab.goto(address)
-            for part, prepare in _PARTS.items():
+            for part in parts:
                 tab.get_by_role("tab", name=part, exact=True).first.click()
                 try:
-                    prepare(tab)
+                    _PARTS[part](tab)
                 except Exception as error:  # the other pictures are still wanted
                     print(f"{part} at {width}: {' '.join(str(error).split())[:500]}")
                 tab.wait_for_timeout(600)
@@ -64,7 +65,7 @@ def _chat(tab: Any) -> None:
 
 def _data(tab: Any) -> None:
     tab.wait_for_selector("#data-rows .pick")
-    tab.get_by_label("Round").click()
+    tab.get_by_label("Round", exact=True).click()
     tab.get_by_role("option", name="round 2", exact=True).click()
     tab.wait_for_selector("#data-rows .tag:text('round 2')")
     tab.locator("#data-rows .pick").first.click()
