@@ -281,7 +281,11 @@ LANGUAGES: dict[str, Language] = {
             "ruby",
             "tmp.rb",
             {
-                "runtime": Tool(("ruby",), "apt install ruby ruby-test-unit"),
+                "runtime": Tool(
+                    ("ruby",),
+                    "apt install ruby ruby-test-unit",
+                    check=("-e", "require 'test/unit'; STDOUT.syswrite(1); exit!(true)"),
+                ),
             },
             _interpreted("tmp.rb"),
             syntax_marks=(b"syntax error", b"SyntaxError"),

@@ -32,6 +32,8 @@ class Tool:
     """The command that installs it."""
     version: tuple[str, ...] = ("--version",)
     """Arguments that make it say its version; none: it is not asked."""
+    check: tuple[str, ...] = ()
+    """Arguments with which it ends well only if a library that the tests need is there; none: no check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def find_tool(tool: Tool) -> Found | None:
     """Return the first candidate that is on this machine, None where there is none."""
     for name in tool.candidates:
         path = name if name.startswith("/") and Path(name).exists() else shutil.which(name)
-        if path is not None:
+        if path is not None and (not tool.check or _output([path, *tool.check])):
             return _found(name, path, tool.version)
     return None
 
