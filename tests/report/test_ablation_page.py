@@ -22,6 +22,7 @@ def arm(group: str, name: str, value: float, against: float | None) -> dict[str,
         "low": value - 0.05,
         "high": value + 0.07,
         "n_problems": 32,
+        "problems": "32 of 164, evenly spaced",
         "difference": compared,
         "difference_low": None if compared is None else compared - 0.1,
         "difference_high": None if compared is None else compared + 0.1,
@@ -47,7 +48,7 @@ def found() -> dict[str, Any]:
 
 def test_the_table_has_an_interval_beside_every_score_and_difference(found: dict[str, Any]) -> None:
     lines = [" ".join(line.split()) for line in ablation_table(found).splitlines()]
-    assert lines[0].startswith("humaneval, 32 problems")
+    assert lines[0].startswith("humaneval, problems: 32 of 164, evenly spaced")
     assert "rounds alone, equal samples:" in lines
     assert "round 0 (seeds) 1,200 34,567 10.0 5.0 – 17.0" in lines
     assert "round 1 1,200 34,567 25.0 20.0 – 32.0 +15.0 +5.0 to +25.0 p = 0.25" in lines

@@ -296,6 +296,7 @@ def _score(benchmark: str, found: Any, reference: Any | None) -> ArmScore:
         score["low"],
         score["high"],
         score["n_problems"],
+        score["settings"].get("problems") or str(score["n_problems"]),
         paired.difference if paired else None,
         paired.low if paired else None,
         paired.high if paired else None,

@@ -59,6 +59,8 @@ class ArmScore:
     low: float
     high: float
     n_problems: int
+    problems: str
+    """Which part of the benchmark they are, as the score says it: "16 of 464, evenly spaced"."""
     difference: float | None
     """Against the group's reference; None for the reference itself."""
     difference_low: float | None

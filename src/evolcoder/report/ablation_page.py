@@ -44,7 +44,7 @@ def ablation_table(found: Mapping[str, Any]) -> str:
         for group in view["groups"]:
             rows.append((f"{group['name']}:", *[""] * (len(_HEADER) - 1)))
             rows += [tuple(arm["cells"]) for arm in group["arms"]]
-        title = f"{benchmark}, {view['n_problems']} problems; differences: against the first arm of a group"
+        title = f"{benchmark}, problems: {view['problems']}; differences: against the first arm of a group"
         parts.append(text_table(title, _HEADER, rows))
     return "\n\n".join(parts)
 
@@ -70,7 +70,7 @@ def _view(found: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
     return {
         "name": benchmark,
         "whole": whole,
-        "n_problems": scored[0][1]["n_problems"],
+        "problems": scored[0][1]["problems"],
         "header": _HEADER,
         "groups": [{"name": name, "arms": arms} for name, arms in groups.items()],
     }
