@@ -177,6 +177,13 @@ LANGUAGES: dict[str, Language] = {
             {
                 "compiler": Tool(("csc", "mcs"), "apt install mono-mcs libmono-system-numerics4.0-cil"),
                 "runtime": Tool(("mono",), "apt install mono-runtime"),
+                "library": Tool(
+                    tuple(
+                        f"{at}/lib/mono/4.5/System.Numerics.dll" for at in ("/usr", "/usr/local", "/opt/mono")
+                    ),
+                    "apt install libmono-system-numerics4.0-cil",
+                    (),
+                ),
             },
             _cs,
             test_mark="Debug.Assert(",
