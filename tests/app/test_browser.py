@@ -110,7 +110,11 @@ def browser() -> Iterator[Any]:
     sync_api.expect.set_options(timeout=30_000)
     with sync_api.sync_playwright() as playwright:
         # Names are looked up nowhere, so that a request that got out would be seen here and fail there.
-        options = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        options = [
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        ]
         browser = playwright.chromium.launch(executable_path=found, args=options)
         yield browser
         browser.close()
