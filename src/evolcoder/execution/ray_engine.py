@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import socket
 import threading
 import time
 import uuid
@@ -158,20 +159,34 @@ def connect(ray: Any, spec: str) -> bool:
     _, _, address = spec.partition(":")
     if spec.startswith("ray://"):
         address = spec
+    if ":" in address:
+        _check_reached(address)
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         ray.init(address=address or "auto", **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         if address or os.environ.get("RAY_ADDRESS"):
-            where = address or os.environ["RAY_ADDRESS"]
-            told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise OutsideError(
-                f"no Ray cluster answers at {where} ({told}); `ray start --head` begins one (if it asks for "
-                "a token, RAY_AUTH_MODE=token is needed here too), --engine ray uses this machine alone"
-            ) from error
+            raise _no_cluster(address or os.environ["RAY_ADDRESS"], error) from error
         ray.init(address="local", include_dashboard=False, **options)
     _silence_raylets()
     return True
+
+
+def _check_reached(address: str) -> None:
+    """Raise OutsideError where nothing listens: Ray itself would wait for a minute and end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> OutsideError:
+    told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    return OutsideError(
+        f"no Ray cluster answers at {address} ({told}); `ray start --head` begins one (if it asks for a token, "
+        "RAY_AUTH_MODE=token is needed here too), --engine ray uses this machine alone"
+    )
 
 
 def _silence_raylets() -> None:
