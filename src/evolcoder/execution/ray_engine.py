@@ -184,8 +184,8 @@ def _check_reached(address: str) -> None:
 def _no_cluster(address: str, error: Exception) -> OutsideError:
     told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     return OutsideError(
-        f"no Ray cluster answers at {address} ({told}); `ray start --head` begins one (if it asks for a token, "
-        "RAY_AUTH_MODE=token is needed here too), --engine ray uses this machine alone"
+        f"no Ray cluster answers at {address} ({told}); `ray start --head` begins one (if it asks for a "
+        "token, RAY_AUTH_MODE=token is needed here too), --engine ray uses this machine alone"
     )
 
 
