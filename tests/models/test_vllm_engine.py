@@ -57,7 +57,7 @@ class StandIn:
         at = self.waiting.pop()  # the last first: answers come in no order
         name, prompt, parameters = self.asked[at]
         reason = "length" if parameters["max_tokens"] < 5 else "stop"
-        return [Output(f"{name}-0af3", [Written(f"answer of {len(prompt)}", [1, 2, 3], reason)])]
+        return [Output(name, [Written(f"answer of {len(prompt)}", [1, 2, 3], reason)])]
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ class VllmEngine:
                 engine.abort_request([name for name, place in places.items() if place not in completions])
                 raise Cancelled
             for output in engine.step():
-                at = _place_of(output.request_id, places)
+                at = places.get(output.request_id)
                 if at is None:
                     continue
                 written = output.outputs[0]
@@ -116,11 +116,3 @@ class VllmEngine:
             seed=noise_key(request) & 0x7FFF_FFFF if sampling.temperature > 0 else None,
             spaces_between_special_tokens=False,
         )
-
-
-def _place_of(name: str, places: dict[str, int]) -> int | None:
-    """Return whose output it is; newer versions add a suffix of their own to a request's name."""
-    if name in places:
-        return places[name]
-    stem = "-".join(name.split("-")[:2])
-    return places.get(stem)
