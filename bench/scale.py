@@ -248,7 +248,7 @@ class Watched:
 # -- the stages -------------------------------------------------------------------------------------------
 
 
-def rates() -> dict[str, float]:
+def rates(limit: int = 800) -> dict[str, float]:
     """Return CPU milliseconds and bytes a row of the stages, over a real evolution run's rows.
 
     "mapped" is what workers do, "driver" what the driver does itself.
@@ -260,6 +260,7 @@ def rates() -> dict[str, float]:
 
     data = default_samples().parents[1] / "evol-teacher"
     rows = [row for file in sorted(data.glob("*.json*")) for row in RowFile(file) if row.response]
+    rows = rows[:: max(1, len(rows) // limit)]
     texts_of_rows = [Text(row.instruction, row.id) for row in rows]
     found: dict[str, float] = {"rows": len(rows)}
 
