@@ -30,6 +30,7 @@ _ROWS_A_CHUNK = 4096
 _TEXTS_A_BLOCK = 32
 """Texts that a pool's worker sketches together."""
 _MOST_CANDIDATES = 200
+_MOST_MERGED = 1 << 19
 _WORD = re.compile(r"\w+")
 
 Item = TypeVar("Item")
@@ -190,7 +191,8 @@ class _SortedTables:
 
         order = np.argsort(keys, kind="stable")
         level = (keys[order], rows[order])
-        while self._levels and len(self._levels[-1][0]) <= 2 * len(level[0]):
+        # Large ones stay as they are: merging takes as much memory again, for a moment.
+        while self._levels and len(self._levels[-1][0]) <= min(2 * len(level[0]), _MOST_MERGED):
             before = self._levels.pop()
             # Positions of the smaller in the larger, instead of sorting anew: needs no third copy.
             level = _merge(before, level)
