@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Sitting:
 def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, page: gr.Blocks) -> None:
     """Build the tab inside the present block. Studies and votes are kept under `folder`."""
     sitting: Any = gr.State(None)
-    kept = gr.BrowserState({}, storage_key="evolcoder-review", secret="not a secret: a name and a folder")
+    kept = gr.Textbox(visible="hidden", show_label=False, elem_id="review-kept")
     with gr.Column(elem_id="review-begin") as begin:
         with gr.Row(elem_classes=["filters"]):
             reviewer = gr.Textbox(label="Your name", info="you go on where you were", elem_id="review-name")
@@ -127,13 +128,15 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
             seated = str(error)
         if isinstance(seated, str):
             return (None, *_away(), error_html(ValueError(seated)), gr.skip())
-        return (*_seated(seated), "", {"reviewer": seated.reviewer, "study": seated.folder.name})
+        return (*_seated(seated), "", json.dumps([seated.reviewer, seated.folder.name]))
 
-    def resume(stored: Any) -> tuple[Any, ...]:
+    def resume(stored: str | None) -> tuple[Any, ...]:
         """After a reload: sit down again where the browser remembers to have been."""
-        stored = stored if isinstance(stored, dict) else {}
-        name, chosen = stored.get("reviewer"), stored.get("study")
-        if not name or chosen not in studies_in(folder):
+        try:
+            name, chosen = map(str, json.loads(stored or "[]"))
+        except ValueError:
+            return (gr.skip(),) * 9
+        if chosen not in studies_in(folder):
             return (gr.skip(),) * 9
         return (*start(name, chosen)[:-1], name, chosen)
 
@@ -166,7 +169,7 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
         return _seated(_moved(seated, before)) if seated and before else (gr.skip(),) * 6
 
     def get_up() -> tuple[Any, ...]:
-        return None, *_away(), {}
+        return None, *_away(), ""
 
     def count(chosen: str | None) -> str:
         where = studies_in(folder).get(chosen or "")
@@ -180,16 +183,21 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
 
     desk_view = [sitting, begin, desk, ask, task, results]
     page.load(load, None, [study, source], show_progress="hidden").then(
-        resume, kept, [*desk_view, said, reviewer, study], show_progress="hidden"
-    )
+        None, None, kept, js=_REMEMBERED, show_progress="hidden"
+    ).then(resume, kept, [*desk_view, said, reviewer, study], show_progress="hidden")
     source.change(of_source, source, models, show_progress="hidden")
     make.click(set_up, [source, models, tasks], [study, said])
-    go.click(start, [reviewer, study], [*desk_view, said, kept])
+    go.click(start, [reviewer, study], [*desk_view, said, kept]).then(None, kept, None, js=_REMEMBER)
     for button, choice in ((vote_a, "a"), (vote_tie, "tie"), (vote_b, "b")):
         button.click(cast(choice), sitting, desk_view, show_progress="hidden")  # type: ignore[arg-type]
     undo.click(go_back, sitting, desk_view, show_progress="hidden")
-    leave.click(get_up, None, [*desk_view, kept], show_progress="hidden")
+    leave.click(get_up, None, [*desk_view, kept], show_progress="hidden").then(None, kept, None, js=_REMEMBER)
     reveal.click(count, study, results)
+
+
+# Who sits at this browser before which study; the votes themselves are on the disk.
+_REMEMBER = "value => { if (value !== null) localStorage.setItem('evolcoder-review', value); }"
+_REMEMBERED = "() => localStorage.getItem('evolcoder-review') || ''"
 
 
 def _away() -> tuple[Any, ...]:
