@@ -7,6 +7,7 @@ one process, as the tests are code of the language: contained, but a program tha
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -170,6 +171,8 @@ class MultiplE(Benchmark):
         verdict = replace(outcome.verdict, tier="in-process")
         if verdict.reason in ("timeout", "memory", "forbidden", "unsupported", "infrastructure"):
             return verdict
+        if outcome.exit_code == 128 + signal.SIGXCPU:  # as a shell script tells of its program's (scala)
+            return replace(verdict, passed=False, reason="timeout", detail="used up its CPU time")
         passed = self.language.passed(outcome)
         reason: Reason = "passed"
         if not passed:
