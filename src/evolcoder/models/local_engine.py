@@ -45,6 +45,10 @@ def open_answering_engine(ref: str, settings: LocalSettings) -> AnsweringEngine:
         from evolcoder.models.vllm_engine import VllmEngine
 
         return VllmEngine(ref.removeprefix(VLLM_PREFIX), settings)
+    if settings.tensor_parallel > 1:
+        raise ModelError(
+            f"{ref}: tensor_parallel {settings.tensor_parallel} needs vLLM: name it {VLLM_PREFIX}{ref}"
+        )
     return Engine(ref, settings)
 
 
