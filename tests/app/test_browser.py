@@ -284,6 +284,8 @@ def test_a_whole_blind_review_by_keyboard(browser: Any, site: Site) -> None:
             page.keyboard.press(key)
             expect(asked.locator(f"h2[data-criterion={expected}]")).to_be_visible()
         expect(asked).to_contain_text("task 2 of 4")
+        # A page that is left while an answer is on its way logs that it was cut off.
+        page.wait_for_load_state("networkidle")
         page.reload()
         open_part(page, "Review")
         expect(asked).to_contain_text("task 2 of 4")
