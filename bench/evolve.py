@@ -5,7 +5,7 @@
 
 FAKE.py is an OpenAI-compatible fake that takes --latency-ms, --p429, --sorry, ... (see fake_endpoint.py); it
 answers after 200 ms and shares the machine. The peer's interpreter is that of a venv which has it:
-python -m venv /tmp/peer && /tmp/peer/bin/pip install 'distilabel[openai]==1.5.3'
+python -m venv /tmp/peer && /tmp/peer/bin/pip install 'distilabel[openai]==1.5.3' requests
 
 Times are those of the command, its start and its files included. "Ideal" is requests x 200 ms / concurrency.
 """
