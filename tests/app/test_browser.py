@@ -6,6 +6,7 @@ was, and nothing wider than the window, though the run and the models write host
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -38,7 +39,10 @@ SCRIPT = "<script>document.title = 'owned'</script>"
 
 
 class Endpoint(ThreadingHTTPServer):
-    """An OpenAI-compatible server that streams hostile text; a question with "forever" never ends."""
+    """An OpenAI-compatible server that streams hostile text; a question with "forever" never ends.
+
+    While `may_end` is clear, every answer stays unfinished, so that what shows only then can be looked at.
+    """
 
     daemon_threads = True
 
@@ -46,6 +50,8 @@ class Endpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Streams)
         self.bodies: list[dict[str, Any]] = []
         self.broken_off = threading.Event()
+        self.may_end = threading.Event()
+        self.may_end.set()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -63,13 +69,14 @@ class _Streams(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         forever = "forever" in body["messages"][-1]["content"]
-        answer = "word " * 4000 if forever else f"```html\n{HOSTILE}\n```\n{HOSTILE}"
-        pieces = re.findall(r".{1,40}", answer, re.DOTALL)
+        answer = f"```html\n{HOSTILE}\n```\n{HOSTILE}"
+        pieces = itertools.repeat("word " * 8) if forever else re.findall(r".{1,40}", answer, re.DOTALL)
         try:
             for piece in pieces:
                 event = {"choices": [{"index": 0, "delta": {"content": piece}}]}
                 self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
                 time.sleep(0.03)
+            self.server.may_end.wait(60)
             self.wfile.write(b"data: [DONE]\n\n")
         except OSError:
             self.server.broken_off.set()
@@ -188,9 +195,11 @@ def test_two_models_are_asked_side_by_side(browser: Any, site: Site, width: int)
         choose(page, "#chat-model", "round 1")
         choose(page, "#chat-second", "openai:hostile")
         page.locator("#chat-question textarea").fill(f"hello {HOSTILE}")
+        site.endpoint.may_end.clear()
         page.locator("#chat-send").click()
         left, right = page.locator("#chat-left"), page.locator("#chat-right")
         expect(right.locator(".turn.writing")).to_contain_text(SCRIPT)
+        site.endpoint.may_end.set()
         expect(right.locator(".turn.done")).to_contain_text("![picture](https://evil.example/y.png)")
         expect(left.locator(".turn.done")).to_contain_text("tokens in")
         expect(left.locator(".question")).to_contain_text(SCRIPT)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -20,7 +21,6 @@ from evolcoder.app.chatting import (
     Turn,
     converse,
     model_choices,
-    stopped,
     style_for,
 )
 from evolcoder.app.model_shelf import ModelName, ModelShelf
@@ -48,6 +48,7 @@ class ChatOptions:
 def chat_tab(view: RunView | None, shelf: ModelShelf, options: ChatOptions, page: gr.Blocks) -> None:
     """Build the tab inside the present block; `page` fills it when it loads."""
     conversation = gr.State(())
+    under_way: dict[str | None, _Asking] = {}
     with gr.Row(elem_classes=["filters"]):
         first = gr.Dropdown(
             [],
@@ -125,6 +126,7 @@ def chat_tab(view: RunView | None, shelf: ModelShelf, options: ChatOptions, page
         asked_style: Any,
         nucleus: float,
         url: str,
+        visit: gr.Request,
     ) -> AsyncGenerator[tuple[Any, ...], None]:
         labels = [label or "", label_beside or NOBODY]
         labels = labels[:1] if labels[1] in (NOBODY, "") else labels
@@ -141,26 +143,48 @@ def chat_tab(view: RunView | None, shelf: ModelShelf, options: ChatOptions, page
             max_tokens=int(most_tokens),
             seed=secrets.randbelow(2**31) if heat > 0 else 0,
         )
-        yield _shown(seats, labels, "")
-        async with aclosing(converse(shelf, seats, sampling)) as states:
-            async for seats in states:
-                yield _shown(seats, labels, gr.skip())
+        # The page gets what one event yields in order, but not what two events yield. So Stop and New chat
+        # tell the asking that it ends, and the last word on the panes is the asking's own.
+        asking = under_way[visit.session_hash] = _Asking()
+        try:
+            yield _shown(seats, labels, "")
+            async with aclosing(converse(shelf, seats, sampling, asking.halted)) as states:
+                async for seats in states:
+                    yield _emptied() if asking.forgotten else _shown(seats, labels, gr.skip())
+        finally:
+            if under_way.get(visit.session_hash) is asking:
+                del under_way[visit.session_hash]
 
-    def halt(seats: tuple[Seat, ...], label: str, label_beside: str) -> tuple[Any, ...]:
-        return _shown(stopped(seats), [label, label_beside], gr.skip())
+    async def halt(visit: gr.Request) -> None:
+        if asking := under_way.get(visit.session_hash):
+            asking.halted.set()
 
-    def forget() -> tuple[Any, ...]:
-        return (), str(_GREETING), "", gr.Column(visible=False), ""
+    async def forget(visit: gr.Request) -> tuple[Any, ...]:
+        if asking := under_way.get(visit.session_hash):
+            asking.forgotten = True
+            asking.halted.set()
+        return _emptied()
 
     page.load(load, None, [first, second], show_progress="hidden")
     asked = [question, conversation, first, second, temperature, most, style, top_p, base_url]
     told = [conversation, left, right, beside, question]
-    events: list[Any] = [
+    for trigger in (send.click, question.submit):
         trigger(ask, asked, told, show_progress="hidden", concurrency_limit=8)
-        for trigger in (send.click, question.submit)
-    ]
-    stop.click(halt, [conversation, first, second], told, cancels=events, show_progress="hidden", queue=False)
-    clear.click(forget, None, told, cancels=events, show_progress="hidden", queue=False)
+    stop.click(halt, None, None, show_progress="hidden", queue=False)
+    clear.click(forget, None, told, show_progress="hidden", queue=False)
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One visitor's question on its way, and how it is told to end."""
+
+    halted: asyncio.Event = field(default_factory=asyncio.Event)
+    forgotten: bool = False
+    """Whether nothing of the conversation shall stay."""
+
+
+def _emptied() -> tuple[Any, ...]:
+    return (), str(_GREETING), "", gr.Column(visible=False), ""
 
 
 def _shown(seats: Sequence[Seat], labels: Sequence[str], question: Any) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evolcoder.app.model_shelf import ModelName, ModelShelf
 from evolcoder.errors import EvolcoderError
@@ -111,13 +111,19 @@ def request_of(seat: Seat, sampling: Sampling) -> Request:
 
 
 async def converse(
-    shelf: ModelShelf, seats: Sequence[Seat], sampling: Sampling, every_s: float = 0.1
+    shelf: ModelShelf,
+    seats: Sequence[Seat],
+    sampling: Sampling,
+    halted: asyncio.Event | None = None,
+    every_s: float = 0.1,
 ) -> AsyncGenerator[tuple[Seat, ...], None]:
     """Have every seat answer its last turn at the same time; yield all seats whenever an answer has grown.
 
     At most one yield in `every_s` seconds, and the last one with everything in it. What goes wrong with one
-    model stands in its turn and leaves the others alone. Closing it stops all answers.
+    model stands in its turn and leaves the others alone. When `halted` is set, or the generator is closed,
+    all answers end; the last yield after a halt marks those that were not finished.
     """
+    halted = halted or asyncio.Event()
     now = list(seats)
     changed = asyncio.Event()
 
@@ -130,21 +136,28 @@ async def converse(
         finally:
             changed.set()
 
-    tasks = [asyncio.create_task(answer(at)) for at in range(len(seats))]
+    async def heed_halt() -> None:
+        await halted.wait()
+        changed.set()
+
+    answers = asyncio.gather(*map(answer, range(len(seats))))
+    heeding = asyncio.create_task(heed_halt())
     try:
         yield tuple(now)
-        while not all(task.done() for task in tasks):
+        while not halted.is_set() and not answers.done():
             await changed.wait()
             changed.clear()
-            yield tuple(now)
-            await asyncio.wait(tasks, timeout=every_s)
-        for task in tasks:
-            task.result()
-        yield tuple(now)
+            if not halted.is_set():
+                yield tuple(now)
+                ends: list[asyncio.Future[Any]] = [answers, heeding]
+                await asyncio.wait(ends, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
+        if answers.done():
+            answers.result()
+        yield stopped(now) if halted.is_set() else tuple(now)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        answers.cancel()
+        heeding.cancel()
+        await asyncio.gather(answers, heeding, return_exceptions=True)
 
 
 async def _turns(shelf: ModelShelf, seat: Seat, sampling: Sampling) -> AsyncGenerator[Turn, None]:
