@@ -322,6 +322,7 @@ class Container:
     ) -> None:
         environment = preimport if isinstance(preimport, PythonEnvironment) else None
         self._confinement = confinement
+        self._closed = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sources = sealed(_server_sources(compiled=environment is None), "sources")
         inner_uid = uid if confinement == "full" else 0
@@ -401,6 +402,8 @@ class Container:
         ]
 
     def _said(self) -> str:
+        if self._closed:
+            return "it was closed"
         text = os.pread(self._complaints, 4096, 0).decode("utf-8", "replace").strip()
         return text.splitlines()[-1][:300] if text else "it ended without a word"
 
@@ -434,6 +437,7 @@ class Container:
 
     def close(self) -> None:
         """End the container and everything in it."""
+        self._closed = True
         self.control.close()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)

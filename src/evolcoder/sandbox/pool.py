@@ -8,15 +8,16 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from queue import Empty, LifoQueue, SimpleQueue
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox.container import Keeper
 from evolcoder.sandbox.protection import Level, confinement_of
 from evolcoder.sandbox.protocol import Job, Outcome
-from evolcoder.sandbox.worker import Worker
+from evolcoder.sandbox.worker import Steps, Worker
 
 Tag = TypeVar("Tag")
 ATTEMPTS = 3
@@ -71,14 +72,17 @@ class Sandbox:
             raise SandboxError("the sandbox is closed, or belongs to another process")
         worker = self._idle.get()
         try:
-            outcome = worker.run(job)
-            for _ in range(ATTEMPTS - 1):
-                if outcome.verdict.reason != "infrastructure":
-                    break
-                outcome = worker.run(job)
-            return outcome
+            return self._settled(worker, job, worker.run(job))
         finally:
             self._idle.put(worker)
+
+    def _settled(self, worker: Worker, job: Job, outcome: Outcome) -> Outcome:
+        """Run a job again where the machine failed it."""
+        for _ in range(ATTEMPTS - 1):
+            if outcome.verdict.reason != "infrastructure":
+                break
+            outcome = worker.run(job)
+        return outcome
 
     async def run_async(self, job: Job) -> Outcome:
         """Run one job without blocking the event loop."""
@@ -121,12 +125,58 @@ class Sandbox:
         asked: SimpleQueue[tuple[Tag, Job] | None],
         told: SimpleQueue[tuple[Tag, Outcome] | BaseException],
     ) -> None:
-        while (tagged := asked.get()) is not None:
-            tag, job = tagged
-            try:
-                told.put((tag, self.run(job)))
-            except BaseException as error:
-                told.put(error)
+        before: _Running[Tag] | None = None
+        while True:
+            if before and asked.empty():
+                self._finish(before, told)
+                before = None
+            if (tagged := asked.get()) is None:
+                break
+            worker = before.worker if before else self._idle.get()
+            now = self._advance(_Running(*tagged, worker, worker.steps(tagged[1])), told)
+            if before:
+                self._finish(before, told, leave=False)
+            before = self._advance(now, told) if now else None
+            if not before:
+                self._idle.put(worker)
+        if before:
+            self._finish(before, told)
+
+    def _advance(
+        self, running: _Running[Tag], told: SimpleQueue[tuple[Tag, Outcome] | BaseException]
+    ) -> _Running[Tag] | None:
+        """Take a job one step on; tells its outcome and returns None where that was its last."""
+        try:
+            next(running.steps)
+        except StopIteration as end:
+            told.put((running.tag, self._settled(running.worker, running.job, end.value)))
+        except BaseException as error:
+            told.put(error)
+        else:
+            return running
+        return None
+
+    def _finish(
+        self,
+        running: _Running[Tag],
+        told: SimpleQueue[tuple[Tag, Outcome] | BaseException],
+        leave: bool = True,
+    ) -> None:
+        """Take a job to its end, and `leave` its worker to others."""
+        while self._advance(running, told):
+            pass
+        if leave:
+            self._idle.put(running.worker)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running(Generic[Tag]):
+    """A job in a worker that is not over."""
+
+    tag: Tag
+    job: Job
+    worker: Worker
+    steps: Steps
 
 
 def _result(told: tuple[Tag, Outcome] | BaseException) -> tuple[Tag, Outcome]:

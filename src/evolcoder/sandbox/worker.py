@@ -1,7 +1,8 @@
 """One worker: its containers, and how each kind of job is put through them.
 
-A worker runs one job at a time in the thread that asks. It has a container for programs, one for test code,
-and one of each with numpy and pandas imported, started when first needed.
+A worker runs one job at a time in the thread that asks; only the end of one program's process may overlap the
+start of the next one's. It has two containers for programs, which take turns, one for test code, and one of
+each with numpy and pandas imported, started when first needed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import select
 import socket
 import types
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -51,7 +53,8 @@ from evolcoder.sandbox.reports import (
     reason_of_call,
 )
 
-Role = Literal["programs", "tests"]
+Role = Literal["programs", "programs in turn", "tests"]
+Steps = Generator[None, None, Outcome]
 _Preimport = Preimport | PythonEnvironment | Literal["nothing"]
 _TIERS = {StdioJob: "stdio", ExecJob: "stdio", CallJob: "rpc", BatchJob: "batch", InProcessJob: "in-process"}
 _ENDLESS = Limits(cpu_s=1e7, wall_s=1e9)
@@ -81,15 +84,31 @@ class Worker:
         self._uid = uid
         self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
         self._testers: dict[_Preimport, _Tester] = {}
+        self._turn = False
+        """Which of the two containers had the last program that may overlap."""
         self._tests_at_hand: tuple[tuple[str, tuple[str, ...], float], int] | None = None
 
     def run(self, job: Job) -> Outcome:
         """Run one job; a broken container is replaced and reported as infrastructure."""
+        steps = self.steps(job)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return cast("Outcome", end.value)
+
+    def steps(self, job: Job) -> Steps:
+        """Run one job in steps, so that its end overlaps the start of the next one's; as `run` otherwise.
+
+        After the first step the job of before has to be finished; after the second, if there is one, the next
+        job may take its first step.
+        """
         try:
+            if isinstance(job, CallJob):
+                return (yield from self._run_calls(job))
+            yield
             if isinstance(job, StdioJob):
                 return self._run_stdio(job)
-            if isinstance(job, CallJob):
-                return self._run_calls(job)
             if isinstance(job, BatchJob):
                 return self._run_batch(job)
             if isinstance(job, InProcessJob):
@@ -176,8 +195,12 @@ class Worker:
 
     # -- programs that answer calls -----------------------------------------------------------------------
 
-    def _run_calls(self, job: CallJob) -> Outcome:
-        candidate = self._container("programs", job.preimport)
+    def _run_calls(self, job: CallJob) -> Steps:
+        overlaps = job.preimport == "plain"
+        if not overlaps:
+            yield
+        self._turn = not self._turn and overlaps
+        candidate = self._container("programs in turn" if self._turn else "programs", job.preimport)
         tester = self._tester(job)
         names = [job.entry_point, *job.helpers]
         with job_descriptors() as own:
@@ -188,9 +211,17 @@ class Worker:
             with near, far:
                 candidate.launch(wire.CANDIDATE, job.limits, [program, near.fileno()])
                 _hand_over(tester, [far.fileno(), tests])
-            reply, told = self._await_tests(candidate, tester)
+        if overlaps:
+            yield
+        reply, told = self._await_tests(candidate, tester)
         if told is None or not job.trusted_tests or told[0] == "timeout":
             self._end_tester(tester)
+        if reply is None:
+            if overlaps:
+                yield
+            if not _is_readable(candidate.control, _GRACE_MS):
+                candidate.kill_program()
+            reply = candidate.reply()
         reason, detail = judged_calls(reply, told, job.limits)
         return Outcome(verdict(reason, detail, "rpc", self.confinement, reply))
 
@@ -208,22 +239,20 @@ class Worker:
             os.close(self._tests_at_hand[1])
             self._tests_at_hand = None
 
-    def _await_tests(self, candidate: Container, tester: _Tester) -> tuple[Reply, tuple[Any, ...] | None]:
-        """Wait for the tests' word and the candidate's end, whichever comes first."""
+    def _await_tests(
+        self, candidate: Container, tester: _Tester
+    ) -> tuple[Reply | None, tuple[Any, ...] | None]:
+        """Wait for the tests' word or the candidate's end; after the tests' word the end is still to come."""
         poller = select.poll()
         poller.register(tester.control, select.POLLIN)
         poller.register(candidate.control, select.POLLIN)
         ready = {fd for fd, _ in poller.poll()}
         if tester.control.fileno() in ready:
-            told = _verdict_of_tests(tester)
-            poller.unregister(tester.control)
-            if not poller.poll(_GRACE_MS):
-                candidate.kill_program()
-            return candidate.reply(), told
+            return None, _verdict_of_tests(tester)
         reply = candidate.reply()
         # The channel is closed now, so the tests end at the next call, or have ended.
-        poller.unregister(candidate.control)
-        return reply, _verdict_of_tests(tester) if poller.poll(_TESTER_GRACE_S * 1000) else None
+        told = _is_readable(tester.control, _TESTER_GRACE_S * 1000)
+        return reply, _verdict_of_tests(tester) if told else None
 
     def _tester(self, job: CallJob) -> _Tester:
         # One process runs the published tests of many programs, and imports what they want as it goes.
@@ -241,9 +270,7 @@ class Worker:
     def _end_tester(self, tester: _Tester) -> None:
         self._testers = {kind: other for kind, other in self._testers.items() if other is not tester}
         tester.close()
-        poller = select.poll()
-        poller.register(tester.container.control, select.POLLIN)
-        if not poller.poll(_GRACE_MS):
+        if not _is_readable(tester.container.control, _GRACE_MS):
             tester.container.kill_program()
         tester.container.reply()
 
@@ -292,6 +319,14 @@ def _program(program: str, preimport: Preimport | PythonEnvironment) -> bytes | 
 
 def _source(program: str) -> bytes:
     return program.encode("utf-8", "surrogatepass")
+
+
+def _is_readable(control: socket.socket, wait_ms: float) -> bool:
+    if control.fileno() < 0:  # closed with all of a worker that broke: reading it says so
+        return True
+    poller = select.poll()
+    poller.register(control, select.POLLIN)
+    return bool(poller.poll(wait_ms))
 
 
 def _hand_over(tester: _Tester, descriptors: list[int]) -> None:
