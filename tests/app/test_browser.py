@@ -33,6 +33,8 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: 
 pytest.importorskip("gradio", reason="needs gradio: pip install 'evolcoder[app]'")
 
 WIDE, NARROW = 1440, 390
+PATIENCE_MS = 90_000
+"""How long anything is waited for: only a page that never comes there fails, however busy the machine is."""
 LEFT = re.compile(r"^AbortError: signal is aborted|Connection errored out")
 """What Gradio's own client logs when a page is left or loaded again while it listens to the server."""
 SCRIPT = "<script>document.title = 'owned'</script>"
@@ -76,7 +78,7 @@ class _Streams(BaseHTTPRequestHandler):
                 event = {"choices": [{"index": 0, "delta": {"content": piece}}]}
                 self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
                 time.sleep(0.03)
-            self.server.may_end.wait(60)
+            self.server.may_end.wait(PATIENCE_MS / 1000)
             self.wfile.write(b"data: [DONE]\n\n")
         except OSError:
             self.server.broken_off.set()
@@ -116,7 +118,7 @@ def browser() -> Iterator[Any]:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("needs a browser: apt-get install chromium")
-    sync_api.expect.set_options(timeout=30_000)
+    sync_api.expect.set_options(timeout=PATIENCE_MS)
     with sync_api.sync_playwright() as playwright:
         # Names are looked up nowhere, so that a request that got out would be seen here and fail there.
         options = [
@@ -134,7 +136,7 @@ def visiting(browser: Any, site: Site, part: str, width: int = WIDE, **context: 
     """Open the app at one of its parts, and check at the end what holds for every visit."""
     visit = browser.new_context(viewport={"width": width, "height": 900}, **context)
     page = visit.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE_MS)
     errors: list[str] = []
     elsewhere: list[str] = []
     page.on("console", lambda said: errors.append(said.text) if is_error(said) else None)
@@ -163,9 +165,22 @@ def open_part(page: Any, part: str) -> None:
 
 
 def choose(page: Any, box: str, label: str) -> None:
+    """Name a model, once the page has filled in the one it proposes."""
     field = page.locator(f"{box} input").first
+    sync_api.expect(field).not_to_have_value("")
     field.fill(label)
     field.press("Enter")
+    sync_api.expect(field).to_have_value(re.compile(re.escape(label)))
+
+
+def send(page: Any) -> None:
+    """Press Send until it is taken: a press while the answer before is put away is passed over."""
+    turns = page.locator("#chat-left .turn")
+    before = turns.count()
+    tries = itertools.count()
+    while turns.count() == before and next(tries) < PATIENCE_MS // 100:
+        page.locator("#chat-send").click()
+        page.wait_for_timeout(100)
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -222,10 +237,10 @@ def test_an_answer_can_be_stopped_and_another_model_named(browser: Any, site: Si
         expect(left.locator(".turn.writing .answer")).to_contain_text("word word")
         page.locator("#chat-stop").click()
         expect(left.locator(".turn.stopped .answer")).to_contain_text("word word")
-        assert site.endpoint.broken_off.wait(20), "the endpoint must not be kept writing"
+        assert site.endpoint.broken_off.wait(PATIENCE_MS / 1000), "the endpoint must not be kept writing"
         choose(page, "#chat-model", "no-such-model")
         page.locator("#chat-question textarea").fill("hello?")
-        page.locator("#chat-send").click()
+        send(page)
         expect(left.locator(".turn.failed")).to_contain_text("names no model")
         page.locator("#chat-clear").click()
         expect(left.locator(".turn")).to_have_count(0)
@@ -246,12 +261,12 @@ def test_data_is_browsed_by_filter_page_and_tree(browser: Any, site: Site, width
         expect(rows).not_to_contain_text("1–20 of ")
         rows.locator(".pick", has_text="round 1").first.click()
         expect(detail).to_contain_text(SCRIPT)
+        if width == NARROW:  # the row below the list comes into sight by itself
+            page.wait_for_function("window.scrollY > 100")
         expect(detail.locator("ul.tree [aria-current]")).to_have_count(1)
         expect(detail.locator("ul.tree ins").first).to_be_visible()
         detail.locator("ul.tree .pick").first.click()
         expect(detail.locator("ul.tree .pick").first).to_have_attribute("aria-current", "true")
-        if width == NARROW:
-            assert page.evaluate("window.scrollY") > 100, "the row below the list must come into sight"
 
 
 def test_data_is_filtered_by_reason(browser: Any, site: Site) -> None:

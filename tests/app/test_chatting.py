@@ -123,7 +123,7 @@ def test_closing_a_conversation_stops_the_writing() -> None:
         await asyncio.sleep(0.02)
         assert opened.models[0].written == written < 900
         assert stopped(state)[0].turns[-1].state == "stopped"
-        (after,) = await asyncio.wait_for(last_of(shelf, seat("next")), 5)
+        (after,) = await asyncio.wait_for(last_of(shelf, seat("next")), 90)
         assert after.turns[-1].state == "done"
 
     asyncio.run(run())

@@ -54,13 +54,20 @@ def test_progress_is_passed_on_and_kept_for_others(tmp_path: Path) -> None:
     assert inner.lines == ["begun"] and inner.seen == lines
 
 
-def test_it_is_written_seldom_and_never_stops_the_run(tmp_path: Path) -> None:
+def test_it_is_written_seldom_and_never_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / PROGRESS_NAME
+    clock = 100.0
+    monkeypatch.setattr("evolcoder.run_progress.time.monotonic", lambda: clock)
     with RecordedProgress(SilentProgress(), path) as progress, progress.bar("x", None) as bar:
-        before = path.stat().st_ino
+        before = path.read_bytes()
+        clock += 0.4
         bar.advance()
+        assert path.read_bytes() == before
+        clock += 0.2
         bar.advance()
-        assert path.stat().st_ino == before
+        assert path.read_bytes() != before
     with RecordedProgress(SilentProgress(), tmp_path / "nowhere" / "p.json") as progress:
         progress.note("goes on")
 

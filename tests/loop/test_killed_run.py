@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 from tests.models.byte_llama import save_tiny_model
 
+CONCURRENCY = 4
 RECIPE = """
 name: killed
 seeds: {{source: shipped, limit: 60}}
-teacher: {{model: "openai:fake", base_url: "{url}", endpoint: {{concurrency: 4}}}}
+teacher: {{model: "openai:fake", base_url: "{url}", endpoint: {{concurrency: {concurrency}}}}}
 base: {{model: "{base}"}}
 rounds: {{max_rounds: 2, rows_per_round: 50}}
 train:
@@ -41,12 +42,14 @@ COMPARED = ("seeds.jsonl", "evolved.jsonl", "eliminated.jsonl", "dataset.jsonl",
 class Endpoint:
     url: str
     log: Path
+    process: subprocess.Popen[str]
 
-    def answered(self) -> list[tuple[float, float, str]]:
-        """(received, answered, prompt hash) of every request answered with 200."""
-        time.sleep(0.7)  # the endpoint writes its log twice a second
+    def answered(self) -> list[tuple[float, str]]:
+        """(received, prompt hash) of every request answered with 200, in order; ends the endpoint."""
+        self.process.terminate()  # it writes out its log
+        self.process.wait()
         rows = [line.split("\t") for line in self.log.read_text().splitlines()]
-        return [(float(row[0]), float(row[1]), row[5]) for row in rows if row[2] == "200"]
+        return sorted((float(row[0]), row[5]) for row in rows if row[2] == "200")
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def endpoint(data_folder: Path, tmp_path: Path) -> Iterator[Callable[[str], Endp
         started.append(process)
         assert process.stdout is not None
         assert "listening" in process.stdout.readline()
-        return Endpoint(f"http://127.0.0.1:{port}/v1", log)
+        return Endpoint(f"http://127.0.0.1:{port}/v1", log, process)
 
     yield start
     for process in started:
@@ -108,26 +111,32 @@ def finish(recipe: Path, folder: Path, output: Path) -> None:
     assert start_run(recipe, folder, output).wait() == 0, output.read_text()
 
 
-def paid_twice(answered: list[tuple[float, float, str]], deaths: list[float]) -> set[str]:
-    """Prompts that were answered more than once, but for those in flight when the run was killed."""
-    in_flight = {
-        prompt
-        for received, done, prompt in answered
-        if any(received <= death <= done + 0.1 for death in deaths)
-    }
-    times = Counter(row[2] for row in answered)
+def paid_twice(answered: list[tuple[float, str]], sittings: list[float]) -> set[str]:
+    """Prompts that were answered more than once, but for those in flight when the run was killed.
+
+    `sittings` says when the run was started again, each time. What is in flight at a kill is among the
+    requests that came last before the next start.
+    """
+    in_flight = set()
+    for start in sittings:
+        before = [prompt for received, prompt in answered if received < start]
+        in_flight |= set(before[-2 * CONCURRENCY :])
+    times = Counter(prompt for _, prompt in answered)
     return {prompt for prompt, count in times.items() if count > 1} - in_flight
 
 
+def prompts(answered: list[tuple[float, str]]) -> set[str]:
+    return {prompt for _, prompt in answered}
+
+
 def kill_when(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> float:
-    """SIGKILL the run at a moment; return when."""
+    """SIGKILL the run at a moment; return when it was gone."""
     while not moment():
         assert process.poll() is None, "the run ended before the moment came"
         time.sleep(0.005)
-    at = time.time()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return at
+    return time.time()
 
 
 def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_bytes(
@@ -139,7 +148,7 @@ def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_b
     for name, at in (("plain", plain), ("killed", killed)):
         recipes[name] = tmp_path / name / "killed.yaml"
         recipes[name].parent.mkdir()
-        recipes[name].write_text(RECIPE.format(url=at.url, base=base))
+        recipes[name].write_text(RECIPE.format(url=at.url, base=base, concurrency=CONCURRENCY))
 
     output = tmp_path / "output.txt"
     finish(recipes["plain"], tmp_path / "plain-run", tmp_path / "plain.txt")
@@ -181,16 +190,45 @@ def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_b
         begun("evaluate round 1 on humaneval"),
         soon_after(begun("evolve round 2"), 1.0),
     ]
-    deaths = []
+    sittings = []
     for moment in moments:
-        deaths.append(kill_when(start_run(recipes["killed"], run, output), moment))
+        sittings.append(kill_when(start_run(recipes["killed"], run, output), moment))
     finish(recipes["killed"], run, output)
 
     assert "done before" in output.read_text()
     assert products(run) == products(tmp_path / "plain-run")
     assert result(run) == result(tmp_path / "plain-run")
-    assert paid_twice(killed.answered(), deaths) == set()
-    assert {row[2] for row in killed.answered()} == {row[2] for row in plain.answered()}
+    assert paid_twice(killed.answered(), sittings) == set()
+    assert prompts(killed.answered()) == prompts(plain.answered())
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """One start of a run; its lines are those after the first `before` characters of the output."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    before: int
+
+    def said(self) -> str:
+        return self.output.read_text()[self.before :]
+
+    def begins(self, titles: list[str]) -> bool:
+        """Whether one of these stages was begun."""
+        said = self.said()
+        return any(f"] {title}{sign}" in said for title in titles for sign in ("; ", " ("))
+
+    def reaches(self, titles: list[str], seconds: float) -> bool:
+        """Wait until `seconds` after one of these stages was begun; False where the run ends before."""
+        while not self.begins(titles):
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.005)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
 
 @pytest.mark.skipif(
@@ -205,37 +243,45 @@ def test_twenty_kills_at_random_moments_change_neither_data_nor_scores_nor_the_d
     def recipe_at(name: str, at: Endpoint) -> Path:
         path = tmp_path / name / "killed.yaml"
         path.parent.mkdir()
-        path.write_text(RECIPE.format(url=at.url, base=base))
+        path.write_text(RECIPE.format(url=at.url, base=base, concurrency=CONCURRENCY))
         return path
 
     plain = endpoint("plain")
-    begun = time.monotonic()
     finish(recipe_at("plain", plain), tmp_path / "plain-run", tmp_path / "plain.txt")
-    whole_s = time.monotonic() - begun
+    times = json.loads((tmp_path / "plain-run" / "stages.json").read_text())
+    titles = [stage["name"] for stage in times]
 
-    moments = random.Random(int(os.environ["EVOLCODER_SLOW"]))
-    kills = 0
-    while kills < 20:  # a run that comes to its end before is followed by another
-        name = f"killed-{kills}"
+    # Each kill at a random moment of a random stage: moments of the whole time would nearly all fall into the
+    # longest stage. In order, so that one run meets as many as it can.
+    seed = random.Random(int(os.environ["EVOLCODER_SLOW"]))
+    moments = sorted((seed.randrange(len(titles)), seed.random()) for _ in range(20))
+    met: Counter[str] = Counter()
+    while moments:  # a run that comes to its end before is followed by another
+        name = f"killed-{len(moments)}"
         killed, run, output = endpoint(name), tmp_path / f"{name}-run", tmp_path / f"{name}.txt"
-        recipe, deaths = recipe_at(name, killed), []
-        while kills < 20:
-            process = start_run(recipe, run, output)
-            try:
-                process.wait(moments.uniform(0.05, 0.7) * whole_s)
+        recipe, sittings = recipe_at(name, killed), []
+        output.touch()
+        while moments:
+            at, share = moments[0]
+            before = len(output.read_text())
+            sitting = Sitting(start_run(recipe, run, output), output, before)
+            if not sitting.reaches(titles[at:], share * times[at]["seconds"]):
+                assert sitting.process.wait() == 0, output.read_text()
                 break
-            except subprocess.TimeoutExpired:
-                deaths.append(time.time())
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                kills += 1
-                print(f"kill {kills}, last line: {(output.read_text().splitlines() or ['none'])[-1]}")
+            os.killpg(sitting.process.pid, signal.SIGKILL)
+            sitting.process.wait()
+            sittings.append(time.time())
+            moments.pop(0)
+            stage = next(title for title in reversed(titles) if sitting.begins([title]))
+            met[stage] += 1
+            print(f"kill {met.total()} in {stage}, last line: {sitting.said().splitlines()[-1]}")
         finish(recipe, run, output)
         assert products(run) == products(tmp_path / "plain-run")
         assert result(run) == result(tmp_path / "plain-run")
-        assert paid_twice(killed.answered(), deaths) == set()
-        assert {row[2] for row in killed.answered()} == {row[2] for row in plain.answered()}
+        assert paid_twice(killed.answered(), sittings) == set()
+        assert prompts(killed.answered()) == prompts(plain.answered())
         said = output.read_text()
         for number in (1, 2):  # once a training is done it is never begun again
             after = said[said.index(f"train round {number}: done in") :]
             assert not re.search(rf"\] train round {number}(;| \()", after)
+    print("kills by stage:", dict(met))
