@@ -201,13 +201,13 @@ def verdicts(path: Path) -> dict[str, Any]:
     samples = [Sample(p.task_id, 0, "", p.canonical_solution) for p in benchmark.problems]
     samples += read_samples(path, benchmark)
     with open_engine("local") as engine:
-        here = judged_by(engine, benchmark, samples)
+        here, programs = judged_by(engine, benchmark, samples)
     node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
     cluster: Any = Cluster(initialize_head=True, head_node_args=node)
     victim = [cluster.add_node(**node) for _ in range(2)][-1]
     with open_engine(f"ray:{cluster.address}") as engine:
-        there = judged_by(
-            engine, benchmark, samples, lambda: cluster.remove_node(victim, allow_graceful=False)
+        there, _ = judged_by(
+            engine, benchmark, samples, lambda: cluster.remove_node(victim, allow_graceful=False), programs // 2
         )
     cluster.shutdown()
     different = [i for i in range(len(samples)) if here[i] != there[i]]
@@ -217,15 +217,21 @@ def verdicts(path: Path) -> dict[str, Any]:
 
 
 def judged_by(
-    engine: Engine, benchmark: Benchmark, samples: list[Sample], half_way: Callable[[], None] | None = None
-) -> list[tuple[bool, str]]:
+    engine: Engine,
+    benchmark: Benchmark,
+    samples: list[Sample],
+    happens: Callable[[], None] | None = None,
+    after: int = 0,
+) -> tuple[list[tuple[bool, str]], int]:
+    """Return what is said of each sample, and how many programs ran (equal ones run once)."""
     begun = time.monotonic()
     with engine.open(SandboxWork()) as sandbox:
-        watched = Watched(sandbox, half_way, len(samples) // 3)
+        watched = Watched(sandbox, happens, after)
         judged = list(judge_samples(samples, benchmark, sandbox=watched))
     print(f"{engine.name}: {watched.outcomes} programs in {time.monotonic() - begun:.0f} s", flush=True)
     assert [judgement.sample for judgement in judged] == samples
-    return [(judgement.verdict.passed, judgement.verdict.reason) for judgement in judged]
+    said = [(judgement.verdict.passed, judgement.verdict.reason) for judgement in judged]
+    return said, watched.outcomes
 
 
 class Watched:
