@@ -11,13 +11,14 @@ from __future__ import annotations
 import copy
 import importlib
 import json
-import resource
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
+
+from cpu_time import cpu_seconds
 
 for package in ("datasets", "wget", "tempdir", "appdirs", "multipledispatch"):
     try:
@@ -71,7 +72,7 @@ def main() -> None:
             for suite in SUITES:
                 problem[suite + "_input"] = deserialized(task_id, problem[suite + "_input"])
     truths = {t: {suite: ground_truth(p, suite) for suite in SUITES} for t, p in problems.items()}
-    cpu, wall = _cpu(), time.monotonic()
+    cpu, wall = cpu_seconds(), time.monotonic()
     with ProcessPoolExecutor(int(workers)) as pool:
         futures = [
             pool.submit(judged, dataset, problems[r["task_id"]], r["program"], truths[r["task_id"]], suites)
@@ -79,12 +80,7 @@ def main() -> None:
         ]
         verdicts = [future.result() for future in futures]
     wall = time.monotonic() - wall
-    Path(out).write_text(json.dumps({"verdicts": verdicts, "cpu_s": _cpu() - cpu, "wall_s": wall}))
-
-
-def _cpu() -> float:
-    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(u.ru_utime + u.ru_stime for u in usages)
+    Path(out).write_text(json.dumps({"verdicts": verdicts, "cpu_s": cpu_seconds() - cpu, "wall_s": wall}))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import resource
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from cpu_time import cpu_seconds
 
 
 def main() -> None:
@@ -22,17 +23,12 @@ def main() -> None:
     data, completions, out, workers = sys.argv[1:5]
     problems = {p["task_id"]: p for p in map(json.loads, Path(data).read_text().splitlines())}
     rows = [json.loads(line) for line in Path(completions).read_text().splitlines()]
-    wall, cpu = time.monotonic(), _cpu()
+    wall, cpu = time.monotonic(), cpu_seconds()
     with ThreadPoolExecutor(int(workers)) as pool:
         futures = [pool.submit(check_correctness, problems[r["task_id"]], r["completion"], 3.0) for r in rows]
         verdicts = [future.result()["passed"] for future in futures]
     wall = time.monotonic() - wall
-    Path(out).write_text(json.dumps({"verdicts": verdicts, "cpu_s": _cpu() - cpu, "wall_s": wall}))
-
-
-def _cpu() -> float:
-    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(u.ru_utime + u.ru_stime for u in usages)
+    Path(out).write_text(json.dumps({"verdicts": verdicts, "cpu_s": cpu_seconds() - cpu, "wall_s": wall}))
 
 
 if __name__ == "__main__":

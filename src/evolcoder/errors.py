@@ -81,3 +81,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest known name, or "" where none is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """Return a text of at most `most` characters, for a message of one line."""
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -54,6 +54,16 @@ class StageWatcher(Protocol):
         ...
 
 
+def duration(seconds: float) -> str:
+    """Return a length of time for people: "8.4 s", "42 s", "2 min 05 s", "3 h 07 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 class _SilentBar:
     def advance(self, n: int = 1, **facts: str | float) -> None:
         pass

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evolcoder.errors import RecipeError, nearest
+from evolcoder.errors import RecipeError, nearest, shortened
 from evolcoder.evaluate.overlap import names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evolve.settings import EvolveSettings
@@ -236,7 +236,7 @@ def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
                 filter(None, [".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")])
             )
             # A check over a whole section says itself what it found.
-            + ("" if isinstance(item["input"], Mapping) else f", found {_short(item['input'])}")
+            + ("" if isinstance(item["input"], Mapping) else f", found {shortened(repr(item['input']))}")
             for item in error.errors(include_url=False)
         ]
         raise RecipeError(f"{where}: " + "; ".join(found)) from error
@@ -366,8 +366,3 @@ def _clean(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

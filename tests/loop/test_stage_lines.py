@@ -6,7 +6,7 @@ import pytest
 
 from evolcoder.cli.progress_view import LiveProgress, PlainProgress
 from evolcoder.cli.stage_lines import left_text, shown_window, stage_text
-from evolcoder.progress import StageLine, StageState
+from evolcoder.progress import StageLine, StageState, duration
 
 
 def lines(*states: StageState, seconds: float | None = 60.0) -> list[StageLine]:
@@ -39,8 +39,24 @@ def test_time_left_counts_what_the_running_stage_has_done_and_says_what_is_not_k
     assert left_text(lines("running", "waiting", seconds=None), 9.0).endswith("time left not known yet")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (8.44, "8.4 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (3599.7, "1 h 00 min"),
+        (11_220, "3 h 07 min"),
+    ],
+)
+def test_a_length_of_time_reads_like_one(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
 def test_a_stage_that_runs_tells_time_gone_and_time_expected() -> None:
-    assert stage_text(lines("running")[0], 5.0).endswith("5 s of about 1 min 00 s")
+    assert stage_text(lines("running")[0], 5.0).endswith(" 5.0 s of about 1 min 00 s")
     assert stage_text(lines("waiting", seconds=None)[0], 0.0) == "· stage 0"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from evolcoder.errors import DataError
 from evolcoder.report import write_report
-from evolcoder.report.templating import duration, p_value
+from evolcoder.report.templating import p_value
 
 from .conftest import HOSTILE, RunBuilder
 
@@ -166,11 +166,6 @@ def test_a_broken_row_or_file_is_named(build_run: RunBuilder) -> None:
     path.write_text(path.read_text() + "oops\n")
     with pytest.raises(DataError, match=r"evolved\.jsonl: line 36: not a JSON object"):
         write_report(run)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(8.44, "8.4 s"), (125, "2 min 05 s"), (11_220, "3 h 07 min")])
-def test_durations_read_like_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_p_values_are_never_shown_smaller_than_they_can_be_known() -> None:

@@ -12,10 +12,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evolcoder.evaluate.comparison import exact_binomial_p
+from evolcoder.evaluate.pass_at_k import wilson_interval
 
 _WORDS = ((0.0, "none"), (0.2, "slight"), (0.4, "fair"), (0.6, "moderate"), (0.8, "substantial"))
-_Z = 1.959963984540054
-"""Standard normal quantile of 0.975."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +46,17 @@ def win_rate(votes: Mapping[Hashable, Sequence[float]]) -> WinRate | None:
     if not means:
         return None
     every = [vote for values in votes.values() for vote in values]
-    rate = math.fsum(means) / len(means)
-    low, high = _wilson(rate, len(means))
+    low, high = wilson_interval(math.fsum(means), len(means))
     return WinRate(
         wins=sum(vote == 1 for vote in every),
         ties=sum(vote == 0.5 for vote in every),
         losses=sum(vote == 0 for vote in every),
         tasks=len(means),
-        rate=rate,
+        rate=math.fsum(means) / len(means),
         low=low,
         high=high,
         p=exact_binomial_p(sum(m > 0.5 for m in means), sum(m < 0.5 for m in means)),
     )
-
-
-def _wilson(p: float, n: int) -> tuple[float, float]:
-    """Return Wilson's 95% score interval (1927) of a mean `p` of `n` values between 0 and 1."""
-    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z * math.sqrt(max(0.0, p * (1 - p)) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-    return max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half))
 
 
 def cohen_kappa(pairs: Iterable[tuple[str, str]]) -> float | None:

@@ -11,7 +11,15 @@ from markupsafe import Markup
 from evolcoder.app.run_rows import KINDS, FoundRow, RowFilter, RowPage, RunRows, children_of
 from evolcoder.app.run_view import RunView
 from evolcoder.app.shown_text import answer, evolved_text, notice, one_line, shown, tag
-from evolcoder.app.widgets import choices_with_any, error_html, html_view, pager_text, pick_button, picked
+from evolcoder.app.widgets import (
+    choices_with_any,
+    error_html,
+    html_view,
+    pager,
+    pager_text,
+    pick_button,
+    picked,
+)
 from evolcoder.errors import DataError
 from evolcoder.report.table import round_name
 
@@ -37,9 +45,7 @@ def data_tab(view: RunView, page: gr.Blocks) -> None:
     with gr.Row(elem_classes=["split"]):
         with gr.Column(scale=5, min_width=320):
             rows = html_view(elem_id="data-rows", picks=True)
-            with gr.Row(elem_classes=["pager"]):
-                back = gr.Button("← Back", size="sm", elem_id="data-back")
-                on = gr.Button("On →", size="sm", elem_id="data-on")
+            back, on = pager("data")
         with gr.Column(scale=7, min_width=320):
             detail = html_view(_EMPTY, elem_id="data-detail", picks=True)
     filters: list[Any] = [text, round_, kind, method, reason, verdict]

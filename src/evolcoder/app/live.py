@@ -11,12 +11,11 @@ from markupsafe import Markup
 
 from evolcoder.app.shown_text import code, notice, shown, table, tag
 from evolcoder.errors import DataError
-from evolcoder.progress import StageLine
+from evolcoder.progress import StageLine, duration
 from evolcoder.report.charts import both_widths, score_chart
 from evolcoder.report.run_folder import Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
 from evolcoder.report.table import percent, round_name
-from evolcoder.report.templating import duration
 from evolcoder.run_progress import BarState, RunProgress, read_progress
 
 

@@ -17,7 +17,15 @@ from evolcoder.app.run_problems import (
 )
 from evolcoder.app.run_view import RunView
 from evolcoder.app.shown_text import answer, code, line_diff, shown, tag
-from evolcoder.app.widgets import choices_with_any, error_html, html_view, pager_text, pick_button, picked
+from evolcoder.app.widgets import (
+    choices_with_any,
+    error_html,
+    html_view,
+    pager,
+    pager_text,
+    pick_button,
+    picked,
+)
 from evolcoder.errors import DataError
 from evolcoder.report.table import round_name
 
@@ -39,14 +47,10 @@ def problems_tab(view: RunView, page: gr.Blocks) -> None:
     with gr.Row(elem_classes=["split"]):
         with gr.Column(scale=4, min_width=320):
             lines = html_view(elem_id="problem-rows", picks=True)
-            with gr.Row(elem_classes=["pager"]):
-                back = gr.Button("← Back", size="sm", elem_id="problem-back")
-                on = gr.Button("On →", size="sm", elem_id="problem-on")
+            back, on = pager("problem")
         with gr.Column(scale=8, min_width=320):
             detail = html_view(_EMPTY, elem_id="problem-detail")
-            with gr.Row(elem_classes=["pager"]):
-                fewer = gr.Button("← Samples", size="sm", elem_id="sample-back")
-                more = gr.Button("Samples →", size="sm", elem_id="sample-on")
+            fewer, more = pager("sample", "← Samples", "Samples →")
     filters = [benchmark, text, before, after, change, reason]
 
     def show(number: int, name: str | None, *values: Any) -> tuple[str, int]:

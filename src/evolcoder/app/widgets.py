@@ -50,6 +50,14 @@ def pager_text(first: int, shown_now: int, total: int, what: str) -> Markup:
     )
 
 
+def pager(name: str, back: str = "← Back", on: str = "On →") -> tuple[gr.Button, gr.Button]:
+    """Return two buttons side by side that turn the pages, `NAME-back` and `NAME-on` in the page."""
+    with gr.Row(elem_classes=["pager"]):
+        return gr.Button(back, size="sm", elem_id=f"{name}-back"), gr.Button(
+            on, size="sm", elem_id=f"{name}-on"
+        )
+
+
 def choices_with_any(values: Sequence[tuple[str, Any]], any_label: str) -> list[tuple[str, Any]]:
     """Return dropdown choices that begin with one that asks for nothing."""
     return [(any_label, ""), *values]

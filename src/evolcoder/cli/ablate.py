@@ -6,15 +6,11 @@ from pathlib import Path
 
 import click
 
+from evolcoder.cli.recipe_options import recipe_options
+
 
 @click.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.option(
-    "--dir", "folder", type=click.Path(path_type=Path), help="Run folder (default: runs/NAME of the recipe)."
-)
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. train.epochs=1."
-)
+@recipe_options
 @click.option(
     "--over",
     multiple=True,

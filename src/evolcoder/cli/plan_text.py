@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evolcoder.cli.stage_lines import spoken_seconds
 from evolcoder.loop import RunPlan
 from evolcoder.loop.stages import PlannedStage
+from evolcoder.progress import duration
 
 
 def plan_text(plan: RunPlan) -> str:
@@ -48,11 +48,11 @@ def plan_data(plan: RunPlan) -> dict[str, Any]:
 
 def _time(item: PlannedStage, plan: RunPlan) -> str:
     if item.state == "done":
-        return f"took {spoken_seconds(item.seconds or 0.0)}"
+        return f"took {duration(item.seconds or 0.0)}"
     if item.state == "skipped" or item.stage.pace is None:
         return ""
     seconds = plan.seconds.get(item.stage.id)
-    return "not known" if seconds is None else f"about {spoken_seconds(seconds)}"
+    return "not known" if seconds is None else f"about {duration(seconds)}"
 
 
 def _why(item: PlannedStage, plan: RunPlan) -> str:
@@ -72,7 +72,7 @@ def _sum_lines(plan: RunPlan) -> list[str]:
     unknown = _unknown(plan)
     lines = [f"to do: {len(to_do)} of {len(plan.stages)} stages at most"]
     if known:
-        lines[0] += f", about {spoken_seconds(known)}"
+        lines[0] += f", about {duration(known)}"
     if unknown:
         kinds = ", ".join(dict.fromkeys(item.stage.id.split(":")[0] for item in unknown))
         lines.append(f"time not known yet of {kinds}: none was done here or in a run beside it")

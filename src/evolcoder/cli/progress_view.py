@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from evolcoder.cli.stage_lines import left_text, shown_window, spoken_seconds, stage_text
-from evolcoder.progress import Bar, Progress, StageLine, StageState
+from evolcoder.cli.stage_lines import left_text, shown_window, stage_text
+from evolcoder.progress import Bar, Progress, StageLine, StageState, duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -54,7 +54,7 @@ class _PlainBar:
         elapsed = time.monotonic() - self.begun
         left = ""
         if self.total is not None and 0 < self.done < self.total:
-            left = f" (about {spoken_seconds(elapsed / self.done * (self.total - self.done))} left)"
+            left = f" (about {duration(elapsed / self.done * (self.total - self.done))} left)"
         _say(f"{self.name}: {self.done}{of_total}, {elapsed:.0f} s{left}{facts}")
 
 
@@ -83,10 +83,10 @@ class PlainProgress:
             self._states[line.title] = line.state
             place = f"[{number}/{len(lines)}] {line.title}"
             if line.state == "running":
-                about = f" (about {spoken_seconds(line.seconds)})" if line.seconds else ""
+                about = f" (about {duration(line.seconds)})" if line.seconds else ""
                 _say(f"{place}{about}; {left_text(lines, 0.0)}")
             elif line.state == "done":
-                _say(f"{place}: done in {spoken_seconds(line.seconds or 0.0)}")
+                _say(f"{place}: done in {duration(line.seconds or 0.0)}")
             else:
                 _say(f"{place}: {'done before' if line.state == 'kept' else 'skipped'}")
 

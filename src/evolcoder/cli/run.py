@@ -7,16 +7,11 @@ from pathlib import Path
 import click
 
 from evolcoder.cli.engine_option import engine_option
+from evolcoder.cli.recipe_options import recipe_options
 
 
 @click.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.option(
-    "--dir", "folder", type=click.Path(path_type=Path), help="Run folder (default: runs/NAME of the recipe)."
-)
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting, e.g. train.epochs=1."
-)
+@recipe_options
 @click.option("--plan", is_flag=True, help="Do nothing; show every stage, what is done, and what it takes.")
 @click.option(
     "--redo", multiple=True, metavar="STAGE", help="Do this stage again, e.g. train:2, or evaluate for all."

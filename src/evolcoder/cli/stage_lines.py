@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evolcoder.progress import StageLine
+from evolcoder.progress import StageLine, duration
 
 _SIGNS = {"waiting": "·", "running": "▶", "done": "✓", "kept": "✓", "skipped": "–"}
-
-
-def spoken_seconds(seconds: float) -> str:
-    """Return a length of time in words: "8 s", "2 min 05 s", "3 h 07 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def stage_text(line: StageLine, elapsed: float) -> str:
@@ -39,7 +29,7 @@ def left_text(lines: Sequence[StageLine], elapsed: float) -> str:
     if unknown == len(ahead):
         return f"{told}; time left not known yet"
     more = f" and {unknown} stages whose time is not known yet" if unknown else ""
-    return f"{told}; about {spoken_seconds(left)} left{more}"
+    return f"{told}; about {duration(left)} left{more}"
 
 
 def shown_window(lines: Sequence[StageLine], most: int) -> tuple[Sequence[StageLine], int, int]:
@@ -53,12 +43,12 @@ def shown_window(lines: Sequence[StageLine], most: int) -> tuple[Sequence[StageL
 
 def _time_text(line: StageLine, elapsed: float) -> str:
     if line.state == "running":
-        of = f" of about {spoken_seconds(line.seconds)}" if line.seconds else ""
-        return f"{spoken_seconds(elapsed)}{of}"
+        of = f" of about {duration(line.seconds)}" if line.seconds else ""
+        return f"{duration(elapsed)}{of}"
     if line.state == "kept":
         return "done before"
     if line.state == "skipped":
         return "skipped"
     if line.seconds is None:
         return ""
-    return spoken_seconds(line.seconds) if line.state == "done" else f"about {spoken_seconds(line.seconds)}"
+    return duration(line.seconds) if line.state == "done" else f"about {duration(line.seconds)}"

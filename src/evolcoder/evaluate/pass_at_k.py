@@ -35,13 +35,16 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def wilson_interval(passed: int, n: int) -> tuple[float, float]:
-    """Return the 95% Wilson score interval of a proportion (Wilson 1927); (0, 1) for n = 0."""
+def wilson_interval(passed: float, n: int) -> tuple[float, float]:
+    """Return the 95% Wilson score interval (1927) of a proportion, or of a mean; (0, 1) for n = 0.
+
+    `passed` is the sum of `n` values between 0 and 1: a number of successes, or with parts of them.
+    """
     if n == 0:
         return 0.0, 1.0
     p = passed / n
     middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+    half = _Z * math.sqrt(max(0.0, p * (1 - p)) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
     return max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half))
 
 

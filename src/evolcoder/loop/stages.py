@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evolcoder.errors import UserError, nearest
+from evolcoder.errors import UserError, nearest, shortened
 from evolcoder.loop.stage_clock import clock
 from evolcoder.progress import Progress, StageLine, StageState, StageWatcher
 from evolcoder.runs import content_hash, write_json_whole
@@ -265,15 +265,14 @@ def _setting_differences(stage: Stage, found: Mapping[str, Any]) -> list[str]:
     new = json.loads(json.dumps(dict(stage.settings)))
     old = {**{key: value for key, value in stage.defaults.items() if key in new}, **(found["settings"] or {})}
     return [
-        f"{key}: {_short(old.get(key))} → {_short(value)}"
+        f"{key}: {_told(old.get(key))} → {_told(value)}"
         for key, value in new.items()
         if old.get(key) != value
     ]
 
 
-def _short(value: Any) -> str:
-    text = "absent" if value is None else str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _told(value: Any) -> str:
+    return "absent" if value is None else shortened(str(value), 40)
 
 
 def _remove(product: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
+from evolcoder.progress import duration
 from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart, score_chart
 from evolcoder.report.data_section import VERDICT_COLORS, DataSection, bar_table, data_section
 from evolcoder.report.lineage import dropped_examples, families
@@ -21,7 +22,7 @@ from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
 from evolcoder.report.svg import nice_ticks, share, thin
 from evolcoder.report.table import round_name
-from evolcoder.report.templating import duration, flat_settings, template
+from evolcoder.report.templating import flat_settings, template
 from evolcoder.runs import write_text_whole
 
 REPORT_NAME = "report.html"

@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 
+from evolcoder.progress import duration
 from evolcoder.report.table import percent, round_name
 
 
@@ -26,16 +27,6 @@ def template(name: str) -> jinja2.Template:
         "round_name": round_name,
     }
     return environment.get_template(name)
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time for people: "8.4 s", "2 min 05 s", "3 h 07 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def p_value(p: float) -> str:
