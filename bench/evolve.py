@@ -174,7 +174,7 @@ def scale(bench: Bench) -> None:
 
 
 def memory(bench: Bench) -> None:
-    """Memory of four times the seeds, one round each."""
+    """Memory of four times the seeds."""
     peaks = []
     for n in (bench.n_seeds, 4 * bench.n_seeds):
         with bench.endpoint() as endpoint:

@@ -1,8 +1,8 @@
 """Exact and near duplicates among millions of texts, in bounded memory and in one pass.
 
 A text is the set of its word triples; MinHash (rensa) makes 128 numbers of it, of which 16 bands of 8 find
-candidates and the low byte of each confirms them. Per text kept: 17 table entries and 128 bytes, 350 bytes in
-all, in numpy arrays; Python objects for the same would take ten times that.
+candidates and the low byte of each confirms them. A text leaves 17 entries of a `KeyTable` and 136 bytes; of
+these 340 bytes memory holds some 40, a temporary file the rest.
 
 Source of the scheme: Broder 1997; banding after Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets",
 3.4.
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from xxhash import xxh3_64_intdigest
 
+from evolcoder.evolve.key_table import MOST_ROWS_A_KEY, KeyTable, Spool
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -29,8 +31,6 @@ BANDS = 16
 _ROWS_A_CHUNK = 4096
 _TEXTS_A_BLOCK = 32
 """Texts that a pool's worker sketches together."""
-_MOST_CANDIDATES = 200
-_MOST_MERGED = 1 << 19
 _WORD = re.compile(r"\w+")
 
 Item = TypeVar("Item")
@@ -91,21 +91,19 @@ class DuplicateIndex:
         self._np = np
         self._threshold = threshold
         self._bands = BANDS if threshold is not None else 0
-        self._table = _SortedTables()
-        self._signatures: list[NDArray[np.uint8]] = []
-        self._trees: list[NDArray[np.uint64]] = []
-        self._count = 0
+        self._spool = Spool()
+        self._table = KeyTable(self._spool)
+        self._marks = _Marks(self._spool, with_signatures=threshold is not None)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._marks)
 
     def add_all(self, texts: Iterable[Text]) -> None:
         """Add texts without asking whether they repeat anything."""
         for batch in batches(texts, 2000):
             keys, signatures, trees = self._sketch(batch)
-            for i in range(len(batch)):
-                self._append(signatures[i] if self._bands else None, trees[i])
-            self._table.add(keys.ravel(), self._np.repeat(self._rows(len(batch)), keys.shape[1]))
+            rows = [self._marks.append(signatures[i], trees[i]) for i in range(len(batch))]
+            self._table.add(keys.ravel(), self._np.repeat(self._np.array(rows, dtype="u4"), keys.shape[1]))
 
     def add_new(self, texts: Sequence[Text]) -> list[Duplicate | None]:
         """For each text in order say what it repeats; those that repeat nothing are added."""
@@ -126,13 +124,13 @@ class DuplicateIndex:
                 if j == 0 and rows:
                     exact = rows[0]
                     break
-                candidates |= dict.fromkeys(rows[:_MOST_CANDIDATES])
+                candidates |= dict.fromkeys(rows[:MOST_ROWS_A_KEY])
             repeated = (
                 Duplicate(exact, 1.0) if exact >= 0 else self._nearest(candidates, signatures, trees, i)
             )
             found.append(repeated)
             if repeated is None:
-                row = self._append(signatures[i] if self._bands else None, trees[i])
+                row = self._marks.append(signatures[i], trees[i])
                 for key in row_keys:
                     within.setdefault(key, []).append(row)
                 new_keys.append(keys[i])
@@ -147,10 +145,9 @@ class DuplicateIndex:
         """Return the most similar candidate of another tree, if it is similar enough."""
         best: Duplicate | None = None
         for row in candidates:
-            chunk, place = divmod(row, _ROWS_A_CHUNK)
-            if self._trees[chunk][place] == trees[i]:
+            if self._marks.tree(row) == trees[i]:
                 continue
-            same = int((self._signatures[chunk][place] == signatures[i]).sum()) / PERMUTATIONS
+            same = int((self._marks.signature(row) == signatures[i]).sum()) / PERMUTATIONS
             # Two different numbers share their low byte once in 256.
             similarity = max(0.0, (same - 1 / 256) / (1 - 1 / 256))
             if similarity >= (self._threshold or 1.0) and (best is None or similarity > best.similarity):
@@ -163,64 +160,52 @@ class DuplicateIndex:
         parts = list(self._pool.map(batches(texts, _TEXTS_A_BLOCK)))
         return Sketch(*(self._np.concatenate(of) for of in zip(*parts, strict=True)))
 
-    def _append(self, signature: NDArray[np.uint8] | None, tree: Any) -> int:
-        np = self._np
-        chunk, place = divmod(self._count, _ROWS_A_CHUNK)
-        if chunk == len(self._trees):
-            self._trees.append(np.zeros(_ROWS_A_CHUNK, dtype=np.uint64))
-            if self._bands:
-                self._signatures.append(np.zeros((_ROWS_A_CHUNK, PERMUTATIONS), dtype=np.uint8))
-        self._trees[chunk][place] = tree
-        if signature is not None:
-            self._signatures[chunk][place] = signature
+
+class _Marks:
+    """Tree and signature of each text, by row: the last few thousand in memory, the others on the disk."""
+
+    def __init__(self, spool: Spool, with_signatures: bool) -> None:
+        import numpy as np
+
+        self._spool = spool
+        width = PERMUTATIONS if with_signatures else 0
+        self._signatures = np.zeros((_ROWS_A_CHUNK, width), dtype=np.uint8)
+        self._trees = np.zeros(_ROWS_A_CHUNK, dtype=np.uint64)
+        self._written: list[tuple[int, int]] = []
+        """Where the signatures and the trees of each full chunk begin in the spool."""
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, signature: NDArray[np.uint8], tree: Any) -> int:
+        """Add a text; return its row."""
+        row = self._count
+        place = row % _ROWS_A_CHUNK
+        if place == 0 and row:
+            self._written.append((self._spool.append(self._signatures), self._spool.append(self._trees)))
+        self._signatures[place], self._trees[place] = signature, tree
         self._count += 1
-        return self._count - 1
+        return row
 
-    def _rows(self, last: int) -> NDArray[np.uint32]:
-        return self._np.arange(self._count - last, self._count, dtype=self._np.uint32)
-
-
-class _SortedTables:
-    """A multimap from 64-bit keys to row numbers: sorted arrays of doubling size, merged as they fill."""
-
-    def __init__(self) -> None:
-        self._levels: list[tuple[Any, Any]] = []
-
-    def add(self, keys: NDArray[np.uint64], rows: NDArray[np.uint32]) -> None:
+    def tree(self, row: int) -> int:
+        """Return the hash of a text's tree."""
         import numpy as np
 
-        order = np.argsort(keys, kind="stable")
-        level = (keys[order], rows[order])
-        # Large ones stay as they are: merging takes as much memory again, for a moment.
-        while self._levels and len(self._levels[-1][0]) <= min(2 * len(level[0]), _MOST_MERGED):
-            before = self._levels.pop()
-            # Positions of the smaller in the larger, instead of sorting anew: needs no third copy.
-            level = _merge(before, level)
-        self._levels.append(level)
+        chunk, place = divmod(row, _ROWS_A_CHUNK)
+        if chunk == len(self._written):
+            return int(self._trees[place])
+        return int(self._spool.read(np.uint64, self._written[chunk][1] + 8 * place, 1)[0])
 
-    def find(self, keys: NDArray[np.uint64]) -> dict[int, list[int]]:
-        """Return, for the position of each key that is there, its rows (oldest first, at most 200)."""
+    def signature(self, row: int) -> NDArray[np.uint8]:
+        """Return the low bytes of a text's MinHash numbers."""
         import numpy as np
 
-        found: dict[int, list[int]] = {}
-        for level_keys, level_rows in self._levels:
-            first = np.searchsorted(level_keys, keys)
-            inside = np.minimum(first, len(level_keys) - 1)
-            for position in np.nonzero(level_keys[inside] == keys)[0].tolist():
-                start = int(first[position])
-                stop = start + 1
-                key = keys[position]
-                while stop < len(level_keys) and stop - start < _MOST_CANDIDATES and level_keys[stop] == key:
-                    stop += 1
-                found.setdefault(position, []).extend(level_rows[start:stop].tolist())
-        return found
-
-
-def _merge(old: tuple[Any, Any], new: tuple[Any, Any]) -> tuple[Any, Any]:
-    import numpy as np
-
-    places = np.searchsorted(old[0], new[0], side="right")
-    return np.insert(old[0], places, new[0]), np.insert(old[1], places, new[1])
+        chunk, place = divmod(row, _ROWS_A_CHUNK)
+        if chunk == len(self._written):
+            recent: NDArray[np.uint8] = self._signatures[place]
+            return recent
+        return self._spool.read(np.uint8, self._written[chunk][0] + PERMUTATIONS * place, PERMUTATIONS)
 
 
 def triples(words: Sequence[str]) -> list[str]:
