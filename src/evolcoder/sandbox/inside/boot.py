@@ -12,28 +12,25 @@ from typing import NoReturn
 from evolcoder.sandbox.inside import fork_server, programs, steps, tester, wire
 from evolcoder.sandbox.inside.isolation import Isolator
 
-# What programs of the benchmarks import, and what the interpreter itself imports late: loading these once
-# saves each program milliseconds. Nothing here changes what a program sees, but for its speed.
+# What most programs of the benchmarks import, and what the interpreter itself imports late: loading it once
+# saves each program milliseconds. Nothing here changes what a program sees, but for its speed. What few want
+# is left out, for every page of the server costs every program: `inspect` and what wants it (dataclasses, so
+# none in the server's own modules either) a megabyte.
 _STANDARD = (
     "abc",
-    "ast",
     "atexit",
     "bisect",
     "collections",
     "collections.abc",
     "contextlib",
     "copy",
-    "dataclasses",
-    "datetime",
     "encodings.latin_1",
     "enum",
     "fcntl",
     "functools",
     "heapq",
-    "inspect",
     "io",
     "itertools",
-    "json",
     "keyword",
     "linecache",
     "math",
@@ -56,6 +53,7 @@ _STANDARD = (
     "weakref",
 )
 _WORTH_INHERITING = 1 << 16
+_MADV_DONTNEED = 4
 _NUMPY = ("numpy", "numpy.linalg", "numpy.random")
 _FURTHER = {"numpy": _NUMPY, "scientific": (*_NUMPY, "pandas")}
 
@@ -122,19 +120,24 @@ def _be_first_to_go() -> None:
 def _let_children_inherit_mappings() -> None:
     # Linux copies the page table of a mapped file into a child only where a page of it was written
     # (vma_needs_copy); otherwise the child faults the interpreter's code in again, page by page, a quarter of
-    # all its faults. So write one byte of each over itself.
+    # all its faults. So write one byte of each over itself; and let go of all pages, for those that the
+    # rehearsal needs come back, and the others need not be copied.
     libc = ctypes.PyDLL(None)
-    with open("/proc/self/maps") as file:
-        mappings = [line.split() for line in file]
-    for span, rights, _, _, inode, *path in mappings:
+    with open("/proc/self/smaps") as file:
+        lines = file.read().splitlines()
+    heads = [number for number, line in enumerate(lines) if not line.partition(" ")[0].endswith(":")]
+    for number, after in zip(heads, [*heads[1:], len(lines)], strict=True):
+        span, rights, _, _, inode, *_ = lines[number].split()
         start, end = (int(part, 16) for part in span.split("-"))
-        if inode == "0" or not path or rights[1] == "w" or end - start < _WORTH_INHERITING:
+        written = not any(line.split() == ["Anonymous:", "0", "kB"] for line in lines[number:after])
+        if inode == "0" or rights[1] == "w" or written or end - start < _WORTH_INHERITING:
             continue
         given = 1 | (4 if rights[2] == "x" else 0)
         where = ctypes.c_void_p(start), ctypes.c_size_t(end - start)
         if libc.mprotect(*where, given | 2) == 0:  # refused on some hardened systems
             ctypes.memmove(start, start, 1)
             libc.mprotect(*where, given)
+            libc.madvise(*where, _MADV_DONTNEED)
 
 
 def _complete_builtins() -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SHARED_WORTH_A_LOOK = 48 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class TreeUse:
+class TreeUse(NamedTuple):
     """CPU seconds, memory and seconds spent waiting for a processor, of a program and all it started."""
 
     cpu_s: float
