@@ -166,28 +166,39 @@ def score_once(path: Path, name: str, workers: int) -> dict[str, float]:
     with open_engine(name) as engine, engine.open(SandboxWork(), workers) as sandbox:
         time.sleep(8 if name == "ray" else 0)  # all workers are up, and Ray has settled
         drain(judge_samples(samples[: 40 * workers], benchmark, settings=settings, sandbox=sandbox))
-        driver_s, cpu_s, wall_s = time.process_time(), tree_cpu_s(), time.monotonic()
+        driver_s, before, wall_s = time.process_time(), tree_cpu_s(), time.monotonic()
         judged = list(judge_samples(samples, benchmark, settings=settings, sandbox=sandbox))
         driver_s, wall_s = time.process_time() - driver_s, time.monotonic() - wall_s
-        cpu_s = tree_cpu_s() - cpu_s
+        cpu_s = {who: seconds - before.get(who, 0.0) for who, seconds in tree_cpu_s().items()}
     return {
         "samples_a_second": len(samples) / wall_s,
-        "cpu_ms_a_sample": 1000 * cpu_s / len(samples),
+        "cpu_ms_a_sample": 1000 * sum(cpu_s.values()) / len(samples),
+        "ray_cpu_ms_a_sample": 1000 * cpu_s.get("ray", 0.0) / len(samples),
         "driver_cpu_ms_a_sample": 1000 * driver_s / len(samples),
         "passed": sum(j.verdict.passed for j in judged),
     }
 
 
-def tree_cpu_s() -> float:
-    """Return the CPU seconds of this process and all below it, those it has waited for included."""
+def tree_cpu_s() -> dict[str, float]:
+    """Return the CPU seconds of this process and all below it, those it has waited for included.
+
+    By who uses them: "here" for this process, "ray" for what only moves things, "work" for the rest.
+    """
     here = psutil.Process()
-    total = 0.0
+    total: dict[str, float] = {}
     for process in [here, *here.children(recursive=True)]:
         try:
-            total += sum(process.cpu_times()[:4])
+            own = process.cpu_times()[:4]
+            who = "here" if process == here else "ray" if is_rays(process) else "work"
         except psutil.Error:
             continue
+        total[who] = total.get(who, 0.0) + sum(own)
     return total
+
+
+def is_rays(process: psutil.Process) -> bool:
+    told = " ".join(process.cmdline())
+    return "/ray/" in told and "default_worker" not in told
 
 
 # -- the same verdicts ------------------------------------------------------------------------------------
@@ -207,7 +218,11 @@ def verdicts(path: Path) -> dict[str, Any]:
     victim = [cluster.add_node(**node) for _ in range(2)][-1]
     with open_engine(f"ray:{cluster.address}") as engine:
         there, _ = judged_by(
-            engine, benchmark, samples, lambda: cluster.remove_node(victim, allow_graceful=False), programs // 2
+            engine,
+            benchmark,
+            samples,
+            lambda: cluster.remove_node(victim, allow_graceful=False),
+            programs // 2,
         )
     cluster.shutdown()
     different = [i for i in range(len(samples)) if here[i] != there[i]]
@@ -230,7 +245,7 @@ def judged_by(
         judged = list(judge_samples(samples, benchmark, sandbox=watched))
     print(f"{engine.name}: {watched.outcomes} programs in {time.monotonic() - begun:.0f} s", flush=True)
     assert [judgement.sample for judgement in judged] == samples
-    said = [(judgement.verdict.passed, judgement.verdict.reason) for judgement in judged]
+    said: list[tuple[bool, str]] = [(j.verdict.passed, j.verdict.reason) for j in judged]
     return said, watched.outcomes
 
 

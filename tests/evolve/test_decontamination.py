@@ -1,13 +1,21 @@
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from evolcoder.evolve.contamination_report import (
     ContaminationScreen,
     decontaminate,
+    measures_of,
     write_contamination_report,
 )
 from evolcoder.evolve.decontamination import ProblemText, find_contamination
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.one_row import Fate, Spent
+from evolcoder.evolve.row_files import RowFile
+from evolcoder.execution.local import LocalEngine
 from evolcoder.progress import SilentProgress
 from evolcoder.records import Instruction, Lineage
 
@@ -133,3 +141,52 @@ def test_examples_with_other_values_and_lengths_give_a_copy_away() -> None:
     (hit,) = find_contamination([*CLEAN, row("bad", text, "")], [PROBLEM])
     assert hit.how == "examples"
     assert find_contamination([*CLEAN, row("ok", ">>> pile([(7, 1)], 40)\n12", "")], [PROBLEM]) == []
+
+
+def test_a_row_that_kills_its_workers_is_dropped_with_its_reason_and_the_run_goes_on(tmp_path: Path) -> None:
+    class Cluster(LocalEngine):
+        """Gives up the row c7 wherever it is sent."""
+
+        @contextmanager
+        def open(self, work: Any, workers: int | None = None) -> Iterator[Any]:
+            with super().open(work, workers) as pool:
+                run_many = pool.run_many
+
+                def giving_up(tagged: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+                    for tag, item in tagged:
+                        if any(row.id == "c7" for row in (item if isinstance(item, list) else [item])):
+                            yield tag, work.set_aside(item, "its worker died 3 times: killed")
+                        else:
+                            yield from run_many([(tag, item)])
+
+                pool.map = lambda items: (result for _, result in giving_up(enumerate(items)))
+                pool.run_many = giving_up
+                yield pool
+
+    out = tmp_path / "clean.jsonl"
+    rows = [*CLEAN, row("bad", "How would you pile these things?", COPY)]
+    result = decontaminate(rows, [PROBLEM], out, SilentProgress(), Cluster())
+    assert [(hit.row_id, hit.how) for hit in result.hits] == [("c7", "set aside"), ("bad", "code")]
+    assert [row.id for row in RowFile(out)] == [row.id for row in CLEAN if row.id != "c7"]
+    assert "its worker died 3 times" in measures_of(result.hits[0])
+
+
+def test_a_block_of_rows_that_kills_its_workers_is_still_looked_for_as_exact_copies() -> None:
+    from evolcoder.evolve.duplicates import DuplicateIndex, Text
+    from evolcoder.evolve.mapped import sketch_work
+
+    class GivingUp:
+        def map(self, blocks: Iterable[Any]) -> Iterator[Any]:
+            work = sketch_work(near=True)
+            for block in blocks:
+                given_up = any("deadly" in text.text for text in block)
+                yield work.set_aside(block, "killed") if given_up else work.make()(block)
+
+    long = "Write a function that sorts the words of each line of a text and joins them with commas again"
+    index = DuplicateIndex(0.9, GivingUp())
+    first = [Text(long, "a"), Text(f"{long} deadly", "b")]
+    assert index.add_new(first[:1]) == [None]
+    assert index.add_new(first[1:]) == [None]  # as near to the first as can be, but no copy
+    (again,) = index.add_new([Text(f"{long} deadly", "c")])
+    assert again is not None
+    assert (again.row, again.similarity) == (1, 1.0)

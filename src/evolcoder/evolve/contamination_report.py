@@ -119,6 +119,8 @@ class ContaminationScreen:
         if not hits:
             return fate
         hit = hits[0]
+        if hit.how == "set aside":
+            return Fate(fate.row, Elimination("set aside", hit.problem_text), fate.spent)
         detail = f"copies {hit.task_id} of {hit.benchmark} ({hit.how})"
         return Fate(fate.row, Elimination("contaminated", detail), fate.spent)
 
@@ -153,6 +155,8 @@ def write_contamination_report(path: Path, result: Decontaminated) -> None:
 
 def measures_of(hit: Hit) -> str:
     """Say in a few words how much of a problem a row holds."""
+    if hit.how == "set aside":
+        return hit.problem_text
     if hit.how == "embedding":
         return f"similarity {hit.similarity:.2f}"
     shares = f"text {hit.text_share:.0%}, code {hit.code_share:.0%}, examples {hit.examples_share:.0%}"

@@ -82,7 +82,8 @@ class Hit:
     benchmark: str
     task_id: str
     how: str
-    """"text", "code", "text and code", "examples" or "embedding": where the copy was found."""
+    """"text", "code", "text and code", "examples" or "embedding": where the copy was found; "set aside" for a
+    row that could not be compared, with the reason in place of a problem."""
     row_text: str
     problem_text: str
     text_share: float = 0.0
@@ -99,6 +100,12 @@ def hit_of(row: Instruction, problem: ProblemText, how: str, **measures: float) 
     row_text = "\n".join(part for part in (row.instruction, row.input, row.response) if part)
     problem_text = f"{problem.text}\n{problem.code}"
     return Hit(row.id, problem.benchmark, problem.task_id, how, row_text, problem_text, **measures)
+
+
+def hit_of_uncompared(row: Instruction, reason: str) -> Hit:
+    """Return what stands for the hits of a row that could not be compared: it must not pass as clean."""
+    row_text = "\n".join(part for part in (row.instruction, row.input, row.response) if part)
+    return Hit(row.id, "", "", "set aside", row_text, reason)
 
 
 @dataclass(frozen=True, slots=True)

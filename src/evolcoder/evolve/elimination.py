@@ -26,6 +26,7 @@ EliminationReason = Literal[
     "failed tests",
     "contaminated",
     "no reply",
+    "set aside",
 ]
 """Rule 1 by text ("unchanged") and by judge ("equal"), rule 2 ("refused"), rule 3 ("empty"), rule 4 ("leaked
 prompt"); the rest are evolcoder's own. A rule that the paper states for one of instruction and answer also

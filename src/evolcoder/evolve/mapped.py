@@ -3,41 +3,51 @@
 Sketching a text, counting n-grams and comparing rows with problems cost the most and know nothing of other
 rows, so they are mapped. What depends on the order of rows (which of two copies came first) stays with the
 driver, so the result is the same on any engine.
+
+A row that kills its workers on a cluster is set aside and the run goes on: what is said in its place drops it
+where it could be a copy of a benchmark problem, and otherwise only keeps it out of a count.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from evolcoder.evolve.decontamination import ContaminationIndex, Hit, Learnt, ProblemText
-from evolcoder.evolve.duplicates import Sketch, Text, batches, sketch_of
+from evolcoder.evolve.decontamination import (
+    ContaminationIndex,
+    Hit,
+    Learnt,
+    ProblemText,
+    hit_of_uncompared,
+)
+from evolcoder.evolve.duplicates import BANDS, PERMUTATIONS, Sketch, Text, batches, sketch_of
 from evolcoder.execution.functions import FunctionWork
 from evolcoder.records import Instruction
 
 if TYPE_CHECKING:
     from evolcoder.execution.engine import Pool
 
+_log = logging.getLogger(__name__)
 ROWS_A_BLOCK = 32
 """Rows that travel together: some 100 KB, and tens of milliseconds of work."""
 
 
 def sketch_work(near: bool) -> FunctionWork[Sequence[Text], Sketch]:
     """Return the work of sketching blocks of texts; `near` where similar texts count as copies."""
-    return FunctionWork(partial(_sketcher, near))
+    return FunctionWork(partial(_sketcher, near), given_up=partial(_sketched_exactly, near))
 
 
 def learning_work(problems: Sequence[ProblemText]) -> FunctionWork[Sequence[Instruction], Learnt]:
     """Return the work of counting the problems' n-grams in blocks of rows."""
-    return FunctionWork(partial(_learner, problems))
+    return FunctionWork(partial(_learner, problems), given_up=_not_counted)
 
 
-def screening_work(
-    problems: Sequence[ProblemText], learnt: Learnt
-) -> FunctionWork[Sequence[Instruction], list[list[Hit]]]:
-    """Return the work of finding the hits of each row of a block."""
-    return FunctionWork(partial(_screener, problems, learnt))
+def screening_work(problems: Sequence[ProblemText], learnt: Learnt) -> FunctionWork[Instruction, list[Hit]]:
+    """Return the work of finding the hits of a row."""
+    return FunctionWork(partial(_screener, problems, learnt), given_up=_not_compared)
 
 
 def learn_on(
@@ -49,18 +59,18 @@ def learn_on(
 
 
 def hits_on(
-    pool: Pool[Sequence[Instruction], list[list[Hit]]], rows: Iterable[Instruction]
+    pool: Pool[Instruction, list[Hit]], rows: Iterable[Instruction]
 ) -> Iterator[tuple[Instruction, list[Hit]]]:
     """Yield each row with its hits, in order."""
-    waiting: list[Sequence[Instruction]] = []
+    waiting: deque[Instruction] = deque()
 
-    def noted() -> Iterator[Sequence[Instruction]]:
-        for block in batches(rows, ROWS_A_BLOCK):
-            waiting.append(block)
-            yield block
+    def noted() -> Iterator[Instruction]:
+        for row in rows:
+            waiting.append(row)
+            yield row
 
     for found in pool.map(noted()):
-        yield from zip(waiting.pop(0), found, strict=True)
+        yield waiting.popleft(), found
 
 
 def _sketcher(near: bool) -> Callable[[Sequence[Text]], Sketch]:
@@ -71,9 +81,31 @@ def _learner(problems: Sequence[ProblemText]) -> Callable[[Sequence[Instruction]
     return ContaminationIndex(problems).counts
 
 
-def _screener(
-    problems: Sequence[ProblemText], learnt: Learnt
-) -> Callable[[Sequence[Instruction]], list[list[Hit]]]:
+def _screener(problems: Sequence[ProblemText], learnt: Learnt) -> Callable[[Instruction], list[Hit]]:
     index = ContaminationIndex(problems)
     index.add(learnt)
-    return lambda rows: [index.hits(row) for row in rows]
+    return index.hits
+
+
+def _sketched_exactly(near: bool, texts: Sequence[Text], reason: str) -> Sketch:
+    """Sketch texts so that only exact copies of them are found, in the form of the others' sketches."""
+    import numpy as np
+
+    _log.warning("%d rows are looked for as exact copies only: %s", len(texts), reason)
+    exact = sketch_of(texts, near=False)
+    if not near:
+        return exact
+    # A key that an exact copy shares, and nothing else, in place of each band's.
+    bands = np.repeat(exact.keys, BANDS, axis=1) ^ np.arange(1, BANDS + 1, dtype=np.uint64)
+    keys = np.concatenate([exact.keys, bands], axis=1)
+    return Sketch(keys, np.zeros((len(texts), PERMUTATIONS), dtype=np.uint8), exact.trees)
+
+
+def _not_counted(rows: Sequence[Instruction], reason: str) -> Learnt:
+    _log.warning("%d rows are left out of the count of common n-grams: %s", len(rows), reason)
+    return Learnt(len(rows), {})
+
+
+def _not_compared(row: Instruction, reason: str) -> list[Hit]:
+    _log.warning("row %s cannot be compared with the benchmarks and is dropped: %s", row.id, reason)
+    return [hit_of_uncompared(row, reason)]

@@ -16,6 +16,9 @@ class FunctionWork(Generic[Item, Result]):
 
     make: Callable[[], Callable[[Item], Result]]
     place: Place = "core"
+    given_up: Callable[[Item, str], Result] | None = None
+    """Returns what stands for an item that is set aside, from the item and the reason; absent, such an item
+    ends the run."""
 
     def open(self, slots: int) -> FunctionWorker[Item, Result]:
         """Return a worker; it works on one item at a time, whatever `slots`."""
@@ -26,8 +29,10 @@ class FunctionWork(Generic[Item, Result]):
         return ""
 
     def set_aside(self, item: Item, reason: str) -> Result:
-        """Raise OutsideError: no result stands for one that is missing."""
-        raise OutsideError(f"an item was given up: {reason}")
+        """Return what `given_up` returns; raises OutsideError where there is none."""
+        if self.given_up is None:
+            raise OutsideError(f"an item was given up: {reason}")
+        return self.given_up(item, reason)
 
 
 class FunctionWorker(Generic[Item, Result]):

@@ -19,11 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evolcoder.errors import ModelError
+from evolcoder.errors import ModelError, RequestFailedError
 from evolcoder.models.local_engine import AnsweringEngine, open_answering_engine, weights_identity
 from evolcoder.models.local_settings import LocalSettings
 from evolcoder.models.protocol import Completion, Request
-from evolcoder.models.replicas import Replicas, ReplicaWork
+from evolcoder.models.replicas import Answers, Replicas, ReplicaWork, answers_on
 from evolcoder.models.streaming import StreamPart, heard_parts
 
 if TYPE_CHECKING:
@@ -122,10 +122,12 @@ class LocalModel:
             while await self._quiet():
                 waves = self._next_waves()
                 wave = [waiting for one in waves for waiting in one]
-                completions = await loop.run_in_executor(self._thread, self._write, waves, loop)
-                for waiting, completion in zip(wave, completions, strict=True):
-                    if not waiting.reply.done():
-                        waiting.reply.set_result(completion)
+                answers = await loop.run_in_executor(self._thread, self._write, waves, loop)
+                for waiting, answer in zip(wave, answers, strict=True):
+                    if isinstance(answer, RequestFailedError):
+                        self._give_up([waiting], answer)
+                    elif not waiting.reply.done():
+                        waiting.reply.set_result(answer)
         except asyncio.CancelledError:
             self._stop.set()
             self._give_up([*wave, *self._waiting], None)
@@ -194,18 +196,17 @@ class LocalModel:
             self._processes = ReplicaProcesses(self.replica_work(), replicas)
             self.write_on(self._processes)
 
-    def _write(self, waves: list[list[Waiting]], loop: asyncio.AbstractEventLoop) -> list[Completion]:
+    def _write(self, waves: list[list[Waiting]], loop: asyncio.AbstractEventLoop) -> Answers:
         """Generate the answers of all waves; runs in the model's thread."""
         if self._replicas is None:
             return [answer for wave in waves for answer in self._write_here(wave, loop)]
         begun = time.monotonic()
-        asked = enumerate([w.request for w in wave] for wave in waves)
-        answered = dict(self._replicas.run_many(asked))
-        answers = [answer for number in range(len(waves)) for answer in answered[number]]
+        answered = answers_on(self._replicas, [[w.request for w in wave] for wave in waves])
+        answers = [answer for wave in answered for answer in wave]
         self.seconds_busy += time.monotonic() - begun
-        self.tokens_written += sum(answer.completion_tokens for answer in answers)
+        tokens = sum(answer.completion_tokens for answer in answers if isinstance(answer, Completion))
+        self.tokens_written += tokens
         if self._watcher is not None and not self._stop.is_set():
-            tokens = sum(answer.completion_tokens for answer in answers)
             loop.call_soon_threadsafe(self._watcher, tokens, len(answers))
         return answers
 

@@ -7,12 +7,12 @@ replica gets a list of requests, returns their completions, and keeps nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from evolcoder.errors import ModelError
+from evolcoder.errors import ModelError, RequestFailedError
 from evolcoder.models.local_settings import LocalSettings
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Tag = TypeVar("Tag")
 Wave = list[Request]
 """Requests that are written together."""
+Answers = Sequence[Completion | RequestFailedError]
+"""Of a wave, in its order; an error for a request that was given up."""
 
 
 class Replicas(Protocol):
@@ -32,8 +34,8 @@ class Replicas(Protocol):
         """Waves that are written at once."""
         ...
 
-    def run_many(self, tagged: Iterable[tuple[Tag, Wave]], /) -> Iterator[tuple[Tag, list[Completion]]]:
-        """Yield each wave's completions with its tag, as they come."""
+    def run_many(self, tagged: Iterable[tuple[Tag, Wave]], /) -> Iterator[tuple[Tag, Answers]]:
+        """Yield each wave's answers with its tag, as they come."""
         ...
 
 
@@ -97,9 +99,27 @@ class ReplicaWork:
         """Return ""."""
         return ""
 
-    def set_aside(self, item: Wave, reason: str) -> list[Completion]:
-        """Raise ModelError: an answer that nobody wrote must not stand in a journal."""
-        raise ModelError(f"{self.ref}: {len(item)} requests cannot be answered: {reason}")
+    def set_aside(self, item: Wave, reason: str) -> Answers:
+        """Return errors: an answer that nobody wrote must not stand in a journal."""
+        return [RequestFailedError(f"{self.ref}: a request cannot be answered: {reason}") for _ in item]
+
+
+def answers_on(replicas: Replicas, waves: Sequence[Wave]) -> list[Answers]:
+    """Return the answers of each wave; the requests of one that was given up are asked one by one.
+
+    So that a request that kills its replica keeps nobody else's answer back.
+    """
+    answered = dict(replicas.run_many(enumerate(waves)))
+    given_up = [number for number, wave in enumerate(waves) if len(wave) > 1 and _failed(answered[number])]
+    alone = {(number, place): [request] for number in given_up for place, request in enumerate(waves[number])}
+    found = dict(replicas.run_many(alone.items()))
+    for number in given_up:
+        answered[number] = [found[number, place][0] for place in range(len(waves[number]))]
+    return [answered[number] for number in range(len(waves))]
+
+
+def _failed(answers: Answers) -> bool:
+    return all(isinstance(answer, RequestFailedError) for answer in answers)
 
 
 class Replica:
@@ -108,7 +128,7 @@ class Replica:
     def __init__(self, engine: AnsweringEngine) -> None:
         self._engine = engine
 
-    def run_many(self, tagged: Iterable[tuple[Tag, Wave]], /) -> Iterator[tuple[Tag, list[Completion]]]:
+    def run_many(self, tagged: Iterable[tuple[Tag, Wave]], /) -> Iterator[tuple[Tag, Answers]]:
         """Answer wave after wave."""
         for tag, wave in tagged:
             yield tag, self._engine.answer(wave)
