@@ -3,8 +3,9 @@
     python bench/scale_costs.py               the table of docs/scale.md
     python bench/scale_costs.py --endpoint-rate 500 --machine-usd 1.2 --cores 32 --model gpt-4.1-mini
 
-A row is two requests to the teacher (evolve, answer), screened for copies and duplicates. The rates are CPU
-time measured on two shared cores by `bench/scale.py` and `bench/requests.py`. What was not measured is an
+A row is two requests to the teacher (evolve, answer; with --verify a third), screened for copies and
+duplicates. The rates are CPU
+time measured on two shared cores by `bench/scale.py` and `bench/evolve.py`. What was not measured is an
 option with a plain default: the endpoint's rate, tokens a row, prices, cores and memory of a machine.
 """
 
@@ -19,23 +20,29 @@ from evolcoder.models.settings import EndpointSettings
 ROWS = (10_000, 1_000_000, 100_000_000)
 MACHINES = (1, 8, 100)
 REQUESTS = 2
+VERIFY_REQUESTS = 1
+"""More, for tests of the answer (--verify)."""
 
 
 @dataclass(frozen=True)
 class Rates:
     """Measured: CPU milliseconds, and bytes."""
 
-    request_driver_ms: float = 0.27
-    """A journaled request on the event loop (bench/requests.py: 0.25 to 0.28)."""
-    duplicates_driver_ms: float = 0.014
-    """Looking a row up in a small table and adding it, its sketch made elsewhere (scale.py rates)."""
+    request_driver_ms: float = 0.53
+    """A request in the whole command: prompt, client, journal, rules, files (bench/evolve.py: 0.49, 0.56)."""
+    duplicates_growth_ms: float = 0.0175
+    """Looking it up takes so much more with every million rows in the table (scale.py rates)."""
     transport_driver_ms: float = 0.013
-    """Sending a row to workers twice, for its sketch and for screening (scale.py overhead: 0.0063 each)."""
-    sketch_ms: float = 0.031
-    screen_ms: float = 0.97
-    """Counting a row's n-grams and comparing it with HumanEval and MBPP (scale.py rates: 0.43 + 0.54)."""
-    table_bytes: float = 350
-    """Memory of the driver a row, for duplicates (docs/evolve.md)."""
+    """Sending a row to workers twice, for its sketch and for screening (scale.py overhead: 0.0066 each)."""
+    sketch_ms: float = 0.033
+    screen_ms: float = 0.77
+    """Counting a row's n-grams and comparing it with HumanEval and MBPP (scale.py rates: 0.35 + 0.42)."""
+    memory_bytes: float = 40 + 140 + 152
+    """Memory of the driver a row: table for duplicates (duplicates.py), its id, its seed (scale.py rates)."""
+    program_ms: float = 3.4
+    """Running one program with its tests in the sandbox (scale.py score, Ray, two workers)."""
+    table_bytes: float = 300
+    """Of the table for duplicates, in a temporary file (duplicates.py)."""
     data_bytes: float = 1321
     journal_bytes: float = 1565
     """Of two replies."""
@@ -50,14 +57,17 @@ def main() -> None:
     parser.add_argument("--memory-gb", type=float, default=64.0, help="of one machine")
     parser.add_argument("--prompt-tokens", type=int, default=450, help="of a row's two requests")
     parser.add_argument("--completion-tokens", type=int, default=600, help="of a row's two answers")
+    parser.add_argument("--verify", action="store_true", help="answers are tested, as by --verify tests")
     options = parser.parse_args()
+    requests = REQUESTS + VERIFY_REQUESTS * options.verify
     rates = Rates()
     price = price_for(options.model, "https://api.openai.com/v1", EndpointSettings())
     usd = None if price is None else price.of(options.prompt_tokens, options.completion_tokens)
-    driver_ms, worker_ms, disk_bytes = a_row(rates)
+    driver_ms, worker_ms, disk_bytes = a_row(rates, 0, options.verify)
     print(
-        f"a row: {REQUESTS} requests, {driver_ms:.2f} ms of the driver, {worker_ms:.2f} ms of workers, "
-        f"{disk_bytes:,.0f} bytes of disk, {rates.table_bytes:.0f} bytes of the driver's memory"
+        f"a row: {requests} requests, {driver_ms:.2f} ms of the driver and {rates.duplicates_growth_ms:.4f} "
+        f"ms more for each million rows before it, {worker_ms:.2f} ms of workers, {disk_bytes:,.0f} bytes of "
+        f"disk, {rates.memory_bytes:.0f} bytes of the driver's memory"
     )
     print()
     heads = ["rows", "machines", "endpoint", "driver", "workers", "bound by"]
@@ -69,24 +79,28 @@ def main() -> None:
             print(line(rows, machines, options, rates, usd))
 
 
-def a_row(rates: Rates) -> tuple[float, float, float]:
-    """Return the driver's and the workers' CPU milliseconds of a row, and its bytes on disk."""
-    driver_ms = REQUESTS * rates.request_driver_ms + rates.duplicates_driver_ms + rates.transport_driver_ms
+def a_row(rates: Rates, rows: int, verify: bool) -> tuple[float, float, float]:
+    """Return of a row, the mean of `rows`: the driver's and workers' CPU milliseconds, and bytes on disk."""
+    requests = REQUESTS + VERIFY_REQUESTS * verify
+    driver_ms = requests * rates.request_driver_ms + rates.transport_driver_ms
+    # On average half of the rows are met already.
+    driver_ms += rates.duplicates_growth_ms * rows / 2e6
     # The rows stand in their round's file and again in the merged data set.
-    return driver_ms, rates.sketch_ms + rates.screen_ms, 2 * rates.data_bytes + rates.journal_bytes
+    disk_bytes = 2 * rates.data_bytes + rates.journal_bytes * requests / REQUESTS + rates.table_bytes
+    return driver_ms, rates.sketch_ms + rates.screen_ms + rates.program_ms * verify, disk_bytes
 
 
 def line(rows: int, machines: int, options: argparse.Namespace, rates: Rates, usd: float | None) -> str:
     """Return one line of the table."""
-    driver_ms, worker_ms, disk_bytes = a_row(rates)
+    driver_ms, worker_ms, disk_bytes = a_row(rates, rows, options.verify)
     hours = {
-        "the endpoint": rows * REQUESTS / options.endpoint_rate / 3600,
+        "the endpoint": rows * (REQUESTS + VERIFY_REQUESTS * options.verify) / options.endpoint_rate / 3600,
         "the driver": rows * driver_ms / 3.6e6,
         "the workers": rows * worker_ms / 3.6e6 / (machines * options.cores),
     }
     bound = max(hours, key=lambda name: hours[name])
-    # The driver also holds some 100 MB, whatever the rows.
-    memory_gb = 0.1 + rows * rates.table_bytes / 1e9
+    # The driver also holds some 200 MB, whatever the rows.
+    memory_gb = 0.2 + rows * rates.memory_bytes / 1e9
     told = f"**{size(memory_gb)}**" if memory_gb > options.memory_gb / 2 else size(memory_gb)
     cells = [
         f"{rows:,}",

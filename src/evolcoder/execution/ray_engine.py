@@ -128,6 +128,7 @@ class RayEngine:
 
     def _add(self, place: Place, count: int, node_id: str = "", **resources: float) -> None:
         options: dict[str, Any] = dict(resources, max_concurrency=_EXCHANGES_AT_ONCE)
+        options["enable_task_events"] = False  # nobody looks at single exchanges
         if node_id:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

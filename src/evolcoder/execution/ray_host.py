@@ -48,9 +48,9 @@ class Host:
         self._lock = threading.Lock()
 
     def exchange(
-        self, key: str, work: bytes | None, batch: bytes, low: int, wait_s: float, give_back: bool
+        self, key: str, work: bytes | None, low: int, wait_s: float, give_back: bool, *batch: bytes
     ) -> bytes:
-        """Take a batch of (number, item), return what is ready; both pickled.
+        """Take a batch of (number, item), return what is ready; both pickled, the batch in pieces.
 
         `work` comes with the first exchange of a `key`. Answers when at most `low` items are left to begin,
         when `wait_s` is over and something is ready, or when nothing is left to do.
@@ -63,7 +63,7 @@ class Host:
                 assert work is not None, "the first exchange brings the work"
                 self._benches[key] = _Bench(pickle.loads(work))
             bench = self._benches[key]
-        items = pickle.loads(batch) if batch else []
+        items = pickle.loads(b"".join(batch)) if batch else []
         return _pickled(bench.exchange(items, low, wait_s, give_back))
 
     def close_work(self, key: str) -> None:
