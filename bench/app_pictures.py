@@ -8,9 +8,11 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from evolcoder.app.site import AppOptions, serve
@@ -40,11 +42,26 @@ def main() -> None:
                     _PARTS[part](tab)
                 except Exception as error:  # the other pictures are still wanted
                     print(f"{part} at {width}: {' '.join(str(error).split())[:500]}")
+                tab.mouse.move(2, 2)  # what lies under the mouse looks pressed
                 tab.wait_for_timeout(600)
                 tab.screenshot(path=out / f"app-{part.lower()}{name}.png")
             tab.close()
         browser.close()
         page.close()
+    _side_by_side([out / f"app-{part.lower()}-phone.png" for part in parts], out / "app-phone.png")
+
+
+def _side_by_side(pictures: Sequence[Path], target: Path) -> None:
+    """Put the pictures of a phone into one, and make every picture of the folder small."""
+    opened = [Image.open(path).convert("RGB") for path in pictures]
+    wide = Image.new("RGB", (sum(picture.width + 24 for picture in opened) - 24, opened[0].height), "#d8d8d8")
+    for number, picture in enumerate(opened):
+        wide.paste(picture, (sum(before.width + 24 for before in opened[:number]), 0))
+    wide.save(target)
+    for path in target.parent.glob("app-*.png"):
+        Image.open(path).convert("RGB").quantize(
+            256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        ).save(path, optimize=True)
 
 
 def _run(tab: Any) -> None:

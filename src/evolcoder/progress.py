@@ -64,6 +64,25 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def left_text(lines: Sequence[StageLine], elapsed: float) -> str:
+    """Return where the whole run stands: stages done, and about how long it goes on."""
+    over = sum(line.state in ("done", "kept", "skipped") for line in lines)
+    told = f"{over} of {len(lines)} stages at most"
+    ahead = [line for line in lines if line.state in ("waiting", "running")]
+    if not ahead:
+        return told
+    unknown = sum(line.seconds is None for line in ahead)
+    left = sum(line.seconds or 0.0 for line in ahead)
+    running = next((line for line in ahead if line.state == "running" and line.seconds is not None), None)
+    if running is not None and running.seconds is not None:
+        left -= min(elapsed, running.seconds)
+    if unknown == len(ahead):
+        return f"{told}; time left not known yet"
+    stages = "1 stage" if unknown == 1 else f"{unknown} stages"
+    more = f" and {stages} whose time is not known yet" if unknown else ""
+    return f"{told}; about {duration(left)} left{more}"
+
+
 class _SilentBar:
     def advance(self, n: int = 1, **facts: str | float) -> None:
         pass

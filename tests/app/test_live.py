@@ -107,6 +107,7 @@ def test_a_run_under_way_shows_its_bar_stage_and_scores(tmp_path: Path) -> None:
     write_running(run)
     page = Page(str(live_html(run)))
     assert "running" in page.text and "25 of 100" in page.text and "about 1 min 30 s left" in page.text
+    assert "0 of 1 stages at most" in page.text and "last sign of life" in page.text
     assert "script" not in page.tags and "img" not in page.tags and "<script>document.title" in page.text
     assert live_run(run).state == "running"
     assert [point.round for point in live_run(run).scores[0].points] == [0, 1]

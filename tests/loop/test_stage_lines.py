@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from evolcoder.cli.progress_view import LiveProgress, PlainProgress
-from evolcoder.cli.stage_lines import left_text, shown_window, stage_text
-from evolcoder.progress import StageLine, StageState, duration
+from evolcoder.cli.stage_lines import shown_window, stage_text
+from evolcoder.progress import StageLine, StageState, duration, left_text
 
 
 def lines(*states: StageState, seconds: float | None = 60.0) -> list[StageLine]:
@@ -35,7 +35,7 @@ def test_time_left_counts_what_the_running_stage_has_done_and_says_what_is_not_k
     assert left_text(lines("done", "running", "waiting"), 45.0).endswith("about 1 min 15 s left")
     assert left_text(lines("done", "running", "waiting"), 500.0).endswith("about 1 min 00 s left")
     some = [*lines("running"), *lines("waiting", seconds=None)]
-    assert left_text(some, 0.0).endswith("1 min 00 s left and 1 stages whose time is not known yet")
+    assert left_text(some, 0.0).endswith("1 min 00 s left and 1 stage whose time is not known yet")
     assert left_text(lines("running", "waiting", seconds=None), 9.0).endswith("time left not known yet")
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from evolcoder.app.shown_text import code, notice, shown, table, tag
 from evolcoder.errors import DataError
-from evolcoder.progress import StageLine, duration
+from evolcoder.progress import StageLine, duration, left_text
 from evolcoder.report.charts import both_widths, score_chart
 from evolcoder.report.run_folder import Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
@@ -84,7 +84,11 @@ def _head(live: LiveRun) -> Markup:
         lines.append(notice(live.run.result["notice"]))
     if live.state == "running" and live.progress is not None:
         ago = max(0.0, time.time() - live.progress.written)
-        lines.append(Markup('<p class="soft">last sign of life {} ago</p>').format(duration(ago)))
+        told = f"last sign of life {duration(ago)} ago"
+        if live.progress.stages:
+            elapsed = max((bar.seconds for bar in live.progress.bars), default=0.0)
+            told = f"{left_text(live.progress.stages, elapsed)}; {told}"
+        lines.append(Markup('<p class="soft">{}</p>').format(shown(told, 300)))
     if live.state == "stopped":
         lines.append(
             Markup(

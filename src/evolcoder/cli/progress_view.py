@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from evolcoder.cli.stage_lines import left_text, shown_window, stage_text
-from evolcoder.progress import Bar, Progress, StageLine, StageState, duration
+from evolcoder.cli.stage_lines import shown_window, stage_text
+from evolcoder.progress import Bar, Progress, StageLine, StageState, duration, left_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

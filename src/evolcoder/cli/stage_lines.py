@@ -14,24 +14,6 @@ def stage_text(line: StageLine, elapsed: float) -> str:
     return f"{_SIGNS[line.state]} {line.title:<38} {_time_text(line, elapsed)}".rstrip()
 
 
-def left_text(lines: Sequence[StageLine], elapsed: float) -> str:
-    """Return where the whole run stands: stages done, and about how long it goes on."""
-    over = sum(line.state in ("done", "kept", "skipped") for line in lines)
-    told = f"{over} of {len(lines)} stages at most"
-    ahead = [line for line in lines if line.state in ("waiting", "running")]
-    if not ahead:
-        return told
-    unknown = sum(line.seconds is None for line in ahead)
-    left = sum(line.seconds or 0.0 for line in ahead)
-    running = next((line for line in ahead if line.state == "running" and line.seconds is not None), None)
-    if running is not None and running.seconds is not None:
-        left -= min(elapsed, running.seconds)
-    if unknown == len(ahead):
-        return f"{told}; time left not known yet"
-    more = f" and {unknown} stages whose time is not known yet" if unknown else ""
-    return f"{told}; about {duration(left)} left{more}"
-
-
 def shown_window(lines: Sequence[StageLine], most: int) -> tuple[Sequence[StageLine], int, int]:
     """Return at most `most` lines around the one that runs, and how many were left out before and after."""
     if len(lines) <= most:
