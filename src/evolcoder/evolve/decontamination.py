@@ -72,6 +72,14 @@ class Thresholds:
     examples_evidence: float = 3.0
     some_text: float = 0.05
     """Share of the words from which some of the text is there; "examples" asks for it."""
+    some_prose: float = 0.12
+    """The same of the words outside signature and examples."""
+    examples_alone: tuple[tuple[float, float], ...] = ((0.75, 5.5), (0.4, 10.5))
+    """Shares with their evidence from which two or more examples are enough without any text."""
+    least_of_question: float = 0.2
+    """For "text and examples": either must be there at least this much."""
+    question_evidence: float = 9.0
+    """And together this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +125,9 @@ class Learnt:
     """By the n-gram's number in the index."""
 
 
-_TEXT, _CODE, _EXAMPLES = range(3)
-"""The bags of a problem."""
+_TEXT, _CODE, _EXAMPLES, _PROSE = range(4)
+"""The bags of a problem; prose is the text without signature and examples."""
+_NO_PROSE = ("def ", "class ", "import ", "from ")
 _IN_TOO_MANY = 64
 """An n-gram in more problems than this ("write a function") says nothing and weighs nothing."""
 
@@ -140,6 +149,8 @@ class ContaminationIndex:
         """Of each n-gram; empty when rows were learnt since."""
         self._wholes: list[list[float]] = []
         """Of each problem, the weight of its bags."""
+        self._n_examples: list[int] = []
+        """Of each problem."""
         self._problems = list(problems)
         for position, problem in enumerate(self._problems):
             self._index(position, problem)
@@ -190,10 +201,10 @@ class ContaminationIndex:
             weight, bag = self._weights[number], self._bag[number]
             if weight:
                 for position in self._postings[number]:
-                    insides.setdefault(position, [0.0, 0.0, 0.0])[bag] += weight
+                    insides.setdefault(position, [0.0] * 4)[bag] += weight
         limits = self._thresholds
         least = min(limits.text_evidence, limits.code_evidence, limits.examples_evidence)
-        near = [position for position, inside in insides.items() if sum(inside) >= least]
+        near = [position for position, inside in insides.items() if sum(inside[:_PROSE]) >= least]
         hits = [hit for position in near if (hit := self._compare(row, position, insides[position]))]
         return sorted(
             hits, key=lambda hit: (-max(hit.text_share, hit.code_share, hit.examples_share), hit.task_id)
@@ -201,8 +212,8 @@ class ContaminationIndex:
 
     def _compare(self, row: Instruction, position: int, inside: Sequence[float]) -> Hit | None:
         limits, wholes = self._thresholds, self._wholes[position]
-        text, code, examples = inside
-        text_share, code_share, examples_share = (
+        text, code, examples, _ = inside
+        text_share, code_share, examples_share, prose_share = (
             part / whole if whole else 0.0 for part, whole in zip(inside, wholes, strict=True)
         )
         both = wholes[_TEXT] + wholes[_CODE]
@@ -223,13 +234,19 @@ class ContaminationIndex:
             and min(text_share, code_share) >= limits.least_of_both
         ):
             how = "text and code"
-        if (
-            not how
-            and examples_share >= limits.examples
-            and examples >= limits.examples_evidence
-            and text_share >= limits.some_text
-        ):
-            how = "examples"
+        if not how and (text_share >= limits.some_text or prose_share >= limits.some_prose):
+            if examples_share >= limits.examples and examples >= limits.examples_evidence:
+                how = "examples"
+            elif (
+                min(max(text_share, prose_share), examples_share) >= limits.least_of_question
+                and text + examples >= limits.question_evidence
+            ):
+                how = "text and examples"
+        # One example by itself says little: many functions take a list and return a number.
+        if not how and self._n_examples[position] > 1:
+            enough = limits.examples_alone
+            if any(examples_share >= share and examples >= least for share, least in enough):
+                how = "examples"
         if not how:
             return None
         return hit_of(
@@ -245,7 +262,7 @@ class ContaminationIndex:
     def _learn_weights(self) -> None:
         """Weigh every n-gram, one in no other row 1, and every problem's bags."""
         scale = math.log(self._rows + len(self._problems) + 2)
-        self._wholes = [[0.0, 0.0, 0.0] for _ in self._problems]
+        self._wholes = [[0.0] * 4 for _ in self._problems]
         self._weights = []
         for rows, positions, bag in zip(self._rows_with, self._postings, self._bag, strict=True):
             # The row under judgement is usually one of those learnt from; other problems count as rows, so
@@ -260,7 +277,11 @@ class ContaminationIndex:
         words = words_of(problem.text)
         for start in self._text.add(words):
             self._add(" ".join(words[start : start + WORDS_A_GRAM]), _TEXT, position)
-        solution, examples = _code_parts(problem)
+        prose, solution, examples, n_examples = _parts(problem)
+        words = words_of(prose)
+        for start in self._text.add(words):
+            self._add(f"~ {' '.join(words[start : start + WORDS_A_GRAM])}", _PROSE, position)
+        self._n_examples.append(n_examples)
         for part in (solution, examples):
             tokens, kinds = code_tokens(part)
             for start in self._code.add(kinds):
@@ -285,6 +306,7 @@ class ContaminationIndex:
         question = f"{row.instruction}\n{row.input}"
         words = words_of(f"{question}\n{row.response}")
         grams = [" ".join(words[start : start + WORDS_A_GRAM]) for start in self._text.find(words)]
+        grams += [f"~ {gram}" for gram in grams]
         asked, asked_kinds = code_tokens(question)
         answered, answered_kinds = code_tokens(row.response)
         tokens, kinds = [*asked, *answered], [*asked_kinds, *answered_kinds]
@@ -298,18 +320,26 @@ class ContaminationIndex:
         return {known[gram] for gram in grams if gram in known}
 
 
-def _code_parts(problem: ProblemText) -> list[str]:
-    """Return the solution under its signature, and the examples of the text, doctests with their output."""
-    lines = problem.text.splitlines()
-    signature = [line for line in lines if line.startswith("def ")][-1:]
+def _parts(problem: ProblemText) -> tuple[str, str, str, int]:
+    """Return the prose, the solution under its signature, the examples (doctests with their output), and how
+    many examples there are."""
+    signature: list[str] = []
+    prose: list[str] = []
     examples: list[str] = []
-    in_doctest = False
-    for line in lines:
+    in_doctest, count = False, 0
+    for line in problem.text.splitlines():
         stripped = line.strip()
+        if line.startswith(_NO_PROSE):
+            signature = [line] if line.startswith("def ") else signature
+            continue
         in_doctest = bool(stripped) and (in_doctest or stripped.startswith(">>>"))
-        if in_doctest or _EXAMPLE.search(stripped):
+        called = _EXAMPLE.search(stripped) is not None
+        count += stripped.startswith(">>>") or called
+        if in_doctest or called:
             examples.append(stripped.strip("\"'") if stripped in ('"""', "'''") else stripped)
-    return ["\n".join([*signature, problem.code]), "\n".join(examples)]
+        else:
+            prose.append(line)
+    return "\n".join(prose), "\n".join([*signature, problem.code]), "\n".join(examples), count
 
 
 def find_contamination(
