@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Error, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from evolcoder.app.site import AppOptions, serve
 
@@ -30,8 +30,7 @@ def main() -> None:
         for width in (1440, 390):
             tab = browser.new_page(viewport={"width": width, "height": 900})
             tab.set_default_timeout(120_000)
-            errors: list[Error] = []
-            tab.on("pageerror", errors.append)
+            errors = _errors_of(tab)
             print(f"{width} px wide")
             for name, step in _steps(tab, address).items():
                 begun = time.perf_counter()
@@ -42,6 +41,13 @@ def main() -> None:
             tab.close()
         browser.close()
         page.close()
+
+
+def _errors_of(tab: Any) -> list[str]:
+    """Return the list that every error of the page will be put into."""
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    return errors
 
 
 def _steps(tab: Any, address: str) -> dict[str, Callable[[], None]]:

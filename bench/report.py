@@ -1,4 +1,4 @@
-"""Time, memory and size of the report of a large run: 100,000 evolved rows in 5 rounds, 164 problems.
+"""Time, memory and size of the report of a large run: 100,000 evolved rows in 5 rounds, 628 problems.
 
     python bench/report.py [--rows 100000] [--rounds 5] [--keep FOLDER]
 
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +160,12 @@ def write_evaluation(run: Path, number: int, generator: random.Random) -> dict[s
         chance = 0.3 + 0.05 * number
         verdicts = {f"{benchmark}/{i}": list(draws(generator, chance, 20)) for i in range(problems)}
         value = sum(map(sum, verdicts.values())) / (20 * problems)
-        failed = Counter(generator.choices(VERDICTS, k=round((1 - value) * 20 * problems)))
+        folder = run / f"round-{number}" / "evaluation" / benchmark
+        failed = write_samples(folder, verdicts, generator)
         score = {"benchmark": benchmark, "k": 1, "value": value, "low": value - 0.03, "high": value + 0.03}
         score |= {"n_problems": problems, "n_samples": 20 * problems, "settings": {}}
         write_json_whole(
-            run / f"round-{number}" / "evaluation" / benchmark / "scores.json",
+            folder / "scores.json",
             {
                 "scores": [score],
                 "problems": verdicts,
@@ -174,6 +175,24 @@ def write_evaluation(run: Path, number: int, generator: random.Random) -> dict[s
         if benchmark == "mbpp-400":
             entry = {key: score[key] for key in ("value", "low", "high", "n_problems")}
     return {"round": number, "rows": 0, **entry}
+
+
+def write_samples(
+    folder: Path, passed: Mapping[str, Sequence[bool]], generator: random.Random
+) -> Counter[str]:
+    """Write programs and verdicts; return how often each reason of a failure is there."""
+    samples, verdicts = [], []
+    for task, shares in passed.items():
+        for index, good in enumerate(shares):
+            lines = [f"    x = {generator.randrange(100)}" for _ in range(12)]
+            program = "\n".join(["def answer(x):", *lines, "    return x", ""])
+            at = {"task_id": task, "index": index}
+            samples.append({**at, "completion": program, "all_code": f"```python\n{program}```"})
+            reason = "passed" if good else generator.choice(VERDICTS)
+            verdicts.append({**at, "passed": good, "reason": reason, "detail": "" if good else "made up"})
+    write_jsonl_whole(folder / "samples.jsonl", samples)
+    write_jsonl_whole(folder / "verdicts.jsonl", verdicts)
+    return Counter(str(verdict["reason"]) for verdict in verdicts if not verdict["passed"])
 
 
 def draws(generator: random.Random, chance: float, n: int) -> Iterator[bool]:

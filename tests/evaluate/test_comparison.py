@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolcoder.evaluate.comparison import compare, exact_binomial_p
+from evolcoder.evaluate.pass_at_k import paired_interval
 
 
 def test_the_exact_test_gives_the_binomial_tail() -> None:
@@ -23,6 +24,34 @@ def test_problems_that_only_one_file_solves_are_named() -> None:
     assert (c.n_problems, c.only_a, c.only_b) == (3, ("p3",), ("p2",))
     assert (c.only_in_a, c.only_in_b) == (("only a",), ("only b",))
     assert c.difference == 0 and c.low <= 0 <= c.high and c.p_value == 1
+
+
+def test_the_interval_of_single_samples_is_newcombes() -> None:
+    # Newcombe 1998, table II, method 10, turned round: there the difference is first less second.
+    for cells, low, high in (((36, 12, 2, 0), 0.0569, 0.3404), ((36, 14, 0, 0), 0.1528, 0.4167)):
+        assert paired_interval(*cells) == pytest.approx((-high, -low), abs=5e-5)
+
+
+def test_no_difference_on_few_problems_is_no_proof_of_none() -> None:
+    passed = {str(task): [task == 0] for task in range(32)}
+    c = compare(passed, passed)
+    assert c.difference == 0 and c.low == pytest.approx(-c.high) and c.high > 0.1
+    more = {str(task): [task % 32 == 0] for task in range(3200)}
+    assert compare(more, more).high < 0.02
+
+
+CELLS = st.integers(0, 30)
+
+
+@given(CELLS, CELLS, CELLS, CELLS)
+def test_the_paired_interval_holds_the_difference_and_mirrors(a: int, b: int, c: int, d: int) -> None:
+    low, high = paired_interval(a, b, c, d)
+    n = a + b + c + d
+    assert low + 1e-12 >= -1 and high <= 1 + 1e-12
+    if n:
+        assert low - 1e-12 <= (c - b) / n <= high + 1e-12
+    mirrored = paired_interval(a, c, b, d)
+    assert mirrored == pytest.approx((-high, -low))
 
 
 VERDICTS = st.dictionaries(st.sampled_from("abcdefgh"), st.lists(st.booleans(), min_size=1, max_size=4))

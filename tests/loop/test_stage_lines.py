@@ -6,7 +6,7 @@ import pytest
 
 from evolcoder.cli.progress_view import LiveProgress, PlainProgress
 from evolcoder.cli.stage_lines import shown_window, stage_text
-from evolcoder.progress import StageLine, StageState, duration, left_text
+from evolcoder.progress import StageLine, StageState, duration, left_text, seconds_left
 
 
 def lines(*states: StageState, seconds: float | None = 60.0) -> list[StageLine]:
@@ -37,6 +37,16 @@ def test_time_left_counts_what_the_running_stage_has_done_and_says_what_is_not_k
     some = [*lines("running"), *lines("waiting", seconds=None)]
     assert left_text(some, 0.0).endswith("1 min 00 s left and 1 stage whose time is not known yet")
     assert left_text(lines("running", "waiting", seconds=None), 9.0).endswith("time left not known yet")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "ahead"),
+    [(0, 30, None), (1, 32, None), (2, 32, 900.0), (10, 1000, 5940.0), (30, 30, None), (5, None, None)],
+)
+def test_time_ahead_is_not_told_from_the_first_item_of_many(
+    done: int, total: int | None, ahead: float | None
+) -> None:
+    assert seconds_left(done, total, 60.0) == ahead
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from evolcoder.app.shown_text import code, notice, shown, table, tag
 from evolcoder.errors import DataError
-from evolcoder.progress import StageLine, duration, left_text
+from evolcoder.progress import StageLine, duration, left_text, seconds_left
 from evolcoder.report.charts import both_widths, score_chart
 from evolcoder.report.run_folder import Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
@@ -105,9 +105,8 @@ def _bar(bar: BarState) -> Markup:
         for name, value in bar.facts.items()
     )
     share = min(1.0, bar.done / bar.total) if bar.total else None
-    left = ""
-    if share and 0 < share < 1 and bar.seconds > 5:
-        left = f", about {duration(bar.seconds * (1 - share) / share)} left"
+    ahead = seconds_left(bar.done, bar.total, bar.seconds) if bar.seconds > 5 else None
+    left = "" if ahead is None else f", about {duration(ahead)} left"
     width = f"{100 * share:.1f}%" if share is not None else "100%"
     return Markup(
         '<div class="bar-line"><div class="bar-head"><b>{}</b><span>{}{}</span></div>'

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from evolcoder.cli.stage_lines import shown_window, stage_text
-from evolcoder.progress import Bar, Progress, StageLine, StageState, duration, left_text
+from evolcoder.progress import Bar, Progress, StageLine, StageState, duration, left_text, seconds_left
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -52,9 +52,8 @@ class _PlainBar:
         of_total = f"/{self.total}" if self.total is not None else ""
         facts = f", {facts_text(self.facts)}" if self.facts else ""
         elapsed = time.monotonic() - self.begun
-        left = ""
-        if self.total is not None and 0 < self.done < self.total:
-            left = f" (about {duration(elapsed / self.done * (self.total - self.done))} left)"
+        ahead = seconds_left(self.done, self.total, elapsed)
+        left = "" if ahead is None else f" (about {duration(ahead)} left)"
         _say(f"{self.name}: {self.done}{of_total}, {elapsed:.0f} s{left}{facts}")
 
 

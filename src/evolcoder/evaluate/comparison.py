@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evolcoder.evaluate.pass_at_k import bootstrap_interval
+from evolcoder.evaluate.pass_at_k import bootstrap_interval, paired_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Comparison:
     """value_b - value_a."""
     low: float
     high: float
-    """95% bootstrap interval of the difference, over problems."""
+    """95% interval of the difference: Newcombe's for one sample a problem, else a bootstrap over problems."""
     only_a: tuple[str, ...]
     """Problems where A passes more often than B (with one sample each: A passes, B does not)."""
     only_b: tuple[str, ...]
@@ -42,7 +42,13 @@ def compare(a: Mapping[str, Sequence[bool]], b: Mapping[str, Sequence[bool]]) ->
     better_b = tuple(t for t, x, y in zip(common, rates_a, rates_b, strict=True) if y > x)
     differences = [y - x for x, y in zip(rates_a, rates_b, strict=True)]
     n = len(common)
-    low, high = bootstrap_interval(differences) if common else (-1.0, 1.0)
+    single = all(len(a[task]) == len(b[task]) == 1 for task in common)
+    if single:
+        both = sum(x == y == 1 for x, y in zip(rates_a, rates_b, strict=True))
+        first, second = len(better_a), len(better_b)
+        low, high = paired_interval(both, first, second, n - both - first - second)
+    else:
+        low, high = bootstrap_interval(differences)
     return Comparison(
         n_problems=n,
         value_a=math.fsum(rates_a) / n if n else 0.0,

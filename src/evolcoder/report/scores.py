@@ -32,7 +32,7 @@ class Change:
     """In pass@1, as a fraction."""
     low: float
     high: float
-    """95% bootstrap interval of the difference, over problems."""
+    """95% interval of the difference, over problems."""
     p: float
     """Two-sided exact test on the problems that changed (McNemar)."""
 
