@@ -121,6 +121,11 @@ def test_an_item_that_kills_its_worker_three_times_is_set_aside_and_the_rest_goe
     assert runs_of(log)[77] == 3
 
 
+def test_a_worker_may_take_long_to_get_ready(ray_engine: Engine) -> None:
+    with ray_engine.open(Counted(opens_after_s=1.5), workers=1) as pool:
+        assert list(pool.map(range(20))) == [2 * i for i in range(20)]
+
+
 def test_a_job_that_is_set_aside_is_no_verdict_on_its_program() -> None:
     from evolcoder.sandbox.protocol import StdioJob
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evolcoder.execution import ray_host
+
 
 @dataclass(frozen=True)
 class Counted:
@@ -23,10 +25,16 @@ class Counted:
     """Items that raise."""
     place: Any = "core"
     opens: bool = True
+    opens_after_s: float = 0.0
+    """It takes longer than a worker keeps its driver waiting for a word."""
 
     def open(self, slots: int) -> Worker:
         if not self.opens:
             raise ValueError("cannot get ready")
+        if self.opens_after_s:
+            kept, ray_host._KEEPALIVE_S = ray_host._KEEPALIVE_S, 0.0
+            time.sleep(self.opens_after_s)
+            ray_host._KEEPALIVE_S = kept
         return Worker(self)
 
     def label(self, worker: Any) -> str:

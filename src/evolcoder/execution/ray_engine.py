@@ -10,10 +10,12 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import re
 import socket
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -163,11 +165,15 @@ def connect(ray: Any, spec: str) -> bool:
     if ":" in address:
         _check_reached(address)
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    named = address or os.environ.get("RAY_ADDRESS", "")
     try:
-        ray.init(address=address or "auto", **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        if address or os.environ.get("RAY_ADDRESS"):
-            raise _no_cluster(address or os.environ["RAY_ADDRESS"], error) from error
+        with warnings.catch_warnings(action="ignore"):  # what they say the error says
+            ray.init(address=address or "auto", **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        if named or isinstance(error, ray.exceptions.RayError):  # such as a token that is missing
+            raise _no_cluster(named or "this machine", error) from error
+        if "not find any" not in str(error):
+            _log.warning("the Ray cluster of this machine: %s; a new one is begun", _first_line(error))
         ray.init(address="local", include_dashboard=False, **options)
     _silence_raylets()
     return True
@@ -183,11 +189,16 @@ def _check_reached(address: str) -> None:
 
 
 def _no_cluster(address: str, error: Exception) -> OutsideError:
-    told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     return OutsideError(
-        f"no Ray cluster answers at {address} ({told}); `ray start --head` begins one (if it asks for a "
-        "token, RAY_AUTH_MODE=token is needed here too), --engine ray uses this machine alone"
+        f"no Ray cluster answers at {address} ({_first_line(error)}); `ray start --head` begins one, "
+        "--engine ray uses this machine alone; one that asks for a token (InvalidAuthToken) needs "
+        "RAY_AUTH_MODE=token here too, and the head's token (docs/scale.md)"
     )
+
+
+def _first_line(error: Exception) -> str:
+    first = re.split(r"\n|\. ", str(error))[0]
+    return first[:200] or type(error).__name__
 
 
 def _silence_raylets() -> None:

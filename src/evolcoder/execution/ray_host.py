@@ -52,8 +52,8 @@ class Host:
     ) -> bytes:
         """Take a batch of (number, item), return what is ready; both pickled, the batch in pieces.
 
-        `work` comes with the first exchange of a `key`. Answers when at most `low` items are left to begin,
-        when `wait_s` is over and something is ready, or when nothing is left to do.
+        `work` comes with the first exchange of a `key`. Answers when `wait_s` is over and something is ready,
+        when at most `low` items are left to begin and as many are ready as are left, or when nothing is left.
         """
         if self._wanted != versions():
             told = "this machine has evolcoder {} on Python {}, a worker {} on {}: the same are needed"
@@ -96,7 +96,7 @@ class _Bench:
             self._queue.extend(items)
             self._low = low
             self._changed.notify_all()
-            while not self._has_to_answer(time.monotonic() - begun, low, wait_s) and not give_back:
+            while not self._has_to_answer(time.monotonic() - begun, wait_s) and not give_back:
                 left = begun + wait_s - time.monotonic()
                 self._changed.wait(left if left > 0 else _KEEPALIVE_S)
             returned = []
@@ -113,14 +113,16 @@ class _Bench:
             self._changed.notify_all()
         self._thread.join(timeout=30)
 
-    def _has_to_answer(self, waited_s: float, low: int, wait_s: float) -> bool:
+    def _has_to_answer(self, waited_s: float, wait_s: float) -> bool:
         if self._error is not None or self._closed or waited_s > wait_s + _KEEPALIVE_S:
             return True
         if not self._opened:
             return False
-        if not self._queue and not self._busy:
-            return True
-        return bool(self._ready) and (len(self._queue) <= low or waited_s >= wait_s)
+        return self._runs_low() or (bool(self._ready) and waited_s >= wait_s)
+
+    def _runs_low(self) -> bool:
+        # The second condition halves what is left with each answer: the last items are not told one by one.
+        return len(self._queue) <= self._low and len(self._ready) >= len(self._queue) + self._busy
 
     def _run(self) -> None:
         worker = None
@@ -161,7 +163,7 @@ class _Bench:
             self._ready.append((number, result))
             self._busy -= 1
             # Waking up who waits costs more than a small item does, so only where it may answer now.
-            if len(self._ready) == 1 or len(self._queue) <= self._low:
+            if len(self._ready) == 1 or self._runs_low():
                 self._changed.notify_all()
 
 

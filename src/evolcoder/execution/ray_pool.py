@@ -33,7 +33,7 @@ LOSSES_ALLOWED = 3
 """An item whose worker died this often is set aside."""
 _ANSWERS_A_SECOND = 200
 """Of all workers together: a tenth of a core of the driver. With more workers each answers less often."""
-_ANSWER_WITHIN_S = 0.1
+_ANSWER_WITHIN_S = 0.5
 """As often as a busy worker answers at most: an answer costs both sides about 2 ms of CPU. What a lost worker
 had finished since is worked on again."""
 _SOURCE_S = 0.05
@@ -256,6 +256,9 @@ class RayPool(Generic[Item, Result]):
         n_apart = min(len(self._suspects), max(1, len(ready) // 4)) if self._suspects else 0
         for position, seat in enumerate(ready):
             self._feed(seat, len(ready), only_suspects=position < n_apart)
+        for seat in self._seats.values():
+            if not seat.ready and not seat.calls:  # it takes long to get ready: a model's weights
+                self._call(seat, [])
         with self._lock:
             self._hungry = not self._inbox
         if not self._inbox and not self._suspects:
