@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,52 @@ def test_a_stage_is_redone_by_name_and_what_follows_only_if_it_came_out_otherwis
     ]
     do_all(tmp_path, stages(), Choice(redo=("evolve",)))
     assert made[3:] == ["evolve:1"]
+
+
+def test_a_stage_killed_while_it_was_redone_goes_on_and_one_that_came_to_its_end_begins_anew(
+    tmp_path: Path,
+) -> None:
+    folder, met = tmp_path / "product", list[str]()
+
+    def work() -> None:
+        """Keep a state in the product's folder, as a training does; be stopped as long as told so."""
+        folder.mkdir(exist_ok=True)
+        met.append("goes on" if (folder / "state").exists() else "begins")
+        (folder / "state").touch()
+        if stopped:
+            raise KeyboardInterrupt
+
+    def sit(redo: bool) -> None:
+        choice = Choice(redo=("a",)) if redo else Choice()
+        with suppress(KeyboardInterrupt):
+            Stages(tmp_path, SilentProgress(), choice).do(Stage("a", "a", {}, {}, (), (folder,), work))
+
+    stopped = True
+    sit(redo=False)
+    stopped = False
+    sit(redo=False)
+    stopped = True
+    sit(redo=True)
+    sit(redo=True)
+    stopped = False
+    sit(redo=True)
+    sit(redo=True)
+    assert met == ["begins", "goes on", "begins", "goes on", "goes on", "begins"]
+
+
+def test_a_stage_stopped_half_way_and_then_named_begins_anew(tmp_path: Path) -> None:
+    product = tmp_path / "product"
+
+    def stopped() -> None:
+        product.write_text("half")
+        raise KeyboardInterrupt
+
+    def made() -> None:
+        assert not product.exists()
+
+    for choice, make in ((Choice(), stopped), (Choice(redo=("a",)), made)):
+        with suppress(KeyboardInterrupt):
+            Stages(tmp_path, SilentProgress(), choice).do(Stage("a", "a", {}, {}, (), (product,), make))
 
 
 def test_a_skipped_stage_stays_as_it_stands(tmp_path: Path) -> None:

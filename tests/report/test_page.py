@@ -103,6 +103,7 @@ def test_the_page_asks_no_other_host(build_run: RunBuilder) -> None:
 def test_a_run_under_way_shows_what_is_there(build_run: RunBuilder) -> None:
     page = read(write_report(build_run(finished=False, rounds=2)))
     assert "This run is not finished." in page.text
+    assert "humaneval is both the benchmark reported and the one that chose the round" in page.text
     assert "training" in page.sections and "times" not in page.sections
 
 

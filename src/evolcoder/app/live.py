@@ -80,8 +80,8 @@ def _head(live: LiveRun) -> Markup:
         best = live.run.result.get("best_round")
         kept = "the base model" if not best else round_name(int(best))
         lines.append(Markup("<p>Kept: <b>{}</b>. {}</p>").format(kept, shown(stop.get("reason") or "", 500)))
-    if live.run.result.get("notice"):
-        lines.append(notice(live.run.result["notice"]))
+    if live.run.notice:
+        lines.append(notice(live.run.notice))
     if live.state == "running" and live.progress is not None:
         ago = max(0.0, time.time() - live.progress.written)
         told = f"last sign of life {duration(ago)} ago"

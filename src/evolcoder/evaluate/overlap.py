@@ -7,7 +7,7 @@ of MBPP's splits, and translations (MultiPL-E) the same problems again. By probl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from evolcoder.records import Problem
@@ -42,6 +42,26 @@ def shared_problems(first: Iterable[Problem], second: Iterable[Problem]) -> tupl
     """Return the task ids of `first` that `second` holds too, under whatever id or in the same words."""
     known = {key for problem in second for key in _keys(problem)}
     return tuple(problem.task_id for problem in first if not known.isdisjoint(_keys(problem)))
+
+
+def selection_notice(deciding: str, reported: Sequence[str], rule: str) -> str:
+    """Return the sentence that says that a test was used to select; "" where none was.
+
+    `rule` is the stopping rule's name: "paper-v1" is the one of the paper's first version.
+    """
+    if deciding in reported or rule == "paper-v1":
+        told = (
+            f"{deciding} is both the benchmark reported and the one that chose the round; its score is "
+            "therefore not a clean test score"
+        )
+        return told + (" (the rule of the paper's first version)." if rule == "paper-v1" else ".")
+    shared = [name for name in reported if names_overlap(deciding, name)]
+    if not shared:
+        return ""
+    return (
+        f"{deciding} chose the round and shares problems with {', '.join(shared)}, whose score is therefore "
+        "not a clean test score."
+    )
 
 
 def _family(name: str) -> tuple[str, float, float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
-from evolcoder.evaluate.overlap import names_overlap
+from evolcoder.evaluate.overlap import selection_notice
 from evolcoder.loop.rounds import Outcome
 from evolcoder.loop.stopping import RoundScore, best_round
 from evolcoder.recipe import Recipe
@@ -38,27 +38,10 @@ def result_of(recipe: Recipe, outcome: Outcome, command_line: str) -> dict[str, 
         "command": command_line,
         "environment": environment(),
     }
-    if notice := selection_notice(recipe):
+    stop = recipe.stop
+    if notice := selection_notice(stop.benchmark, recipe.evaluate.benchmarks, stop.rule):
         result["notice"] = notice
     return result
-
-
-def selection_notice(recipe: Recipe) -> str:
-    """Return the sentence that says that a test was used to select; "" where none was."""
-    deciding = recipe.stop.benchmark
-    if deciding in recipe.evaluate.benchmarks or recipe.stop.rule == "paper-v1":
-        told = (
-            f"{deciding} is both the benchmark reported and the one that chose the round; its score is "
-            "therefore not a clean test score"
-        )
-        return told + (" (the rule of the paper's first version)." if recipe.stop.rule == "paper-v1" else ".")
-    shared = [name for name in recipe.evaluate.benchmarks if names_overlap(deciding, name)]
-    if not shared:
-        return ""
-    return (
-        f"{deciding} chose the round and shares problems with {', '.join(shared)}, whose score is therefore "
-        "not a clean test score."
-    )
 
 
 def environment() -> dict[str, str]:

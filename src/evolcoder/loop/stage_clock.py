@@ -16,10 +16,10 @@ _CLOCK_S = 1.0
 def clock(path: Path, key: str) -> Iterator[Callable[[], float]]:
     """Measure a block over all its sittings: what killed ones took stands in the file `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    begun, ended = time.monotonic() - _earlier_seconds(path, key), threading.Event()
+    start, ended = time.monotonic() - (_earlier_seconds(path, key) or 0.0), threading.Event()
 
     def seconds() -> float:
-        return time.monotonic() - begun
+        return time.monotonic() - start
 
     def keep() -> None:
         while not ended.wait(_CLOCK_S):
@@ -35,10 +35,15 @@ def clock(path: Path, key: str) -> Iterator[Callable[[], float]]:
         path.write_text(f"{key} {seconds():.1f}")
 
 
-def _earlier_seconds(path: Path, key: str) -> float:
-    """Return what earlier sittings took; 0 for a file that is missing, cut short or of another stage."""
+def begun(path: Path, key: str) -> bool:
+    """Return whether an earlier sitting of the same stage did not come to its end."""
+    return _earlier_seconds(path, key) is not None
+
+
+def _earlier_seconds(path: Path, key: str) -> float | None:
+    """Return what earlier sittings took; None for a file that is missing, cut short or of another stage."""
     try:
         of, seconds = path.read_text().split()
-        return float(seconds) if of == key else 0.0
+        return float(seconds) if of == key else None
     except (OSError, ValueError):
-        return 0.0
+        return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import UserError, nearest, shortened
-from evolcoder.loop.stage_clock import clock
+from evolcoder.loop.stage_clock import begun, clock
 from evolcoder.progress import Progress, StageLine, StageState, StageWatcher
 from evolcoder.runs import content_hash, write_json_whole
 
@@ -125,6 +125,9 @@ class Stages:
         redo = any(map(stage.named, self.choice.redo))
         marker = self.marker(stage.id)
         key, inputs = _key(stage)
+        clock_path, sitting = marker.with_suffix(".clock"), f"{key}-redo" if redo else key
+        # Killed while it was done again, it goes on; done again and whole, it is done once more.
+        afresh = redo and (marker.exists() or not begun(clock_path, sitting))
         if marker.exists():
             found = json.loads(marker.read_text())
             differences = _differences(stage, found, inputs)
@@ -134,11 +137,11 @@ class Stages:
             why = "named by --redo" if redo else "; ".join(differences)
             self.progress.note(f"{stage.title}: done again ({why})")
             marker.unlink()
-        if redo:
+        if afresh:
             for product in stage.products:
                 _remove(product)
         self._show(stage, "running", self.expected.get(stage.id))
-        with clock(marker.with_suffix(".clock"), key) as seconds:
+        with clock(clock_path, sitting) as seconds:
             stage.make()
         took = round(seconds(), 1)
         write_json_whole(
@@ -153,7 +156,7 @@ class Stages:
                 "pace": [stage.pace.kind, stage.pace.of, stage.pace.units] if stage.pace else None,
             },
         )
-        marker.with_suffix(".clock").unlink(missing_ok=True)
+        clock_path.unlink(missing_ok=True)
         self._show(stage, "done", took)
         self._expect_anew()
         return True

@@ -145,7 +145,7 @@ def _training_facts(rounds: Sequence[Round], best: int) -> dict[str, Any]:
 
 def _honest_sentences(run: Run, benchmarks: Sequence[BenchmarkScores]) -> list[str]:
     sentences = [f"{view.name}: {view.subset}" for view in benchmarks if view.subset]
-    return sentences + ([str(run.result["notice"])] if run.result.get("notice") else [])
+    return sentences + ([run.notice] if run.notice else [])
 
 
 def _data_lines(rounds: Sequence[Round]) -> list[str]:

@@ -62,7 +62,7 @@ def report_html(run: Run) -> str:
         run=run,
         version=__version__,
         finished=bool(run.result),
-        notice=run.result.get("notice"),
+        notice=run.notice,
         stop=_stop(run),
         headline=_headline(run, benchmarks),
         benchmarks=[

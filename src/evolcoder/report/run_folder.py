@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from evolcoder.errors import DataError
+from evolcoder.evaluate.overlap import selection_notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,17 @@ class Run:
     def name(self) -> str:
         """The recipe's name, or the folder's."""
         return str(self.recipe.get("name") or self.folder.resolve().name)
+
+    @property
+    def notice(self) -> str:
+        """What must be said of the scores: that a test chose the round. Known before the run ends."""
+        if self.result:
+            return str(self.result.get("notice") or "")
+        stop, measured = self.recipe.get("stop"), self.recipe.get("evaluate")
+        if not isinstance(stop, Mapping) or not isinstance(measured, Mapping) or not stop.get("benchmark"):
+            return ""
+        reported = [str(name) for name in measured.get("benchmarks") or ()]
+        return selection_notice(str(stop["benchmark"]), reported, str(stop.get("rule")))
 
     @property
     def seeds(self) -> Path | None:
