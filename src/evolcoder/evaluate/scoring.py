@@ -135,6 +135,7 @@ class _Scorer:
         self.limits = Limits(cpu_s=timeout_s, memory_bytes=memory_bytes)
         self.suites = benchmark.suites[:1] if settings.base_only else benchmark.suites
         self.known: dict[str, Verdict] = {}
+        self.tests_keys: dict[tuple[str, str], str] = {}
 
     def judge(self, window: list[Sample], bar: Bar) -> Iterator[Judgement]:
         """Judge one window of samples, suite after suite, and yield it in order."""
@@ -167,7 +168,10 @@ class _Scorer:
         return problem, self.benchmark.program(problem, sample)
 
     def _key(self, problem: Problem, program: str, suite: str, number: int) -> str:
-        tests = self.benchmark.tests_key(problem, self.oracle, suite)
+        tests = self.tests_keys.get((problem.task_id, suite))
+        if tests is None:
+            tests = self.benchmark.tests_key(problem, self.oracle, suite)
+            self.tests_keys[problem.task_id, suite] = tests
         limits = [self.limits.cpu_s, self.limits.memory_bytes]
         apart = [] if self.settings.fold else [number]
         return content_hash(_SCORER_VERSION, program, tests, limits, platform.python_version(), apart)

@@ -12,6 +12,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +52,7 @@ class Truth:
     """True where long values crossed as digests or compressed, because all together are too large."""
 
 
+@lru_cache(maxsize=4096)  # asked for several times a sample
 def truth_key(title: str, task_id: str, suite: str, program: str) -> str:
     """Return the key of a reference; data files are checked by sha256, so their title names the inputs."""
     return content_hash(_VERSION, title, task_id, suite, program, platform.python_version())
