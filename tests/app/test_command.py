@@ -33,7 +33,8 @@ def test_a_port_that_is_taken_is_told() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         result = CliRunner().invoke(command, ["--port", str(taken.getsockname()[1])])
-    assert isinstance(result.exception, OutsideError) and "--port" in str(result.exception)
+    assert isinstance(result.exception, OutsideError)
+    assert "the port is taken; name another port with --port" in str(result.exception)
 
 
 def test_without_gradio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

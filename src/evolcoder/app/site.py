@@ -137,9 +137,11 @@ def serve(options: AppOptions, *, wait: bool = True) -> tuple[gr.Blocks, str]:
             state_session_capacity=200,
         )
     except OSError as error:
+        told = " ".join(str(error).split())[:200]
+        why = "the port is taken" if "empty port" in told else told
         raise OutsideError(
-            f"{options.host}:{options.port} cannot be served on ({' '.join(str(error).split())[:200]}); "
-            "name another port with --port, or 0 for any free one"
+            f"{options.host}:{options.port} cannot be served on: {why}; name another port with --port, "
+            "or 0 for any free one"
         ) from error
     if wait:
         page.block_thread()
