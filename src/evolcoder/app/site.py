@@ -135,6 +135,9 @@ def serve(options: AppOptions, *, wait: bool = True) -> tuple[gr.Blocks, str]:
             prevent_thread_lock=True,
             enable_monitoring=False,
             state_session_capacity=200,
+            # Without the look at its own page that gives up after three seconds, however busy the machine is:
+            # that the server answers, Gradio has seen before, with all the time it takes.
+            _frontend=False,
         )
     except OSError as error:
         told = " ".join(str(error).split())[:200]
