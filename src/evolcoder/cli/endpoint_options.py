@@ -22,7 +22,11 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Server of openai:NAME; several that serve the same model.",
             ),
             click.option(
-                "--concurrency", type=click.IntRange(min=1), default=256, show_default=True, help="At most."
+                "--concurrency",
+                type=click.IntRange(min=1),
+                default=1024,
+                show_default=True,
+                help="At most; how many the endpoint bears is found.",
             ),
             click.option("--rpm", type=float, help="Requests a minute that the endpoint allows."),
             click.option("--tpm", type=float, help="Tokens a minute that the endpoint allows."),

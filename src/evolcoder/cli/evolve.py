@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SAMPLE = 20
 """Seeds that a dry run evolves."""
+_LIKELY_IN_FLIGHT = 256
+"""Requests at once that a dry run counts with at most: what an endpoint bears is not known before."""
 
 
 @click.command()
@@ -245,10 +247,9 @@ def _tell_estimate(
     requests = sum(summary.requests for summary in summaries)
     latency = stats.latency.quantile(0.5) if stats is not None and stats.latency.count else 0.0
     # A model in this process answers in batches: what counts there is the time the sample took.
-    share = latency if latency else seconds / max(requests, 1) * endpoint.concurrency
-    found = estimate(
-        summaries, n_seeds, rounds, share, endpoint.concurrency, rpm=endpoint.rpm, tpm=endpoint.tpm
-    )
+    at_once = min(endpoint.concurrency, _LIKELY_IN_FLIGHT)
+    share = latency if latency else seconds / max(requests, 1) * at_once
+    found = estimate(summaries, n_seeds, rounds, share, at_once, rpm=endpoint.rpm, tpm=endpoint.tpm)
     if as_json:
         click.echo(json.dumps(asdict(found)))
         return
@@ -257,5 +258,5 @@ def _tell_estimate(
         f"from a sample of {found.sample}: {found.rows_asked} instructions to evolve, "
         f"about {found.rows_kept} kept; {found.requests} requests, "
         f"{found.prompt_tokens} + {found.completion_tokens} tokens, {money}, "
-        f"about {found.seconds / 60:.1f} minutes at {endpoint.concurrency} in flight"
+        f"about {found.seconds / 60:.1f} minutes at {at_once} in flight"
     )

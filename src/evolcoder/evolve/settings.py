@@ -45,7 +45,7 @@ class EvolveSettings:
     """CPU seconds that an answer may take with its tests."""
     seed: int = 0
     """Every random choice follows from it."""
-    rows_in_flight: int = 512
+    rows_in_flight: int = 2048
     """Rows under way at once; the endpoint's own limit decides how many requests are."""
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 class EndpointSettings:
     """Settings of one OpenAI-compatible endpoint (or several that serve the same model)."""
 
-    concurrency: int = 256
+    concurrency: int = 1024
     """Most requests in flight; below it the number that the endpoint bears is found by itself."""
     rpm: float | None = None
     """Requests a minute that the endpoint allows; None: found by its refusals."""
