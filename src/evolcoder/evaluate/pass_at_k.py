@@ -62,7 +62,7 @@ def paired_interval(both: int, first: int, second: int, neither: int) -> tuple[f
     p, q = (both + first) / n, (both + second) / n
     (p_low, p_high), (q_low, q_high) = wilson_interval(both + first, n), wilson_interval(both + second, n)
     sides = (both + first) * (second + neither) * (both + second) * (first + neither)
-    product = both * neither - first * second
+    product: float = both * neither - first * second
     if product > 0:
         product = max(0.0, product - n / 2)
     phi = product / math.sqrt(sides) if sides else 0.0
