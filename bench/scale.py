@@ -54,9 +54,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--engine", default="local")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--part", type=int, help="judge only this one of four parts")
     options = parser.parse_args()
     if options.what == "one":
-        print(json.dumps(score_once(options.samples, options.engine, options.workers)))
+        print(json.dumps(score_once(options.samples, options.engine, options.workers, options.part)))
         return
     found: dict[str, Any] = {}
     for name, measure in (("overhead", overhead), ("memory", memory), ("rates", rates)):
@@ -126,12 +127,15 @@ def score(path: Path, each: int, rounds: int) -> dict[str, Any]:
         file.write_bytes(pickle.dumps(samples))
         for _ in range(rounds):
             for engine, workers in product(("local", "ray"), (1, 2, 4)):
-                command = [sys.executable, __file__, "one", "--samples", str(file)]
-                command += ["--engine", engine, "--workers", str(workers)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                result = json.loads(done.stdout.splitlines()[-1])
+                [result] = at_once([[*ONE, str(file), "--engine", engine, "--workers", str(workers)]])
                 runs.setdefault(f"{engine}, {workers} workers", []).append(result)
-                print(engine, workers, done.stdout.splitlines()[-1], flush=True)
+                print(engine, workers, result, flush=True)
+            parts = at_once([[*ONE, str(file), "--workers", "1", "--part", str(part)] for part in range(4)])
+            together = {key: statistics.mean(part[key] for part in parts) for key in parts[0]}
+            together["samples_a_second"] *= 4
+            together["passed"] = sum(part["passed"] for part in parts)
+            runs.setdefault(FOUR_APART, []).append(together)
+            print(FOUR_APART, together, flush=True)
     assert len({run["passed"] for of in runs.values() for run in of}) == 1, "verdicts differ"
     found: dict[str, Any] = {
         name: {key: round(statistics.median(run[key] for run in of), 3) for key in of[0]}
@@ -147,8 +151,27 @@ def score(path: Path, each: int, rounds: int) -> dict[str, Any]:
         found[f"work per CPU second, 4 workers / 1, {engine}"] = round(
             one["cpu_ms_a_sample"] / four["cpu_ms_a_sample"], 3
         )
+    found[f"work per CPU second, ray, 4 workers / {FOUR_APART}"] = round(
+        found[FOUR_APART]["cpu_ms_a_sample"] / found["ray, 4 workers"]["cpu_ms_a_sample"], 3
+    )
+    found["work per CPU second, 2 workers / 1, ray"] = round(
+        found["ray, 1 workers"]["cpu_ms_a_sample"] / found["ray, 2 workers"]["cpu_ms_a_sample"], 3
+    )
     print(json.dumps(found, indent=2))
     return found
+
+
+ONE = [sys.executable, __file__, "one", "--engine", "local", "--samples"]
+FOUR_APART = "4 local processes of 1 worker, at once"
+"""What the machine itself makes of four workers: nothing is shared but its cores and caches."""
+
+
+def at_once(commands: list[list[str]]) -> list[dict[str, float]]:
+    """Run commands at the same time; return what each printed last."""
+    begun = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    told = [process.communicate()[0] for process in begun]
+    assert not any(process.returncode for process in begun), "a run failed"
+    return [json.loads(text.splitlines()[-1]) for text in told]
 
 
 def quick_samples(path: Path, benchmark: Benchmark, each: int) -> list[Sample]:
@@ -161,10 +184,10 @@ def quick_samples(path: Path, benchmark: Benchmark, each: int) -> list[Sample]:
     return quick
 
 
-def score_once(path: Path, name: str, workers: int) -> dict[str, float]:
+def score_once(path: Path, name: str, workers: int, part: int | None) -> dict[str, float]:
     """Judge the samples once and return what it took; starting up does not count."""
     benchmark = load_benchmark(KIND)
-    samples: list[Sample] = pickle.loads(path.read_bytes())
+    samples: list[Sample] = pickle.loads(path.read_bytes())[part :: 4 if part is not None else 1]
     settings = ScoringSettings(fold=False)
     if name == "ray":
         import ray

@@ -126,6 +126,19 @@ def test_a_worker_may_take_long_to_get_ready(ray_engine: Engine) -> None:
         assert list(pool.map(range(20))) == [2 * i for i in range(20)]
 
 
+def test_a_missing_token_is_told_in_one_line(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "samples.jsonl").write_text('{"task_id": "HumanEval/0", "completion": "    pass"}\n')
+    command = [sys.executable, "-m", "evolcoder", "score", str(tmp_path / "samples.jsonl"), "-b", "humaneval"]
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")}
+    done = subprocess.run(
+        [*command, "--engine", f"ray:{cluster.address}"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: no Ray cluster answers at {cluster.address} (RAY_AUTH_TOKEN_PATH")
+    assert "RAY_AUTH_MODE=token" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_job_that_is_set_aside_is_no_verdict_on_its_program() -> None:
     from evolcoder.sandbox.protocol import StdioJob
 
