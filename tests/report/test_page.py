@@ -14,7 +14,10 @@ import pytest
 
 from evolcoder.errors import DataError
 from evolcoder.report import write_report
+from evolcoder.report.run_folder import read_run
+from evolcoder.report.scores import benchmark_scores
 from evolcoder.report.templating import p_value
+from evolcoder.runs import write_json_whole
 
 from .conftest import HOSTILE, RunBuilder
 
@@ -105,6 +108,23 @@ def test_a_run_under_way_shows_what_is_there(build_run: RunBuilder) -> None:
     assert "This run is not finished." in page.text
     assert "humaneval is both the benchmark reported and the one that chose the round" in page.text
     assert "training" in page.sections and "times" not in page.sections
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_no_round_is_picked_by_a_test(build_run: RunBuilder, finished: bool) -> None:
+    run = build_run(finished=finished, rounds=2)
+    deciding = benchmark_scores(read_run(run), read_run(run).rounds)[0]
+    other = next(point.round for point in deciding.points if point.round != deciding.best)
+    for point in deciding.points:
+        passed = {f"MBPP/{i}": [point.round == other] for i in range(9)}
+        score = {"benchmark": "mbpp", "k": 1, "value": float(point.round == other), "n_problems": 9}
+        path = run / f"round-{point.round}" / "evaluation" / "mbpp" / "scores.json"
+        write_json_whole(path, {"scores": [score], "problems": passed, "reasons": {}})
+    views = benchmark_scores(read_run(run), read_run(run).rounds)
+    assert [(view.name, view.best) for view in views] == [
+        ("humaneval", deciding.best),
+        ("mbpp", deciding.best),
+    ]
 
 
 def test_stages_that_are_done_are_timed_before_the_run_is(build_run: RunBuilder) -> None:

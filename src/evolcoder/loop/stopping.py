@@ -83,7 +83,7 @@ def _significant(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, s
     def judge(last: RoundScore, best: RoundScore) -> tuple[bool, str]:
         lost, gained = _lost_and_gained(best.passed, last.passed)
         p = exact_binomial_p(lost, gained)
-        counts = f"{lost} problems lost, {gained} gained, p = {p:.2g}"
+        counts = f"{lost} problem{'' if lost == 1 else 's'} lost, {gained} gained, p = {p:.2g}"
         if p <= stop.alpha:
             return True, f" ({counts}, at most alpha = {stop.alpha:g})"
         return False, f", but this may be chance ({counts}, above alpha = {stop.alpha:g})"

@@ -48,7 +48,8 @@ class BenchmarkScores:
     """Whether this is the benchmark that the stopping rule watches."""
     points: tuple[ScorePoint, ...]
     best: int
-    """The round the run kept, or on other benchmarks and unfinished runs the best so far."""
+    """The round the run kept, on every benchmark alike: a test is never what picks it. In an unfinished run
+    the best so far on the benchmark that decides; its own best only where that round was not measured on it."""
     n_problems: int
     n_samples: int
     settings: Mapping[str, str]
@@ -79,8 +80,12 @@ def benchmark_scores(run: Run, rounds: Sequence[Round]) -> list[BenchmarkScores]
     """Return every benchmark with a score, the one that decides first."""
     deciding = deciding_folder(run)
     folders = dict.fromkeys(folder for round_ in rounds for folder in round_.evaluations)
-    views = [_one_benchmark(run, rounds, folder, folder == deciding) for folder in folders]
-    return sorted((view for view in views if view), key=lambda view: not view.decides)
+    kept, views = run.result.get("best_round"), []
+    for folder in sorted(folders, key=lambda folder: folder != deciding):
+        if view := _one_benchmark(rounds, folder, folder == deciding, kept):
+            views.append(view)
+            kept = view.best if view.decides else kept
+    return views
 
 
 def deciding_folder(run: Run) -> str:
@@ -90,7 +95,9 @@ def deciding_folder(run: Run) -> str:
     return evaluation_folder(str(named or ""))
 
 
-def _one_benchmark(run: Run, rounds: Sequence[Round], folder: str, decides: bool) -> BenchmarkScores | None:
+def _one_benchmark(
+    rounds: Sequence[Round], folder: str, decides: bool, kept: int | None
+) -> BenchmarkScores | None:
     measured = [
         (round_.number, round_.evaluations[folder]) for round_ in rounds if folder in round_.evaluations
     ]
@@ -99,9 +106,8 @@ def _one_benchmark(run: Run, rounds: Sequence[Round], folder: str, decides: bool
         return None
     first = next(evaluation for _, evaluation in measured if evaluation.pass_at_1)
     score = first.pass_at_1 or {}
-    chosen = run.result.get("best_round") if decides else None
     known = [point.round for point in points]
-    best = int(chosen) if chosen in known else max(points, key=lambda p: (p.value, -p.round)).round
+    best = kept if kept in known else max(points, key=lambda p: (p.value, -p.round)).round
     n_problems = int(score.get("n_problems") or len(first.problems))
     settings = {str(key): str(value) for key, value in (score.get("settings") or {}).items()}
     verdicts = {number: evaluation.problems for number, evaluation in measured}
