@@ -49,7 +49,7 @@ class BenchmarkScores:
     points: tuple[ScorePoint, ...]
     best: int
     """The round the run kept, on every benchmark alike: a test is never what picks it. In an unfinished run
-    the best so far on the benchmark that decides; its own best only where that round was not measured on it."""
+    the best so far on the benchmark that decides; its own best only where that was not measured on it."""
     n_problems: int
     n_samples: int
     settings: Mapping[str, str]
