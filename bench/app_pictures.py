@@ -34,7 +34,7 @@ def main() -> None:
         )
         for name, width in _WIDTHS.items():
             tab = browser.new_page(viewport={"width": width, "height": 900})
-            tab.set_default_timeout(120_000)
+            tab.set_default_timeout(400_000)
             tab.goto(address)
             for part in parts:
                 tab.get_by_role("tab", name=part, exact=True).first.click()
