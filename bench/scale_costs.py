@@ -4,9 +4,9 @@
     python bench/scale_costs.py --endpoint-rate 500 --machine-usd 1.2 --cores 32 --model gpt-4.1-mini
 
 A row is two requests to the teacher (evolve, answer; with --verify a third), screened for copies and
-duplicates. The rates are CPU
-time measured on two shared cores by `bench/scale.py` and `bench/evolve.py`. What was not measured is an
-option with a plain default: the endpoint's rate, tokens a row, prices, cores and memory of a machine.
+duplicates. The rates are CPU time measured on two shared cores by `bench/scale.py` and `bench/evolve.py`. What
+was not measured is an option with a plain default: the endpoint's rate, tokens a row, prices, cores and memory
+of a machine.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class Rates:
 
     request_driver_ms: float = 0.53
     """A request in the whole command: prompt, client, journal, rules, files (bench/evolve.py: 0.49, 0.56)."""
-    duplicates_growth_ms: float = 0.0175
+    duplicates_growth_ms: float = 0.0174
     """Looking it up takes so much more with every million rows in the table (scale.py rates)."""
-    transport_driver_ms: float = 0.013
-    """Sending a row to workers twice, for its sketch and for screening (scale.py overhead: 0.0066 each)."""
-    sketch_ms: float = 0.033
-    screen_ms: float = 0.77
-    """Counting a row's n-grams and comparing it with HumanEval and MBPP (scale.py rates: 0.35 + 0.42)."""
+    transport_driver_ms: float = 0.014
+    """Sending a row to workers twice, for its sketch and for screening (scale.py overhead: 0.0068 each)."""
+    sketch_ms: float = 0.031
+    screen_ms: float = 0.83
+    """Counting a row's n-grams and comparing it with HumanEval and MBPP (scale.py rates: 0.36 + 0.47)."""
     memory_bytes: float = 40 + 140 + 152
     """Memory of the driver a row: table for duplicates (duplicates.py), its id, its seed (scale.py rates)."""
-    program_ms: float = 3.4
+    program_ms: float = 3.3
     """Running one program with its tests in the sandbox (scale.py score, Ray, two workers)."""
     table_bytes: float = 300
     """Of the table for duplicates, in a temporary file (duplicates.py)."""
@@ -62,7 +62,8 @@ def main() -> None:
     requests = REQUESTS + VERIFY_REQUESTS * options.verify
     rates = Rates()
     price = price_for(options.model, "https://api.openai.com/v1", EndpointSettings())
-    usd = None if price is None else price.of(options.prompt_tokens, options.completion_tokens)
+    tokens = (count * requests // REQUESTS for count in (options.prompt_tokens, options.completion_tokens))
+    usd = None if price is None else price.of(*tokens)
     driver_ms, worker_ms, disk_bytes = a_row(rates, 0, options.verify)
     print(
         f"a row: {requests} requests, {driver_ms:.2f} ms of the driver and {rates.duplicates_growth_ms:.4f} "

@@ -1,6 +1,6 @@
 """One kind of work on the workers of a Ray cluster: a thread that keeps them fed and takes in what is ready.
 
-Each worker is kept a fraction of a second of work ahead, as its rate tells. Every item stays here until
+Each worker is kept about a second of work ahead, as its rate tells. Every item stays here until
 its result has arrived. What a lost worker had not reported is worked on elsewhere, apart from others, so that
 an item that kills its worker shows itself: the third time it is set aside, with the reason. When nothing is
 left to hand out, idle workers get what busy ones have not begun.
