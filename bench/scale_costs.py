@@ -4,9 +4,9 @@
     python bench/scale_costs.py --endpoint-rate 500 --machine-usd 1.2 --cores 32 --model gpt-4.1-mini
 
 A row is two requests to the teacher (evolve, answer; with --verify a third), screened for copies and
-duplicates. The rates are CPU time measured on two shared cores by `bench/scale.py` and `bench/evolve.py`. What
-was not measured is an option with a plain default: the endpoint's rate, tokens a row, prices, cores and memory
-of a machine.
+duplicates. The rates are CPU time measured on two shared cores by `bench/scale.py` and `bench/evolve.py`.
+What was not measured is an option with a plain default: the endpoint's rate, tokens a row, prices, cores and
+memory of a machine.
 """
 
 from __future__ import annotations
