@@ -263,6 +263,7 @@ def test_data_is_browsed_by_filter_page_and_tree(browser: Any, site: Site, width
         expect(detail).to_contain_text(SCRIPT)
         if width == NARROW:  # the row below the list comes into sight by itself
             page.wait_for_function("window.scrollY > 100")
+        expect(rows.locator(".pick[aria-current]")).to_contain_text("round 1")
         expect(detail.locator("ul.tree [aria-current]")).to_have_count(1)
         expect(detail.locator("ul.tree ins").first).to_be_visible()
         detail.locator("ul.tree .pick").first.click()
@@ -286,7 +287,10 @@ def test_problems_show_samples_verdicts_and_the_diff(browser: Any, site: Site, w
     with visiting(browser, site, "Problems", width) as page:
         lines, detail = page.locator("#problem-rows"), page.locator("#problem-detail")
         expect(lines).to_contain_text("1–6 of 6 problems")
+        lines.locator(".pick").first.click()
+        expect(lines.locator(".pick").first).to_have_attribute("aria-current", "true")
         lines.locator(".pick").last.click()
+        expect(lines.locator(".pick[aria-current]")).to_have_count(1)
         expect(detail).to_contain_text("From base to round 3")
         expect(detail.locator("pre.diff .came").first).to_be_visible()
         expect(detail).to_contain_text(SCRIPT)

@@ -125,7 +125,7 @@ def serve(options: AppOptions, *, wait: bool = True) -> tuple[gr.Blocks, str]:
             server_port=options.port or _free_port(options.host),
             theme=_theme(),
             css=own.joinpath("style.css").read_text(encoding="utf-8"),
-            head=f"<script>{own.joinpath('keys.js').read_text(encoding='utf-8')}</script>",
+            head=f"<script>{own.joinpath('page.js').read_text(encoding='utf-8')}</script>",
             footer_links=[],
             app_kwargs={"middleware": middleware, "docs_url": None, "redoc_url": None, "openapi_url": None},
             max_file_size=1,

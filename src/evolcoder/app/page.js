@@ -14,3 +14,10 @@ document.addEventListener('keydown', event => {
   event.preventDefault();
   button.click();
 });
+// The line of a list that was pressed last stays marked: what stands beside the list is about it.
+document.addEventListener('click', event => {
+  const line = event.target.closest && event.target.closest('.list .pick');
+  if (!line) return;
+  for (const other of line.closest('.list').querySelectorAll('[aria-current]')) other.removeAttribute('aria-current');
+  line.setAttribute('aria-current', 'true');
+});
