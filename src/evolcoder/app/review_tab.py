@@ -30,6 +30,9 @@ from evolcoder.app.widgets import error_html, html_view
 from evolcoder.errors import EvolcoderError
 from evolcoder.report.table import round_name
 
+_TASKS = 20
+"""Of a new review, unless told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
@@ -56,12 +59,12 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
             with gr.Row(elem_classes=["filters"]):
                 source = gr.Dropdown([], label="Answers from", elem_id="review-source")
                 tasks = gr.Number(
-                    20, label="Tasks", minimum=1, maximum=1000, precision=0, elem_id="review-tasks"
+                    _TASKS, label="Tasks", minimum=1, maximum=1000, precision=0, elem_id="review-tasks"
                 )
             models = gr.CheckboxGroup(
                 [], label="Models to compare: every pair of them", elem_id="review-models"
             )
-            make = gr.Button("Set it up", elem_id="review-make")
+            make = gr.Button(f"Set it up with at most {_TASKS} tasks", elem_id="review-make")
         said = html_view(elem_id="review-said")
     with gr.Column(visible=False, elem_id="review-desk") as desk:
         ask = html_view(elem_id="review-question")
@@ -186,6 +189,7 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
         None, None, kept, js=_REMEMBERED, show_progress="hidden"
     ).then(resume, kept, [*desk_view, said, reviewer, study], show_progress="hidden")
     source.change(of_source, source, models, show_progress="hidden")
+    tasks.change(None, tasks, make, js=_NAMED_WITH_TASKS, show_progress="hidden")
     make.click(set_up, [source, models, tasks], [study, said])
     go.click(start, [reviewer, study], [*desk_view, said, kept]).then(None, kept, None, js=_REMEMBER)
     for button, choice in ((vote_a, "a"), (vote_tie, "tie"), (vote_b, "b")):
@@ -195,6 +199,8 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
     reveal.click(count, study, results)
 
 
+# The button says what it will take: the page knows a number a moment after it was typed.
+_NAMED_WITH_TASKS = "n => `Set it up with at most ${n} tasks`"
 # Who sits at this browser before which study; the votes themselves are on the disk.
 _REMEMBER = "value => { if (value !== null) localStorage.setItem('evolcoder-review', value); }"
 _REMEMBERED = "() => localStorage.getItem('evolcoder-review') || ''"

@@ -38,7 +38,9 @@ _LIKELY_IN_FLIGHT = 256
 @endpoint_options
 @click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Evolve this many of the seeds.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Evolve this many of the seeds; all stay in the data set."
+)
 @click.option("--methods", default="code", show_default=True, help="Method set: code or general.")
 @click.option("--method", "custom", multiple=True, metavar="NAME=SENTENCE", help="A further method.")
 @click.option(
