@@ -97,7 +97,6 @@ def memory() -> dict[str, float]:
         for items in (10_000, 1_000_000):
             drain(pool.run_many(texts(items)))
             found[f"mb_after_{items}"] = round(psutil.Process().memory_info().rss / 1e6, 1)
-            print("of it shared, MB", round(psutil.Process().memory_info().shared / 1e6, 1), flush=True)
     return found
 
 

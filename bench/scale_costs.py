@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--completion-tokens", type=int, default=600, help="of a row's two answers")
     parser.add_argument("--verify", action="store_true", help="answers are tested, as by --verify tests")
     options = parser.parse_args()
-    requests = REQUESTS + VERIFY_REQUESTS * options.verify
+    requests = requests_a_row(options.verify)
     rates = Rates()
     price = price_for(options.model, "https://api.openai.com/v1", EndpointSettings())
     tokens = (count * requests // REQUESTS for count in (options.prompt_tokens, options.completion_tokens))
@@ -80,9 +80,14 @@ def main() -> None:
             print(line(rows, machines, options, rates, usd))
 
 
+def requests_a_row(verify: bool) -> int:
+    """Return how often the teacher is asked for a row."""
+    return REQUESTS + VERIFY_REQUESTS * verify
+
+
 def a_row(rates: Rates, rows: int, verify: bool) -> tuple[float, float, float]:
     """Return of a row, the mean of `rows`: the driver's and workers' CPU milliseconds, and bytes on disk."""
-    requests = REQUESTS + VERIFY_REQUESTS * verify
+    requests = requests_a_row(verify)
     driver_ms = requests * rates.request_driver_ms + rates.transport_driver_ms
     # On average half of the rows are met already.
     driver_ms += rates.duplicates_growth_ms * rows / 2e6
@@ -95,7 +100,7 @@ def line(rows: int, machines: int, options: argparse.Namespace, rates: Rates, us
     """Return one line of the table."""
     driver_ms, worker_ms, disk_bytes = a_row(rates, rows, options.verify)
     hours = {
-        "the endpoint": rows * (REQUESTS + VERIFY_REQUESTS * options.verify) / options.endpoint_rate / 3600,
+        "the endpoint": rows * requests_a_row(options.verify) / options.endpoint_rate / 3600,
         "the driver": rows * driver_ms / 3.6e6,
         "the workers": rows * worker_ms / 3.6e6 / (machines * options.cores),
     }

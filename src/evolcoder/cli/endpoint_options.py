@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from evolcoder.models.settings import EndpointSettings
+from evolcoder.models.settings import EndpointSettings
 
 
 def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,7 +23,7 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--concurrency",
                 type=click.IntRange(min=1),
-                default=1024,
+                default=EndpointSettings().concurrency,
                 show_default=True,
                 help="At most; how many the endpoint bears is found.",
             ),
@@ -72,7 +71,6 @@ def endpoint_settings(options: Mapping[str, Any]) -> EndpointSettings:
     from pydantic import TypeAdapter, ValidationError
 
     from evolcoder.errors import UserError, nearest
-    from evolcoder.models.settings import EndpointSettings
 
     values: dict[str, Any] = {
         name: options[name] for name in ("concurrency", "rpm", "tpm", "timeout_s", "batch")

@@ -248,8 +248,8 @@ def _tell_estimate(
 
     requests = sum(summary.requests for summary in summaries)
     latency = stats.latency.quantile(0.5) if stats is not None and stats.latency.count else 0.0
-    # A model in this process answers in batches: what counts there is the time the sample took.
     at_once = min(endpoint.concurrency, _LIKELY_IN_FLIGHT)
+    # A model in this process answers in batches: what counts there is the time the sample took.
     share = latency if latency else seconds / max(requests, 1) * at_once
     found = estimate(summaries, n_seeds, rounds, share, at_once, rpm=endpoint.rpm, tpm=endpoint.tpm)
     if as_json:

@@ -90,8 +90,8 @@ class Hit:
     benchmark: str
     task_id: str
     how: str
-    """"text", "code", "text and code", "examples" or "embedding": where the copy was found; "set aside" for a
-    row that could not be compared, with the reason in place of a problem."""
+    """"text", "code", "text and code", "examples", "text and examples" or "embedding": where the copy was
+    found; "set aside" for a row that could not be compared, with the reason in place of a problem."""
     row_text: str
     problem_text: str
     text_share: float = 0.0
@@ -211,53 +211,59 @@ class ContaminationIndex:
         )
 
     def _compare(self, row: Instruction, position: int, inside: Sequence[float]) -> Hit | None:
-        limits, wholes = self._thresholds, self._wholes[position]
+        wholes = self._wholes[position]
+        shares = [part / whole if whole else 0.0 for part, whole in zip(inside, wholes, strict=True)]
+        how = self._in_text_or_code(position, inside, shares) or self._in_examples(position, inside, shares)
+        if not how:
+            return None
         text, code, examples, _ = inside
-        text_share, code_share, examples_share, prose_share = (
-            part / whole if whole else 0.0 for part, whole in zip(inside, wholes, strict=True)
+        return hit_of(
+            row,
+            self._problems[position],
+            how,
+            text_share=round(shares[_TEXT], 3),
+            code_share=round(shares[_CODE], 3),
+            examples_share=round(shares[_EXAMPLES], 3),
+            evidence=round(text + max(code, examples), 1),
         )
-        both = wholes[_TEXT] + wholes[_CODE]
-        both_share = (text + code) / both if both else 0.0
-        how = ""
-        if text_share >= limits.text and text >= limits.text_evidence:
-            how = "text"
+
+    def _in_text_or_code(self, position: int, inside: Sequence[float], shares: Sequence[float]) -> str:
+        limits, wholes = self._thresholds, self._wholes[position]
+        text, code = inside[_TEXT], inside[_CODE]
+        text_share, code_share = shares[_TEXT], shares[_CODE]
+        worded = text_share >= limits.text and text >= limits.text_evidence
         if text_share >= limits.some_text:
             copied = code_share >= limits.code and code >= limits.code_evidence
         else:
             copied = code_share >= limits.code_alone and code >= limits.code_alone_evidence
         if copied:
-            how = "text and code" if how else "code"
-        if (
-            not how
-            and both_share >= limits.both
+            return "text and code" if worded else "code"
+        if worded:
+            return "text"
+        both = wholes[_TEXT] + wholes[_CODE]
+        together = (
+            both > 0
+            and (text + code) / both >= limits.both
             and text + code >= limits.both_evidence
             and min(text_share, code_share) >= limits.least_of_both
-        ):
-            how = "text and code"
-        if not how and (text_share >= limits.some_text or prose_share >= limits.some_prose):
-            if examples_share >= limits.examples and examples >= limits.examples_evidence:
-                how = "examples"
-            elif (
-                min(max(text_share, prose_share), examples_share) >= limits.least_of_question
-                and text + examples >= limits.question_evidence
-            ):
-                how = "text and examples"
-        # One example by itself says little: many functions take a list and return a number.
-        if not how and self._n_examples[position] > 1:
-            enough = limits.examples_alone
-            if any(examples_share >= share and examples >= least for share, least in enough):
-                how = "examples"
-        if not how:
-            return None
-        return hit_of(
-            row,
-            self._problems[position],
-            how,
-            text_share=round(text_share, 3),
-            code_share=round(code_share, 3),
-            examples_share=round(examples_share, 3),
-            evidence=round(text + max(code, examples), 1),
         )
+        return "text and code" if together else ""
+
+    def _in_examples(self, position: int, inside: Sequence[float], shares: Sequence[float]) -> str:
+        limits = self._thresholds
+        text, examples = inside[_TEXT], inside[_EXAMPLES]
+        text_share, share = shares[_TEXT], shares[_EXAMPLES]
+        if text_share >= limits.some_text or shares[_PROSE] >= limits.some_prose:
+            if share >= limits.examples and examples >= limits.examples_evidence:
+                return "examples"
+            least = min(max(text_share, shares[_PROSE]), share)
+            if least >= limits.least_of_question and text + examples >= limits.question_evidence:
+                return "text and examples"
+        # One example by itself says little: many functions take a list and return a number.
+        alone = self._n_examples[position] > 1 and any(
+            share >= enough and examples >= evidence for enough, evidence in limits.examples_alone
+        )
+        return "examples" if alone else ""
 
     def _learn_weights(self) -> None:
         """Weigh every n-gram, one in no other row 1, and every problem's bags."""
