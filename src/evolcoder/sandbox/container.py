@@ -50,7 +50,7 @@ _SOURCES = (
 )
 _BOOTSTRAP = """
 import marshal, os, sys, types
-def _boot(fd, control, uid, gid, namespaces, preimport, site):
+def _boot(fd, control, uid, gid, core, namespaces, preimport, site):
     with open(fd, "rb") as file:
         sources = marshal.loads(file.read())
     for package in ("evolcoder", "evolcoder.sandbox", "evolcoder.sandbox.inside"):
@@ -63,11 +63,11 @@ def _boot(fd, control, uid, gid, namespaces, preimport, site):
         if isinstance(source, str):
             source = compile(source, "<" + name + ">", "exec", dont_inherit=True)
         exec(source, module.__dict__)
-    return lambda: module.main(control, uid, gid, namespaces, preimport, site)
-_main = _boot(*map(int, sys.argv[1:5]), sys.argv[5] == "1", sys.argv[6], sys.argv[7])
+    return lambda: module.main(control, uid, gid, core, namespaces, preimport, site)
+_main = _boot(*map(int, sys.argv[1:6]), sys.argv[6] == "1", sys.argv[7], sys.argv[8])
 del _boot
-if sys.argv[8]:
-    sys.modules["evolcoder.sandbox.inside.libraries"].load(sys.argv[7], sys.argv[8], sys.argv[5] == "1")
+if sys.argv[9]:
+    sys.modules["evolcoder.sandbox.inside.libraries"].load(sys.argv[8], sys.argv[9], sys.argv[6] == "1")
 _main()
 """
 _ENVIRONMENT = {
@@ -319,6 +319,7 @@ class Container:
         preimport: Preimport | PythonEnvironment | Literal["nothing"],
         uid: int,
         further: Folders = (),
+        core: int | None = None,
     ) -> None:
         environment = preimport if isinstance(preimport, PythonEnvironment) else None
         self._confinement = confinement
@@ -331,7 +332,7 @@ class Container:
         self._folder = _unsafe_folder() if confinement == "unsafe" else None
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         try:
-            command = self._command(theirs.fileno(), sources, passwd, preimport, inner_uid, further)
+            command = self._command(theirs.fileno(), sources, passwd, preimport, inner_uid, further, core)
             self._process = keeper.start(
                 lambda: subprocess.Popen(
                     command,
@@ -373,6 +374,7 @@ class Container:
         preimport: Preimport | PythonEnvironment | Literal["nothing"],
         uid: int,
         further: Folders,
+        core: int | None,
     ) -> list[str]:
         environment = preimport if isinstance(preimport, PythonEnvironment) else None
         unsafe = self._confinement == "unsafe"
@@ -385,7 +387,7 @@ class Container:
             start = bwrap_arguments(bwrap, self._confinement, passwd, environment, further)
         mounts = _site_mounts(environment)
         site = os.pathsep.join(mounts if unsafe else mounts.values())
-        numbers = [str(sources), str(control), str(uid), str(uid)]
+        numbers = [str(sources), str(control), str(uid), str(uid), str(-1 if core is None else core)]
         switches = ["0" if unsafe else "1", "plain" if environment else str(preimport), site]
         switches.append(",".join(environment.preimport) if environment else "")
         return [

@@ -15,6 +15,7 @@ from typing import Generic, Self, TypeVar
 
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox.container import Keeper
+from evolcoder.sandbox.cores import CoreClaim
 from evolcoder.sandbox.protection import Level, confinement_of
 from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.worker import Steps, Worker
@@ -42,7 +43,10 @@ class Sandbox:
         self._idle: LifoQueue[Worker] = LifoQueue()
         # Users of their own: the kernel counts processes by user, so that no program uses up another's share.
         uid = _FIRST_UID + int.from_bytes(os.urandom(4), "little") % _UIDS
-        self._all = [Worker(self._keeper, confinement, uid + i) for i in range(self.workers)]
+        self._claims = [CoreClaim() for _ in range(self.workers)]
+        self._all = [
+            Worker(self._keeper, confinement, uid + i, claim.core) for i, claim in enumerate(self._claims)
+        ]
         for worker in reversed(self._all):
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="sandbox")
@@ -64,6 +68,8 @@ class Sandbox:
         self._threads.shutdown(wait=True, cancel_futures=True)
         for worker in self._all:
             worker.close()
+        for claim in self._claims:
+            claim.close()
         self._keeper.close()
 
     def run(self, job: Job) -> Outcome:

@@ -78,10 +78,11 @@ class _Tester:
 class Worker:
     """Runs jobs one at a time; not thread-safe, the pool hands it to one thread at a time."""
 
-    def __init__(self, keeper: Keeper, confinement: Confinement, uid: int) -> None:
+    def __init__(self, keeper: Keeper, confinement: Confinement, uid: int, core: int | None = None) -> None:
         self._keeper = keeper
         self.confinement = confinement
         self._uid = uid
+        self._core = core
         self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
         self._testers: dict[_Preimport, _Tester] = {}
         self._ending: Role | None = None
@@ -134,7 +135,9 @@ class Worker:
     def _container(self, role: Role, preimport: _Preimport, further: Folders = ()) -> Container:
         key = (role, preimport, further)
         if key not in self._containers:
-            self._containers[key] = Container(self._keeper, self.confinement, preimport, self._uid, further)
+            self._containers[key] = Container(
+                self._keeper, self.confinement, preimport, self._uid, further, self._core
+            )
         return self._containers[key]
 
     # -- programs by themselves ---------------------------------------------------------------------------

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import importlib
 import os
-import socket
 import sys
 from typing import NoReturn
 
@@ -15,7 +15,8 @@ from evolcoder.sandbox.inside.isolation import Isolator
 # What most programs of the benchmarks import, and what the interpreter itself imports late: loading it once
 # saves each program milliseconds. Nothing here changes what a program sees, but for its speed. What few want
 # is left out, for every page of the server costs every program: `inspect` and what wants it (dataclasses, so
-# none in the server's own modules either) a megabyte.
+# none in the server's own modules either) a megabyte, `socket` with its hundreds of named constants another
+# (the server's own modules use the `_socket` beneath it).
 _STANDARD = (
     "abc",
     "atexit",
@@ -58,10 +59,15 @@ _NUMPY = ("numpy", "numpy.linalg", "numpy.random")
 _FURTHER = {"numpy": _NUMPY, "scientific": (*_NUMPY, "pandas")}
 
 
-def main(control_fd: int, uid: int, gid: int, namespaces: bool, preimport: str, site: str) -> NoReturn:
-    """Prepare and serve; called once by the bootstrap line that the scorer passes on."""
-    control = socket.socket(fileno=control_fd)
-    control.set_inheritable(False)
+def main(
+    control_fd: int, uid: int, gid: int, core: int, namespaces: bool, preimport: str, site: str
+) -> NoReturn:
+    """Prepare and serve; called once by the bootstrap line that the scorer passes on.
+
+    The server stays on processor `core`, where that is not negative.
+    """
+    control = _socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
     null = os.open("/dev/null", os.O_RDWR)
     programs.fresh_streams()
     sys.path.extend(filter(None, site.split(os.pathsep)))
@@ -87,7 +93,7 @@ def main(control_fd: int, uid: int, gid: int, namespaces: bool, preimport: str, 
         sys.modules["threading"].main_thread()._native_id = 1
     _be_first_to_go()
     isolator = Isolator(uid, gid, namespaces)
-    isolator.confine_server()
+    isolator.confine_server(core)
     _let_children_inherit_mappings()
     programs.rehearse()
     for fd in (0, 1, 2):

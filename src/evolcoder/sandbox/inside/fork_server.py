@@ -6,12 +6,13 @@ in the memory that the next one inherits.
 
 from __future__ import annotations
 
+import _socket
+import ctypes
 import fcntl
 import gc
 import os
 import select
 import signal
-import socket
 import struct
 import sys
 import time
@@ -33,31 +34,32 @@ _UNUSED = tree.TreeUse(0.0, 0, 0.0)
 
 
 def serve(
-    control: socket.socket,
+    control: _socket.socket,
     isolator: Isolator,
     runners: Mapping[int, Callable[[], None]],
     namespaces: bool,
 ) -> NoReturn:
     """Answer requests until the scorer is gone."""
     # Descriptors that arrive are numbered from the first free one: those of a program's channels start there.
-    control = socket.socket(fileno=_moved(control.detach()))
+    control = _socket.socket(fileno=_moved(control.detach()))
     complaints_read, complaints_write = map(_moved, os.pipe2(os.O_NONBLOCK))
     prepared: dict[bytes, tuple[Callable[[], None], Bounds]] = {}
     poll_complaints = select.poll()
     poll_complaints.register(complaints_read, select.POLLIN)
     infrastructure = frozenset(int(name) for name in os.listdir("/proc") if name.isdigit())
-    processors = len(os.sched_getaffinity(0))
+    processors = len(isolator.processors)
     # Programs import nothing of the harness. Done here, not in the child: looking through all modules there
     # would touch, and so copy, the pages of every name.
     for name in [name for name in sys.modules if name.partition(".")[0] == "evolcoder"]:
         del sys.modules[name]
     gc.collect()
     gc.freeze()
+    _give_back_free_memory()
     control.send(b"ready")
     descriptor = struct.Struct("=i")
-    room = socket.CMSG_SPACE(_MAX_DESCRIPTORS * descriptor.size)
+    room = _socket.CMSG_SPACE(_MAX_DESCRIPTORS * descriptor.size)
     while True:
-        request, ancillary, _, _ = control.recvmsg(256, room, socket.MSG_CMSG_CLOEXEC)
+        request, ancillary, _, _ = control.recvmsg(256, room, _socket.MSG_CMSG_CLOEXEC)
         received = [fd for _, _, data in ancillary for (fd,) in descriptor.iter_unpack(data)]
         if not request:
             os._exit(0)
@@ -73,7 +75,10 @@ def serve(
                 raise RuntimeError(f"descriptors {received} came where they were not expected")
             first = 0 if kind in (wire.STDIO, wire.EXEC) else _FIRST_FREE
             moves = [(_FIRST_FREE + i, first + i) for i in range(len(received))]
-            prepared[request] = isolator.prepared(bounds, moves, complaints_write), bounds
+            prepared[request] = (
+                isolator.prepared(bounds, moves, complaints_write, stays=kind == wire.TESTER),
+                bounds,
+            )
         enter, bounds = prepared[request]
         started = time.monotonic()
         try:
@@ -91,6 +96,13 @@ def serve(
         if poll_complaints.poll(0):
             reply = b"!" + os.read(complaints_read, 4096)
         control.send(reply)
+
+
+def _give_back_free_memory() -> None:
+    # Every page that is here is mapped into every child, what is free in it too.
+    trim = getattr(ctypes.PyDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
 
 
 def _moved(fd: int) -> int:
@@ -112,7 +124,7 @@ def _run(runner: Callable[[], None]) -> NoReturn:
 
 
 def _watch(
-    control: socket.socket,
+    control: _socket.socket,
     pid: int,
     bounds: Bounds,
     started: float,

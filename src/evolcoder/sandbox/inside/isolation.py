@@ -35,6 +35,7 @@ _CALLS = {
         "setresuid": 117,
         "capset": 126,
         "prctl": 157,
+        "sched_setaffinity": 203,
     },
     "aarch64": {
         "mount": 40,
@@ -47,9 +48,11 @@ _CALLS = {
         "setresuid": 147,
         "capset": 91,
         "prctl": 167,
+        "sched_setaffinity": 122,
     },
 }
 _CAPABILITY_VERSION_3 = 0x20080522
+_MAY_FAIL = "no part of the promise"
 OPEN_FILES = 256
 """Of one process; what sockets hold in the kernel counts against no other limit."""
 
@@ -100,6 +103,8 @@ class Isolator:
         self._uid, self._gid = uid, gid
         self._namespaces = namespaces
         self._machine = machine
+        self.processors = frozenset(os.sched_getaffinity(0))
+        """All that programs may use; the server itself may stay on one."""
         self._calls_by_name = _CALLS[machine]
         address = ctypes.c_void_p(0)
         known = _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0
@@ -110,10 +115,11 @@ class Isolator:
         last = (0, tid) if machine == "aarch64" else (tid, 0)
         self._clone_arguments = tuple(map(_long, (seccomp.CLONE_CALL[machine], flags, 0, 0, *last)))
 
-    def confine_server(self) -> None:
+    def confine_server(self, core: int) -> None:
         """Take from the calling process, and from all it will start, what no program is to have.
 
-        Raises IsolationError where the kernel refuses.
+        The process itself stays on processor `core`, unless that is negative. Raises IsolationError where the
+        kernel refuses.
         """
         for capability in range(64 if self._namespaces else 0):
             if _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) == 1:
@@ -125,6 +131,8 @@ class Isolator:
         set_limit(resource.RLIMIT_CORE, (0, 0))
         set_limit(resource.RLIMIT_MEMLOCK, (1 << 16, 1 << 16))
         set_limit(resource.RLIMIT_MSGQUEUE, (0, 0))
+        if core in self.processors:
+            os.sched_setaffinity(0, {core})
         program = seccomp.filter_program(self._machine, mounts=self._namespaces)
         code = ctypes.create_string_buffer(program, len(program))
         result = _syscall(
@@ -145,14 +153,14 @@ class Isolator:
         return int(pid)
 
     def prepared(
-        self, bounds: Bounds, moves: Sequence[tuple[int, int]], complaints: int
+        self, bounds: Bounds, moves: Sequence[tuple[int, int]], complaints: int, stays: bool = False
     ) -> Callable[[], None]:
         """Return what turns a child into a contained process.
 
         It moves descriptors as `moves` says (from, to), and of the others keeps those below the highest so
-        placed. What the kernel refuses is written to `complaints`, and the child ends; nothing ran. All that
-        can be computed is computed here, once for all programs of the same bounds: what a child touches it
-        copies.
+        placed. A child that `stays` keeps to the server's processor; others may use all. What the kernel
+        refuses is written to `complaints`, and the child ends; nothing ran. All that can be computed is
+        computed here, once for all programs of the same bounds: what a child touches it copies.
         """
         kept: list[ctypes.Array[ctypes.c_char]] = []
 
@@ -161,6 +169,11 @@ class Isolator:
             return ctypes.addressof(kept[-1])
 
         calls = list(self._calls(bounds, address))
+        if not stays:
+            mask = sum(1 << processor for processor in self.processors)
+            mask_bytes = mask.to_bytes(-(-mask.bit_length() // 64) * 8, "little")
+            moved = self._calls_by_name["sched_setaffinity"], 0, len(mask_bytes), address(mask_bytes)
+            calls.append((_MAY_FAIL, moved))
         last = max(to for _, to in moves)
         calls += [("dup3", (self._calls_by_name["dup3"], old, new, 0)) for old, new in moves if old != new]
         calls += [("close_range", (_CLOSE_RANGE_CALL, last + 1, 0x7FFFFFFF, 0))]
@@ -169,7 +182,7 @@ class Isolator:
 
         def enter(kept: object = kept) -> None:
             for name, arguments in steps:
-                if call(*arguments) < 0:
+                if call(*arguments) < 0 and name != _MAY_FAIL:
                     os.write(complaints, f"{name}: {os.strerror(ctypes.get_errno())}".encode())
                     os._exit(1)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import _socket
 import atexit
 import builtins
 import errno
 import marshal
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -178,11 +178,12 @@ def rehearse() -> None:
     namespace: Namespace = {}
     for _ in range(_REHEARSALS):
         exec(compiled(b"def f(x):\n    return x\n"), namespace)
-        tests, candidate = socket.socketpair()
-        with tests, candidate:
-            wire.send_frame(tests.fileno(), codec.encode(("f", [[1, "a"]], {})))
-            tests.shutdown(socket.SHUT_WR)
-            _answer_calls({"f": namespace["f"]}, candidate.fileno())
+        tests, candidate = _socket.socketpair()
+        wire.send_frame(tests.fileno(), codec.encode(("f", [[1, "a"]], {})))
+        tests.shutdown(_socket.SHUT_WR)
+        _answer_calls({"f": namespace["f"]}, candidate.fileno())
+        tests.close()
+        candidate.close()
 
 
 def _answer_calls(allowed: dict[str, Callable[..., Any]], channel: int) -> None:

@@ -6,12 +6,13 @@ tests expect never leaves this process.
 
 from __future__ import annotations
 
+import _socket
 import builtins
 import marshal
 import os
 import resource
 import signal
-import socket
+import struct
 import time
 import types
 from typing import Any
@@ -40,15 +41,17 @@ class TestsTimeoutError(BaseException):
 
 def run_tester() -> None:
     """Judge candidates one after another until the scorer closes the control socket."""
-    control = socket.socket(fileno=wire.CHANNEL_FD)
+    control = _socket.socket(fileno=wire.CHANNEL_FD)
     os.close(wire.PAYLOAD_FD)
     signal.signal(signal.SIGXCPU, _tests_are_over)
     kept: dict[bytes, types.CodeType] = {}
+    two_descriptors = struct.Struct("=ii")
+    room = _socket.CMSG_SPACE(two_descriptors.size)
     while True:
-        request, received, _, _ = socket.recv_fds(control, 16, 2, socket.MSG_CMSG_CLOEXEC)
+        request, ancillary, _, _ = control.recvmsg(16, room, _socket.MSG_CMSG_CLOEXEC)
         if not request:
             os._exit(0)
-        channel, payload_fd = received
+        channel, payload_fd = two_descriptors.unpack(ancillary[0][2])
         payload = marshal.loads(wire.read_all(payload_fd))
         os.close(payload_fd)
         began = time.process_time()
