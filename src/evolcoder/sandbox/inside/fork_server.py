@@ -17,12 +17,12 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from evolcoder.sandbox.inside import tree, wire
 from evolcoder.sandbox.inside.isolation import Bounds, IsolationError, Isolator
 
-_FIRST_LOOK_S = 0.02
+_FIRST_LOOK_MS = 20
 _LOOK_EVERY_S = 0.05
 _SHORTEST_LOOK_S = 0.004
 _MAX_DESCRIPTORS = 8
@@ -56,6 +56,9 @@ def serve(
     gc.freeze()
     _give_back_free_memory()
     control.send(b"ready")
+    poller = select.poll()
+    poller.register(control.fileno(), select.POLLIN)
+    register, poll, unregister, pidfd_open = poller.register, poller.poll, poller.unregister, os.pidfd_open
     descriptor = struct.Struct("=i")
     room = _socket.CMSG_SPACE(_MAX_DESCRIPTORS * descriptor.size)
     while True:
@@ -91,8 +94,16 @@ def serve(
             # Runs nothing of the program's before all of `enter` is done.
             enter()
             _run(runners[kind])
+        # While the child lives, this process copies each page that it touches. Most children end soon: wait
+        # for that first, and do the rest after it.
+        pidfd = pidfd_open(pid)
+        register(pidfd, select.POLLIN)
+        events = poll(_FIRST_LOOK_MS)
         _close(received)
-        reply = _watch(control, pid, bounds, started, infrastructure, processors, namespaces)
+        watched = _Watched(pid, pidfd, bounds, started)
+        reply = _watch(control, watched, poller, events, infrastructure, processors, namespaces)
+        unregister(pidfd)
+        os.close(pidfd)
         if poll_complaints.poll(0):
             reply = b"!" + os.read(complaints_read, 4096)
         control.send(reply)
@@ -123,28 +134,33 @@ def _run(runner: Callable[[], None]) -> NoReturn:
         os._exit(70)
 
 
+class _Watched(NamedTuple):
+    """The child that runs a program."""
+
+    pid: int
+    pidfd: int
+    bounds: Bounds
+    started: float
+
+
 def _watch(
     control: _socket.socket,
-    pid: int,
-    bounds: Bounds,
-    started: float,
+    child: _Watched,
+    poller: select.poll,
+    events: list[tuple[int, int]],
     infrastructure: frozenset[int],
     processors: int,
     namespaces: bool,
 ) -> bytes:
-    pidfd = os.pidfd_open(pid)
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    poller.register(control.fileno(), select.POLLIN)
+    """Hold a child to its bounds until it ends; `events` are what the poller has said of it so far."""
+    pid, pidfd, bounds, started = child
     wall_end = started + bounds.wall_s
-    next_look = started + _FIRST_LOOK_S
     why, use, watch = wire.ENDED, _UNUSED, None
     while True:
-        pause = min(next_look, wall_end) - time.monotonic()
-        events = dict(poller.poll(max(0.0, pause) * 1000 + 0.5))
-        if pidfd in events:
+        ready = dict(events)
+        if pidfd in ready:
             break
-        if control.fileno() in events:
+        if control.fileno() in ready:
             if control.recv(16):
                 why = wire.KILLED_ASKED
                 break
@@ -165,10 +181,10 @@ def _watch(
             break
         # A tree burns at most one second a processor and second: look again when it could be over.
         soonest = max(_SHORTEST_LOOK_S, (bounds.cpu_s - use.cpu_s) / processors)
-        next_look = now + min(_LOOK_EVERY_S, soonest)
+        pause = min(now + min(_LOOK_EVERY_S, soonest), wall_end) - time.monotonic()
+        events = poller.poll(max(0.0, pause) * 1000 + 0.5)
     if why:
         _kill(pidfd, pid, namespaces)
-    os.close(pidfd)
     _, status, used = os.wait4(pid, 0)
     if not namespaces:
         _kill_group(pid)
