@@ -182,9 +182,9 @@ async def _evaluate_all(
 ) -> dict[str, EvaluationResult]:
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.evaluation import evaluate_model
+    from evolcoder.models.cluster import on_cluster
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import open_model
-    from evolcoder.models.replicas import replicas_of
 
     for name, settings in plan.items():
         load_benchmark(name).checked_oracle(settings.oracle)
@@ -193,7 +193,7 @@ async def _evaluate_all(
     async with Journal(out / "journal.sqlite") as journal:
         model = open_model(model_name, base_url=base_url, journal=journal, local=local)
         try:
-            with replicas_of(model, engine):
+            with on_cluster(model, engine):
                 for name, settings in plan.items():
                     short = Path(name).stem if name.endswith(".py") else name
                     folder = out / short.replace(":", "-").replace("@", "-")

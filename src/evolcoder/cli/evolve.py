@@ -142,9 +142,9 @@ async def _evolve(
     from evolcoder.evolve.rounds import evolve_rounds
     from evolcoder.execution.engine import open_engine
     from evolcoder.execution.event_loop import give_freed_memory_back
+    from evolcoder.models.cluster import on_cluster
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import budget_of, is_remote, open_model
-    from evolcoder.models.replicas import replicas_of
     from evolcoder.models.stats import stats_of
 
     begun = time.monotonic()
@@ -169,7 +169,7 @@ async def _evolve(
             budget=budget_of(journal, options["max_usd"], options["max_requests"]),
         )
         try:
-            with replicas_of(model, engine):
+            with on_cluster(model, engine):
                 summaries = await evolve_rounds(
                     seeds,
                     model,

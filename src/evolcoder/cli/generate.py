@@ -100,14 +100,14 @@ async def _generate(
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.batch_inference import answer_batch
     from evolcoder.execution.engine import open_engine
+    from evolcoder.models.cluster import on_cluster
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import open_model
-    from evolcoder.models.replicas import replicas_of
 
     async with Journal(output.with_name(output.name + ".journal.sqlite")) as journal:
         model = open_model(model_name, base_url=base_url, journal=journal, local=local)
         try:
-            with open_engine(engine) as where, replicas_of(model, where):
+            with open_engine(engine) as where, on_cluster(model, where):
                 return await answer_batch(model, rows, sampling, style, output, progress_view())
         finally:
             await model.close()

@@ -26,6 +26,7 @@ from evolcoder.execution.engine import Item, Place, Result, Work
 from evolcoder.execution.ray_host import Host, versions
 
 if TYPE_CHECKING:
+    from evolcoder.execution.ray_machines import RayMachines, WaitingWork
     from evolcoder.execution.ray_pool import RayPool
 
 _log = logging.getLogger(__name__)
@@ -88,6 +89,19 @@ class RayEngine:
             yield pool
         finally:
             pool.close()
+
+    @contextmanager
+    def machines(
+        self, work: WaitingWork[Item, Result], home_only: bool = False
+    ) -> Generator[RayMachines[Item, Result], None, None]:
+        """Get a worker that waits for the network ready on each machine, or on the driver's alone."""
+        from evolcoder.execution.ray_machines import RayMachines
+
+        machines = RayMachines(self._ray, work, home_only)
+        try:
+            yield machines
+        finally:
+            machines.close()
 
     def hosts(self, place: Place, most: int | None) -> list[HostHandle]:
         """Return the workers of a place, at most `most`; asks Ray for more where the cluster has room."""

@@ -146,14 +146,14 @@ async def _evaluate(
     engine: Engine,
 ) -> None:
     from evolcoder.evaluate.evaluation import evaluate_model
+    from evolcoder.models.cluster import on_cluster
     from evolcoder.models.journal import Journal
     from evolcoder.models.opening import open_model
-    from evolcoder.models.replicas import replicas_of
 
     async with Journal(journal_path) as journal:
         model = open_model(model_name, journal=journal, local=recipe.evaluate.local)
         async with _closing(model):
-            with replicas_of(model, engine):
+            with on_cluster(model, engine):
                 await evaluate_model(model, benchmark, recipe.evaluate.settings, out, progress, engine)
 
 

@@ -238,8 +238,8 @@ class RecipeStages:
         from evolcoder.evolve.mapped import sketch_work
         from evolcoder.evolve.pool import evolved_rows, pool_after
         from evolcoder.evolve.rounds import duplicate_index, evolve_round
+        from evolcoder.models.cluster import on_cluster
         from evolcoder.models.journal import Journal
-        from evolcoder.models.replicas import replicas_of
 
         recipe = self.recipe
         settings = replace(recipe.evolve, seed=recipe.seed)
@@ -247,7 +247,7 @@ class RecipeStages:
         async with AsyncExitStack() as held:
             journal = await held.enter_async_context(Journal(self.journal_path))
             teacher = await held.enter_async_context(opened_teacher(recipe, recipe.teacher, journal))
-            held.enter_context(replicas_of(teacher, self.engine))
+            held.enter_context(on_cluster(teacher, self.engine))
             screen = None
             if self._problems:
                 screen = ContaminationScreen(self._problems, seeds, self.engine)

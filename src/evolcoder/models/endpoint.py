@@ -17,7 +17,7 @@ from evolcoder.models.settings import EndpointSettings
 from evolcoder.models.wire import Failure, Reply, read_failure, read_reply
 
 OPENAI_URL = "https://api.openai.com/v1"
-_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ def open_session(key: str | None, settings: EndpointSettings) -> aiohttp.ClientS
         # Deadlines are watched for all requests by one timer (see http.py); a timer each costs more.
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
         auto_decompress=True,
-        trust_env=any(os.environ.get(name) for name in _PROXY_VARIABLES),
+        trust_env=any(os.environ.get(name) for name in PROXY_VARIABLES),
     )
 
 
@@ -103,15 +103,12 @@ def _allow_open_files(n: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-async def post(
-    session: aiohttp.ClientSession, endpoint: Endpoint, path: str, body: bytes, key: str | None
-) -> Reply | Failure:
+async def post(session: aiohttp.ClientSession, url: URL, body: bytes, key: str | None) -> Reply | Failure:
     """Send one asking and return what came; never raises for what the endpoint or the network did."""
     try:
         # A redirect could carry the key to another host.
-        async with session.post(endpoint.url(path), data=body, allow_redirects=False) as response:
+        async with session.post(url, data=body, allow_redirects=False) as response:
             data = await response.read()
-            endpoint.answers += 1
             if response.status == 200:
                 return read_reply(data)
             failure = read_failure(response.status, response.headers, data)

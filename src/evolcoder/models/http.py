@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from evolcoder.errors import EndpointError, RequestFailedError
+from evolcoder.errors import EndpointError, OutsideError, RequestFailedError
+from evolcoder.models.asking import Askers, Asking, AskingWork, is_loopback
 from evolcoder.models.budget import Budget
 from evolcoder.models.endpoint import (
     Endpoint,
@@ -94,6 +95,7 @@ class HttpModel:
         self._endpoints: list[Endpoint] = []
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}
         self._watch: Watch | None = None
+        self._askers: Askers | None = None
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
 
@@ -101,6 +103,15 @@ class HttpModel:
     def name(self) -> str:
         """The model's name at its endpoint."""
         return self._name
+
+    @property
+    def asking_work(self) -> AskingWork:
+        """What another machine needs to know to send this model's requests."""
+        return AskingWork(self._settings, dict(self._keys))
+
+    def ask_from(self, askers: Askers | None) -> None:
+        """Have requests sent by other machines; None: from this process. Streams always are."""
+        self._askers = askers
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request.
@@ -241,8 +252,9 @@ class HttpModel:
             stats.in_flight += 1
             self._ledger("sent", 1)
             try:
-                key = self._keys[endpoint.base_url]
-                reply = await post(self._sessions[key], endpoint, flight.path, flight.body, key)
+                reply = await self._send(flight, endpoint)
+                if isinstance(reply, Reply) or reply.kind != "connection":
+                    endpoint.answers += 1
             finally:
                 stats.in_flight -= 1
                 self._settle(flight, endpoint, reply, loop.time() - begun)
@@ -258,6 +270,18 @@ class HttpModel:
                 if len(flight.attempts) > 1 and me is not next(iter(flight.attempts)):
                     stats.hedges_won += 1
                 flight.done.set_result((reply, endpoint))
+
+    async def _send(self, flight: Flight, endpoint: Endpoint) -> Reply | Failure:
+        """Send one asking from a machine of the cluster, where one reaches its address, else from here."""
+        askers = self._askers
+        at_home = is_loopback(endpoint.base_url)
+        if askers is not None and (askers.has_home if at_home else askers.count):
+            try:
+                return await askers.one(Asking(endpoint.base_url, flight.path, flight.body), at_home)
+            except OutsideError as error:  # it may have been answered; nobody will know
+                return Failure("connection", str(error))
+        key = self._keys[endpoint.base_url]
+        return await post(self._sessions[key], endpoint.url(flight.path), flight.body, key)
 
     def _settle(
         self, flight: Flight, endpoint: Endpoint, reply: Reply | Failure | None, seconds: float

@@ -37,6 +37,11 @@ class TeacherPool:
         """Counts of all teachers together."""
 
     @property
+    def models(self) -> tuple[LanguageModel, ...]:
+        """The teachers."""
+        return tuple(teacher.model for teacher in self._teachers)
+
+    @property
     def name(self) -> str:
         """The teachers' names, joined by "+"."""
         return "+".join(teacher.model.name for teacher in self._teachers)

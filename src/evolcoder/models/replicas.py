@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from evolcoder.errors import ModelError, RequestFailedError
 from evolcoder.models.local_settings import LocalSettings
-from evolcoder.models.protocol import Completion, LanguageModel, Request
+from evolcoder.models.protocol import Completion, Request
 
 if TYPE_CHECKING:
     from evolcoder.models.local_engine import AnsweringEngine
@@ -37,34 +36,6 @@ class Replicas(Protocol):
     def run_many(self, tagged: Iterable[tuple[Tag, Wave]], /) -> Iterator[tuple[Tag, Answers]]:
         """Yield each wave's answers with its tag, as they come."""
         ...
-
-
-class Opens(Protocol):
-    """What is needed of an engine; `evolcoder.execution.engine.Engine` is one."""
-
-    @property
-    def name(self) -> str:
-        """ "local", or where else it works."""
-        ...
-
-    def open(self, work: ReplicaWork) -> AbstractContextManager[Replicas]:
-        """Get replicas ready."""
-        ...
-
-
-@contextmanager
-def replicas_of(model: LanguageModel, engine: Opens) -> Iterator[None]:
-    """Have a local model's answers written on a cluster's GPUs (or machines); nothing for any other model."""
-    inner: Any = getattr(model, "inner", model)
-    if engine.name == "local" or not hasattr(inner, "replica_work"):
-        yield
-        return
-    with engine.open(inner.replica_work()) as replicas:
-        inner.write_on(replicas)
-        try:
-            yield
-        finally:
-            inner.write_on(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""A model's work on a cluster: a local model's answers are written, an endpoint's requests sent there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Protocol
+
+from evolcoder.models.asking import Askers, AskingWork, is_loopback
+from evolcoder.models.endpoint import PROXY_VARIABLES
+from evolcoder.models.protocol import LanguageModel
+from evolcoder.models.replicas import Replicas, ReplicaWork
+
+
+class Opens(Protocol):
+    """What is needed of an engine; `evolcoder.execution.engine.Engine` is one."""
+
+    @property
+    def name(self) -> str:
+        """ "local", or where else it works."""
+        ...
+
+    def open(self, work: ReplicaWork) -> AbstractContextManager[Replicas]:
+        """Get replicas ready."""
+        ...
+
+
+class OpensMachines(Protocol):
+    """What is needed of a cluster's engine beside it; `evolcoder.execution.ray_engine.RayEngine` is one."""
+
+    def machines(self, work: AskingWork, home_only: bool) -> AbstractContextManager[Askers]:
+        """Get a sender ready on each machine."""
+        ...
+
+
+@contextmanager
+def on_cluster(model: LanguageModel, engine: Opens) -> Iterator[None]:
+    """Have a model work on an engine's machines; nothing changes where the engine is this machine.
+
+    A local model's answers are written on GPUs (or machines). Requests to an endpoint are sent by all
+    machines that reach it; behind a proxy, or where none does, by this process as ever.
+    """
+    with ExitStack() as held:
+        if engine.name != "local":
+            for part in _parts(model):
+                if hasattr(part, "replica_work"):
+                    part.write_on(held.enter_context(engine.open(part.replica_work())))
+                    held.callback(part.write_on, None)
+                elif hasattr(part, "asking_work") and not any(map(os.environ.get, PROXY_VARIABLES)):
+                    part.ask_from(held.enter_context(_askers(part.asking_work, engine)))
+                    held.callback(part.ask_from, None)
+        yield
+
+
+def _askers(work: AskingWork, engine: Any) -> AbstractContextManager[Askers]:
+    home_only = all(is_loopback(url) for url in work.keys)
+    machines: AbstractContextManager[Askers] = engine.machines(work, home_only)
+    return machines
+
+
+def _parts(model: Any) -> Iterator[Any]:
+    """Yield the models that answer: behind a journal, in a pool."""
+    inner = getattr(model, "inner", model)
+    for teacher in getattr(inner, "models", (None,)):
+        if teacher is None:
+            yield inner
+        else:
+            yield from _parts(teacher)
