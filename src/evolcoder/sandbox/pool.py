@@ -98,6 +98,9 @@ class Sandbox:
         self, jobs: Iterable[tuple[Tag, Job]], ahead: int | None = None
     ) -> Iterator[tuple[Tag, Outcome]]:
         """Run tagged jobs and yield outcomes as they come; at most `ahead` are taken and not yet yielded."""
+        if self.workers == 1:
+            yield from self._run_here(jobs)
+            return
         window = max(ahead or 4 * self.workers, self.workers)
         asked: SimpleQueue[tuple[Tag, Job] | None] = SimpleQueue()
         told: SimpleQueue[tuple[Tag, Outcome] | BaseException] = SimpleQueue()
@@ -126,6 +129,32 @@ class Sandbox:
             for thread in threads:
                 thread.join()
 
+    def _run_here(self, jobs: Iterable[tuple[Tag, Job]]) -> Iterator[tuple[Tag, Outcome]]:
+        """Do what `run_many` does with one worker in the thread that asks, which saves waking others."""
+        worker = self._idle.get()
+        source = iter(jobs)
+        before: _Running[Tag] | None = None
+        try:
+            tagged = next(source, None)
+            while tagged is not None:
+                now = _Running(*tagged, worker, worker.steps(tagged[1]))
+                ended = [(now.tag, outcome)] if (outcome := self._step(now)) else []
+                if before:
+                    ended.append((before.tag, self._end(before)))
+                before = None if outcome else now
+                tagged = next(source, None)  # while the program runs
+                yield from ended
+                if before and (outcome := self._step(before)):
+                    last, before = before, None
+                    yield last.tag, outcome
+            if before:
+                last, before = before, None
+                yield last.tag, self._end(last)
+        finally:
+            if before:
+                self._end(before)
+            self._idle.put(worker)
+
     def _serve(
         self,
         asked: SimpleQueue[tuple[Tag, Job] | None],
@@ -135,44 +164,53 @@ class Sandbox:
         while True:
             if before and asked.empty():
                 self._finish(before, told)
+                self._idle.put(before.worker)
                 before = None
             if (tagged := asked.get()) is None:
                 break
             worker = before.worker if before else self._idle.get()
             now = self._advance(_Running(*tagged, worker, worker.steps(tagged[1])), told)
             if before:
-                self._finish(before, told, leave=False)
+                self._finish(before, told)
             before = self._advance(now, told) if now else None
             if not before:
                 self._idle.put(worker)
         if before:
             self._finish(before, told)
+            self._idle.put(before.worker)
 
     def _advance(
         self, running: _Running[Tag], told: SimpleQueue[tuple[Tag, Outcome] | BaseException]
     ) -> _Running[Tag] | None:
         """Take a job one step on; tells its outcome and returns None where that was its last."""
         try:
-            next(running.steps)
-        except StopIteration as end:
-            told.put((running.tag, self._settled(running.worker, running.job, end.value)))
+            outcome = self._step(running)
         except BaseException as error:
             told.put(error)
-        else:
+            return None
+        if outcome is None:
             return running
+        told.put((running.tag, outcome))
         return None
 
-    def _finish(
-        self,
-        running: _Running[Tag],
-        told: SimpleQueue[tuple[Tag, Outcome] | BaseException],
-        leave: bool = True,
-    ) -> None:
-        """Take a job to its end, and `leave` its worker to others."""
+    def _finish(self, running: _Running[Tag], told: SimpleQueue[tuple[Tag, Outcome] | BaseException]) -> None:
+        """Take a job to its end, and tell its outcome."""
         while self._advance(running, told):
             pass
-        if leave:
-            self._idle.put(running.worker)
+
+    def _step(self, running: _Running[Tag]) -> Outcome | None:
+        """Take a job one step on; return its outcome where that was its last."""
+        try:
+            next(running.steps)
+        except StopIteration as end:
+            return self._settled(running.worker, running.job, end.value)
+        return None
+
+    def _end(self, running: _Running[Tag]) -> Outcome:
+        """Take a job to its end."""
+        while (outcome := self._step(running)) is None:
+            pass
+        return outcome
 
 
 @dataclass(frozen=True, slots=True)
