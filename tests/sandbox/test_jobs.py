@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox import Sandbox
-from evolcoder.sandbox.protocol import BatchJob, CallJob, ExecJob, InProcessJob, Limits, StdioJob
+from evolcoder.sandbox.protocol import BatchJob, CallJob, ExecJob, InProcessJob, Job, Limits, StdioJob
 
 QUICK = Limits(cpu_s=0.3, wall_s=1.5)
 TESTS = "assert candidate(2) == 4\nassert candidate(3) == 9, 'three'\n"
@@ -180,6 +181,48 @@ def test_many_jobs_are_taken_no_further_ahead_than_asked(sandbox: Sandbox) -> No
         assert outcome.verdict.passed
         assert taken - seen <= 4
     assert seen == 30
+
+
+def mixed_jobs(count: int) -> list[tuple[int, Job]]:
+    right, wrong, looping = (f"def f(x): return x {how}" for how in ("* x", "+ 2", "* (lambda: 1 // 0)()"))
+    kinds: list[Job] = [
+        CallJob(right, "f", TESTS, QUICK, trusted_tests=True),
+        CallJob(wrong, "f", TESTS, QUICK, trusted_tests=True),
+        StdioJob("print('hello')", limits=QUICK),
+        CallJob("import time\ndef f(x): time.sleep(99)", "f", TESTS, Limits(cpu_s=0.2, wall_s=0.3)),
+        InProcessJob("assert False", limits=QUICK),
+        CallJob(looping, "f", TESTS, QUICK),
+    ]
+    return [(i, kinds[i % len(kinds)]) for i in range(count)]
+
+
+MIXED = ["passed", "failed", "passed", "timeout", "failed", "failed"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_many_jobs_of_all_kinds_give_each_its_own_outcome(sandbox: Sandbox, workers: int) -> None:
+    with Sandbox(workers=workers) as pool:
+        outcomes = dict(pool.run_many(mixed_jobs(24)))
+    assert [outcomes[i].verdict.reason for i in range(24)] == MIXED * 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_source_that_fails_and_a_reader_that_leaves_do_not_disturb_what_comes_after(
+    sandbox: Sandbox, workers: int
+) -> None:
+    def broken() -> Iterator[tuple[int, Job]]:
+        yield from mixed_jobs(3)
+        raise ValueError("no more")
+
+    with Sandbox(workers=workers) as pool:
+        with pytest.raises(ValueError, match="no more"):
+            list(pool.run_many(broken()))
+        reader = pool.run_many(mixed_jobs(6))
+        assert next(reader)[0] in range(6)
+        reader.close()
+        assert [
+            outcome.verdict.reason for _, outcome in sorted(pool.run_many(mixed_jobs(6)), key=lambda p: p[0])
+        ] == MIXED
 
 
 def test_an_event_loop_is_not_blocked(sandbox: Sandbox) -> None:
