@@ -202,6 +202,18 @@ def test_plus_tests_judge_in_the_batch_tier(sandbox: Sandbox, humaneval_plus: Be
     assert {j.verdict.tier for j in judged} == {"batch"}
 
 
+def test_a_program_that_is_wrong_before_it_loops_is_not_waited_for(
+    sandbox: Sandbox, humaneval_plus: Benchmark
+) -> None:
+    # The first input has no match; all others are given up on.
+    program = "    if not strings: return None\n    while True: pass\n"
+    settings = ScoringSettings(timeout_s=20.0, base_only=True)
+    [judged] = judge_samples([sample(program)], humaneval_plus, settings=settings, sandbox=sandbox)
+    assert judged.verdict.reason == "failed"
+    assert "base test 0: expected [], got None" in judged.verdict.detail
+    assert judged.verdict.cpu_s < settings.timeout_s / 2  # type: ignore[operator]
+
+
 def test_a_numpy_number_equals_a_float_as_in_evalplus(sandbox: Sandbox, humaneval_plus: Benchmark) -> None:
     program = "    import numpy as np\n    return np.float64(number % 1)\n"
     (judged,) = judge_samples([sample(program, 0, "HumanEval/2")], humaneval_plus, sandbox=sandbox)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -181,6 +182,18 @@ def test_many_jobs_are_taken_no_further_ahead_than_asked(sandbox: Sandbox) -> No
         assert outcome.verdict.passed
         assert taken - seen <= 4
     assert seen == 30
+
+
+def test_a_batch_whose_answers_are_enough_is_not_waited_for(sandbox: Sandbox) -> None:
+    program = "def f(x):\n  while x > 1: pass\n  return x"
+    limits = Limits(cpu_s=20.0)
+    job = BatchJob(program, "f", ((0,), (1,), (2,)), limits, is_enough=lambda values: values[-1].value == 1)
+    outcome = sandbox.run(job)
+    assert [value.value for value in outcome.values] == [0, 1]
+    assert (outcome.verdict.passed, outcome.verdict.reason) == (False, "failed")
+    assert outcome.verdict.cpu_s < limits.cpu_s / 2
+    never = replace(job, is_enough=lambda values: False, limits=QUICK)
+    assert sandbox.run(never).verdict.reason == "timeout"
 
 
 def mixed_jobs(count: int) -> list[tuple[int, Job]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from evolcoder.sandbox.container import Container, Reply
 
 _READ = 1 << 16
+_FIRST_PATIENCE_MS = 50
 
 
 class Owned:
@@ -49,8 +50,17 @@ def output_pipes(own: Owned) -> tuple[list[int], list[int]]:
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def collect(container: Container, pipes: list[int], max_bytes: int) -> tuple[Reply, list[bytes], bool]:
-    """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`."""
+def collect(
+    container: Container,
+    pipes: list[int],
+    max_bytes: int,
+    is_enough: Callable[[list[bytearray]], bool] | None = None,
+) -> tuple[Reply, list[bytes], bool]:
+    """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`.
+
+    Of a program that goes on without a word for long, `is_enough` is asked whether what it wrote will do;
+    then it is killed too.
+    """
     outputs = [bytearray() for _ in pipes]
     poller = select.poll()
     poller.register(container.control, select.POLLIN)
@@ -58,8 +68,14 @@ def collect(container: Container, pipes: list[int], max_bytes: int) -> tuple[Rep
         poller.register(fd, select.POLLIN)
         os.set_blocking(fd, False)
     flooded = False
+    patience_ms = _FIRST_PATIENCE_MS if is_enough else None
     while True:
-        ready = [fd for fd, _ in poller.poll()]
+        ready = [fd for fd, _ in poller.poll(patience_ms)]
+        if patience_ms and is_enough and not ready:
+            patience_ms *= 2
+            if is_enough(outputs):
+                container.kill_program()
+                patience_ms = None
         for place, fd in enumerate(pipes):
             if fd in ready and not _drain(fd, outputs[place], max_bytes + 1):
                 poller.unregister(fd)

@@ -6,7 +6,7 @@ but a determined program can forge its own verdict there; the tier is named in e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -97,6 +97,9 @@ class BatchJob:
     """CPU limit of each call, in the order of `inputs`; None: only `limits` counts."""
     stop_at_first_error: bool = False
     preimport: Preimport = "plain"
+    is_enough: Callable[[Sequence[CallValue]], bool] | None = field(default=None, compare=False)
+    """Asked of the values so far where the next one is long in coming: True ends the program, for nothing
+    that it could still answer matters. Must be picklable."""
 
 
 @dataclass(frozen=True, slots=True)

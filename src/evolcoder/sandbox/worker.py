@@ -12,7 +12,7 @@ import os
 import select
 import socket
 import types
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -170,9 +170,22 @@ class Worker:
             "call_cpu_s": list(job.call_cpu_s) if job.call_cpu_s is not None else None,
             "stop_at_first_error": job.stop_at_first_error,
         }
-        reply, frames = self._run_framed(wire.BATCH, payload, job.preimport, job.limits)
+        ask = job.is_enough
+        enough = False
+
+        def is_enough(outputs: list[bytearray]) -> bool:
+            nonlocal enough
+            so_far = call_values(frames_of(bytes(outputs[0])), len(job.inputs), job.call_cpu_s)
+            enough = ask is not None and ask(so_far)
+            return enough
+
+        reply, frames = self._run_framed(
+            wire.BATCH, payload, job.preimport, job.limits, None if ask is None else is_enough
+        )
         values = call_values(frames, len(job.inputs), job.call_cpu_s)
         reason, detail = forced_or_told(reply, frames, job.limits)
+        if enough and reply.why == wire.KILLED_ASKED:
+            reason, detail = "failed", "what it had answered was enough to tell"
         if reason == "passed":
             bad = next((value for value in values if not value.ok), None)
             if bad is not None:
@@ -184,7 +197,12 @@ class Worker:
         return Outcome(verdict(reason, detail, "batch", self.confinement, reply), values=values)
 
     def _run_framed(
-        self, kind: int, payload: dict[str, Any], preimport: Preimport | PythonEnvironment, limits: Limits
+        self,
+        kind: int,
+        payload: dict[str, Any],
+        preimport: Preimport | PythonEnvironment,
+        limits: Limits,
+        is_enough: Callable[[list[bytearray]], bool] | None = None,
     ) -> tuple[Reply, list[tuple[Any, ...]]]:
         container = self._container("programs", preimport)
         with job_descriptors() as own:
@@ -193,7 +211,7 @@ class Worker:
             own(read_end), own(write_end)
             container.launch(kind, limits, [sealed_payload, write_end])
             close_now(own, [write_end])
-            reply, (stream,), _ = collect(container, [read_end], codec.MAX_BYTES)
+            reply, (stream,), _ = collect(container, [read_end], codec.MAX_BYTES, is_enough)
         return reply, frames_of(stream)
 
     # -- programs that answer calls -----------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, preimport_for
@@ -38,6 +38,13 @@ def load_evalplus(name: str) -> Benchmark:
     return EvalPlusBenchmark(
         name, version, problems, inputs={row["task_id"]: _inputs(row, name) for row in rows}
     )
+
+
+def _has_wrong_value(oracle: str, wanted: Expectation, values: Sequence[CallValue]) -> bool:
+    """Tell whether values of the first calls fail the tests, so that the others need not be waited for."""
+    n = len(values)
+    so_far = replace(wanted, inputs=wanted.inputs[:n], expected=wanted.expected[:n])
+    return first_mismatch(oracle, so_far, values) is not None
 
 
 def _problem(row: dict[str, Any], name: str) -> Problem:
@@ -97,7 +104,8 @@ class EvalPlusBenchmark(Benchmark):
         """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
         if self._is_described(problem, oracle, suite):
             return self._described(problem, program, limits, oracle, suite)
-        return self._batch(problem, program + "\n", problem.entry_point, limits, suite)
+        job = self._batch(problem, program + "\n", problem.entry_point, limits, suite)
+        return replace(job, is_enough=partial(_has_wrong_value, oracle, self._expectation(problem, suite)))
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """Compare what came back with the ground truth."""
@@ -132,13 +140,7 @@ class EvalPlusBenchmark(Benchmark):
         verdict = outcome.verdict
         if verdict.reason == "infrastructure":
             return verdict
-        wanted = Expectation(
-            self._dataset,
-            problem.entry_point,
-            problem.extra["atol"],
-            self.inputs[problem.task_id][suite],
-            self._expected(problem, suite),
-        )
+        wanted = self._expectation(problem, suite)
         mismatch = first_mismatch(oracle, wanted, list(values), after)
         if mismatch is None and (verdict.passed or not wanted.inputs):
             return replace(verdict, passed=verdict.passed)
@@ -149,6 +151,15 @@ class EvalPlusBenchmark(Benchmark):
             return replace(verdict, detail=f"{suite} test {number}: {verdict.detail or verdict.reason}"[:500])
         reason: Reason = "timeout" if why == "timeout" else "failed"
         return replace(verdict, passed=False, reason=reason, detail=f"{suite} test {number}: {why}"[:500])
+
+    def _expectation(self, problem: Problem, suite: str) -> Expectation:
+        return Expectation(
+            self._dataset,
+            problem.entry_point,
+            problem.extra["atol"],
+            self.inputs[problem.task_id][suite],
+            self._expected(problem, suite),
+        )
 
     def _is_described(self, problem: Problem, oracle: str, suite: str) -> bool:
         """True where values are described at once: long strings, or arguments looked at after the call."""
