@@ -115,7 +115,8 @@ class RayMachines(Generic[Item, Result]):
             self._in_flight[actors[node]] = 0
             if node == home:
                 self._home = actors[node]
-        for actor in set(actors.values()) - set(self._in_flight):
+        self._actors = list(actors.values())
+        for actor in set(self._actors) - set(self._in_flight):
             self._kill(actor)
 
     @property
@@ -145,7 +146,8 @@ class RayMachines(Generic[Item, Result]):
             with suppress(Exception):
                 self._ray.cancel(call)
             raise
-        except self._ray.exceptions.RayActorError as error:
+        except self._ray.exceptions.RayError as error:
+            # Out of reach for a moment, or gone for good, or begun again where it cannot get ready.
             if not isinstance(error, self._ray.exceptions.ActorUnavailableError):
                 self._in_flight.pop(actor, None)
             raise MachineLostError("the machine that asked was lost") from error
@@ -155,8 +157,8 @@ class RayMachines(Generic[Item, Result]):
 
     def close(self) -> None:
         """End the workers; what is in flight is dropped."""
-        actors, self._in_flight = list(self._in_flight), {}
-        for actor in actors:
+        self._in_flight = {}
+        for actor in self._actors:
             self._kill(actor)
 
     def _kill(self, actor: Any) -> None:
