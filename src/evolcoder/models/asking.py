@@ -1,4 +1,4 @@
-"""Requests sent by the machines of a cluster, rather than by the driver.
+"""Sends requests: from this process, or from the machines of a cluster.
 
 The driver keeps all that has to be in one place: gate, budget, retries, hedges, the journal. A machine gets
 one asking, sends it, and hands back what came; it keeps nothing.
@@ -74,12 +74,22 @@ class Asker:
         }
         self._urls: dict[str, URL] = {}
 
+    def session(self, base_url: str) -> aiohttp.ClientSession:
+        """Return the session that goes with an address."""
+        return self._sessions[self._keys[base_url]]
+
     async def one(self, asking: Asking) -> Reply | Failure:
         """Send one asking; never raises for what the endpoint or the network did."""
-        key = self._keys[asking.base_url]
         text = asking.base_url + asking.path
-        url = self._urls.setdefault(text, URL(text))
-        return await post(self._sessions[key], url, asking.body, key)
+        if text not in self._urls:
+            self._urls[text] = URL(text)
+        key = self._keys[asking.base_url]
+        return await post(self._sessions[key], self._urls[text], asking.body, key)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for session in self._sessions.values():
+            await session.close()
 
 
 def is_loopback(base_url: str) -> bool:

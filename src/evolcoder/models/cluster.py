@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from evolcoder.models.asking import Askers, AskingWork, is_loopback
 from evolcoder.models.endpoint import PROXY_VARIABLES
@@ -48,22 +48,19 @@ def on_cluster(model: LanguageModel, engine: Opens) -> Iterator[None]:
                     part.write_on(held.enter_context(engine.open(part.replica_work())))
                     held.callback(part.write_on, None)
                 elif hasattr(part, "asking_work") and not any(map(os.environ.get, PROXY_VARIABLES)):
-                    part.ask_from(held.enter_context(_askers(part.asking_work, engine)))
+                    work: AskingWork = part.asking_work
+                    home_only = all(map(is_loopback, work.keys))
+                    machines = cast("OpensMachines", engine).machines(work, home_only)
+                    part.ask_from(held.enter_context(machines))
                     held.callback(part.ask_from, None)
         yield
-
-
-def _askers(work: AskingWork, engine: Any) -> AbstractContextManager[Askers]:
-    home_only = all(is_loopback(url) for url in work.keys)
-    machines: AbstractContextManager[Askers] = engine.machines(work, home_only)
-    return machines
 
 
 def _parts(model: Any) -> Iterator[Any]:
     """Yield the models that answer: behind a journal, in a pool."""
     inner = getattr(model, "inner", model)
-    for teacher in getattr(inner, "models", (None,)):
-        if teacher is None:
-            yield inner
-        else:
-            yield from _parts(teacher)
+    if not hasattr(inner, "models"):
+        yield inner
+        return
+    for teacher in inner.models:
+        yield from _parts(teacher)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -27,7 +27,6 @@ class Endpoint:
     base_url: str
     weight: float
     gate: Gate
-    urls: dict[str, URL] = field(default_factory=dict)
     assigned: int = 0
     """Askings that are its to answer: in flight, at the gate, or about to be."""
     answers: int = 0
@@ -40,9 +39,7 @@ class Endpoint:
 
     def url(self, path: str) -> URL:
         """Return the whole address of a path under it."""
-        if path not in self.urls:
-            self.urls[path] = URL(self.base_url + path)
-        return self.urls[path]
+        return URL(self.base_url + path)
 
     def silent_s(self, now: float) -> float:
         """Return how long it has given no readable answer, in seconds."""

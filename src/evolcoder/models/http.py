@@ -15,17 +15,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-import aiohttp
-
 from evolcoder.errors import EndpointError, OutsideError, RequestFailedError
-from evolcoder.models.asking import Askers, Asking, AskingWork, is_loopback
+from evolcoder.models.asking import Asker, Askers, Asking, AskingWork, is_loopback
 from evolcoder.models.budget import Budget
 from evolcoder.models.endpoint import (
     Endpoint,
     checked_base_url,
     key_from_environment,
-    open_session,
-    post,
 )
 from evolcoder.models.gate import Gate
 from evolcoder.models.hedging import Flight, Watch
@@ -93,7 +89,7 @@ class HttpModel:
             self._length_field = self._settings.max_tokens_field
         self._expected_tokens: dict[int, float] = {}
         self._endpoints: list[Endpoint] = []
-        self._sessions: dict[str | None, aiohttp.ClientSession] = {}
+        self._asker: Asker | None = None
         self._watch: Watch | None = None
         self._askers: Askers | None = None
         self.stats = stats or RequestStats()
@@ -152,7 +148,8 @@ class HttpModel:
         endpoint = self._pick(None)
         key = self._keys[endpoint.base_url]
         body = body_of(request, self._name, self._settings, self._length_field) | {"stream": True}
-        session, silent_s = self._sessions[key], self._settings.timeout_s
+        assert self._asker is not None
+        session, silent_s = self._asker.session(endpoint.base_url), self._settings.timeout_s
         reply: Reply | None = None
         try:
             async with aclosing(
@@ -176,15 +173,13 @@ class HttpModel:
         """Close all connections."""
         if self._watch is not None:
             self._watch.close()
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            await session.close()
+        if self._asker is not None:
+            await self._asker.close()
 
     def _open(self) -> None:
         settings = self._settings
         self._watch = Watch(settings, self._hedge, self._give_up)
-        for key in set(self._keys.values()):
-            self._sessions[key] = open_session(key, settings)
+        self._asker = Asker(settings, self._keys)
         self._endpoints = [
             Endpoint(url, weight, Gate(settings.concurrency, settings.rpm, settings.tpm))
             for url, weight in zip(self._base_urls, self._weights, strict=True)
@@ -273,15 +268,15 @@ class HttpModel:
 
     async def _send(self, flight: Flight, endpoint: Endpoint) -> Reply | Failure:
         """Send one asking from a machine of the cluster, where one reaches its address, else from here."""
-        askers = self._askers
+        assert self._asker is not None
+        asking, askers = Asking(endpoint.base_url, flight.path, flight.body), self._askers
         at_home = is_loopback(endpoint.base_url)
-        if askers is not None and (askers.has_home if at_home else askers.count):
-            try:
-                return await askers.one(Asking(endpoint.base_url, flight.path, flight.body), at_home)
-            except OutsideError as error:  # it may have been answered; nobody will know
-                return Failure("connection", str(error))
-        key = self._keys[endpoint.base_url]
-        return await post(self._sessions[key], endpoint.url(flight.path), flight.body, key)
+        if askers is None or not (askers.has_home if at_home else askers.count):
+            return await self._asker.one(asking)
+        try:
+            return await askers.one(asking, at_home)
+        except OutsideError as error:  # it may have been answered; nobody will know
+            return Failure("connection", str(error))
 
     def _settle(
         self, flight: Flight, endpoint: Endpoint, reply: Reply | Failure | None, seconds: float
