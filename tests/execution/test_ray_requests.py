@@ -41,8 +41,10 @@ class Served:
         body = await http.json()
         text = body["messages"][-1]["content"]
         assert http.transport is not None
-        port = http.transport.get_extra_info("peername")[1]
-        pids = {c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.pid}
+        ends = [http.transport.get_extra_info(end)[:2] for end in ("peername", "sockname")]
+        # Both ends: two connections to different places may leave from the same port.
+        pids = {c.pid for c in psutil.net_connections("tcp") if [c.laddr, c.raddr] == ends and c.pid}
+        assert len(pids) == 1
         self.askers.update(pids)
         self.asked[text] += 1
         self.keys.add(http.headers.get("Authorization", ""))
