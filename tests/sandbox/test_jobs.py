@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from evolcoder.errors import SandboxError
-from evolcoder.sandbox import Sandbox
+from evolcoder.sandbox import Sandbox, container
 from evolcoder.sandbox.protocol import BatchJob, CallJob, ExecJob, InProcessJob, Job, Limits, StdioJob
 
 QUICK = Limits(cpu_s=0.3, wall_s=1.5)
@@ -236,6 +236,33 @@ def test_a_source_that_fails_and_a_reader_that_leaves_do_not_disturb_what_comes_
         assert [
             outcome.verdict.reason for _, outcome in sorted(pool.run_many(mixed_jobs(6)), key=lambda p: p[0])
         ] == MIXED
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_what_runs_and_leaves_a_sandbox_that_works(sandbox: Sandbox, workers: int) -> None:
+    sleeps = CallJob("import time\ndef f(x): time.sleep(9e6)", "f", TESTS, Limits(cpu_s=1e6, wall_s=1e6))
+
+    def interrupted() -> Iterator[tuple[int, Job]]:
+        yield from enumerate([sleeps] * workers)
+        raise KeyboardInterrupt
+
+    with Sandbox(workers=workers) as pool:
+        with pytest.raises(KeyboardInterrupt):
+            list(pool.run_many(interrupted()))
+        outcomes = dict(pool.run_many(mixed_jobs(6)))
+        assert [outcomes[i].verdict.reason for i in range(6)] == MIXED
+
+
+def test_a_sandbox_that_cannot_start_a_container_says_so_and_keeps_its_workers(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Sandbox(workers=2) as pool:
+        with monkeypatch.context() as broken:
+            broken.setattr(container, "_BOOTSTRAP", "raise SystemExit('no such thing')")
+            with pytest.raises(SandboxError, match="no such thing"):
+                list(pool.run_many(mixed_jobs(6)))
+        outcomes = dict(pool.run_many(mixed_jobs(6)))
+        assert [outcomes[i].verdict.reason for i in range(6)] == MIXED
 
 
 def test_an_event_loop_is_not_blocked(sandbox: Sandbox) -> None:

@@ -26,6 +26,7 @@ from typing import Any, Literal
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox.inside import wire
 from evolcoder.sandbox.protocol import Limits, Preimport, PythonEnvironment
+from evolcoder.sandbox.waiting import Wait, Waiting
 
 Confinement = Literal["full", "userns", "unsafe"]
 Folders = tuple[tuple[str, str], ...]
@@ -310,7 +311,7 @@ class Keeper:
 
 
 class Container:
-    """A running container; runs one program at a time."""
+    """A container; runs one program at a time, once it is `ready`."""
 
     def __init__(
         self,
@@ -355,16 +356,18 @@ class Container:
             os.close(sources)
             os.close(passwd)
         self.control = ours
-        ours.settimeout(START_LIMIT_S if environment is None else LIBRARIES_LIMIT_S)
+        self._ready_within_s = START_LIMIT_S if environment is None else LIBRARIES_LIMIT_S
+
+    def ready(self) -> Waiting[None]:
+        """Wait until programs can be run; raises SandboxError where the container does not get that far."""
         try:
-            greeting = ours.recv(64)
-        except TimeoutError:
-            greeting = b""
-        if greeting != b"ready":
-            said = self._said()
+            can_be_read = yield Wait((self.control.fileno(),), 1000 * self._ready_within_s)
+            greeting = self.control.recv(64) if can_be_read else b""
+            if greeting != b"ready":
+                raise SandboxError(f"the sandbox cannot be started: {self._said()}")
+        except BaseException:
             self.close()
-            raise SandboxError(f"the sandbox cannot be started: {said}")
-        ours.settimeout(None)
+            raise
 
     def _command(
         self,
@@ -426,7 +429,7 @@ class Container:
             raise ContainerGoneError(self._said()) from None
 
     def reply(self) -> Reply:
-        """Wait for the end of the program; raises ContainerGoneError when the container died."""
+        """Return how the program ended, once `control` can be read; raises ContainerGoneError."""
         try:
             packet = self.control.recv(4096)
         except OSError:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 from collections.abc import Callable, Iterator
 
 from evolcoder.sandbox.container import Container, Reply
+from evolcoder.sandbox.waiting import Wait, Waiting
 
 _READ = 1 << 16
 _FIRST_PATIENCE_MS = 50
@@ -55,22 +55,21 @@ def collect(
     pipes: list[int],
     max_bytes: int,
     is_enough: Callable[[list[bytearray]], bool] | None = None,
-) -> tuple[Reply, list[bytes], bool]:
+) -> Waiting[tuple[Reply, list[bytes], bool]]:
     """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`.
 
     Of a program that goes on without a word for long, `is_enough` is asked whether what it wrote will do;
     then it is killed too.
     """
     outputs = [bytearray() for _ in pipes]
-    poller = select.poll()
-    poller.register(container.control, select.POLLIN)
+    control = container.control.fileno()
+    still_open = list(pipes)
     for fd in pipes:
-        poller.register(fd, select.POLLIN)
         os.set_blocking(fd, False)
     flooded = False
     patience_ms = _FIRST_PATIENCE_MS if is_enough else None
     while True:
-        ready = [fd for fd, _ in poller.poll(patience_ms)]
+        ready = yield Wait((control, *still_open), patience_ms)
         if patience_ms and is_enough and not ready:
             patience_ms *= 2
             if is_enough(outputs):
@@ -78,11 +77,11 @@ def collect(
                 patience_ms = None
         for place, fd in enumerate(pipes):
             if fd in ready and not _drain(fd, outputs[place], max_bytes + 1):
-                poller.unregister(fd)
+                still_open.remove(fd)
         if not flooded and any(len(output) > max_bytes for output in outputs):
             flooded = True
             container.kill_program()
-        if container.control.fileno() in ready:
+        if control in ready:
             reply = container.reply()
             for place, fd in enumerate(pipes):
                 _drain(fd, outputs[place], max_bytes + 1)

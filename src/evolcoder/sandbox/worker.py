@@ -1,18 +1,18 @@
 """One worker: its containers, and how each kind of job is put through them.
 
-A worker runs one job at a time in the thread that asks; only the end of one program's process may overlap the
-start of the next one's. It has two containers for programs, which then take turns, one for test code, and one
-of each with numpy and pandas imported, started when first needed.
+A worker runs one job at a time; only the end of one program's process may overlap the start of the next
+one's. Where it would wait it says for what, so that one thread serves many workers. It has two containers for
+programs, which then take turns, one for test code, and one of each with numpy and pandas imported, started
+when first needed.
 """
 
 from __future__ import annotations
 
 import marshal
 import os
-import select
 import socket
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -52,9 +52,10 @@ from evolcoder.sandbox.reports import (
     judged_calls,
     reason_of_call,
 )
+from evolcoder.sandbox.waiting import Wait, Waiting, finished
 
 Role = Literal["programs", "programs in turn", "tests"]
-Steps = Generator[None, None, Outcome]
+Steps = Generator[Wait | None, Collection[int], Outcome]
 _Preimport = Preimport | PythonEnvironment | Literal["nothing"]
 _TIERS = {StdioJob: "stdio", ExecJob: "stdio", CallJob: "rpc", BatchJob: "batch", InProcessJob: "in-process"}
 _ENDLESS = Limits(cpu_s=1e7, wall_s=1e9)
@@ -90,31 +91,26 @@ class Worker:
         self._tests_at_hand: tuple[tuple[str, tuple[str, ...], float], int] | None = None
 
     def run(self, job: Job) -> Outcome:
-        """Run one job; a broken container is replaced and reported as infrastructure."""
-        steps = self.steps(job)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return cast("Outcome", end.value)
+        """Run one job to its end; a broken container is replaced and reported as infrastructure."""
+        return finished(to_end(self.steps(job)))
 
     def steps(self, job: Job) -> Steps:
-        """Run one job in steps, so that its end overlaps the start of the next one's; as `run` otherwise.
+        """Run one job in steps; yields what it waits for, and None where jobs may overlap.
 
-        After the first step the job of before has to be finished; after the second, if there is one, the next
-        job may take its first step.
+        After the first None the job of before has to be finished; after the second, if there is one, the next
+        job may begin.
         """
         try:
             if isinstance(job, CallJob):
                 return (yield from self._run_calls(job))
-            yield
+            yield None
             if isinstance(job, StdioJob):
-                return self._run_stdio(job)
+                return (yield from self._run_stdio(job))
             if isinstance(job, BatchJob):
-                return self._run_batch(job)
+                return (yield from self._run_batch(job))
             if isinstance(job, InProcessJob):
-                return self._run_in_process(job)
-            return self._run_exec(job)
+                return (yield from self._run_in_process(job))
+            return (yield from self._run_exec(job))
         except ContainerGoneError as error:
             self.close()
             return infrastructure(str(error), cast("Any", _TIERS[type(job)]), self.confinement)
@@ -132,37 +128,37 @@ class Worker:
             container.close()
         self._containers.clear()
 
-    def _container(self, role: Role, preimport: _Preimport, further: Folders = ()) -> Container:
+    def _container(self, role: Role, preimport: _Preimport, further: Folders = ()) -> Waiting[Container]:
         key = (role, preimport, further)
         if key not in self._containers:
-            self._containers[key] = Container(
-                self._keeper, self.confinement, preimport, self._uid, further, self._core
-            )
+            container = Container(self._keeper, self.confinement, preimport, self._uid, further, self._core)
+            yield from container.ready()
+            self._containers[key] = container
         return self._containers[key]
 
     # -- programs by themselves ---------------------------------------------------------------------------
 
-    def _run_stdio(self, job: StdioJob) -> Outcome:
-        container = self._container("programs", job.preimport)
+    def _run_stdio(self, job: StdioJob) -> Waiting[Outcome]:
+        container = yield from self._container("programs", job.preimport)
         with job_descriptors() as own:
             payload = own(sealed(marshal.dumps({"program": _source(job.program)})))
             stdin = own(sealed(job.stdin, "stdin"))
             outputs, ends = output_pipes(own)
             container.launch(wire.STDIO, job.limits, [stdin, *ends, payload])
             close_now(own, ends)
-            reply, (stdout, stderr), flooded = collect(container, outputs, job.limits.output_bytes)
+            reply, (stdout, stderr), flooded = yield from collect(container, outputs, job.limits.output_bytes)
         reason, detail = end_of_script(reply, stderr, job.limits, flooded)
         exit_code = os.waitstatus_to_exitcode(reply.status)
         judged = verdict(reason, detail, "stdio", self.confinement, reply)
         return Outcome(judged, stdout, stderr, exit_code=exit_code)
 
-    def _run_in_process(self, job: InProcessJob) -> Outcome:
+    def _run_in_process(self, job: InProcessJob) -> Waiting[Outcome]:
         payload = {"program": _program(job.program, job.preimport)}
-        reply, frames = self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits)
+        reply, frames = yield from self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits)
         reason, detail = forced_or_told(reply, frames, job.limits)
         return Outcome(verdict(reason, detail, "in-process", self.confinement, reply))
 
-    def _run_batch(self, job: BatchJob) -> Outcome:
+    def _run_batch(self, job: BatchJob) -> Waiting[Outcome]:
         payload = {
             "program": _program(job.program, job.preimport),
             "entry_point": job.entry_point,
@@ -179,7 +175,7 @@ class Worker:
             enough = ask is not None and ask(so_far)
             return enough
 
-        reply, frames = self._run_framed(
+        reply, frames = yield from self._run_framed(
             wire.BATCH, payload, job.preimport, job.limits, None if ask is None else is_enough
         )
         values = call_values(frames, len(job.inputs), job.call_cpu_s)
@@ -203,15 +199,15 @@ class Worker:
         preimport: Preimport | PythonEnvironment,
         limits: Limits,
         is_enough: Callable[[list[bytearray]], bool] | None = None,
-    ) -> tuple[Reply, list[tuple[Any, ...]]]:
-        container = self._container("programs", preimport)
+    ) -> Waiting[tuple[Reply, list[tuple[Any, ...]]]]:
+        container = yield from self._container("programs", preimport)
         with job_descriptors() as own:
             sealed_payload = own(sealed(marshal.dumps(payload)))
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             own(read_end), own(write_end)
             container.launch(kind, limits, [sealed_payload, write_end])
             close_now(own, [write_end])
-            reply, (stream,), _ = collect(container, [read_end], codec.MAX_BYTES, is_enough)
+            reply, (stream,), _ = yield from collect(container, [read_end], codec.MAX_BYTES, is_enough)
         return reply, frames_of(stream)
 
     # -- programs that answer calls -----------------------------------------------------------------------
@@ -219,10 +215,10 @@ class Worker:
     def _run_calls(self, job: CallJob) -> Steps:
         overlaps = job.preimport == "plain"
         if not overlaps:
-            yield
+            yield None
         role: Role = "programs in turn" if overlaps and self._ending == "programs" else "programs"
-        candidate = self._container(role, job.preimport)
-        tester = self._tester(job)
+        candidate = yield from self._container(role, job.preimport)
+        tester = yield from self._tester(job)
         names = [job.entry_point, *job.helpers]
         with job_descriptors() as own:
             payload = {"program": _program(job.program, job.preimport), "names": names}
@@ -233,18 +229,16 @@ class Worker:
                 candidate.launch(wire.CANDIDATE, job.limits, [program, near.fileno()])
                 _hand_over(tester, [far.fileno(), tests])
         if overlaps:
-            yield
-        reply, told = self._await_tests(candidate, tester)
+            yield None
+        reply, told = yield from self._await_tests(candidate, tester)
         if told is None or not job.trusted_tests or told[0] == "timeout":
-            self._end_tester(tester)
+            yield from self._end_tester(tester)
         if reply is None:
             if overlaps:
                 self._ending = role
-                yield
+                yield None
                 self._ending = None
-            if not _is_readable(candidate.control, _GRACE_MS):
-                candidate.kill_program()
-            reply = candidate.reply()
+            reply = yield from _ended(candidate)
         reason, detail = judged_calls(reply, told, job.limits)
         return Outcome(verdict(reason, detail, "rpc", self.confinement, reply))
 
@@ -264,24 +258,21 @@ class Worker:
 
     def _await_tests(
         self, candidate: Container, tester: _Tester
-    ) -> tuple[Reply | None, tuple[Any, ...] | None]:
+    ) -> Waiting[tuple[Reply | None, tuple[Any, ...] | None]]:
         """Wait for the tests' word or the candidate's end; after the tests' word the end is still to come."""
-        poller = select.poll()
-        poller.register(tester.control, select.POLLIN)
-        poller.register(candidate.control, select.POLLIN)
-        ready = {fd for fd, _ in poller.poll()}
-        if tester.control.fileno() in ready:
+        tests = tester.control.fileno()
+        if tests in (yield Wait((tests, candidate.control.fileno()))):
             return None, _verdict_of_tests(tester)
         reply = candidate.reply()
         # The channel is closed now, so the tests end at the next call, or have ended.
-        told = _is_readable(tester.control, _TESTER_GRACE_S * 1000)
+        told = yield Wait((tests,), _TESTER_GRACE_S * 1000)
         return reply, _verdict_of_tests(tester) if told else None
 
-    def _tester(self, job: CallJob) -> _Tester:
+    def _tester(self, job: CallJob) -> Waiting[_Tester]:
         # One process runs the published tests of many programs, and imports what they want as it goes.
         preimport: _Preimport = "nothing" if job.trusted_tests else job.preimport
         if preimport not in self._testers:
-            container = self._container("tests", preimport)
+            container = yield from self._container("tests", preimport)
             near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
             container.launch(wire.TESTER, _ENDLESS, [null, far.fileno()])
@@ -290,16 +281,14 @@ class Worker:
             self._testers[preimport] = _Tester(container, near)
         return self._testers[preimport]
 
-    def _end_tester(self, tester: _Tester) -> None:
+    def _end_tester(self, tester: _Tester) -> Waiting[None]:
         self._testers = {kind: other for kind, other in self._testers.items() if other is not tester}
         tester.close()
-        if not _is_readable(tester.container.control, _GRACE_MS):
-            tester.container.kill_program()
-        tester.container.reply()
+        yield from _ended(tester.container)
 
-    def _run_exec(self, job: ExecJob) -> Outcome:
+    def _run_exec(self, job: ExecJob) -> Waiting[Outcome]:
         unsafe = self.confinement == "unsafe"
-        container = self._container("programs", "plain", () if unsafe else job.folders)
+        container = yield from self._container("programs", "plain", () if unsafe else job.folders)
         here = job.folders if unsafe else ()
         payload = {
             "files": dict(job.files),
@@ -318,10 +307,34 @@ class Worker:
             container.launch(wire.EXEC, job.limits, descriptors, flags)
             close_now(own, [*ends, told_write])
             pipes = [*outputs, told_read]
-            reply, (stdout, stderr, told), flooded = collect(container, pipes, job.limits.output_bytes)
+            reply, (stdout, stderr, told), flooded = yield from collect(
+                container, pipes, job.limits.output_bytes
+            )
         ended = end_of_steps(reply, frames_of(told), len(job.steps), stderr, job.limits, flooded)
         judged = verdict(ended.reason, ended.detail, "stdio", self.confinement, reply)
         return Outcome(judged, stdout, stderr, exit_code=ended.exit_code, failed_step=ended.failed_step)
+
+
+def to_end(steps: Steps) -> Waiting[Outcome]:
+    """Take a job from where it is to its end."""
+    while True:
+        outcome = yield from to_mark(steps)
+        if outcome is not None:
+            return outcome
+
+
+def to_mark(steps: Steps) -> Waiting[Outcome | None]:
+    """Take a job to where jobs may overlap, or return its outcome where it ends before."""
+    try:
+        wait = next(steps)
+        while wait is not None:
+            wait = steps.send((yield wait))
+    except StopIteration as end:
+        return cast("Outcome", end.value)
+    except GeneratorExit:
+        steps.close()
+        raise
+    return None
 
 
 def _path_here(text: str, folders: Folders) -> str:
@@ -344,12 +357,13 @@ def _source(program: str) -> bytes:
     return program.encode("utf-8", "surrogatepass")
 
 
-def _is_readable(control: socket.socket, wait_ms: float) -> bool:
-    if control.fileno() < 0:  # closed with all of a worker that broke: reading it says so
-        return True
-    poller = select.poll()
-    poller.register(control, select.POLLIN)
-    return bool(poller.poll(wait_ms))
+def _ended(container: Container) -> Waiting[Reply]:
+    """Wait for a program that is to end, not for long."""
+    control = (container.control.fileno(),)
+    if not (yield Wait(control, _GRACE_MS)):
+        container.kill_program()
+        yield Wait(control)
+    return container.reply()
 
 
 def _hand_over(tester: _Tester, descriptors: list[int]) -> None:

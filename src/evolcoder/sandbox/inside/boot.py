@@ -9,7 +9,7 @@ import os
 import sys
 from typing import NoReturn
 
-from evolcoder.sandbox.inside import fork_server, programs, steps, tester, wire
+from evolcoder.sandbox.inside import fork_server, isolation, programs, steps, tester, wire
 from evolcoder.sandbox.inside.isolation import Isolator
 
 # What most programs of the benchmarks import, and what the interpreter itself imports late: loading it once
@@ -92,11 +92,14 @@ def main(
         # A program is process 1, and no hook renews this after the clone.
         sys.modules["threading"].main_thread()._native_id = 1
     _be_first_to_go()
+    rehearsal = programs.rehearsal_payload() if preimport != "nothing" else -1
     isolator = Isolator(uid, gid, namespaces)
     isolator.confine_server(core)
     _join_mappings()
     _let_children_inherit_mappings()
-    programs.rehearse()
+    if rehearsal >= 0:
+        programs.rehearse(rehearsal)
+        isolation.rehearse()
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.close(null)

@@ -90,6 +90,28 @@ def _check(result: int, step: str) -> int:
     return result
 
 
+def _entering(
+    steps: Sequence[tuple[str, tuple[ctypes.c_long, ...]]], complaints: int, kept: object = None
+) -> Callable[[], None]:
+    """Return what makes system calls; `kept` is the memory that they read."""
+    call = _syscall
+
+    def enter(kept: object = kept) -> None:
+        for name, arguments in steps:
+            if call(*arguments) < 0 and name != _MAY_FAIL:
+                os.write(complaints, f"{name}: {os.strerror(ctypes.get_errno())}".encode())
+                os._exit(1)
+
+    return enter
+
+
+def rehearse() -> None:
+    """Make calls that change nothing as a child makes its own: see `programs.rehearse`."""
+    steps = [("nothing", (_long(_CLOSE_RANGE_CALL), _long(0x7FFFFFFE), _long(0x7FFFFFFF), _long(0)))] * 16
+    for _ in range(16):
+        _entering(steps, -1)()
+
+
 class Isolator:
     """Everything that can be prepared once in the fork server, so that a child has little left to do.
 
@@ -178,15 +200,7 @@ class Isolator:
         calls += [("dup3", (self._calls_by_name["dup3"], old, new, 0)) for old, new in moves if old != new]
         calls += [("close_range", (_CLOSE_RANGE_CALL, last + 1, 0x7FFFFFFF, 0))]
         steps = [(name, tuple(map(_long, arguments))) for name, arguments in calls]
-        call = _syscall
-
-        def enter(kept: object = kept) -> None:
-            for name, arguments in steps:
-                if call(*arguments) < 0 and name != _MAY_FAIL:
-                    os.write(complaints, f"{name}: {os.strerror(ctypes.get_errno())}".encode())
-                    os._exit(1)
-
-        return enter
+        return _entering(steps, complaints, kept)
 
     def _calls(
         self, bounds: Bounds, address: Callable[[bytes], int]
