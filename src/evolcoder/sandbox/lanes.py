@@ -6,6 +6,8 @@ takes longer.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ from evolcoder.sandbox.worker import Steps, Worker, to_end, to_mark
 Tag = TypeVar("Tag")
 ATTEMPTS = 3
 """How often a job is run before the machine's fault is reported in its verdict."""
+_MOMENT_S = 0.2
+_LOOK_EVERY_S = 0.01
 
 
 def outcome_of(job: Job, worker: Worker) -> Waiting[Outcome]:
@@ -35,7 +39,11 @@ def _settled(job: Job, worker: Worker, outcome: Outcome) -> Waiting[Outcome]:
 
 @dataclass(slots=True)
 class Lanes(Generic[Tag]):
-    """Runs tagged jobs on workers that it borrows."""
+    """Runs tagged jobs on workers that it borrows.
+
+    While the reader of the outcomes, or the source of the jobs, keeps the thread for long, another one looks
+    after what runs: a program whose output nobody reads would wait, and run out of its time.
+    """
 
     borrow: Callable[[bool], Worker | None]
     """Return an idle worker, None where there is none; True: wait for one."""
@@ -47,34 +55,86 @@ class Lanes(Generic[Tag]):
     _told: deque[tuple[Tag, Outcome]] = field(default_factory=deque)
     _lanes: dict[Worker, Waiting[None]] = field(default_factory=dict)
     _waits: Waits[Worker] = field(default_factory=Waits)
+    _failure: Exception | None = None
+    _in_hand: int = 0
+    """Jobs taken and not yet yielded."""
+    _mine: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the thread that may touch all this."""
+    _away_since: float | None = None
+    _over: threading.Event = field(default_factory=threading.Event)
+    _caretaker: threading.Thread | None = None
 
     def outcomes(self, jobs: Iterable[tuple[Tag, Job]], ahead: int) -> Iterator[tuple[Tag, Outcome]]:
         """Yield outcomes as they come; at most `ahead` jobs are taken and not yet yielded."""
         source = iter(jobs)
+        is_at_hand = isinstance(jobs, (list, tuple))
         exhausted = False
-        in_hand = 0
+        self._mine.acquire()
         try:
-            while in_hand or not exhausted:
-                takes = not exhausted and in_hand < ahead and len(self._waiting) < self.most
-                if takes and (tagged := next(source, None)) is not None:
-                    self._waiting.append(tagged)
-                    in_hand += 1
-                    self._open_lanes()
-                elif takes:
-                    exhausted = True
+            while self._in_hand or not exhausted:
+                takes = not exhausted and self._in_hand < ahead and len(self._waiting) < self.most
+                if takes:
+                    tagged = next(source, None) if is_at_hand else self._next_of(source)
+                    exhausted = tagged is None
+                    if tagged is not None:
+                        self._waiting.append(tagged)
+                        self._in_hand += 1
+                        self._open_lanes()
                 self._go_on(block=not takes and not self._told)
+                if self._failure is not None:
+                    raise self._failure
                 if self._told:
-                    in_hand -= 1
-                    yield self._told.popleft()
+                    self._in_hand -= 1
+                    told = self._told.popleft()
+                    self._leave()
+                    try:
+                        yield told
+                    finally:
+                        self._return()
         except (Exception, GeneratorExit):
             self._waiting.clear()
             while self._lanes:
                 self._go_on(block=True)
             raise
         finally:
+            self._over.set()
+            if self._caretaker is not None:
+                self._caretaker.join()
             for worker, lane in self._lanes.items():  # Ctrl-C: what still runs is ended, not waited for
                 lane.close()
                 self.give_back(worker)
+
+    def _next_of(self, source: Iterator[tuple[Tag, Job]]) -> tuple[Tag, Job] | None:
+        self._leave()
+        try:
+            return next(source, None)
+        finally:
+            self._return()
+
+    def _leave(self) -> None:
+        if self._in_hand and self._caretaker is None:
+            self._caretaker = threading.Thread(target=self._look_after, name="sandbox", daemon=True)
+            self._caretaker.start()
+        self._away_since = time.monotonic()
+        self._mine.release()
+
+    def _return(self) -> None:
+        self._mine.acquire()
+        self._away_since = None
+
+    def _look_after(self) -> None:
+        """Advance what runs while the other thread is away for longer than a moment."""
+        pause_s = _MOMENT_S
+        while not self._over.wait(pause_s):
+            since = self._away_since
+            is_away = since is not None and time.monotonic() - since > _MOMENT_S
+            pause_s = _LOOK_EVERY_S if is_away else _MOMENT_S
+            if is_away and self._mine.acquire(blocking=False):
+                try:
+                    if self._away_since is not None:
+                        self._go_on(block=False)
+                finally:
+                    self._mine.release()
 
     def _open_lanes(self) -> None:
         while self._waiting and len(self._lanes) < self.most:
@@ -85,15 +145,12 @@ class Lanes(Generic[Tag]):
             self._advance(worker)
 
     def _go_on(self, block: bool) -> None:
-        """Advance the lanes that have news; with `block`, wait until one has."""
-        failure: Exception | None = None
+        """Advance the lanes that have news; with `block`, wait until one has. Keeps the first failure."""
         for worker, ready in self._waits.over(block):
             try:
                 self._advance(worker, ready)
             except Exception as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
+                self._failure = self._failure or error
 
     def _advance(self, worker: Worker, ready: list[int] | None = None) -> None:
         lane = self._lanes[worker]
