@@ -287,6 +287,14 @@ def test_a_program_is_looked_after_while_the_reader_or_the_source_takes_long(
     assert found == {0: ("passed", 6), 1: ("passed", 500_001), 2: ("passed", 500_001)}
 
 
+def test_a_job_run_between_two_outcomes_waits_for_a_worker_and_gets_one(sandbox: Sandbox) -> None:
+    with Sandbox(workers=1) as pool:
+        reasons = []
+        for _, outcome in pool.run_many(mixed_jobs(6)):
+            reasons += [outcome.verdict.reason, pool.run(InProcessJob("pass")).verdict.reason]
+    assert sorted(reasons) == sorted(MIXED + ["passed"] * 6)
+
+
 def test_an_event_loop_is_not_blocked(sandbox: Sandbox) -> None:
     async def both() -> list[str]:
         outcomes = await asyncio.gather(*(sandbox.run_async(InProcessJob("pass")) for _ in range(8)))

@@ -88,8 +88,8 @@ class Sandbox:
     ) -> Iterator[tuple[Tag, Outcome]]:
         """Run tagged jobs and yield outcomes as they come; at most `ahead` are taken and not yet yielded.
 
-        All that it does it does while the next outcome is asked for, and it may hold all workers between two:
-        who reads it must not call `run` before its end.
+        The thread that asks for outcomes serves all workers. Between two they may all be taken: another job
+        that is begun there waits until those taken are over.
         """
         self._check_open()
         lanes: Lanes[Tag] = Lanes(self._borrowed, self._idle.put, self.workers)
