@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from evolcoder.sandbox.protocol import Job, Outcome
@@ -37,7 +37,6 @@ def _settled(job: Job, worker: Worker, outcome: Outcome) -> Waiting[Outcome]:
     return outcome
 
 
-@dataclass(slots=True)
 class Lanes(Generic[Tag]):
     """Runs tagged jobs on workers that it borrows.
 
@@ -45,34 +44,34 @@ class Lanes(Generic[Tag]):
     after what runs: a program whose output nobody reads would wait, and run out of its time.
     """
 
-    borrow: Callable[[bool], Worker | None]
-    """Return an idle worker, None where there is none; True: wait for one."""
-    give_back: Callable[[Worker], None]
-    most: int
-    """Workers at once."""
-    _waiting: deque[tuple[Tag, Job]] = field(default_factory=deque)
-    """Jobs that no worker has begun."""
-    _told: deque[tuple[Tag, Outcome]] = field(default_factory=deque)
-    _lanes: dict[Worker, Waiting[None]] = field(default_factory=dict)
-    _waits: Waits[Worker] = field(default_factory=Waits)
-    _failure: Exception | None = None
-    _in_hand: int = 0
-    """Jobs taken and not yet yielded."""
-    _mine: threading.Lock = field(default_factory=threading.Lock)
-    """Held by the thread that may touch all this."""
-    _away_since: float | None = None
-    _over: threading.Event = field(default_factory=threading.Event)
-    _caretaker: threading.Thread | None = None
+    def __init__(
+        self, borrow: Callable[[bool], Worker | None], give_back: Callable[[Worker], None], most: int
+    ) -> None:
+        """`borrow` returns an idle worker, or None where there is none and it is not told to wait for one.
+
+        `most` is how many workers are borrowed at once.
+        """
+        self._borrow, self._give_back, self._most = borrow, give_back, most
+        self._waiting: deque[tuple[Tag, Job]] = deque()  # no worker has begun them
+        self._told: deque[tuple[Tag, Outcome]] = deque()
+        self._lanes: dict[Worker, Waiting[None]] = {}
+        self._waits: Waits[Worker] = Waits()
+        self._failure: Exception | None = None
+        self._in_hand = 0  # jobs taken and not yet yielded
+        self._mine = threading.Lock()  # held by the thread that may touch all this
+        self._away_since: float | None = None
+        self._over = threading.Event()
+        self._caretaker: threading.Thread | None = None
 
     def outcomes(self, jobs: Iterable[tuple[Tag, Job]], ahead: int) -> Iterator[tuple[Tag, Outcome]]:
         """Yield outcomes as they come; at most `ahead` jobs are taken and not yet yielded."""
         source = iter(jobs)
-        is_at_hand = isinstance(jobs, (list, tuple))
+        is_at_hand = isinstance(jobs, (list, tuple))  # then taking one needs nobody to look after the others
         exhausted = False
         self._mine.acquire()
         try:
             while self._in_hand or not exhausted:
-                takes = not exhausted and self._in_hand < ahead and len(self._waiting) < self.most
+                takes = not exhausted and self._in_hand < ahead and len(self._waiting) < self._most
                 if takes:
                     tagged = next(source, None) if is_at_hand else self._next_of(source)
                     exhausted = tagged is None
@@ -102,7 +101,7 @@ class Lanes(Generic[Tag]):
                 self._caretaker.join()
             for worker, lane in self._lanes.items():  # Ctrl-C: what still runs is ended, not waited for
                 lane.close()
-                self.give_back(worker)
+                self._give_back(worker)
 
     def _next_of(self, source: Iterator[tuple[Tag, Job]]) -> tuple[Tag, Job] | None:
         self._leave()
@@ -137,48 +136,44 @@ class Lanes(Generic[Tag]):
                     self._mine.release()
 
     def _open_lanes(self) -> None:
-        while self._waiting and len(self._lanes) < self.most:
-            worker = self.borrow(not self._lanes)
+        while self._waiting and len(self._lanes) < self._most:
+            worker = self._borrow(not self._lanes)
             if worker is None:
                 return
             self._lanes[worker] = self._lane(worker)
             self._advance(worker)
 
     def _go_on(self, block: bool) -> None:
-        """Advance the lanes that have news; with `block`, wait until one has. Keeps the first failure."""
+        """Advance the lanes that have news; with `block`, wait until one has."""
         for worker, ready in self._waits.over(block):
-            try:
-                self._advance(worker, ready)
-            except Exception as error:
-                self._failure = self._failure or error
+            self._advance(worker, ready)
 
     def _advance(self, worker: Worker, ready: list[int] | None = None) -> None:
+        """Take a lane to what it waits for next; the first failure is kept for who asks for outcomes."""
         lane = self._lanes[worker]
         try:
-            wait = next(lane) if ready is None else lane.send(ready)
+            self._waits.add(worker, next(lane) if ready is None else lane.send(ready))
         except BaseException as error:
             del self._lanes[worker]
-            self.give_back(worker)
-            if not isinstance(error, StopIteration):
+            self._give_back(worker)
+            if not isinstance(error, Exception):
                 raise
-        else:
-            self._waits.add(worker, wait)
+            if not isinstance(error, StopIteration):
+                self._failure = self._failure or error
 
     def _lane(self, worker: Worker) -> Waiting[None]:
         """Run jobs one after another, each begun while the process of the one before comes to its end."""
         before: _Running[Tag] | None = None
         while before or self._waiting:
-            if not self._waiting:
-                if before:
-                    yield from self._end(before)
-                before = None
-                continue
-            tag, job = self._waiting.popleft()
-            now = _Running(tag, job, worker, worker.steps(job))
-            is_over = yield from self._step(now)
+            now = self._begun(worker) if self._waiting else None
+            is_over = now is None or (yield from self._step(now))
             if before:
                 yield from self._end(before)
-            before = None if is_over or (yield from self._step(now)) else now
+            before = None if now is None or is_over or (yield from self._step(now)) else now
+
+    def _begun(self, worker: Worker) -> _Running[Tag]:
+        tag, job = self._waiting.popleft()
+        return _Running(tag, job, worker, worker.steps(job))
 
     def _end(self, running: _Running[Tag]) -> Waiting[None]:
         while not (yield from self._step(running)):

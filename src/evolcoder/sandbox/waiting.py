@@ -46,9 +46,6 @@ class Waits(Generic[Key]):
         self._waits: dict[Key, tuple[Wait, float]] = {}
         self._over_now: list[Key] = []
 
-    def __len__(self) -> int:
-        return len(self._waits)
-
     def add(self, key: Key, wait: Wait) -> None:
         """Wait for one more, under a key that is not waited for yet."""
         until = _NEVER if wait.most_ms is None else time.monotonic() + wait.most_ms / 1000
