@@ -130,7 +130,7 @@ def drain(results: Iterable[Any]) -> None:
 
 
 def score(path: Path, each: int, rounds: int) -> dict[str, Any]:
-    """Judge the same programs by each engine in turn; return medians."""
+    """Judge the same programs by each engine in turn; return medians, and of each round's ratios."""
     humaneval = load_benchmark(KIND)
     samples = quick_samples(path, humaneval, each)
     runs: dict[str, list[dict[str, float]]] = {}
@@ -154,28 +154,24 @@ def score(path: Path, each: int, rounds: int) -> dict[str, Any]:
         for name, of in runs.items()
     }
     found["samples"] = len(samples)
-    ray_two, local_two = found["ray, 2 workers"], found["local, 2 workers"]
-    found["ray / local throughput, 2 workers"] = round(
-        ray_two["samples_a_second"] / local_two["samples_a_second"], 3
-    )
-    for engine in ("local", "ray"):  # what the machine's cores lose when all are busy shows in the first
-        one, four = found[f"{engine}, 1 workers"], found[f"{engine}, 4 workers"]
-        found[f"work per CPU second, 4 workers / 1, {engine}"] = round(
-            one["cpu_ms_a_sample"] / four["cpu_ms_a_sample"], 3
-        )
-    found[f"work per CPU second, ray, 4 workers / {FOUR_APART}"] = round(
-        found[FOUR_APART]["cpu_ms_a_sample"] / found["ray, 4 workers"]["cpu_ms_a_sample"], 3
-    )
-    found["work per CPU second, 2 workers / 1, ray"] = round(
-        found["ray, 1 workers"]["cpu_ms_a_sample"] / found["ray, 2 workers"]["cpu_ms_a_sample"], 3
-    )
+    for name, better, worse, key in RATIOS:
+        of_rounds = [one[key] / other[key] for one, other in zip(runs[better], runs[worse], strict=True)]
+        found[name] = round(statistics.median(of_rounds), 3)
+        found[f"{name}, rounds"] = [round(ratio, 2) for ratio in of_rounds]
     print(json.dumps(found, indent=2))
     return found
 
 
 ONE = [sys.executable, __file__, "one", "--engine", "local", "--samples"]
 FOUR_APART = "4 local processes of 1 worker, at once"
-"""What the machine itself makes of four workers: nothing is shared but its cores and caches."""
+RATIOS = (
+    ("ray / local throughput, 2 workers", "ray, 2 workers", "local, 2 workers", "samples_a_second"),
+    ("work per CPU second, 2 workers / 1, ray", "ray, 1 workers", "ray, 2 workers", "cpu_ms_a_sample"),
+    ("work per CPU second, 4 workers / 1, ray", "ray, 1 workers", "ray, 4 workers", "cpu_ms_a_sample"),
+    ("work per CPU second, 4 workers / 1, local", "local, 1 workers", "local, 4 workers", "cpu_ms_a_sample"),
+    ("work per CPU second, 4 processes / 1, local", "local, 1 workers", FOUR_APART, "cpu_ms_a_sample"),
+)
+"""What, of which two runs of a round, by which figure: a shared machine is another one minutes later."""
 
 
 def at_once(commands: list[list[str]]) -> list[dict[str, float]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from evolcoder.sandbox.protocol import Job, Outcome
-from evolcoder.sandbox.waiting import Waiting, Waits
+from evolcoder.sandbox.waiting import Wait, Waiting, Waits
 from evolcoder.sandbox.worker import Steps, Worker, to_end, to_mark
 
 Tag = TypeVar("Tag")
@@ -56,6 +56,7 @@ class Lanes(Generic[Tag]):
         self._told: deque[tuple[Tag, Outcome]] = deque()
         self._lanes: dict[Worker, Waiting[None]] = {}
         self._waits: Waits[Worker] = Waits()
+        self._cut: dict[Worker, Wait] = {}  # what is still to be waited for when a turn is over
         self._failure: Exception | None = None
         self._in_hand = 0  # jobs taken and not yet yielded
         self._mine = threading.Lock()  # held by the thread that may touch all this
@@ -146,13 +147,18 @@ class Lanes(Generic[Tag]):
     def _go_on(self, block: bool) -> None:
         """Advance the lanes that have news; with `block`, wait until one has."""
         for worker, ready in self._waits.over(block):
-            self._advance(worker, ready)
+            cut = self._cut.pop(worker, None)
+            if cut is None or ready:
+                self._advance(worker, ready)
+            else:
+                worker.turn.give()
+                self._wait(worker, cut)
 
     def _advance(self, worker: Worker, ready: list[int] | None = None) -> None:
         """Take a lane to what it waits for next; the first failure is kept for who asks for outcomes."""
         lane = self._lanes[worker]
         try:
-            self._waits.add(worker, next(lane) if ready is None else lane.send(ready))
+            self._wait(worker, next(lane) if ready is None else lane.send(ready))
         except BaseException as error:
             del self._lanes[worker]
             self._give_back(worker)
@@ -161,18 +167,36 @@ class Lanes(Generic[Tag]):
             if not isinstance(error, StopIteration):
                 self._failure = self._failure or error
 
+    def _wait(self, worker: Worker, wait: Wait) -> None:
+        """Wait; where a program takes long, the turn goes to others and the rest is waited for without it."""
+        short_ms = worker.turn.left_ms()
+        if short_ms is not None and (wait.most_ms is None or short_ms < wait.most_ms):
+            rest_ms = None if wait.most_ms is None else wait.most_ms - short_ms
+            self._cut[worker] = Wait(wait.descriptors, rest_ms)
+            wait = Wait(wait.descriptors, short_ms)
+        self._waits.add(worker, wait)
+
     def _lane(self, worker: Worker) -> Waiting[None]:
         """Run jobs one after another, each begun while the process of the one before comes to its end."""
         before: _Running[Tag] | None = None
-        while before or self._waiting:
-            now = self._begun(worker) if self._waiting else None
-            is_over = now is None or (yield from self._step(now))
-            if before:
-                yield from self._end(before)
-            before = None if now is None or is_over or (yield from self._step(now)) else now
+        try:
+            while before or self._waiting:
+                if self._waiting and worker.turn.is_to_be_awaited:
+                    if before:
+                        yield from self._end(before)
+                        before = None
+                    yield from worker.turn.awaited()
+                now = self._begun(worker) if self._waiting else None
+                is_over = now is None or (yield from self._step(now))
+                if before:
+                    yield from self._end(before)
+                before = None if now is None or is_over or (yield from self._step(now)) else now
+        finally:
+            worker.turn.give()
 
     def _begun(self, worker: Worker) -> _Running[Tag]:
         tag, job = self._waiting.popleft()
+        worker.turn.begin_program()
         return _Running(tag, job, worker, worker.steps(job))
 
     def _end(self, running: _Running[Tag]) -> Waiting[None]:

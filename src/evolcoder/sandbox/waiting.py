@@ -13,7 +13,7 @@ _NEVER = float("inf")
 
 
 class Wait(NamedTuple):
-    """What work waits for: that one of these descriptors can be read, for so long at most."""
+    """What work waits for: that one of these descriptors, if any, can be read, for so long at most."""
 
     descriptors: tuple[int, ...]
     most_ms: float | None = None
@@ -50,7 +50,7 @@ class Waits(Generic[Key]):
         """Wait for one more, under a key that is not waited for yet."""
         until = _NEVER if wait.most_ms is None else time.monotonic() + wait.most_ms / 1000
         self._waits[key] = wait, until
-        if min(wait.descriptors) < 0:  # closed with all of a worker that broke: reading it says so
+        if min(wait.descriptors, default=0) < 0:  # closed with all of a worker that broke: reading it says so
             self._over_now.append(key)
             return
         for fd in wait.descriptors:

@@ -52,6 +52,7 @@ from evolcoder.sandbox.reports import (
     judged_calls,
     reason_of_call,
 )
+from evolcoder.sandbox.turns import Turn
 from evolcoder.sandbox.waiting import Wait, Waiting, finished
 
 Role = Literal["programs", "programs in turn", "tests"]
@@ -84,6 +85,7 @@ class Worker:
         self.confinement = confinement
         self._uid = uid
         self._core = core
+        self.turn = Turn(core)
         self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
         self._testers: dict[_Preimport, _Tester] = {}
         self._ending: Role | None = None
