@@ -9,8 +9,8 @@
     python bench/scale.py requests --fake FAKE.py  driver CPU a request that a machine of the cluster sends
 
 Samples are CodeGen-16B's 16,400 (docs/data.md), without those that use over 0.5 s of CPU: a loop costs every
-engine its limit and would hide the engine. Each measurement runs in processes of its own. CPU is that of the
-whole process tree, Ray's own processes included; throughput is by wall time, so run this alone.
+engine its limit and would hide the engine. CPU is that of the whole process tree, Ray's own processes
+included; throughput is by wall time, so run this alone.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import asyncio
 import json
 import logging
 import os
-import pickle
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -55,20 +54,14 @@ KIND = "humaneval"
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "what", choices=["all", "overhead", "memory", "score", "rates", "verdicts", "requests", "one"]
+        "what", choices=["all", "overhead", "memory", "score", "rates", "verdicts", "requests"]
     )
     parser.add_argument("--samples", type=Path, default=default_samples())
     parser.add_argument("--each", type=int, default=16, help="samples of each problem that are timed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fake", metavar="FAKE.py", help="a fake endpoint (see fake_endpoint.py)")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    parser.add_argument("--engine", default="local")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--part", type=int, help="judge only this one of four parts")
     options = parser.parse_args()
-    if options.what == "one":
-        print(json.dumps(score_once(options.samples, options.engine, options.workers, options.part)))
-        return
     found: dict[str, Any] = {}
     for name, measure in (("overhead", overhead), ("memory", memory), ("rates", rates)):
         if options.what in (name, "all"):
@@ -129,57 +122,92 @@ def drain(results: Iterable[Any]) -> None:
 # -- scoring ----------------------------------------------------------------------------------------------
 
 
+SIDES = tuple(product(("local", "ray"), (1, 2, 4)))
+RATIOS = (
+    ("ray / local throughput, 2 workers", "samples_a_second", ("ray", 2), ("local", 2)),
+    ("work per CPU second, 2 workers / 1, ray", "cpu_ms_a_sample", ("ray", 1), ("ray", 2)),
+    ("work per CPU second, 4 workers / 1, ray", "cpu_ms_a_sample", ("ray", 1), ("ray", 4)),
+    ("work per CPU second, 2 workers / 1, local", "cpu_ms_a_sample", ("local", 1), ("local", 2)),
+    ("work per CPU second, 4 workers / 1, local", "cpu_ms_a_sample", ("local", 1), ("local", 4)),
+)
+PARTS = 4
+"""A shared machine is another one minutes later: the sides take turns, each with a part of the samples."""
+SETTLED_S = 8.0
+"""Workers of a cluster are up after this, and Ray has settled."""
+
+
 def score(path: Path, each: int, rounds: int) -> dict[str, Any]:
-    """Judge the same programs by each engine in turn; return medians, and of each round's ratios."""
-    humaneval = load_benchmark(KIND)
-    samples = quick_samples(path, humaneval, each)
-    runs: dict[str, list[dict[str, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "samples"
-        file.write_bytes(pickle.dumps(samples))
+    """Judge the same programs by each engine with 1, 2 and 4 workers; return medians of the rounds.
+
+    All of them stay open and take turns at parts of a second or so. Ratios are of two sides of one round.
+    """
+    import ray
+
+    benchmark = load_benchmark(KIND)
+    samples = quick_samples(path, benchmark, each)
+    parts = [samples[part::PARTS] for part in range(PARTS)]
+    cores = sum(workers for engine, workers in SIDES if engine == "ray")
+    pools: dict[tuple[str, int], Any] = {}
+    rounds_of: dict[tuple[str, int], list[dict[str, float]]] = {side: [] for side in SIDES}
+    with ExitStack() as opened:
+        ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        opened.callback(ray.shutdown)
+        engines = {name: opened.enter_context(open_engine(name)) for name in ("local", "ray")}
+        for engine, workers in SIDES:
+            pool = opened.enter_context(engines[engine].open(SandboxWork(), workers))
+            pools[engine, workers] = pool
+            if engine == "ray":
+                time.sleep(SETTLED_S)
+            score_part(samples[: 40 * workers], benchmark, pool)
         for _ in range(rounds):
-            for engine, workers in product(("local", "ray"), (1, 2, 4)):
-                [result] = at_once([[*ONE, str(file), "--engine", engine, "--workers", str(workers)]])
-                runs.setdefault(f"{engine}, {workers} workers", []).append(result)
-                print(engine, workers, result, flush=True)
-            parts = at_once([[*ONE, str(file), "--workers", "1", "--part", str(part)] for part in range(4)])
-            together = {key: statistics.mean(part[key] for part in parts) for key in parts[0]}
-            together["samples_a_second"] *= 4
-            together["passed"] = sum(part["passed"] for part in parts)
-            runs.setdefault(FOUR_APART, []).append(together)
-            print(FOUR_APART, together, flush=True)
-    assert len({run["passed"] for of in runs.values() for run in of}) == 1, "verdicts differ"
-    found: dict[str, Any] = {
-        name: {key: round(statistics.median(run[key] for run in of), 3) for key in of[0]}
-        for name, of in runs.items()
-    }
-    found["samples"] = len(samples)
-    for name, better, worse, key in RATIOS:
-        of_rounds = [one[key] / other[key] for one, other in zip(runs[better], runs[worse], strict=True)]
-        found[name] = round(statistics.median(of_rounds), 3)
-        found[f"{name}, rounds"] = [round(ratio, 2) for ratio in of_rounds]
+            used: dict[tuple[str, int], list[dict[str, float]]] = {side: [] for side in SIDES}
+            for turn, part in enumerate(parts):
+                for side in SIDES[turn:] + SIDES[:turn]:
+                    used[side].append(score_part(part, benchmark, pools[side]))
+            for side in SIDES:
+                total = {key: sum(one[key] for one in used[side]) for key in used[side][0]}
+                rounds_of[side].append(figures(total))
+                print(*side, json.dumps(rounds_of[side][-1]), flush=True)
+    assert len({one["passed"] for of in rounds_of.values() for one in of}) == 1, "verdicts differ"
+    found: dict[str, Any] = {"samples": len(samples)}
+    for (engine, workers), of in rounds_of.items():
+        medians = {key: round(statistics.median(one[key] for one in of), 3) for key in of[0]}
+        found[f"{engine}, {workers} workers"] = medians
+    for name, key, side, other in RATIOS:
+        pairs = zip(rounds_of[side], rounds_of[other], strict=True)
+        ratios = [one[key] / another[key] for one, another in pairs]
+        found[name] = round(statistics.median(ratios), 3)
+        found[f"{name}, rounds"] = " ".join(f"{ratio:.2f}" for ratio in ratios)
     print(json.dumps(found, indent=2))
     return found
 
 
-ONE = [sys.executable, __file__, "one", "--engine", "local", "--samples"]
-FOUR_APART = "4 local processes of 1 worker, at once"
-RATIOS = (
-    ("ray / local throughput, 2 workers", "ray, 2 workers", "local, 2 workers", "samples_a_second"),
-    ("work per CPU second, 2 workers / 1, ray", "ray, 1 workers", "ray, 2 workers", "cpu_ms_a_sample"),
-    ("work per CPU second, 4 workers / 1, ray", "ray, 1 workers", "ray, 4 workers", "cpu_ms_a_sample"),
-    ("work per CPU second, 4 workers / 1, local", "local, 1 workers", "local, 4 workers", "cpu_ms_a_sample"),
-    ("work per CPU second, 4 processes / 1, local", "local, 1 workers", FOUR_APART, "cpu_ms_a_sample"),
-)
-"""What, of which two runs of a round, by which figure: a shared machine is another one minutes later."""
+def score_part(samples: list[Sample], benchmark: Benchmark, pool: Any) -> dict[str, float]:
+    """Judge samples once and return what it took."""
+    driver_s, before, wall_s = time.process_time(), tree_cpu_s(), time.monotonic()
+    settings = ScoringSettings(fold=False)
+    passed = sum(j.verdict.passed for j in judge_samples(samples, benchmark, settings=settings, sandbox=pool))
+    driver_s, wall_s = time.process_time() - driver_s, time.monotonic() - wall_s
+    cpu_s = {who: seconds - before.get(who, 0.0) for who, seconds in tree_cpu_s().items()}
+    return {
+        "samples": len(samples),
+        "passed": passed,
+        "wall_s": wall_s,
+        "cpu_s": sum(cpu_s.values()),
+        "ray_cpu_s": cpu_s.get("ray", 0.0),
+        "driver_cpu_s": driver_s,
+    }
 
 
-def at_once(commands: list[list[str]]) -> list[dict[str, float]]:
-    """Run commands at the same time; return what each printed last."""
-    begun = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    told = [process.communicate()[0] for process in begun]
-    assert not any(process.returncode for process in begun), "a run failed"
-    return [json.loads(text.splitlines()[-1]) for text in told]
+def figures(total: dict[str, float]) -> dict[str, float]:
+    count = total["samples"]
+    return {
+        "samples_a_second": round(count / total["wall_s"], 1),
+        "cpu_ms_a_sample": round(1000 * total["cpu_s"] / count, 3),
+        "ray_cpu_ms_a_sample": round(1000 * total["ray_cpu_s"] / count, 3),
+        "driver_cpu_ms_a_sample": round(1000 * total["driver_cpu_s"] / count, 3),
+        "passed": total["passed"],
+    }
 
 
 def quick_samples(path: Path, benchmark: Benchmark, each: int) -> list[Sample]:
@@ -190,31 +218,6 @@ def quick_samples(path: Path, benchmark: Benchmark, each: int) -> list[Sample]:
     quick = [j.sample for j in judged if j.verdict.reason != "timeout"]
     print(f"{len(quick)} samples; {len(samples) - len(quick)} left out (over {QUICK_CPU_S} s of CPU)")
     return quick
-
-
-def score_once(path: Path, name: str, workers: int, part: int | None) -> dict[str, float]:
-    """Judge the samples once and return what it took; starting up does not count."""
-    benchmark = load_benchmark(KIND)
-    samples: list[Sample] = pickle.loads(path.read_bytes())[part :: 4 if part is not None else 1]
-    settings = ScoringSettings(fold=False)
-    if name == "ray":
-        import ray
-
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    with open_engine(name) as engine, engine.open(SandboxWork(), workers) as sandbox:
-        time.sleep(8 if name == "ray" else 0)  # all workers are up, and Ray has settled
-        drain(judge_samples(samples[: 40 * workers], benchmark, settings=settings, sandbox=sandbox))
-        driver_s, before, wall_s = time.process_time(), tree_cpu_s(), time.monotonic()
-        judged = list(judge_samples(samples, benchmark, settings=settings, sandbox=sandbox))
-        driver_s, wall_s = time.process_time() - driver_s, time.monotonic() - wall_s
-        cpu_s = {who: seconds - before.get(who, 0.0) for who, seconds in tree_cpu_s().items()}
-    return {
-        "samples_a_second": len(samples) / wall_s,
-        "cpu_ms_a_sample": 1000 * sum(cpu_s.values()) / len(samples),
-        "ray_cpu_ms_a_sample": 1000 * cpu_s.get("ray", 0.0) / len(samples),
-        "driver_cpu_ms_a_sample": 1000 * driver_s / len(samples),
-        "passed": sum(j.verdict.passed for j in judged),
-    }
 
 
 def tree_cpu_s() -> dict[str, float]:

@@ -57,7 +57,7 @@ class RayEngine:
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._hosts: dict[int, HostHandle] = {}
-        self._looked_at: dict[Place, float] = {}
+        self._looked_at: dict[tuple[Place, int | None], float] = {}
         self._actor_class = self._ray.remote(Host)
 
     def __enter__(self) -> RayEngine:
@@ -107,8 +107,8 @@ class RayEngine:
         """Return the workers of a place, at most `most`; asks Ray for more where the cluster has room."""
         with self._lock:
             now = time.monotonic()
-            if now - self._looked_at.get(place, -_LOOK_EVERY_S) >= _LOOK_EVERY_S:
-                self._looked_at[place] = now
+            if now - self._looked_at.get((place, most), -_LOOK_EVERY_S) >= _LOOK_EVERY_S:
+                self._looked_at[place, most] = now
                 self._add_missing(place, most)
             return [host for host in self._hosts.values() if host.place == place][:most]
 
@@ -116,7 +116,7 @@ class RayEngine:
         """Forget a worker and have it replaced."""
         with self._lock:
             self._hosts.pop(host.number, None)
-            self._looked_at.pop(host.place, None)
+            self._looked_at.clear()
         self._kill(host)
         _log.warning("a worker of the Ray cluster was lost; what it had not reported runs again elsewhere")
 
