@@ -130,7 +130,7 @@ RATIOS = (
     ("work per CPU second, 2 workers / 1, local", "cpu_ms_a_sample", ("local", 1), ("local", 2)),
     ("work per CPU second, 4 workers / 1, local", "cpu_ms_a_sample", ("local", 1), ("local", 4)),
 )
-PARTS = 4
+PARTS = 2
 """A shared machine is another one minutes later: the sides take turns, each with a part of the samples."""
 SETTLED_S = 8.0
 """Workers of a cluster are up after this, and Ray has settled."""
@@ -139,7 +139,7 @@ SETTLED_S = 8.0
 def score(path: Path, each: int, rounds: int) -> dict[str, Any]:
     """Judge the same programs by each engine with 1, 2 and 4 workers; return medians of the rounds.
 
-    All of them stay open and take turns at parts of a second or so. Ratios are of two sides of one round.
+    All of them stay open and take turns at parts of a few seconds. Ratios are of two sides of one round.
     """
     import ray
 

@@ -126,6 +126,14 @@ def test_a_worker_may_take_long_to_get_ready(ray_engine: Engine) -> None:
         assert list(pool.map(range(20))) == [2 * i for i in range(20)]
 
 
+def test_a_larger_pool_beside_a_smaller_one_gets_its_workers_at_once(
+    ray_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evolcoder.execution.ray_engine._LOOK_EVERY_S", 1e9)
+    with ray_engine.open(Counted(), workers=1) as small, ray_engine.open(Counted(), workers=3) as large:
+        assert (small.workers, large.workers) == (1, 3)
+
+
 def test_a_missing_token_is_told_in_one_line(cluster: Any, tmp_path: Path) -> None:
     (tmp_path / "samples.jsonl").write_text('{"task_id": "HumanEval/0", "completion": "    pass"}\n')
     command = [sys.executable, "-m", "evolcoder", "score", str(tmp_path / "samples.jsonl"), "-b", "humaneval"]
