@@ -79,7 +79,7 @@ def standing() -> dict[str, int]:
 def soak(workers: int, times: int) -> int:
     kinds = list(JOBS.values())
     with Sandbox(workers=workers) as sandbox:
-        list(sandbox.run_many((i, kinds[i % len(kinds)]) for i in range(50)))
+        list(sandbox.run_many((i, kinds[i % len(kinds)]) for i in range(100 * workers)))
         before, memory = standing(), tree_memory_mib()
         reasons = Counter(
             outcome.verdict.reason
