@@ -164,6 +164,8 @@ def score(path: Path, each: int, rounds: int) -> dict[str, Any]:
             for turn, part in enumerate(parts):
                 for side in SIDES[turn:] + SIDES[:turn]:
                     used[side].append(score_part(part, benchmark, pools[side]))
+                    if side[0] == "local":  # Ray's own processes idle beside it
+                        used[side][-1]["cpu_s"] -= used[side][-1]["ray_cpu_s"]
             for side in SIDES:
                 total = {key: sum(one[key] for one in used[side]) for key in used[side][0]}
                 rounds_of[side].append(figures(total))

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -25,7 +27,18 @@ from evolcoder.sandbox.waiting import finished
 turn = Turn(0, sys.argv[1])
 finished(turn.awaited())
 print("held", flush=True)
+sys.stdin.readline()
+turn.give()
+print("given", flush=True)
 sys.stdin.read()
+"""
+STRANGER = """
+import os, socket, sys
+os.setuid(65534)
+asking = socket.socket(socket.AF_UNIX)
+asking.connect("\\0" + sys.argv[1])
+print("asked", flush=True)
+print(socket.recv_fds(asking, 1, 1)[1], flush=True)
 """
 BURN = """
 import time
@@ -63,6 +76,17 @@ def got(asking: Waiting[None]) -> None:
     """See that a turn has come."""
     with pytest.raises(StopIteration):
         asking.send([0])
+
+
+def comes(turn: Turn, asking: Waiting[None]) -> None:
+    """See that a turn comes after a while."""
+    try:
+        for _ in range(10_000):
+            time.sleep(0.001)
+            asking.send([0])
+    except StopIteration:
+        pass
+    assert turn.left_ms() is not None
 
 
 def test_who_has_waited_longest_is_next(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,26 +143,43 @@ def test_the_turn_of_a_process_that_dies_goes_to_who_waits(
     asking = in_line(turn)
     other.send_signal(how)
     other.wait()
-    while True:
-        try:
-            asking.send([0])
-        except StopIteration:
-            break
+    comes(turn, asking)
     assert not turn.is_to_be_awaited
-    assert turn.left_ms() is not None
     turn.give()
 
 
-def test_a_turn_is_handed_from_process_to_process(names: str, other: subprocess.Popen[bytes]) -> None:
-    turn = Turn(0, names)
-    asking = in_line(turn)
+def test_a_turn_is_handed_from_process_to_process(
+    names: str, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_SHARE_S", 0.0)
     assert other.stdin is not None
-    other.stdin.close()  # it ends without giving: its socket is closed with it
-    other.wait()
-    with pytest.raises(StopIteration):
-        while True:
-            asking.send([0])
-    turn.give()
+    assert other.stdout is not None
+    first, second = Turn(0, names), Turn(0, names)
+    firsts, seconds = in_line(first), in_line(second)
+    other.stdin.write(b"\n")
+    other.stdin.flush()
+    assert other.stdout.readline() == b"given\n"
+    got(firsts)
+    assert first.is_to_be_awaited  # the same line waits behind it
+    first.give()
+    got(seconds)
+    second.give()
+
+
+def test_a_turn_is_not_handed_to_another_user(names: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be another user")
+    first, second = Turn(0, names), Turn(0, names)
+    finished(first.awaited())
+    command = [sys.executable, "-c", STRANGER, f"{names}-0-0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == b"asked\n"
+        seconds = in_line(second)
+        first.give()
+        got(seconds)
+        assert stranger.stdout.readline() == b"[]\n"
+    second.give()
 
 
 def test_nobody_waits_for_ever_on_a_process_that_is_stopped(
@@ -148,7 +189,7 @@ def test_nobody_waits_for_ever_on_a_process_that_is_stopped(
     other.send_signal(signal.SIGSTOP)
     turn = Turn(0, names)
     finished(turn.awaited())
-    assert not turn.is_to_be_awaited  # it takes no more turns
+    assert not turn.is_to_be_awaited  # it takes no turns for a while
     assert turn.left_ms() is None
     other.send_signal(signal.SIGCONT)
 
@@ -162,10 +203,16 @@ def test_no_core_no_turns() -> None:
     turn.give()
 
 
+@pytest.fixture
+def named_apart(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_NAMES", names)
+
+
 @needs_two
+@pytest.mark.usefixtures("named_apart")
 def test_no_more_short_programs_run_at_once_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "_SHORT_S", 1e6)  # however slow this machine is now
-    monkeypatch.setattr(turns, "_PATIENCE_S", 1e6)
+    monkeypatch.setattr(turns, "_PATIENCE_S", 60.0)
     monkeypatch.setattr(turns, "_SHARE_S", 0.01)
     with Sandbox(3 * CORES) as sandbox:
         jobs = ((number, StdioJob(BURN)) for number in range(60 * CORES))
@@ -180,11 +227,33 @@ def test_no_more_short_programs_run_at_once_than_there_are_cores(monkeypatch: py
 
 
 @needs_two
+@pytest.mark.usefixtures("named_apart")
 def test_a_program_that_takes_long_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_PATIENCE_S", 1e6)
-    sleeper = StdioJob("import time; time.sleep(3)")
+    monkeypatch.setattr(turns, "_PATIENCE_S", 60.0)
+    sleeper = StdioJob("import time; time.sleep(8)")
     jobs: list[tuple[str, Job]] = [("long", sleeper)] * CORES + [("short", StdioJob("pass"))] * 40
     with Sandbox(2 * CORES) as sandbox:
         list(sandbox.run_many([("warm", StdioJob("pass"))] * 4 * CORES))
         names = [name for name, outcome in sandbox.run_many(jobs) if outcome.verdict.passed]
     assert names == ["short"] * 40 + ["long"] * CORES
+
+
+@needs_two
+@pytest.mark.usefixtures("named_apart")
+def test_a_job_takes_one_worker_though_no_turn_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_PATIENCE_S", 20.0)
+    held = [Turn(core) for core in os.sched_getaffinity(0)]
+    with Sandbox(2 * CORES) as sandbox:
+        for turn in held:
+            finished(turn.awaited())
+        jobs = sandbox.run_many([(0, StdioJob("pass"))])
+        seen = []
+        looking = threading.Thread(target=lambda: seen.extend(outcome for _, outcome in jobs))
+        looking.start()
+        time.sleep(0.2)
+        assert sandbox.run(StdioJob("print(1)")).stdout == b"1\n"  # there are workers left
+        assert looking.is_alive()
+        for turn in held:
+            turn.give()
+        looking.join()
+    assert seen[0].verdict.passed

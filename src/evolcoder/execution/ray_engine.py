@@ -137,9 +137,8 @@ class RayEngine:
             return
         nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
         taken = {host.node_id for host in there}
-        for node_id in [node_id for node_id in nodes if node_id not in taken][
-            : (most or len(nodes)) - len(taken)
-        ]:
+        free = [node_id for node_id in nodes if node_id not in taken]
+        for node_id in free[: max(0, (most or len(nodes)) - len(taken))]:
             self._add(place, 1, node_id, num_cpus=0)
 
     def _add(self, place: Place, count: int, node_id: str = "", **resources: float) -> None:

@@ -20,7 +20,7 @@ from evolcoder.sandbox.worker import Steps, Worker, to_end, to_mark
 Tag = TypeVar("Tag")
 ATTEMPTS = 3
 """How often a job is run before the machine's fault is reported in its verdict."""
-_MOMENT_S = 0.2
+_MOMENT_S = 0.02
 _LOOK_EVERY_S = 0.01
 
 
@@ -57,6 +57,7 @@ class Lanes(Generic[Tag]):
         self._lanes: dict[Worker, Waiting[None]] = {}
         self._waits: Waits[Worker] = Waits()
         self._cut: dict[Worker, Wait] = {}  # what is still to be waited for when a turn is over
+        self._in_line: set[Worker] = set()  # they wait for a turn
         self._failure: Exception | None = None
         self._in_hand = 0  # jobs taken and not yet yielded
         self._mine = threading.Lock()  # held by the thread that may touch all this
@@ -100,9 +101,8 @@ class Lanes(Generic[Tag]):
             self._over.set()
             if self._caretaker is not None:
                 self._caretaker.join()
-            for worker, lane in self._lanes.items():  # Ctrl-C: what still runs is ended, not waited for
-                lane.close()
-                self._give_back(worker)
+            for worker in list(self._lanes):  # in line, or Ctrl-C: what runs then is ended, not waited for
+                self._close(worker)
 
     def _next_of(self, source: Iterator[tuple[Tag, Job]]) -> tuple[Tag, Job] | None:
         self._leave()
@@ -137,7 +137,7 @@ class Lanes(Generic[Tag]):
                     self._mine.release()
 
     def _open_lanes(self) -> None:
-        while self._waiting and len(self._lanes) < self._most:
+        while len(self._waiting) > len(self._in_line) and len(self._lanes) < self._most:
             worker = self._borrow(not self._lanes)
             if worker is None:
                 return
@@ -146,13 +146,20 @@ class Lanes(Generic[Tag]):
 
     def _go_on(self, block: bool) -> None:
         """Advance the lanes that have news; with `block`, wait until one has."""
-        for worker, ready in self._waits.over(block):
+        while self._in_line and not self._waiting:  # there is nothing for them to do
+            self._waits.remove(worker := next(iter(self._in_line)))
+            self._close(worker)
+        for worker, ready in self._waits.over(block and bool(self._lanes)):
             cut = self._cut.pop(worker, None)
             if cut is None or ready:
                 self._advance(worker, ready)
             else:
                 worker.turn.give()
                 self._wait(worker, cut)
+
+    def _close(self, worker: Worker) -> None:
+        self._lanes.pop(worker).close()
+        self._give_back(worker)
 
     def _advance(self, worker: Worker, ready: list[int] | None = None) -> None:
         """Take a lane to what it waits for next; the first failure is kept for who asks for outcomes."""
@@ -185,7 +192,11 @@ class Lanes(Generic[Tag]):
                     if before:
                         yield from self._end(before)
                         before = None
-                    yield from worker.turn.awaited()
+                    self._in_line.add(worker)
+                    try:
+                        yield from worker.turn.awaited()
+                    finally:
+                        self._in_line.remove(worker)
                 now = self._begun(worker) if self._waiting else None
                 is_over = now is None or (yield from self._step(now))
                 if before:
