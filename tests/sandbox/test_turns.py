@@ -247,7 +247,7 @@ def test_a_job_takes_one_worker_though_no_turn_is_free(monkeypatch: pytest.Monke
     with Sandbox(2 * CORES) as sandbox, ThreadPoolExecutor(2) as threads:
         for turn in held:
             finished(turn.awaited())
-        in_line = threads.submit(lambda: list(sandbox.run_many([(0, job)])))
+        waits = threads.submit(lambda: list(sandbox.run_many([(0, job)])))
         time.sleep(0.2)
         beside = threads.submit(sandbox.run, job)
         ended, _ = wait([beside], timeout=30)
@@ -255,4 +255,4 @@ def test_a_job_takes_one_worker_though_no_turn_is_free(monkeypatch: pytest.Monke
             turn.give()
         assert ended  # by one of the workers that are left
         assert beside.result().verdict.passed
-        assert in_line.result()[0][1].verdict.passed
+        assert waits.result()[0][1].verdict.passed
