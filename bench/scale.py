@@ -9,8 +9,8 @@
     python bench/scale.py requests --fake FAKE.py  driver CPU a request that a machine of the cluster sends
 
 Samples are CodeGen-16B's 16,400 (docs/data.md), without those that use over 0.5 s of CPU: a loop costs every
-engine its limit and would hide the engine. CPU is that of the whole process tree, Ray's own processes
-included; throughput is by wall time, so run this alone.
+engine its limit and would hide the engine. CPU is that of the whole process tree, on Ray with Ray's own
+processes; throughput is by wall time, so run this alone.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from evolcoder.records import Sample
 from evolcoder.runs import write_json_whole
 from evolcoder.sandbox.work import SandboxWork
 from fake_endpoint import fake_endpoint
+from score import quick_samples
 
-QUICK_CPU_S = 0.5
 KIND = "humaneval"
 
 
@@ -164,11 +164,9 @@ def score(path: Path, each: int, rounds: int) -> dict[str, Any]:
             for turn, part in enumerate(parts):
                 for side in SIDES[turn:] + SIDES[:turn]:
                     used[side].append(score_part(part, benchmark, pools[side]))
-                    if side[0] == "local":  # Ray's own processes idle beside it
-                        used[side][-1]["cpu_s"] -= used[side][-1]["ray_cpu_s"]
             for side in SIDES:
                 total = {key: sum(one[key] for one in used[side]) for key in used[side][0]}
-                rounds_of[side].append(figures(total))
+                rounds_of[side].append(figures(side[0], total))
                 print(*side, json.dumps(rounds_of[side][-1]), flush=True)
     assert len({one["passed"] for of in rounds_of.values() for one in of}) == 1, "verdicts differ"
     found: dict[str, Any] = {"samples": len(samples)}
@@ -201,25 +199,17 @@ def score_part(samples: list[Sample], benchmark: Benchmark, pool: Any) -> dict[s
     }
 
 
-def figures(total: dict[str, float]) -> dict[str, float]:
+def figures(engine: str, total: dict[str, float]) -> dict[str, float]:
+    """Return what a sample took; where Ray's own processes only idle beside an engine, without them."""
     count = total["samples"]
+    cpu_s = total["cpu_s"] - (total["ray_cpu_s"] if engine == "local" else 0.0)
     return {
         "samples_a_second": round(count / total["wall_s"], 1),
-        "cpu_ms_a_sample": round(1000 * total["cpu_s"] / count, 3),
+        "cpu_ms_a_sample": round(1000 * cpu_s / count, 3),
         "ray_cpu_ms_a_sample": round(1000 * total["ray_cpu_s"] / count, 3),
         "driver_cpu_ms_a_sample": round(1000 * total["driver_cpu_s"] / count, 3),
         "passed": total["passed"],
     }
-
-
-def quick_samples(path: Path, benchmark: Benchmark, each: int) -> list[Sample]:
-    samples = [sample for sample in read_samples(path, benchmark) if sample.index < each]
-    settings = ScoringSettings(timeout_s=QUICK_CPU_S)
-    with open_engine("local") as engine, engine.open(SandboxWork()) as sandbox:
-        judged = list(judge_samples(samples, benchmark, settings=settings, sandbox=sandbox))
-    quick = [j.sample for j in judged if j.verdict.reason != "timeout"]
-    print(f"{len(quick)} samples; {len(samples) - len(quick)} left out (over {QUICK_CPU_S} s of CPU)")
-    return quick
 
 
 def tree_cpu_s() -> dict[str, float]:

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     humaneval = load_benchmark("humaneval")
-    samples = _quick_samples(options.samples, humaneval, options.extract, options.each, options.workers)
+    samples = quick_samples(options.samples, humaneval, options.each, options.workers, options.extract)
     workers, n_rounds = options.workers, options.rounds
     rounds: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -94,8 +94,8 @@ def _in_turns(
     return rounds
 
 
-def _quick_samples(
-    path: Path, benchmark: Benchmark, how: Extraction, each: int, workers: int
+def quick_samples(
+    path: Path, benchmark: Benchmark, each: int, workers: int | None = None, how: Extraction = "none"
 ) -> list[Sample]:
     """Return the samples that end well under the limit, at most `each` a problem, and say how many do not."""
     samples = [s for s in read_samples(path, benchmark, how) if s.index < each]

@@ -167,8 +167,7 @@ class Lanes(Generic[Tag]):
         try:
             self._wait(worker, next(lane) if ready is None else lane.send(ready))
         except BaseException as error:
-            del self._lanes[worker]
-            self._give_back(worker)
+            self._close(worker)
             if not isinstance(error, Exception):
                 raise
             if not isinstance(error, StopIteration):

@@ -26,7 +26,8 @@ _WITHOUT_S = 30.0
 or there are too many for turns to be worth anything."""
 _AGAIN_MS = 2.0
 _MOST_WAITING = 256
-_PEER = struct.Struct("3i")
+_PEER = struct.Struct("=iII")
+"""A `struct ucred`: process, user, group."""
 _DESCRIPTOR = struct.Struct("=i")
 
 
@@ -65,7 +66,7 @@ class Turn:
         self.give()
         until = time.monotonic() + _PATIENCE_S
         while self._held is None and time.monotonic() >= self._without_until:
-            if not self._is_free():
+            if not self._took_it_free():
                 yield from self._wait_in_line(until)
                 if self._held is None and time.monotonic() >= until:
                     self._without_until = time.monotonic() + _WITHOUT_S
@@ -98,8 +99,7 @@ class Turn:
                             continue
                         return
 
-    def _is_free(self) -> bool:
-        """Whether nobody held the turn; it is held then."""
+    def _took_it_free(self) -> bool:
         found = _new_socket()
         try:
             found.bind(self._name)
@@ -114,14 +114,14 @@ class Turn:
         with _new_socket() as asking:
             try:
                 asking.connect(self._name)
+                is_in_line = _is_ours(asking)
             except OSError:  # its holder is about to listen, or just gone
-                yield Wait((), _AGAIN_MS)
-                return
+                is_in_line = False
             left_ms = max(0.0, 1000 * (until - time.monotonic()))
-            if _is_ours(asking) and (yield Wait((asking.fileno(),), left_ms)):
+            if is_in_line and (yield Wait((asking.fileno(),), left_ms)):
                 self._held = _sent(asking)
-        if self._held is None and time.monotonic() < until:
-            yield Wait((), _AGAIN_MS)  # another user's name, or a holder that ended
+        if self._held is None and time.monotonic() < until:  # nor did who ended, or another user, send it
+            yield Wait((), _AGAIN_MS)
 
 
 def _is_ours(connected: socket.socket) -> bool:
