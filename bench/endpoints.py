@@ -27,10 +27,10 @@ from typing import Any
 
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.execution.event_loop import run_async
-from evolcoder.models.journal import Journal
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import open_model
 from evolcoder.models.protocol import LanguageModel, Message, Request, Sampling
-from evolcoder.models.settings import EndpointSettings
 from evolcoder.models.stats import stats_of
 from fake_endpoint import fake_endpoint
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from evolcoder.evolve.duplicates import DuplicateIndex, Text
 from evolcoder.evolve.elimination import Elimination, judge_answer, judge_evolved
+from evolcoder.evolve.evolve_one import question_of
 from evolcoder.evolve.methods import METHOD_SETS
-from evolcoder.evolve.one_row import question_of
 from evolcoder.evolve.verification import Verifier
 from evolcoder.instructions import read_instructions
 from evolcoder.models.protocol import Completion, Message

@@ -26,9 +26,9 @@ import torch
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.prompts import asked
 from evolcoder.evaluate.sampling import subset
-from evolcoder.models.decoding import before_stop
-from evolcoder.models.local_engine import AnsweringEngine, Engine, open_answering_engine
-from evolcoder.models.local_settings import Dtype, LocalSettings
+from evolcoder.models.local.decoding import before_stop
+from evolcoder.models.local.engine import AnsweringEngine, Engine, open_answering_engine
+from evolcoder.models.local.settings import Dtype, LocalSettings
 from evolcoder.models.protocol import Request, Sampling
 
 PADDED_BATCH = 32

@@ -20,15 +20,15 @@ import torch
 from torch.nn import functional
 
 from evolcoder.instructions import read_instructions
-from evolcoder.models.weights import load_weights
+from evolcoder.models.local.weights import load_weights
 from evolcoder.records import Instruction
+from evolcoder.train.optimizer import learning_rate
 from evolcoder.train.packing import Step, best_fit
-from evolcoder.train.prepared import PreparedModel, prepare
 from evolcoder.train.processes import Processes
 from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.settings import TrainSettings
+from evolcoder.train.step import PreparedModel, prepare
 from evolcoder.train.tokenization import tokenize
-from evolcoder.train.weights_update import learning_rate
 
 ROWS, STEPS, ROWS_A_STEP = 64, 20, 3
 SETTINGS = TrainSettings(dtype="fp32", warmup_steps=2)

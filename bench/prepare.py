@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 
 from evolcoder.instructions import read_instructions
-from evolcoder.models.weights import load_tokenizer
+from evolcoder.models.local.weights import load_tokenizer
 from evolcoder.records import Instruction
 from evolcoder.train.packing import best_fit, plan_steps
 from evolcoder.train.settings import TrainSettings

@@ -38,10 +38,10 @@ from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
 from evolcoder.execution.engine import Engine, open_engine
 from evolcoder.execution.functions import FunctionWork
 from evolcoder.models.cluster import on_cluster
-from evolcoder.models.journal import Journal
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import open_model
 from evolcoder.models.protocol import Message, Request, Sampling
-from evolcoder.models.settings import EndpointSettings
 from evolcoder.records import Sample
 from evolcoder.runs import write_json_whole
 from evolcoder.sandbox.work import SandboxWork
@@ -436,7 +436,7 @@ def lookup_growth(rows: int = 1_000_000, asked: int = 6400) -> float:
 
 async def journaled(rows: list[Any], folder: Path) -> None:
     """Have each row's instruction and response answered by a model that has them, through a journal."""
-    from evolcoder.models.journal import Journal, JournaledModel
+    from evolcoder.models.journal.journal import Journal, JournaledModel
     from evolcoder.models.protocol import Completion, Message, Request
 
     class Knows:

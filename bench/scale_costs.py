@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from evolcoder.models.pricing import price_for
-from evolcoder.models.settings import EndpointSettings
+from evolcoder.models.endpoint.pricing import price_for
+from evolcoder.models.endpoint.settings import EndpointSettings
 
 ROWS = (10_000, 1_000_000, 100_000_000)
 MACHINES = (1, 8, 100)

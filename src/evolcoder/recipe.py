@@ -23,8 +23,8 @@ from evolcoder.evaluate.overlap import names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import SHIPPED_SEEDS
-from evolcoder.models.local_settings import LocalSettings
-from evolcoder.models.settings import EndpointSettings
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.train.settings import TrainSettings
 
 

@@ -18,7 +18,7 @@ from evolcoder.evaluate.prompts import asked, prompt_for
 from evolcoder.evaluate.published import PUBLISHED, published_for
 from evolcoder.evaluate.sampling import subset
 from evolcoder.evaluate.settings import EvaluationSettings
-from evolcoder.models.journal import Journal, JournaledModel
+from evolcoder.models.journal.journal import Journal, JournaledModel
 from evolcoder.models.protocol import Completion, Request
 from evolcoder.records import Problem
 

@@ -13,7 +13,7 @@ from evolcoder.evolve.contamination_report import (
 )
 from evolcoder.evolve.decontamination import ProblemText, find_contamination
 from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.one_row import Fate, Spent
+from evolcoder.evolve.evolve_one import Fate, Spent
 from evolcoder.evolve.row_files import RowFile
 from evolcoder.execution.local import LocalEngine
 from evolcoder.progress import SilentProgress
@@ -173,7 +173,7 @@ def test_a_row_that_kills_its_workers_is_dropped_with_its_reason_and_the_run_goe
 
 def test_a_block_of_rows_that_kills_its_workers_is_still_looked_for_as_exact_copies() -> None:
     from evolcoder.evolve.duplicates import DuplicateIndex, Text
-    from evolcoder.evolve.mapped import sketch_work
+    from evolcoder.evolve.screening_work import sketch_work
 
     class GivingUp:
         def map(self, blocks: Iterable[Any]) -> Iterator[Any]:

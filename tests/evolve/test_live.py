@@ -3,8 +3,8 @@ from pathlib import Path
 
 from teacher import TASKS, Teacher, seeds
 
-from evolcoder.evolve.live import LiveCounts, by_number
-from evolcoder.evolve.one_row import Spent
+from evolcoder.evolve.evolve_one import Spent
+from evolcoder.evolve.round_progress import LiveCounts, by_number
 from evolcoder.evolve.rounds import evolve_rounds
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.models.stats import RequestStats

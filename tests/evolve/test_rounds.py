@@ -8,7 +8,7 @@ import pytest
 from teacher import ANSWER, TASKS, Teacher, harder, seeds
 
 from evolcoder.errors import BudgetExhaustedError, RequestFailedError
-from evolcoder.evolve.pool import merged_rows, pool_after
+from evolcoder.evolve.merging import merged_rows, pool_after
 from evolcoder.evolve.rounds import RoundSummary, evolve_round, evolve_rounds
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import read_instructions

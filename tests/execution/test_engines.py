@@ -108,7 +108,7 @@ def test_ray_is_not_imported_unless_asked_for_and_a_missing_one_is_told(tmp_path
         "from evolcoder.errors import MissingExtraError\n"
         "from evolcoder.execution.engine import open_engine\n"
         "import evolcoder.evaluate.score_file, evolcoder.evaluate.evaluation, evolcoder.evolve.rounds\n"
-        "import evolcoder.execution.ray_engine, evolcoder.execution.ray_pool, evolcoder.loop\n"
+        "import evolcoder.execution.ray.engine, evolcoder.execution.ray.pool, evolcoder.loop\n"
         "with open_engine('local'): assert 'ray' not in sys.modules\n"
         "try: open_engine('ray')\n"
         "except MissingExtraError as error: print(error)\n"

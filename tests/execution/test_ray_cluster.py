@@ -129,7 +129,7 @@ def test_a_worker_may_take_long_to_get_ready(ray_engine: Engine) -> None:
 def test_a_larger_pool_beside_a_smaller_one_gets_its_workers_at_once(
     ray_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evolcoder.execution.ray_engine._LOOK_EVERY_S", 1e9)
+    monkeypatch.setattr("evolcoder.execution.ray.engine._LOOK_EVERY_S", 1e9)
     with ray_engine.open(Counted(), workers=1) as small, ray_engine.open(Counted(), workers=3) as large:
         assert (small.workers, large.workers) == (1, 3)
 

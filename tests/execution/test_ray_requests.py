@@ -18,10 +18,10 @@ from aiohttp import web
 from evolcoder.errors import EndpointError
 from evolcoder.execution.engine import Engine
 from evolcoder.models.cluster import on_cluster
-from evolcoder.models.journal import Journal
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import open_model
 from evolcoder.models.protocol import Message, Request, Sampling
-from evolcoder.models.settings import EndpointSettings
 
 N = 60
 BEFORE_IT_DIES = 8

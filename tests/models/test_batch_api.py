@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 
 from evolcoder.errors import BudgetExhaustedError, RequestFailedError
-from evolcoder.models.journal import Journal
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import budget_of, open_model
 from evolcoder.models.protocol import Completion, Message, Request
-from evolcoder.models.settings import EndpointSettings
 
 SETTINGS = EndpointSettings(
     batch=True, batch_wait_s=0.05, usd_per_million_input=1.0, usd_per_million_output=1.0

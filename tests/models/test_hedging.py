@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from virtual_time import run_in_virtual_time
 
-from evolcoder.models.endpoint import Endpoint
-from evolcoder.models.hedging import Flight, Watch
-from evolcoder.models.settings import EndpointSettings
+from evolcoder.models.endpoint.address import Endpoint
+from evolcoder.models.endpoint.hedging import Flight, Watch
+from evolcoder.models.endpoint.settings import EndpointSettings
 
 NEVER = 1e9
 

@@ -11,12 +11,12 @@ from scripted_server import Script, Server, bad, good, serving, text_of
 
 from evolcoder.errors import BudgetExhaustedError, EndpointError, ModelError, RequestFailedError
 from evolcoder.models.budget import Budget
-from evolcoder.models.http import HttpModel
-from evolcoder.models.journal import Journal
+from evolcoder.models.endpoint.http_model import HttpModel
+from evolcoder.models.endpoint.pricing import Price
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import budget_of, open_model
-from evolcoder.models.pricing import Price
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
-from evolcoder.models.settings import EndpointSettings
 from evolcoder.models.stats import stats_of
 
 

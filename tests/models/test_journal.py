@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from evolcoder.cli.journal import command
 from evolcoder.errors import JournalError, JournalWriteError
-from evolcoder.models.journal import Journal, JournaledModel
-from evolcoder.models.journal_repair import repair_journal
-from evolcoder.models.journal_totals import read_totals
+from evolcoder.models.journal.journal import Journal, JournaledModel
+from evolcoder.models.journal.repair import repair_journal
+from evolcoder.models.journal.totals import read_totals
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
 
 
@@ -183,7 +183,7 @@ def test_a_killed_process_loses_no_durable_reply(tmp_path: Path) -> None:
     program = textwrap.dedent(
         """
         import asyncio, sys
-        from evolcoder.models.journal import Journal
+        from evolcoder.models.journal.journal import Journal
         from evolcoder.models.protocol import Completion
 
         async def main():

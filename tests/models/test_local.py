@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evolcoder.errors import ModelError
-from evolcoder.models.journal import Journal, JournaledModel
-from evolcoder.models.local import LocalModel, Waiting, next_wave
-from evolcoder.models.local_engine import Engine, weights_identity
-from evolcoder.models.local_settings import LocalSettings
+from evolcoder.models.journal.journal import Journal, JournaledModel
+from evolcoder.models.local.engine import Engine, weights_identity
+from evolcoder.models.local.local_model import LocalModel, Waiting, next_wave
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
 
 torch.set_num_threads(1)  # threads cost more than they give for a model of this size

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 from virtual_time import run_in_virtual_time
 
-from evolcoder.models.gate import Gate
+from evolcoder.models.endpoint.gate import Gate
 
 LATENCY_S = 0.2
 

@@ -8,7 +8,7 @@ import pytest
 from scripted_server import bad, good, serving
 
 from evolcoder.errors import EndpointError, ModelError
-from evolcoder.models.journal import Journal
+from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import open_model
 from evolcoder.models.protocol import Completion, Message, Request
 from evolcoder.models.stats import stats_of

@@ -9,11 +9,11 @@ import pytest
 from byte_llama import save_tiny_model
 
 from evolcoder.errors import ModelError, OutsideError
-from evolcoder.models.local import LocalModel
-from evolcoder.models.local_settings import LocalSettings
+from evolcoder.models.local.local_model import LocalModel
+from evolcoder.models.local.replica_processes import ReplicaProcesses
+from evolcoder.models.local.replicas import ReplicaWork
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Request, Sampling
-from evolcoder.models.replica_processes import ReplicaProcesses
-from evolcoder.models.replicas import ReplicaWork
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from pathlib import Path
 from byte_llama import save_tiny_model
 
 from evolcoder.errors import RequestFailedError
-from evolcoder.models.local import LocalModel
-from evolcoder.models.local_settings import LocalSettings
+from evolcoder.models.local.local_model import LocalModel
+from evolcoder.models.local.replicas import Answers, ReplicaWork, Tag, Wave
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Completion, Request
-from evolcoder.models.replicas import Answers, ReplicaWork, Tag, Wave
 
 
 class Deadly:

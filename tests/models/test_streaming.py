@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 
 from evolcoder.errors import EndpointError
-from evolcoder.models.http import HttpModel
-from evolcoder.models.local import LocalModel
-from evolcoder.models.local_settings import LocalSettings
+from evolcoder.models.endpoint.http_model import HttpModel
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.local.local_model import LocalModel
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
-from evolcoder.models.settings import EndpointSettings
 from evolcoder.models.streaming import StreamPart, stream_answer
 
 from .byte_llama import save_tiny_model

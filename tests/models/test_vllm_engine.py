@@ -13,9 +13,9 @@ import pytest
 from byte_llama import save_tiny_model
 
 from evolcoder.errors import MissingExtraError, ModelError
-from evolcoder.models.decoding import Cancelled
-from evolcoder.models.local_engine import open_answering_engine, weights_identity
-from evolcoder.models.local_settings import LocalSettings
+from evolcoder.models.local.decoding import Cancelled
+from evolcoder.models.local.engine import open_answering_engine, weights_identity
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Completion, Request, Sampling
 
 

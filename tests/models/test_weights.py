@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from evolcoder.errors import ModelError
-from evolcoder.models.gguf_header import read_gguf_header
-from evolcoder.models.weights import load_tokenizer, load_weights, locate_weights
+from evolcoder.models.local.gguf_header import read_gguf_header
+from evolcoder.models.local.weights import load_tokenizer, load_weights, locate_weights
 
 
 @pytest.mark.parametrize("name", ["starcoder", "deepseek-coder"])

@@ -17,7 +17,7 @@ from tests.train.test_training import SETTINGS
 from tests.train.tiny import rows
 
 from evolcoder.errors import RecipeError
-from evolcoder.models.weights import load_weights
+from evolcoder.models.local.weights import load_weights
 from evolcoder.train import TrainSettings, train
 from evolcoder.train.deepspeed_config import complete_config, read_deepspeed_config
 

@@ -15,7 +15,7 @@ import torch
 from tests.train.test_training import SETTINGS, Notes, bytes_of, stopped_at
 from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
-from evolcoder.models.weights import load_weights
+from evolcoder.models.local.weights import load_weights
 from evolcoder.train import attention, train
 
 

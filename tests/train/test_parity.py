@@ -18,13 +18,13 @@ from torch.nn import functional
 
 from evolcoder.instructions import read_instructions
 from evolcoder.train.loss import SummedLoss, packed_row, padded_rows
+from evolcoder.train.optimizer import learning_rate
 from evolcoder.train.packing import Step, micro_batches
-from evolcoder.train.prepared import prepare
 from evolcoder.train.processes import Processes
 from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.settings import TrainSettings
+from evolcoder.train.step import prepare
 from evolcoder.train.tokenization import TokenizedData, tokenize
-from evolcoder.train.weights_update import learning_rate
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 FP32 = TrainSettings(dtype="fp32", max_length=1024, warmup_steps=0)
@@ -124,7 +124,7 @@ def alpaca(data_folder: Path) -> list[Any]:
 @pytest.fixture(scope="module")
 def embedded() -> tuple[Any, Any]:
     """SmolLM2-135M in fp32, and its tokenizer."""
-    from evolcoder.models.weights import load_weights
+    from evolcoder.models.local.weights import load_weights
 
     return load_weights("embedded", "fp32")
 

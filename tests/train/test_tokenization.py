@@ -12,7 +12,7 @@ from tests.train.tiny import byte_tokenizer, rows
 
 from evolcoder.errors import DataError
 from evolcoder.instructions import instruction_from_row, read_instructions
-from evolcoder.models.weights import load_tokenizer
+from evolcoder.models.local.weights import load_tokenizer
 from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.tokenization import tokenize, tokenize_cached
 

@@ -20,10 +20,10 @@ from tests.train.tiny import CHAT_TEMPLATE, rows, save_tiny
 from torch.distributed.checkpoint.api import CheckpointException
 
 from evolcoder.errors import DataError, TrainingError
-from evolcoder.models.weights import load_weights
+from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Bar, SilentProgress
 from evolcoder.train import TrainSettings, train
-from evolcoder.train.proofs import tolerance
+from evolcoder.train.sanity_checks import tolerance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = TrainSettings(
@@ -184,7 +184,7 @@ FULL_DISK = {
 def test_a_full_disk_says_what_is_safe(
     error: BaseException, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evolcoder.train.weights_update import WeightsUpdate
+    from evolcoder.train.optimizer import WeightsUpdate
 
     real = WeightsUpdate.save
 
@@ -249,7 +249,7 @@ def test_packing_that_leaks_is_caught(tiny: str, tmp_path: Path, monkeypatch: py
         batch = real(data, documents)
         return replace(batch, document_lengths=(sum(batch.document_lengths),))
 
-    monkeypatch.setattr("evolcoder.train.prepared.packed_row", one_document)
+    monkeypatch.setattr("evolcoder.train.step.packed_row", one_document)
     with pytest.raises(TrainingError, match="does not keep rows apart"):
         train(tiny, rows(), SETTINGS, tmp_path / "out")
 

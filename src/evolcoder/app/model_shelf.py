@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from evolcoder.models.local_settings import LocalSettings
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.opening import is_remote, open_model
 from evolcoder.models.protocol import LanguageModel
 

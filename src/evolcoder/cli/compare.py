@@ -51,13 +51,13 @@ def command(
     from typing import cast
 
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.code_blocks import Extraction
     from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.comparison import compare
     from evolcoder.evaluate.score_file import ScoreRequest, score_file
     from evolcoder.evaluate.scoring import ScoringSettings
     from evolcoder.evaluate.verdict_files import read_verdicts
+    from evolcoder.extraction.code_blocks import Extraction
 
     def verdicts(path: Path) -> dict[str, list[bool]]:
         judged = read_verdicts(path)

@@ -27,7 +27,7 @@ def stats(data: str, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from evolcoder.evolve.looking import stats_of_rows, table_lines
+    from evolcoder.evolve.data_stats import stats_of_rows, table_lines
     from evolcoder.evolve.row_files import RowFile
 
     found = stats_of_rows(RowFile(data))
@@ -58,7 +58,7 @@ def samples(data: str, count: int, seed: int, as_json: bool) -> None:
     """Show some rows of DATA, chosen at random by --seed."""
     import json
 
-    from evolcoder.evolve.looking import sample_rows
+    from evolcoder.evolve.data_stats import sample_rows
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.instructions import row_from_instruction
 
@@ -77,7 +77,7 @@ def samples(data: str, count: int, seed: int, as_json: bool) -> None:
 @click.argument("row_id")
 def tree(data: str, row_id: str) -> None:
     """Show the whole tree of the seed that ROW_ID (or the beginning of it) belongs to."""
-    from evolcoder.evolve.looking import tree_lines, tree_of
+    from evolcoder.evolve.data_stats import tree_lines, tree_of
     from evolcoder.evolve.row_files import RowFile
 
     click.echo("\n".join(tree_lines(tree_of(RowFile(data), row_id))))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from evolcoder.models.settings import EndpointSettings
+from evolcoder.models.endpoint.settings import EndpointSettings
 
 
 def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evolcoder.evaluate.evaluation import EvaluationResult
     from evolcoder.evaluate.settings import Decoding, EvaluationSettings
     from evolcoder.execution.engine import Engine
-    from evolcoder.models.local_settings import LocalSettings
+    from evolcoder.models.local.settings import LocalSettings
     from evolcoder.progress import Progress
 
 _BESIDE = 3
@@ -115,7 +115,7 @@ def command(
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.settings import EvaluationSettings, Extraction, Style
     from evolcoder.execution.engine import open_engine
-    from evolcoder.models.local_settings import Dtype, LocalSettings
+    from evolcoder.models.local.settings import Dtype, LocalSettings
 
     if greedy and ((n or 1) > 1 or temperature):
         raise UserError("--greedy gives one sample at temperature 0; leave out --n and --temperature")
@@ -183,7 +183,7 @@ async def _evaluate_all(
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.evaluation import evaluate_model
     from evolcoder.models.cluster import on_cluster
-    from evolcoder.models.journal import Journal
+    from evolcoder.models.journal.journal import Journal
     from evolcoder.models.opening import open_model
 
     for name, settings in plan.items():

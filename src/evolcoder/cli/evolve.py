@@ -14,7 +14,7 @@ from evolcoder.cli.engine_option import engine_option
 if TYPE_CHECKING:
     from evolcoder.evolve.rounds import RoundSummary
     from evolcoder.evolve.settings import EvolveSettings
-    from evolcoder.models.settings import EndpointSettings
+    from evolcoder.models.endpoint.settings import EndpointSettings
     from evolcoder.models.stats import RequestStats
     from evolcoder.records import Instruction
 
@@ -82,8 +82,8 @@ def command(
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
     from evolcoder.evolve.data_card import note_what_it_is_made_from
+    from evolcoder.evolve.merging import pool_after
     from evolcoder.evolve.packed_rows import PackedRows
-    from evolcoder.evolve.pool import pool_after
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.instructions import stream_instructions
@@ -143,7 +143,7 @@ async def _evolve(
     from evolcoder.execution.engine import open_engine
     from evolcoder.execution.event_loop import give_freed_memory_back
     from evolcoder.models.cluster import on_cluster
-    from evolcoder.models.journal import Journal
+    from evolcoder.models.journal.journal import Journal
     from evolcoder.models.opening import budget_of, is_remote, open_model
     from evolcoder.models.stats import stats_of
 

@@ -12,7 +12,7 @@ from evolcoder.cli.model_options import local_model_options
 
 if TYPE_CHECKING:
     from evolcoder.evaluate.batch_inference import BatchSummary, InferenceStyle
-    from evolcoder.models.local_settings import LocalSettings
+    from evolcoder.models.local.settings import LocalSettings
     from evolcoder.models.protocol import Sampling
 
 
@@ -71,7 +71,7 @@ def command(
     from typing import cast
 
     from evolcoder.evaluate.batch_inference import read_batch
-    from evolcoder.models.local_settings import Dtype, LocalSettings
+    from evolcoder.models.local.settings import Dtype, LocalSettings
     from evolcoder.models.protocol import Sampling
 
     rows = read_batch(input_)
@@ -101,7 +101,7 @@ async def _generate(
     from evolcoder.evaluate.batch_inference import answer_batch
     from evolcoder.execution.engine import open_engine
     from evolcoder.models.cluster import on_cluster
-    from evolcoder.models.journal import Journal
+    from evolcoder.models.journal.journal import Journal
     from evolcoder.models.opening import open_model
 
     async with Journal(output.with_name(output.name + ".journal.sqlite")) as journal:

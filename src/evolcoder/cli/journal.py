@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from evolcoder.models.journal_totals import JournalTotals
+    from evolcoder.models.journal.totals import JournalTotals
 
 
 @click.command()
@@ -25,11 +25,11 @@ def command(journal: Path, repair: bool, as_json: bool) -> None:
       evolcoder journal runs/quickstart
       evolcoder journal runs/quickstart --json
     """
-    from evolcoder.models.journal_totals import read_totals
+    from evolcoder.models.journal.totals import read_totals
 
     path = journal / "journal.sqlite" if journal.is_dir() else journal
     if repair:
-        from evolcoder.models.journal_repair import repair_journal
+        from evolcoder.models.journal.repair import repair_journal
 
         done = repair_journal(path)
         click.echo(

@@ -99,11 +99,11 @@ def command(
     from typing import cast
 
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.code_blocks import Extraction
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.score_file import ScoreRequest, score_file
     from evolcoder.evaluate.scoring import ScoringSettings
     from evolcoder.execution.engine import open_engine
+    from evolcoder.extraction.code_blocks import Extraction
 
     settings = ScoringSettings(
         oracle=oracle,

@@ -22,10 +22,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from evolcoder.code_blocks import Extraction
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.scoring import unknown_task_message
+from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.records import Problem, Sample
 from evolcoder.runs import read_jsonl
 

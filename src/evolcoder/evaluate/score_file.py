@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evolcoder.code_blocks import Extraction
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.benchmarks.data_files import cache_folder
@@ -20,6 +19,7 @@ from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
+from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.progress import Progress
 from evolcoder.records import Sample, Score, Verdict
 from evolcoder.runs import write_jsonl_whole

@@ -12,7 +12,7 @@ import ast
 import sys
 from collections.abc import Iterable
 
-from evolcoder.code_grammar import parse_python
+from evolcoder.extraction.grammar import parse_python
 
 NOTHING_ASSERTED = "no assertion of the tests was reached"
 _PRELUDE = """\

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from evolcoder.evolve.decontamination import ContaminationIndex, Hit, ProblemText
 from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.mapped import hits_on, learn_on, learning_work, screening_work
+from evolcoder.evolve.evolve_one import Fate
 from evolcoder.evolve.nearest import Embed, nearest_hits
-from evolcoder.evolve.one_row import Fate
 from evolcoder.evolve.row_files import RowWriter
+from evolcoder.evolve.screening_work import hits_on, learn_on, learning_work, screening_work
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.progress import Progress

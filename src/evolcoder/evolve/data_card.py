@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
-from evolcoder.evolve.looking import DataStats
+from evolcoder.evolve.data_stats import DataStats
 from evolcoder.licences import Link, model_link, restrictions, resulting_licence, seed_link
 from evolcoder.runs import write_json_whole
 

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from evolcoder.evolve.data_card import CardFacts, data_card
-from evolcoder.evolve.looking import stats_of_rows
-from evolcoder.evolve.one_row import question_of
+from evolcoder.evolve.data_stats import stats_of_rows
+from evolcoder.evolve.evolve_one import question_of
 from evolcoder.evolve.row_files import write_parquet, write_rows_whole
 from evolcoder.records import Instruction
 from evolcoder.runs import making_folder_whole, write_jsonl_whole, writing_whole

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text
 from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.live import LiveCounts
-from evolcoder.evolve.mapped import sketch_work
+from evolcoder.evolve.evolve_one import Fate, evolve_row
+from evolcoder.evolve.merging import pool_after
 from evolcoder.evolve.methods import method_set
-from evolcoder.evolve.one_row import Fate, evolve_row
-from evolcoder.evolve.pool import pool_after
+from evolcoder.evolve.round_progress import LiveCounts
 from evolcoder.evolve.row_files import RowWriter, write_merged, write_parquet
+from evolcoder.evolve.screening_work import sketch_work
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.execution.engine import Engine, Pool

@@ -16,13 +16,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from evolcoder.code_blocks import CodeBlock, code_blocks, extract, syntax_error
-from evolcoder.code_grammar import has_grammar
 from evolcoder.errors import SandboxError
 from evolcoder.evolve.answer_tests import NOTHING_ASSERTED, needs_of, runnable_tests, why_untestable
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
+from evolcoder.extraction.code_blocks import CodeBlock, code_blocks, extract, syntax_error
+from evolcoder.extraction.grammar import has_grammar
 from evolcoder.models.protocol import Completion, Message
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome
 

@@ -130,7 +130,7 @@ def open_engine(spec: str) -> Engine:
         from evolcoder.execution.local import LocalEngine
 
         return LocalEngine()
-    from evolcoder.execution.ray_engine import RayEngine
+    from evolcoder.execution.ray.engine import RayEngine
 
     return RayEngine(spec)
 

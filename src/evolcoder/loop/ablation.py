@@ -262,7 +262,7 @@ class _Work:
     @cached_property
     def _count(self) -> Count:
         """The function that counts the tokens of a row."""
-        from evolcoder.models.weights import load_tokenizer
+        from evolcoder.models.local.weights import load_tokenizer
 
         tokenizer: Any = load_tokenizer(self.recipe.base.model)
         known: dict[str, int] = {}

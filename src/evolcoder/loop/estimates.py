@@ -92,9 +92,9 @@ def _median_paces(markers: Iterable[Path]) -> dict[tuple[str, str], float]:
 
 
 def _price(recipe: Recipe) -> Any:
-    from evolcoder.models.endpoint import OPENAI_URL
+    from evolcoder.models.endpoint.address import OPENAI_URL
+    from evolcoder.models.endpoint.pricing import price_for
     from evolcoder.models.opening import REMOTE_PREFIX
-    from evolcoder.models.pricing import price_for
 
     teacher = recipe.teacher
     first = teacher.model.split(",")[0].partition("#")[0]

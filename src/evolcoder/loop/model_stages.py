@@ -20,7 +20,7 @@ from evolcoder.runs import file_hash
 from evolcoder.train.result import NOT_IN_NAME
 
 if TYPE_CHECKING:
-    from evolcoder.models.journal import Journal
+    from evolcoder.models.journal.journal import Journal
     from evolcoder.models.protocol import LanguageModel
 
 _WITHOUT_EFFECT = {
@@ -53,7 +53,7 @@ def hash_of(path: Path) -> Callable[[], str]:
 
 def model_identity(model: str) -> str:
     """Return what identifies the weights behind a MODEL string; "" for a folder that is not there yet."""
-    from evolcoder.models.local_engine import weights_identity
+    from evolcoder.models.local.engine import weights_identity
     from evolcoder.models.opening import is_remote
 
     if is_remote(model) or (Path(model).name == "checkpoint" and not Path(model).exists()):
@@ -147,7 +147,7 @@ async def _evaluate(
 ) -> None:
     from evolcoder.evaluate.evaluation import evaluate_model
     from evolcoder.models.cluster import on_cluster
-    from evolcoder.models.journal import Journal
+    from evolcoder.models.journal.journal import Journal
     from evolcoder.models.opening import open_model
 
     async with Journal(journal_path) as journal:

@@ -227,7 +227,7 @@ class RecipeStages:
         write_instructions(path, clean)
 
     def _evolve(self, before: list[Path], out: Path) -> None:
-        from evolcoder.evolve.pool import merged_rows
+        from evolcoder.evolve.merging import merged_rows
 
         seeds = read_instructions(self.run / "seeds.jsonl")
         run_async(self._ask_teacher(seeds, before, out))
@@ -235,11 +235,11 @@ class RecipeStages:
 
     async def _ask_teacher(self, seeds: list[Instruction], before: list[Path], out: Path) -> None:
         from evolcoder.evolve.contamination_report import ContaminationScreen
-        from evolcoder.evolve.mapped import sketch_work
-        from evolcoder.evolve.pool import evolved_rows, pool_after
+        from evolcoder.evolve.merging import evolved_rows, pool_after
         from evolcoder.evolve.rounds import duplicate_index, evolve_round
+        from evolcoder.evolve.screening_work import sketch_work
         from evolcoder.models.cluster import on_cluster
-        from evolcoder.models.journal import Journal
+        from evolcoder.models.journal.journal import Journal
 
         recipe = self.recipe
         settings = replace(recipe.evolve, seed=recipe.seed)

@@ -104,8 +104,8 @@ def check_before_start(recipe: Recipe) -> None:
     where this machine cannot run programs safely.
     """
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.models.local.weights import locate_weights
     from evolcoder.models.opening import is_remote
-    from evolcoder.models.weights import locate_weights
     from evolcoder.sandbox import probe
 
     read_instructions(recipe.seeds.source)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol, cast
 
-from evolcoder.models.asking import Askers, AskingWork, is_loopback
-from evolcoder.models.endpoint import PROXY_VARIABLES
+from evolcoder.models.endpoint.address import PROXY_VARIABLES
+from evolcoder.models.endpoint.sender import Askers, AskingWork, is_loopback
+from evolcoder.models.local.replicas import Replicas, ReplicaWork
 from evolcoder.models.protocol import LanguageModel
-from evolcoder.models.replicas import Replicas, ReplicaWork
 
 
 class Opens(Protocol):
@@ -27,7 +27,7 @@ class Opens(Protocol):
 
 
 class OpensMachines(Protocol):
-    """What is needed of a cluster's engine beside it; `evolcoder.execution.ray_engine.RayEngine` is one."""
+    """What is needed of a cluster's engine beside it; `evolcoder.execution.ray.engine.RayEngine` is one."""
 
     def machines(self, work: AskingWork, home_only: bool) -> AbstractContextManager[Askers]:
         """Get a sender ready on each machine."""

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import EndpointError
-from evolcoder.models.endpoint import checked_base_url, key_from_environment, open_session
-from evolcoder.models.settings import EndpointSettings
-from evolcoder.models.weights import load_encoder
-from evolcoder.models.wire import error_message
+from evolcoder.models.endpoint.address import checked_base_url, key_from_environment, open_session
+from evolcoder.models.endpoint.chat_format import error_message
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.local.weights import load_encoder
 
 if TYPE_CHECKING:
     import aiohttp

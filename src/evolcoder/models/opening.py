@@ -19,10 +19,10 @@ from dataclasses import replace
 
 from evolcoder.errors import ModelError
 from evolcoder.models.budget import Budget
-from evolcoder.models.journal import Journal, JournaledModel
-from evolcoder.models.local_settings import LocalSettings
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.journal.journal import Journal, JournaledModel
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import LanguageModel
-from evolcoder.models.settings import EndpointSettings
 from evolcoder.models.stats import RequestStats
 
 REMOTE_PREFIX = "openai:"
@@ -58,7 +58,7 @@ def open_model(
     else:
         if base_url:
             raise ModelError(f"--base-url goes with a model {REMOTE_PREFIX}NAME, found {ref!r}")
-        from evolcoder.models.local import LocalModel
+        from evolcoder.models.local.local_model import LocalModel
 
         model = LocalModel(ref, local or LocalSettings(), journal.flushed if journal is not None else None)
     return model if journal is None else JournaledModel(model, journal)
@@ -92,7 +92,7 @@ def _open_pool(
     settings: EndpointSettings,
     budget: Budget | None,
 ) -> LanguageModel:
-    from evolcoder.models.pool import Teacher, TeacherPool
+    from evolcoder.models.teacher_pool import Teacher, TeacherPool
 
     names = [name for _, name in parts]
     if len(set(names)) < len(names) or any(weight <= 0 for weight, _ in parts):
@@ -113,9 +113,9 @@ def _open_remote(
     budget: Budget | None,
     stats: RequestStats,
 ) -> LanguageModel:
-    from evolcoder.models.endpoint import OPENAI_URL
-    from evolcoder.models.http import HttpModel
-    from evolcoder.models.pricing import price_for
+    from evolcoder.models.endpoint.address import OPENAI_URL
+    from evolcoder.models.endpoint.http_model import HttpModel
+    from evolcoder.models.endpoint.pricing import price_for
 
     ref, _, variable = ref.partition("#")
     if variable:
@@ -139,7 +139,7 @@ def _open_remote(
             "set usd_per_million_input and usd_per_million_output of the endpoint"
         )
     if settings.batch:
-        from evolcoder.models.batch_api import BatchModel
+        from evolcoder.models.endpoint.batch_api import BatchModel
 
         if journal is None or len(urls) > 1:
             raise ModelError("batch = true needs a journal and one address: batches outlive the process")

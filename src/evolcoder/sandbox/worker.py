@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from evolcoder.code_grammar import compiled_python
+from evolcoder.extraction.grammar import compiled_python
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.container import (
     Confinement,

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 
 from evolcoder import __version__
-from evolcoder.models.weights import quiet_library
+from evolcoder.models.local.weights import quiet_library
 from evolcoder.records import Instruction
 from evolcoder.runs import making_folder_whole, write_json_whole
 from evolcoder.train.measurements import Measurements
 from evolcoder.train.merging import split_adapters
 from evolcoder.train.model_card import data_lineage, write_model_card
-from evolcoder.train.prepared import PreparedModel
+from evolcoder.train.optimizer import TORCH_DTYPES
 from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
-from evolcoder.train.weights_update import TORCH_DTYPES
+from evolcoder.train.step import PreparedModel
 
 
 def export(

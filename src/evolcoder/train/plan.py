@@ -13,7 +13,7 @@ from typing import Any
 
 from evolcoder.errors import MissingExtraError, ModelError
 from evolcoder.instructions import read_instructions
-from evolcoder.models.weights import load_tokenizer, locate_weights
+from evolcoder.models.local.weights import load_tokenizer, locate_weights
 from evolcoder.train.deepspeed_config import read_deepspeed_config
 from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.recipes import Training, checked_config

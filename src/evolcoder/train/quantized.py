@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from evolcoder.errors import MissingExtraError
-from evolcoder.models.weights import load_tokenizer, load_weights, locate_weights, quiet_library
+from evolcoder.models.local.weights import load_tokenizer, load_weights, locate_weights, quiet_library
 from evolcoder.train.processes import Processes
 
 

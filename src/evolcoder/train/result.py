@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evolcoder.models.weights import locate_weights
+from evolcoder.models.local.weights import locate_weights
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash
 from evolcoder.train.deepspeed_config import read_deepspeed_config

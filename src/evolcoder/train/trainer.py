@@ -1,7 +1,7 @@
 """Fine-tuning, from a base model and rows to a Hugging Face folder.
 
 Read `train` first: the parts follow in the order it uses them. What one step computes is in `loss.py` and
-`attention.py`, what it changes in `weights_update.py`.
+`attention.py`, what it changes in `optimizer.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import MissingExtraError, TrainingError
-from evolcoder.models.weights import load_weights
+from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Instruction
 from evolcoder.train.checkpoints import Checkpoints
@@ -29,17 +29,17 @@ from evolcoder.train.measurements import (
     model_flops_utilization,
     peak_memory_bytes,
 )
+from evolcoder.train.optimizer import Update, learning_rate
 from evolcoder.train.packing import Step, plan_steps
-from evolcoder.train.prepared import PreparedModel, can_be_packed, prepare
 from evolcoder.train.processes import Processes, join_processes
-from evolcoder.train.proofs import prove_supervision
 from evolcoder.train.quantized import load_quantized
 from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
+from evolcoder.train.sanity_checks import prove_supervision
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.special_tokens import apply_wizardcoder_rule
+from evolcoder.train.step import PreparedModel, can_be_packed, prepare
 from evolcoder.train.tokenization import TokenizedData, tokenize_cached
 from evolcoder.train.tracking import Tracker, open_trackers
-from evolcoder.train.weights_update import Update, learning_rate
 
 
 def train(

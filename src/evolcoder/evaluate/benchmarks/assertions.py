@@ -12,8 +12,8 @@ import builtins
 from dataclasses import dataclass
 from functools import lru_cache
 
-from evolcoder.code_grammar import compiled_python, parse_python
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, preimport_for
+from evolcoder.extraction.grammar import compiled_python, parse_python
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import CallJob, InProcessJob, Job, Limits, Outcome

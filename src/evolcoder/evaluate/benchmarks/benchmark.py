@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from evolcoder.code_blocks import Extraction, extract
-from evolcoder.code_grammar import compiled_python
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.settings import GREEDY, Decoding
+from evolcoder.extraction.code_blocks import Extraction, extract
+from evolcoder.extraction.grammar import compiled_python
 from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.sandbox.protocol import Job, Limits, Outcome, Preimport
 

@@ -16,13 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evolcoder.code_blocks import Extraction
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, SampleRows
 from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
 from evolcoder.evaluate.benchmarks.ds1000_answers import solution_of
 from evolcoder.evaluate.environments import Environment, find_environment
 from evolcoder.evaluate.settings import Decoding
+from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.runs import content_hash, read_jsonl
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome

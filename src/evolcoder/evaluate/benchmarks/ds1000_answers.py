@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from evolcoder.code_blocks import code_blocks, language_blocks, without_thinking
+from evolcoder.extraction.code_blocks import code_blocks, language_blocks, without_thinking
 
 STOPS = ("</code>", "# SOLUTION END", "\nEND SOLUTION")
 """Where a continued prompt ends; not at "### END SOLUTION", after which the function it stands in returns."""

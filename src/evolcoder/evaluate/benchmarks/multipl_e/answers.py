@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from evolcoder.code_blocks import Extraction, code_blocks, language_blocks
 from evolcoder.evaluate.benchmarks.multipl_e.languages import Language
+from evolcoder.extraction.code_blocks import Extraction, code_blocks, language_blocks
 from evolcoder.records import Problem
 
 _IMPORT = re.compile(r"^[ \t]*(?:#include\b.*|using [^(={]*;|import .*|use .*;|package .*)$", re.MULTILINE)

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evolcoder.code_blocks import Extraction, without_thinking
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, SampleRows
 from evolcoder.evaluate.benchmarks.data_files import rows_of
 from evolcoder.evaluate.benchmarks.multipl_e import answers, files
@@ -23,6 +22,7 @@ from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES, Languag
 from evolcoder.evaluate.benchmarks.multipl_e.prepared import INSIDE, prepared_folder
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed, shown
 from evolcoder.evaluate.settings import Decoding
+from evolcoder.extraction.code_blocks import Extraction, without_thinking
 from evolcoder.records import Problem, Reason, Sample, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import ExecJob, Job, Limits, Outcome

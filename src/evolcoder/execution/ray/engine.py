@@ -1,0 +1,222 @@
+"""A Ray cluster as a place where work runs (`--engine ray[:ADDRESS]`); Ray is imported when it is asked for.
+
+The engine keeps one actor a CPU core that Ray grants it (for replicas of a model: one a GPU, or one a machine
+where there is none) and replaces those that are lost; all pools share them. Actors and not tasks, because a
+worker is dear to get ready (a sandbox, a model's weights) and items are small.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+import socket
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evolcoder.errors import MissingExtraError, OutsideError
+from evolcoder.execution.engine import Item, Place, Result, Work
+from evolcoder.execution.ray.worker import Host, versions
+
+if TYPE_CHECKING:
+    from evolcoder.execution.ray.machines import RayMachines, WaitingWork
+    from evolcoder.execution.ray.pool import RayPool
+
+_log = logging.getLogger(__name__)
+_LOOK_EVERY_S = 5.0
+"""How often the cluster is asked whether it has grown or shrunk."""
+_EXCHANGES_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class HostHandle:
+    """An actor, as the driver knows it."""
+
+    number: int
+    place: Place
+    actor: Any
+    node_id: str
+    """The node it was bound to, "" where Ray chose."""
+
+
+class RayEngine:
+    """The workers of one Ray cluster."""
+
+    def __init__(self, spec: str) -> None:
+        """Connect; raises MissingExtraError without Ray, OutsideError where no cluster answers."""
+        self._ray = imported_ray()
+        self._began_ray = connect(self._ray, spec)
+        self.name = spec
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._hosts: dict[int, HostHandle] = {}
+        self._looked_at: dict[tuple[Place, int | None], float] = {}
+        self._actor_class = self._ray.remote(Host)
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers; leave the cluster if it was joined here."""
+        with self._lock:
+            hosts, self._hosts = list(self._hosts.values()), {}
+        for host in hosts:
+            self._kill(host)
+        if self._began_ray:
+            self._began_ray = False
+            self._ray.shutdown()
+
+    @contextmanager
+    def open(
+        self, work: Work[Item, Result], workers: int | None = None
+    ) -> Generator[RayPool[Item, Result], None, None]:
+        """Get workers ready, the first of them before this returns; the others join as they are."""
+        from evolcoder.execution.ray.pool import RayPool
+
+        pool = RayPool(self, self._ray, work, workers, uuid.uuid4().hex)
+        try:
+            pool.wait_until_ready()
+            yield pool
+        finally:
+            pool.close()
+
+    @contextmanager
+    def machines(
+        self, work: WaitingWork[Item, Result], home_only: bool = False
+    ) -> Generator[RayMachines[Item, Result], None, None]:
+        """Get a worker that waits for the network ready on each machine, or on the driver's alone."""
+        from evolcoder.execution.ray.machines import RayMachines
+
+        machines = RayMachines(self._ray, work, home_only)
+        try:
+            yield machines
+        finally:
+            machines.close()
+
+    def hosts(self, place: Place, most: int | None) -> list[HostHandle]:
+        """Return the workers of a place, at most `most`; asks Ray for more where the cluster has room."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._looked_at.get((place, most), -_LOOK_EVERY_S) >= _LOOK_EVERY_S:
+                self._looked_at[place, most] = now
+                self._add_missing(place, most)
+            return [host for host in self._hosts.values() if host.place == place][:most]
+
+    def lost(self, host: HostHandle) -> None:
+        """Forget a worker and have it replaced."""
+        with self._lock:
+            self._hosts.pop(host.number, None)
+            self._looked_at.clear()
+        self._kill(host)
+        _log.warning("a worker of the Ray cluster was lost; what it had not reported runs again elsewhere")
+
+    def _kill(self, host: HostHandle) -> None:
+        # One that is only out of reach must not go on with items that others work on now.
+        with suppress(Exception):
+            self._ray.kill(host.actor, no_restart=True)
+
+    def _add_missing(self, place: Place, most: int | None) -> None:
+        there = [host for host in self._hosts.values() if host.place == place]
+        if place == "core":
+            wanted = int(self._ray.cluster_resources().get("CPU", 0))
+            self._add(place, min(wanted, most or wanted) - len(there), num_cpus=1)
+            return
+        gpus = int(self._ray.cluster_resources().get("GPU", 0))
+        if gpus:
+            self._add(place, min(gpus, most or gpus) - len(there), num_cpus=0, num_gpus=1)
+            return
+        nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+        taken = {host.node_id for host in there}
+        free = [node_id for node_id in nodes if node_id not in taken]
+        for node_id in free[: max(0, (most or len(nodes)) - len(taken))]:
+            self._add(place, 1, node_id, num_cpus=0)
+
+    def _add(self, place: Place, count: int, node_id: str = "", **resources: float) -> None:
+        options: dict[str, Any] = dict(resources, max_concurrency=_EXCHANGES_AT_ONCE)
+        options["enable_task_events"] = False  # nobody looks at single exchanges
+        if node_id:
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        for _ in range(count):
+            actor = self._actor_class.options(**options).remote(versions())
+            handle = HostHandle(next(self._numbers), place, actor, node_id)
+            self._hosts[handle.number] = handle
+
+
+def imported_ray() -> Any:
+    """Import Ray; raises MissingExtraError that says the command where it is not installed."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("--engine ray", "ray") from error
+    return ray
+
+
+def connect(ray: Any, spec: str) -> bool:
+    """Join the cluster that an engine's name names, or begin one for "ray"; return whether this did it.
+
+    Raises OutsideError where no cluster answers.
+    """
+    if ray.is_initialized():
+        return False
+    _, _, address = spec.partition(":")
+    if spec.startswith("ray://"):
+        address = spec
+    if ":" in address:
+        _check_reached(address)
+    options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    named = address or os.environ.get("RAY_ADDRESS", "")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # what they say the error says
+            ray.init(address=address or "auto", **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        if named or isinstance(error, ray.exceptions.RayError):  # such as a token that is missing
+            raise _no_cluster(named or "this machine", error) from error
+        if "not find any" not in str(error):
+            _log.warning("the Ray cluster of this machine: %s; a new one is begun", _first_line(error))
+        ray.init(address="local", include_dashboard=False, **options)
+    _silence_raylets()
+    return True
+
+
+def _check_reached(address: str) -> None:
+    """Raise OutsideError where nothing listens: Ray itself would wait for a minute and end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> OutsideError:
+    return OutsideError(
+        f"no Ray cluster answers at {address} ({_first_line(error)}); `ray start --head` begins one, "
+        "--engine ray uses this machine alone; one that asks for a token (InvalidAuthToken) needs "
+        "RAY_AUTH_MODE=token here too, and the head's token (docs/scale.md)"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    first = re.split(r"\n|\. ", str(error))[0]
+    return first[:200] or type(error).__name__
+
+
+def _silence_raylets() -> None:
+    """Keep Ray from printing its machines' messages to standard output, where results belong."""
+    with suppress(Exception):  # not part of Ray's public interface; where it is gone they are printed
+        import ray._private.worker as driver
+
+        driver.print_to_stdstream = lambda *message, **how: None

@@ -1,0 +1,60 @@
+"""One worker of a Ray cluster at one kind of work: what it holds, and how much keeps it busy."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from evolcoder.execution.queues import Ticket
+
+if TYPE_CHECKING:
+    from evolcoder.execution.ray.engine import HostHandle
+
+_ROUND_TRIP_S = 0.1
+"""A worker is kept this much work ahead, and two answers' worth."""
+_SPAN_S = 0.02
+"""A rate is measured over at least this long: two answers may come one right after the other."""
+_MOST_AHEAD = 4096
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A worker."""
+
+    host: HostHandle
+    sent: dict[int, Ticket] = field(default_factory=dict)
+    """What it has not reported, in the order sent."""
+    calls: int = 0
+    """Exchanges it has not answered."""
+    ready: bool = False
+    apart: bool = False
+    """Whether it works on items that were on a lost worker, and on nothing else."""
+    asked_back: bool = False
+    """Whether it was asked for what it has not begun."""
+    ahead: int = 2
+    """How many items keep it busy."""
+    rate: float = 0.0
+    """Items a second; 0 before it is known."""
+    heard_at: float = 0.0
+    _since: float = 0.0
+    _done: int = 0
+
+    def begins(self) -> None:
+        """Note that it has something to do from now on."""
+        self.heard_at = self._since = time.monotonic()
+        self._done = 0
+
+    def learn(self, done: int, interval_s: float, most: int) -> None:
+        """Learn from an answer of `done` results how many items keep it busy, at most `most`."""
+        self.heard_at = time.monotonic()
+        self.asked_back = False
+        self._done += done
+        span_s = self.heard_at - self._since
+        if not self._done or span_s < _SPAN_S:
+            return
+        rate = self._done / span_s
+        self.rate = rate if not self.rate else 0.7 * self.rate + 0.3 * rate
+        wanted = min(int((_ROUND_TRIP_S + 2 * interval_s) * self.rate), 2 * max(self.ahead, self._done))
+        self.ahead = max(2, min(wanted, most, _MOST_AHEAD))
+        self._since, self._done = self.heard_at, 0

@@ -1,0 +1,1 @@
+"""From a model's answer to the program that is judged."""

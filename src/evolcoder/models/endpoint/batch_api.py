@@ -1,0 +1,372 @@
+"""The OpenAI Batch API: requests go as one file and are answered within a day, for half the price.
+
+What is submitted is in the journal before and after it is submitted, so a killed run finds its batches again
+and pays for none twice. Answers go to the journal first, then to whoever waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from evolcoder.errors import BudgetExhaustedError, EndpointError, RequestFailedError
+from evolcoder.models.budget import Budget
+from evolcoder.models.endpoint.address import checked_base_url, key_from_environment, open_session
+from evolcoder.models.endpoint.chat_format import Reply, body_of, error_message, path_of, read_reply
+from evolcoder.models.endpoint.pricing import Price
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.journal.journal import Journal
+from evolcoder.models.protocol import Completion, Request
+from evolcoder.models.stats import RequestStats
+from evolcoder.runs import content_hash
+
+MOST_IN_BATCH = 50_000
+"""Requests a batch file may hold (OpenAI's limit)."""
+_MOST_BYTES = 190_000_000
+_QUIET_S = 1.0
+"""A batch is sent when nobody has asked for this long."""
+_MOST_ATTEMPTS = 3
+_NETWORK_ATTEMPTS = 6
+_FINISHED = ("completed", "failed", "expired", "cancelled")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request that waits to be answered."""
+
+    request: Request
+    answer: asyncio.Future[Completion]
+    attempts: int = 0
+    expected_usd: float = 0.0
+
+
+class _BatchFailedError(EndpointError):
+    """The endpoint made nothing of a whole batch."""
+
+
+class BatchModel:
+    """A `LanguageModel` behind the Batch API of one address.
+
+    Whoever uses it should ask for many at once: what is asked within a second goes into one batch. Raises
+    ModelError for an address that is none and a vendor's missing key.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        settings: EndpointSettings,
+        journal: Journal,
+        *,
+        price: Price | None = None,
+        budget: Budget | None = None,
+        stats: RequestStats | None = None,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._base_url = checked_base_url(base_url)
+        self._key = key_from_environment(settings, self._base_url)
+        self._journal = journal
+        self._price = price
+        self._budget = budget or Budget()
+        self._length_field = (
+            "max_tokens" if settings.max_tokens_field == "auto" else settings.max_tokens_field
+        )
+        self._session: aiohttp.ClientSession | None = None
+        self._waiting: dict[str, _Waiting] = {}
+        self._recovered: asyncio.Task[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._last_asked = 0.0
+        self.stats = stats or RequestStats()
+        """Counts of this model's requests."""
+
+    @property
+    def name(self) -> str:
+        """The model's name at its endpoint."""
+        return self._name
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request, when its batch is done.
+
+        Raises EndpointError where the batch fails, RequestFailedError where this request alone does,
+        BudgetExhaustedError at a limit the user set.
+        """
+        loop = asyncio.get_running_loop()
+        if self._session is None:
+            self._session = open_session(self._key, self._settings)
+            self._recovered = loop.create_task(self._recover())
+        assert self._recovered is not None
+        await asyncio.shield(self._recovered)
+        key = request.key(self._name)
+        if (found := self._journal.find(key)) is not None:
+            return found
+        waiting = self._waiting[key] = _Waiting(request, loop.create_future())
+        self._wake_sender()
+        return await waiting.answer
+
+    async def close(self) -> None:
+        """Stop waiting; batches that were submitted go on, and the next run fetches them."""
+        tasks = [task for task in (self._recovered, self._sender, *self._running) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # ---- sending ----------------------------------------------------------------------------------
+
+    def _wake_sender(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._last_asked = loop.time()
+        if self._sender is None or self._sender.done():
+            self._sender = loop.create_task(self._send_when_quiet())
+
+    async def _send_when_quiet(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            if loop.time() - self._last_asked < _QUIET_S and len(self._waiting) < MOST_IN_BATCH:
+                await asyncio.sleep(_QUIET_S / 4)
+                continue
+            batch, lines = self._take_batch()
+            if not batch:
+                if self._running:  # their outcome tells whether there is room in the budget
+                    await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                self._fail(self._waiting, self._budget.exhausted())
+                return
+            task = loop.create_task(self._run_batch(batch, lines))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    def _take_batch(self) -> tuple[dict[str, _Waiting], list[bytes]]:
+        """Take what fits into one batch and into the budget; the paths of a batch must be equal."""
+        batch: dict[str, _Waiting] = {}
+        lines: list[bytes] = []
+        size, path = 0, ""
+        for key, waiting in list(self._waiting.items()):
+            path = path or path_of(waiting.request)
+            if path_of(waiting.request) != path or len(batch) == MOST_IN_BATCH:
+                continue
+            body = body_of(waiting.request, self._name, self._settings, self._length_field)
+            line = orjson.dumps({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
+            if size + len(line) > _MOST_BYTES:
+                break
+            waiting.expected_usd = self._expected_usd(waiting.request, len(line))
+            if self._budget.limited and not self._budget.try_take(waiting.expected_usd):
+                break
+            batch[key] = self._waiting.pop(key)
+            lines.append(line)
+            size += len(line)
+        return batch, lines
+
+    async def _run_batch(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> None:
+        try:
+            marker = content_hash("batch", sorted((key, w.attempts) for key, w in batch.items()))
+            await self._remember(marker, None, "intended", len(batch))
+            batch_id = await self._submit(marker, lines)
+            await self._remember(marker, batch_id, "submitted", len(batch))
+            self.stats.sent += len(batch)
+            self._journal.count("sent", len(batch))
+            answers, errors = await self._fetch(marker, batch_id)
+        except (EndpointError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            told = error if isinstance(error, EndpointError) else EndpointError(f"{self._base_url}: {error}")
+            self._settle(batch, {})
+            self._fail(batch, told)
+            return
+        self._settle(batch, answers)
+        for key, waiting in batch.items():
+            if waiting.answer.done():
+                continue
+            if (answer := answers.get(key)) is not None:
+                waiting.answer.set_result(answer)
+                continue
+            waiting.attempts += 1
+            self.stats.retries["batch"] += 1
+            if waiting.attempts >= _MOST_ATTEMPTS:
+                why = errors.get(key, "no answer in the batch")
+                waiting.answer.set_exception(
+                    RequestFailedError(
+                        f"{self._base_url}: no valid answer in {waiting.attempts} batches ({why})"
+                    )
+                )
+            else:
+                self._waiting[key] = waiting
+                self._wake_sender()
+
+    async def _submit(self, marker: str, lines: Sequence[bytes]) -> str:
+        content, content_type = _form({"purpose": b"batch"}, "batch.jsonl", b"\n".join(lines) + b"\n")
+        file = await self._ask("POST", "/files", content, content_type)
+        first = orjson.loads(lines[0])
+        body = {
+            "input_file_id": file["id"],
+            "endpoint": first["url"],
+            "completion_window": "24h",
+            "metadata": {"evolcoder": marker},
+        }
+        batch = await self._ask("POST", "/batches", orjson.dumps(body))
+        return str(batch["id"])
+
+    # ---- fetching ---------------------------------------------------------------------------------
+
+    async def _recover(self) -> None:
+        """Fetch what earlier sittings submitted and did not live to read."""
+        for marker, batch_id, state in self._journal.open_batches(self._base_url):
+            found = batch_id or await self._find_by_marker(marker)
+            if found is None:  # the run died before the batch was made
+                await self._remember(marker, None, "never made", 0)
+                continue
+            if state == "intended":
+                await self._remember(marker, found, "submitted", 0)
+            with contextlib.suppress(_BatchFailedError):
+                await self._fetch(marker, found)
+
+    async def _find_by_marker(self, marker: str) -> str | None:
+        try:
+            listed = await self._ask("GET", "/batches?limit=100")
+        except EndpointError:
+            return None
+        for batch in listed.get("data") or []:
+            if (batch.get("metadata") or {}).get("evolcoder") == marker:
+                return str(batch["id"])
+        return None
+
+    async def _fetch(self, marker: str, batch_id: str) -> tuple[dict[str, Completion], dict[str, str]]:
+        """Wait for a batch, make its answers durable, and return them and the errors by key."""
+        while True:
+            batch = await self._ask("GET", f"/batches/{batch_id}")
+            if batch.get("status") in _FINISHED:
+                break
+            await asyncio.sleep(self._settings.batch_wait_s)
+        answers: dict[str, Completion] = {}
+        errors: dict[str, str] = {}
+        for name in ("output_file_id", "error_file_id"):
+            if batch.get(name):
+                data = await self._ask_bytes("GET", f"/files/{batch[name]}/content")
+                self._read_lines(data, answers, errors)
+        if answers:
+            await asyncio.gather(*(self._journal.put(k, a, self._name) for k, a in answers.items()))
+        await self._remember(marker, batch_id, str(batch["status"]), len(answers))
+        if batch["status"] == "failed" and not answers:
+            found = orjson.dumps(batch.get("errors")).decode()[:300]
+            raise _BatchFailedError(f"{self._base_url}: batch {batch_id} failed ({found})")
+        return answers, errors
+
+    def _read_lines(self, data: bytes, answers: dict[str, Completion], errors: dict[str, str]) -> None:
+        for line in data.splitlines():
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+                key = str(row["custom_id"])
+                bytes.fromhex(key)
+                response = row.get("response") or {}
+            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+                continue  # whoever waits for it asks again
+            if response.get("status_code") != 200:
+                errors[key] = str(row.get("error") or response.get("body"))[:300]
+                continue
+            reply = read_reply(orjson.dumps(response.get("body")))
+            if not isinstance(reply, Reply):
+                errors[key] = reply.detail
+                continue
+            answers[key] = self._completion(reply)
+
+    def _completion(self, reply: Reply) -> Completion:
+        usd = None if self._price is None else self._price.of(reply.prompt_tokens, reply.completion_tokens)
+        stats = self.stats
+        stats.answered += 1
+        stats.truncated += reply.finish_reason == "length"
+        stats.prompt_tokens += reply.prompt_tokens
+        stats.completion_tokens += reply.completion_tokens
+        stats.usd += usd or 0.0
+        return Completion(
+            reply.text,
+            reply.finish_reason,
+            reply.prompt_tokens,
+            reply.completion_tokens,
+            usd,
+            model=self._name,
+        )
+
+    # ---- the wire and the books -------------------------------------------------------------------
+
+    async def _ask(
+        self, method: str, path: str, data: bytes | None = None, content_type: str = "application/json"
+    ) -> dict[str, Any]:
+        body = orjson.loads(await self._ask_bytes(method, path, data, content_type))
+        if not isinstance(body, dict):
+            raise EndpointError(f"{self._base_url}{path}: an object is expected, found {type(body).__name__}")
+        return body
+
+    async def _ask_bytes(
+        self, method: str, path: str, data: bytes | None = None, content_type: str = "application/json"
+    ) -> bytes:
+        """Ask with a few retries; only questions that may be repeated are repeated after a cut connection."""
+        assert self._session is not None
+        why = ""
+        for attempt in range(_NETWORK_ATTEMPTS):
+            try:
+                async with self._session.request(
+                    method,
+                    self._base_url + path,
+                    data=data,
+                    headers={"Content-Type": content_type},
+                    allow_redirects=False,
+                ) as response:
+                    body = await response.read()
+                    if response.status == 200:
+                        return body
+                    why = f"HTTP {response.status}: {error_message(body)}"
+                    if response.status < 500 and response.status != 429:
+                        break
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                why = str(error)
+                if method != "GET":
+                    break
+            await asyncio.sleep(min(0.5 * 2**attempt, 10.0))
+        if self._key:
+            why = why.replace(self._key, "***")
+        raise EndpointError(
+            f"{self._base_url}{path}: {why}; what was answered is safe, the same command continues"
+        )
+
+    async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
+        await self._journal.record_batch(self._base_url, marker, batch_id, state, n_requests)
+
+    def _expected_usd(self, request: Request, size: int) -> float:
+        if self._price is None:
+            return 0.0
+        return self._price.of(size // 4, request.sampling.max_tokens)
+
+    def _settle(self, batch: dict[str, _Waiting], answers: dict[str, Completion]) -> None:
+        if self._budget.limited:
+            for key, waiting in batch.items():
+                answer = answers.get(key)
+                self._budget.settle(waiting.expected_usd, (answer.cost_usd or 0.0) if answer else 0.0)
+
+    def _fail(self, batch: dict[str, _Waiting], error: EndpointError | BudgetExhaustedError) -> None:
+        for waiting in list(batch.values()):
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+        batch.clear()
+
+
+def _form(fields: dict[str, bytes], filename: str, content: bytes) -> tuple[bytes, str]:
+    """Return a multipart form with one file, and its content type."""
+    boundary = b"evolcoder-" + content_hash(content).encode()
+    parts = []
+    for name, value in fields.items():
+        head = b'Content-Disposition: form-data; name="%s"\r\n\r\n' % name.encode()
+        parts += [b"--", boundary, b"\r\n", head, value, b"\r\n"]
+    head = b'Content-Disposition: form-data; name="file"; filename="%s"\r\n' % filename.encode()
+    head += b"Content-Type: application/octet-stream\r\n\r\n"
+    parts += [b"--", boundary, b"\r\n", head, content, b"\r\n--", boundary, b"--\r\n"]
+    return b"".join(parts), f"multipart/form-data; boundary={boundary.decode()}"

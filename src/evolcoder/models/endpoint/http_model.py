@@ -1,0 +1,461 @@
+"""A model behind one or several OpenAI-compatible addresses: limits, retries, hedging, failover.
+
+One request goes: pick an address, pass its gate, take from the budget, send, read. An answer that is no
+answer is asked for again, by kind: refusals wait as told, broken servers wait longer each time, and an
+address that cannot be asked at all is left to the others. Requests are never dropped: each ends with a
+completion or one clear error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from evolcoder.errors import EndpointError, OutsideError, RequestFailedError
+from evolcoder.models.budget import Budget
+from evolcoder.models.endpoint.address import (
+    Endpoint,
+    checked_base_url,
+    key_from_environment,
+)
+from evolcoder.models.endpoint.chat_format import Failure, Reply, body_of, encode, path_of
+from evolcoder.models.endpoint.gate import Gate
+from evolcoder.models.endpoint.hedging import Flight, Watch
+from evolcoder.models.endpoint.pricing import Price
+from evolcoder.models.endpoint.sender import Asker, Askers, Asking, AskingWork, is_loopback
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
+from evolcoder.models.protocol import Completion, Request
+from evolcoder.models.stats import RequestStats
+from evolcoder.models.streaming import StreamPart
+
+_START_ATTEMPTS = 4
+"""Connections tried to an address that never answered, over about 1.5 s, before it is called unreachable."""
+_LONGEST_TOLD_WAIT_S = 900.0
+
+Ledger = Callable[[str, float], None]
+"""Takes (name, n): counts that outlive the process."""
+
+
+@dataclass(slots=True)
+class _Try:
+    """How far one request has come."""
+
+    request: Request
+    length_field: str
+    failures: Counter[str] = field(default_factory=Counter)
+    last: Failure | None = None
+    avoid: Endpoint | None = None
+
+    @property
+    def attempts(self) -> int:
+        """Askings that failed; refusals for too many requests are not the request's own."""
+        return sum(n for kind, n in self.failures.items() if kind != "rate limit")
+
+
+class HttpModel:
+    """A `LanguageModel` behind OpenAI-compatible addresses that serve the same weights.
+
+    Construct it anywhere; it binds to the event loop of its first request. Raises ModelError for an address
+    that is none and a vendor's missing key.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_urls: Sequence[str],
+        settings: EndpointSettings | None = None,
+        *,
+        weights: Sequence[float] = (),
+        price: Price | None = None,
+        budget: Budget | None = None,
+        ledger: Ledger | None = None,
+        stats: RequestStats | None = None,
+    ) -> None:
+        self._name = name
+        self._settings = settings or EndpointSettings()
+        self._base_urls = [checked_base_url(url) for url in base_urls]
+        self._weights = list(weights) or [1.0] * len(self._base_urls)
+        self._keys = {url: key_from_environment(self._settings, url) for url in self._base_urls}
+        self._price = price
+        self._budget = budget or Budget()
+        self._ledger: Ledger = ledger or (lambda name, n: None)
+        self._length_field = "max_tokens"
+        if self._settings.max_tokens_field != "auto":
+            self._length_field = self._settings.max_tokens_field
+        self._expected_tokens: dict[int, float] = {}
+        self._endpoints: list[Endpoint] = []
+        self._asker: Asker | None = None
+        self._watch: Watch | None = None
+        self._askers: Askers | None = None
+        self.stats = stats or RequestStats()
+        """Counts of this model's requests."""
+
+    @property
+    def name(self) -> str:
+        """The model's name at its endpoint."""
+        return self._name
+
+    @property
+    def asking_work(self) -> AskingWork:
+        """What another machine needs to know to send this model's requests."""
+        return AskingWork(self._settings, dict(self._keys))
+
+    def ask_from(self, askers: Askers | None) -> None:
+        """Have requests sent by other machines; None: from this process. Streams always are."""
+        self._askers = askers
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request.
+
+        Raises EndpointError where no address can be asked, RequestFailedError where this request alone gets
+        no answer, BudgetExhaustedError at a limit the user set.
+        """
+        if self._watch is None:
+            self._open()
+        begun = asyncio.get_running_loop().time()
+        state = _Try(request, self._length_field)
+        while True:
+            outcome, endpoint = await self._ask(state)
+            if isinstance(outcome, Reply) and not self._ask_again(state, outcome):
+                seconds = asyncio.get_running_loop().time() - begun
+                return self._completion(outcome, seconds)
+            if isinstance(outcome, Reply):
+                assert outcome.doubt is not None
+                self._count_retry(outcome.doubt)
+                self._throw_away(outcome)
+                continue
+            self._count_retry(outcome.kind)
+            state.failures[outcome.kind] += 1
+            state.last = outcome
+            wait_s = self._judge(state, outcome, endpoint)
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+
+    async def stream(self, request: Request) -> AsyncGenerator[StreamPart, None]:
+        """Yield the answer as it is written, for a person who reads along; closing it ends the connection.
+
+        Sent at once, past the gate and uncounted by a budget; an endpoint that streams nothing is asked for
+        the whole answer. Raises what `complete` raises, and EndpointError where an answer breaks off.
+        """
+        if self._watch is None:
+            self._open()
+        begun = asyncio.get_running_loop().time()
+        endpoint = self._pick(None)
+        key = self._keys[endpoint.base_url]
+        body = body_of(request, self._name, self._settings, self._length_field) | {"stream": True}
+        assert self._asker is not None
+        session, silent_s = self._asker.session(endpoint.base_url), self._settings.timeout_s
+        reply: Reply | None = None
+        try:
+            async with aclosing(
+                follow(session, endpoint, path_of(request), encode(body), key, silent_s)
+            ) as parts:
+                async for part in parts:
+                    if isinstance(part, Reply):
+                        reply = part
+                    else:
+                        yield StreamPart(part)
+        except BrokenStreamError as error:
+            raise EndpointError(f"{endpoint.base_url}: the answer broke off ({error})") from error
+        except NoStreamError:
+            completion = await self.complete(request)
+        else:
+            assert reply is not None
+            completion = self._completion(reply, asyncio.get_running_loop().time() - begun)
+        yield StreamPart(completion.text, completion)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._watch is not None:
+            self._watch.close()
+        if self._asker is not None:
+            await self._asker.close()
+
+    def _open(self) -> None:
+        settings = self._settings
+        self._watch = Watch(settings, self._hedge, self._give_up)
+        self._asker = Asker(settings, self._keys)
+        self._endpoints = [
+            Endpoint(url, weight, Gate(settings.concurrency, settings.rpm, settings.tpm))
+            for url, weight in zip(self._base_urls, self._weights, strict=True)
+        ]
+
+    # ---- one asking -------------------------------------------------------------------------------
+
+    async def _ask(self, state: _Try) -> tuple[Reply | Failure, Endpoint]:
+        """Send a request, and again where it is slow, and return the first answer, or the last failure."""
+        assert self._watch is not None
+        request = state.request
+        length = request.sampling.max_tokens
+        body = body_of(request, self._name, self._settings, state.length_field)
+        if state.failures and "seed" in body:
+            # A server that honours the seed would give the same empty or broken answer again.
+            body["seed"] += 1_000_003 * sum(state.failures.values())
+        data = encode(body)
+        expected = len(data) / 4 + self._expected_tokens.get(length, min(length, 500))
+        endpoint = self._pick(state.avoid)
+        done = asyncio.get_running_loop().create_future()
+        flight = Flight(endpoint, path_of(request), data, length, expected, done)
+        self._launch(flight, endpoint, retry=bool(state.failures))
+        try:
+            outcome: tuple[Reply | Failure, Endpoint] = await flight.done
+            return outcome
+        finally:
+            self._watch.end(flight)
+            for task in flight.attempts:
+                task.cancel()
+
+    def _launch(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
+        task = asyncio.get_running_loop().create_task(self._attempt(flight, endpoint, retry))
+        flight.attempts[task] = None
+        endpoint.assigned += 1
+        task.add_done_callback(lambda done: _landed(flight, endpoint, done))
+
+    def _hedge(self, flight: Flight) -> None:
+        self.stats.hedged += 1
+        others = [e for e in self._endpoints if e.dead is None]
+        if others:
+            self._launch(flight, self._pick(others[0] if len(others) > 1 else None), retry=True)
+
+    def _give_up(self, flight: Flight) -> None:
+        """End a flight past its deadline; its askings are cancelled by whoever waits for it."""
+        flight.endpoint.gate.pacer.broke(asyncio.get_running_loop().time())
+        if not flight.done.done():
+            timeout = Failure("timeout", f"no answer in {self._settings.timeout_s:g} s")
+            flight.done.set_result((timeout, flight.endpoint))
+
+    async def _attempt(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
+        """Send one asking through the gate, and settle what it cost."""
+        loop, stats, gate = asyncio.get_running_loop(), self.stats, endpoint.gate
+        me = asyncio.current_task()
+        assert me is not None and self._watch is not None
+        reply: Reply | Failure | None = None
+        await gate.enter(flight.tokens, retry)
+        try:
+            expected_usd = await self._take_from_budget(flight)
+            begun = loop.time()
+            if flight.begun == 0.0:
+                self._watch.begin(flight)
+            if endpoint.first_sent is None:
+                endpoint.first_sent = begun
+            stats.sent += 1
+            stats.in_flight += 1
+            self._ledger("sent", 1)
+            try:
+                reply = await self._send(flight, endpoint)
+                if isinstance(reply, Reply) or reply.kind != "connection":
+                    endpoint.answers += 1
+            finally:
+                stats.in_flight -= 1
+                self._settle(flight, endpoint, reply, loop.time() - begun)
+                if self._budget.limited:
+                    # An asking that was cut short may still be billed: count what it was expected to cost.
+                    usd = expected_usd if reply is None else self._usd_of(reply)
+                    self._budget.settle(expected_usd, usd)
+        finally:
+            gate.leave()
+        if not flight.done.done():
+            only = len(flight.attempts) == 1
+            if isinstance(reply, Reply) or only:
+                if len(flight.attempts) > 1 and me is not next(iter(flight.attempts)):
+                    stats.hedges_won += 1
+                flight.done.set_result((reply, endpoint))
+
+    async def _send(self, flight: Flight, endpoint: Endpoint) -> Reply | Failure:
+        """Send one asking from a machine of the cluster, where one reaches its address, else from here."""
+        assert self._asker is not None
+        asking, askers = Asking(endpoint.base_url, flight.path, flight.body), self._askers
+        at_home = is_loopback(endpoint.base_url)
+        if askers is None or not (askers.has_home if at_home else askers.count):
+            return await self._asker.one(asking)
+        try:
+            return await askers.one(asking, at_home)
+        except OutsideError as error:  # it may have been answered; nobody will know
+            return Failure("connection", str(error))
+
+    def _settle(
+        self, flight: Flight, endpoint: Endpoint, reply: Reply | Failure | None, seconds: float
+    ) -> None:
+        """Tell the gate's pacer, the watch and the counts how one asking went."""
+        assert self._watch is not None
+        loop_now = asyncio.get_running_loop().time()
+        pacer, stats = endpoint.gate.pacer, self.stats
+        if isinstance(reply, Reply):
+            endpoint.last_whole_answer = loop_now
+            self._watch.took(flight, seconds)
+            stats.latency.add(seconds)
+            stats.prompt_tokens += reply.prompt_tokens
+            stats.completion_tokens += reply.completion_tokens
+            stats.usd += self._usd_of(reply)
+            self._learn_tokens(flight.length, reply.completion_tokens)
+            endpoint.gate.correct_tokens(flight.tokens, reply.prompt_tokens + reply.completion_tokens)
+            pacer.answered(loop_now, seconds, endpoint.gate.waiting > 0)
+        elif reply is None:
+            self._watch.took(flight, seconds)  # cut short: it took at least this long
+        elif reply.kind == "rate limit":
+            pacer.refused(loop_now, reply.retry_after_s)
+        elif reply.kind in ("server", "connection", "timeout"):
+            pacer.broke(loop_now)
+        stats.allowed = sum(int(e.gate.pacer.allowed) for e in self._endpoints)
+        stats.per_second = pacer.rate
+
+    # ---- what to make of an answer ----------------------------------------------------------------
+
+    def _ask_again(self, state: _Try, reply: Reply) -> bool:
+        """Whether a doubtful answer is asked for again, rather than taken as it is."""
+        if reply.doubt is None:
+            return False
+        settings = self._settings
+        nothing_came = settings.on_empty == "retry" or reply.completion_tokens == 0
+        allowed = {
+            "empty": settings.empty_retries if nothing_came else 0,
+            "refused": settings.refused_retries,
+            "truncated": settings.length_retries if settings.on_length == "retry" else 0,
+        }[reply.doubt]
+        if state.failures[reply.doubt] >= allowed:
+            return False
+        state.failures[reply.doubt] += 1
+        return True
+
+    def _completion(self, reply: Reply, seconds: float) -> Completion:
+        self.stats.answered += 1
+        if reply.doubt == "truncated":
+            self.stats.truncated += 1
+        return Completion(
+            text=reply.text,
+            finish_reason=reply.finish_reason,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            cost_usd=None if self._price is None else self._usd_of(reply),
+            seconds=seconds,
+            model=self._name,
+        )
+
+    def _judge(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
+        """Return the seconds to wait before the next asking; raises where there shall be none."""
+        now = asyncio.get_running_loop().time()
+        if failure.kind == "rejected":
+            return self._rejected(state, failure, endpoint)
+        if failure.kind == "connection" and endpoint.answers == 0:
+            if state.failures["connection"] >= _START_ATTEMPTS:
+                self._bury(
+                    endpoint, f"cannot be reached ({failure.detail}); does it run, and is the address right?"
+                )
+            state.avoid = endpoint
+            return float(0.1 * 2 ** min(state.failures["connection"], 3) * random.uniform(0.8, 1.2))
+        patience_s = self._settings.patience_s
+        if (told := failure.retry_after_s or 0.0) > max(_LONGEST_TOLD_WAIT_S, patience_s):
+            self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
+        if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
+            self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
+        if state.attempts >= self._settings.max_attempts:
+            raise RequestFailedError(
+                f"{endpoint.base_url}: no valid answer to one request in {state.attempts} attempts "
+                f"(last: {failure.kind}, {failure.detail}); it answers others, finished work is safe"
+            )
+        state.avoid = endpoint
+        if failure.kind == "connection" and state.failures["connection"] == 1 and endpoint.gate.pacer.healthy:
+            return 0.0  # most likely a kept connection that the server closed just then
+        first, most = (0.05, 1.0) if endpoint.gate.pacer.healthy else (0.5, 30.0)
+        n = state.failures[failure.kind]
+        wait_s: float = min(first * 2 ** min(n - 1, 10), most) * random.uniform(0.5, 1.0)
+        return max(wait_s, told * random.uniform(1.0, 1.1)) if told else wait_s
+
+    def _rejected(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
+        """Deal with a request that the endpoint will not take."""
+        if failure.status not in (400, 413, 422):
+            hint = {
+                401: f"; is {self._settings.api_key_env} set to its key?",
+                403: f"; is {self._settings.api_key_env} set to its key?",
+                404: "; does the address end in /v1, and is the model's name right?",
+                402: "; the account has no money left",
+            }.get(failure.status, "")
+            self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
+            return 0.0
+        asks_for_other_name = "max_completion_tokens" in failure.detail
+        if (
+            asks_for_other_name
+            and self._settings.max_tokens_field == "auto"
+            and state.length_field == "max_tokens"
+        ):
+            self._length_field = state.length_field = "max_completion_tokens"
+            return 0.0
+        if endpoint.last_whole_answer is None:
+            raise EndpointError(
+                f"{endpoint.base_url}: refuses the first request ({failure.detail}); "
+                "a sampling field it does not know can be left out with the setting `omit`"
+            )
+        raise RequestFailedError(f"{endpoint.base_url}: refuses one request ({failure.detail})")
+
+    # ---- several addresses ------------------------------------------------------------------------
+
+    def _pick(self, avoid: Endpoint | None) -> Endpoint:
+        """Return the living address with the least to do for its weight; `avoid` only if it is the last."""
+        if len(self._endpoints) == 1 and self._endpoints[0].dead is None:
+            return self._endpoints[0]
+        living = [endpoint for endpoint in self._endpoints if endpoint.dead is None]
+        if not living:
+            raise self._nowhere_to_go()
+        choice = [endpoint for endpoint in living if endpoint is not avoid] or living
+        return min(
+            choice,
+            key=lambda e: (not e.gate.pacer.healthy, (e.assigned + 1) / e.weight),
+        )
+
+    def _bury(self, endpoint: Endpoint, why: str) -> None:
+        """Ask this address no more; raises EndpointError where it was the last."""
+        endpoint.dead = endpoint.dead or why
+        if all(e.dead is not None for e in self._endpoints):
+            raise self._nowhere_to_go()
+
+    def _nowhere_to_go(self) -> EndpointError:
+        reasons = "; ".join(f"{e.base_url}: {e.dead}" for e in self._endpoints)
+        return EndpointError(f"{reasons} (answers so far are safe; the same command continues)")
+
+    # ---- counting ---------------------------------------------------------------------------------
+
+    def _count_retry(self, kind: str) -> None:
+        self.stats.retries[kind] += 1
+        self._ledger(f"retry: {kind}", 1)
+
+    def _throw_away(self, reply: Reply) -> None:
+        self._ledger("wasted tokens", reply.prompt_tokens + reply.completion_tokens)
+        if self._price is not None:
+            self._ledger("wasted usd", self._usd_of(reply))
+
+    def _usd_of(self, reply: Reply | Failure) -> float:
+        if self._price is None or isinstance(reply, Failure):
+            return 0.0
+        return self._price.of(reply.prompt_tokens, reply.completion_tokens)
+
+    def _learn_tokens(self, length: int, used: int) -> None:
+        before = self._expected_tokens.get(length, float(used))
+        self._expected_tokens[length] = before + 0.05 * (used - before)
+
+    async def _take_from_budget(self, flight: Flight) -> float:
+        """Set aside what one asking is expected to cost; return it in US dollars."""
+        if not self._budget.limited:
+            return 0.0
+        expected_usd = 0.0
+        if self._price is not None:
+            # Before the first answer nothing is known but the most it can be.
+            answer_tokens = self._expected_tokens.get(flight.length, float(flight.length))
+            expected_usd = self._price.of(len(flight.body) // 4, int(answer_tokens) + 1)
+        await self._budget.take(expected_usd)
+        return expected_usd
+
+
+def _landed(flight: Flight, endpoint: Endpoint, task: asyncio.Task[None]) -> None:
+    """Take an asking that ended off its flight; its error, if any, ends the flight."""
+    flight.attempts.pop(task, None)
+    endpoint.assigned -= 1
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is not None and not flight.done.done() and not flight.attempts:
+        flight.done.set_exception(error)

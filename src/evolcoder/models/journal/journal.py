@@ -1,0 +1,339 @@
+"""The journal: every reply of every model, durable before anything acts on it, and never asked for twice.
+
+A reply's key is the content of its request. Replies are written in groups (one SQLite transaction and one
+sync of the disk for all that came within some milliseconds); `put` returns when its group is on the disk.
+One process writes, any number read. Not kept: the requests themselves, which the run's data already hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+import zlib
+from collections import Counter
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from evolcoder.errors import JournalWriteError
+from evolcoder.models.journal.database import damaged, lock_for_writing, open_for_reading, open_for_writing
+from evolcoder.models.journal.totals import JournalTotals, totals_of
+from evolcoder.models.protocol import Completion, LanguageModel, Request
+from evolcoder.models.stats import RequestStats, stats_of
+
+_INSERT = (
+    "INSERT OR IGNORE INTO replies (key, model, text, checksum, finish_reason, prompt_tokens,"
+    " completion_tokens, cost_usd, seconds, written_at) VALUES (?,?,?,?,?,?,?,?,?,?)"
+)
+_FIND = (
+    "SELECT model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds"
+    " FROM replies WHERE key = ?"
+)
+_COUNT = (
+    "INSERT INTO counts (name, value) VALUES (?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
+_BATCH = (
+    "INSERT INTO batches (base_url, marker, batch_id, state, n_requests, written_at) VALUES (?,?,?,?,?,?)"
+    " ON CONFLICT (marker) DO UPDATE SET batch_id = excluded.batch_id, state = excluded.state"
+)
+_OPEN_BATCHES = (
+    "SELECT marker, batch_id, state FROM batches WHERE base_url = ? AND state IN ('intended', 'submitted')"
+)
+
+
+class Journal:
+    """The journal of a run, open for its one writer. Use it from one event loop at a time.
+
+    Raises JournalError (on opening) for a file that is foreign, damaged, or written by another process.
+    """
+
+    def __init__(self, path: Path | str, commit_every_s: float = 0.005) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_for_writing(self.path)
+        try:
+            self._writer = open_for_writing(self.path)
+            self._reader = open_for_reading(self.path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._commit_every_s = commit_every_s
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._rows: list[tuple[Any, ...]] = []
+        self._statements: list[tuple[str, tuple[Any, ...]]] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._counts: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self._committing: asyncio.Future[None] | None = None
+        self._last_commit = 0.0
+        self._failure: JournalWriteError | None = None
+        self._closed = False
+        self.in_flight: dict[str, asyncio.Future[Completion]] = {}
+        """Requests that a model works on now, by key, so that an equal request waits instead of asking."""
+
+    async def get(self, key: str) -> Completion | None:
+        """Return the durable reply to the request with this key, marked as cached, or None."""
+        return self.find(key)
+
+    def find(self, key: str) -> Completion | None:
+        """Return the durable reply to the request with this key, marked as cached, or None.
+
+        Raises JournalError where the stored reply is damaged.
+        """
+        try:
+            row = self._reader.execute(_FIND, (bytes.fromhex(key),)).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise damaged(self.path, error) from error
+        if row is None:
+            return None
+        model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds = row
+        if zlib.crc32(text) != checksum:
+            raise damaged(self.path, ValueError(f"reply {key} differs from its checksum"))
+        return Completion(
+            text=text.decode("utf-8", "surrogatepass"),
+            finish_reason=finish_reason,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cost_usd=cost_usd,
+            seconds=seconds,
+            cached=True,
+            model=model,
+        )
+
+    def put(self, key: str, completion: Completion, model: str = "") -> Awaitable[None]:
+        """Take a reply at once and return what completes when it is durable.
+
+        The reply is in the buffer when this call returns, before any await: replies put in one turn of
+        the event loop become durable together. Raises JournalWriteError (when awaited) where the disk fails.
+        """
+        text = completion.text.encode("utf-8", "surrogatepass")
+        self._rows.append(
+            (
+                bytes.fromhex(key),
+                completion.model or model,
+                text,
+                zlib.crc32(text),
+                completion.finish_reason,
+                completion.prompt_tokens,
+                completion.completion_tokens,
+                completion.cost_usd,
+                completion.seconds,
+                time.time(),
+            )
+        )
+        return self._wait_for_commit()
+
+    def count(self, name: str, n: float = 1) -> None:
+        """Add to a count that outlives the process; written with the next group, at the latest on closing."""
+        self._counts[name] += n  # type: ignore[assignment]
+
+    def record_batch(
+        self, base_url: str, marker: str, batch_id: str | None, state: str, n_requests: int
+    ) -> Awaitable[None]:
+        """Note how a batch stands, by its marker; what is returned completes when that is durable."""
+        self._statements.append((_BATCH, (base_url, marker, batch_id, state, n_requests, time.time())))
+        return self._wait_for_commit()
+
+    def open_batches(self, base_url: str) -> list[tuple[str, str | None, str]]:
+        """Return (marker, batch id, state) of the batches whose answers are not in the journal yet."""
+        return self._reader.execute(_OPEN_BATCHES, (base_url,)).fetchall()
+
+    async def flushed(self) -> None:
+        """Wait until every reply put so far is durable and those who wait for it have been told."""
+        if self._pending():
+            await self._wait_for_commit()
+
+    def totals(self) -> JournalTotals:
+        """Return what is durable in this journal, and the counts up to now."""
+        totals = totals_of(self._reader, self.path)
+        for name, n in self._counts.items():
+            totals.counts[name] = totals.counts.get(name, 0) + n
+        return totals
+
+    async def close(self) -> None:
+        """Make everything durable, then let the file go. Closing twice is harmless."""
+        if self._closed:
+            return
+        try:
+            while self._pending():
+                await self._wait_for_commit()
+        finally:
+            self.close_now()
+
+    def close_now(self) -> None:
+        """Close without an event loop: write what is left, then let the file go."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._thread.shutdown(wait=True)
+        try:
+            if self._failure is None and (self._rows or self._counts or self._statements):
+                self._write_group()
+                self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._write_error(error) from error
+        finally:
+            self._reader.close()
+            self._writer.close()
+            self._lock.release()
+
+    async def __aenter__(self) -> Journal:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _wait_for_commit(self) -> asyncio.Future[None]:
+        """Return a future that is done when all in the buffer now is durable; see that a commit is due."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        if self._failure is not None:
+            done.set_exception(self._failure)
+            return done
+        self._waiting.append(done)
+        if self._timer is None and self._committing is None:
+            due = self._last_commit + self._commit_every_s - loop.time()
+            # Even the first of a group waits a moment, for those that the same turn of the loop brings.
+            self._timer = loop.call_later(min(max(due, 0.002), self._commit_every_s), self._commit, loop)
+        return done
+
+    def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write the whole buffer as one transaction; the slow part, the sync, in the journal's thread."""
+        self._timer = None
+        self._last_commit = loop.time()
+        waiting, self._waiting = self._waiting, []
+        try:
+            # Here, and not in the thread: SQLite's Python binding gives up the interpreter lock at every
+            # row, and a busy loop gives it back only 5 ms later each time.
+            self._write_group()
+        except sqlite3.Error as error:
+            self._fail(waiting, error)
+            return
+        committing = loop.run_in_executor(self._thread, self._commit_in_thread)
+        self._committing = committing
+        committing.add_done_callback(lambda done: self._committed(loop, waiting, done))
+
+    def _commit_in_thread(self) -> None:
+        self._writer.execute("COMMIT")
+
+    def _committed(
+        self, loop: asyncio.AbstractEventLoop, waiting: list[asyncio.Future[None]], done: asyncio.Future[None]
+    ) -> None:
+        self._committing = None
+        error = RuntimeError("cancelled") if done.cancelled() else done.exception()
+        if error is not None:
+            self._fail(waiting, error)
+            return
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        if self._waiting and not self._closed:
+            due = max(self._last_commit + self._commit_every_s - loop.time(), 0.0)
+            self._timer = loop.call_later(due, self._commit, loop)
+
+    def _pending(self) -> bool:
+        return bool(self._rows or self._statements) or self._committing is not None
+
+    def _write_group(self) -> None:
+        """Begin a transaction with all that is in the buffer."""
+        rows, self._rows = self._rows, []
+        statements, self._statements = self._statements, []
+        counts, self._counts = self._counts, Counter()
+        self._writer.execute("BEGIN IMMEDIATE")
+        for statement, values in statements:
+            self._writer.execute(statement, values)
+        self._writer.executemany(_INSERT, rows)
+        if counts:
+            self._writer.executemany(_COUNT, counts.items())
+
+    def _fail(self, waiting: list[asyncio.Future[None]], error: BaseException) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._writer.execute("ROLLBACK")
+        self._failure = self._write_error(error)
+        for future in waiting + self._waiting:
+            if not future.done():
+                future.set_exception(self._failure)
+                future.exception()  # nobody may be waiting any more; that is no defect
+        self._waiting = []
+
+    def _write_error(self, error: BaseException) -> JournalWriteError:
+        return JournalWriteError(
+            f"{self.path}: cannot be written ({error}); replies written before are safe: "
+            "make room on the disk, then the same command continues"
+        )
+
+
+class JournaledModel:
+    """A model whose every reply is durable before it is returned, and whose old replies come from there."""
+
+    def __init__(self, model: LanguageModel, journal: Journal) -> None:
+        self._model = model
+        self._journal = journal
+        self.stats = stats_of(model) or RequestStats()
+        """Counts of the model behind, and how many requests the journal answered."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model behind."""
+        return self._model.name
+
+    @property
+    def inner(self) -> LanguageModel:
+        """The model behind."""
+        return self._model
+
+    def find(self, request: Request) -> Completion | None:
+        """Return the journal's reply to this request; None where it must be asked."""
+        return self._journal.find(request.key(self.name))
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the journal's reply, or ask the model, once for all who ask the same at the same time."""
+        key = request.key(self._model.name)
+        journal = self._journal
+        while True:
+            if (found := journal.find(key)) is not None:
+                journal.count("hits")
+                self.stats.hits += 1
+                return found
+            asked = journal.in_flight.get(key)
+            if asked is None:
+                return await self._ask(key, request)
+            try:
+                return await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not asked.cancelled() or (task is not None and task.cancelling()):
+                    raise  # we are cancelled, not only the one who asked
+
+    async def _ask(self, key: str, request: Request) -> Completion:
+        asked: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._journal.in_flight[key] = asked
+        try:
+            completion = await self._model.complete(request)
+            # No await between the reply and the buffer: a cancelled asker loses no reply that came.
+            await self._journal.put(key, completion, self._model.name)
+        except asyncio.CancelledError:
+            asked.cancel()
+            raise
+        except BaseException as error:
+            asked.set_exception(error)
+            asked.exception()  # the error travels with this task too; nobody else may be waiting
+            raise
+        else:
+            asked.set_result(completion)
+            return completion
+        finally:
+            del self._journal.in_flight[key]
+
+    async def close(self) -> None:
+        """Close the model behind; the journal stays open."""
+        await self._model.close()

@@ -1,0 +1,124 @@
+"""Saves what can be read from a damaged journal into a fresh one; the damaged file is kept beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evolcoder.errors import JournalError
+from evolcoder.models.journal.database import check_file, lock_for_writing, open_for_writing
+
+_COLUMNS = (
+    "id, key, model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds,"
+    " written_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair saved."""
+
+    saved: int
+    """Replies that are in the new journal."""
+    lost: int
+    """Replies that were seen and could not be read or differed from their checksum."""
+    kept_as: Path
+    """Where the damaged file went."""
+
+
+def repair_journal(path: Path) -> Repair:
+    """Copy every sound reply of a damaged journal into a new one at the same path.
+
+    Raises JournalError where the file is no SQLite file at all, or a run writes it.
+    """
+    if not path.exists():
+        raise JournalError(f"{path}: no journal there")
+    check_file(path)
+    lock = lock_for_writing(path)
+    try:
+        fresh_path = path.with_name(f".{path.name}.repaired")
+        for leftover in (fresh_path, *_companions(fresh_path)):
+            leftover.unlink(missing_ok=True)
+        fresh = open_for_writing(fresh_path)
+        old = sqlite3.connect(path, isolation_level=None)
+        try:
+            saved, lost = _copy(old, fresh)
+            fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            old.close()
+            fresh.close()
+        kept_as = path.with_name(f"{path.name}.damaged")
+        for file in _companions(path):
+            file.unlink(missing_ok=True)
+        path.replace(kept_as)
+        fresh_path.replace(path)
+        return Repair(saved, lost, kept_as)
+    finally:
+        lock.release()
+
+
+def _copy(old: sqlite3.Connection, fresh: sqlite3.Connection) -> tuple[int, int]:
+    saved = lost = 0
+    fresh.execute("BEGIN IMMEDIATE")
+    for row in _readable_rows(old):
+        if row is None or not isinstance(row[3], bytes) or zlib.crc32(row[3]) != row[4]:
+            lost += 1
+            continue
+        marks = ",".join("?" * len(row))
+        fresh.execute(f"INSERT OR IGNORE INTO replies ({_COLUMNS}) VALUES ({marks})", row)
+        saved += 1
+    for table in ("counts", "batches"):
+        try:
+            rows = old.execute(f"SELECT * FROM {table}").fetchall()
+        except sqlite3.DatabaseError:
+            continue
+        for row in rows:
+            fresh.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row)
+    fresh.execute("COMMIT")
+    return saved, lost
+
+
+def _readable_rows(old: sqlite3.Connection) -> Iterator[tuple[Any, ...] | None]:
+    """Yield each reply's columns, or None for one that cannot be read; goes on behind a damaged page."""
+    last = _last_id(old)
+    position = 0
+    step = 256
+    while position < last:
+        try:
+            rows = old.execute(
+                f"SELECT {_COLUMNS} FROM replies WHERE id > ? AND id <= ? ORDER BY id",
+                (position, position + step),
+            ).fetchall()
+        except sqlite3.DatabaseError:
+            if step > 1:
+                step = 1  # one by one through the damaged stretch
+                continue
+            yield None
+            position += 1
+            continue
+        yield from rows
+        position += step
+        step = min(256, step * 2)
+
+
+def _last_id(old: sqlite3.Connection) -> int:
+    """Return the highest id, or a safe guess above it where even that cannot be read."""
+    for question in ("SELECT max(id) FROM replies", "SELECT count(*) FROM replies"):
+        try:
+            return int(old.execute(question).fetchone()[0] or 0)
+        except sqlite3.DatabaseError:
+            continue
+    page_count = 0
+    try:
+        page_count = int(old.execute("PRAGMA page_count").fetchone()[0])
+    except sqlite3.DatabaseError:
+        return 0
+    return page_count * 64
+
+
+def _companions(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")

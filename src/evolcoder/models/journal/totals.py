@@ -1,0 +1,78 @@
+"""What a journal comes to: replies, tokens and money by model, and the counts its writers kept."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evolcoder.models.journal.database import damaged, open_for_reading
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTotals:
+    """What one model's replies in a journal come to."""
+
+    model: str
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    """None where no reply has a price."""
+    unpriced: int
+    """Replies without a price."""
+    seconds: float
+    """Time waited for replies, added up."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTotals:
+    """What a journal holds."""
+
+    models: tuple[ModelTotals, ...]
+    counts: dict[str, float] = field(default_factory=dict)
+    """Requests sent, answers taken from the journal ("hits"), retries by kind, wasted tokens and money."""
+    bytes: int = 0
+
+    @property
+    def replies(self) -> int:
+        """Replies in all."""
+        return sum(model.replies for model in self.models)
+
+    @property
+    def spent_usd(self) -> float:
+        """Money for all replies kept, and for answers that were paid and thrown away."""
+        kept = sum(model.cost_usd or 0.0 for model in self.models)
+        return kept + self.counts.get("wasted usd", 0.0)
+
+    @property
+    def requests_sent(self) -> int:
+        """Requests sent to endpoints by every run that wrote this journal."""
+        return int(self.counts.get("sent", 0))
+
+
+def read_totals(path: Path) -> JournalTotals:
+    """Return what a journal holds, also while a run writes it; raises JournalError where it is none."""
+    connection = open_for_reading(path)
+    try:
+        return totals_of(connection, path)
+    finally:
+        connection.close()
+
+
+def totals_of(connection: sqlite3.Connection, path: Path) -> JournalTotals:
+    """Add up a journal that is open."""
+    try:
+        models = tuple(
+            ModelTotals(*row)
+            for row in connection.execute(
+                "SELECT model, count(*), sum(prompt_tokens), sum(completion_tokens), sum(cost_usd),"
+                " count(*) - count(cost_usd), sum(seconds) FROM replies GROUP BY model ORDER BY model"
+            )
+        )
+        counts = dict(connection.execute("SELECT name, value FROM counts").fetchall())
+    except sqlite3.DatabaseError as error:
+        raise damaged(path, error) from error
+    files = (path, path.with_name(f"{path.name}-wal"))
+    size = sum(file.stat().st_size for file in files if file.exists())
+    return JournalTotals(models, counts, size)

@@ -1,0 +1,1 @@
+"""A model in this process: weights, decoding, sampling, copies in other processes."""

@@ -1,0 +1,289 @@
+"""Write many answers side by side: a lean decode loop over any transformers causal language model.
+
+Prompts are computed one at a time, without padding. They are taken by length, then by their tokens, and what
+one shares with the one before it (a system prompt, worked examples, all of it for samples of one problem) is
+computed once. Rows then advance together, one token each a step; a row that ends frees its slot
+at once for the next one waiting. Not covered: encoder-decoders, state-space models.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import transformers
+
+from evolcoder.errors import ModelError
+from evolcoder.models.local.kv_cache import KVSlots
+from evolcoder.models.local.token_sampling import UniformStream, choose_tokens
+from evolcoder.models.protocol import FinishReason
+
+_WORTH_SHARING = 16
+"""Shared tokens below which a prompt is computed whole: a few tokens cost less than the copy."""
+_TELL_EVERY_S = 0.05
+"""Whoever reads along is told this often: making text of all tokens so far at each one would add up."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeJob:
+    """One answer to write."""
+
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    noise_key: int = 0
+    """Names the stream of random numbers of a sampled answer."""
+    abandoned: Callable[[], bool] = field(default=lambda: False, compare=False)
+    """True once nobody waits for the answer any more."""
+    hear: Callable[[str], None] | None = field(default=None, compare=False)
+    """Is told the answer so far, a few times a second, while it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One answer written."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    """What the model wrote, without the end token."""
+    finish_reason: FinishReason
+
+
+class Cancelled(Exception):  # noqa: N818 - an event, not an error
+    """Decoding was asked to stop in the middle."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """An answer under way."""
+
+    index: int
+    job: DecodeJob
+    stream: UniformStream
+    tokens: list[int] = field(default_factory=list)
+    told: float = 0.0
+    """When its reader was told last."""
+
+    @property
+    def cached(self) -> int:
+        """Tokens whose keys and values are in the slot: all but the newest, which is the next input."""
+        return len(self.job.prompt_ids) + len(self.tokens) - 1
+
+
+def _order(job: DecodeJob, place: int) -> tuple[int, tuple[int, ...], int, int]:
+    """Sort by length first: attention reads every row up to the longest one's end."""
+    return len(job.prompt_ids), job.prompt_ids, job.noise_key, place
+
+
+@dataclass(frozen=True, slots=True)
+class _Prefilled:
+    """A prompt that has been computed."""
+
+    prompt_ids: tuple[int, ...]
+    cache: Any
+    logits_BV: torch.Tensor
+
+
+class Decoder:
+    """Decodes with one model; not safe to call from two threads at once."""
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._batch_size = batch_size
+        self._end_tokens = end_tokens(model, tokenizer)
+        self._windows = _attention_windows(model.config)
+        self.prompt_tokens_computed = 0
+        """Prompt tokens run through the model so far; samples of one prompt count it once."""
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        jobs: Sequence[DecodeJob],
+        cancelled: Callable[[], bool] = lambda: False,
+        on_step: Callable[[int, int], None] = lambda tokens, ended: None,
+    ) -> list[Decoded]:
+        """Write the answers to `jobs` and return them in the order given.
+
+        `on_step` hears how many tokens each step gave and how many answers it ended. Raises Cancelled once
+        `cancelled` says so. What is computed depends on the set of jobs alone, not on their order.
+        """
+        answers: list[Decoded | None] = [None] * len(jobs)
+        order = sorted(range(len(jobs)), key=lambda i: _order(jobs[i], i))
+        waiting = deque(order)
+        active: list[_Row] = []
+        slots = KVSlots(min(self._batch_size, len(jobs)))
+        prefilled: _Prefilled | None = None
+        while waiting or active:
+            if cancelled():
+                raise Cancelled
+            while waiting and len(active) < self._batch_size:
+                index = waiting.popleft()
+                row = _Row(index, jobs[index], UniformStream(jobs[index].noise_key))
+                if row.job.abandoned():
+                    answers[index] = Decoded("", (), "length")
+                    continue
+                if prefilled is None or prefilled.prompt_ids != row.job.prompt_ids:
+                    if cancelled():
+                        raise Cancelled
+                    prefilled = self._prefill(row.job.prompt_ids, prefilled)
+                self._choose(prefilled.logits_BV, [row])
+                answers[row.index] = self._finished(row)
+                if answers[row.index] is None:
+                    slots.load(len(active), prefilled.cache, len(row.job.prompt_ids))
+                    active.append(row)
+            if not active:
+                continue
+            n_rows = len(active)
+            self._choose(self._step(slots, active), active)
+            for at in reversed(range(len(active))):
+                answer = self._finished(active[at])
+                if answer is not None:
+                    answers[active[at].index] = answer
+                    last = active.pop()
+                    if at < len(active):
+                        slots.move(len(active), at, last.cached)
+                        active[at] = last
+            self._tell_readers(active)
+            on_step(n_rows, n_rows - len(active))
+        return [answer for answer in answers if answer is not None]
+
+    def _prefill(self, prompt_ids: tuple[int, ...], before: _Prefilled | None) -> _Prefilled:
+        """Run one prompt through the model; return its keys, values and the logits after its last token.
+
+        What it shares with the prompt computed before is taken from there.
+        """
+        cache: Any = transformers.DynamicCache()
+        known = 0
+        if before is not None:
+            known = min(common_length(before.prompt_ids, prompt_ids), len(prompt_ids) - 1)
+            for at, layer in enumerate(before.cache.layers if known >= _WORTH_SHARING else ()):
+                cache.update(layer.keys[:, :, :known], layer.values[:, :, :known], at)
+        if known < _WORTH_SHARING:
+            known = 0
+        ids_BT = torch.tensor([prompt_ids[known:]], device=self._model.device)
+        logits_BV = self._model(
+            input_ids=ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1
+        ).logits[:, -1]
+        self.prompt_tokens_computed += len(prompt_ids) - known
+        return _Prefilled(prompt_ids, cache, logits_BV)
+
+    def _step(self, slots: KVSlots, active: Sequence[_Row]) -> torch.Tensor:
+        """Run the newest token of every row through the model; return the logits, N x V."""
+        lengths = [row.cached for row in active]
+        device = self._model.device
+        mask: Any = slots.begin_step(lengths, next(iter(self._windows.values())))
+        if len(self._windows) > 1:
+            mask = {kind: slots.mask(window, mask.dtype) for kind, window in self._windows.items()}
+        logits_N1V: torch.Tensor = self._model(
+            input_ids=torch.tensor([[row.tokens[-1]] for row in active], device=device),
+            position_ids=torch.tensor(lengths, device=device).unsqueeze(1),
+            attention_mask=mask,
+            past_key_values=slots.cache,
+            use_cache=True,
+        ).logits
+        return logits_N1V[:, -1]
+
+    def _choose(self, logits_NV: torch.Tensor, rows: Sequence[_Row]) -> None:
+        """Append each row's next token."""
+        tokens = choose_tokens(
+            logits_NV,
+            [row.job.temperature for row in rows],
+            [row.job.top_p for row in rows],
+            [row.stream for row in rows],
+        )
+        for row, token in zip(rows, tokens, strict=True):
+            row.tokens.append(token)
+
+    def _tell_readers(self, rows: Sequence[_Row]) -> None:
+        """Tell the text so far to whoever reads along; half a character at its end is kept back."""
+        now = time.monotonic()
+        for row in rows:
+            if row.job.hear is not None and now - row.told >= _TELL_EVERY_S:
+                row.told = now
+                row.job.hear(
+                    before_stop(self._text(row.tokens), row.job.stop).rstrip("\N{REPLACEMENT CHARACTER}")
+                )
+
+    def _finished(self, row: _Row) -> Decoded | None:
+        """Return the row's answer if its newest token ends it."""
+        if row.tokens[-1] in self._end_tokens:
+            return self._answer(row, row.tokens[:-1], "stop")
+        if row.job.stop and self._stop_in_tail(row):
+            return self._answer(row, row.tokens, "stop")
+        if len(row.tokens) >= row.job.max_new_tokens or row.job.abandoned():
+            return self._answer(row, row.tokens, "length")
+        return None
+
+    def _stop_in_tail(self, row: _Row) -> bool:
+        """Say whether a stop string ends in the newest token.
+
+        A token is at least one byte, so as many tokens as the longest stop string has bytes hold it.
+        """
+        longest = max(len(stop.encode()) for stop in row.job.stop)
+        tail = self._text(row.tokens[-(longest + 3) :])
+        if not any(stop in tail for stop in row.job.stop):
+            return False
+        # The tail may have begun inside a character; the whole answer decides.
+        text = self._text(row.tokens)
+        return any(stop in text for stop in row.job.stop)
+
+    def _answer(self, row: _Row, tokens: Sequence[int], finish: FinishReason) -> Decoded:
+        text = self._text(tokens)
+        return Decoded(before_stop(text, row.job.stop), tuple(tokens), finish)
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(
+            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return how many tokens two prompts begin with alike."""
+    for at, (one, other) in enumerate(zip(a, b, strict=False)):
+        if one != other:
+            return at
+    return min(len(a), len(b))
+
+
+def before_stop(text: str, stops: Iterable[str]) -> str:
+    """Return `text` up to the first of the stop strings in it."""
+    found = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(found)] if found else text
+
+
+def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that end an answer: the generation config's, else the tokenizer's."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    if named is None:
+        named = tokenizer.eos_token_id
+    if named is None:
+        return frozenset()
+    return frozenset(named) if isinstance(named, (list, tuple)) else frozenset([named])
+
+
+def _attention_windows(config: Any) -> dict[str, int | None]:
+    """Return how far back each kind of layer looks, by the name that transformers gives the kind.
+
+    Raises ModelError for layers that keep no keys and values (state-space, linear attention).
+    """
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    unknown = kinds - {"full_attention", "sliding_attention"}
+    if unknown:
+        raise ModelError(
+            f"{config.model_type}: layers of kind {', '.join(sorted(unknown))} cannot run in this process; "
+            "serve the model (vLLM, SGLang) and name it openai:NAME with --base-url"
+        )
+    window = getattr(config, "sliding_window", None)
+    if getattr(config, "use_sliding_window", True) is False:
+        window = None
+    if getattr(config, "layer_types", None) is None and window is not None:
+        kinds = {"sliding_attention"}
+    return {kind: window if kind == "sliding_attention" else None for kind in sorted(kinds)}

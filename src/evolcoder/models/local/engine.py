@@ -1,0 +1,217 @@
+"""Weights, tokenizer and decode loop in one object: requests in, completions out. Blocking."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from evolcoder.errors import ModelError
+from evolcoder.models.local.settings import LocalSettings
+from evolcoder.models.local.weights import EMBEDDED, load_weights, locate_weights
+from evolcoder.models.protocol import Completion, Request
+from evolcoder.runs import content_hash, file_hash
+
+if TYPE_CHECKING:
+    from evolcoder.models.local.decoding import Decoded, DecodeJob, Decoder
+
+VLLM_PREFIX = "vllm:"
+"""Before a folder or hub name: vLLM writes the answers, in this process, instead of transformers."""
+
+
+class AnsweringEngine(Protocol):
+    """What writes a list of answers in this process."""
+
+    def answer(
+        self,
+        requests: list[Request],
+        abandoned: list[Callable[[], bool]] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        on_step: Callable[[int, int], None] = lambda tokens, ended: None,
+        hear: Sequence[Callable[[str], None] | None] = (),
+    ) -> list[Completion]:
+        """Answer requests together; see `Engine.answer`."""
+        ...
+
+
+def open_answering_engine(ref: str, settings: LocalSettings) -> AnsweringEngine:
+    """Load the weights that `ref` names, into vLLM where it says so.
+
+    Raises ModelError where it names nothing that loads, MissingExtraError where vLLM is not installed.
+    """
+    if ref.startswith(VLLM_PREFIX):
+        from evolcoder.models.local.vllm_engine import VllmEngine
+
+        return VllmEngine(ref.removeprefix(VLLM_PREFIX), settings)
+    if settings.tensor_parallel > 1:
+        raise ModelError(
+            f"{ref}: tensor_parallel {settings.tensor_parallel} needs vLLM: name it {VLLM_PREFIX}{ref}"
+        )
+    return Engine(ref, settings)
+
+
+def weights_identity(ref: str) -> str:
+    """Return the name under which replies of these weights are kept; raises ModelError for an unknown `ref`.
+
+    A folder or file is named by the content of its weights, so that a checkpoint trained anew under the
+    same path is not answered from an old journal.
+    """
+    if ref.startswith(VLLM_PREFIX):
+        return VLLM_PREFIX + weights_identity(ref.removeprefix(VLLM_PREFIX))
+    location = locate_weights(ref)
+    if ref == EMBEDDED or isinstance(location, str):
+        return ref
+    if location.is_file():
+        return f"{location.name}@{file_hash(location)[:16]}"
+    files = sorted(p for p in location.iterdir() if p.suffix in {".safetensors", ".bin", ".json", ".jinja"})
+    files = [p for p in files if p.name != "training.json"]
+    digest = content_hash([[p.name, file_hash(p)] for p in files])
+    return f"{location.name}@{digest[:16]}"
+
+
+class Engine:
+    """Weights, tokenizer and decode loop: requests in, completions out. Blocking."""
+
+    def __init__(self, ref: str, settings: LocalSettings) -> None:
+        # OpenMP threads that spin steal the cores from the sandbox that judges meanwhile.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("GOMP_SPINCOUNT", "0")
+        from evolcoder.models.local.decoding import Decoder
+
+        device = _device(settings.device)
+        weights: tuple[Any, Any] = load_weights(ref, _dtype(settings.dtype, device))
+        self.model, self.tokenizer = weights
+        if device != "cpu":
+            self.model.to(device)
+        self._ref = ref
+        self.decoder: Decoder = Decoder(self.model, self.tokenizer, settings.batch_size)
+        trained_for = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
+        self.context_tokens = min(settings.context_tokens or trained_for, trained_for)
+
+    def answer(
+        self,
+        requests: list[Request],
+        abandoned: list[Callable[[], bool]] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        on_step: Callable[[int, int], None] = lambda tokens, ended: None,
+        hear: Sequence[Callable[[str], None] | None] = (),
+    ) -> list[Completion]:
+        """Answer requests together; a prompt that leaves no room in the context gets an empty answer.
+
+        `abandoned` and `hear`, where given, have one entry a request.
+        """
+        begun = time.monotonic()
+        prompts = prompt_tokens(self.tokenizer, requests, self._ref)
+        room = [self.context_tokens - len(prompt) for prompt in prompts]
+        fitting = [i for i in range(len(requests)) if room[i] > 0]
+        jobs = [
+            _job(
+                requests[i],
+                prompts[i],
+                room[i],
+                abandoned[i] if abandoned else None,
+                hear[i] if hear else None,
+            )
+            for i in fitting
+        ]
+        decoded: dict[int, Decoded] = dict(
+            zip(fitting, self.decoder.decode(jobs, cancelled, on_step), strict=True)
+        )
+        seconds = time.monotonic() - begun
+        return [_completion(decoded.get(i), len(prompt), seconds) for i, prompt in enumerate(prompts)]
+
+
+def prompt_tokens(tokenizer: Any, requests: Sequence[Request], ref: str) -> list[tuple[int, ...]]:
+    """Return each request's tokens; equal prompts are tokenized once.
+
+    Raises ModelError for a chat where the tokenizer of `ref` has no template.
+    """
+    known: dict[Any, tuple[int, ...]] = {}
+    for request in requests:
+        if request.prompt not in known:
+            known[request.prompt] = _tokens(tokenizer, request, ref)
+    return [known[request.prompt] for request in requests]
+
+
+def _tokens(tokenizer: Any, request: Request, ref: str) -> tuple[int, ...]:
+    if isinstance(request.prompt, str):
+        text = request.prompt.encode("utf-8", "replace").decode()
+        return tuple(tokenizer(text).input_ids) or _beginning(tokenizer)
+    if not getattr(tokenizer, "chat_template", None):
+        raise ModelError(
+            f"{ref}: its tokenizer has no chat template, so it cannot be asked in style 'chat'; "
+            "use 'wizardcoder' or 'completion'"
+        )
+    messages = [{"role": m.role, "content": m.content} for m in request.prompt]
+    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    # A template writes its own special tokens, so none is added.
+    return tuple(tokenizer(rendered, add_special_tokens=False).input_ids)
+
+
+def _beginning(tokenizer: Any) -> tuple[int, ...]:
+    """Return what an empty prompt begins with."""
+    token = tokenizer.bos_token_id
+    return (tokenizer.eos_token_id if token is None else token,)
+
+
+def noise_key(request: Request) -> int:
+    """Return the 128-bit number that names a sample's own stream of random numbers."""
+    prompt = (
+        request.prompt if isinstance(request.prompt, str) else [[m.role, m.content] for m in request.prompt]
+    )
+    return int(content_hash("noise", prompt, request.sampling.seed, request.index), 16)
+
+
+def _job(
+    request: Request,
+    prompt_ids: tuple[int, ...],
+    room: int,
+    abandoned: Callable[[], bool] | None,
+    hear: Callable[[str], None] | None,
+) -> DecodeJob:
+    from evolcoder.models.local.decoding import DecodeJob
+
+    sampling = request.sampling
+    return DecodeJob(
+        prompt_ids=prompt_ids,
+        max_new_tokens=min(sampling.max_tokens, room),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        stop=sampling.stop,
+        noise_key=noise_key(request),
+        abandoned=abandoned or (lambda: False),
+        hear=hear,
+    )
+
+
+def _completion(decoded: Decoded | None, prompt_tokens: int, seconds: float) -> Completion:
+    if decoded is None:
+        return Completion("", "length", prompt_tokens, 0, seconds=seconds)
+    return Completion(
+        decoded.text, decoded.finish_reason, prompt_tokens, len(decoded.token_ids), seconds=seconds
+    )
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(name: str, device: str) -> str:
+    if name != "auto":
+        return name
+    return "bf16" if device != "cpu" or cpu_multiplies_bf16() else "fp32"
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Return whether the CPU has instructions for bfloat16 products (Linux; elsewhere False)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))

