@@ -37,6 +37,7 @@ LIBRARIES_LIMIT_S = 600.0
 """The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
 _SOURCES = (
+    "evolcoder.sandbox.objects",
     "evolcoder.sandbox.codec",
     "evolcoder.sandbox.inside.wire",
     "evolcoder.sandbox.inside.seccomp",

@@ -94,43 +94,63 @@ def infrastructure(detail: str, tier: Tier, level: str) -> Outcome:
 _REASONS = frozenset(get_args(Reason))
 
 
-def frames_of(stream: bytes) -> list[tuple[Any, ...]]:
-    """Split what a program's process wrote into messages; anything malformed ends the list."""
-    frames: list[tuple[Any, ...]] = []
+Frame = tuple[bytes, bytes]
+"""Kind and body of a frame."""
+
+
+def frames_of(stream: bytes | bytearray) -> list[Frame]:
+    """Split what a program's process wrote into frames; anything that is none ends the list."""
+    frames: list[Frame] = []
     at = 0
-    while at + 4 <= len(stream):
-        end = at + 4 + int.from_bytes(stream[at : at + 4], "little")
-        if end > len(stream):
+    while at + 5 <= len(stream):
+        size = wire.frame_body_bytes(stream[at : at + 5])
+        if size is None or at + 5 + size > len(stream):
             break
-        try:
-            frame = codec.decode(stream[at + 4 : end])
-        except codec.MalformedValueError:
-            break
-        if type(frame) is not tuple or not frame or type(frame[0]) is not str:
-            break
-        frames.append(frame)
-        at = end
+        frames.append((bytes(stream[at + 4 : at + 5]), bytes(stream[at + 5 : at + 5 + size])))
+        at += 5 + size
     return frames
 
 
+def parts_of(body: bytes, *kinds: type) -> tuple[Any, ...] | None:
+    """Decode the body of a frame that holds parts of these types (object: any); None where it does not."""
+    try:
+        parts = codec.decode(body)
+    except codec.MalformedValueError:
+        return None
+    if type(parts) is not tuple or len(parts) != len(kinds):
+        return None
+    fits = all(kind is object or type(part) is kind for part, kind in zip(parts, kinds, strict=True))
+    return parts if fits else None
+
+
+def call_value(frame: Frame, cpu_limit_s: float | None) -> CallValue | None:
+    """Read what one call of a batch gave; None for a frame that says nothing of a call."""
+    kind, body = frame
+    if kind == wire.VALUE and (parts := parts_of(body, object, float)) is not None:
+        if cpu_limit_s is not None and parts[1] > cpu_limit_s:
+            return CallValue(False, None, "timeout", parts[1])
+        return CallValue(True, parts[0], "", parts[1])
+    if kind == wire.ERROR and (parts := parts_of(body, str, str, str, float)) is not None:
+        return CallValue(False, None, clean(parts[2]), parts[3])
+    if kind == wire.UNSUPPORTED and (parts := parts_of(body, str, float)) is not None:
+        return CallValue(False, None, clean(f"unsupported: {parts[0]}"), parts[1])
+    if kind in (wire.VALUE, wire.ERROR, wire.UNSUPPORTED):
+        return CallValue(False, None, "unsupported: what it answered is no value")
+    return None
+
+
 def call_values(
-    frames: list[tuple[Any, ...]], expected: int, call_cpu_s: tuple[float, ...] | None
+    frames: list[Frame], expected: int, call_cpu_s: tuple[float, ...] | None
 ) -> tuple[CallValue, ...]:
-    """Read what a batch answered, call by call; more answers than calls are none."""
+    """Read what a batch answered, call by call, up to the first word that is out of order."""
     values: list[CallValue] = []
-    for frame in frames:
+    for frame in frames[1:] if frames and frames[0][0] == wire.READY else ():
         if len(values) == expected:
             break
-        used = frame[-1] if type(frame[-1]) is float else 0.0
-        if frame[0] == "V" and len(frame) == 3:
-            over = call_cpu_s is not None and used > call_cpu_s[len(values)]
-            values.append(
-                CallValue(False, None, "timeout", used) if over else CallValue(True, frame[1], "", used)
-            )
-        elif frame[0] == "E" and len(frame) == 4:
-            values.append(CallValue(False, None, clean(str(frame[2])), used))
-        elif frame[0] == "U" and len(frame) == 3:
-            values.append(CallValue(False, None, clean(f"unsupported: {frame[1]}"), used))
+        value = call_value(frame, call_cpu_s[len(values)] if call_cpu_s is not None else None)
+        if value is None:
+            break
+        values.append(value)
     return tuple(values)
 
 
@@ -145,18 +165,19 @@ def reason_of_call(value: CallValue) -> Reason:
     return "exited" if value.error.startswith("SystemExit") else "failed"
 
 
-def forced_or_told(end: ProgramEnd, frames: list[tuple[Any, ...]], limits: Limits) -> tuple[Reason, str]:
+def forced_or_told(end: ProgramEnd, frames: list[Frame], limits: Limits) -> tuple[Reason, str]:
     """Reason of a program that reports its own end: what stopped it goes before what it said."""
     forced = forced_end(end, limits)
     if forced is not None:
         return forced
     if end.why == wire.KILLED_ASKED:
         return "failed", f"answered with more than {codec.MAX_BYTES >> 20} MiB"
-    last = frames[-1] if frames else ()
-    if last == ("P",):
+    kind, body = frames[-1] if frames else (b"", b"")
+    if kind == wire.PASSED:
         return "passed", ""
-    if len(last) == 3 and last[0] == "X" and last[1] in _REASONS - {"passed", "infrastructure"}:
-        return last[1], str(last[2])
+    told = parts_of(body, str, str) if kind == wire.UNFIT else None
+    if told is not None and told[0] in _REASONS - {"passed", "infrastructure"}:
+        return told[0], told[1]
     return "exited", f"its process ended with code {os.waitstatus_to_exitcode(end.status)}"
 
 
@@ -183,10 +204,11 @@ class EndOfSteps:
 
 
 def end_of_steps(
-    end: ProgramEnd, frames: list[tuple[Any, ...]], n_steps: int, stderr: bytes, limits: Limits, flooded: bool
+    end: ProgramEnd, frames: list[Frame], n_steps: int, stderr: bytes, limits: Limits, flooded: bool
 ) -> EndOfSteps:
     """Read the report of a job of steps; what stopped the whole goes before what its steps say."""
-    statuses = [frame[2] for frame in frames if frame[0] == "S"]
+    told = [parts_of(body, int) for kind, body in frames if kind == wire.STEP_ENDED]
+    statuses: list[int] = [parts[0] for parts in told if parts is not None]
     at_step = min(len(statuses), n_steps - 1)
     exit_code = os.waitstatus_to_exitcode(statuses[-1]) if statuses else None
     forced = forced_end(end, limits)
@@ -194,11 +216,12 @@ def end_of_steps(
         forced = ("failed", f"wrote more than {limits.output_bytes} bytes")
     if forced is not None:
         return EndOfSteps(*forced, exit_code, at_step)
-    last = frames[-1] if frames else ("O", "no step was started")
-    if last[0] == "N":
-        return EndOfSteps("unsupported", f"the sandbox has no program {last[2]!r}", None, at_step)
-    if last[0] == "O":
-        return EndOfSteps("failed", str(last[1]), None, at_step)
+    kind, body = frames[-1] if frames else (wire.NOT_STARTED, b"")
+    if kind in (wire.NO_COMMAND, wire.NOT_STARTED):
+        (said,) = parts_of(body, str) or ("no step was started",)
+        if kind == wire.NO_COMMAND:
+            return EndOfSteps("unsupported", f"the sandbox has no program {said!r}", None, at_step)
+        return EndOfSteps("failed", said, None, at_step)
     if exit_code == 0 and len(statuses) == n_steps:
         return EndOfSteps("passed", "", 0, None)
     if exit_code == 0:

@@ -43,6 +43,7 @@ from evolcoder.sandbox.protocol import (
     StdioJob,
 )
 from evolcoder.sandbox.reasons import (
+    Frame,
     call_values,
     end_of_script,
     end_of_steps,
@@ -200,7 +201,7 @@ class Worker:
         preimport: Preimport | PythonEnvironment,
         limits: Limits,
         is_enough: Callable[[list[bytearray]], bool] | None = None,
-    ) -> Waiting[tuple[ProgramEnd, list[tuple[Any, ...]]]]:
+    ) -> Waiting[tuple[ProgramEnd, list[Frame]]]:
         container = yield from self._container("programs", preimport)
         with job_descriptors() as own:
             sealed_payload = own(sealed(marshal.dumps(payload)))
@@ -233,7 +234,8 @@ class Worker:
             yield None
         end, told = yield from self._await_tests(candidate, tester)
         if told is None or not job.trusted_tests or told[0] == "timeout":
-            yield from self._end_tester(tester)
+            over_time = yield from self._end_tester(tester)
+            told = told or (("timeout", "the tests used up the CPU time") if over_time else None)
         if end is None:
             if overlaps:
                 self._ending = role
@@ -282,10 +284,12 @@ class Worker:
             self._testers[preimport] = _Tester(container, near)
         return self._testers[preimport]
 
-    def _end_tester(self, tester: _Tester) -> Waiting[None]:
+    def _end_tester(self, tester: _Tester) -> Waiting[bool]:
+        """End the tests' process; returns whether the kernel had ended it for its CPU time."""
         self._testers = {kind: other for kind, other in self._testers.items() if other is not tester}
         tester.close()
-        yield from _ended(tester.container)
+        end = yield from _ended(tester.container)
+        return end.status == wire.TESTS_OVER_TIME << 8
 
     def _run_exec(self, job: ExecJob) -> Waiting[Outcome]:
         unsafe = self.confinement == "unsafe"
@@ -380,5 +384,5 @@ def _verdict_of_tests(tester: _Tester) -> tuple[Any, ...] | None:
         told = codec.decode(packet) if packet else None
     except (OSError, codec.MalformedValueError):
         return None
-    well_formed = type(told) is tuple and len(told) == 3 and type(told[0]) is str and type(told[1]) is str
+    well_formed = type(told) is tuple and list(map(type, told)) == [str, str, float]
     return told if well_formed else None
