@@ -29,6 +29,11 @@ _LEAST_CPU_S = 2.0
 _LAST_WORD_S = 0.5
 _VALUE_FRAMES = wire.VALUE + wire.ERROR + wire.UNSUPPORTED
 _TOO_LONG = "timeout"
+_START = """\
+import socket, sys
+from evolcoder.sandbox.comparer import serve
+serve(socket.socket(fileno=int(sys.argv[1])))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Comparer:
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "evolcoder.sandbox.comparer", str(theirs.fileno())],
+                [sys.executable, "-c", _START, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 env=environment | threads,
@@ -151,7 +156,3 @@ def _mismatch(frame: Frame, compare: Compare, number: int, limit_s: float | None
         return "the value takes too much memory to be compared"
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
-
-
-if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
