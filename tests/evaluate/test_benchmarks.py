@@ -91,12 +91,6 @@ def test_a_helper_that_tests_call_comes_from_the_prompt() -> None:
     assert isinstance(job, CallJob) and "def poly" in job.tests and "import math" in job.tests
 
 
-def test_a_program_that_changes_what_tests_read_is_judged_together_with_them() -> None:
-    helper = "def poly(xs, x):\n    return sum([coeff * math.pow(x, i) for i, coeff in enumerate(xs)])\n"
-    repeated = f"    return 0\n\n{helper}"
-    assert isinstance(job_of("HumanEval/32", repeated), CallJob)
-    assert isinstance(
-        job_of("HumanEval/32", "    return 0\n\ndef poly(xs, x):\n    return 0\n"), InProcessJob
-    )
-    assert isinstance(job_of("HumanEval/4", "    return 0\n\nabs = lambda x: 0\n"), InProcessJob)
-    assert isinstance(job_of("HumanEval/4", "    abs = 3\n    return 0\n"), CallJob)
+def test_only_the_text_of_the_tests_decides_the_tier() -> None:
+    for completion in ("    return 0\n\ndef poly(xs, x):\n    return 0\n", "    return 0\n\nabs = set\n"):
+        assert isinstance(job_of("HumanEval/32", completion), CallJob)

@@ -17,7 +17,7 @@ from evolcoder.evaluate.scoring import LONGEST_PROGRAM, ScoringSettings, judge_s
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.records import Sample, Verdict
 from evolcoder.sandbox import Sandbox
-from evolcoder.sandbox.protocol import CallJob, InProcessJob, Job, Outcome
+from evolcoder.sandbox.protocol import Job, Outcome
 
 RIGHT = "    return [x for x in strings if substring in x]\n"
 WRONG = "    return []\n"
@@ -90,11 +90,40 @@ def test_the_published_wizardcoder_verdicts_are_reproduced_one_by_one(
     assert sum(v.passed for _, v in score_samples(by_grammar, humaneval, sandbox=sandbox)) >= 98
 
 
-def test_a_value_that_cannot_cross_is_judged_in_process_and_says_so(
-    sandbox: Sandbox, humaneval: Benchmark
-) -> None:
-    (judged,) = score_samples([sample("    return (x for x in strings)\n")], humaneval, sandbox=sandbox)
-    assert not judged[1].passed and judged[1].tier == "in-process"
+def test_no_program_chooses_its_tier(sandbox: Sandbox, humaneval: Benchmark) -> None:
+    programs = [
+        "    return (x for x in strings)\n",
+        "    return object()\n",
+        "    return strings\nsorted = check = candidate = all = lambda *a: True\nfrom os import *\n",
+        "    a = []\n    for _ in range(1000):\n        a = [a]\n    return a\n",
+    ]
+    judged = score_samples([sample(p, i) for i, p in enumerate(programs)], humaneval, sandbox=sandbox)
+    assert [(v.passed, v.tier) for _, v in judged] == [(False, "rpc")] * len(programs)
+
+
+ALWAYS_EQUAL = """
+class E:
+    def __eq__(s, o): return True
+    def __ne__(s, o): return False
+    def __lt__(s, o): return True
+    __le__ = __gt__ = __ge__ = __lt__
+    def _s(s, *a): return s
+    __abs__ = __sub__ = __rsub__ = __add__ = __radd__ = __mul__ = __rmul__ = __getitem__ = __call__ = _s
+    def __float__(s): return 0.0
+    def __bool__(s): return True
+    def __iter__(s): return iter(())
+    def __len__(s): return 0
+    __hash__ = None
+"""
+
+
+def test_an_object_equal_to_everything_passes_nothing(sandbox: Sandbox, humaneval: Benchmark) -> None:
+    samples = [
+        Sample(p.task_id, 0, "", f"{ALWAYS_EQUAL}\ndef {p.entry_point}(*a, **k):\n    return E()\n", True)
+        for p in humaneval.problems
+    ]
+    verdicts = [v for _, v in score_samples(samples, humaneval, sandbox=sandbox)]
+    assert [v for v in verdicts if v.passed or v.tier != "rpc"] == []
 
 
 def test_identical_programs_of_a_problem_run_once_unless_asked_otherwise(humaneval: Benchmark) -> None:
@@ -172,7 +201,7 @@ FORGERIES = [
 @pytest.mark.parametrize("program", FORGERIES)
 def test_a_forged_answer_does_not_pass(sandbox: Sandbox, humaneval: Benchmark, program: str) -> None:
     ((_, verdict),) = score_samples([sample(program)], humaneval, sandbox=sandbox)
-    assert not verdict.passed or verdict.tier == "in-process"
+    assert not verdict.passed and verdict.tier == "rpc"
 
 
 @pytest.fixture
@@ -218,17 +247,3 @@ def test_a_numpy_number_equals_a_float_as_in_evalplus(sandbox: Sandbox, humaneva
     program = "    import numpy as np\n    return np.float64(number % 1)\n"
     (judged,) = judge_samples([sample(program, 0, "HumanEval/2")], humaneval_plus, sandbox=sandbox)
     assert judged.verdict.passed and judged.verdict.tier == "batch"
-
-
-def test_in_process_jobs_carry_program_and_tests(humaneval: Benchmark) -> None:
-    counting = CountingSandbox()
-    list(
-        score_samples(
-            [sample("    return 0\n\ndef poly(*a): return 0\n", 0, "HumanEval/32")],
-            humaneval,
-            sandbox=counting,
-        )
-    )
-    (job,) = counting.jobs
-    assert isinstance(job, InProcessJob) and "check(find_zero)" in job.program
-    assert not isinstance(job, CallJob)

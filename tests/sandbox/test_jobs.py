@@ -36,9 +36,11 @@ PROGRAMS = {
     "os._exit": ("import os\ndef f(x): os._exit(0)", "exited", "code 0"),
     "sys.exit": ("import sys\ndef f(x): sys.exit(0)", "exited", "SystemExit"),
     "a forbidden file": ("def f(x): open('/etc/x', 'w')", "forbidden", "Read-only"),
-    "an object": ("def f(x): return object()", "unsupported", "builtins.object"),
-    "a generator": ("def f(x): return (i for i in 'a')", "unsupported", "generator"),
-    "a subclass of int": ("class A(int): pass\ndef f(x): return A(x * x)", "unsupported", "A is not plain"),
+    "an object": ("class A: __eq__ = lambda *a: True\ndef f(x): return A()", "failed", "AssertionError"),
+    "a generator": ("def f(x): return (i for i in [x * x])", "failed", "AssertionError"),
+    "a subclass of int": ("class A(int): __eq__ = lambda *a: False\ndef f(x): return A(x * x)", "passed", ""),
+    "too deep": ("def f(x):\n  a = []\n  for _ in range(999): a = [a]\n  return a", "unsupported", "nested"),
+    "StopIteration": ("def f(x): raise StopIteration", "failed", "RuntimeError"),
     "from __future__": (
         "from __future__ import annotations\ndef f(x: Any) -> No: return x ** 2",
         "passed",
@@ -78,9 +80,26 @@ def test_tests_can_expect_an_exception(sandbox: Sandbox) -> None:
     assert sandbox.run(CallJob(program, "f", tests)).verdict.passed
 
 
-def test_tests_that_swallow_everything_do_not_pass_an_object(sandbox: Sandbox) -> None:
+def test_tests_that_swallow_everything_do_not_pass_what_cannot_cross(sandbox: Sandbox) -> None:
     tests = "try:\n  f(1)\nexcept:\n  pass"
-    assert sandbox.run(CallJob("def f(x): return object()", "f", tests)).verdict.reason == "unsupported"
+    program = PROGRAMS["too deep"][0]
+    assert sandbox.run(CallJob(program, "f", tests)).verdict.reason == "unsupported"
+
+
+def test_an_exception_does_not_end_an_iteration_of_the_tests(sandbox: Sandbox) -> None:
+    tests = "assert all(map(lambda pair: candidate(pair[0]) == pair[1], [(1, 1), (2, 4)]))"
+    for kind in ("StopIteration", "GeneratorExit", "StopAsyncIteration"):
+        assert not sandbox.run(CallJob(f"def f(x): raise {kind}", "f", tests)).verdict.passed
+
+
+def test_a_comparison_that_python_cannot_interrupt_is_a_timeout(sandbox: Sandbox) -> None:
+    program = "def f(x): return [k * (2**61 - 1) for k in range(5, 400000)]"
+    for trusted in (True, False):
+        job = CallJob(program, "f", "assert set(f(1)) == {1}", QUICK, trusted_tests=trusted)
+        assert sandbox.run(job).verdict.reason == "timeout"
+        assert sandbox.run(
+            CallJob("def f(x): return x * x", "f", TESTS, trusted_tests=trusted)
+        ).verdict.passed
 
 
 def test_helpers_of_the_program_can_be_called(sandbox: Sandbox) -> None:

@@ -37,6 +37,7 @@ LIBRARIES_LIMIT_S = 600.0
 """The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
 _SOURCES = (
+    "evolcoder.sandbox.objects",
     "evolcoder.sandbox.codec",
     "evolcoder.sandbox.inside.wire",
     "evolcoder.sandbox.inside.seccomp",
@@ -87,7 +88,7 @@ _ENVIRONMENT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ProgramEnd:
     """What the fork server says of one program that ended."""
 
     status: int
@@ -428,7 +429,7 @@ class Container:
         except OSError:
             raise ContainerGoneError(self._said()) from None
 
-    def reply(self) -> Reply:
+    def program_end(self) -> ProgramEnd:
         """Return how the program ended, once `control` can be read; raises ContainerGoneError."""
         try:
             packet = self.control.recv(4096)
@@ -438,7 +439,7 @@ class Container:
             raise ContainerGoneError(self._said())
         if packet.startswith(b"!") and len(packet) != wire.REPLY.size:
             raise ContainerGoneError(packet[1:].decode("utf-8", "replace"))
-        return Reply(*wire.REPLY.unpack(packet))
+        return ProgramEnd(*wire.REPLY.unpack(packet))
 
     def close(self) -> None:
         """End the container and everything in it."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
-from evolcoder.sandbox.container import Container, Reply
+from evolcoder.sandbox.container import Container, ProgramEnd
 from evolcoder.sandbox.waiting import Wait, Waiting
 
 _READ = 1 << 16
@@ -55,7 +55,7 @@ def collect(
     pipes: list[int],
     max_bytes: int,
     is_enough: Callable[[list[bytearray]], bool] | None = None,
-) -> Waiting[tuple[Reply, list[bytes], bool]]:
+) -> Waiting[tuple[ProgramEnd, list[bytes], bool]]:
     """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`.
 
     Of a program that goes on without a word for long, `is_enough` is asked whether what it wrote will do;
@@ -82,10 +82,10 @@ def collect(
             flooded = True
             container.kill_program()
         if control in ready:
-            reply = container.reply()
+            end = container.program_end()
             for place, fd in enumerate(pipes):
                 _drain(fd, outputs[place], max_bytes + 1)
-            return reply, [bytes(output[:max_bytes]) for output in outputs], flooded
+            return end, [bytes(output[:max_bytes]) for output in outputs], flooded
 
 
 def _drain(fd: int, output: bytearray, max_bytes: int) -> bool:

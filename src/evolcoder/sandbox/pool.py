@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox.container import Keeper
 from evolcoder.sandbox.cores import CoreClaim
-from evolcoder.sandbox.lanes import Lanes, outcome_of
+from evolcoder.sandbox.job_queue import JobQueue, outcome_of
 from evolcoder.sandbox.protection import Level, confinement_of
 from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.waiting import finished
@@ -92,8 +92,8 @@ class Sandbox:
         that is begun there waits until those taken are over.
         """
         self._check_open()
-        lanes: Lanes[Tag] = Lanes(self._borrowed, self._idle.put, self.workers)
-        yield from lanes.outcomes(jobs, max(ahead or 4 * self.workers, self.workers))
+        queue: JobQueue[Tag] = JobQueue(self._borrowed, self._idle.put, self.workers)
+        yield from queue.outcomes(jobs, max(ahead or 4 * self.workers, self.workers))
 
     def _borrowed(self, wait: bool) -> Worker | None:
         try:

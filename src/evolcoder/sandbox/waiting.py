@@ -82,12 +82,6 @@ class Waits(Generic[Key]):
             self._forget(key)
         return list(ready.items())
 
-    def remove(self, key: Key) -> None:
-        """Wait no more for one that was added."""
-        if key in self._over_now:
-            self._over_now.remove(key)
-        self._forget(key)
-
     def _forget(self, key: Key) -> None:
         wait, _ = self._waits.pop(key)
         for fd in wait.descriptors:

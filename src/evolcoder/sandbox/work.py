@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evolcoder.sandbox.ending import infrastructure
 from evolcoder.sandbox.pool import Sandbox
 from evolcoder.sandbox.protection import Level
 from evolcoder.sandbox.protocol import Job, Outcome
+from evolcoder.sandbox.reasons import infrastructure
 
 
 @dataclass(frozen=True, slots=True)

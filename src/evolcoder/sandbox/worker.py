@@ -24,10 +24,9 @@ from evolcoder.sandbox.container import (
     ContainerGoneError,
     Folders,
     Keeper,
-    Reply,
+    ProgramEnd,
     sealed,
 )
-from evolcoder.sandbox.ending import infrastructure, verdict
 from evolcoder.sandbox.inside import wire
 from evolcoder.sandbox.pipes import close_now, collect, job_descriptors, output_pipes
 from evolcoder.sandbox.protocol import (
@@ -43,16 +42,18 @@ from evolcoder.sandbox.protocol import (
     PythonEnvironment,
     StdioJob,
 )
-from evolcoder.sandbox.reports import (
+from evolcoder.sandbox.reasons import (
+    Frame,
     call_values,
     end_of_script,
     end_of_steps,
     forced_or_told,
     frames_of,
+    infrastructure,
     judged_calls,
     reason_of_call,
+    verdict,
 )
-from evolcoder.sandbox.turns import Turn
 from evolcoder.sandbox.waiting import Wait, Waiting, finished
 
 Role = Literal["programs", "programs in turn", "tests"]
@@ -85,7 +86,6 @@ class Worker:
         self.confinement = confinement
         self._uid = uid
         self._core = core
-        self.turn = Turn(core)
         self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
         self._testers: dict[_Preimport, _Tester] = {}
         self._ending: Role | None = None
@@ -148,17 +148,17 @@ class Worker:
             outputs, ends = output_pipes(own)
             container.launch(wire.STDIO, job.limits, [stdin, *ends, payload])
             close_now(own, ends)
-            reply, (stdout, stderr), flooded = yield from collect(container, outputs, job.limits.output_bytes)
-        reason, detail = end_of_script(reply, stderr, job.limits, flooded)
-        exit_code = os.waitstatus_to_exitcode(reply.status)
-        judged = verdict(reason, detail, "stdio", self.confinement, reply)
+            end, (stdout, stderr), flooded = yield from collect(container, outputs, job.limits.output_bytes)
+        reason, detail = end_of_script(end, stderr, job.limits, flooded)
+        exit_code = os.waitstatus_to_exitcode(end.status)
+        judged = verdict(reason, detail, "stdio", self.confinement, end)
         return Outcome(judged, stdout, stderr, exit_code=exit_code)
 
     def _run_in_process(self, job: InProcessJob) -> Waiting[Outcome]:
         payload = {"program": _program(job.program, job.preimport)}
-        reply, frames = yield from self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits)
-        reason, detail = forced_or_told(reply, frames, job.limits)
-        return Outcome(verdict(reason, detail, "in-process", self.confinement, reply))
+        end, frames = yield from self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits)
+        reason, detail = forced_or_told(end, frames, job.limits)
+        return Outcome(verdict(reason, detail, "in-process", self.confinement, end))
 
     def _run_batch(self, job: BatchJob) -> Waiting[Outcome]:
         payload = {
@@ -177,12 +177,12 @@ class Worker:
             enough = ask is not None and ask(so_far)
             return enough
 
-        reply, frames = yield from self._run_framed(
+        end, frames = yield from self._run_framed(
             wire.BATCH, payload, job.preimport, job.limits, None if ask is None else is_enough
         )
         values = call_values(frames, len(job.inputs), job.call_cpu_s)
-        reason, detail = forced_or_told(reply, frames, job.limits)
-        if enough and reply.why == wire.KILLED_ASKED:
+        reason, detail = forced_or_told(end, frames, job.limits)
+        if enough and end.why == wire.KILLED_ASKED:
             reason, detail = "failed", "what it had answered was enough to tell"
         if reason == "passed":
             bad = next((value for value in values if not value.ok), None)
@@ -192,7 +192,7 @@ class Worker:
                 reason, detail = "failed", "the program's process ended before all calls were answered"
         elif reason == "timeout" and len(values) < len(job.inputs):
             values = (*values, CallValue(False, error="timeout"))
-        return Outcome(verdict(reason, detail, "batch", self.confinement, reply), values=values)
+        return Outcome(verdict(reason, detail, "batch", self.confinement, end), values=values)
 
     def _run_framed(
         self,
@@ -201,7 +201,7 @@ class Worker:
         preimport: Preimport | PythonEnvironment,
         limits: Limits,
         is_enough: Callable[[list[bytearray]], bool] | None = None,
-    ) -> Waiting[tuple[Reply, list[tuple[Any, ...]]]]:
+    ) -> Waiting[tuple[ProgramEnd, list[Frame]]]:
         container = yield from self._container("programs", preimport)
         with job_descriptors() as own:
             sealed_payload = own(sealed(marshal.dumps(payload)))
@@ -209,8 +209,8 @@ class Worker:
             own(read_end), own(write_end)
             container.launch(kind, limits, [sealed_payload, write_end])
             close_now(own, [write_end])
-            reply, (stream,), _ = yield from collect(container, [read_end], codec.MAX_BYTES, is_enough)
-        return reply, frames_of(stream)
+            end, (stream,), _ = yield from collect(container, [read_end], codec.MAX_BYTES, is_enough)
+        return end, frames_of(stream)
 
     # -- programs that answer calls -----------------------------------------------------------------------
 
@@ -232,17 +232,18 @@ class Worker:
                 _hand_over(tester, [far.fileno(), tests])
         if overlaps:
             yield None
-        reply, told = yield from self._await_tests(candidate, tester)
+        end, told = yield from self._await_tests(candidate, tester)
         if told is None or not job.trusted_tests or told[0] == "timeout":
-            yield from self._end_tester(tester)
-        if reply is None:
+            over_time = yield from self._end_tester(tester)
+            told = told or (("timeout", "the tests used up the CPU time") if over_time else None)
+        if end is None:
             if overlaps:
                 self._ending = role
                 yield None
                 self._ending = None
-            reply = yield from _ended(candidate)
-        reason, detail = judged_calls(reply, told, job.limits)
-        return Outcome(verdict(reason, detail, "rpc", self.confinement, reply))
+            end = yield from _ended(candidate)
+        reason, detail = judged_calls(end, told, job.limits)
+        return Outcome(verdict(reason, detail, "rpc", self.confinement, end))
 
     def _sealed_tests(self, job: CallJob, names: list[str]) -> int:
         """Return the tests as the test process reads them; those of the last job are kept at hand."""
@@ -260,15 +261,15 @@ class Worker:
 
     def _await_tests(
         self, candidate: Container, tester: _Tester
-    ) -> Waiting[tuple[Reply | None, tuple[Any, ...] | None]]:
+    ) -> Waiting[tuple[ProgramEnd | None, tuple[Any, ...] | None]]:
         """Wait for the tests' word or the candidate's end; after the tests' word the end is still to come."""
         tests = tester.control.fileno()
         if tests in (yield Wait((tests, candidate.control.fileno()))):
             return None, _verdict_of_tests(tester)
-        reply = candidate.reply()
+        end = candidate.program_end()
         # The channel is closed now, so the tests end at the next call, or have ended.
         told = yield Wait((tests,), _TESTER_GRACE_S * 1000)
-        return reply, _verdict_of_tests(tester) if told else None
+        return end, _verdict_of_tests(tester) if told else None
 
     def _tester(self, job: CallJob) -> Waiting[_Tester]:
         # One process runs the published tests of many programs, and imports what they want as it goes.
@@ -283,10 +284,12 @@ class Worker:
             self._testers[preimport] = _Tester(container, near)
         return self._testers[preimport]
 
-    def _end_tester(self, tester: _Tester) -> Waiting[None]:
+    def _end_tester(self, tester: _Tester) -> Waiting[bool]:
+        """End the tests' process; returns whether the kernel had ended it for its CPU time."""
         self._testers = {kind: other for kind, other in self._testers.items() if other is not tester}
         tester.close()
-        yield from _ended(tester.container)
+        end = yield from _ended(tester.container)
+        return end.status == wire.TESTS_OVER_TIME << 8
 
     def _run_exec(self, job: ExecJob) -> Waiting[Outcome]:
         unsafe = self.confinement == "unsafe"
@@ -309,11 +312,11 @@ class Worker:
             container.launch(wire.EXEC, job.limits, descriptors, flags)
             close_now(own, [*ends, told_write])
             pipes = [*outputs, told_read]
-            reply, (stdout, stderr, told), flooded = yield from collect(
+            end, (stdout, stderr, told), flooded = yield from collect(
                 container, pipes, job.limits.output_bytes
             )
-        ended = end_of_steps(reply, frames_of(told), len(job.steps), stderr, job.limits, flooded)
-        judged = verdict(ended.reason, ended.detail, "stdio", self.confinement, reply)
+        ended = end_of_steps(end, frames_of(told), len(job.steps), stderr, job.limits, flooded)
+        judged = verdict(ended.reason, ended.detail, "stdio", self.confinement, end)
         return Outcome(judged, stdout, stderr, exit_code=ended.exit_code, failed_step=ended.failed_step)
 
 
@@ -359,13 +362,13 @@ def _source(program: str) -> bytes:
     return program.encode("utf-8", "surrogatepass")
 
 
-def _ended(container: Container) -> Waiting[Reply]:
+def _ended(container: Container) -> Waiting[ProgramEnd]:
     """Wait for a program that is to end, not for long."""
     control = (container.control.fileno(),)
     if not (yield Wait(control, _GRACE_MS)):
         container.kill_program()
         yield Wait(control)
-    return container.reply()
+    return container.program_end()
 
 
 def _hand_over(tester: _Tester, descriptors: list[int]) -> None:
@@ -381,5 +384,5 @@ def _verdict_of_tests(tester: _Tester) -> tuple[Any, ...] | None:
         told = codec.decode(packet) if packet else None
     except (OSError, codec.MalformedValueError):
         return None
-    well_formed = type(told) is tuple and len(told) == 3 and type(told[0]) is str and type(told[1]) is str
+    well_formed = type(told) is tuple and list(map(type, told)) == [str, str, float]
     return told if well_formed else None

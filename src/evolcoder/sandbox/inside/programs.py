@@ -81,8 +81,8 @@ def _payload(fd: int = wire.PAYLOAD_FD) -> dict[str, Any]:
     return payload
 
 
-def _say(*parts: object, channel: int = wire.CHANNEL_FD) -> None:
-    wire.send_frame(channel, codec.encode(parts))
+def _say(kind: bytes, *parts: object) -> None:
+    wire.send_frame(wire.CHANNEL_FD, kind, codec.encode(parts) if parts else b"")
 
 
 def _load(program: bytes | types.CodeType) -> Namespace:
@@ -90,20 +90,20 @@ def _load(program: bytes | types.CodeType) -> Namespace:
     try:
         code = program if isinstance(program, types.CodeType) else compiled(program)
     except SyntaxError as error:
-        _end("X", "syntax error", describe(error))
+        _end(wire.UNFIT, "syntax error", describe(error))
     except BaseException as error:
-        _end("X", reason_of(error), describe(error))
+        _end(wire.UNFIT, reason_of(error), describe(error))
     namespace: Namespace = {}
     try:
         exec(code, namespace)
     except BaseException as error:
-        _end("X", reason_of(error), describe(error))
+        _end(wire.UNFIT, reason_of(error), describe(error))
     return namespace
 
 
-def _end(*parts: object) -> NoReturn:
+def _end(kind: bytes, *parts: object) -> NoReturn:
     try:
-        _say(*parts)
+        _say(kind, *parts)
     except OSError:
         pass
     os._exit(0)
@@ -165,7 +165,7 @@ def _flush() -> None:
 def run_in_process() -> None:
     """Run a program that carries its own tests; its word is all there is."""
     _load(_payload()["program"])
-    _end("P")
+    _end(wire.PASSED)
 
 
 def run_candidate() -> None:
@@ -183,8 +183,8 @@ def _be_candidate(payload_fd: int, channel: int) -> None:
         if callable(function):
             allowed[name] = function
     if payload["names"][0] not in allowed:
-        _end("X", "failed", f"NameError: the program defines no function {payload['names'][0]!r}")
-    _say("R", tuple(allowed), channel=channel)
+        _end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['names'][0]!r}")
+    wire.send_frame(channel, wire.READY)
     _answer_calls(allowed, channel)
 
 
@@ -209,7 +209,7 @@ def rehearse(payload_fd: int) -> None:
             clear()
         tests, candidate = _socket.socketpair()
         for call in calls:
-            wire.send_frame(tests.fileno(), call)
+            wire.send_frame(tests.fileno(), wire.CALL, call)
         tests.shutdown(_socket.SHUT_WR)
         _be_candidate(os.dup(payload_fd), candidate.fileno())
         tests.close()
@@ -218,28 +218,38 @@ def rehearse(payload_fd: int) -> None:
 
 
 def _answer_calls(allowed: dict[str, Callable[..., Any]], channel: int) -> None:
-    while (frame := wire.read_frame(channel, codec.MAX_BYTES + 1024)) is not None:
-        name, arguments, keywords = codec.decode(frame)
-        wire.send_frame(channel, _answer(allowed[name], arguments, keywords))
+    while (frame := wire.read_frame(channel, wire.CALL)) is not None:
+        name, arguments, keywords = codec.decode(frame[1])
+        if name in allowed:
+            wire.send_frame(channel, *_answer(allowed[name], arguments, keywords))
+        else:
+            said = f"NameError: name {name!r} is not defined"
+            wire.send_frame(channel, wire.ERROR, codec.encode(("failed", "NameError", said)))
 
 
-def _answer(function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]) -> bytes:
+def _answer(
+    function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]
+) -> tuple[bytes, bytes]:
+    """Return the kind and the body of the frame that says what a call gave."""
     before = codec.encode((arguments, keywords)) if _can_change(arguments, keywords) else b""
     try:
         value = function(*arguments, **keywords)
     except BaseException as error:
-        return codec.encode(("E", reason_of(error), _builtin_name(error), describe(error)))
+        return wire.ERROR, codec.encode((reason_of(error), _builtin_name(error), describe(error)))
     try:
-        reply = codec.encode(("V", value))
+        changed = _changed(arguments, keywords, before)
+        if changed is None:
+            return wire.VALUE, codec.encode(value)
+        return wire.CHANGED, codec.encode((value, *changed))
     except codec.UnsupportedValueError as error:
-        return codec.encode(("U", str(error)))
-    changed = _changed(arguments, keywords, before)
-    return reply if changed is None else codec.encode(("C", value, *changed))
+        return wire.UNSUPPORTED, codec.encode(str(error))
 
 
 def _can_change(arguments: list[Any], keywords: dict[str, Any]) -> bool:
     kinds = {list, dict, set, tuple}
-    return any(type(value) in kinds for value in (*arguments, *keywords.values()))
+    given = (*arguments, *keywords.values())
+    # To look at an iterator would use it up.
+    return any(type(value) in kinds for value in given) and not any(hasattr(v, "__next__") for v in given)
 
 
 def _changed(
@@ -269,16 +279,16 @@ def run_batch() -> None:
     namespace = _load(payload["program"])
     function = namespace.get(payload["entry_point"])
     if not callable(function):
-        _end("X", "failed", f"NameError: the program defines no function {payload['entry_point']!r}")
+        _end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['entry_point']!r}")
     signal.signal(signal.SIGPROF, _call_is_over)
-    _say("R", time.process_time())
+    _say(wire.READY)
     limits = payload["call_cpu_s"]
     for index, packed in enumerate(payload["inputs"]):
         arguments = marshal.loads(packed)
         ok = _one_call(function, arguments, limits[index] if limits else 0.0)
         if not ok and payload["stop_at_first_error"]:
             break
-    _end("P")
+    _end(wire.PASSED)
 
 
 def _call_is_over(number: int, frame: types.FrameType | None) -> None:
@@ -296,16 +306,16 @@ def _one_call(function: Callable[..., Any], arguments: tuple[Any, ...], limit_s:
             if limit_s:
                 signal.setitimer(signal.ITIMER_PROF, 0.0)
     except CallTimeoutError:
-        _say("E", "timeout", "timeout", time.process_time() - began)
+        _say(wire.ERROR, "timeout", "", "timeout", time.process_time() - began)
         return False
     except BaseException as error:
-        _say("E", reason_of(error), describe(error), time.process_time() - began)
+        _say(wire.ERROR, reason_of(error), "", describe(error), time.process_time() - began)
         return False
     used = time.process_time() - began
     try:
-        _say("V", value, used)
+        _say(wire.VALUE, value, used)
     except codec.UnsupportedValueError as error:
-        _say("U", str(error), used)
+        _say(wire.UNSUPPORTED, str(error), used)
         return False
     return True
 

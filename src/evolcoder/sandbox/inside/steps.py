@@ -29,7 +29,7 @@ def run_steps() -> None:
     try:
         _write_files(payload["files"])
     except OSError as error:
-        _end("O", str(error))
+        _end(wire.NOT_STARTED, str(error))
     environment = {**os.environ, **payload["environment"]}
     steps, step_cpu_s = payload["steps"], payload["step_cpu_s"]
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -44,13 +44,13 @@ def run_steps() -> None:
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these
             )
         except FileNotFoundError:
-            _end("N", index, command[0])
+            _end(wire.NO_COMMAND, command[0])
         except OSError as error:
-            _end("O", f"{command[0]}: {error}")
+            _end(wire.NOT_STARTED, f"{command[0]}: {error}")
         if step_cpu_s is not None:
             _limit_cpu(pid, step_cpu_s[index])
         status = _wait_for(pid)
-        _say("S", index, status)
+        _say(wire.STEP_ENDED, status)
         if status:
             break
     os._exit(0)
@@ -80,10 +80,10 @@ def _wait_for(pid: int) -> int:
             return status
 
 
-def _say(*parts: object) -> None:
-    wire.send_frame(wire.CHANNEL_FD, codec.encode(parts))
+def _say(kind: bytes, *parts: object) -> None:
+    wire.send_frame(wire.CHANNEL_FD, kind, codec.encode(parts))
 
 
-def _end(*parts: object) -> NoReturn:
-    _say(*parts)
+def _end(kind: bytes, *parts: object) -> NoReturn:
+    _say(kind, *parts)
     os._exit(0)

@@ -1,7 +1,9 @@
 """Runs test code against a candidate that lives in another process.
 
-The candidate's function is a stand-in here: a call crosses as plain data, and so does the answer. What the
-tests expect never leaves this process.
+The candidate's function is a stand-in here: a call crosses as bytes, and so does the answer. What the tests
+expect never leaves this process. Only the names that the job asks for are the candidate's; all others are the
+tests' own or Python's. What the candidate sends is checked for kind, order and size before a value is made of
+it, and making it and comparing it costs this process, whose CPU time and memory are bounded.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import _socket
 import builtins
 import marshal
 import os
-import resource
 import signal
 import struct
 import time
@@ -21,6 +22,10 @@ from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import programs, wire
 
 _COMPILED_KEPT = 256
+_LAST_WORD_S = 0.5
+"""The tests may use this much CPU time more to end by themselves; then the kernel ends this process."""
+_SWALLOWED = ("StopIteration", "StopAsyncIteration", "GeneratorExit")
+"""Exceptions that would end an iteration of the tests as if all had been tested."""
 
 
 class CandidateGoneError(BaseException):
@@ -41,9 +46,16 @@ class TestsTimeoutError(BaseException):
 
 def run_tester() -> None:
     """Judge candidates one after another until the scorer closes the control socket."""
-    control = _socket.socket(fileno=wire.CHANNEL_FD)
     os.close(wire.PAYLOAD_FD)
-    signal.signal(signal.SIGXCPU, _tests_are_over)
+    # The first process of a namespace gets no signal that would end it, so a child of it runs the tests.
+    if child := os.fork():
+        os.close(wire.CHANNEL_FD)
+        _, status = os.waitpid(child, 0)
+        over_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGVTALRM
+        os._exit(wire.TESTS_OVER_TIME if over_time else 1)
+    control = _socket.socket(fileno=wire.CHANNEL_FD)
+    signal.signal(signal.SIGPROF, _tests_are_over)
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     kept: dict[bytes, types.CodeType] = {}
     two_descriptors = struct.Struct("=ii")
     room = _socket.CMSG_SPACE(two_descriptors.size)
@@ -55,13 +67,20 @@ def run_tester() -> None:
         payload = marshal.loads(wire.read_all(payload_fd))
         os.close(payload_fd)
         began = time.process_time()
-        resource.setrlimit(
-            resource.RLIMIT_CPU,
-            (int(began + payload["cpu_s"]) + 2, resource.getrlimit(resource.RLIMIT_CPU)[1]),
-        )
-        verdict = _judge(payload, channel, kept)
+        # Two timers: one that Python hears of, and one that ends what does not listen (a comparison in C).
+        signal.setitimer(signal.ITIMER_VIRTUAL, payload["cpu_s"] + _LAST_WORD_S)
+        signal.setitimer(signal.ITIMER_PROF, payload["cpu_s"])
+        try:
+            verdict = _judge(payload, channel, kept)
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
+        except TestsTimeoutError:
+            verdict = _TIMEOUT
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
         os.close(channel)
         control.send(codec.encode((*verdict, time.process_time() - began)))
+
+
+_TIMEOUT = ("timeout", "the tests used up the CPU time")
 
 
 def _tests_are_over(number: int, frame: types.FrameType | None) -> None:
@@ -77,8 +96,8 @@ def _judge(payload: dict[str, Any], channel: int, kept: dict[bytes, types.CodeTy
             if len(kept) >= _COMPILED_KEPT:
                 kept.clear()
             code = kept[source] = programs.compiled(source, "<tests>")
-        names = remote.ready()
-        namespace: dict[str, Any] = {name: remote.stand_in(name) for name in names}
+        remote.wait_until_ready()
+        namespace: dict[str, Any] = {name: remote.stand_in(name) for name in payload["names"]}
         namespace["candidate"] = namespace[payload["names"][0]]
         exec(code, namespace)
     except SyntaxError as error:
@@ -90,7 +109,7 @@ def _judge(payload: dict[str, Any], channel: int, kept: dict[bytes, types.CodeTy
     except CandidateGoneError:
         return "gone", ""
     except TestsTimeoutError:
-        return "timeout", "the tests used up the CPU time"
+        return _TIMEOUT
     except BaseException as error:
         if remote.report is None:
             return remote.reason_of(error), _with_line(error, source)
@@ -120,12 +139,12 @@ class _Remote:
         self.report: tuple[str, str] | None = None
         self._raised: dict[int, str] = {}
 
-    def ready(self) -> tuple[str, ...]:
-        """Wait until the candidate has executed its program; the names it can answer for."""
-        answer = self._read()
-        if answer[0] == "R" and len(answer) == 2 and type(answer[1]) is tuple:
-            return answer[1]
-        raise self._trouble(answer)
+    def wait_until_ready(self) -> None:
+        """Wait until the candidate has executed its program."""
+        kind, body = self._read(wire.READY + wire.UNFIT)
+        if kind == wire.UNFIT:
+            reason, detail = self._words(body, 2)
+            raise self._final(reason, detail)
 
     def stand_in(self, name: str) -> Any:
         """Return a function that forwards its calls."""
@@ -144,24 +163,26 @@ class _Remote:
         if self.report is not None:
             raise CandidateReportError(*self.report)
         try:
-            request = codec.encode((name, list(arguments), keywords))
+            request = codec.encode((name, list(arguments), keywords), objects=False)
         except codec.UnsupportedValueError as error:
             raise self._final("unsupported", f"an argument cannot cross: {error}") from None
         try:
-            wire.send_frame(self._channel, request)
+            wire.send_frame(self._channel, wire.CALL, request)
         except OSError:
             raise self._gone() from None
-        answer = self._read()
-        tag = answer[0]
-        if tag == "V" and len(answer) == 2:
-            return answer[1]
-        if tag == "C" and len(answer) == 4:
-            _mirror(list(arguments), answer[2])
-            _mirror(list(keywords.values()), list(answer[3].values()) if type(answer[3]) is dict else [])
-            return answer[1]
-        if tag == "E" and len(answer) == 4 and all(type(part) is str for part in answer):
-            return self._raise(*answer[1:])
-        raise self._trouble(answer)
+        kind, body = self._read(wire.VALUE + wire.CHANGED + wire.ERROR + wire.UNSUPPORTED)
+        if kind == wire.ERROR:
+            return self._raise(*self._words(body, 3))
+        value = self._decoded(body)
+        if kind == wire.UNSUPPORTED:
+            raise self._final("unsupported", str(value)[: programs.DETAIL_CHARACTERS])
+        if kind == wire.CHANGED:
+            if type(value) is not tuple or len(value) != 3 or type(value[2]) is not dict:
+                raise self._final("unsupported", _NO_ANSWER)
+            value, changed, changed_keywords = value
+            _mirror(list(arguments), changed)
+            _mirror(list(keywords.values()), list(changed_keywords.values()))
+        return value
 
     def _raise(self, reason: str, kind: str, detail: str) -> Any:
         if reason == "exited":
@@ -169,7 +190,9 @@ class _Remote:
         known = getattr(builtins, kind, None)
         message = detail.partition(": ")[2]
         error: Exception
-        if isinstance(known, type) and issubclass(known, Exception):
+        if kind in _SWALLOWED:
+            error = RuntimeError(f"the function raised {kind}")
+        elif isinstance(known, type) and issubclass(known, Exception):
             try:
                 error = known(message)
             except TypeError:  # UnicodeDecodeError and its like want more
@@ -180,27 +203,30 @@ class _Remote:
             self._raised[id(error)] = reason
         raise error
 
-    def _read(self) -> tuple[Any, ...]:
+    def _read(self, expected: bytes) -> tuple[bytes, bytes]:
+        """Return the next frame; where it is none that is expected now, the candidate is gone."""
         try:
-            frame = wire.read_frame(self._channel, codec.MAX_BYTES + 1024)
+            frame = wire.read_frame(self._channel, expected)
         except OSError:
             frame = None
         if frame is None:
             raise self._gone()
+        return frame
+
+    def _decoded(self, body: bytes) -> Any:
         try:
-            answer = codec.decode(frame)
+            return codec.decode(body)
         except codec.MalformedValueError as error:
             raise self._final("unsupported", str(error)) from None
-        if type(answer) is tuple and answer and type(answer[0]) is str:
-            return answer
-        raise self._final("unsupported", "the candidate's process sent no answer")
 
-    def _trouble(self, answer: tuple[Any, ...]) -> BaseException:
-        if answer[0] == "U" and len(answer) == 2:
-            return self._final("unsupported", str(answer[1])[: programs.DETAIL_CHARACTERS])
-        if answer[0] == "X" and len(answer) == 3 and answer[1] in programs_reasons:
-            return self._final(answer[1], str(answer[2])[: programs.DETAIL_CHARACTERS])
-        return self._final("unsupported", "the candidate's process sent no answer")
+    def _words(self, body: bytes, count: int) -> tuple[str, ...]:
+        """Return a reason that a candidate may give, and what it says of it."""
+        words = self._decoded(body)
+        if type(words) is not tuple or len(words) != count or any(type(word) is not str for word in words):
+            raise self._final("unsupported", _NO_ANSWER)
+        if words[0] not in _CANDIDATES_REASONS:
+            raise self._final("unsupported", _NO_ANSWER)
+        return tuple(word[: programs.DETAIL_CHARACTERS] for word in words)
 
     def _final(self, reason: str, detail: str) -> CandidateReportError:
         self.report = (reason, detail)
@@ -211,7 +237,8 @@ class _Remote:
         return CandidateGoneError()
 
 
-programs_reasons = frozenset({"failed", "memory", "forbidden", "exited", "syntax error"})
+_NO_ANSWER = "the candidate's process sent no answer"
+_CANDIDATES_REASONS = frozenset({"failed", "memory", "forbidden", "exited", "syntax error"})
 
 
 def _mirror(mine: list[Any], theirs: Any) -> None:

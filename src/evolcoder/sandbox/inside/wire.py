@@ -1,13 +1,14 @@
 """The few bytes that the scorer and a fork server exchange.
 
 A request is one packet with its descriptors; the fork server never reads what they hold. The reply is one
-packet. Frames between processes are a 32-bit length and a body.
+packet. A frame between processes is a 32-bit length, a letter that says of what kind it is, and a body.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Mapping
 from typing import Final
 
 REQUEST: Final = struct.Struct("<BddQIQB")
@@ -31,26 +32,72 @@ KILLED_WALL: Final = 2
 KILLED_MEMORY: Final = 3
 KILLED_ASKED: Final = 4
 
+TESTS_OVER_TIME: Final = 3
+"""Exit code of the tests' process where the kernel ended the tests for their CPU time."""
+
 PAYLOAD_FD: Final = 3
 CHANNEL_FD: Final = 4
 
 _LENGTH = struct.Struct("<I")
 
 
-def send_frame(fd: int, body: bytes) -> None:
+READY: Final = b"R"
+VALUE: Final = b"V"
+"""What a call gave, and in a batch the CPU seconds that it took."""
+CHANGED: Final = b"C"
+"""What a call gave, and its arguments, which it changed in place."""
+ERROR: Final = b"E"
+"""What a call raised: reason, name of the nearest builtin class, description."""
+UNSUPPORTED: Final = b"U"
+"""Why the value of a call cannot cross."""
+UNFIT: Final = b"X"
+"""Why the program cannot be called at all: reason, description."""
+PASSED: Final = b"P"
+CALL: Final = b"A"
+STEP_ENDED: Final = b"S"
+NO_COMMAND: Final = b"N"
+NOT_STARTED: Final = b"O"
+
+MAX_VALUE_BYTES: Final = 64 << 20
+MAX_WORD_BYTES: Final = 1 << 14
+MAX_BODY_BYTES: Final[Mapping[bytes, int]] = {
+    READY: 0,
+    PASSED: 0,
+    VALUE: MAX_VALUE_BYTES + 1024,
+    CHANGED: MAX_VALUE_BYTES + 1024,
+    CALL: MAX_VALUE_BYTES + 1024,
+    **dict.fromkeys((ERROR, UNSUPPORTED, UNFIT, STEP_ENDED, NO_COMMAND, NOT_STARTED), MAX_WORD_BYTES),
+}
+"""Size that the body of each kind of frame may have."""
+
+
+def send_frame(fd: int, kind: bytes, body: bytes = b"") -> None:
     """Write one frame; raises OSError when the other end is gone."""
-    data = memoryview(_LENGTH.pack(len(body)) + body)
+    data = memoryview(_LENGTH.pack(len(body) + 1) + kind + body)
     while data:
         data = data[os.write(fd, data) :]
 
 
-def read_frame(fd: int, max_bytes: int) -> bytes | None:
-    """Read one frame; None at the end of the stream or when it claims more than `max_bytes`."""
-    head = read_exactly(fd, 4)
+def read_frame(fd: int, expected: bytes) -> tuple[bytes, bytes] | None:
+    """Read one frame, kind and body, of one of the kinds whose letters are `expected`.
+
+    None at the end of the stream, and for a frame of another kind or of more than its kind may have.
+    """
+    head = read_exactly(fd, 5)
     if head is None:
         return None
-    (size,) = _LENGTH.unpack(head)
-    return None if size > max_bytes else read_exactly(fd, size)
+    kind = head[4:]
+    size = frame_body_bytes(head)
+    if size is None or kind not in expected:
+        return None
+    body = read_exactly(fd, size) if size else b""
+    return None if body is None else (kind, body)
+
+
+def frame_body_bytes(head: bytes | bytearray) -> int | None:
+    """Return the size of the body that a frame's five first bytes announce; None where it may not have it."""
+    size = _LENGTH.unpack_from(head)[0] - 1
+    return size if 0 <= size <= MAX_BODY_BYTES.get(bytes(head[4:5]), -1) else None
 
 
 def read_exactly(fd: int, size: int) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Many jobs on several workers from one thread: each worker is a lane, and the thread goes where news is.
+"""Many jobs on several workers from one thread, which serves whichever worker has something to read.
 
 A thread a worker costs more: what it does between two waits is so short that handing over the interpreter
 takes longer.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from evolcoder.sandbox.protocol import Job, Outcome
-from evolcoder.sandbox.waiting import Wait, Waiting, Waits
+from evolcoder.sandbox.waiting import Waiting, Waits
 from evolcoder.sandbox.worker import Steps, Worker, to_end, to_mark
 
 Tag = TypeVar("Tag")
@@ -37,7 +37,7 @@ def _settled(job: Job, worker: Worker, outcome: Outcome) -> Waiting[Outcome]:
     return outcome
 
 
-class Lanes(Generic[Tag]):
+class JobQueue(Generic[Tag]):
     """Runs tagged jobs on workers that it borrows.
 
     While the reader of the outcomes, or the source of the jobs, keeps the thread for long, another one looks
@@ -54,10 +54,8 @@ class Lanes(Generic[Tag]):
         self._borrow, self._give_back, self._most = borrow, give_back, most
         self._waiting: deque[tuple[Tag, Job]] = deque()  # no worker has begun them
         self._told: deque[tuple[Tag, Outcome]] = deque()
-        self._lanes: dict[Worker, Waiting[None]] = {}
+        self._working: dict[Worker, Waiting[None]] = {}  # borrowed workers, each with its jobs
         self._waits: Waits[Worker] = Waits()
-        self._cut: dict[Worker, Wait] = {}  # what is still to be waited for when a turn is over
-        self._in_line: set[Worker] = set()  # they wait for a turn
         self._failure: Exception | None = None
         self._in_hand = 0  # jobs taken and not yet yielded
         self._mine = threading.Lock()  # held by the thread that may touch all this
@@ -80,7 +78,7 @@ class Lanes(Generic[Tag]):
                     if tagged is not None:
                         self._waiting.append(tagged)
                         self._in_hand += 1
-                        self._open_lanes()
+                        self._start_workers()
                 self._go_on(block=not takes and not self._told)
                 if self._failure is not None:
                     raise self._failure
@@ -94,14 +92,14 @@ class Lanes(Generic[Tag]):
                         self._return()
         except (Exception, GeneratorExit):
             self._waiting.clear()
-            while self._lanes:
+            while self._working:
                 self._go_on(block=True)
             raise
         finally:
             self._over.set()
             if self._caretaker is not None:
                 self._caretaker.join()
-            for worker in list(self._lanes):  # in line, or Ctrl-C: what runs then is ended, not waited for
+            for worker in list(self._working):  # Ctrl-C: what runs then is ended, not waited for
                 self._close(worker)
 
     def _next_of(self, source: Iterator[tuple[Tag, Job]]) -> tuple[Tag, Job] | None:
@@ -136,36 +134,28 @@ class Lanes(Generic[Tag]):
                 finally:
                     self._mine.release()
 
-    def _open_lanes(self) -> None:
-        while len(self._waiting) > len(self._in_line) and len(self._lanes) < self._most:
-            worker = self._borrow(not self._lanes)
+    def _start_workers(self) -> None:
+        while self._waiting and len(self._working) < self._most:
+            worker = self._borrow(not self._working)
             if worker is None:
                 return
-            self._lanes[worker] = self._lane(worker)
+            self._working[worker] = self._jobs_of(worker)
             self._advance(worker)
 
     def _go_on(self, block: bool) -> None:
-        """Advance the lanes that have news; with `block`, wait until one has."""
-        while self._in_line and not self._waiting:  # there is nothing for them to do
-            self._waits.remove(worker := next(iter(self._in_line)))
-            self._close(worker)
-        for worker, ready in self._waits.over(block and bool(self._lanes)):
-            cut = self._cut.pop(worker, None)
-            if cut is None or ready:
-                self._advance(worker, ready)
-            else:
-                worker.turn.give()
-                self._wait(worker, cut)
+        """Advance the workers that can go on; with `block`, wait until one can."""
+        for worker, ready in self._waits.over(block and bool(self._working)):
+            self._advance(worker, ready)
 
     def _close(self, worker: Worker) -> None:
-        self._lanes.pop(worker).close()
+        self._working.pop(worker).close()
         self._give_back(worker)
 
     def _advance(self, worker: Worker, ready: list[int] | None = None) -> None:
-        """Take a lane to what it waits for next; the first failure is kept for who asks for outcomes."""
-        lane = self._lanes[worker]
+        """Take a worker to what it waits for next; the first failure is kept for who asks for outcomes."""
+        jobs = self._working[worker]
         try:
-            self._wait(worker, next(lane) if ready is None else lane.send(ready))
+            self._waits.add(worker, next(jobs) if ready is None else jobs.send(ready))
         except BaseException as error:
             self._close(worker)
             if not isinstance(error, Exception):
@@ -173,40 +163,18 @@ class Lanes(Generic[Tag]):
             if not isinstance(error, StopIteration):
                 self._failure = self._failure or error
 
-    def _wait(self, worker: Worker, wait: Wait) -> None:
-        """Wait; where a program takes long, the turn goes to others and the rest is waited for without it."""
-        short_ms = worker.turn.left_ms()
-        if short_ms is not None and (wait.most_ms is None or short_ms < wait.most_ms):
-            rest_ms = None if wait.most_ms is None else wait.most_ms - short_ms
-            self._cut[worker] = Wait(wait.descriptors, rest_ms)
-            wait = Wait(wait.descriptors, short_ms)
-        self._waits.add(worker, wait)
-
-    def _lane(self, worker: Worker) -> Waiting[None]:
+    def _jobs_of(self, worker: Worker) -> Waiting[None]:
         """Run jobs one after another, each begun while the process of the one before comes to its end."""
         before: _Running[Tag] | None = None
-        try:
-            while before or self._waiting:
-                if self._waiting and worker.turn.is_to_be_awaited:
-                    if before:
-                        yield from self._end(before)
-                        before = None
-                    self._in_line.add(worker)
-                    try:
-                        yield from worker.turn.awaited()
-                    finally:
-                        self._in_line.remove(worker)
-                now = self._begun(worker) if self._waiting else None
-                is_over = now is None or (yield from self._step(now))
-                if before:
-                    yield from self._end(before)
-                before = None if now is None or is_over or (yield from self._step(now)) else now
-        finally:
-            worker.turn.give()
+        while before or self._waiting:
+            now = self._begun(worker) if self._waiting else None
+            is_over = now is None or (yield from self._step(now))
+            if before:
+                yield from self._end(before)
+            before = None if now is None or is_over or (yield from self._step(now)) else now
 
     def _begun(self, worker: Worker) -> _Running[Tag]:
         tag, job = self._waiting.popleft()
-        worker.turn.begin_program()
         return _Running(tag, job, worker, worker.steps(job))
 
     def _end(self, running: _Running[Tag]) -> Waiting[None]:

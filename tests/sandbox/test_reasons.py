@@ -6,17 +6,17 @@ import signal
 
 import pytest
 
-from evolcoder.sandbox.container import Reply
-from evolcoder.sandbox.ending import forced_end
+from evolcoder.sandbox.container import ProgramEnd
 from evolcoder.sandbox.inside import wire
 from evolcoder.sandbox.protocol import Limits
+from evolcoder.sandbox.reasons import forced_end
 
 
 @pytest.mark.parametrize(("held_mib", "reason"), [(100, "infrastructure"), (1900, "memory")])
 def test_a_program_is_not_blamed_when_the_kernel_ends_it_for_the_memory_of_others(
     held_mib: int, reason: str
 ) -> None:
-    killed = Reply(int(signal.SIGKILL), wire.ENDED, 0.1, 0.2, held_mib << 20, 0.0)
+    killed = ProgramEnd(int(signal.SIGKILL), wire.ENDED, 0.1, 0.2, held_mib << 20, 0.0)
     ended = forced_end(killed, Limits(memory_bytes=2 << 30))
     assert ended is not None
     assert ended[0] == reason

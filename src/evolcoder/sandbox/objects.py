@@ -1,0 +1,396 @@
+"""Values beyond plain data: taken apart in an untrusted process, and made again on the other side.
+
+What is made is a value of a type of Python, the standard library or numpy, or a subclass of one that adds
+nothing; so nothing that a program defines decides an equality. An object of a program's own class becomes
+one that equals only itself (`ProgramObject`), with the attributes of a dataclass or an Enum member to read.
+Standard library only: the same source runs inside the container.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+Parts = tuple[Any, ...]
+ITERATOR_ITEMS = 1 << 20
+"""An iterator with more items than this crosses as an object."""
+_NAME_CHARACTERS = 200
+_DECIMAL_CHARACTERS = 20_000
+_DECIMAL_EXPONENT = 20_000
+_FRACTION_BITS = 1 << 16
+_ARRAY_TYPE = re.compile(r"[<>|=]?[biufcSU]\d{1,6}")
+_ARRAY_DIMENSIONS = 32
+_KEYS_UNCHECKED = 32
+_COLLISIONS = 16
+"""Larger sets and dicts are refused where this many keys more have another's hash (a quadratic attack)."""
+_TYPES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range)
+}
+_BY_NAME: dict[str, Any] = {**_TYPES, "object": object, "type": type, "NoneType": type(None), "...": ...}
+_NAME_OF = {id(value): name for name, value in _BY_NAME.items()}
+
+
+class ProgramObject:
+    """Stands for an object of a program's own class.
+
+    It equals itself, and, for a dataclass or an Enum member, another one of the same class and attributes.
+    """
+
+    def __init__(self, class_name: str, attributes: dict[str, Any] | None = None) -> None:
+        self.__dict__.update(attributes or {})
+        self.__dict__["_class_name"] = class_name
+        self.__dict__["_attributes"] = attributes
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not ProgramObject or self.__dict__["_attributes"] is None:
+            return self is other
+        return bool(self.__dict__ == other.__dict__)
+
+    def __hash__(self) -> int:
+        return hash(self.__dict__["_class_name"])
+
+    def __repr__(self) -> str:
+        return f"<{self.__dict__['_class_name']}>"
+
+
+class IntSubclass(int):
+    """An int that is not of exactly this type (an IntEnum member, say)."""
+
+
+class FloatSubclass(float):
+    """A float that is not of exactly this type."""
+
+
+class ComplexSubclass(complex):
+    """A complex number that is not of exactly this type."""
+
+
+class StrSubclass(str):
+    """A str that is not of exactly this type."""
+
+
+class BytesSubclass(bytes):
+    """Bytes that are not of exactly this type."""
+
+
+class ListSubclass(list[Any]):
+    """A list that is not of exactly this type."""
+
+
+class TupleSubclass(tuple[Any, ...]):
+    """A tuple that is not of exactly this type; a named tuple's fields can be read."""
+
+    def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__.get("_fields", ())
+        if name in fields:
+            return self[fields.index(name)]
+        raise AttributeError(name)
+
+
+class SetSubclass(set[Any]):
+    """A set that is not of exactly this type."""
+
+
+class FrozensetSubclass(frozenset[Any]):
+    """A frozenset that is not of exactly this type."""
+
+
+class DictSubclass(dict[Any, Any]):
+    """A dict that is not of exactly this type."""
+
+
+# -- taken apart --------------------------------------------------------------------------------------------
+
+
+def taken_apart(value: Any) -> tuple[str, Parts]:
+    """Return the kind of a value that is not plain data, and the parts that `made` makes it of again."""
+    kind = type(value)
+    name = _library_name(kind)
+    if id(value) in _NAME_OF and _BY_NAME[_NAME_OF[id(value)]] is value:
+        return "name", (_NAME_OF[id(value)],)
+    if name in _PARTS:
+        return name, _PARTS[name](value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray)):
+        is_array = kind is numpy.ndarray
+        if value.dtype.kind in "biufcSU" and (is_array or isinstance(value, numpy.generic)):
+            return "numpy", (is_array, value.dtype.str, tuple(value.shape), value.tobytes())
+        return "object", (_class_name(kind), None)
+    for base, take in _BASES:
+        if isinstance(value, base):
+            if base is tuple and _are_fields(fields := getattr(kind, "_fields", None), len(take(value))):
+                return "named tuple", (fields, take(value))
+            return "subclass", (take(value),)
+    if (attributes := _attributes(value, kind)) is not None:
+        return "object", (_class_name(kind), attributes)
+    if hasattr(kind, "__next__"):
+        items = _items(value)
+        if items is not None:
+            return "generator" if kind.__name__ == "generator" else "iterator", (items,)
+    return "object", (_class_name(kind), None)
+
+
+def _library_name(kind: type) -> str:
+    """Name a class of the standard library; "" for one that only calls itself so."""
+    module, name = kind.__module__, kind.__qualname__
+    if type(module) is not str or type(name) is not str:
+        return ""
+    if kind is not _VIEWS.get(name) and getattr(sys.modules.get(module), name, None) is not kind:
+        return ""
+    return f"{module}.{name}"
+
+
+def _class_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"[:_NAME_CHARACTERS]
+
+
+def _are_fields(fields: Any, count: int) -> bool:
+    return type(fields) is tuple and len(fields) == count and all(type(field) is str for field in fields)
+
+
+def _attributes(value: Any, kind: type) -> dict[str, Any] | None:
+    """Return what can be read of an Enum member or a dataclass instance; None for another object."""
+    enum = sys.modules.get("enum")
+    if enum is not None and isinstance(value, enum.Enum):
+        return {"name": value._name_, "value": value._value_}
+    fields = getattr(kind, "__dataclass_fields__", None)
+    if type(fields) is not dict:
+        return None
+    return {name: getattr(value, name, None) for name in fields if type(name) is str}
+
+
+def _items(iterator: Any) -> list[Any] | None:
+    """Return what is left of an iterator, None for one that fails or goes on for long."""
+    try:
+        items = list(islice(iterator, ITERATOR_ITEMS + 1))
+    except Exception:
+        return None
+    return items if len(items) <= ITERATOR_ITEMS else None
+
+
+def _pairs(mapping: Any) -> Parts:
+    return (list(mapping.items()),)
+
+
+def _decimal_parts(value: Any) -> Parts:
+    _, digits, exponent = value.as_tuple()
+    if len(digits) > _DECIMAL_CHARACTERS or (type(exponent) is int and abs(exponent) > _DECIMAL_EXPONENT):
+        raise ValueError("a Decimal of so many digits cannot cross")
+    return (str(value),)
+
+
+_VIEWS: dict[str, type] = {
+    "dict_keys": type({}.keys()),
+    "dict_values": type({}.values()),
+    "dict_items": type({}.items()),
+}
+_PARTS: dict[str, Callable[[Any], Parts]] = {
+    "builtins.range": lambda value: (value.start, value.stop, value.step),
+    "builtins.bytearray": lambda value: (bytes(value),),
+    "builtins.dict_keys": lambda value: (list(value),),
+    "builtins.dict_values": lambda value: (list(value),),
+    "builtins.dict_items": lambda value: (list(value),),
+    "collections.Counter": _pairs,
+    "collections.OrderedDict": _pairs,
+    "collections.defaultdict": _pairs,
+    "collections.deque": lambda value: (list(value), value.maxlen),
+    "decimal.Decimal": _decimal_parts,
+    "fractions.Fraction": lambda value: (value.numerator, value.denominator),
+    "datetime.datetime": lambda value: (value.isoformat(), value.fold),
+    "datetime.date": lambda value: (value.isoformat(),),
+    "datetime.time": lambda value: (value.isoformat(), value.fold),
+    "datetime.timedelta": lambda value: (value.days, value.seconds, value.microseconds),
+}
+_BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (int, int.__pos__),
+    (float, float.__pos__),
+    (complex, complex.__pos__),
+    (str, str.__str__),
+    (bytes, lambda value: bytes.__getitem__(value, slice(None))),
+    (list, lambda value: list(list.__iter__(value))),
+    (tuple, lambda value: tuple(tuple.__iter__(value))),
+    (set, lambda value: set(set.__iter__(value))),
+    (frozenset, lambda value: frozenset(frozenset.__iter__(value))),
+    (dict, lambda value: dict(dict.items(value))),
+)
+
+
+# -- made again ---------------------------------------------------------------------------------------------
+
+
+def made(kind: str, parts: Any) -> Any:
+    """Return the value of this kind and these parts; raises ValueError, or another Exception, on nonsense."""
+    make = _MAKE.get(kind)
+    if make is None or type(parts) is not tuple:
+        raise ValueError("unknown kind of value")
+    return make(*parts)
+
+
+def _need(fits: bool) -> None:
+    if not fits:
+        raise ValueError("parts that no value has")
+
+
+def _made_object(class_name: str, attributes: dict[str, Any] | None) -> ProgramObject:
+    _need(type(class_name) is str and len(class_name) <= _NAME_CHARACTERS)
+    if attributes is not None:
+        _need(type(attributes) is dict and all(type(name) is str for name in attributes))
+    return ProgramObject(class_name, attributes)
+
+
+def _made_subclass(value: Any) -> Any:
+    return _SUBCLASSES[type(value)](value)
+
+
+def _made_named_tuple(fields: tuple[str, ...], items: tuple[Any, ...]) -> TupleSubclass:
+    _need(type(items) is tuple and _are_fields(fields, len(items)))
+    value = TupleSubclass(items)
+    value.__dict__["_fields"] = fields
+    return value
+
+
+def _made_iterator(items: list[Any]) -> Iterator[Any]:
+    _need(type(items) is list)
+    return iter(items)
+
+
+def _made_generator(items: list[Any]) -> Iterator[Any]:
+    _need(type(items) is list)
+    return (item for item in items)
+
+
+def _made_range(start: int, stop: int, step: int) -> range:
+    _need(type(start) is type(stop) is type(step) is int)
+    return range(start, stop, step)
+
+
+def _made_bytearray(data: bytes) -> bytearray:
+    _need(type(data) is bytes)
+    return bytearray(data)
+
+
+def _made_deque(items: list[Any], maxlen: int | None) -> deque[Any]:
+    _need(type(items) is list and (maxlen is None or type(maxlen) is int))
+    return deque(items, maxlen)
+
+
+def _made_dict(pairs: Any) -> dict[Any, Any]:
+    _need(type(pairs) is list and all(type(pair) is tuple and len(pair) == 2 for pair in pairs))
+    check_keys([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _made_keys(items: Any) -> Any:
+    _need(type(items) is list)
+    check_keys(items)
+    return dict.fromkeys(items).keys()
+
+
+def _made_values(items: Any) -> Any:
+    _need(type(items) is list)
+    return dict(enumerate(items)).values()
+
+
+def _made_decimal(text: str) -> Any:
+    from decimal import Decimal
+
+    _need(type(text) is str and len(text) <= _DECIMAL_CHARACTERS + _NAME_CHARACTERS)
+    value = Decimal(text)
+    exponent = value.as_tuple().exponent
+    _need(type(exponent) is not int or abs(exponent) <= _DECIMAL_EXPONENT)
+    return value
+
+
+def _made_fraction(numerator: int, denominator: int) -> Any:
+    from fractions import Fraction
+
+    _need(type(numerator) is type(denominator) is int and denominator > 0)
+    _need(max(numerator.bit_length(), denominator.bit_length()) <= _FRACTION_BITS)
+    return Fraction(numerator, denominator)
+
+
+def _made_moment(name: str) -> Callable[..., Any]:
+    def make(text: str, fold: int = 0) -> Any:
+        import datetime
+
+        _need(type(text) is str and len(text) <= _NAME_CHARACTERS and type(fold) is int)
+        value = getattr(datetime, name).fromisoformat(text)
+        return value.replace(fold=fold) if fold else value
+
+    return make
+
+
+def _made_timedelta(days: int, seconds: int, microseconds: int) -> Any:
+    import datetime
+
+    _need(type(days) is type(seconds) is type(microseconds) is int)
+    return datetime.timedelta(days, seconds, microseconds)
+
+
+def _made_numpy(is_array: bool, dtype: str, shape: tuple[int, ...], data: bytes) -> Any:
+    _need(type(is_array) is bool and type(dtype) is str and type(data) is bytes)
+    _need(_ARRAY_TYPE.fullmatch(dtype) is not None)
+    _need(type(shape) is tuple and len(shape) <= _ARRAY_DIMENSIONS)
+    _need(all(type(size) is int and size >= 0 for size in shape) and (is_array or not shape))
+    import numpy as np
+
+    kind = np.dtype(dtype)
+    count = 1
+    for size in shape:
+        count *= size
+    _need(kind.itemsize > 0 and count * kind.itemsize == len(data))
+    array = np.frombuffer(data, kind).reshape(shape).copy() if count else np.empty(shape, kind)
+    return array if is_array else array[()]
+
+
+def check_keys(keys: list[Any]) -> None:
+    """Raise ValueError where more than a few keys share a hash, which makes a table slow."""
+    if len(keys) > _KEYS_UNCHECKED and len(set(map(_hash_text, keys))) < len(keys) - _COLLISIONS:
+        raise ValueError("too many keys share a hash")
+
+
+def _hash_text(key: Any) -> str:
+    return str(hash(key))  # numbers made to collide do not collide as text
+
+
+_SUBCLASSES: dict[type, Callable[[Any], Any]] = {
+    int: IntSubclass,
+    float: FloatSubclass,
+    complex: ComplexSubclass,
+    str: StrSubclass,
+    bytes: BytesSubclass,
+    list: ListSubclass,
+    tuple: TupleSubclass,
+    set: SetSubclass,
+    frozenset: FrozensetSubclass,
+    dict: DictSubclass,
+}
+_MAKE: dict[str, Callable[..., Any]] = {
+    "name": lambda name: _BY_NAME[name],
+    "object": _made_object,
+    "subclass": _made_subclass,
+    "named tuple": _made_named_tuple,
+    "iterator": _made_iterator,
+    "generator": _made_generator,
+    "numpy": _made_numpy,
+    "builtins.range": _made_range,
+    "builtins.bytearray": _made_bytearray,
+    "builtins.dict_keys": _made_keys,
+    "builtins.dict_values": _made_values,
+    "builtins.dict_items": lambda pairs: _made_dict(pairs).items(),
+    "collections.Counter": lambda pairs: Counter(_made_dict(pairs)),
+    "collections.OrderedDict": lambda pairs: OrderedDict(_made_dict(pairs)),
+    "collections.defaultdict": lambda pairs: defaultdict(None, _made_dict(pairs)),
+    "collections.deque": _made_deque,
+    "decimal.Decimal": _made_decimal,
+    "fractions.Fraction": _made_fraction,
+    "datetime.datetime": _made_moment("datetime"),
+    "datetime.date": _made_moment("date"),
+    "datetime.time": _made_moment("time"),
+    "datetime.timedelta": _made_timedelta,
+}
