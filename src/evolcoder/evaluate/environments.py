@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evolcoder.cache import cache_folder
 from evolcoder.errors import OutsideError, UserError, nearest
 from evolcoder.evaluate.benchmarks import ds1000_data
-from evolcoder.evaluate.benchmarks.data_files import cache_folder
 from evolcoder.progress import Progress
 from evolcoder.runs import content_hash, write_json_whole
 from evolcoder.sandbox.protocol import PythonEnvironment

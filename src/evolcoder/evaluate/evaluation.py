@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
-from evolcoder.evaluate.benchmarks.data_files import cache_folder
 from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.prompts import default_extraction
 from evolcoder.evaluate.sampling import Answer, answers, subset

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evolcoder.cache import cache_folder
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark
-from evolcoder.evaluate.benchmarks.data_files import cache_folder
 from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.results_file import EvalPlusResults
 from evolcoder.evaluate.sample_files import missing_tasks, read_samples

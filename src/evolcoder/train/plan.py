@@ -95,7 +95,7 @@ def _on_meta(training: Training) -> Any:
     if training.architecture:
         config = checked_config(training.architecture)
     elif isinstance(place := locate_weights(training.base), Path):
-        if place.suffix == ".gguf":
+        if place.is_file():
             config = transformers.AutoConfig.from_pretrained(str(place.parent), gguf_file=place.name)
         else:
             config = checked_config(json.loads((place / "config.json").read_text(encoding="utf-8")))

@@ -21,7 +21,7 @@ def load_quantized(base: str, processes: Processes) -> tuple[Any, Any]:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise MissingExtraError("quantize: 4bit", "qlora")
     location = str(locate_weights(base))
-    if not location.endswith(".gguf"):
+    if not location.lower().endswith(".gguf"):
         return _in_nf4(location, processes.device), load_tokenizer(base)
     # GGUF has codes of its own; transformers quantizes only what it reads from a plain folder.
     model, tokenizer = load_weights(base, "bf16")

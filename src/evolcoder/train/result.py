@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evolcoder.models.local.weights import locate_weights
+from evolcoder.models.local.identity import content_identity
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash
 from evolcoder.train.deepspeed_config import read_deepspeed_config
@@ -48,19 +48,7 @@ def training_fingerprint(
         chosen["deepspeed"] = read_deepspeed_config(settings.deepspeed)
     rows = [[row.instruction, row.input, row.response] for row in data]
     measured = [[row.instruction, row.input, row.response] for row in held_out]
-    return content_hash(_identity(base), rows, chosen, *([measured] if measured else []))
-
-
-def _identity(base: str) -> list[str]:
-    """Name a base model by its weight files' names and sizes, or its hub name."""
-    location = locate_weights(base)
-    if isinstance(location, str):
-        return [location]
-    files = [location] if location.is_file() else sorted(p for p in location.iterdir() if p.is_file())
-    weights = [f"{p.name}:{p.stat().st_size}" for p in files if p.suffix in (".safetensors", ".gguf", ".bin")]
-    # training.json tells apart two checkpoints of one shape.
-    facts = location / TRAINING_FACTS
-    return [*weights, content_hash(facts.read_bytes()) if facts.is_file() else ""]
+    return content_hash(content_identity(base), rows, chosen, *([measured] if measured else []))
 
 
 def finished_result(out: Path, fingerprint: str) -> TrainResult | None:

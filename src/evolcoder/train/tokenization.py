@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash, writing_whole
@@ -124,13 +123,6 @@ def tokenize_cached(
     except OSError:
         pass
     return data, key
-
-
-def cache_folder() -> Path:
-    """Return the folder for things that can be made again."""
-    if named := os.environ.get("EVOLCODER_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evolcoder"
 
 
 class _Encoder:

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
 from evolcoder.runs import writing_whole
 
@@ -86,14 +87,6 @@ FILES = {
         _EVALPLUS.format(name="mbppplus", version="v0.1.0", file="MbppPlus"),
     ),
 }
-
-
-def cache_folder() -> Path:
-    """Return the folder of downloads, ground truth and verdicts: EVOLCODER_CACHE, or in XDG_CACHE_HOME."""
-    named = os.environ.get("EVOLCODER_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evolcoder"
 
 
 def benchmark_rows(name: str) -> list[dict[str, Any]]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
+from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, preimport_for
-from evolcoder.evaluate.benchmarks.data_files import benchmark_rows, cache_folder
+from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison
 from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import MissingExtraError, ModelError
-from evolcoder.models.local.engine import noise_key, prompt_tokens
+from evolcoder.models.local.prompt_tokens import noise_key, prompt_tokens
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.local.weights import DTYPES, load_tokenizer, locate_weights
 from evolcoder.models.protocol import Completion, Request

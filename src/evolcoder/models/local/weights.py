@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,17 +37,18 @@ def locate_weights(ref: str) -> Path | str:
         return _embedded_file()
     path = Path(ref).expanduser()
     if path.is_dir():
+        _refuse_adapter(path)
         if not (path / "config.json").exists():
             found = ", ".join(sorted(p.name for p in path.iterdir())[:5]) or "nothing"
             raise ModelError(f"{path}: not a model folder: config.json is expected, found {found}")
         return path
     if path.is_file():
-        if path.suffix != ".gguf":
+        if path.suffix.lower() != ".gguf":
             raise ModelError(f"{path}: a model folder or a .gguf file is expected")
         return path
-    if ref.count("/") == 1 and not ref.startswith((".", "/", "~")) and not ref.endswith(".gguf"):
+    if ref.count("/") == 1 and not ref.startswith((".", "/", "~")) and not ref.lower().endswith(".gguf"):
         return ref
-    if "/" in ref or ref.endswith(".gguf"):
+    if "/" in ref or ref.lower().endswith(".gguf"):
         raise ModelError(f"{ref}: no such file or folder")
     raise ModelError(
         f"{ref!r} names no model{nearest(ref, [EMBEDDED])}; expected 'embedded', a folder, a .gguf file, "
@@ -105,6 +107,24 @@ def load_tokenizer(ref: str) -> PreTrainedTokenizerBase:
     return tokenizer  # type: ignore[no-any-return]
 
 
+def _refuse_adapter(folder: Path) -> None:
+    """Explain an adapter folder: transformers would load it, under the identity of half of what it is."""
+    if not (folder / "adapter_config.json").exists():
+        return
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        base = config.get("base_model_name_or_path") or "its base"
+    except (OSError, ValueError, AttributeError):
+        base = "its base"
+    merged = folder.parent
+    if (merged / "config.json").exists():
+        raise ModelError(f"{folder}: an adapter, not a model; the model that it is merged into is {merged}")
+    raise ModelError(
+        f"{folder}: an adapter of {base}, not a model; merge it first (peft: "
+        "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(MERGED))"
+    )
+
+
 def _embedded_file() -> Path:
     """Find the GGUF file among the package's files; importing the package would import llama.cpp."""
     try:
@@ -133,7 +153,7 @@ def _libraries() -> tuple[Any, Any]:
 
 
 def _is_gguf(location: Path | str) -> bool:
-    return isinstance(location, Path) and location.suffix == ".gguf"
+    return isinstance(location, Path) and location.suffix.lower() == ".gguf"
 
 
 def _folder(location: Path | str) -> str:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from evolcoder.evaluate.benchmarks.data_files import cache_folder
+from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import MOUNT, Found
 from evolcoder.runs import content_hash
 

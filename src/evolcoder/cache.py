@@ -1,0 +1,50 @@
+"""Things that can be made again, kept in one folder, and the content hashes of large files."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from evolcoder.runs import content_hash, file_hash, writing_whole
+
+_WORTH_KEEPING = 1 << 20
+"""Bytes below which a file is hashed each time: that costs less than looking its hash up."""
+_SETTLED_NS = 2_000_000_000
+"""A file changed this recently may change again within one tick of the file system's clock."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of things that can be made again: EVOLCODER_CACHE, or in XDG_CACHE_HOME."""
+    if named := os.environ.get("EVOLCODER_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evolcoder"
+
+
+def kept_file_hash(path: Path) -> str:
+    """Return `file_hash(path)`; that of a large file is kept, so that weights of 30 GB are read once.
+
+    Kept for path, inode, size, and times of change: the second of these is the system's own, which nobody can
+    set back. A cache that cannot be written is done without.
+    """
+    path = path.resolve()
+    before = path.stat()
+    if before.st_size < _WORTH_KEEPING:
+        return file_hash(path)
+    facts = [before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns]
+    kept = cache_folder() / "hashes" / f"{content_hash(str(path))}.json"
+    try:
+        known = json.loads(kept.read_text(encoding="utf-8"))
+        if known["facts"] == facts:
+            return str(known["hash"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    digest = file_hash(path)
+    if time.time_ns() - max(before.st_mtime_ns, before.st_ctime_ns) > _SETTLED_NS:
+        try:
+            with writing_whole(kept) as partial:
+                partial.write_text(json.dumps({"facts": facts, "hash": digest}), encoding="utf-8")
+        except OSError:
+            pass
+    return digest

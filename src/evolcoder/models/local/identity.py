@@ -1,0 +1,48 @@
+"""What a model is, by content: any byte of weights, adapter, tokenizer, template or config makes another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evolcoder.cache import kept_file_hash
+from evolcoder.models.local.weights import locate_weights
+from evolcoder.runs import content_hash
+
+_READ_BY_A_MODEL = frozenset(
+    (".safetensors", ".bin", ".pt", ".json", ".jinja", ".txt", ".model", ".tiktoken", ".py")
+)
+_SAYS_HOW_IT_WAS_MADE = "training.json"
+
+
+def content_identity(ref: str) -> str:
+    """Return 32 hex digits that name the content of the model behind `ref`; a hub name where it is one.
+
+    A hub name that is on this machine is named with its commit. Raises ModelError for an unknown `ref`.
+    """
+    location = locate_weights(ref)
+    if isinstance(location, str):
+        return _with_commit(location)
+    if location.is_file():
+        return kept_file_hash(location)
+    return content_hash([[name, kept_file_hash(location / name)] for name in _model_files(location)])
+
+
+def _model_files(folder: Path) -> list[str]:
+    """Return the names of the files that loading the folder may read; templates may lie a folder deeper."""
+    files = [*folder.iterdir(), *folder.glob("additional_chat_templates/*.jinja")]
+    return sorted(
+        str(p.relative_to(folder))
+        for p in files
+        if p.suffix in _READ_BY_A_MODEL and p.name != _SAYS_HOW_IT_WAS_MADE and p.is_file()
+    )
+
+
+def _with_commit(name: str) -> str:
+    """Add the commit of a hub name; its small config is fetched for that where it is not here yet."""
+    try:
+        from huggingface_hub import hf_hub_download
+
+        # .../snapshots/COMMIT/config.json
+        return f"{name}@{Path(hf_hub_download(name, 'config.json')).parent.name}"
+    except (ImportError, OSError, ValueError):
+        return name  # loading will say what is wrong with it

@@ -1,0 +1,88 @@
+"""A training is named by the content of its base: any other byte is another training."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.train.test_training import SETTINGS, stopped_at
+from tests.train.tiny import rows, save_tiny
+
+from evolcoder import cache
+from evolcoder.errors import ModelError
+from evolcoder.models.local.identity import content_identity
+from evolcoder.train import train
+
+
+def flip_last_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def change_template(folder: Path) -> None:
+    path = folder / "chat_template.jinja"
+    path.write_text(path.read_text() + " ")
+
+
+def change_config(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rms_norm_eps": 1e-5}))
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "weights": lambda folder: flip_last_byte(folder / "model.safetensors"),
+    "template": change_template,
+    "config": change_config,
+    "tokenizer": lambda folder: (folder / "merges.txt").write_text("a b"),
+    "adapter": lambda folder: (folder / "extra.safetensors").write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_base_that_differs_in_a_byte_is_another_base(
+    change: Callable[[Path], None], tiny: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(tiny, folder)
+    before = content_identity(str(folder))
+    assert before == content_identity(tiny)
+    change(folder)
+    assert content_identity(str(folder)) != before
+
+
+def test_a_stopped_training_does_not_go_on_under_other_weights(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    save_tiny(base)
+    stopped_at(4, str(base), tmp_path / "out")
+    flip_last_byte(base / "model.safetensors")
+    assert train(str(base), rows(), SETTINGS, tmp_path / "out").resumed_from == 0
+
+
+def test_a_large_file_is_read_once_and_again_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read = tmp_path / "weights.bin", []
+    path.write_bytes(bytes(2 << 20))
+    monkeypatch.setattr(cache, "_SETTLED_NS", -1)
+    real = cache.file_hash
+    monkeypatch.setattr(cache, "file_hash", lambda p: read.append(p) or real(p))
+    first = cache.kept_file_hash(path)
+    assert cache.kept_file_hash(path) == first and len(read) == 1
+    times = path.stat()
+    flip_last_byte(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # the same size, inode and time of change
+    assert cache.kept_file_hash(path) != first
+
+
+def test_an_adapter_folder_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    with pytest.raises(ModelError, match="an adapter of org/base, not a model; merge it first"):
+        content_identity(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")  # transformers would load its base in its name
+    with pytest.raises(ModelError, match="an adapter of org/base"):
+        content_identity(str(tmp_path))
