@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,42 @@ def test_a_model_no_batching_is_right_for_is_refused_with_the_cause(
     monkeypatch.setattr("evolcoder.train.sanity_checks._SAME", -1.0)
     with pytest.raises(TrainingError, match=r"kept apart: Lfm2ForCausalLM: packed, rows change each other"):
         train(str(tmp_path / "base"), rows(), SETTINGS, tmp_path / "out")
+
+
+_MOE = {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+_DEEPSEEK = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+}
+
+
+def save_model(family: str, changes: dict[str, Any], folder: Path) -> str:
+    model_of(family, changes).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def test_adapters_beside_experts_are_exported(tmp_path: Path) -> None:
+    base = save_model("qwen3_moe", _MOE, tmp_path / "base")
+    settings = replace(SETTINGS, lora=4, learning_rate=1e-2, max_steps=2, eval_rows=3)
+    result = train(base, rows(), settings, tmp_path / "out")
+    again = replace(SETTINGS, max_steps=1, eval_rows=3, learning_rate=1e-12)
+    measured = train(str(result.folder), rows(), again, tmp_path / "again").held_out_losses[0][1]
+    assert measured == pytest.approx(result.held_out_losses[-1][1], rel=1e-4)
+
+
+def test_adapters_on_experts_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    base = save_model("deepseek_v3", _DEEPSEEK, tmp_path / "base")
+    with pytest.raises(TrainingError, match=r"lora: .* is a block of experts"):
+        train(base, rows(), replace(SETTINGS, lora=4), tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))

@@ -48,6 +48,8 @@ def prove_supervision(data: TokenizedData) -> list[str]:
         f"proof 1: {supervised:,} of {total:,} tokens are supervised ({supervised / total:.0%})",
         f"proof 2: the end token is supervised in {ending:,} of {len(data):,} rows",
     ]
+    if data.n_with_control:
+        lines.append(f"{data.n_with_control:,} rows spell control tokens; they are trained on as text")
     if data.n_cut or data.n_dropped:
         lines.append(
             f"cut at max_length: {data.n_cut:,} responses ({data.n_cut_tokens:,} tokens); "

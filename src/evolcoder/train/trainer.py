@@ -106,7 +106,7 @@ def _prepared(
 
 
 def _tokenized(rows: Sequence[Instruction], tokenizer: Any, settings: TrainSettings) -> TokenizedData:
-    return tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length)[0]
+    return tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token)[0]
 
 
 def _resume(checkpoints: Checkpoints, update: Update, progress: Progress) -> Measurements:
