@@ -72,7 +72,7 @@ def load_weights(ref: str, dtype: str = "fp32") -> tuple[PreTrainedModel, PreTra
         )
     if _is_gguf(location):
         _forget_quantization(model)
-    if model.config.pad_token_id is None:
+    if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None and model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
