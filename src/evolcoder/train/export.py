@@ -22,6 +22,9 @@ from evolcoder.train.optimizer import TORCH_DTYPES
 from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
 from evolcoder.train.step import PreparedModel
 
+MODEL_OUTPUT = "trained model"
+"""The kind of output, in the mark of its folder."""
+
 
 def export(
     out: Path,
@@ -40,7 +43,7 @@ def export(
     weights = prepared.update.whole_weights()
     if prepared.processes.first:
         settings = prepared.settings
-        with making_folder_whole(out) as folder:
+        with making_folder_whole(out, MODEL_OUTPUT) as folder:
             _save_model(folder, prepared, weights, tokenizer)
             summary = measurements.summary()
             facts = {
