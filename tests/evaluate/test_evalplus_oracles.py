@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import ORACLES, Expectation, first_mismatch
 from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
+from evolcoder.sandbox.codec import decode, encode
 from evolcoder.sandbox.protocol import CallValue
 
 
@@ -125,13 +127,23 @@ def test_no_pair_of_values_breaks_an_oracle(out: Any, exp: Any, oracle: str, ato
     assert passes(oracle, out, exp, atol=atol) in (True, False)
 
 
-def described(expression: str) -> Any:
-    """Describe and rebuild what an expression (written here, not generated) gives."""
+def crossed(expression: str) -> Any:
+    """Return what an expression (written here, not generated) gives, as it comes from another process."""
     namespace: dict[str, Any] = {}
-    imports = "import collections, decimal, fractions, re\nimport numpy as np\n"
-    program = f"{imports}def f():\n    return {expression}"
-    exec(described_program(program, "f"), namespace)
-    return rebuilt_call(CallValue(True, namespace[WRAPPER_NAME]()))[0].value
+    exec("import collections, decimal, fractions, re\nimport numpy as np\n", namespace)
+    return decode(encode(eval(expression, namespace)))
+
+
+def test_long_values_come_back_short_and_equal_only_equal_ones() -> None:
+    def described(expression: str) -> Any:
+        namespace: dict[str, Any] = {}
+        exec(described_program(f"def f():\n    return {expression}", "f", compact=True), namespace)
+        return rebuilt_call(CallValue(True, namespace[WRAPPER_NAME]()))[0].value
+
+    assert described("['x' * 20000, (1, {2: None})]") == [described("'x' * 20000"), (1, {2: None})]
+    assert described("'x' * 20000") != described("'y' * 20000")
+    assert described("[1, 2.5] * 9000") == [1, 2.5] * 9000
+    assert described("['a'] * 20000") != described("('a',) * 20000")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +165,7 @@ def described(expression: str) -> Any:
     ],
 )
 def test_a_value_of_a_known_type_equals_what_it_equals_there(expression: str, equal: Any) -> None:
-    value = described(expression)
+    value = crossed(expression)
     assert (value == equal and type(value) is not type(equal)) or expression[0] in "[r"
 
 
@@ -161,26 +173,26 @@ def test_a_value_of_a_known_type_equals_what_it_equals_there(expression: str, eq
     "expression", ["(n for n in [1])", "re.match('a', 'a')", "object()", "map(str, [1])", "lambda: 1"]
 )
 def test_a_value_of_another_type_equals_nothing(expression: str) -> None:
-    value = described(expression)
-    assert value is not None and value != [1] and value != value
+    value = crossed(expression)
+    assert value is not None and value != [1] and value != "a"
 
 
 def test_an_array_is_rebuilt_as_an_array() -> None:
-    value = described("np.array([[1, 2], [3, 4]])")
+    value = crossed("np.array([[1, 2], [3, 4]])")
     assert value.shape == (2, 2) and value.tolist() == [[1, 2], [3, 4]]
 
 
 def test_an_object_that_equals_everything_equals_nothing_here() -> None:
     everything = "type('E', (), {'__eq__': lambda s, o: True})()"
     wanted = Expectation("mbpp", "f", 0, [()], [1])
-    assert first_mismatch("evalplus", wanted, [CallValue(True, described(everything))]) is not None
+    assert first_mismatch("evalplus", wanted, [CallValue(True, crossed(everything))]) is not None
 
 
 JUNK = st.recursive(
     st.none()
     | st.integers()
     | st.text(max_size=5)
-    | st.sampled_from(["dict", "list", "numpy array", "subclass"]),
+    | st.sampled_from(["dict", "list", "digest", "numbers", "value"]),
     lambda inner: st.lists(inner, max_size=3) | st.tuples(inner) | st.tuples(inner, inner),
     max_leaves=6,
 )
@@ -207,3 +219,17 @@ def test_a_forged_description_breaks_nothing(answer: Any) -> None:
 )
 def test_inputs_get_the_types_that_json_has_not(task: str, inputs: Any, meant: Any) -> None:
     assert mbpp_plus_inputs(task, inputs) == meant
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+@pytest.mark.parametrize(
+    ("out", "exp"),
+    [
+        ((np.empty((0, 2)),) * 2, (1.5, 2.5)),
+        ([np.empty((0, 2))] * 2, [1.5, 2.5]),
+        (np.empty((0,)), np.ones(3)),
+        (["x" * 10_000_000, "a"], [1.5, 2.5]),
+    ],
+)
+def test_what_numpy_would_broadcast_or_widen_is_no_answer(oracle: str, out: Any, exp: Any) -> None:
+    assert not passes(oracle, out, exp, atol=1e-6)

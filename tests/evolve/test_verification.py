@@ -150,3 +150,23 @@ def test_a_language_without_a_grammar_that_can_be_trusted_is_unchecked(tmp_path)
     sql = "```sql\nSELECT id FROM o WHERE d >= DATE_SUB(NOW(), INTERVAL 6 MONTH);\n```"
     row, _ = verified(tmp_path / "b", replies(sql))
     assert (row["verdict"], row["language"]) == ("unchecked", "sql")
+
+
+def test_an_answer_cannot_forge_its_pass(tmp_path) -> None:
+    equal = (
+        "```python\nclass E:\n    def __eq__(self, other): return True\ndef double(x):\n    return E()\n```"
+    )
+    row, _ = verified(tmp_path, replies(equal), repairs=0)
+    assert (row["reason"], row["verdict"]) == ("failed tests", "failed")
+
+
+def test_tests_may_use_what_the_answer_imports(tmp_path) -> None:
+    answer = "```python\nimport math\ndef area(r):\n    return math.pi * r * r\n```"
+    row, _ = verified(tmp_path, replies(answer, "```python\nassert area(1) == math.pi\n```"))
+    assert row["verdict"] == "passed"
+
+
+def test_tests_that_read_a_class_of_the_answer_leave_the_row_untested(tmp_path) -> None:
+    answer = "```python\nclass Box:\n    def __init__(self, n): self.n = n\ndef box(n): return Box(n)\n```"
+    row, _ = verified(tmp_path, replies(answer, "```python\nassert isinstance(box(2), Box)\n```"))
+    assert row["verdict"] == "untested"

@@ -47,6 +47,29 @@ def test_the_embedded_model_loads_trains_free_of_gguf_and_can_be_saved(tmp_path:
     assert tokenizer_again(text).input_ids == tokenizer(text).input_ids
 
 
+def test_a_gguf_file_is_dequantised_once_and_comes_out_the_same_where_the_cache_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no-folder").write_text("")
+    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "no-folder"))
+    direct, tokenizer = load_weights("embedded", "bf16")
+    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
+    load_weights("embedded", "bf16")
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
+    again, tokenizer_again = load_weights("embedded", "bf16")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")} == made
+    assert len(made) == 1
+    for one, two in zip(direct.parameters(), again.parameters(), strict=True):
+        assert one.equal(two)
+    # A configuration that was read from a folder knows the folder and names its class.
+    told = {"_name_or_path": "", "architectures": None}
+    assert {**direct.config.to_dict(), **told} == {**again.config.to_dict(), **told}
+    assert direct.generation_config.to_json_string() == again.generation_config.to_json_string()
+    text = "<|im_start|>user\nx=1234 + y\n<|im_end|>"
+    assert tokenizer(text).input_ids == tokenizer_again(text).input_ids
+    assert tokenizer.chat_template == tokenizer_again.chat_template
+
+
 @pytest.mark.parametrize(
     ("ref", "message"),
     [

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolcoder.sandbox.codec import MalformedValueError, UnsupportedValueError, decode, encode
+from evolcoder.sandbox.codec import MalformedValueError, Memory, UnsupportedValueError, decode, encode
 
 HASHABLE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -175,7 +175,7 @@ def test_parts_that_no_value_has_are_refused(kind: str, parts: tuple[Any, ...]) 
 def test_a_value_that_takes_much_more_memory_than_bytes_is_refused() -> None:
     n = 1_000_000
     with pytest.raises(MalformedValueError, match="memory"):
-        decode(b"l" + n.to_bytes(4, "little") + b"e\0\0\0\0" * n, 64 << 20)
+        decode(b"l" + n.to_bytes(4, "little") + b"e\0\0\0\0" * n, Memory(64 << 20))
 
 
 def test_depth_and_size_are_bounded() -> None:

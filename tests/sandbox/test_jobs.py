@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox import Sandbox, container
-from evolcoder.sandbox.protocol import BatchJob, CallJob, ExecJob, InProcessJob, Job, Limits, StdioJob
+from evolcoder.sandbox.protocol import (
+    BatchJob,
+    CallJob,
+    CallValue,
+    Compare,
+    Comparison,
+    ExecJob,
+    InProcessJob,
+    Job,
+    Limits,
+    StdioJob,
+)
 
 QUICK = Limits(cpu_s=0.3, wall_s=1.5)
 TESTS = "assert candidate(2) == 4\nassert candidate(3) == 9, 'three'\n"
@@ -207,13 +221,51 @@ def test_many_jobs_are_taken_no_further_ahead_than_asked(sandbox: Sandbox) -> No
 def test_a_batch_whose_answers_are_enough_is_not_waited_for(sandbox: Sandbox) -> None:
     program = "def f(x):\n  while x > 1: pass\n  return x"
     limits = Limits(cpu_s=20.0)
-    job = BatchJob(program, "f", ((0,), (1,), (2,)), limits, is_enough=lambda values: values[-1].value == 1)
+    job = BatchJob(program, "f", ((0,), (1,), (2,)), limits, comparison=comparison_with([0, 3, 2]))
     outcome = sandbox.run(job)
-    assert [value.value for value in outcome.values] == [0, 1]
+    assert (outcome.compared, outcome.mismatch, outcome.values) == (2, "1 is not 3", ())
     assert (outcome.verdict.passed, outcome.verdict.reason) == (False, "failed")
     assert outcome.verdict.cpu_s < limits.cpu_s / 2
-    never = replace(job, is_enough=lambda values: False, limits=QUICK)
-    assert sandbox.run(never).verdict.reason == "timeout"
+    right = replace(job, comparison=comparison_with([0, 1, 2]), limits=QUICK)
+    assert sandbox.run(right).verdict.reason == "timeout"
+    assert sandbox.run(replace(right, inputs=((0,), (1,)))).verdict.passed
+
+
+def compare_with(expected: list[Any]) -> Compare:
+    def compare(number: int, value: CallValue) -> str | None:
+        return (
+            None if value.value == expected[number] else f"{str(value.value)[:99]} is not {expected[number]}"
+        )
+
+    return compare
+
+
+def comparison_with(expected: list[Any]) -> Comparison:
+    return Comparison(str(expected), partial(compare_with, expected))
+
+
+COSTLY = {
+    "colliding hashes": (
+        "def f(x): return {k * (2**61 - 1): 0 for k in range(5, 30000)}",
+        ("failed", "timeout"),
+    ),
+    "empty containers": ("def f(x): return [set() for _ in range(500_000)]", ("failed",)),
+    "deep": ("def f(x):\n  for _ in range(99): x = [x]\n  return x", ("failed",)),
+    "an iterator without end": ("import itertools\ndef f(x): return itertools.count()", ("failed",)),
+}
+
+
+@pytest.mark.parametrize("case", COSTLY)
+def test_values_that_are_costly_to_compare_cost_the_scorer_nothing(sandbox: Sandbox, case: str) -> None:
+    program, reasons = COSTLY[case]
+    sandbox.run(BatchJob("def f(x): return x", "f", ((1,),), comparison=comparison_with([1])))
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    job = BatchJob(program, "f", ((1,),), Limits(cpu_s=5.0), comparison=comparison_with([{1}]))
+    verdict = sandbox.run(job).verdict
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert verdict.reason in reasons, verdict
+    assert after.ru_maxrss - before.ru_maxrss < 64 << 10
+    assert sandbox.run(replace(job, program="def f(x): return {1}")).verdict.passed
 
 
 def mixed_jobs(count: int) -> list[tuple[int, Job]]:

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 import torch
-from tests.train.tiny import CHAT_TEMPLATE, rows, save_tiny
+from tests.train.tiny import rows, save_tiny
 from torch.distributed.checkpoint.api import CheckpointException
 
 from evolcoder.errors import DataError, TrainingError
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Bar, SilentProgress
 from evolcoder.train import TrainSettings, train
+from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.sanity_checks import tolerance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -272,7 +273,11 @@ def test_an_end_token_that_is_always_cut_stops_training(tiny: str, tmp_path: Pat
 def test_the_finished_folder_loads_anywhere_and_says_where_it_comes_from(tiny: str, tmp_path: Path) -> None:
     result = train(tiny, rows(), replace(SETTINGS, dtype="bf16", tracking=("tensorboard",)), tmp_path / "out")
     model, tokenizer = load_weights(str(result.folder), "bf16")
-    assert tokenizer.chat_template == CHAT_TEMPLATE
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Add {x}"}], tokenize=False, add_generation_prompt=True
+    )
+    assert asked == wizardcoder_prompt(replace(rows(1)[0], instruction="Add {x}", input=""))
+    assert model.config.pad_token_id == model.generation_config.pad_token_id == tokenizer.pad_token_id
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     facts = json.loads((result.folder / "training.json").read_text())
     assert len(facts["losses"]) == 20 and facts["tokens"] > 0 and facts["padding_share"] == 0.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from evolcoder.extraction.grammar import parse_python
 
@@ -46,8 +47,20 @@ def why_untestable(program: str) -> str:
     return ""
 
 
-def runnable_tests(tests: str, program: str) -> str:
-    """Return the tests as code to be run behind the program, or "" for tests that prove nothing.
+@dataclass(frozen=True, slots=True)
+class RunnableTests:
+    """Tests as code that runs in another process than the program."""
+
+    code: str
+    """"" for tests that prove nothing."""
+    functions: tuple[str, ...] = ()
+    """Functions of the program that the tests call."""
+    beyond: tuple[str, ...] = ()
+    """Further names of the program that they read, which are no functions: only its own process has those."""
+
+
+def runnable_tests(tests: str, program: str) -> RunnableTests:
+    """Return the tests as code to be run beside the program, with the imports of the program that they use.
 
     Test functions are called; assertions say what they found and are counted; what repeats or imports the
     program's own definitions goes; tests that use none of these, or a module beside the standard library that
@@ -55,12 +68,20 @@ def runnable_tests(tests: str, program: str) -> str:
     """
     tree, solution = parse_python(tests), parse_python(program)
     if tree is None or solution is None:
-        return ""
+        return RunnableTests("")
     ours = _defined(solution.body)
     body = [s for s in tree.body if not _is_main_guard(s) and not _repeats(s, ours)]
     names = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name)}
     if not names & ours or _foreign_modules(body) - _modules(solution.body):
-        return ""
+        return RunnableTests("")
+    functions = {s.name for s in solution.body if isinstance(s, ast.FunctionDef)} | (
+        ours - {s.name for s in solution.body if isinstance(s, _Definition)}
+    )
+    imports = [s for s in solution.body if isinstance(s, (ast.Import, ast.ImportFrom)) and _bound(s) & names]
+    variables = {n.id for s in solution.body for n in _assigned(s)}
+    own = {
+        n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)
+    }
     called = {n.func.id for s in body for n in _calls(s) if isinstance(n.func, ast.Name)}
     asserting = ast.Module([_Asserting().visit(statement) for statement in body], [])
     calls = "".join(
@@ -71,7 +92,10 @@ def runnable_tests(tests: str, program: str) -> str:
         and s.name not in called
         and _takes_nothing(s)
     )
-    return f"{_PRELUDE}{ast.unparse(ast.fix_missing_locations(asserting))}\n{calls}{_END}"
+    head = "".join(f"{ast.unparse(statement)}\n" for statement in imports)
+    code = f"{head}{_PRELUDE}{ast.unparse(ast.fix_missing_locations(asserting))}\n{calls}{_END}"
+    beyond = names & (ours | variables) - functions - own
+    return RunnableTests(code, tuple(sorted(names & functions)), tuple(sorted(beyond)))
 
 
 def needs_of(program: str) -> frozenset[str]:
@@ -95,6 +119,17 @@ class _Asserting(ast.NodeTransformer):
             condition = ast.unparse(test)
         check = f"if not ({condition}):\n    raise AssertionError({said!r}{found})\n"
         return ast.parse(f"{before}{check}_evolcoder_held.append(1)").body
+
+
+def _bound(statement: ast.Import | ast.ImportFrom) -> set[str]:
+    return {(alias.asname or alias.name).split(".")[0] for alias in statement.names}
+
+
+def _assigned(statement: ast.stmt) -> list[ast.Name]:
+    """Return the names that a statement of a module assigns to."""
+    if isinstance(statement, _Definition):
+        return []
+    return [n for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 
 def _defined(body: Iterable[ast.stmt]) -> set[str]:

@@ -3,9 +3,10 @@ run.
 
 The teacher that wrote an answer writes tests for it too; both run in the sandbox and nowhere else. A failing
 answer goes back to the teacher with its error, and is dropped if it still fails. Not promised: that the tests
-are right. They come from the same model, so a pass says that two of its texts agree. A row is kept as
-"untested" where nothing was proved: tests that do not parse or reach no assertion about the answer, an answer
-that no assertion can call, a module or a network that the sandbox does not have.
+are right. They come from the same model, so a pass says that two of its texts agree. Tests run in another
+process than the answer (tier "rpc"), so an answer cannot forge its pass. A row is kept as "untested" where
+nothing was proved: tests that do not parse or reach no assertion about the answer, tests that read more of it
+than functions, an answer that no assertion can call, a module or a network that the sandbox does not have.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from evolcoder.errors import SandboxError
-from evolcoder.evolve.answer_tests import NOTHING_ASSERTED, needs_of, runnable_tests, why_untestable
+from evolcoder.evolve.answer_tests import (
+    NOTHING_ASSERTED,
+    RunnableTests,
+    needs_of,
+    runnable_tests,
+    why_untestable,
+)
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.extraction.code_blocks import CodeBlock, code_blocks, extract, syntax_error
 from evolcoder.extraction.grammar import has_grammar
 from evolcoder.models.protocol import Completion, Message
-from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import CallJob, Job, Limits, Outcome
 
 Ask = Callable[[tuple[Message, ...]], Awaitable[Completion]]
 """Sends a chat to the teacher, on the account of the row."""
@@ -138,11 +145,10 @@ class Verifier:
                     return Verified(answer, "untested", "python", useless, tests or "", repairs)
                 if tests is None:
                     tests = await self._ask_for_tests(task, block.code, ask)
-                code = runnable_tests(tests, block.code)
-                if not code:
-                    detail = "the tests do not parse or assert nothing about the answer"
-                    return Verified(answer, "untested", "python", detail, tests, repairs)
-                error = await self._run(block.code, code)
+                runnable = runnable_tests(tests, block.code)
+                if useless := _why_useless(runnable):
+                    return Verified(answer, "untested", "python", useless, tests, repairs)
+                error = await self._run(block.code, runnable)
                 if lacking := _nothing_proved(error, block.code):
                     return Verified(answer, "untested", "python", lacking, tests, repairs)
                 state = "failed" if error else ("repaired" if repairs else "passed")
@@ -164,10 +170,11 @@ class Verifier:
         )
         return (await ask(turns)).text.strip()
 
-    async def _run(self, program: str, tests: str) -> str:
-        """Run a program with its tests in the sandbox; return the error, or ""."""
+    async def _run(self, program: str, tests: RunnableTests) -> str:
+        """Run a program and, in another process, its tests in the sandbox; return the error, or ""."""
         assert self._sandbox is not None
-        job = InProcessJob(f"{program}\n\n{tests}\n", limits=self._limits)
+        first, *others = tests.functions
+        job = CallJob(f"{program}\n", first, tests.code, limits=self._limits, helpers=tuple(others))
         if self._blocking:
             ((_, outcome),) = self._sandbox.run_many([(0, job)])
         else:
@@ -178,7 +185,8 @@ class Verifier:
         if verdict.reason == "infrastructure":
             raise SandboxError(f"the sandbox could not run a program: {verdict.detail}")
         if verdict.reason == "failed":
-            return verdict.detail[:_DETAIL]
+            # The error alone: the line of the tests before it is not as the teacher wrote it.
+            return verdict.detail.split(" -> ", 1)[-1][:_DETAIL]
         return f"{verdict.reason}: {verdict.detail}".strip().removesuffix(":")[:_DETAIL]
 
 
@@ -200,6 +208,15 @@ def _parsed_state(block: CodeBlock) -> State:
     return "parses" if has_grammar(block.language) and block.language not in _LENIENT else "unchecked"
 
 
+def _why_useless(tests: RunnableTests) -> str:
+    """Say why tests cannot prove anything of a program in another process, or return ""."""
+    if not tests.code:
+        return "the tests do not parse or assert nothing about the answer"
+    if tests.beyond or not tests.functions:
+        return f"the tests read more than functions of the answer: {', '.join(tests.beyond)}"[:_DETAIL]
+    return ""
+
+
 def _nothing_proved(error: str, program: str) -> str:
     """Say why an error is neither the answer's nor proof of anything, or return ""."""
     if NOTHING_ASSERTED in error:
@@ -207,7 +224,7 @@ def _nothing_proved(error: str, program: str) -> str:
     missing = _MISSING.search(error)
     if missing and missing[1] in needs_of(program):
         return f"it needs the module {missing[1]}, which the sandbox does not have"
-    return error if error.startswith("forbidden") else ""
+    return error if error.startswith(("forbidden", "unsupported")) else ""
 
 
 def _is_python(code: str) -> bool:

@@ -147,10 +147,17 @@ def _open(tag: bytes, count: int, out: bytearray, depth: int) -> None:
     out += _U32.pack(count)
 
 
-def decode(data: bytes, max_memory_bytes: int = MAX_MEMORY_BYTES) -> Any:
+class Memory:
+    """How much memory decoded values may still take, about."""
+
+    def __init__(self, left_bytes: int = MAX_MEMORY_BYTES) -> None:
+        self.left_bytes = left_bytes
+
+
+def decode(data: bytes, memory: Memory | None = None) -> Any:
     """Decode one value; raises MalformedValueError unless `data` is exactly one well-formed value."""
     try:
-        value, end = _Decoder(data, max_memory_bytes).decode(0, 0)
+        value, end = _Decoder(data, memory or Memory()).decode(0, 0)
     except (struct.error, IndexError, UnicodeDecodeError, OverflowError, TypeError, RecursionError) as error:
         raise MalformedValueError(f"malformed value: {type(error).__name__}") from None
     if end != len(data):
@@ -159,9 +166,9 @@ def decode(data: bytes, max_memory_bytes: int = MAX_MEMORY_BYTES) -> Any:
 
 
 class _Decoder:
-    def __init__(self, data: bytes, max_memory_bytes: int) -> None:
+    def __init__(self, data: bytes, memory: Memory) -> None:
         self.data = data
-        self.left_bytes = max_memory_bytes
+        self.memory = memory
 
     def decode(self, at: int, depth: int) -> tuple[Any, int]:
         data = self.data
@@ -195,8 +202,8 @@ class _Decoder:
 
     def take(self, size: int) -> None:
         """Count memory that is about to be used."""
-        self.left_bytes -= size
-        if self.left_bytes < 0:
+        self.memory.left_bytes -= size
+        if self.memory.left_bytes < 0:
             raise MalformedValueError("malformed value: it would take too much memory")
 
     def chunk(self, at: int) -> tuple[bytes, int]:

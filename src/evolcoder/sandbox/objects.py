@@ -137,7 +137,7 @@ def taken_apart(value: Any) -> tuple[str, Parts]:
 
 def _library_name(kind: type) -> str:
     """Name a class of the standard library; "" for one that only calls itself so."""
-    module, name = kind.__module__, kind.__qualname__
+    module, name = getattr(kind, "__module__", ""), kind.__qualname__
     if type(module) is not str or type(name) is not str:
         return ""
     if kind is not _VIEWS.get(name) and getattr(sys.modules.get(module), name, None) is not kind:
@@ -146,7 +146,7 @@ def _library_name(kind: type) -> str:
 
 
 def _class_name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"[:_NAME_CHARACTERS]
+    return f"{getattr(kind, '__module__', '')}.{kind.__qualname__}"[:_NAME_CHARACTERS]
 
 
 def _are_fields(fields: Any, count: int) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from evolcoder.sandbox.container import Container, ProgramEnd
 from evolcoder.sandbox.waiting import Wait, Waiting
 
 _READ = 1 << 16
-_FIRST_PATIENCE_MS = 50
 
 
 class Owned:
@@ -54,27 +53,16 @@ def collect(
     container: Container,
     pipes: list[int],
     max_bytes: int,
-    is_enough: Callable[[list[bytearray]], bool] | None = None,
 ) -> Waiting[tuple[ProgramEnd, list[bytes], bool]]:
-    """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`.
-
-    Of a program that goes on without a word for long, `is_enough` is asked whether what it wrote will do;
-    then it is killed too.
-    """
+    """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`."""
     outputs = [bytearray() for _ in pipes]
     control = container.control.fileno()
     still_open = list(pipes)
     for fd in pipes:
         os.set_blocking(fd, False)
     flooded = False
-    patience_ms = _FIRST_PATIENCE_MS if is_enough else None
     while True:
-        ready = yield Wait((control, *still_open), patience_ms)
-        if patience_ms and is_enough and not ready:
-            patience_ms *= 2
-            if is_enough(outputs):
-                container.kill_program()
-                patience_ms = None
+        ready = yield Wait((control, *still_open))
         for place, fd in enumerate(pipes):
             if fd in ready and not _drain(fd, outputs[place], max_bytes + 1):
                 still_open.remove(fd)

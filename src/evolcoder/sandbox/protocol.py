@@ -6,7 +6,7 @@ but a determined program can forge its own verdict there; the tier is named in e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -82,10 +82,10 @@ class CallJob:
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """Call `entry_point` of `program` on each input in turn and bring the values back (tier "batch").
+    """Call `entry_point` of `program` on each input in turn (tier "batch").
 
-    Comparison is the caller's. Inputs and values are plain data (None, bool, int, float, complex, str, bytes,
-    list, tuple, dict, set, frozenset, of exactly these types).
+    With a `comparison`, values are compared in a process of its own. Without, they come back to the caller,
+    which then makes them in its own memory, up to `values_bytes`.
     """
 
     program: str
@@ -97,9 +97,10 @@ class BatchJob:
     """CPU limit of each call, in the order of `inputs`; None: only `limits` counts."""
     stop_at_first_error: bool = False
     preimport: Preimport = "plain"
-    is_enough: Callable[[Sequence[CallValue]], bool] | None = field(default=None, compare=False)
-    """Asked of the values so far where the next one is long in coming: True ends the program, for nothing
-    that it could still answer matters. Must be picklable."""
+    comparison: Comparison | None = None
+    """What the values must be; the first that is wrong ends the program."""
+    values_bytes: int = 16 << 20
+    """How much memory values that come back may take, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,20 @@ class CallValue:
     cpu_s: float = 0.0
 
 
+Compare = Callable[[int, CallValue], str | None]
+"""Says what is wrong with the value of a call, by the call's number; asked in the order of calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How the values of a batch are compared, as the process that does it is told."""
+
+    key: str
+    """Names the comparison; the same key means the same one."""
+    make: Callable[[], Compare] = field(compare=False)
+    """Begins a comparison; picklable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """All that is known of one job after it ran."""
@@ -156,7 +171,11 @@ class Outcome:
     stdout: bytes = b""
     stderr: bytes = b""
     values: tuple[CallValue, ...] = ()
-    """Of a `BatchJob`: one a call made, in order."""
+    """Of a `BatchJob` without a comparison: one a call made, in order."""
+    compared: int = 0
+    """Of a `BatchJob` with one: how many values were compared."""
+    mismatch: str | None = None
+    """What is wrong with the last value that was compared."""
     exit_code: int | None = None
     failed_step: int | None = None
     """Of an `ExecJob`: index of the step that failed."""

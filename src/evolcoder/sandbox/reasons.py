@@ -111,10 +111,10 @@ def frames_of(stream: bytes | bytearray) -> list[Frame]:
     return frames
 
 
-def parts_of(body: bytes, *kinds: type) -> tuple[Any, ...] | None:
+def parts_of(body: bytes, *kinds: type, memory: codec.Memory | None = None) -> tuple[Any, ...] | None:
     """Decode the body of a frame that holds parts of these types (object: any); None where it does not."""
     try:
-        parts = codec.decode(body)
+        parts = codec.decode(body, memory)
     except codec.MalformedValueError:
         return None
     if type(parts) is not tuple or len(parts) != len(kinds):
@@ -123,10 +123,12 @@ def parts_of(body: bytes, *kinds: type) -> tuple[Any, ...] | None:
     return parts if fits else None
 
 
-def call_value(frame: Frame, cpu_limit_s: float | None) -> CallValue | None:
+def call_value(
+    frame: Frame, cpu_limit_s: float | None, memory: codec.Memory | None = None
+) -> CallValue | None:
     """Read what one call of a batch gave; None for a frame that says nothing of a call."""
     kind, body = frame
-    if kind == wire.VALUE and (parts := parts_of(body, object, float)) is not None:
+    if kind == wire.VALUE and (parts := parts_of(body, object, float, memory=memory)):
         if cpu_limit_s is not None and parts[1] > cpu_limit_s:
             return CallValue(False, None, "timeout", parts[1])
         return CallValue(True, parts[0], "", parts[1])
@@ -140,14 +142,19 @@ def call_value(frame: Frame, cpu_limit_s: float | None) -> CallValue | None:
 
 
 def call_values(
-    frames: list[Frame], expected: int, call_cpu_s: tuple[float, ...] | None
+    frames: list[Frame], expected: int, call_cpu_s: tuple[float, ...] | None, memory_bytes: int
 ) -> tuple[CallValue, ...]:
-    """Read what a batch answered, call by call, up to the first word that is out of order."""
+    """Read what a batch answered, call by call, up to the first word that is out of order.
+
+    All values together may take `memory_bytes`, about.
+    """
     values: list[CallValue] = []
+    memory = codec.Memory(memory_bytes)
     for frame in frames[1:] if frames and frames[0][0] == wire.READY else ():
         if len(values) == expected:
             break
-        value = call_value(frame, call_cpu_s[len(values)] if call_cpu_s is not None else None)
+        limit_s = call_cpu_s[len(values)] if call_cpu_s is not None else None
+        value = call_value(frame, limit_s, memory)
         if value is None:
             break
         values.append(value)
@@ -165,13 +172,24 @@ def reason_of_call(value: CallValue) -> Reason:
     return "exited" if value.error.startswith("SystemExit") else "failed"
 
 
-def forced_or_told(end: ProgramEnd, frames: list[Frame], limits: Limits) -> tuple[Reason, str]:
+def reason_of_comparer(returncode: int) -> tuple[Reason, str]:
+    """Name the reason of a job whose values ended the process that compares them."""
+    if returncode == -signal.SIGVTALRM:
+        return "timeout", "its values took too long to compare"
+    if returncode < 0:
+        return "failed", "its values cannot be compared"
+    return "infrastructure", f"the process that compares values ended with code {returncode}"
+
+
+def forced_or_told(
+    end: ProgramEnd, frames: list[Frame], limits: Limits, max_bytes: int
+) -> tuple[Reason, str]:
     """Reason of a program that reports its own end: what stopped it goes before what it said."""
     forced = forced_end(end, limits)
     if forced is not None:
         return forced
     if end.why == wire.KILLED_ASKED:
-        return "failed", f"answered with more than {codec.MAX_BYTES >> 20} MiB"
+        return "failed", f"answered with more than {max_bytes} bytes"
     kind, body = frames[-1] if frames else (b"", b"")
     if kind == wire.PASSED:
         return "passed", ""

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import marshal
 import os
+import pickle
 import socket
 import types
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from evolcoder.extraction.grammar import compiled_python
 from evolcoder.sandbox import codec
+from evolcoder.sandbox.comparer import Comparer
 from evolcoder.sandbox.container import (
     Confinement,
     Container,
@@ -33,6 +35,7 @@ from evolcoder.sandbox.protocol import (
     BatchJob,
     CallJob,
     CallValue,
+    Comparison,
     ExecJob,
     InProcessJob,
     Job,
@@ -52,6 +55,7 @@ from evolcoder.sandbox.reasons import (
     infrastructure,
     judged_calls,
     reason_of_call,
+    reason_of_comparer,
     verdict,
 )
 from evolcoder.sandbox.waiting import Wait, Waiting, finished
@@ -63,6 +67,9 @@ _TIERS = {StdioJob: "stdio", ExecJob: "stdio", CallJob: "rpc", BatchJob: "batch"
 _ENDLESS = Limits(cpu_s=1e7, wall_s=1e9)
 _TESTER_GRACE_S = 30.0
 """How long the test process may stay silent after the candidate's end; longer is the machine's fault."""
+_COMPARER_GRACE_S = 120.0
+"""How long a comparison may go on after the program's end; its CPU time is bounded by itself."""
+_NOT_ALL_ANSWERED = "the program's process ended before all calls were answered"
 _GRACE_MS = 20
 """A process ends by itself when its channel closes, which is quicker than to be killed."""
 
@@ -88,6 +95,8 @@ class Worker:
         self._core = core
         self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
         self._testers: dict[_Preimport, _Tester] = {}
+        self._comparer: Comparer | None = None
+        self._comparison_at_hand: tuple[str, int] | None = None
         self._ending: Role | None = None
         """The container whose program has been judged and whose process has not ended."""
         self._tests_at_hand: tuple[tuple[str, tuple[str, ...], float], int] | None = None
@@ -126,6 +135,8 @@ class Worker:
             tester.close()
         self._testers.clear()
         self._forget_tests()
+        self._close_comparer()
+        self._forget_comparison()
         for container in self._containers.values():
             container.close()
         self._containers.clear()
@@ -156,8 +167,9 @@ class Worker:
 
     def _run_in_process(self, job: InProcessJob) -> Waiting[Outcome]:
         payload = {"program": _program(job.program, job.preimport)}
-        end, frames = yield from self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits)
-        reason, detail = forced_or_told(end, frames, job.limits)
+        most = 2 * wire.MAX_WORD_BYTES  # its one word
+        end, frames = yield from self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits, most)
+        reason, detail = forced_or_told(end, frames, job.limits, most)
         return Outcome(verdict(reason, detail, "in-process", self.confinement, end))
 
     def _run_batch(self, job: BatchJob) -> Waiting[Outcome]:
@@ -168,31 +180,73 @@ class Worker:
             "call_cpu_s": list(job.call_cpu_s) if job.call_cpu_s is not None else None,
             "stop_at_first_error": job.stop_at_first_error,
         }
-        ask = job.is_enough
-        enough = False
-
-        def is_enough(outputs: list[bytearray]) -> bool:
-            nonlocal enough
-            so_far = call_values(frames_of(bytes(outputs[0])), len(job.inputs), job.call_cpu_s)
-            enough = ask is not None and ask(so_far)
-            return enough
-
+        if job.comparison is not None:
+            return (yield from self._run_compared(job, job.comparison, payload))
         end, frames = yield from self._run_framed(
-            wire.BATCH, payload, job.preimport, job.limits, None if ask is None else is_enough
+            wire.BATCH, payload, job.preimport, job.limits, job.values_bytes
         )
-        values = call_values(frames, len(job.inputs), job.call_cpu_s)
-        reason, detail = forced_or_told(end, frames, job.limits)
-        if enough and end.why == wire.KILLED_ASKED:
-            reason, detail = "failed", "what it had answered was enough to tell"
+        values = call_values(frames, len(job.inputs), job.call_cpu_s, job.values_bytes)
+        reason, detail = forced_or_told(end, frames, job.limits, job.values_bytes)
         if reason == "passed":
             bad = next((value for value in values if not value.ok), None)
             if bad is not None:
                 reason, detail = reason_of_call(bad), bad.error
             elif len(values) < len(job.inputs):
-                reason, detail = "failed", "the program's process ended before all calls were answered"
+                reason, detail = "failed", _NOT_ALL_ANSWERED
         elif reason == "timeout" and len(values) < len(job.inputs):
             values = (*values, CallValue(False, error="timeout"))
         return Outcome(verdict(reason, detail, "batch", self.confinement, end), values=values)
+
+    def _run_compared(
+        self, job: BatchJob, comparison: Comparison, payload: dict[str, Any]
+    ) -> Waiting[Outcome]:
+        """Have the values of a batch compared as they come; the first that is wrong ends the program."""
+        container = yield from self._container("programs", job.preimport)
+        self._comparer = comparer = self._comparer or Comparer()
+        with job_descriptors() as own:
+            sealed_payload = own(sealed(marshal.dumps(payload)))
+            read_end, write_end = os.pipe2(os.O_CLOEXEC)
+            own(read_end), own(write_end)
+            container.launch(wire.BATCH, job.limits, [sealed_payload, write_end])
+            comparer.begin(self._sealed_comparison(comparison), read_end, len(job.inputs), job.call_cpu_s)
+        end: ProgramEnd | None = None
+        control, compared_fd = container.control.fileno(), comparer.control.fileno()
+        if compared_fd not in (yield Wait((control, compared_fd))):
+            end = container.program_end()
+            yield Wait((compared_fd,), _COMPARER_GRACE_S * 1000)
+        compared = comparer.result()
+        if end is None:
+            end = yield from _ended(container)
+        if compared is None:
+            self._comparer = None
+            reason, detail = reason_of_comparer(comparer.close())
+            return Outcome(verdict(reason, detail, "batch", self.confinement, end))
+        frames = [compared.last] if compared.last[0] else []
+        reason, detail = forced_or_told(end, frames, job.limits, codec.MAX_BYTES)
+        if compared.mismatch is not None:
+            reason = "timeout" if compared.mismatch == "timeout" else "failed"
+            detail = compared.mismatch
+        elif reason == "passed" and compared.values < len(job.inputs):
+            reason, detail = "failed", _NOT_ALL_ANSWERED
+        judged = verdict(reason, detail, "batch", self.confinement, end)
+        return Outcome(judged, compared=compared.values, mismatch=compared.mismatch)
+
+    def _sealed_comparison(self, comparison: Comparison) -> int:
+        """Return the comparison as its process reads it; that of the last job is kept at hand."""
+        if self._comparison_at_hand is None or self._comparison_at_hand[0] != comparison.key:
+            self._forget_comparison()
+            self._comparison_at_hand = comparison.key, sealed(pickle.dumps(comparison))
+        return self._comparison_at_hand[1]
+
+    def _forget_comparison(self) -> None:
+        if self._comparison_at_hand is not None:
+            os.close(self._comparison_at_hand[1])
+            self._comparison_at_hand = None
+
+    def _close_comparer(self) -> None:
+        if self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
 
     def _run_framed(
         self,
@@ -200,7 +254,7 @@ class Worker:
         payload: dict[str, Any],
         preimport: Preimport | PythonEnvironment,
         limits: Limits,
-        is_enough: Callable[[list[bytearray]], bool] | None = None,
+        max_bytes: int,
     ) -> Waiting[tuple[ProgramEnd, list[Frame]]]:
         container = yield from self._container("programs", preimport)
         with job_descriptors() as own:
@@ -209,7 +263,7 @@ class Worker:
             own(read_end), own(write_end)
             container.launch(kind, limits, [sealed_payload, write_end])
             close_now(own, [write_end])
-            end, (stream,), _ = yield from collect(container, [read_end], codec.MAX_BYTES, is_enough)
+            end, (stream,), _ = yield from collect(container, [read_end], max_bytes)
         return end, frames_of(stream)
 
     # -- programs that answer calls -----------------------------------------------------------------------

@@ -40,10 +40,18 @@ def document_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each of `document_lengths`; return ([B, T, H, D], no weights)."""
-    kernel = _varlen_kernel(dropout) if query_BHTD.is_cuda and query_BHTD.dtype != torch.float32 else None
+    """Causal attention within each of `document_lengths`; return ([B, T, H, D], no weights).
+
+    `softcap` bounds the scores (Gemma 2); `s_aux` is a score a head that takes weight and gives nothing, the
+    attention sink (gpt-oss).
+    """
+    plain = softcap is None and s_aux is None
+    fast = plain and query_BHTD.is_cuda and query_BHTD.dtype != torch.float32
+    kernel = _varlen_kernel(dropout) if fast else None
     if kernel is not None:
         q, k, v = (x[0].transpose(0, 1) for x in (query_BHTD, key_BHTD, value_BHTD))
         # Positions a token sees before itself, and none after it: causal, with the model's own window.
@@ -60,6 +68,9 @@ def document_attention(
     outputs = []
     for q, k, v in zip(*parts, strict=True):
         band = _window_mask(q, sliding_window)
+        if not plain:
+            outputs.append(_written_out(q, k, v, band, scaling, dropout, softcap, s_aux))
+            continue
         outputs.append(
             functional.scaled_dot_product_attention(
                 q,
@@ -73,6 +84,33 @@ def document_attention(
             )
         )
     return torch.cat(outputs, dim=2).transpose(1, 2).to(in_dtype), None
+
+
+def _written_out(
+    q_BHTD: torch.Tensor,
+    k_BHTD: torch.Tensor,
+    v_BHTD: torch.Tensor,
+    band_TT: torch.Tensor | None,
+    scaling: float | None,
+    dropout: float,
+    softcap: float | None,
+    sinks_H: torch.Tensor | None,
+) -> torch.Tensor:
+    """Attention of one document step by step, for what no fused kernel computes."""
+    groups = q_BHTD.shape[1] // k_BHTD.shape[1]
+    k_BHTD, v_BHTD = k_BHTD.repeat_interleave(groups, 1), v_BHTD.repeat_interleave(groups, 1)
+    scale = q_BHTD.shape[-1] ** -0.5 if scaling is None else scaling
+    scores_BHTT = (q_BHTD @ k_BHTD.transpose(2, 3)).float() * scale
+    if softcap is not None:
+        scores_BHTT = softcap * torch.tanh(scores_BHTT / softcap)
+    length = q_BHTD.shape[2]
+    seen_TT = torch.ones(length, length, dtype=torch.bool, device=q_BHTD.device).tril()
+    scores_BHTT = scores_BHTT.masked_fill(~(seen_TT if band_TT is None else band_TT), float("-inf"))
+    if sinks_H is not None:
+        sinks = sinks_H.float().reshape(1, -1, 1, 1).expand(scores_BHTT.shape[0], -1, length, 1)
+        scores_BHTT = torch.cat([scores_BHTT, sinks], dim=-1)
+    weights_BHTT = scores_BHTT.softmax(dim=-1)[..., :length].to(v_BHTD.dtype)
+    return functional.dropout(weights_BHTT, dropout) @ v_BHTD
 
 
 def _varlen_kernel(dropout: float) -> Callable[..., torch.Tensor] | None:

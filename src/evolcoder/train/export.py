@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from evolcoder import __version__
+from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.weights import quiet_library
 from evolcoder.records import Instruction
 from evolcoder.runs import making_folder_whole, write_json_whole
@@ -19,8 +20,10 @@ from evolcoder.train.measurements import Measurements
 from evolcoder.train.merging import split_adapters
 from evolcoder.train.model_card import data_lineage, write_model_card
 from evolcoder.train.optimizer import TORCH_DTYPES
+from evolcoder.train.prompts import wizardcoder_template
 from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
 from evolcoder.train.step import PreparedModel
+from evolcoder.train.tokenization import opening_tokens
 
 MODEL_OUTPUT = "trained model"
 """The kind of output, in the mark of its folder."""
@@ -89,12 +92,19 @@ def _save_model(
         plain = type(model)(config)
     plain.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
     stop = prepared.data.end_token
-    # One stop token that generation obeys: the one the model was just taught.
+    # Generation stops at the token the model was just taught, and at what ended answers before.
+    ends = [stop]
+    for end in (tokenizer.eos_token_id, *end_tokens(model, tokenizer)):
+        if end is not None and end not in ends:
+            ends.append(end)
+    ends[1:] = sorted(ends[1:])
     plain.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=stop if stop == tokenizer.eos_token_id else [stop, tokenizer.eos_token_id],
+        eos_token_id=ends[0] if len(ends) == 1 else ends,
         pad_token_id=tokenizer.pad_token_id,
     )
+    plain.config.pad_token_id = tokenizer.pad_token_id
+    plain.config.eos_token_id = plain.generation_config.eos_token_id
     own = {name for name, _ in plain.named_parameters()}  # a tied weight under its first name only
     own |= {name for name, _ in plain.named_buffers()}
     with quiet_library():
@@ -106,6 +116,9 @@ def _save_model(
                 if name in own
             },
         )
+    if prepared.settings.prompt_style == "wizardcoder":
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.chat_template = wizardcoder_template(tokenizer.decode(opening_tokens(tokenizer)))
     tokenizer.save_pretrained(folder)
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from evolcoder.train.attention import DOCUMENT_ATTENTION
+from evolcoder.train.head import HeadForm
 from evolcoder.train.tokenization import TokenizedData
 
 _LOGITS_AT_ONCE = 1 << 25
@@ -99,33 +100,50 @@ def _micro_batch(
 
 
 class SummedLoss(nn.Module):
-    """A causal model that returns the summed cross-entropy of a micro-batch's supervised tokens."""
+    """A causal model that returns the summed cross-entropy of a micro-batch's supervised tokens.
 
-    def __init__(self, model: Any) -> None:
+    `head` says how its logits come from its hidden states; None: in a way of its own, so that the model makes
+    them itself, all at once.
+    """
+
+    def __init__(self, model: Any, head: HeadForm | None = HeadForm()) -> None:  # noqa: B008 - frozen
         super().__init__()
         self.model = model
+        self._head = head
 
     def forward(self, batch: MicroBatch) -> torch.Tensor:
         """Return the sum over supervised positions, in nats, as fp32."""
-        backbone = getattr(self.model, self.model.base_model_prefix)
-        hidden = backbone(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            use_cache=False,
-            **self._positions(backbone, batch),
-            **self._boundaries(batch),
-        ).last_hidden_state
+        if self._head is None:
+            logits = self.model(**self._inputs(self.model, batch)).logits
+            logits_SV = logits.reshape(-1, logits.shape[-1])[batch.supervised_S]
+            return functional.cross_entropy(logits_SV.float(), batch.targets_S, reduction="sum")
+        hidden = self.hidden_states(batch)
         hidden_SD = hidden.reshape(-1, hidden.shape[-1])[batch.supervised_S]
         head = self.model.get_output_embeddings()
         bias = getattr(head, "bias", None)
-        loss: torch.Tensor = _HeadAndCrossEntropy.apply(hidden_SD, head.weight, bias, batch.targets_S)  # type: ignore[no-untyped-call]
+        loss: torch.Tensor = _HeadAndCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden_SD, head.weight, bias, batch.targets_S, self._head
+        )
         return loss
 
-    @staticmethod
-    def _positions(backbone: Any, batch: MicroBatch) -> dict[str, Any]:
-        """Models that count positions from the mask (BLOOM, MPT) take none."""
-        takes = inspect.signature(backbone.forward).parameters
-        return {"position_ids": batch.position_ids} if "position_ids" in takes else {}
+    def hidden_states(self, batch: MicroBatch) -> torch.Tensor:
+        """Return what the head gets: rows x tokens x width."""
+        # Llama 4's text model names a part that only its multimodal wrapper has.
+        backbone = getattr(self.model, self.model.base_model_prefix, None) or self.model.model
+        hidden: torch.Tensor = backbone(**self._inputs(backbone, batch)).last_hidden_state
+        return hidden
+
+    def _inputs(self, module: Any, batch: MicroBatch) -> dict[str, Any]:
+        """Return what a forward pass takes; models that count positions from the mask (BLOOM) take none."""
+        inputs = {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "use_cache": False,
+            **self._boundaries(batch),
+        }
+        if "position_ids" in inspect.signature(module.forward).parameters:
+            inputs["position_ids"] = batch.position_ids
+        return inputs
 
     def _boundaries(self, batch: MicroBatch) -> dict[str, Any]:
         if self.model.config._attn_implementation != DOCUMENT_ATTENTION:
@@ -151,6 +169,7 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
         weight_VD: torch.Tensor,
         bias_V: torch.Tensor | None,
         targets_S: torch.Tensor,
+        form: HeadForm,
     ) -> torch.Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         n, vocabulary = hidden_SD.shape[0], weight_VD.shape[0]
@@ -163,6 +182,7 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
             hidden_CD, targets_C = hidden_SD[begin : begin + chunk], targets_S[begin : begin + chunk]
             # Every step in place: at this size a temporary costs as much as the arithmetic.
             exp_CV = functional.linear(hidden_CD, weight_VD, bias_V).float()
+            slope_CV = _apply_form(exp_CV, form)
             top_C = exp_CV.amax(dim=-1)
             target_C = exp_CV.gather(1, targets_C[:, None])[:, 0]
             sum_C = exp_CV.sub_(top_C[:, None]).exp_().sum(dim=-1)
@@ -171,6 +191,10 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
                 continue
             grad_CV = exp_CV.div_(sum_C[:, None])
             grad_CV.scatter_add_(1, targets_C[:, None], torch.full_like(sum_C, -1.0)[:, None])
+            if slope_CV is not None:
+                grad_CV.mul_(slope_CV)
+            if form.scale != 1.0:
+                grad_CV.mul_(form.scale)
             if grad_bias_V is not None:
                 grad_bias_V += grad_CV.sum(dim=0)
             low_CV = grad_CV.to(hidden_SD.dtype)
@@ -188,4 +212,16 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scale,) = grads
-        return (*(None if saved is None else saved.mul_(scale) for saved in ctx.saved_tensors), None)
+        return (*(None if saved is None else saved.mul_(scale) for saved in ctx.saved_tensors), None, None)
+
+
+def _apply_form(logits_CV: torch.Tensor, form: HeadForm) -> torch.Tensor | None:
+    """Scale and cap logits in place; return the cap's slope at each, None where there is no cap."""
+    if form.scale != 1.0:
+        logits_CV.mul_(form.scale)
+    if form.softcap is None:
+        return None
+    tanh_CV = logits_CV.div_(form.softcap).tanh_()
+    slope_CV = 1.0 - tanh_CV.square()
+    logits_CV.mul_(form.softcap)
+    return slope_CV

@@ -118,7 +118,9 @@ def _counted(training: Training) -> tuple[int, float]:
     n = max(1, len(rows) - settings.eval_rows)
     if isinstance(locate_weights(training.base), Path):
         tokenizer = load_tokenizer(training.base)
-        data, _ = tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length)
+        data, _ = tokenize_cached(
+            rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token
+        )
         return n, float(data.lengths.mean())
     lengths = [(len(wizardcoder_prompt(row)) + len(row.response)) / _CHARACTERS_A_TOKEN for row in rows]
     return n, sum(min(length, settings.max_length) for length in lengths) / len(rows)

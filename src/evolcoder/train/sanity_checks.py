@@ -7,20 +7,27 @@ learnt, and packed examples that see each other.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from evolcoder.errors import TrainingError
-from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row
+from evolcoder.train.attention import register_document_attention
+from evolcoder.train.head import HeadForm, possible_forms
+from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 
 # Relative. Right packing differs by rounding (2.4e-7 in fp32); documents that see each other by about 11%.
 _TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2, "fp16": 3e-3}
 _PROBE_TOKENS = 512
+_SAME = 1e-3
+"""Relative difference of hidden states, or of logits, in fp32: rounding gives 1e-5 over many layers, a
+document that sees another, a missing soft cap or a sink far more."""
 _MOST_WIDENED = 5.0
 
 
@@ -41,6 +48,8 @@ def prove_supervision(data: TokenizedData) -> list[str]:
         f"proof 1: {supervised:,} of {total:,} tokens are supervised ({supervised / total:.0%})",
         f"proof 2: the end token is supervised in {ending:,} of {len(data):,} rows",
     ]
+    if data.n_with_control:
+        lines.append(f"{data.n_with_control:,} rows spell control tokens; they are trained on as text")
     if data.n_cut or data.n_dropped:
         lines.append(
             f"cut at max_length: {data.n_cut:,} responses ({data.n_cut_tokens:,} tokens); "
@@ -59,6 +68,113 @@ def probe_documents(data: TokenizedData, limit: int) -> tuple[int, ...]:
             chosen.append(i)
             room -= int(lengths[i])
     return tuple(chosen) or (int(lengths.argmin()),)
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How documents go through a model together so that each is computed as if it were alone."""
+
+    packing: bool
+    attention: str
+    """The name of the attention implementation."""
+    head: HeadForm | None
+    """None: the model makes its logits itself."""
+    notes: tuple[str, ...] = ()
+    """Log lines: what was not possible, and why."""
+
+
+@torch.no_grad()
+def choose_batching(model: Any, data: TokenizedData, settings: TrainSettings, pad: int) -> Batching:
+    """Choose the fastest batching that is right for this model, decided in fp32 on its own weights.
+
+    Hidden states of documents together are compared with those of each document alone under plain ("eager")
+    attention, for these show what a loss hides; the head's form with the model's own logits. Raises
+    TrainingError with the causes where no batching is right. `model` holds fp32 weights (a 4-bit base is not
+    probed: packed where its class takes an attention function).
+    """
+    own = model.config._attn_implementation
+    ways = [(False, own), *([(False, "eager")] if own != "eager" else [])]
+    notes: list[str] = []
+    name = type(model).__name__
+    if settings.packing and model._supports_attention_backend:
+        ways.insert(0, (True, register_document_attention()))
+    elif settings.packing:
+        notes.append(
+            f"{name} takes no attention function that would keep packed rows apart: "
+            "padding instead, rows grouped by length"
+        )
+    if settings.quantize != "none":
+        return Batching(*ways[0], next(possible_forms(model.config)), tuple(notes))
+    documents = probe_documents(data, min(_PROBE_TOKENS, settings.pack_length or settings.max_length))
+    was_training = model.training
+    model.eval()
+    try:
+        alone, head = _alone(model, data, documents)
+        for packing, attention in ways:
+            batch = packed_row(data, documents) if packing else padded_rows(data, documents, pad)
+            cause = _difference(model, attention, batch, alone)
+            if cause is None:
+                return Batching(packing, attention, head, tuple(notes))
+            notes.append(
+                f"{name}: {'packed' if packing else f'padded ({attention} attention)'}, {cause}"
+                + (": padding instead, rows grouped by length" if packing else "")
+            )
+    finally:
+        model.train(was_training)
+        model.set_attn_implementation(own)
+    raise TrainingError(f"rows of a batch cannot be kept apart: {'; '.join(notes)}")
+
+
+def _alone(
+    model: Any, data: TokenizedData, documents: tuple[int, ...]
+) -> tuple[list[torch.Tensor], HeadForm | None]:
+    """Return the hidden states of each document by itself, and how logits come from them."""
+    hidden: list[torch.Tensor] = []
+    loss = SummedLoss(model)
+    with _attention(model, "eager"):
+        for i in documents:
+            row = packed_row(data, (i,))
+            bare = replace(row, position_ids=torch.arange(row.input_ids.shape[1])[None])
+            hidden.append(loss.hidden_states(bare)[0])
+        logits_TV = model(input_ids=packed_row(data, documents[:1]).input_ids, use_cache=False).logits[0]
+    if not logits_TV.isfinite().all():
+        raise TrainingError("the base model's own logits are not all numbers; its weights are broken")
+    bound = _SAME * max(1.0, float(logits_TV.abs().max()))
+    for form in possible_forms(model.config):
+        ours_TV = form.logits(model.get_output_embeddings(), hidden[0])
+        if ours_TV.shape == logits_TV.shape and float((ours_TV - logits_TV).abs().max()) <= bound:
+            return hidden, form
+    return hidden, None
+
+
+def _difference(model: Any, attention: str, batch: MicroBatch, alone: list[torch.Tensor]) -> str | None:
+    """Say how documents together differ from `alone`; None where they do not."""
+    try:
+        with _attention(model, attention):
+            hidden = SummedLoss(model).hidden_states(batch)
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, NotImplementedError) as error:
+        return f"it fails ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+    rows = (
+        list(torch.split(hidden[0], list(batch.document_lengths)))
+        if batch.attention_mask is None
+        else [hidden[i, :length] for i, length in enumerate(batch.document_lengths)]
+    )
+    worst = max(
+        float(((ours - own).norm(dim=-1) / own.norm(dim=-1).clamp_min(1e-6)).max())
+        for ours, own in zip(rows, alone, strict=True)
+    )
+    return None if worst <= _SAME else f"rows change each other (hidden states by {worst:.1%})"
+
+
+@contextmanager
+def _attention(model: Any, name: str) -> Iterator[None]:
+    """Compute with another attention implementation for a while."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 @torch.no_grad()
@@ -108,12 +224,8 @@ def tolerance(dtype: str, supervised: int) -> float:
 def plain_loss(model: Any, data: TokenizedData, i: int, device: torch.device) -> float:
     """Return the summed loss of one document by the model's own forward pass and its own attention."""
     row = packed_row(data, (i,)).to(device)
-    attention = model.config._attn_implementation
-    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
-    try:
+    with _attention(model, "eager"):
         logits_TV = model(input_ids=row.input_ids, use_cache=False).logits[0]
-    finally:
-        model.set_attn_implementation(attention)
     return float(
         functional.cross_entropy(logits_TV[row.supervised_S].float(), row.targets_S, reduction="sum")
     )

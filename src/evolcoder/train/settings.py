@@ -57,6 +57,8 @@ class TrainSettings:
     """A DeepSpeed configuration file (JSON): several devices train by it instead of by FSDP2."""
     prompt_style: PromptStyle = "wizardcoder"
     """The published prompts, or the model's own chat template."""
+    end_token: str | None = None
+    """The token that ends a response; found where absent (the chat template's, or the tokenizer's own)."""
     special_tokens: Literal["existing", "wizardcoder"] = "existing"
     """"existing": pad with a token the model has; "wizardcoder": the script's new [PAD], mean embedding."""
     save_every_steps: int = 50

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from evolcoder.errors import MissingExtraError, TrainingError
-from evolcoder.train.attention import register_document_attention
 from evolcoder.train.deepspeed_optimizer import DeepSpeedUpdate
+from evolcoder.train.head import HeadForm
 from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
 from evolcoder.train.optimizer import TORCH_DTYPES, Update, WeightsUpdate
 from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import Processes
-from evolcoder.train.sanity_checks import prove_batching
+from evolcoder.train.sanity_checks import choose_batching, prove_batching
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 
@@ -41,6 +41,8 @@ class PreparedModel:
     parameters: int
     trainable: int
     """How many of `parameters` are trained."""
+    notes: tuple[str, ...] = ()
+    """What was decided otherwise than the settings ask, and why."""
 
     def batch(self, documents: tuple[int, ...], data: TokenizedData | None = None) -> MicroBatch:
         """Return documents (of `data`; the training data where absent) as they go through the model."""
@@ -95,8 +97,9 @@ def prepare(
     """Make a loaded fp32 model ready; raises TrainingError for what this model cannot do."""
     if model.get_output_embeddings() is None:
         raise TrainingError(f"{type(model).__name__}: a causal model with a head is expected")
-    if settings.packing:
-        model.set_attn_implementation(register_document_attention())
+    batching = choose_batching(model, data, settings, pad)
+    settings = replace(settings, packing=batching.packing)
+    model.set_attn_implementation(batching.attention)
     if not settings.dropout:
         _without_dropout(model)
     if settings.gradient_checkpointing:
@@ -108,26 +111,35 @@ def prepare(
     model.train()
     # Counted while they are whole: DeepSpeed leaves empty tensors in the model.
     parameters, trainable = model.num_parameters(), model.num_parameters(only_trainable=True)
-    loss, update = _placed(model, settings, processes)
-    return PreparedModel(model, adapters, loss, update, data, settings, processes, pad, parameters, trainable)
+    loss, update = _placed(model, batching.head, settings, processes)
+    return PreparedModel(
+        model,
+        adapters,
+        loss,
+        update,
+        data,
+        settings,
+        processes,
+        pad,
+        parameters,
+        trainable,
+        batching.notes,
+    )
 
 
-def can_be_packed(model: Any) -> bool:
-    """Whether the model's attention can be replaced by one that keeps documents apart."""
-    return bool(model._supports_attention_backend)
-
-
-def _placed(model: Any, settings: TrainSettings, processes: Processes) -> tuple[Any, Update]:
+def _placed(
+    model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes
+) -> tuple[Any, Update]:
     """Put the model on its device or devices; return its loss and what updates its weights."""
     if settings.deepspeed is not None:
-        engine = DeepSpeedUpdate(SummedLoss(model), settings, processes)
+        engine = DeepSpeedUpdate(SummedLoss(model, head), settings, processes)
         return engine.engine, engine
     if processes.count > 1:
-        loss = _shard(model, settings, processes)
+        loss = _shard(model, head, settings, processes)
     else:
         if settings.quantize == "none":
             model.to(processes.device)
-        loss = SummedLoss(model)
+        loss = SummedLoss(model, head)
     return loss, WeightsUpdate(model, settings, processes)
 
 
@@ -180,16 +192,36 @@ def _with_adapters(model: Any, settings: TrainSettings) -> Any:
         r=settings.lora,
         lora_alpha=settings.lora_alpha or 2 * settings.lora,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=_linear_layers(model),
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
         # peft still asks by the old name of transformers' property.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    for name, layer in model.named_modules():
+        if hasattr(layer, "lora_A") and not hasattr(layer.get_base_layer(), "weight"):
+            raise TrainingError(
+                f"lora: {name} of {type(model).__name__} is a block of experts, whose adapters cannot be "
+                "merged; train it without lora (layers: N trains the last layers only)"
+            )
+    return adapted
 
 
-def _shard(model: Any, settings: TrainSettings, processes: Processes) -> SummedLoss:
+def _linear_layers(model: Any) -> list[str]:
+    """Return the names of all linear layers but the head.
+
+    Named one by one: peft's own word for all of them also adapts fused experts, which are no layers and
+    whose adapters cannot be merged here.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    kinds = (torch.nn.Linear, Conv1D)
+    return [name for name, m in model.named_modules() if isinstance(m, kinds) and m is not head]
+
+
+def _shard(model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes) -> SummedLoss:
     """Shard the weights over the processes (FSDP2), a decoder layer at a time."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -200,7 +232,7 @@ def _shard(model: Any, settings: TrainSettings, processes: Processes) -> SummedL
         reduce_dtype=torch.float32,
     )
     layer_names = set(model._no_split_modules or ())
-    loss = SummedLoss(model)
+    loss = SummedLoss(model, head)
     for module in list(model.modules()):
         if type(module).__name__ in layer_names:
             fully_shard(module, mesh=mesh, mp_policy=policy)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash, writing_whole
-from evolcoder.train.prompts import chat_parts, wizardcoder_prompt
+from evolcoder.train.prompts import chat_parts, turn_marks, wizardcoder_prompt
 from evolcoder.train.settings import PromptStyle
 
 _ROWS_AT_ONCE = 2048
+_BREAK = "\ue0fe\ue0ff"
+"""Stands where text is tokenized in two parts; characters of private use that no text holds in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class TokenizedData:
     n_cut_tokens: int = 0
     n_dropped: int = 0
     """Rows left out: the prompt alone fills the allowed length, or the response is empty."""
+    n_with_control: int = 0
+    """Rows whose text spells control tokens of the model; they are tokenized as the text that they are."""
 
     def __len__(self) -> int:
         return len(self.prompt_lengths)
@@ -57,10 +62,17 @@ class TokenizedData:
 
 
 def tokenize(
-    rows: Sequence[Instruction], tokenizer: Any, style: PromptStyle, max_length: int
+    rows: Sequence[Instruction],
+    tokenizer: Any,
+    style: PromptStyle,
+    max_length: int,
+    end_token: str | None = None,
 ) -> TokenizedData:
-    """Tokenize rows; raises DataError where no row is left to learn from."""
-    encode = _Encoder(tokenizer, style)
+    """Tokenize rows; raises DataError where no row is left to learn from.
+
+    `end_token` ends a response; where absent it is found: the chat template's, or the tokenizer's own.
+    """
+    encode = _Encoder(tokenizer, style, end_token)
     documents: list[list[int]] = []
     prompt_lengths: list[int] = []
     n_cut = n_cut_tokens = n_dropped = 0
@@ -91,11 +103,16 @@ def tokenize(
         n_cut=n_cut,
         n_cut_tokens=n_cut_tokens,
         n_dropped=n_dropped,
+        n_with_control=encode.n_with_control,
     )
 
 
 def tokenize_cached(
-    rows: Sequence[Instruction], tokenizer: Any, style: PromptStyle, max_length: int
+    rows: Sequence[Instruction],
+    tokenizer: Any,
+    style: PromptStyle,
+    max_length: int,
+    end_token: str | None = None,
 ) -> tuple[TokenizedData, str]:
     """Like `tokenize`, and return the content key too; the same rows and tokenizer are tokenized only once.
 
@@ -103,7 +120,7 @@ def tokenize_cached(
     """
     key = content_hash(
         tokenizer.backend_tokenizer.to_str(),
-        [tokenizer.eos_token_id, tokenizer.chat_template, style, max_length, "v1"],
+        [tokenizer.eos_token_id, tokenizer.chat_template, style, max_length, end_token, "v2"],
         "\x00".join(f"{row.instruction}\x01{row.input}\x01{row.response}" for row in rows),
     )
     path = cache_folder() / "tokens" / f"{key}.npz"
@@ -113,8 +130,8 @@ def tokenize_cached(
             return TokenizedData(saved["tokens"], saved["starts"], saved["prompt_lengths"], *facts), key
     except (OSError, ValueError, KeyError, EOFError):
         pass
-    data = tokenize(rows, tokenizer, style, max_length)
-    facts = [data.end_token, data.n_cut, data.n_cut_tokens, data.n_dropped]
+    data = tokenize(rows, tokenizer, style, max_length, end_token)
+    facts = [data.end_token, data.n_cut, data.n_cut_tokens, data.n_dropped, data.n_with_control]
     try:
         with writing_whole(path) as partial, partial.open("wb") as f:
             np.savez(
@@ -128,18 +145,24 @@ def tokenize_cached(
 class _Encoder:
     """Prompt and response of a row as token lists."""
 
-    def __init__(self, tokenizer: Any, style: PromptStyle) -> None:
-        if tokenizer.eos_token_id is None:
+    def __init__(self, tokenizer: Any, style: PromptStyle, end_token: str | None) -> None:
+        if end_token is not None and end_token not in tokenizer.get_vocab():
+            raise DataError(f"end_token: the tokenizer has no token {end_token!r}")
+        if tokenizer.eos_token_id is None and end_token is None:
             raise DataError(
                 "the tokenizer has no end-of-sequence token, so the model would never learn to stop"
             )
         self._tokenizer = tokenizer
         self._style = style
-        self._opening = _opening_tokens(tokenizer)
+        self._opening = opening_tokens(tokenizer)
         self._anchor = self._anchor_tokens()
         self._tail: list[int] = [tokenizer.eos_token_id]
-        if style == "chat":
+        if end_token is not None:
+            self._tail = [tokenizer.convert_tokens_to_ids(end_token)]
+        elif style == "chat":
             self._tail = self._turn_end()
+        self._control = self._control_texts()
+        self.n_with_control = 0
         self.end_token = self._tail[-1]
         self.n_end_tokens = len(self._tail)
 
@@ -147,15 +170,62 @@ class _Encoder:
         """Yield (prompt tokens, response tokens with the end token) of each row."""
         # Tokenized apart: joined, the boundary merges in 42 of 2,017 real rows and swallows the first
         # response token, which the prompt's mask then hides.
+        broken = [self._broken(row) for row in rows]
         if self._style == "chat":
-            prompts = self._encode([chat_parts(row, self._tokenizer)[0] for row in rows])
+            prompts = self._encode([chat_parts(row, self._tokenizer)[0] for row in broken])
         else:
-            prompts = [self._opening + ids for ids in self._encode([wizardcoder_prompt(row) for row in rows])]
-        responses = self._encode_continuations([row.response for row in rows])
+            prompts = [
+                self._opening + ids for ids in self._encode([wizardcoder_prompt(row) for row in broken])
+            ]
+        responses = self._encode_continuations([row.response for row in broken])
         for prompt, response in zip(prompts, responses, strict=True):
             yield prompt, response + self._tail if response else []
 
+    def _control_texts(self) -> re.Pattern[str] | None:
+        """Match what the tokenizer would read as a control token: special ones, and marks of turns.
+
+        Longer ones first. A token of one character cannot be broken apart and stays what it is.
+        """
+        texts = set(self._tokenizer.all_special_tokens)
+        added = self._tokenizer.added_tokens_decoder
+        texts |= {token.content for token in added.values() if token.special}
+        texts |= set(self._tokenizer.convert_ids_to_tokens(self._tail))
+        if self._tokenizer.chat_template and (turns := turn_marks(self._tokenizer)):
+            texts |= {token.content for token in added.values() if token.content in turns}
+        found = sorted((text for text in texts if len(text) > 1), key=lambda text: (-len(text), text))
+        return re.compile("|".join(map(re.escape, found))) if found else None
+
+    def _broken(self, row: Instruction) -> Instruction:
+        """Break each control token that the row's text spells in two, so that it is tokenized as text."""
+        pattern = self._control
+        if pattern is None or not any(map(pattern.search, (row.instruction, row.input, row.response))):
+            return row
+        self.n_with_control += 1
+
+        def broken(text: str) -> str:
+            while pattern.search(text):
+                text = pattern.sub(lambda found: found[0][0] + _BREAK + found[0][1:], text)
+            return text
+
+        return replace(
+            row,
+            instruction=broken(row.instruction),
+            input=broken(row.input),
+            response=broken(row.response),
+        )
+
     def _encode(self, texts: list[str]) -> list[list[int]]:
+        """Encode texts; what stands on the two sides of a break is encoded apart."""
+        parts = [text.split(_BREAK) for text in texts]
+        heads = self._encode_plain([part[0] for part in parts])
+        for head, part in zip(heads, parts, strict=True):
+            for ids in self._encode_continuations(part[1:]):
+                head += ids
+        return heads
+
+    def _encode_plain(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
         ids: list[list[int]] = self._tokenizer(
             texts, add_special_tokens=False, return_attention_mask=False, verbose=False
         ).input_ids
@@ -163,8 +233,8 @@ class _Encoder:
 
     def _encode_continuations(self, texts: list[str]) -> list[list[int]]:
         """Encode texts that follow other text; SentencePiece would open each with a space of its own."""
-        if not self._anchor:
-            return self._encode(texts)
+        if not self._anchor or not texts:
+            return self._encode(texts) if texts else []
         n = len(self._anchor)
         anchored = self._encode(["\n" + text for text in texts])
         return [ids[n:] if ids[:n] == self._anchor else ids for ids in anchored]
@@ -174,7 +244,7 @@ class _Encoder:
         backend = self._tokenizer.backend_tokenizer
         parts = f"{backend.normalizer!r}{backend.pre_tokenizer!r}"
         adds_space = "Metaspace" in parts or "Prepend" in parts
-        return self._encode(["\n"])[0] if adds_space else []
+        return self._encode_plain(["\n"])[0] if adds_space else []
 
     def _turn_end(self) -> list[int]:
         """Return the tokens that end the assistant's turn, up to and including the stop token."""
@@ -185,14 +255,15 @@ class _Encoder:
         except ValueError as error:
             raise DataError(str(error)) from error
         ids = self._encode([after])[0]
-        special = set(self._tokenizer.all_special_ids)
+        # Gemma's and others' turn ends are no named special tokens, some not even special: added ones all.
+        ending = {*self._tokenizer.all_special_ids, *self._tokenizer.added_tokens_decoder}
         for i, token in enumerate(ids):
-            if token in special:
+            if token in ending:
                 return ids[: i + 1]
         return [self._tokenizer.eos_token_id]
 
 
-def _opening_tokens(tokenizer: Any) -> list[int]:
+def opening_tokens(tokenizer: Any) -> list[int]:
     """Return what the tokenizer itself puts before a text (Llama: the begin token; StarCoder: nothing)."""
     plain: list[int] = tokenizer("a", add_special_tokens=False).input_ids
     whole: list[int] = tokenizer("a").input_ids

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from evolcoder.train.result import TrainResult, finished_result, training_finger
 from evolcoder.train.sanity_checks import prove_supervision
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.special_tokens import apply_wizardcoder_rule
-from evolcoder.train.step import PreparedModel, can_be_packed, prepare
+from evolcoder.train.step import PreparedModel, prepare
 from evolcoder.train.tokenization import TokenizedData, tokenize_cached
 from evolcoder.train.tracking import Tracker, open_trackers
 
@@ -97,22 +97,19 @@ def _prepared(
         model, tokenizer = load_quantized(base, processes)
     if settings.special_tokens == "wizardcoder":
         apply_wizardcoder_rule(model, tokenizer)
-    if settings.packing and not can_be_packed(model):
-        progress.note(
-            f"{type(model).__name__} takes no attention function that would keep packed rows apart: "
-            "padding instead, rows grouped by length"
-        )
-        settings = replace(settings, packing=False)
     tokens = _tokenized(data, tokenizer, settings)
     for line in prove_supervision(tokens):
         progress.note(line)
     pad = tokenizer.pad_token_id
     assert isinstance(pad, int)  # load_tokenizer sees to it
-    return prepare(model, tokens, settings, processes, pad), tokenizer
+    prepared = prepare(model, tokens, settings, processes, pad)
+    for line in prepared.notes:
+        progress.note(line)
+    return prepared, tokenizer
 
 
 def _tokenized(rows: Sequence[Instruction], tokenizer: Any, settings: TrainSettings) -> TokenizedData:
-    return tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length)[0]
+    return tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token)[0]
 
 
 def _resume(checkpoints: Checkpoints, update: Update, progress: Progress) -> Measurements:

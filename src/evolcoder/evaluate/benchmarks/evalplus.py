@@ -1,7 +1,7 @@
 """HumanEval+ and MBPP+ (Liu et al. 2023, arXiv 2305.01210), judged as EvalPlus does.
 
 The candidate's process gets a function name and inputs, and gives values back (tier "batch"); expected values
-and the comparison stay here. A score names the version of the test data and the oracle.
+and the comparison are in another process. A score names the version of the test data and the oracle.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, preimport_for
 from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
-from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, first_mismatch
+from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison
 from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key
 from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
-from evolcoder.records import Problem, Reason, Verdict
+from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import BatchJob, CallValue, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import BatchJob, CallValue, Compare, Comparison, Job, Limits, Outcome
 
 DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
 _REFERENCE_FACTOR = 4.0
 """A test may take this many times the canonical solution's time (EvalPlus)."""
 _LONGEST_S = 60.0
 """All tests of a suite together may take this long (EvalPlus), and two seconds for starting."""
-_ORACLE_VERSION = 1
+_ORACLE_VERSION = 2
 
 
 def load_evalplus(name: str) -> Benchmark:
@@ -41,11 +41,17 @@ def load_evalplus(name: str) -> Benchmark:
     )
 
 
-def _has_wrong_value(oracle: str, wanted: Expectation, values: Sequence[CallValue]) -> bool:
-    """Tell whether values of the first calls fail the tests, so that the others need not be waited for."""
-    n = len(values)
-    so_far = replace(wanted, inputs=wanted.inputs[:n], expected=wanted.expected[:n])
-    return first_mismatch(oracle, so_far, values) is not None
+def _comparison(oracle: str, wanted: Expectation, described: bool) -> Compare:
+    """Begin to compare the values of a problem's tests, described ones or as they are."""
+    compare = ValueComparison(oracle, wanted)
+    if not described:
+        return compare
+
+    def compare_described(number: int, value: CallValue) -> str | None:
+        rebuilt, arguments = rebuilt_call(value)
+        return compare(number, rebuilt, arguments)
+
+    return compare_described
 
 
 def _problem(row: dict[str, Any], name: str) -> Problem:
@@ -103,55 +109,37 @@ class EvalPlusBenchmark(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
-        if self._is_described(problem, oracle, suite):
-            return self._described(problem, program, limits, oracle, suite)
-        job = self._batch(problem, program + "\n", problem.entry_point, limits, suite)
-        return replace(job, is_enough=partial(_has_wrong_value, oracle, self._expectation(problem, suite)))
+        described = self._is_described(problem, oracle, suite)
+        name = problem.entry_point
+        program = program + "\n"
+        if described:
+            program = described_program(
+                program,
+                name,
+                keep_arguments=self._keeps_arguments(problem, oracle),
+                compact=self._truth(problem, suite).compact,
+            )
+            name = WRAPPER_NAME
+        make = partial(_comparison, oracle, self._expectation(problem, suite), described)
+        key = self.tests_key(problem, oracle, suite)
+        return replace(self._batch(problem, program, name, limits, suite), comparison=Comparison(key, make))
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
-        """Compare what came back with the ground truth."""
-        if self._is_described(problem, oracle, suite):
-            return self.judge_fallback(problem, outcome, oracle, suite)
-        unsupported = next((v.error for v in outcome.values if v.error.startswith("unsupported")), None)
-        if unsupported is not None:
-            return replace(outcome.verdict, passed=False, reason="unsupported", detail=unsupported[:500])
-        return self._compared(problem, outcome, outcome.values, oracle, suite)
+        """The comparison's result is the oracle's."""
+        verdict = outcome.verdict
+        if verdict.passed or verdict.reason == "infrastructure":
+            return verdict
+        number = outcome.compared - (outcome.mismatch is not None)
+        if number >= len(self.inputs[problem.task_id][suite]):
+            return verdict
+        why = outcome.mismatch or verdict.detail or verdict.reason
+        return replace(verdict, detail=f"{suite} test {number}: {why}"[:500])
 
     def fallback(
         self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
     ) -> Job | None:
-        """Return a batch job whose values are described, so that any type comes back."""
-        return self._described(problem, program, limits, oracle, suite)
-
-    def judge_fallback(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
-        """Rebuild the described values and compare."""
-        calls = [rebuilt_call(value) for value in outcome.values]
-        values = [value for value, _ in calls]
-        return self._compared(problem, outcome, values, oracle, suite, [after for _, after in calls])
-
-    def _compared(
-        self,
-        problem: Problem,
-        outcome: Outcome,
-        values: Iterable[CallValue],
-        oracle: str,
-        suite: str,
-        after: list[list[Any] | None] | None = None,
-    ) -> Verdict:
-        verdict = outcome.verdict
-        if verdict.reason == "infrastructure":
-            return verdict
-        wanted = self._expectation(problem, suite)
-        mismatch = first_mismatch(oracle, wanted, list(values), after)
-        if mismatch is None and (verdict.passed or not wanted.inputs):
-            return replace(verdict, passed=verdict.passed)
-        if mismatch is None:
-            return verdict
-        number, why = mismatch
-        if why == "not reached" and not verdict.passed:
-            return replace(verdict, detail=f"{suite} test {number}: {verdict.detail or verdict.reason}"[:500])
-        reason: Reason = "timeout" if why == "timeout" else "failed"
-        return replace(verdict, passed=False, reason=reason, detail=f"{suite} test {number}: {why}"[:500])
+        """Return None: a program has no second way to be judged."""
+        return None
 
     def _expectation(self, problem: Problem, suite: str) -> Expectation:
         return Expectation(
@@ -168,15 +156,6 @@ class EvalPlusBenchmark(Benchmark):
 
     def _keeps_arguments(self, problem: Problem, oracle: str) -> bool:
         return oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero"
-
-    def _described(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str) -> BatchJob:
-        described = described_program(
-            program,
-            problem.entry_point,
-            keep_arguments=self._keeps_arguments(problem, oracle),
-            compact=self._truth(problem, suite).compact,
-        )
-        return self._batch(problem, described, WRAPPER_NAME, limits, suite)
 
     def _batch(self, problem: Problem, program: str, name: str, limits: Limits, suite: str) -> BatchJob:
         truth = self._truth(problem, suite)

@@ -52,29 +52,41 @@ class Expectation:
     expected: Sequence[Any]
 
 
-def first_mismatch(
-    oracle: str, wanted: Expectation, values: Sequence[CallValue], after: Sequence[Any] | None = None
-) -> tuple[int, str] | None:
-    """Return (index, what is wrong) of the first test that fails, None where all pass.
+class ValueComparison:
+    """Compares the values of a problem's tests in their order."""
 
-    `after` holds the arguments as each call left them, for the oracle that looks at those. Raises nothing,
-    whatever the values are.
-    """
-    atol = wanted.atol
-    for number, (arguments, expected) in enumerate(zip(wanted.inputs, wanted.expected, strict=True)):
-        if number >= len(values):
-            return number, "not reached"
-        value = values[number]
+    def __init__(self, oracle: str, wanted: Expectation) -> None:
+        self._judge = _JUDGES[oracle]
+        self._wanted = wanted
+        self._atol = wanted.atol
+
+    def __call__(self, number: int, value: CallValue, used: Any = None) -> str | None:
+        """Return what is wrong with the value of a test, None for a right one.
+
+        `used` holds the arguments as the call left them, for the oracle that looks at those. Raises nothing
+        but MemoryError, whatever the value is.
+        """
         if not value.ok:
-            return number, value.error
+            return value.error
+        expected = self._wanted.expected[number]
+        arguments = used if used is not None else self._wanted.inputs[number]
         try:
-            used = after[number] if after is not None and after[number] is not None else arguments
-            right, atol = _JUDGES[oracle](wanted, used, value.value, expected, atol)
+            right, self._atol = self._judge(self._wanted, arguments, value.value, expected, self._atol)
+        except MemoryError:
+            raise
         except Exception as error:
             # Comparison itself may fail (ragged arrays, unhashable members): that is a mismatch there too.
-            return number, f"{type(error).__name__} while comparing: {error}"[:300]
-        if not right:
-            return number, f"expected {_shown(expected)}, got {_shown(value.value)}"
+            return f"{type(error).__name__} while comparing: {error}"[:300]
+        return None if right else f"expected {_shown(expected)}, got {_shown(value.value)}"
+
+
+def first_mismatch(oracle: str, wanted: Expectation, values: Sequence[CallValue]) -> tuple[int, str] | None:
+    """Return (index, what is wrong) of the first test that fails, None where all pass."""
+    compare = ValueComparison(oracle, wanted)
+    for number in range(len(wanted.inputs)):
+        mismatch = compare(number, values[number]) if number < len(values) else "not reached"
+        if mismatch is not None:
+            return number, mismatch
     return None
 
 
@@ -119,6 +131,7 @@ def _judge_021(wanted: Expectation, arguments: Any, out: Any, exp: Any, atol: fl
     if not exact and atol != 0:
         import numpy as np
 
+        _check_numbers(out, exp)
         np.testing.assert_allclose(out, exp, rtol=_RELATIVE, atol=atol)
         return True, atol
     return bool(exact), atol
@@ -151,7 +164,22 @@ def _close_031(exact: Any, out: Any, exp: Any, atol: float) -> bool:
         return False
     import numpy as np
 
+    _check_numbers(out, exp)
     return bool(np.allclose(out, exp, rtol=_RELATIVE, atol=atol))
+
+
+def _check_numbers(out: Any, exp: Any) -> None:
+    """Raise TypeError for what numpy must not make an array of.
+
+    Strings would become arrays as wide as the longest, and an array of no elements is close to everything.
+    """
+    import numpy as np
+
+    for item in out if isinstance(out, (list, tuple)) else (out,):
+        if isinstance(item, (str, bytes)) or getattr(item, "dtype", np.dtype(float)).kind in "SU":
+            raise TypeError("no number")
+    if np.size(out) == 0 and np.size(exp) != 0:
+        raise TypeError("no elements")
 
 
 def _as_not_none(out: Any, exp: Any) -> Any:

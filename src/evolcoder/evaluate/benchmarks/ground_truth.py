@@ -6,7 +6,6 @@ of what was run. The canonical solution runs in the sandbox like any program.
 
 from __future__ import annotations
 
-import marshal
 import platform
 import sqlite3
 import zlib
@@ -24,11 +23,13 @@ from evolcoder.evaluate.benchmarks.described_values import (
     rebuilt_call,
 )
 from evolcoder.runs import content_hash
+from evolcoder.sandbox import codec
 from evolcoder.sandbox.protocol import BatchJob, CallValue, Limits, Outcome
 
 # Mbpp/599's canonical solution alone wants over 30 s.
 _LIMITS = Limits(cpu_s=300.0, wall_s=1200.0, memory_bytes=4 << 30, output_bytes=64 << 20)
-_VERSION = 1
+_VERSION = 2
+_VALUES_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,16 @@ class TruthStore:
         if key not in self._memory and self._db is not None:
             row = self._db.execute("SELECT truth FROM truths WHERE key = ?", (key,)).fetchone()
             if row is not None:
-                self._memory[key] = _truth(*marshal.loads(zlib.decompress(row[0])))
+                self._memory[key] = _truth(
+                    *codec.decode(zlib.decompress(row[0]), codec.Memory(_VALUES_BYTES))
+                )
         return self._memory.get(key)
 
     def put(self, key: str, form: Form, answers: Sequence[Any], seconds: tuple[float, ...]) -> None:
-        """Keep a truth: values if the form is "plain", else their descriptions."""
+        """Keep a truth: values if the form is "plain", else their short descriptions."""
         self._memory[key] = _truth(form, answers, seconds)
         if self._db is not None:
-            data = zlib.compress(marshal.dumps((form, list(answers), seconds)), 1)
+            data = zlib.compress(codec.encode((form, list(answers), seconds), _VALUES_BYTES), 1)
             self._db.execute("INSERT OR REPLACE INTO truths VALUES (?, ?)", (key, data))
 
     def compute(self, references: Iterable[Reference], sandbox: JobRunner) -> None:
@@ -104,34 +107,33 @@ class TruthStore:
                 if len(values) == len(reference.inputs) and all(v.ok for v in values):
                     answers = [v.value for v in values]
                     self.put(reference.key, form, answers, tuple(v.cpu_s for v in values))
-                elif form == "plain":
-                    again.append((reference, _next_form(reference, values)))
+                elif form == "plain" and _is_large(outcome):
+                    again.append((reference, "compact"))
                 else:
                     raise OutsideError(_failure(reference, outcome))
             waiting = again
 
 
-Form = Literal["plain", "described", "compact"]
-"""How values crossed: as they are, described, or described with long strings and lists made short."""
+Form = Literal["plain", "compact"]
+"""How values crossed: as they are, or with long strings and lists made short."""
 
 
-def _next_form(reference: Reference, values: Sequence[CallValue]) -> Form:
-    """Return how to ask again: described where a type is odd, compact where all is too large to cross."""
-    error = next((v.error for v in values if not v.ok), "")
-    # HumanEval/15 answers with 100 MB in all, Mbpp/411 with as much at once.
-    large = len(values) < len(reference.inputs) and "is not plain data" not in error
-    return "compact" if large or "more than" in error else "described"
+def _is_large(outcome: Outcome) -> bool:
+    """Tell whether all values together were too large: HumanEval/15 and Mbpp/411 answer with 100 MB."""
+    errors = [outcome.verdict.detail, *(value.error for value in outcome.values)]
+    return any("more than" in error or "no value" in error for error in errors)
 
 
 def _job(reference: Reference, form: Form) -> BatchJob:
     program, name = reference.program, reference.entry_point
     if form != "plain":
-        program, name = described_program(program, name, compact=form == "compact"), WRAPPER_NAME
+        program, name = described_program(program, name, compact=True), WRAPPER_NAME
     return BatchJob(
         program=program,
         entry_point=name,
         inputs=reference.inputs,
         limits=_LIMITS,
+        values_bytes=codec.MAX_BYTES if form == "plain" else _VALUES_BYTES,
         preimport=preimport_for(program),
     )
 

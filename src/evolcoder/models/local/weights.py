@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import MissingExtraError, ModelError, nearest
+from evolcoder.models.local.dequantised import dequantised_folder, known_folder
 from evolcoder.models.local.gguf_header import read_gguf_header
 
 if TYPE_CHECKING:
@@ -63,8 +64,23 @@ def load_weights(ref: str, dtype: str = "fp32") -> tuple[PreTrainedModel, PreTra
     model has none). Raises ModelError where `ref` names nothing that loads.
     """
     location = locate_weights(ref)
-    tokenizer = load_tokenizer(ref)
+    _, transformers = _libraries()
+    if isinstance(location, Path) and _is_gguf(location):
+        location = dequantised_folder(location, transformers.__version__, lambda out: _dequantise(ref, out))
+    return _load(location, ref, dtype)
+
+
+def _dequantise(ref: str, out: Path) -> None:
+    """Write a GGUF file's weights in fp32, and its tokenizer, as a model folder."""
+    model, tokenizer = _load(locate_weights(ref), ref, "fp32")
+    with quiet_library():
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+
+
+def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     torch, transformers = _libraries()
+    tokenizer = _load_tokenizer(location, ref)
     arguments = _gguf_arguments(transformers, location) if _is_gguf(location) else {"low_cpu_mem_usage": True}
     with quiet_library(), _naming_failures(ref):
         model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -72,7 +88,7 @@ def load_weights(ref: str, dtype: str = "fp32") -> tuple[PreTrainedModel, PreTra
         )
     if _is_gguf(location):
         _forget_quantization(model)
-    if model.config.pad_token_id is None:
+    if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None and model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -96,6 +112,13 @@ def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def load_tokenizer(ref: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer alone (a GGUF file that holds only a vocabulary will do)."""
     location = locate_weights(ref)
+    _, transformers = _libraries()
+    if isinstance(location, Path) and _is_gguf(location):
+        location = known_folder(location, transformers.__version__) or location
+    return _load_tokenizer(location, ref)
+
+
+def _load_tokenizer(location: Path | str, ref: str) -> PreTrainedTokenizerBase:
     _, transformers = _libraries()
     arguments = {"gguf_file": location.name} if isinstance(location, Path) and _is_gguf(location) else {}
     with quiet_library(), _naming_failures(ref):
