@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from tests.train.tiny import rows, save_tiny
 
 from evolcoder.cli.train import command
-from evolcoder.errors import RecipeError
+from evolcoder.errors import DataError, RecipeError
 from evolcoder.instructions import write_instructions
 
 
@@ -53,3 +53,13 @@ def test_a_plan_is_told_in_text_or_json() -> None:
 def test_a_mistake_is_told_in_one_line(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         run(*arguments)
+
+
+def test_a_training_leaves_a_folder_alone_that_no_training_wrote(tmp_path: Path) -> None:
+    write_instructions(tmp_path / "one.jsonl", rows(6))
+    thesis = tmp_path / "precious/notes/thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("thesis")
+    with pytest.raises(DataError, match=r"notes/thesis\.txt"):
+        run("--base", "embedded", "--data", tmp_path / "one.jsonl", "--out", tmp_path / "precious")
+    assert thesis.read_text() == "thesis"
