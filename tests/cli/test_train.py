@@ -13,8 +13,6 @@ from evolcoder.cli.train import command
 from evolcoder.errors import DataError, RecipeError
 from evolcoder.instructions import write_instructions
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "train"
-
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
@@ -36,7 +34,7 @@ def test_files_and_a_base_become_a_model(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_plan_is_told_in_text_or_json() -> None:
-    recipe = RECIPES / "starcoderbase-1b.yaml"
+    recipe = "starcoderbase-1b"
     text = run("--recipe", recipe, "--plan", "--gpus", 1, "--gpu-gb", 80).stdout
     assert "fits" in text and "459 steps" in text
     told = json.loads(run("--recipe", recipe, "--plan", "--gpus", 2, "--rows", 1000, "--json").stdout)
