@@ -1,7 +1,7 @@
 """A run folder that version 0.1.0 made is taken over as it stands.
 
 `run_of_0.1.0.tar.gz` holds a recipe of two rounds, its tiny base model, and the folder of the finished run
-(less the report, which is written anew). Its teacher was a server that is not there now: whoever asks it fails.
+(less the report, which is written anew). Its teacher was a server that is not there now: a request fails.
 """
 
 from __future__ import annotations
