@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evolcoder.errors import SandboxError
-from evolcoder.sandbox import Sandbox, container
+from evolcoder.sandbox import Sandbox, container, worker
 from evolcoder.sandbox.protocol import (
     BatchJob,
     CallJob,
@@ -229,6 +229,16 @@ def test_a_batch_whose_answers_are_enough_is_not_waited_for(sandbox: Sandbox) ->
     right = replace(job, comparison=comparison_with([0, 1, 2]), limits=QUICK)
     assert sandbox.run(right).verdict.reason == "timeout"
     assert sandbox.run(replace(right, inputs=((0,), (1,)))).verdict.passed
+
+
+def test_a_process_that_is_slow_to_end_after_its_last_answer_passes(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_GRACE_MS", 0)
+    job = BatchJob("held = b'x' * (200 << 20)\ndef f(x): return x", "f", ((0,), (1,)))
+    right = replace(job, comparison=comparison_with([0, 1]))
+    verdicts = [sandbox.run(right).verdict for _ in range(5)]
+    assert [v.passed for v in verdicts] == [True] * 5, verdicts
 
 
 def compare_with(expected: list[Any]) -> Compare:

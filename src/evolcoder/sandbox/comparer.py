@@ -99,7 +99,10 @@ def serve(control: socket.socket) -> NoReturn:
     signal.signal(signal.SIGPROF, _over_time)
     known: tuple[bytes, Comparison] | None = None
     while True:
-        request, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)
+        try:
+            request, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)
+        except ConnectionResetError:  # the worker was killed
+            os._exit(0)
         if not request:
             os._exit(0)
         pickled, stream = descriptors

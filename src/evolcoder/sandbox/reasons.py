@@ -190,13 +190,17 @@ def forced_or_told(
         return forced
     if end.why == wire.KILLED_ASKED:
         return "failed", f"answered with more than {max_bytes} bytes"
-    kind, body = frames[-1] if frames else (b"", b"")
+    told = told_by(frames[-1]) if frames else None
+    return told or ("exited", f"its process ended with code {os.waitstatus_to_exitcode(end.status)}")
+
+
+def told_by(frame: Frame) -> tuple[Reason, str] | None:
+    """Return what a program's process says of its own end in its last frame; None where it says nothing."""
+    kind, body = frame
     if kind == wire.PASSED:
         return "passed", ""
     told = parts_of(body, str, str) if kind == wire.UNFIT else None
-    if told is not None and told[0] in _REASONS - {"passed", "infrastructure"}:
-        return told[0], told[1]
-    return "exited", f"its process ended with code {os.waitstatus_to_exitcode(end.status)}"
+    return (told[0], told[1]) if told and told[0] in _REASONS - {"passed", "infrastructure"} else None
 
 
 def end_of_script(end: ProgramEnd, stderr: bytes, limits: Limits, flooded: bool) -> tuple[Reason, str]:

@@ -56,6 +56,7 @@ from evolcoder.sandbox.reasons import (
     judged_calls,
     reason_of_call,
     reason_of_comparer,
+    told_by,
     verdict,
 )
 from evolcoder.sandbox.waiting import Wait, Waiting, finished
@@ -221,8 +222,11 @@ class Worker:
             self._comparer = None
             reason, detail = reason_of_comparer(comparer.close())
             return Outcome(verdict(reason, detail, "batch", self.confinement, end))
-        frames = [compared.last] if compared.last[0] else []
-        reason, detail = forced_or_told(end, frames, job.limits, codec.MAX_BYTES)
+        if end.why == wire.KILLED_ASKED:  # by this worker, after the comparison had come to its end
+            reason, detail = told_by(compared.last) or ("failed", _NOT_ALL_ANSWERED)
+        else:
+            frames = [compared.last] if compared.last[0] else []
+            reason, detail = forced_or_told(end, frames, job.limits, codec.MAX_BYTES)
         if compared.mismatch is not None:
             reason = "timeout" if compared.mismatch == "timeout" else "failed"
             detail = compared.mismatch
