@@ -177,6 +177,17 @@ def _system_arguments() -> list[str]:
     return arguments
 
 
+def _device_arguments() -> list[str]:
+    """No terminals, whose buffers no limit counts; no /dev/zero, which would be memory that none counts."""
+    arguments = ["--tmpfs", "/dev", "--perms", "0755", "--dir", "/dev/shm"]
+    # Zeros are read from the one as from the other, but a device that is always full cannot be mapped.
+    for device, seen in (*((name, name) for name in ("null", "full", "random", "urandom")), ("full", "zero")):
+        arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{seen}"]
+    for link, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        arguments += ["--symlink", f"/proc/self/{target}", f"/dev/{link}"]
+    return arguments
+
+
 def _parents(folders: Sequence[str]) -> list[str]:
     # Missing parents of a bind become 0700, and the program is not root: make them first.
     seen = dict.fromkeys(str(p) for f in folders for p in reversed(Path(f).parents) if str(p) != "/")
@@ -211,7 +222,8 @@ def bwrap_arguments(
     arguments += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
     capabilities = ["CAP_SYS_ADMIN", "CAP_SETPCAP", "CAP_SYS_PTRACE"]
     if confinement == "full":
-        capabilities += ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
+        # The last is for counting the descriptors of programs, whose user is not the server's.
+        capabilities += ["CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH"]
     for capability in capabilities:
         arguments += ["--cap-add", capability]
     arguments += ["--clearenv"]
@@ -233,11 +245,9 @@ def bwrap_arguments(
             ]
             for place in seen_at:
                 arguments += ["--tmpfs", f"{place}/evolcoder", "--remount-ro", f"{place}/evolcoder"]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--dir", "/tmp"]
+    arguments += ["--proc", "/proc", *_device_arguments(), "--perms", "1777", "--dir", "/tmp"]
     return [
         *arguments,
-        "--remount-ro",
-        "/dev/pts",
         "--remount-ro",
         "/dev",
         "--remount-ro",

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import NoReturn
 
-from evolcoder.sandbox.inside import fork_server, isolation, programs, steps, tester, wire
+from evolcoder.sandbox.inside import fork_server, isolation, programs, steps, tester, tree, wire
 from evolcoder.sandbox.inside.isolation import Isolator
 
 # What most programs of the benchmarks import, and what the interpreter itself imports late: loading it once
@@ -94,6 +94,7 @@ def main(
     _be_first_to_go()
     rehearsal = programs.rehearsal_payload() if preimport != "nothing" else -1
     isolator = Isolator(uid, gid, namespaces)
+    clock = tree.TreeClock()
     isolator.confine_server(core)
     _join_mappings()
     _let_children_inherit_mappings()
@@ -106,6 +107,7 @@ def main(
     fork_server.serve(
         control,
         isolator,
+        clock,
         {
             wire.STDIO: programs.run_stdio,
             wire.CANDIDATE: programs.run_candidate,

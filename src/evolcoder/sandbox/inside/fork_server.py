@@ -25,6 +25,7 @@ from evolcoder.sandbox.inside.isolation import Bounds, IsolationError, Isolator
 _FIRST_LOOK_MS = 20
 _LOOK_EVERY_S = 0.05
 _SHORTEST_LOOK_S = 0.004
+_CLOCK_ERROR_S = 0.02
 _MAX_DESCRIPTORS = 8
 _FIRST_FREE = 3
 _OWN_DESCRIPTORS = 64
@@ -36,12 +37,15 @@ _UNUSED = tree.TreeUse(0.0, 0, 0.0)
 def serve(
     control: _socket.socket,
     isolator: Isolator,
+    clock: tree.TreeClock,
     runners: Mapping[int, Callable[[], None]],
     namespaces: bool,
 ) -> NoReturn:
     """Answer requests until the scorer is gone."""
     # Descriptors that arrive are numbered from the first free one: those of a program's channels start there.
     control = _socket.socket(fileno=_moved(control.detach()))
+    if clock.fd >= 0:
+        clock.fd = _moved(clock.fd)
     complaints_read, complaints_write = map(_moved, os.pipe2(os.O_NONBLOCK))
     prepared: dict[bytes, tuple[Callable[[], None], Bounds]] = {}
     poll_complaints = select.poll()
@@ -83,7 +87,7 @@ def serve(
                 bounds,
             )
         enter, bounds = prepared[request]
-        started = time.monotonic()
+        started, clock_began = time.monotonic(), clock.read()
         try:
             pid = isolator.clone()
         except (IsolationError, OSError) as error:
@@ -100,8 +104,8 @@ def serve(
         register(pidfd, select.POLLIN)
         events = poll(_FIRST_LOOK_MS)
         _close(received)
-        watched = _Watched(pid, pidfd, bounds, started)
-        reply = _watch(control, watched, poller, events, infrastructure, processors, namespaces)
+        watched = _Watched(pid, pidfd, bounds, started, clock_began)
+        reply = _watch(control, watched, clock, poller, events, infrastructure, processors, namespaces)
         unregister(pidfd)
         os.close(pidfd)
         if poll_complaints.poll(0):
@@ -141,11 +145,13 @@ class _Watched(NamedTuple):
     pidfd: int
     bounds: Bounds
     started: float
+    clock_began: float
 
 
 def _watch(
     control: _socket.socket,
     child: _Watched,
+    clock: tree.TreeClock,
     poller: select.poll,
     events: list[tuple[int, int]],
     infrastructure: frozenset[int],
@@ -153,7 +159,14 @@ def _watch(
     namespaces: bool,
 ) -> bytes:
     """Hold a child to its bounds until it ends; `events` are what the poller has said of it so far."""
-    pid, pidfd, bounds, started = child
+    pid, pidfd, bounds, started, clock_began = child
+
+    def with_unseen(seen_s: float) -> float:
+        # The kernel counts one process to the nanosecond; what made others may have hidden some.
+        clock_s = clock.read() - clock_began
+        hidden = clock_s > tree.STOLEN * seen_s + _CLOCK_ERROR_S and namespaces
+        return clock_s if hidden and tree.last_process() != str(pid).encode() else seen_s
+
     wall_end = started + bounds.wall_s
     why, use, watch = wire.ENDED, _UNUSED, None
     while True:
@@ -166,9 +179,9 @@ def _watch(
                 break
             os._exit(0)  # the scorer is gone; the container dies with this process
         now = time.monotonic()
-        watch = watch or tree.TreeWatch(infrastructure, bounds.memory_bytes)
+        watch = watch or tree.TreeWatch(infrastructure, bounds.memory_bytes, namespaces)
         use = watch.read()
-        if use.cpu_s > bounds.cpu_s:
+        if with_unseen(use.cpu_s) > bounds.cpu_s:
             why = wire.KILLED_CPU
         elif use.memory_bytes > bounds.memory_bytes:
             why = wire.KILLED_MEMORY
@@ -189,7 +202,7 @@ def _watch(
     if not namespaces:
         _kill_group(pid)
     wall_s = time.monotonic() - started
-    cpu_s = max(used.ru_utime + used.ru_stime, use.cpu_s)
+    cpu_s = with_unseen(max(used.ru_utime + used.ru_stime, use.cpu_s))
     if why in (wire.ENDED, wire.KILLED_ASKED) and cpu_s > bounds.cpu_s:
         why = wire.KILLED_CPU
     peak = max(used.ru_maxrss << 10, watch.peak_bytes if watch else 0)

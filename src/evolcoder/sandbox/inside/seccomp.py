@@ -20,10 +20,17 @@ MOUNT_CALL = {"x86_64": 165, "aarch64": 40}
 SOCKET_CALL = {"x86_64": 41, "aarch64": 198}
 SOCKETPAIR_CALL = {"x86_64": 53, "aarch64": 199}
 IOCTL_CALL = {"x86_64": 16, "aarch64": 29}
-PRCTL_CALL = {"x86_64": 157, "aarch64": 167}
-FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+FCNTL_CALL = {"x86_64": 72, "aarch64": 25}
+SETSOCKOPT_CALL = {"x86_64": 54, "aarch64": 208}
+MMAP_CALL = {"x86_64": 9, "aarch64": 222}
+UNIX_FAMILY = 1
+DATAGRAMS = 2  # a bit that SOCK_DGRAM and SOCK_RAW have, SOCK_STREAM and SOCK_SEQPACKET have not
 TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
-SET_DUMPABLE = 4
+UNCOUNTED_BY_FCNTL = (1024, 1026, 1031)  # F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
+SOCKET_LEVEL = 1  # SOL_SOCKET
+# SO_SNDBUF, SO_ATTACH_FILTER, SO_SNDBUFFORCE, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF and _EBPF
+UNCOUNTED_BY_SETSOCKOPT = (7, 26, 32, 50, 51, 52)
+MAP_HUGETLB, MAP_ANONYMOUS, MAP_SHARED_BIT = 0x40000, 0x20, 1
 
 # name: (x86-64, aarch64); None where the architecture has no such call.
 _ABSENT: dict[str, tuple[int | None, int | None]] = {  # answered ENOSYS: callers fall back
@@ -33,6 +40,18 @@ _ABSENT: dict[str, tuple[int | None, int | None]] = {  # answered ENOSYS: caller
     "shmget": (29, 194),
     "shmat": (30, 196),
     "shmctl": (31, 195),
+    "semget": (64, 190),  # semaphores and messages of System V: memory that no limit counts
+    "semop": (65, 193),
+    "semctl": (66, 191),
+    "semtimedop": (220, 192),
+    "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
+    "flock": (73, 32),  # a lock on a file of the system is seen by all programs, and by the host
+    "inotify_init": (253, None),  # tells what other programs read
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
@@ -110,7 +129,7 @@ _FORBIDDEN: dict[str, tuple[int | None, int | None]] = {  # answered EPERM
 
 _LOAD, _JEQ, _JGE, _JSET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
-_NUMBER, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
+_NUMBER, _ARCH, _ARG0, _ARG1, _ARG2, _ARG3 = 0, 4, 16, 24, 32, 40
 
 
 def _fail(code: int) -> int:
@@ -137,17 +156,32 @@ def filter_program(machine: str, mounts: bool = False) -> bytes:
         (_RETURN, 0, 0, _ALLOW),
     ]
     for call in (SOCKET_CALL[machine], SOCKETPAIR_CALL[machine]):
+        # No network, the loopback included: its counters and ports would outlive the program. No datagrams:
+        # a receiver holds those of senders that are gone, and nothing tells how much that is.
         rules[call] = [
             (_LOAD, 0, 0, _ARG0),
-            *((_JEQ, len(FAMILIES) - i, 0, family) for i, family in enumerate(FAMILIES)),
+            (_JEQ, 0, 2, UNIX_FAMILY),
+            (_LOAD, 0, 0, _ARG1),
+            (_JSET, 0, 1, DATAGRAMS),
             (_RETURN, 0, 0, _fail(errno.EAFNOSUPPORT)),
             (_RETURN, 0, 0, _ALLOW),
         ]
-    rules[IOCTL_CALL[machine]] = [
+    rules[IOCTL_CALL[machine]] = _forbid(_ARG1, TERMINAL_INJECTION)
+    rules[FCNTL_CALL[machine]] = _forbid(_ARG1, UNCOUNTED_BY_FCNTL)
+    options = _forbid(_ARG2, UNCOUNTED_BY_SETSOCKOPT)
+    rules[SETSOCKOPT_CALL[machine]] = [
         (_LOAD, 0, 0, _ARG1),
-        *((_JEQ, len(TERMINAL_INJECTION) - i, 0, request) for i, request in enumerate(TERMINAL_INJECTION)),
-        (_RETURN, 0, 0, _ALLOW),
+        (_JEQ, 0, len(options) - 2, SOCKET_LEVEL),
+        *options,
+    ]
+    # Shared memory without a file keeps its pages when they are unmapped in part; huge pages are in no count.
+    rules[MMAP_CALL[machine]] = [
+        (_LOAD, 0, 0, _ARG3),
+        (_JSET, 2, 0, MAP_HUGETLB),
+        (_JSET, 0, 2, MAP_ANONYMOUS),
+        (_JSET, 0, 1, MAP_SHARED_BIT),
         (_RETURN, 0, 0, _fail(errno.EPERM)),
+        (_RETURN, 0, 0, _ALLOW),
     ]
     header = [
         (_LOAD, 0, 0, _ARCH),
@@ -159,6 +193,16 @@ def filter_program(machine: str, mounts: bool = False) -> bytes:
     ]
     program = header + _search(sorted(rules), rules)
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+
+
+def _forbid(argument: int, values: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    """Refuse a call one of whose arguments is one of `values`; the step before the last allows it."""
+    return [
+        (_LOAD, 0, 0, argument),
+        *((_JEQ, len(values) - i, 0, value) for i, value in enumerate(values)),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _fail(errno.EPERM)),
+    ]
 
 
 def _search(
