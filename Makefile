@@ -13,7 +13,7 @@ SET ?=
 .PHONY: quickstart test lint format check clean
 
 quickstart: $(VENV)/.quickstart
-	$(BIN)/evolcoder run recipes/quickstart.yaml $(foreach pair,$(SET),--set $(pair))
+	$(BIN)/evolcoder run quickstart $(foreach pair,$(SET),--set $(pair))
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)

@@ -2,7 +2,7 @@
 
     pip install 'evolcoder[train,ray]' 'ray[train]'
     python examples/train_on_ray.py --address auto --workers 8 --base Qwen/Qwen2.5-Coder-1.5B \
-        --data /shared/dataset.jsonl --recipe recipes/train/qwen2.5-coder-1.5b.yaml --out /shared/model
+        --data /shared/dataset.jsonl --recipe qwen2.5-coder-1.5b --out /shared/model
 
 --data and --out must lie on a file system that all machines see. A lost worker begins all of them again, at
 most --failures times, and training goes on from its last step checkpoint.
@@ -28,7 +28,9 @@ def main() -> None:
     parser.add_argument("--base", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument(
-        "--recipe", type=Path, help="a file of recipes/train/; TrainSettings' defaults if absent"
+        "--recipe",
+        type=Path,
+        help="a file, or a name of `evolcoder recipe list`; TrainSettings' defaults if absent",
     )
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, required=True)

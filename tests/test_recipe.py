@@ -10,8 +10,9 @@ import yaml
 
 from evolcoder.errors import RecipeError
 from evolcoder.recipe import load_recipe, plain_data, recipe_from_data, recipe_schema, recipe_yaml
+from evolcoder.shipped_recipes import RUN, shipped_names, shipped_recipe
 
-RECIPES = sorted((Path(__file__).resolve().parent.parent / "recipes").glob("*.yaml"))
+RECIPES = sorted(shipped_recipe(name, RUN) for name in shipped_names(RUN))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -97,3 +98,31 @@ def test_a_seed_that_would_have_no_effect_is_refused(tmp_path: Path, section: st
     path.write_text(f"{section}: {{seed: 3}}\n")
     with pytest.raises(RecipeError, match=rf"{section}\.seed has no effect"):
         load_recipe(path)
+
+
+def test_a_bare_name_means_the_shipped_recipe_unless_there_is_such_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(Path("quickstart")) == load_recipe(Path("recipes/quickstart.yaml"))
+    Path("quickstart").write_text("name: mine\n")
+    assert load_recipe(Path("quickstart")).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("quickstrat", "quickstrat: no such file, and no recipe of that name is shipped (did you mean"),
+        ("starcoder-15b", "the names are quickstart, small-teacher"),
+        ("quickstart.yaml", "quickstart.yaml: no such file"),
+        ("mine/quickstart", "mine/quickstart: no such file"),
+        ("recipes/../recipe.py", "recipes/../recipe.py: no such file"),
+    ],
+)
+def test_a_recipe_that_is_neither_a_file_nor_shipped_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(Path(given))
+    assert said in str(raised.value)

@@ -1,6 +1,77 @@
 """evolcoder: from seed instructions to a measured code model.
 
-The package root is light on purpose: importing it loads nothing but the version.
+The functions and classes of `__all__` are loaded when they are first used, so that `import evolcoder` stays
+light.
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evolcoder.api import (
+        compare_samples,
+        evaluate_model,
+        evolve_instructions,
+        judge_program,
+        run_recipe,
+        score_samples,
+        train_model,
+    )
+    from evolcoder.errors import EvolcoderError
+    from evolcoder.evaluate.settings import EvaluationSettings
+    from evolcoder.evolve.settings import EvolveSettings
+    from evolcoder.instructions import read_instructions, write_instructions
+    from evolcoder.models.endpoint.settings import EndpointSettings
+    from evolcoder.models.local.settings import LocalSettings
+    from evolcoder.records import Instruction, Lineage
+    from evolcoder.train.settings import TrainSettings
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "EndpointSettings",
+    "EvaluationSettings",
+    "EvolcoderError",
+    "EvolveSettings",
+    "Instruction",
+    "Lineage",
+    "LocalSettings",
+    "TrainSettings",
+    "__version__",
+    "compare_samples",
+    "evaluate_model",
+    "evolve_instructions",
+    "judge_program",
+    "read_instructions",
+    "run_recipe",
+    "score_samples",
+    "train_model",
+    "write_instructions",
+]
+
+_MODULES = {
+    "EndpointSettings": "models.endpoint.settings",
+    "EvaluationSettings": "evaluate.settings",
+    "EvolcoderError": "errors",
+    "EvolveSettings": "evolve.settings",
+    "Instruction": "records",
+    "Lineage": "records",
+    "LocalSettings": "models.local.settings",
+    "TrainSettings": "train.settings",
+    "read_instructions": "instructions",
+    "write_instructions": "instructions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for (PEP 562); a name without a module of its own is a function of `api`."""
+    if name not in __all__:
+        raise AttributeError(f"module 'evolcoder' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"evolcoder.{_MODULES.get(name, 'api')}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -116,8 +116,9 @@ def row_from_instruction(row: Instruction) -> dict[str, Any]:
     }
 
 
-def write_instructions(path: Path, rows: Iterable[Instruction]) -> int:
+def write_instructions(path: str | Path, rows: Iterable[Instruction]) -> int:
     """Write rows as JSONL or Parquet, by the file's suffix, whole or not at all; return the count."""
+    path = Path(path)
     if path.suffix != ".parquet":
         return write_jsonl_whole(path, (row_from_instruction(row) for row in rows))
     import pyarrow as pa

@@ -25,6 +25,7 @@ from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import SHIPPED_SEEDS
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.session import ModelChoice
+from evolcoder.shipped_recipes import RUN, recipe_file
 from evolcoder.train.settings import TrainSettings
 
 
@@ -183,12 +184,15 @@ class Recipe:
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe; `overrides` are "section.key=value" with the value in YAML.
+    """Read and check a recipe: a file, or the name of a shipped one.
+
+    `overrides` are "section.key=value" with the value in YAML.
 
     Raises RecipeError that names the file and every bad key, what was found and what is expected.
     """
     import yaml
 
+    path = recipe_file(path, RUN)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

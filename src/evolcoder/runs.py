@@ -63,23 +63,69 @@ def writing_whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-@contextmanager
-def making_folder_whole(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder; on success sync its files and rename it to `path`.
+OUTPUT_MARK = ".evolcoder.json"
+"""The file in an output folder that says which kind of output it is and which files evolcoder wrote."""
 
-    An existing folder at `path` is replaced. Leftovers of killed runs are removed first.
+
+def check_output_folder(path: Path, kind: str) -> None:
+    """Raise DataError unless `path` is absent, empty, or holds only what the mark of this kind lists."""
+    if not path.exists() and not path.is_symlink():
+        return
+    if not path.is_dir() or path.is_symlink():
+        raise DataError(f"{path}: a folder for the {kind} is expected here; nothing was changed")
+    found = {file.relative_to(path).as_posix() for file in path.rglob("*") if not _is_folder(file)}
+    folders = [file for file in path.rglob("*") if _is_folder(file)]
+    if not found and not folders:
+        return
+    foreign = sorted(found - _files_marked(path, kind)) or sorted(
+        f"{folder.relative_to(path).as_posix()}/" for folder in folders if not any(folder.iterdir())
+    )
+    if foreign:
+        raise DataError(
+            f"{path}: holds {foreign[0]!r}, which no {kind} of evolcoder wrote; "
+            "an empty or new folder is expected, nothing was changed"
+        )
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _files_marked(path: Path, kind: str) -> set[str]:
+    """Return the files that a folder's mark lists; none where the mark is absent or of another kind."""
+    try:
+        mark = json.loads((path / OUTPUT_MARK).read_bytes())
+        return {OUTPUT_MARK, *map(str, mark["files"])} if mark["kind"] == kind else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+@contextmanager
+def making_folder_whole(path: Path, kind: str) -> Iterator[Path]:
+    """Yield an empty temporary folder; on success mark it, sync its files and rename it to `path`.
+
+    An earlier output of the same kind is replaced; raises DataError, before anything is written, where
+    `path` holds anything else. Files are readable as the umask says. Leftovers of killed runs are removed.
     """
+    check_output_folder(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in _leftovers(path):
         shutil.rmtree(leftover, ignore_errors=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.mkdir()
+    mode = partial.stat().st_mode & 0o666
     try:
         yield partial
-        for file in sorted(partial.rglob("*")):
-            if file.is_file():
-                with file.open("rb") as f:
-                    os.fsync(f.fileno())
+        files = [file for file in sorted(partial.rglob("*")) if file.is_file()]
+        write_json_whole(
+            partial / OUTPUT_MARK,
+            {"kind": kind, "files": [file.relative_to(partial).as_posix() for file in files]},
+        )
+        for file in files:
+            file.chmod(mode)
+            with file.open("rb") as f:
+                os.fsync(f.fileno())
+        check_output_folder(path, kind)
         if path.exists():
             shutil.rmtree(path)
         partial.rename(path)

@@ -9,9 +9,11 @@ import yaml
 from click.testing import CliRunner
 
 from evolcoder.cli import cli
+from evolcoder.errors import DataError
 from evolcoder.evolve.data_card import note_what_it_is_made_from
 from evolcoder.evolve.row_files import write_rows_whole
 from evolcoder.records import Instruction, Lineage
+from evolcoder.runs import making_folder_whole
 
 SEED = Instruction("aaa1", "Sort a list.", "[2, 1]", "sorted(x)", Lineage("aaa1"))
 EVOLVED = Instruction(
@@ -90,3 +92,44 @@ def test_a_teacher_behind_an_api_is_named_with_its_vendors_terms(tmp_path: Path)
     assert header["license"] == "other"
     assert "OpenAI" in text
     assert "not checked" in text
+
+
+def test_an_export_leaves_a_folder_alone_that_it_did_not_write(folder: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    (precious / "notes").mkdir(parents=True)
+    (precious / "notes/thesis.txt").write_text("thesis")
+    data = str(folder / "dataset.jsonl")
+    for out in (precious, folder):
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        result = CliRunner().invoke(cli, ["data", "export", data, "--to", "hub", "--out", str(out)])
+        assert isinstance(result.exception, DataError)
+        assert str(out) in str(result.exception)
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_an_export_replaces_its_own_and_nothing_that_came_beside_it(folder: Path, tmp_path: Path) -> None:
+    hub = tmp_path / "hub"
+    card_of(folder, hub)
+    card_of(folder, hub)
+    (hub / ".git").mkdir()
+    (hub / ".git/HEAD").write_text("ref")
+    arguments = ["data", "export", str(folder / "dataset.jsonl"), "--to", "hub", "--out", str(hub)]
+    assert isinstance(CliRunner().invoke(cli, arguments).exception, DataError)
+    assert (hub / ".git/HEAD").read_text() == "ref"
+
+
+def test_another_kind_of_output_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    with making_folder_whole(tmp_path / "model", "trained model") as model:
+        (model / "weights").write_text("numbers")
+    out = tmp_path / "model"
+    arguments = ["data", "export", str(folder / "dataset.jsonl"), "--to", "hub", "--out", str(out)]
+    assert isinstance(CliRunner().invoke(cli, arguments).exception, DataError)
+    assert (tmp_path / "model/weights").read_text() == "numbers"
+
+
+def test_files_of_a_folder_are_readable_as_the_umask_says(tmp_path: Path) -> None:
+    with making_folder_whole(tmp_path / "model", "trained model") as model:
+        (model / "weights").touch(mode=0o600)
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert (tmp_path / "model/weights").stat().st_mode == plain.stat().st_mode

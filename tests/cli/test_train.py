@@ -10,10 +10,8 @@ from click.testing import CliRunner, Result
 from tests.train.tiny import rows, save_tiny
 
 from evolcoder.cli.train import command
-from evolcoder.errors import RecipeError
+from evolcoder.errors import DataError, RecipeError
 from evolcoder.instructions import write_instructions
-
-RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "train"
 
 
 def run(*arguments: object) -> Result:
@@ -36,7 +34,7 @@ def test_files_and_a_base_become_a_model(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_plan_is_told_in_text_or_json() -> None:
-    recipe = RECIPES / "starcoderbase-1b.yaml"
+    recipe = "starcoderbase-1b"
     text = run("--recipe", recipe, "--plan", "--gpus", 1, "--gpu-gb", 80).stdout
     assert "fits" in text and "459 steps" in text
     told = json.loads(run("--recipe", recipe, "--plan", "--gpus", 2, "--rows", 1000, "--json").stdout)
@@ -55,3 +53,13 @@ def test_a_plan_is_told_in_text_or_json() -> None:
 def test_a_mistake_is_told_in_one_line(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         run(*arguments)
+
+
+def test_a_training_leaves_a_folder_alone_that_no_training_wrote(tmp_path: Path) -> None:
+    write_instructions(tmp_path / "one.jsonl", rows(6))
+    thesis = tmp_path / "precious/notes/thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("thesis")
+    with pytest.raises(DataError, match=r"notes/thesis\.txt"):
+        run("--base", "embedded", "--data", tmp_path / "one.jsonl", "--out", tmp_path / "precious")
+    assert thesis.read_text() == "thesis"

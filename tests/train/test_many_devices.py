@@ -18,12 +18,13 @@ from tests.train.tiny import rows
 
 from evolcoder.errors import RecipeError
 from evolcoder.models.local.weights import load_weights
+from evolcoder.shipped_recipes import DEEPSPEED, shipped_recipe
 from evolcoder.train import TrainSettings, train
 from evolcoder.train.deepspeed_config import complete_config, read_deepspeed_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PUBLISHED = REPOSITORY / "recipes" / "deepspeed" / "zero3-offload.json"
-PLAIN = REPOSITORY / "recipes" / "deepspeed" / "zero3.json"
+PUBLISHED = shipped_recipe("zero3-offload", DEEPSPEED)
+PLAIN = shipped_recipe("zero3", DEEPSPEED)
 needs_deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None,
     reason="needs DeepSpeed: pip install --no-build-isolation 'evolcoder[deepspeed]'",

@@ -10,12 +10,12 @@ import pytest
 from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
 from evolcoder.errors import ModelError, RecipeError
+from evolcoder.shipped_recipes import TRAIN, shipped_names
 from evolcoder.train.plan import plan_text, plan_training
 from evolcoder.train.recipes import checked_config, read_train_recipe, settings_from, training_from
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import tokenize
 
-FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "train"
 # Parameters of the published checkpoints, as the hub counts their safetensors.
 PARAMETERS = {
     "starcoderbase-1b": 1_137_207_296,
@@ -36,11 +36,11 @@ PARAMETERS = {
 
 
 def training(name: str, **given: object) -> Any:
-    return training_from(read_train_recipe(FOLDER / f"{name}.yaml"), None, (), given)
+    return training_from(read_train_recipe(Path(name)), None, (), given)
 
 
 def test_every_recipe_is_listed() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(PARAMETERS)
+    assert set(shipped_names(TRAIN)) == set(PARAMETERS)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -86,7 +86,7 @@ def test_a_plan_counts_the_rows_it_is_given(tmp_path: Path) -> None:
     from evolcoder.instructions import write_instructions
 
     write_instructions(tmp_path / "rows.jsonl", rows(100))
-    recipe = read_train_recipe(FOLDER / "starcoderbase-1b.yaml")
+    recipe = read_train_recipe(Path("starcoderbase-1b"))
     known = training_from(recipe, None, (str(tmp_path / "rows.jsonl"),), {"eval_rows": 10, "epochs": 2.0})
     plan = plan_training(known, gpus=1, gpu_gb=80)
     assert (plan.rows, plan.steps) == (90, 2)
@@ -97,7 +97,7 @@ def test_a_plan_counts_the_rows_it_is_given(tmp_path: Path) -> None:
 
 
 def test_offloading_by_deepspeed_moves_memory_to_the_cpu() -> None:
-    config = str(FOLDER.parent / "deepspeed" / "zero3-offload.json")
+    config = "zero3-offload"
     plain = plan_training(training("starcoder-15b"), gpus=8, gpu_gb=80)
     offloaded = plan_training(training("starcoder-15b", deepspeed=config), gpus=8, gpu_gb=80)
     assert offloaded.optimizer_bytes == 0 < plain.optimizer_bytes
@@ -134,7 +134,7 @@ def test_a_broken_recipe_names_the_key(text: str, message: str, tmp_path: Path) 
 
 
 def test_what_is_given_wins_over_the_recipe() -> None:
-    recipe = read_train_recipe(FOLDER / "starcoderbase-1b.yaml")
+    recipe = read_train_recipe(Path("starcoderbase-1b"))
     chosen = training_from(
         recipe, "local/model", ("rows.jsonl",), {"epochs": 1.0}, ("train.seed=5", "dtype=fp32")
     )

@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "Look into a data set: stats, samples, the tree of one seed."),
     "decontaminate": ("decontaminate", "Find training rows that copy benchmark problems."),
     "journal": ("journal", "Show what a run's journal holds: size, hits, cost."),
-    "recipe": ("recipe", "Check a recipe, or print its JSON Schema."),
+    "recipe": ("recipe", "List the shipped recipes, check one, or print the JSON Schema."),
     "setup": ("setup", "Build the environment that a benchmark is judged in (ds1000)."),
     "doctor": ("doctor", "Say what works on this machine, and what to install for the rest."),
 }
@@ -62,7 +62,7 @@ def cli() -> None:
 
     \b
     Example:
-      evolcoder run recipes/quickstart.yaml
+      evolcoder run quickstart
     """
 
 

@@ -43,8 +43,8 @@ def command(
 
     \b
     Example:
-      evolcoder ablate recipes/quickstart.yaml
-      evolcoder ablate recipes/quickstart.yaml --over methods --equal samples
+      evolcoder ablate quickstart
+      evolcoder ablate quickstart --over methods --equal samples
       evolcoder ablate my-recipe.yaml --over teachers --teacher openai:gpt-4.1-mini
     """
     import json

@@ -50,34 +50,20 @@ def command(
     from dataclasses import asdict
     from typing import cast
 
+    from evolcoder.api import compare_samples
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.errors import UserError
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.comparison import compare
-    from evolcoder.evaluate.score_file import ScoreRequest, score_file
-    from evolcoder.evaluate.scoring import ScoringSettings
-    from evolcoder.evaluate.verdict_files import read_verdicts
     from evolcoder.extraction.code_blocks import Extraction
 
-    def verdicts(path: Path) -> dict[str, list[bool]]:
-        judged = read_verdicts(path)
-        if judged is not None:
-            return judged
-        if benchmark_name is None:
-            raise UserError(f"{path}: a sample file, not verdicts; --benchmark NAME is needed to judge it")
-        request = ScoreRequest(
-            path,
-            cast(Extraction, how),
-            settings=ScoringSettings(oracle=oracle),
-            ks=(1,),
-            workers=workers,
-            use_cache=not no_cache,
-        )
-        return score_file(request, load_benchmark(benchmark_name), progress_view()).passed
-
-    comparison = compare(verdicts(a), verdicts(b))
-    if comparison.n_problems == 0:
-        raise UserError(f"{a} and {b} have no problem in common")
+    comparison = compare_samples(
+        a,
+        b,
+        benchmark_name,
+        extract=cast(Extraction, how),
+        oracle=oracle,
+        workers=workers,
+        use_cache=not no_cache,
+        progress=progress_view(),
+    )
     click.echo(json.dumps(asdict(comparison), indent=2) if as_json else _as_text(comparison, a, b))
 
 

@@ -1,4 +1,4 @@
-"""`evolcoder recipe`: check a recipe, or print its JSON Schema."""
+"""`evolcoder recipe`: list the shipped recipes, check one, or print the JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,13 +9,29 @@ import click
 
 @click.group()
 def command() -> None:
-    """Check a recipe, or print its JSON Schema.
+    """List the shipped recipes, check one, or print the JSON Schema.
 
     \b
     Example:
-      evolcoder recipe check recipes/quickstart.yaml
+      evolcoder recipe list
+      evolcoder recipe check quickstart
       evolcoder recipe schema > recipe.schema.json
     """
+
+
+@command.command("list")
+def list_recipes() -> None:
+    """Print the names of the shipped recipes: for run, for train --recipe, for train --deepspeed.
+
+    \b
+    Example:
+      evolcoder recipe list
+    """
+    from evolcoder.shipped_recipes import DEEPSPEED, RUN, TRAIN, shipped_names
+
+    for use, kind in (("run", RUN), ("train --recipe", TRAIN), ("train --deepspeed", DEEPSPEED)):
+        for name in shipped_names(kind):
+            click.echo(f"evolcoder {use} {name}")
 
 
 @command.command()
@@ -42,7 +58,7 @@ def check(recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
     \b
     Example:
-      evolcoder recipe check recipes/quickstart.yaml --set train.epochs=1
+      evolcoder recipe check quickstart --set train.epochs=1
     """
     import json
 

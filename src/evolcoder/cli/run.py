@@ -39,9 +39,9 @@ def command(
 
     \b
     Example:
-      evolcoder run recipes/quickstart.yaml
-      evolcoder run recipes/quickstart.yaml --set rounds.max_rounds=3 --plan
-      evolcoder run recipes/quickstart.yaml --redo train:2
+      evolcoder run quickstart
+      evolcoder run quickstart --set rounds.max_rounds=3 --plan
+      evolcoder run quickstart --redo train:2
     """
     import json
     import shlex

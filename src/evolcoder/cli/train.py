@@ -29,7 +29,9 @@ import click
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the finished model.")
 @click.option(
-    "--recipe", type=click.Path(path_type=Path), help="Base, data and settings from a training recipe."
+    "--recipe",
+    type=click.Path(path_type=Path),
+    help="Base, data and settings from this file, or name of recipe list.",
 )
 @click.option("--epochs", type=float, help="Passes over the data.  [default: 3]")
 @click.option("--max-steps", type=int, help="Train exactly this many steps instead.")
@@ -38,7 +40,9 @@ import click
 @click.option("--learning-rate", type=float, help="Highest learning rate.  [default: 2e-5]")
 @click.option("--lora", type=int, metavar="RANK", help="Train LoRA adapters of this rank.")
 @click.option(
-    "--deepspeed", metavar="FILE", help="Train by this DeepSpeed configuration (JSON), not by FSDP2."
+    "--deepspeed",
+    metavar="FILE",
+    help="Train by this DeepSpeed configuration (JSON) or name of recipe list, not FSDP2.",
 )
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting, see docs/training.md."
@@ -81,7 +85,7 @@ def command(
     \b
     Example:
       evolcoder train --base embedded --data seeds.jsonl evolved.jsonl --out model --epochs 1 --batch-size 16
-      evolcoder train --recipe recipes/train/starcoder-15b.yaml --plan --gpus 8 --gpu-gb 80
+      evolcoder train --recipe starcoder-15b --plan --gpus 8 --gpu-gb 80
     """
     import json
     import os

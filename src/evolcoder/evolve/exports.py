@@ -62,7 +62,7 @@ def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) 
 
     Whole or not at all; return the number of rows.
     """
-    with making_folder_whole(path) as folder:
+    with making_folder_whole(path, "hub export") as folder:
         (folder / "data").mkdir()
         flat = folder / "rows.jsonl"
         count = write_rows_whole(flat, rows)

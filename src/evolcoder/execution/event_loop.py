@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -15,7 +16,19 @@ _M_MMAP_THRESHOLD = -3
 
 
 def run_async(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run `main` like `asyncio.run`, on uvloop where there is one (about a third of the CPU a request)."""
+    """Run `main` like `asyncio.run`, on uvloop where there is one (about a third of the CPU a request).
+
+    Where a loop runs already in this thread, as in a notebook, `main` runs in a thread of its own.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run(main)
+    with ThreadPoolExecutor(1, thread_name_prefix="event-loop") as thread:
+        return thread.submit(_run, main).result()
+
+
+def _run(main: Coroutine[Any, Any, Result]) -> Result:
     try:
         import uvloop
     except ImportError:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from evolcoder.errors import UserError, nearest, shortened
 from evolcoder.loop.stage_clock import begun, clock
 from evolcoder.progress import Progress, StageLine, StageState, StageWatcher
-from evolcoder.runs import content_hash, write_json_whole
+from evolcoder.runs import OUTPUT_MARK, content_hash, write_json_whole
 
 State = Literal["done", "to do", "again", "perhaps again", "skipped"]
 """"perhaps again": an earlier stage is done again, and may come out as it was."""
@@ -138,9 +138,12 @@ class Stages:
             why = "named by --redo" if redo else "; ".join(differences)
             self.progress.note(f"{stage.title}: done again ({why})")
             marker.unlink()
-        if afresh:
-            for product in stage.products:
-                _remove(product)
+            # Version 0.1.0 left no mark in the folders that it made; the marker says whose they are.
+            unmarked = [p for p in stage.products if p.is_dir() and not (p / OUTPUT_MARK).exists()]
+        else:
+            unmarked = []
+        for product in stage.products if afresh else unmarked:
+            _remove(product)
         self._show(stage, "running", self.expected.get(stage.id))
         with clock(clock_path, sitting) as seconds:
             yield True

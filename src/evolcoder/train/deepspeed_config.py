@@ -14,15 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import RecipeError
+from evolcoder.shipped_recipes import DEEPSPEED, recipe_file
 from evolcoder.train.settings import TrainSettings
 
 _FROM_SETTINGS = ("train_batch_size", "scheduler", "fp16", "bf16", "gradient_clipping")
 
 
 def read_deepspeed_config(path: str) -> dict[str, Any]:
-    """Read a DeepSpeed configuration; raises RecipeError that names the file and what is wrong with it."""
+    """Read a DeepSpeed configuration, a file or a shipped one's name.
+
+    Raises RecipeError that names the file and what is wrong with it.
+    """
     try:
-        config = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        file = recipe_file(Path(path).expanduser(), DEEPSPEED)
+        config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such file; a DeepSpeed configuration (JSON) is expected") from error
     except (OSError, ValueError) as error:

@@ -25,6 +25,9 @@ from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
 from evolcoder.train.step import PreparedModel
 from evolcoder.train.tokenization import opening_tokens
 
+MODEL_OUTPUT = "trained model"
+"""The kind of output, in the mark of its folder."""
+
 
 def export(
     out: Path,
@@ -43,7 +46,7 @@ def export(
     weights = prepared.update.whole_weights()
     if prepared.processes.first:
         settings = prepared.settings
-        with making_folder_whole(out) as folder:
+        with making_folder_whole(out, MODEL_OUTPUT) as folder:
             _save_model(folder, prepared, weights, tokenizer)
             summary = measurements.summary()
             facts = {

@@ -101,7 +101,7 @@ def _on_meta(training: Training) -> Any:
             config = checked_config(json.loads((place / "config.json").read_text(encoding="utf-8")))
     else:
         raise ModelError(
-            f"{training.base}: its architecture is not known here; a recipe of recipes/train/ "
+            f"{training.base}: its architecture is not known here; a shipped recipe (evolcoder recipe list) "
             "or a model folder is expected with --plan"
         )
     with torch.device("meta"):

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from evolcoder.errors import RecipeError, nearest
+from evolcoder.shipped_recipes import TRAIN, recipe_file
 from evolcoder.train.settings import TrainSettings
 
 _KEYS = ("name", "base", "data", "eval_data", "train", "architecture", "source")
@@ -31,7 +32,8 @@ class Training:
 
 
 def read_train_recipe(path: Path) -> dict[str, Any]:
-    """Read a training recipe; raises RecipeError that names the file and every bad key."""
+    """Read a training recipe, a file or a shipped one's name; raises RecipeError naming every bad key."""
+    path = recipe_file(path, TRAIN)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -19,8 +19,9 @@ from evolcoder.errors import MissingExtraError, TrainingError
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Instruction
+from evolcoder.runs import check_output_folder
 from evolcoder.train.checkpoints import Checkpoints
-from evolcoder.train.export import export
+from evolcoder.train.export import MODEL_OUTPUT, export
 from evolcoder.train.held_out import split_held_out
 from evolcoder.train.measurements import (
     Evaluation,
@@ -55,11 +56,13 @@ def train(
     The loss is also measured on `held_out` and on the `eval_rows` that the settings take out of `data`. A
     killed training goes on from its last step checkpoint with the same losses and, on a CPU, the same final
     bytes; a finished one with the same base, data and settings is returned as it is. Raises TrainingError
-    where a proof fails, the loss is not a number, or the disk is full.
+    where a proof fails, the loss is not a number, or the disk is full, and DataError, before any work, where
+    `out` holds what no training wrote.
     """
     fingerprint = training_fingerprint(base, data, settings, held_out)
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
+    check_output_folder(out, MODEL_OUTPUT)
     if settings.deepspeed is not None and importlib.util.find_spec("deepspeed") is None:
         raise MissingExtraError("deepspeed", "deepspeed")
     processes = join_processes()

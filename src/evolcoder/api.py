@@ -1,0 +1,384 @@
+"""The Python API: one function for each thing that the command line does; `import evolcoder` gives them all.
+
+Every function is synchronous, takes paths as text or `Path`, and may be called where an event loop runs
+already, as in a notebook. Heavy packages are imported on the first call that needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolcoder.errors import UserError
+from evolcoder.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from evolcoder.evaluate.comparison import Comparison
+    from evolcoder.evaluate.evaluation import EvaluationResult
+    from evolcoder.evaluate.score_file import FileScore
+    from evolcoder.evaluate.settings import EvaluationSettings, Extraction
+    from evolcoder.evolve.rounds import RoundSummary
+    from evolcoder.evolve.settings import EvolveSettings
+    from evolcoder.models.endpoint.settings import EndpointSettings
+    from evolcoder.models.local.settings import LocalSettings
+    from evolcoder.models.session import ModelChoice
+    from evolcoder.records import Instruction, Verdict
+    from evolcoder.train.result import TrainResult
+    from evolcoder.train.settings import TrainSettings
+
+
+def evolve_instructions(
+    seeds: str | Path | Sequence[Instruction],
+    teacher: str,
+    out: str | Path,
+    *,
+    rounds: int = 1,
+    limit: int | None = None,
+    settings: EvolveSettings | None = None,
+    base_url: str | Sequence[str] | None = None,
+    endpoint: EndpointSettings | None = None,
+    local: LocalSettings | None = None,
+    max_usd: float | None = None,
+    max_requests: int | None = None,
+    decontaminate: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> list[RoundSummary]:
+    """Evolve seed instructions into harder ones with a teacher model, and have it answer them.
+
+    Args:
+        seeds: "shipped", a file (JSONL, JSON, Parquet), a Hugging Face data set, or rows.
+        teacher: A MODEL, as on the command line: "embedded", a folder, "openai:NAME".
+        out: Folder for `round-R/`, `dataset.jsonl` (seeds and all rounds) and the journal.
+        rounds: How often the instructions are evolved, each round from the one before.
+        limit: Evolve this many of the seeds; all are in the data set.
+        settings: Methods, sampling, elimination; the published ones where absent.
+        base_url: Address of the OpenAI-compatible server, or several that serve one model.
+        endpoint: Limits, retries and prices of a teacher behind an API.
+        local: Batch size and number format of a teacher in this process.
+        max_usd: Stop before more than this is spent, in US dollars.
+        max_requests: Stop after this many requests.
+        decontaminate: Benchmarks whose copies are dropped.
+        progress: Who watches; nobody where absent.
+
+    Returns:
+        What each round came to. The same call continues a stopped one and asks for nothing twice.
+
+    Raises:
+        DataError: The seeds cannot be read.
+        ModelError: The teacher is no model, or a key or price is missing.
+        EndpointError: The server cannot be reached; every answer so far is kept.
+        BudgetExhaustedError: The budget is spent; every answer so far is kept.
+    """
+    from evolcoder.evaluate.problem_texts import problem_texts
+    from evolcoder.evolve.data_card import note_what_it_is_made_from
+    from evolcoder.evolve.rounds import evolve_dataset
+    from evolcoder.evolve.settings import EvolveSettings
+    from evolcoder.execution.event_loop import run_async
+    from evolcoder.execution.local import THIS_MACHINE
+    from evolcoder.models.session import model_session
+
+    folder = Path(out)
+    rows = _rows(seeds)
+    problems = problem_texts(decontaminate)
+    note_what_it_is_made_from(
+        folder, str(seeds) if isinstance(seeds, (str, Path)) else "rows given in Python", decontaminate
+    )
+
+    async def work() -> list[RoundSummary]:
+        async with model_session(
+            _choice(teacher, base_url, endpoint, local),
+            folder / "journal.sqlite",
+            THIS_MACHINE,
+            max_usd=max_usd,
+            max_requests=max_requests,
+        ) as model:
+            return await evolve_dataset(
+                rows,
+                model,
+                settings or EvolveSettings(),
+                rounds,
+                folder,
+                progress or SilentProgress(),
+                limit=limit,
+                problems=problems,
+            )
+
+    return run_async(work())
+
+
+def train_model(
+    base: str,
+    data: str | Path | Sequence[Instruction],
+    out: str | Path,
+    *,
+    settings: TrainSettings | None = None,
+    held_out: str | Path | Sequence[Instruction] = (),
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Fine-tune a base model on instructions, with the loss on the responses only.
+
+    Args:
+        base: "embedded", a folder, a GGUF file, or a Hugging Face name.
+        data: A file, a Hugging Face data set, or rows.
+        out: Folder for the finished model, in Hugging Face's format.
+        settings: Epochs, batch size, learning rate and the rest; the published ones where absent.
+        held_out: Rows that the loss is measured on besides.
+        progress: Who watches; nobody where absent.
+
+    Returns:
+        Where the model is and what its losses were. A stopped training goes on from its last checkpoint when
+        it is called again; a finished one is returned as it is.
+
+    Raises:
+        MissingExtraError: The packages of `evolcoder[train]` are not installed.
+        DataError: The data cannot be read.
+        ModelError: The base is no model.
+        TrainingError: A check of the training failed, or the loss is not a number.
+    """
+    from evolcoder.train import TrainSettings, train
+
+    return train(base, _rows(data), settings or TrainSettings(), Path(out), progress, _rows(held_out))
+
+
+def evaluate_model(
+    model: str,
+    benchmark: str,
+    out: str | Path,
+    *,
+    settings: EvaluationSettings | None = None,
+    base_url: str | Sequence[str] | None = None,
+    endpoint: EndpointSettings | None = None,
+    local: LocalSettings | None = None,
+    progress: Progress | None = None,
+) -> EvaluationResult:
+    """Sample a model on a benchmark, judge its programs in the sandbox, and sum up.
+
+    Args:
+        model: A MODEL, as on the command line.
+        benchmark: Its name, or a file of your own that ends in ".py".
+        out: Folder for samples, verdicts, scores and the journal.
+        settings: Prompt style, decoding, extraction, limits; one greedy sample a problem where absent.
+        base_url: Address of the OpenAI-compatible server.
+        endpoint: Limits, retries and prices of a model behind an API.
+        local: Batch size and number format of a model in this process.
+        progress: Who watches; nobody where absent.
+
+    Returns:
+        pass@k with its interval, and the verdicts by problem.
+
+    Raises:
+        UserError: The benchmark, style or oracle is not known.
+        ModelError: The model cannot be opened.
+        SandboxError: This machine cannot run programs safely.
+    """
+    from evolcoder.evaluate import evaluation
+    from evolcoder.evaluate.settings import EvaluationSettings
+    from evolcoder.execution.event_loop import run_async
+    from evolcoder.execution.local import THIS_MACHINE
+    from evolcoder.models.session import model_session
+
+    folder = Path(out)
+
+    async def work() -> EvaluationResult:
+        choice = _choice(model, base_url, endpoint, local)
+        async with model_session(choice, folder / "journal.sqlite", THIS_MACHINE) as opened:
+            return await evaluation.evaluate_model(
+                opened, benchmark, settings or EvaluationSettings(), folder, progress
+            )
+
+    return run_async(work())
+
+
+def score_samples(
+    samples: str | Path,
+    benchmark: str,
+    *,
+    extract: Extraction = "none",
+    oracle: str | None = None,
+    ks: Sequence[int] = (1, 10, 100),
+    workers: int | None = None,
+    use_cache: bool = True,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> FileScore:
+    """Judge a file of samples, of any tool, against a benchmark, in the sandbox.
+
+    Args:
+        samples: A JSONL file (compressed or not), or a folder of them.
+        benchmark: Its name, or a file of your own that ends in ".py".
+        extract: How the program is found in a model's text: "none", "wizardcoder", "fence" or "auto".
+        oracle: How values are compared; the benchmark's own where absent.
+        ks: pass@k for each of these, where there are samples enough.
+        workers: Programs judged at once; one a core where absent.
+        use_cache: Take verdicts that are known from the cache, and put new ones there.
+        out: File for the verdicts, as JSONL.
+        progress: Who watches; nobody where absent.
+
+    Returns:
+        pass@k with its interval, and the verdicts by problem.
+
+    Raises:
+        DataError: The file cannot be read, or has bad rows.
+        UserError: The benchmark or the oracle is not known.
+        SandboxError: This machine cannot run programs safely.
+    """
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.score_file import ScoreRequest, score_file
+    from evolcoder.evaluate.scoring import ScoringSettings
+
+    request = ScoreRequest(
+        Path(samples),
+        extract,
+        settings=ScoringSettings(oracle=oracle),
+        ks=ks,
+        workers=workers,
+        use_cache=use_cache,
+        out=None if out is None else Path(out),
+    )
+    return score_file(request, load_benchmark(benchmark), progress or SilentProgress())
+
+
+def compare_samples(
+    a: str | Path,
+    b: str | Path,
+    benchmark: str | None = None,
+    *,
+    extract: Extraction = "none",
+    oracle: str | None = None,
+    workers: int | None = None,
+    use_cache: bool = True,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare two files problem by problem, with an exact paired test.
+
+    Args:
+        a: A file of verdicts (`score_samples(..., out=FILE)`), or of samples.
+        b: The other one.
+        benchmark: What samples are judged on; not needed for verdicts.
+        extract: As for `score_samples`, for files of samples.
+        oracle: As for `score_samples`.
+        workers: As for `score_samples`.
+        use_cache: As for `score_samples`.
+        progress: Who watches; nobody where absent.
+
+    Returns:
+        Both pass rates on the problems that both files have, their difference and its interval, and which
+        problems only one of them passes.
+
+    Raises:
+        DataError: A file cannot be read.
+        UserError: A file of samples without a benchmark, or no problem in common.
+    """
+    from evolcoder.evaluate.comparison import compare
+    from evolcoder.evaluate.verdict_files import read_verdicts
+
+    def verdicts(path: Path) -> dict[str, list[bool]]:
+        judged = read_verdicts(path)
+        if judged is not None:
+            return judged
+        if benchmark is None:
+            raise UserError(f"{path}: a sample file, not verdicts; --benchmark NAME is needed to judge it")
+        return score_samples(
+            path,
+            benchmark,
+            extract=extract,
+            oracle=oracle,
+            ks=(1,),
+            workers=workers,
+            use_cache=use_cache,
+            progress=progress,
+        ).passed
+
+    comparison = compare(verdicts(Path(a)), verdicts(Path(b)))
+    if comparison.n_problems == 0:
+        raise UserError(f"{a} and {b} have no problem in common")
+    return comparison
+
+
+def run_recipe(
+    recipe: str | Path,
+    folder: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run a whole recipe, or continue it: evolve, fine-tune, measure, until the score stops rising.
+
+    Args:
+        recipe: A recipe's file, or the name of a shipped one ("quickstart").
+        folder: The run's folder; `runs/NAME` where absent.
+        overrides: Changed settings, as "section.key=value".
+        progress: Who watches; nobody where absent.
+
+    Returns:
+        What the run's `result.json` holds: scores by round, the best round, why it stopped.
+
+    Raises:
+        RecipeError: The recipe is missing or has mistakes; all of them are named.
+        UserError: Another process works on the same folder.
+        EvolcoderError: A stage failed; what is finished is kept, and the same call continues.
+    """
+    import shlex
+
+    from evolcoder import loop
+    from evolcoder.recipe import load_recipe
+
+    checked = load_recipe(Path(recipe), overrides)
+    run = Path("runs") / checked.name if folder is None else Path(folder)
+    words = ["evolcoder", "run", str(recipe), *(word for pair in overrides for word in ("--set", pair))]
+    command_line = shlex.join([*words, "--dir", str(run)])
+    return loop.run_recipe(checked, run, progress or SilentProgress(), command_line)
+
+
+def judge_program(
+    program: str,
+    tests: str,
+    entry_point: str,
+    *,
+    timeout_s: float = 3.0,
+    memory_bytes: int = 2 << 30,
+) -> Verdict:
+    """Judge one Python program by test code, in the sandbox; the program cannot see or change the tests.
+
+    Args:
+        program: Source code that defines the function `entry_point`.
+        tests: Source code that calls the function by its name and asserts; it runs in another process.
+        entry_point: Name of the function.
+        timeout_s: CPU seconds that the program may take.
+        memory_bytes: Memory that it may take.
+
+    Returns:
+        Whether it passed, and if not, why. For many programs use `score_samples` with a benchmark of your
+        own: a sandbox of one call takes a moment to start.
+
+    Raises:
+        SandboxError: This machine cannot run programs safely.
+    """
+    from evolcoder.sandbox import Sandbox
+    from evolcoder.sandbox.protocol import CallJob, Limits
+
+    with Sandbox(workers=1) as sandbox:
+        limits = Limits(cpu_s=timeout_s, memory_bytes=memory_bytes)
+        return sandbox.run(CallJob(program, entry_point, tests, limits)).verdict
+
+
+def _choice(
+    model: str,
+    base_url: str | Sequence[str] | None,
+    endpoint: EndpointSettings | None,
+    local: LocalSettings | None,
+) -> ModelChoice:
+    from evolcoder.models.endpoint.settings import EndpointSettings
+    from evolcoder.models.local.settings import LocalSettings
+    from evolcoder.models.session import ModelChoice
+
+    urls = base_url if base_url is None or isinstance(base_url, str) else tuple(base_url)
+    return ModelChoice(model, urls, endpoint or EndpointSettings(), local or LocalSettings())
+
+
+def _rows(source: str | Path | Sequence[Instruction]) -> Sequence[Instruction]:
+    """Return rows as they are, or read them from where `source` says."""
+    from evolcoder.instructions import read_instructions
+
+    return read_instructions(source) if isinstance(source, (str, Path)) else source
