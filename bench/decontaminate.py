@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.problem_texts import problem_texts
 from evolcoder.evolve.decontamination import ContaminationIndex
 from evolcoder.instructions import read_instructions
-from evolcoder.loop.benchmark_texts import problem_texts
 from evolcoder.records import Instruction, Lineage
 from planting import FORMS, Copy, plant
 

@@ -296,10 +296,10 @@ def rates(limit: int = 800) -> dict[str, float]:
 
     "mapped" is what workers do, "driver" what the driver does itself.
     """
+    from evolcoder.evaluate.problem_texts import problem_texts
     from evolcoder.evolve.decontamination import ContaminationIndex
     from evolcoder.evolve.duplicates import DuplicateIndex, Text, batches, sketch_of
     from evolcoder.evolve.row_files import RowFile, write_rows_whole
-    from evolcoder.loop.benchmark_texts import problem_texts
 
     data = default_samples().parents[1] / "evol-teacher"
     rows = [row for file in sorted(data.glob("*.json*")) for row in RowFile(file) if row.response]
@@ -389,9 +389,9 @@ def lookup_growth(rows: int = 1_000_000, asked: int = 6400) -> float:
 async def journaled(rows: list[Any], folder: Path) -> None:
     """Have each row's instruction and response answered by a model that has them, through a journal."""
     from evolcoder.models.journal.journal import JournaledModel
-    from evolcoder.models.protocol import Completion, Request
+    from evolcoder.models.protocol import Completion, LanguageModel, Request
 
-    class Knows:
+    class Knows(LanguageModel):
         name = "knows"
 
         async def complete(self, request: Request) -> Completion:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.models.endpoint.settings import EndpointSettings
     from evolcoder.models.local.settings import LocalSettings
+    from evolcoder.models.session import ModelChoice
     from evolcoder.records import Instruction, Verdict
     from evolcoder.train.result import TrainResult
     from evolcoder.train.settings import TrainSettings
@@ -69,50 +70,41 @@ def evolve_instructions(
         EndpointError: The server cannot be reached; every answer so far is kept.
         BudgetExhaustedError: The budget is spent; every answer so far is kept.
     """
-    from evolcoder.evolve.contamination_report import ContaminationScreen
+    from evolcoder.evaluate.problem_texts import problem_texts
     from evolcoder.evolve.data_card import note_what_it_is_made_from
-    from evolcoder.evolve.rounds import evolve_rounds
+    from evolcoder.evolve.rounds import evolve_dataset
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.local import THIS_MACHINE
-    from evolcoder.loop.benchmark_texts import problem_texts
-    from evolcoder.models.journal.journal import Journal
-    from evolcoder.models.opening import budget_of, open_model
+    from evolcoder.models.session import model_session
 
     folder = Path(out)
     rows = _rows(seeds)
-    screen = None
-    if decontaminate:
-        screen = ContaminationScreen(problem_texts(decontaminate), rows, THIS_MACHINE)
+    problems = problem_texts(decontaminate)
     note_what_it_is_made_from(
         folder, str(seeds) if isinstance(seeds, (str, Path)) else "rows given in Python", decontaminate
     )
 
     async def work() -> list[RoundSummary]:
-        async with Journal(folder / "journal.sqlite") as journal:
-            budget = budget_of(journal, max_usd, max_requests)
-            model = open_model(
-                teacher, base_url=base_url, journal=journal, settings=endpoint, local=local, budget=budget
+        async with model_session(
+            _choice(teacher, base_url, endpoint, local),
+            folder / "journal.sqlite",
+            THIS_MACHINE,
+            max_usd=max_usd,
+            max_requests=max_requests,
+        ) as model:
+            return await evolve_dataset(
+                rows,
+                model,
+                settings or EvolveSettings(),
+                rounds,
+                folder,
+                progress or SilentProgress(),
+                limit=limit,
+                problems=problems,
             )
-            try:
-                return await evolve_rounds(
-                    rows,
-                    model,
-                    settings or EvolveSettings(),
-                    rounds,
-                    folder,
-                    progress or SilentProgress(),
-                    screen=screen,
-                    limit=limit,
-                )
-            finally:
-                await model.close()
 
-    try:
-        return run_async(work())
-    finally:
-        if screen is not None:
-            screen.close()
+    return run_async(work())
 
 
 def train_model(
@@ -183,20 +175,17 @@ def evaluate_model(
     from evolcoder.evaluate import evaluation
     from evolcoder.evaluate.settings import EvaluationSettings
     from evolcoder.execution.event_loop import run_async
-    from evolcoder.models.journal.journal import Journal
-    from evolcoder.models.opening import open_model
+    from evolcoder.execution.local import THIS_MACHINE
+    from evolcoder.models.session import model_session
 
     folder = Path(out)
 
     async def work() -> EvaluationResult:
-        async with Journal(folder / "journal.sqlite") as journal:
-            opened = open_model(model, base_url=base_url, journal=journal, settings=endpoint, local=local)
-            try:
-                return await evaluation.evaluate_model(
-                    opened, benchmark, settings or EvaluationSettings(), folder, progress
-                )
-            finally:
-                await opened.close()
+        choice = _choice(model, base_url, endpoint, local)
+        async with model_session(choice, folder / "journal.sqlite", THIS_MACHINE) as opened:
+            return await evaluation.evaluate_model(
+                opened, benchmark, settings or EvaluationSettings(), folder, progress
+            )
 
     return run_async(work())
 
@@ -372,6 +361,20 @@ def judge_program(
     with Sandbox(workers=1) as sandbox:
         limits = Limits(cpu_s=timeout_s, memory_bytes=memory_bytes)
         return sandbox.run(CallJob(program, entry_point, tests, limits)).verdict
+
+
+def _choice(
+    model: str,
+    base_url: str | Sequence[str] | None,
+    endpoint: EndpointSettings | None,
+    local: LocalSettings | None,
+) -> ModelChoice:
+    from evolcoder.models.endpoint.settings import EndpointSettings
+    from evolcoder.models.local.settings import LocalSettings
+    from evolcoder.models.session import ModelChoice
+
+    urls = base_url if base_url is None or isinstance(base_url, str) else tuple(base_url)
+    return ModelChoice(model, urls, endpoint or EndpointSettings(), local or LocalSettings())
 
 
 def _rows(source: str | Path | Sequence[Instruction]) -> Sequence[Instruction]:

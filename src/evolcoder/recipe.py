@@ -23,8 +23,8 @@ from evolcoder.evaluate.overlap import names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import SHIPPED_SEEDS
-from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.local.settings import LocalSettings
+from evolcoder.models.session import ModelChoice
 from evolcoder.shipped_recipes import RUN, recipe_file
 from evolcoder.train.settings import TrainSettings
 
@@ -37,21 +37,6 @@ class SeedSource:
     """"shipped", a JSONL, JSON or Parquet file, or a Hugging Face data set name."""
     limit: int | None = None
     """Take this many, evenly spaced over the file; all where absent."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """A model and how it is reached."""
-
-    model: str = "embedded"
-    """"embedded", a folder, a GGUF file, a Hugging Face name, or "openai:NAME"; several of the last kind with
-    commas between them, each with its "@URL", are a pool of teachers."""
-    base_url: str | tuple[str, ...] | None = None
-    """Address of the OpenAI-compatible server, for "openai:NAME"; a list where several serve one model."""
-    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
-    """Limits, retries and prices of a remote endpoint."""
-    local: LocalSettings = field(default_factory=LocalSettings)
-    """Batch size and number format of a model in this process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,3 +120,15 @@ class Score:
     """Samples in all."""
     settings: dict[str, str] = field(default_factory=dict)
     """Style, extraction, decoding, data version, oracle, limits: part of the score's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemText:
+    """A benchmark problem as far as its copies are concerned."""
+
+    benchmark: str
+    task_id: str
+    text: str
+    """What is asked, in words, its doctests included."""
+    code: str
+    """The reference solution."""

@@ -11,13 +11,13 @@ from evolcoder.evolve.contamination_report import (
     measures_of,
     write_contamination_report,
 )
-from evolcoder.evolve.decontamination import ProblemText, find_contamination
+from evolcoder.evolve.decontamination import find_contamination
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import Fate, Spent
 from evolcoder.evolve.row_files import RowFile
 from evolcoder.execution.local import LocalEngine
 from evolcoder.progress import SilentProgress
-from evolcoder.records import Instruction, Lineage
+from evolcoder.records import Instruction, Lineage, ProblemText
 
 PROBLEM = ProblemText(
     "bench",

@@ -5,7 +5,7 @@ from teacher import TASKS, Teacher, seeds
 
 from evolcoder.evolve.evolve_one import Spent
 from evolcoder.evolve.round_progress import LiveCounts, by_number
-from evolcoder.evolve.rounds import evolve_rounds
+from evolcoder.evolve.rounds import evolve_dataset
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.models.stats import RequestStats
 from evolcoder.progress import Bar
@@ -55,7 +55,7 @@ def test_a_rounds_bar_counts_every_row_and_ends_with_the_facts(tmp_path: Path) -
 
     progress = Watching()
     teacher = Teacher(usd=0.001, answer=lambda text: "" if "calendars" in text else "x = 1")
-    asyncio.run(evolve_rounds(seeds(TASKS), teacher, EvolveSettings(), 2, tmp_path, progress))
+    asyncio.run(evolve_dataset(seeds(TASKS), teacher, EvolveSettings(), 2, tmp_path, progress))
     assert [bar.rows for bar in progress.bars] == [6, 6]
     assert progress.bars[0].facts["usd"] == "0.0120 of about 0.0240"
     assert progress.bars[1].facts["usd"] == "0.0240 of about 0.0240"

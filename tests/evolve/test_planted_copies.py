@@ -9,9 +9,9 @@ from types import ModuleType
 import pytest
 
 from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.problem_texts import problem_texts
 from evolcoder.evolve.decontamination import find_contamination
 from evolcoder.instructions import read_instructions
-from evolcoder.loop.benchmark_texts import problem_texts
 from evolcoder.records import Instruction, Lineage
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"

@@ -9,11 +9,12 @@ from teacher import ANSWER, TASKS, Teacher, harder, seeds
 
 from evolcoder.errors import BudgetExhaustedError, RequestFailedError
 from evolcoder.evolve.merging import merged_rows, pool_after
-from evolcoder.evolve.rounds import RoundSummary, evolve_round, evolve_rounds
+from evolcoder.evolve.rounds import RoundSummary, evolve_dataset, evolve_rounds
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import read_instructions
 from evolcoder.models.protocol import Completion, Request
 from evolcoder.progress import SilentProgress
+from evolcoder.records import Instruction
 
 
 def rows_of(path: Path) -> list[dict]:
@@ -21,13 +22,19 @@ def rows_of(path: Path) -> list[dict]:
 
 
 def one_round(out: Path, teacher: Teacher, texts: list[str] = TASKS, **settings) -> RoundSummary:
-    work = evolve_round(seeds(texts), teacher, EvolveSettings(**settings), 1, out, SilentProgress())
-    return asyncio.run(work)
+    """Evolve texts once, into `out/round-1`."""
+    return round_of(seeds(texts), out, teacher, **settings)
+
+
+def round_of(rows: list[Instruction], out: Path, teacher: Teacher, **settings) -> RoundSummary:
+    work = evolve_rounds(rows, teacher, EvolveSettings(**settings), range(1, 2), out, SilentProgress())
+    (summary,) = asyncio.run(work)
+    return summary
 
 
 def test_every_seed_is_evolved_and_answered_and_keeps_its_lineage(tmp_path: Path) -> None:
     summary = one_round(tmp_path, Teacher(usd=0.001))
-    rows = rows_of(tmp_path / "evolved.jsonl")
+    rows = rows_of(tmp_path / "round-1" / "evolved.jsonl")
     assert [row["instruction"] for row in rows] == [harder(text) for text in TASKS]
     assert all(row["response"] == ANSWER for row in rows)
     assert [(row["parent_id"], row["seed_id"]) for row in rows] == [(f"s{i}", f"s{i}") for i in range(6)]
@@ -35,20 +42,20 @@ def test_every_seed_is_evolved_and_answered_and_keeps_its_lineage(tmp_path: Path
     assert all(row["round"] == 1 and row["method"] in summary.methods for row in rows)
     assert (summary.asked, summary.kept, summary.requests) == (6, 6, 12)
     assert summary.usd == pytest.approx(0.012)
-    assert json.loads((tmp_path / "summary.json").read_text())["kept"] == 6
+    assert json.loads((tmp_path / "round-1" / "summary.json").read_text())["kept"] == 6
 
 
 def test_the_parquet_file_holds_the_same_rows(tmp_path: Path) -> None:
     one_round(tmp_path, Teacher())
-    table = pq.read_table(tmp_path / "evolved.parquet").to_pylist()
-    assert table == rows_of(tmp_path / "evolved.jsonl")
+    table = pq.read_table(tmp_path / "round-1" / "evolved.parquet").to_pylist()
+    assert table == rows_of(tmp_path / "round-1" / "evolved.jsonl")
 
 
 def test_a_round_that_keeps_nothing_writes_empty_files(tmp_path: Path) -> None:
     summary = one_round(tmp_path, Teacher(evolve=lambda text: text))
     assert (summary.kept, summary.eliminated) == (0, {"unchanged": 6})
-    assert rows_of(tmp_path / "evolved.jsonl") == []
-    assert pq.read_table(tmp_path / "evolved.parquet").num_rows == 0
+    assert rows_of(tmp_path / "round-1" / "evolved.jsonl") == []
+    assert pq.read_table(tmp_path / "round-1" / "evolved.parquet").num_rows == 0
 
 
 def test_sampling_is_the_papers_and_its_seed_follows_from_the_row(tmp_path: Path) -> None:
@@ -81,7 +88,7 @@ def test_refused_empty_and_cut_answers_are_dropped_with_reason_and_text(tmp_path
 
     summary = one_round(tmp_path, Teacher(answer=answer))
     assert summary.eliminated == {"refused": 1, "empty": 1}
-    dropped = rows_of(tmp_path / "eliminated.jsonl")
+    dropped = rows_of(tmp_path / "round-1" / "eliminated.jsonl")
     assert [row["reason"] for row in dropped] == ["refused", "empty"]
     assert dropped[0]["instruction"] == harder(TASKS[0])
     assert dropped[0]["response"] == "Sorry, no."
@@ -112,7 +119,7 @@ def test_a_budget_that_ends_stops_the_round_and_leaves_no_half_file(tmp_path: Pa
 
     with pytest.raises(BudgetExhaustedError):
         one_round(tmp_path, Broke())
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_an_eliminated_instruction_goes_back_to_the_pool_and_is_evolved_again(tmp_path: Path) -> None:
@@ -120,19 +127,19 @@ def test_an_eliminated_instruction_goes_back_to_the_pool_and_is_evolved_again(tm
         return text if "calendars" in text else harder(text)
 
     first = asyncio.run(
-        evolve_rounds(seeds(TASKS), Teacher(evolve=evolve), EvolveSettings(), 1, tmp_path, SilentProgress())
+        evolve_dataset(seeds(TASKS), Teacher(evolve=evolve), EvolveSettings(), 1, tmp_path, SilentProgress())
     )
     assert first[0].eliminated == {"unchanged": 1}
     pool = list(pool_after(seeds(TASKS), [tmp_path / "round-1"]))
     assert [row.instruction for row in pool] == [TASKS[0], *map(harder, TASKS[1:])]
 
-    work = evolve_rounds(seeds(TASKS), Teacher(), EvolveSettings(), 2, tmp_path, SilentProgress())
+    work = evolve_dataset(seeds(TASKS), Teacher(), EvolveSettings(), 2, tmp_path, SilentProgress())
     both = asyncio.run(work)
     assert [s.kept for s in both] == [6, 6]
 
 
 def test_the_merged_set_is_the_seeds_and_every_evolved_row_so_far(tmp_path: Path) -> None:
-    asyncio.run(evolve_rounds(seeds(TASKS), Teacher(), EvolveSettings(), 3, tmp_path, SilentProgress()))
+    asyncio.run(evolve_dataset(seeds(TASKS), Teacher(), EvolveSettings(), 3, tmp_path, SilentProgress()))
     merged = read_instructions(tmp_path / "dataset.jsonl")
     assert [row.lineage.round for row in merged] == [0] * 6 + [1] * 6 + [2] * 6 + [3] * 6
     assert merged == list(merged_rows(seeds(TASKS), [tmp_path / f"round-{r}" for r in (1, 2, 3)]))
@@ -143,7 +150,7 @@ def test_the_merged_set_is_the_seeds_and_every_evolved_row_so_far(tmp_path: Path
 
 
 def test_a_limit_keeps_evolving_the_same_trees(tmp_path: Path) -> None:
-    work = evolve_rounds(seeds(TASKS), Teacher(), EvolveSettings(), 2, tmp_path, SilentProgress(), limit=2)
+    work = evolve_dataset(seeds(TASKS), Teacher(), EvolveSettings(), 2, tmp_path, SilentProgress(), limit=2)
     assert [s.asked for s in asyncio.run(work)] == [2, 2]
     trees = [{row["seed_id"] for row in rows_of(tmp_path / f"round-{r}/evolved.jsonl")} for r in (1, 2)]
     assert trees[0] == trees[1]
@@ -160,16 +167,12 @@ def test_copies_within_a_round_and_of_earlier_rounds_are_dropped(tmp_path: Path)
 
 def test_a_seed_that_is_given_twice_is_evolved_once(tmp_path: Path) -> None:
     twice = [*seeds(TASKS), *seeds(TASKS[:2])]
-    work = evolve_round(twice, Teacher(), EvolveSettings(), 1, tmp_path, SilentProgress())
-    summary = asyncio.run(work)
+    summary = round_of(twice, tmp_path, Teacher())
     assert (summary.asked, summary.kept, summary.repeated_parents) == (6, 6, 2)
 
 
 def test_the_seeds_input_is_part_of_the_question(tmp_path: Path) -> None:
     (seed,) = seeds(["Fix this code."])
     teacher = Teacher()
-    work = evolve_round(
-        [replace(seed, input="for i in x print(i)")], teacher, EvolveSettings(), 1, tmp_path, SilentProgress()
-    )
-    asyncio.run(work)
+    round_of([replace(seed, input="for i in x print(i)")], tmp_path, teacher)
     assert "Fix this code.\nfor i in x print(i)" in Teacher.last(teacher.requests[0])

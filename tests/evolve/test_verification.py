@@ -6,7 +6,7 @@ import pytest
 from teacher import TASKS, Teacher, seeds
 
 from evolcoder.errors import SandboxError
-from evolcoder.evolve.rounds import evolve_round
+from evolcoder.evolve.rounds import evolve_rounds
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.progress import SilentProgress
 
@@ -22,7 +22,7 @@ def verified(
 
     settings = EvolveSettings(verify=verify, repairs=repairs, verify_cpu_s=0.5)  # type: ignore[arg-type]
     teacher = Teacher(answer=answer)
-    work = evolve_round(seeds(TASKS[:1]), teacher, settings, 1, tmp_path, SilentProgress())
+    work = evolve_rounds(seeds(TASKS[:1]), teacher, settings, range(1, 2), tmp_path, SilentProgress())
     try:
         asyncio.run(work)
     except SandboxError as error:
@@ -30,7 +30,7 @@ def verified(
     lines = [
         line
         for name in ("evolved", "eliminated")
-        for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()
+        for line in (tmp_path / "round-1" / f"{name}.jsonl").read_text().splitlines()
     ]
     (row,) = map(json.loads, lines)
     return row, teacher.requests
@@ -50,7 +50,7 @@ def test_an_answer_that_passes_the_teachers_tests_is_kept_with_its_verdict(tmp_p
     assert (row["verdict"], row["language"], row["repairs"]) == ("passed", "python", 0)
     assert "double(2) == 4" in row["tests"]
     assert "reason" not in row
-    assert json.loads((tmp_path / "summary.json").read_text())["verdicts"] == {"passed": 1}
+    assert json.loads((tmp_path / "round-1" / "summary.json").read_text())["verdicts"] == {"passed": 1}
 
 
 def test_a_failing_answer_goes_back_with_its_error_and_is_kept_when_mended(tmp_path) -> None:

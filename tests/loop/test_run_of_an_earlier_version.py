@@ -81,3 +81,12 @@ def test_a_base_model_that_changed_since_is_seen(recipe: Recipe) -> None:
     again = {item.stage.id for item in plan_recipe(recipe, RUN).stages if item.state == "again"}
 
     assert {"train:1", "train:2", "evaluate:0:humaneval"} <= again
+
+
+def test_a_checkpoint_of_the_earlier_version_is_replaced_where_the_recipe_changed(recipe: Recipe) -> None:
+    before = (RUN / "round-1" / "checkpoint" / "model.safetensors").read_bytes()
+    changed = load_recipe(Path("recipe.yaml"), ("train.max_steps=3",))
+
+    run_recipe(changed, RUN, SilentProgress(), "evolcoder run recipe.yaml")
+
+    assert (RUN / "round-1" / "checkpoint" / "model.safetensors").read_bytes() != before

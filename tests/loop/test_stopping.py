@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.loop.simulation import InMemory, SimulatedRounds, until_done
+from tests.loop.simulation import InMemory, SimulatedSteps, until_done
 
 from evolcoder.errors import BudgetExhaustedError, RecipeError
-from evolcoder.loop.rounds import Outcome, go_round
 from evolcoder.loop.stages import Stages
-from evolcoder.loop.stopping import Spent, best_round, decide
+from evolcoder.loop.stopping import RoundCost
+from evolcoder.loop.wizardcoder import LoopResult, wizardcoder
 from evolcoder.progress import SilentProgress
 from evolcoder.recipe import Budget, Recipe, StopRule, recipe_from_data
 
@@ -33,26 +33,25 @@ def simulate(
     max_rounds: int | None = None,
     budget: Budget | None = None,
     **how: Any,
-) -> tuple[Outcome, SimulatedRounds]:
-    work = SimulatedRounds(run, Stages(run, SilentProgress()), passed, **how)
+) -> tuple[LoopResult, SimulatedSteps]:
+    work = SimulatedSteps(run, Stages(run, SilentProgress()), passed, **how)
     rounds = len(passed) - 1 if max_rounds is None else max_rounds
 
-    def go(work: SimulatedRounds) -> Outcome:
-        return go_round(work, lambda history: decide(stop, rounds, budget or Budget(), history))
+    def go(work: SimulatedSteps) -> LoopResult:
+        return wizardcoder(work, stop, rounds, budget or Budget())
 
     outcome = until_done(work, go)
-    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome, LoopResult)
     return outcome, work
 
 
-def simulate_in_memory(stop: StopRule, passed: list[list[bool]]) -> Outcome:
-    return go_round(InMemory(passed), lambda history: decide(stop, len(passed) - 1, Budget(), history))
+def simulate_in_memory(stop: StopRule, passed: list[list[bool]]) -> LoopResult:
+    return wizardcoder(InMemory(passed), stop, len(passed) - 1, Budget())
 
 
-def rounds_and_best(outcome: Outcome) -> tuple[int, int]:
-    best = best_round(outcome.history)
-    assert best is not None
-    return outcome.history[-1].round, best.round
+def rounds_and_best(outcome: LoopResult) -> tuple[int, int]:
+    assert outcome.best is not None
+    return outcome.history[-1].round, outcome.best.round
 
 
 @pytest.mark.parametrize(
@@ -134,7 +133,7 @@ def test_the_paired_test_looks_at_problems_not_at_scores(tmp_path: Path) -> None
 def test_the_budget_stops_before_the_round_that_does_not_fit(
     tmp_path: Path, budget: Budget, last: int, said: str
 ) -> None:
-    costs = [Spent(), *[Spent(usd=2.0, requests=60, seconds=3600)] * 4]
+    costs = [RoundCost(), *[RoundCost(usd=2.0, requests=60, seconds=3600)] * 4]
     passed = [problems(n) for n in (5, 4, 6, 3, 7)]
     for rule in ("budget", "max_rounds"):
         outcome, _ = simulate(tmp_path / rule, StopRule(rule), passed, budget=budget, costs=costs)
@@ -174,7 +173,7 @@ def test_interrupts_change_neither_the_best_checkpoint_nor_the_decision_nor_what
     rule: Any, passed: list[list[bool]], interrupts: set[int], patience: int, usd: list[float]
 ) -> None:
     stop, budget = StopRule(rule, patience=patience), Budget(max_usd=4.0)
-    how = {"budget": budget, "costs": [Spent(usd=value) for value in usd]}
+    how = {"budget": budget, "costs": [RoundCost(usd=value) for value in usd]}
     with tempfile.TemporaryDirectory() as folder:
         plain, _ = simulate(Path(folder, "plain"), stop, passed, **how)
         broken, work = simulate(Path(folder, "broken"), stop, passed, interrupts=interrupts, **how)
@@ -192,7 +191,7 @@ def test_the_round_kept_is_the_earliest_of_the_highest_and_nothing_better_was_se
     rule: Any, passed: list[list[bool]], patience: int
 ) -> None:
     outcome = simulate_in_memory(StopRule(rule, patience=patience), passed)
-    best = best_round(outcome.history)
+    best = outcome.best
     counts = [sum(verdicts) for verdicts in passed[: len(outcome.history)]]
     assert best is not None
     assert best.round == counts.index(max(counts))

@@ -51,6 +51,7 @@ def command(
     import json
 
     from evolcoder.cli.progress_view import progress_view
+    from evolcoder.evaluate.problem_texts import problem_texts
     from evolcoder.evolve.contamination_report import (
         decontaminate,
         measures_of,
@@ -58,7 +59,6 @@ def command(
     )
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.execution.engine import open_engine
-    from evolcoder.loop.benchmark_texts import problem_texts
 
     problems = problem_texts(benchmarks or ("humaneval", "mbpp"))
     embed = None

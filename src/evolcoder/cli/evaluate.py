@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from evolcoder.cli.engine_option import engine_option
-from evolcoder.cli.model_options import local_model_options
+from evolcoder.cli.model_options import model_choice, model_options
 
 if TYPE_CHECKING:
     from evolcoder.evaluate.evaluation import EvaluationResult
     from evolcoder.evaluate.settings import Decoding, EvaluationSettings
     from evolcoder.execution.engine import Engine
-    from evolcoder.models.local.settings import LocalSettings
+    from evolcoder.models.session import ModelChoice
     from evolcoder.progress import Progress
 
 _BESIDE = 3
@@ -34,7 +34,6 @@ _BESIDE = 3
     help="One or more, separated by commas: humaneval,mbpp+,ds1000,multipl-e:java.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for samples and scores.")
-@click.option("--base-url", help="Address of the OpenAI-compatible server, for openai:NAME.")
 @click.option(
     "--style",
     type=click.Choice(["wizardcoder", "chat", "completion"]),
@@ -70,14 +69,13 @@ _BESIDE = 3
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Programs judged at once; all cores where absent."
 )
-@local_model_options
+@model_options
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def command(
     model: str,
     benchmarks: str,
     out: Path,
-    base_url: str | None,
     style: str,
     preset: str,
     extract: str | None,
@@ -91,11 +89,9 @@ def command(
     oracle: str | None,
     timeout_s: float | None,
     workers: int | None,
-    batch_size: int,
-    dtype: str,
-    replicas: int,
     engine: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Sample a model on benchmarks, judge its programs in the sandbox, and show pass@k.
 
@@ -107,7 +103,6 @@ def command(
       evolcoder evaluate -m openai:NAME --base-url http://localhost:8000/v1 -b humaneval,mbpp+ --out runs/x
       evolcoder evaluate -m CHECKPOINT -b humaneval --n 20 --temperature 0.2 --top-p 0.95 --out runs/y
     """
-    import asyncio
     from typing import cast
 
     from evolcoder.cli.progress_view import progress_view
@@ -115,7 +110,7 @@ def command(
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.settings import EvaluationSettings, Extraction, Style
     from evolcoder.execution.engine import open_engine
-    from evolcoder.models.local.settings import Dtype, LocalSettings
+    from evolcoder.execution.event_loop import run_async
 
     if greedy and ((n or 1) > 1 or temperature):
         raise UserError("--greedy gives one sample at temperature 0; leave out --n and --temperature")
@@ -137,14 +132,14 @@ def command(
             workers=workers,
         )
 
-    local = LocalSettings(dtype=cast(Dtype, dtype), batch_size=batch_size, replicas=replicas)
+    choice = model_choice(model, options)
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     try:
         plan = {name: settings_for(load_benchmark(name).decoding) for name in names}
     except ValueError as error:
         raise UserError(str(error)) from error
     with open_engine(engine) as where:
-        results = asyncio.run(_evaluate_all(model, base_url, plan, local, out, progress_view(), where))
+        results = run_async(_evaluate_all(choice, plan, out, progress_view(), where))
     click.echo(_as_json(results) if as_json else _as_table(results, model))
 
 
@@ -172,34 +167,25 @@ def _decoding(
 
 
 async def _evaluate_all(
-    model_name: str,
-    base_url: str | None,
+    choice: ModelChoice,
     plan: Mapping[str, EvaluationSettings],
-    local: LocalSettings,
     out: Path,
     progress: Progress,
     engine: Engine,
 ) -> dict[str, EvaluationResult]:
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.evaluation import evaluate_model
-    from evolcoder.models.cluster import on_cluster
-    from evolcoder.models.journal.journal import Journal
-    from evolcoder.models.opening import open_model
+    from evolcoder.evaluate.overlap import evaluation_folder
+    from evolcoder.models.session import model_session
 
     for name, settings in plan.items():
         load_benchmark(name).checked_oracle(settings.oracle)
         load_benchmark(name).check_ready()
     results = {}
-    async with Journal(out / "journal.sqlite") as journal:
-        model = open_model(model_name, base_url=base_url, journal=journal, local=local)
-        try:
-            with on_cluster(model, engine):
-                for name, settings in plan.items():
-                    short = Path(name).stem if name.endswith(".py") else name
-                    folder = out / short.replace(":", "-").replace("@", "-")
-                    results[name] = await evaluate_model(model, name, settings, folder, progress, engine)
-        finally:
-            await model.close()
+    async with model_session(choice, out / "journal.sqlite", engine) as model:
+        for name, settings in plan.items():
+            folder = out / evaluation_folder(name)
+            results[name] = await evaluate_model(model, name, settings, folder, progress, engine)
     return results
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.endpoint_options import endpoint_options, endpoint_settings
 from evolcoder.cli.engine_option import engine_option
+from evolcoder.cli.model_options import model_choice, model_options
 
 if TYPE_CHECKING:
     from evolcoder.evolve.rounds import RoundSummary
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.models.endpoint.settings import EndpointSettings
+    from evolcoder.models.session import ModelChoice
     from evolcoder.models.stats import RequestStats
     from evolcoder.records import Instruction
 
@@ -35,7 +36,15 @@ _LIKELY_IN_FLIGHT = 256
     metavar="[WEIGHT*]MODEL",
     help='"embedded", a folder, a GGUF file, a name, or openai:NAME[@URL]; several of the last kind.',
 )
-@endpoint_options
+@model_options
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=600.0,
+    show_default=True,
+    help="Seconds a request.",
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option(
@@ -106,30 +115,28 @@ def command(
         )
     except ValueError as error:
         raise UserError(str(error)) from error
-    endpoint = endpoint_settings(options)
+    teacher = model_choice(",".join(teachers), options, options["timeout_s"])
     rows = PackedRows(stream_instructions(seeds))
-    teacher = ",".join(teachers)
     progress = progress_view()
     if options["dry_run"]:
         from itertools import islice
 
         sample = list(islice(pool_after(rows, (), limit=_SAMPLE, seed=options["seed"]), _SAMPLE))
-        work = _evolve(sample, teacher, settings, endpoint, rounds, out, out / "dry-run", progress, options)
+        work = _evolve(sample, teacher, settings, rounds, out, out / "dry-run", progress, options)
         summaries, stats, seconds = run_async(work)
         n_seeds = min(len(rows), options["limit"] or len(rows))
-        _tell_estimate(summaries, stats, seconds, n_seeds, rounds, endpoint, as_json)
+        _tell_estimate(summaries, stats, seconds, n_seeds, rounds, teacher.endpoint, as_json)
         return
     note_what_it_is_made_from(out, seeds, options["benchmarks"])
-    work = _evolve(rows, teacher, settings, endpoint, rounds, out, out, progress, options)
+    work = _evolve(rows, teacher, settings, rounds, out, out, progress, options)
     summaries, stats, seconds = run_async(work)
     _tell(summaries, stats, seconds, out, as_json)
 
 
 async def _evolve(
     seeds: Sequence[Instruction],
-    teacher: str,
+    teacher: ModelChoice,
     settings: EvolveSettings,
-    endpoint: EndpointSettings,
     rounds: int,
     run: Path,
     out: Path,
@@ -137,52 +144,34 @@ async def _evolve(
     options: dict[str, Any],
 ) -> tuple[list[RoundSummary], RequestStats | None, float]:
     import time
-    from contextlib import AsyncExitStack
 
-    from evolcoder.evolve.rounds import evolve_rounds
+    from evolcoder.evaluate.problem_texts import problem_texts
+    from evolcoder.evolve.rounds import evolve_dataset
     from evolcoder.execution.engine import open_engine
     from evolcoder.execution.event_loop import give_freed_memory_back
-    from evolcoder.models.cluster import on_cluster
-    from evolcoder.models.journal.journal import Journal
-    from evolcoder.models.opening import budget_of, is_remote, open_model
+    from evolcoder.models.opening import is_remote
+    from evolcoder.models.session import model_session
     from evolcoder.models.stats import stats_of
 
     begun = time.monotonic()
-    if is_remote(teacher.rpartition("*")[2]):
+    if is_remote(teacher.model.rpartition("*")[2]):
         give_freed_memory_back()
-    screen = None
-    # A dry run's sample is part of the run: its replies are in the run's journal and are paid for once.
-    async with AsyncExitStack() as held:
-        engine = held.enter_context(open_engine(options["engine"]))
-        if options["benchmarks"]:
-            from evolcoder.evolve.contamination_report import ContaminationScreen
-            from evolcoder.loop.benchmark_texts import problem_texts
-
-            screen = ContaminationScreen(problem_texts(options["benchmarks"]), seeds, engine)
-            held.callback(screen.close)
-        journal = await held.enter_async_context(Journal(run / "journal.sqlite"))
-        model = open_model(
-            teacher,
-            base_url=options["base_url"] or None,
-            journal=journal,
-            settings=endpoint,
-            budget=budget_of(journal, options["max_usd"], options["max_requests"]),
-        )
-        try:
-            with on_cluster(model, engine):
-                summaries = await evolve_rounds(
-                    seeds,
-                    model,
-                    settings,
-                    rounds,
-                    out,
-                    progress,
-                    limit=options["limit"],
-                    screen=screen,
-                    engine=engine,
-                )
-        finally:
-            await model.close()
+    problems = problem_texts(options["benchmarks"])
+    limits = {"max_usd": options["max_usd"], "max_requests": options["max_requests"]}
+    with open_engine(options["engine"]) as engine:
+        # A dry run's sample is part of the run: its replies are in the run's journal and are paid for once.
+        async with model_session(teacher, run / "journal.sqlite", engine, **limits) as model:
+            summaries = await evolve_dataset(
+                seeds,
+                model,
+                settings,
+                rounds,
+                out,
+                progress,
+                limit=options["limit"],
+                problems=problems,
+                engine=engine,
+            )
         return summaries, stats_of(model), time.monotonic() - begun
 
 

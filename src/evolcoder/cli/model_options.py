@@ -1,33 +1,120 @@
-"""Options that every command with a model in this process takes."""
+"""Options that every command with a model takes, whether it is local or behind an endpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.session import ModelChoice
 
-def local_model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --batch-size, --dtype and --replicas."""
-    for option in (
-        click.option(
-            "--replicas",
-            type=click.IntRange(min=0),
-            default=1,
-            show_default=True,
-            help="Copies of a local model, a GPU each, that write at once; 0: one for each GPU.",
-        ),
-        click.option(
-            "--dtype",
-            type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-            default="auto",
-            show_default=True,
-            help="Number format of a local model.",
-        ),
-        click.option(
-            "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Local models."
-        ),
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add options for an endpoint (--base-url ... --endpoint) and for a local model (--batch-size ...)."""
+    for option in reversed(
+        (
+            click.option(
+                "--base-url",
+                multiple=True,
+                metavar="[WEIGHT*]URL",
+                help="Server of openai:NAME; several that serve the same model.",
+            ),
+            click.option(
+                "--concurrency",
+                type=click.IntRange(min=1),
+                default=EndpointSettings().concurrency,
+                show_default=True,
+                help="At most; how many the endpoint bears is found.",
+            ),
+            click.option("--rpm", type=float, help="Requests a minute that the endpoint allows."),
+            click.option("--tpm", type=float, help="Tokens a minute that the endpoint allows."),
+            click.option(
+                "--price",
+                nargs=2,
+                type=float,
+                metavar="IN OUT",
+                help="US dollars a million prompt and answer tokens; looked up for known vendors.",
+            ),
+            click.option(
+                "--batch", is_flag=True, help="Ask by the OpenAI Batch API: half the price, slower."
+            ),
+            click.option(
+                "--endpoint",
+                "endpoint_pairs",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Any further setting of the endpoint, e.g. hedge_share=0.05.",
+            ),
+            click.option(
+                "--batch-size",
+                type=click.IntRange(min=1),
+                default=64,
+                show_default=True,
+                help="Local models.",
+            ),
+            click.option(
+                "--dtype",
+                type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+                default="auto",
+                show_default=True,
+                help="Number format of a local model.",
+            ),
+            click.option(
+                "--replicas",
+                type=click.IntRange(min=0),
+                default=1,
+                show_default=True,
+                help="Copies of a local model, a GPU each, that write at once; 0: one for each GPU.",
+            ),
+        )
     ):
         command = option(command)
     return command
+
+
+def model_choice(model: str, options: Mapping[str, Any], timeout_s: float | None = None) -> ModelChoice:
+    """Return the model that these options say; `timeout_s` is that of one request.
+
+    Raises UserError that names the option or key, what was found and what is expected.
+    """
+    from evolcoder.models.local.settings import LocalSettings
+
+    local = LocalSettings(**{name: options[name] for name in ("dtype", "batch_size", "replicas")})
+    return ModelChoice(model, options["base_url"] or None, _endpoint_settings(options, timeout_s), local)
+
+
+def _endpoint_settings(options: Mapping[str, Any], timeout_s: float | None) -> EndpointSettings:
+    from dataclasses import fields
+
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
+    from evolcoder.errors import UserError, nearest
+
+    values: dict[str, Any] = {name: options[name] for name in ("concurrency", "rpm", "tpm", "batch")}
+    if timeout_s is not None:
+        values["timeout_s"] = timeout_s
+    if options["price"]:
+        values["usd_per_million_input"], values["usd_per_million_output"] = options["price"]
+    known = [field.name for field in fields(EndpointSettings)]
+    for pair in options["endpoint_pairs"]:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UserError(f"--endpoint {pair}: KEY=VALUE is expected")
+        if key not in known:
+            raise UserError(
+                f"--endpoint {pair}: unknown key{nearest(key, known)}; the keys are {', '.join(known)}"
+            )
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"--endpoint {pair}: the value is not YAML") from error
+    try:
+        return TypeAdapter(EndpointSettings).validate_python(values)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        key = ".".join(map(str, found["loc"]))
+        message = found["msg"].removeprefix("Value error, ")
+        raise UserError(f"endpoint: {key + ': ' if key else ''}{message}") from error

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from evolcoder.evolve.decontamination import ContaminationIndex, Hit, ProblemText
+from evolcoder.evolve.decontamination import ContaminationIndex, Hit
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import Fate
 from evolcoder.evolve.nearest import Embed, nearest_hits
@@ -17,7 +17,7 @@ from evolcoder.evolve.screening_work import hits_on, learn_on, learning_work, sc
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.progress import Progress
-from evolcoder.records import Instruction
+from evolcoder.records import Instruction, ProblemText
 from evolcoder.runs import write_text_whole, writing_whole
 
 _EXCERPT = 1500
@@ -90,7 +90,7 @@ def _either(
 
 
 class ContaminationScreen:
-    """Drops evolved rows that copy a problem, as they come; implements `FateFilter`."""
+    """Drops evolved rows that copy a problem, as they come; implements `RowScreen`."""
 
     def __init__(
         self,

@@ -28,21 +28,9 @@ from evolcoder.evolve.code_grams import (
     numbered,
     words_of,
 )
-from evolcoder.records import Instruction
+from evolcoder.records import Instruction, ProblemText
 
 _EXAMPLE = re.compile(r"^assert |\w\(.*\)\s*(?:==|=|->|➞|=>|returns?\b|should)")
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemText:
-    """A benchmark problem as far as its copies are concerned."""
-
-    benchmark: str
-    task_id: str
-    text: str
-    """What is asked, in words, its doctests included."""
-    code: str
-    """The reference solution."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from evolcoder.evolve.decontamination import Hit, ProblemText, hit_of
+from evolcoder.evolve.decontamination import Hit, hit_of
 from evolcoder.evolve.duplicates import batches
-from evolcoder.records import Instruction
+from evolcoder.records import Instruction, ProblemText
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,16 +11,17 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import Fate, evolve_row
-from evolcoder.evolve.merging import pool_after
+from evolcoder.evolve.merging import evolved_rows, merged_rows, pool_after, round_folder
 from evolcoder.evolve.methods import method_set
 from evolcoder.evolve.round_progress import LiveCounts
-from evolcoder.evolve.row_files import RowWriter, write_merged, write_parquet
+from evolcoder.evolve.row_files import RowWriter, write_parquet, write_rows_whole
 from evolcoder.evolve.screening_work import sketch_work
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.bounded import map_bounded
@@ -29,7 +30,7 @@ from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import stats_of
 from evolcoder.progress import Bar, Progress
-from evolcoder.records import Instruction
+from evolcoder.records import Instruction, ProblemText
 from evolcoder.runs import write_json_whole, writing_whole
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class RoundSummary:
     that failed in spite of it were asked for again."""
 
 
-class FateFilter(Protocol):
+class RowScreen(Protocol):
     """A last look at rows in order, before they are written: may eliminate more."""
 
     def __call__(self, fates: Sequence[Fate]) -> Sequence[Fate]:
@@ -70,55 +71,94 @@ class FateFilter(Protocol):
         ...
 
 
-async def evolve_rounds(
+async def evolve_dataset(
     seeds: Sequence[Instruction],
     model: LanguageModel,
     settings: EvolveSettings,
     rounds: int,
     out: Path,
     progress: Progress,
-    screen: FateFilter | None = None,
+    *,
     limit: int | None = None,
+    problems: Sequence[ProblemText] = (),
     engine: Engine = THIS_MACHINE,
 ) -> list[RoundSummary]:
-    """Evolve `rounds` rounds into `out/round-R/` and merge them into `out/dataset.jsonl`.
+    """Evolve `rounds` rounds (see `evolve_rounds`); merge seeds and rounds into `out/dataset.jsonl`."""
+    numbers = range(1, rounds + 1)
+    summaries = await evolve_rounds(
+        seeds, model, settings, numbers, out, progress, limit=limit, problems=problems, engine=engine
+    )
+    write_rows_whole(out / "dataset.jsonl", merged_rows(seeds, [round_folder(out, n) for n in numbers]))
+    return summaries
 
-    Returns the rounds' summaries. With `limit`, that many seeds are evolved; all are merged. Raises what
-    `evolve_round` raises.
+
+async def evolve_rounds(
+    seeds: Sequence[Instruction],
+    model: LanguageModel,
+    settings: EvolveSettings,
+    numbers: range,
+    out: Path,
+    progress: Progress,
+    *,
+    limit: int | None = None,
+    problems: Sequence[ProblemText] = (),
+    engine: Engine = THIS_MACHINE,
+) -> list[RoundSummary]:
+    """Evolve the rounds `numbers`, each into its folder under `out`; the rounds before must lie there.
+
+    A round evolves what became of the seeds in the rounds before (`pool_after`), with `limit` that many of
+    them. Rows that repeat an earlier one, or copy one of `problems`, are eliminated. Returns the rounds'
+    summaries.
+
+    Raises EndpointError, BudgetExhaustedError; every reply so far is in the journal then, and the same call
+    continues.
     """
     summaries: list[RoundSummary] = []
     finishing: list[asyncio.Task[None]] = []
-    stack = ExitStack()
-    pool = stack.enter_context(engine.open(sketch_work(settings.near_duplicates is not None)))
-    index = duplicate_index(settings, seeds, (), pool)
-    try:
-        for number in range(1, rounds + 1):
-            folders = [out / f"round-{r}" for r in range(1, number + 1)]
-            summary = await _evolve_rows(
-                pool_after(seeds, folders[:-1], limit=limit, seed=settings.seed),
-                model,
-                settings,
-                number,
-                folders[-1],
-                progress,
-                index=index,
-                screen=screen,
-                total=min(len(seeds), limit or len(seeds)),
-                usd_before=sum(earlier.usd or 0.0 for earlier in summaries),
-                rounds_after=rounds - number,
-                engine=engine,
-            )
-            summaries.append(summary)
-            # The next round need not wait for this one's Parquet file.
-            finishing.append(asyncio.create_task(_finish(folders[-1], summary)))
-        write_merged(out / "dataset.jsonl", seeds, folders)
-    finally:
-        stack.close()
-        finished = await asyncio.gather(*finishing, return_exceptions=True)
+    folders = [round_folder(out, number) for number in range(1, numbers.start)]
+    with ExitStack() as held:
+        screen = _screen(problems, seeds, engine, held)
+        sketches = held.enter_context(engine.open(sketch_work(settings.near_duplicates is not None)))
+        index = duplicate_index(settings, seeds, chain(*map(evolved_rows, folders)), sketches)
+        try:
+            for number in numbers:
+                summary = await evolve_round(
+                    pool_after(seeds, folders, limit=limit, seed=settings.seed),
+                    model,
+                    settings,
+                    number,
+                    round_folder(out, number),
+                    progress,
+                    index=index,
+                    screen=screen,
+                    total=min(len(seeds), limit or len(seeds)),
+                    usd_before=sum(earlier.usd or 0.0 for earlier in summaries),
+                    rounds_after=numbers.stop - 1 - number,
+                    engine=engine,
+                )
+                folders.append(round_folder(out, number))
+                summaries.append(summary)
+                # The next round need not wait for this one's Parquet file.
+                finishing.append(asyncio.create_task(_finish(folders[-1], summary)))
+        finally:
+            finished = await asyncio.gather(*finishing, return_exceptions=True)
     for error in finished:
         if error is not None:
             raise error
     return summaries
+
+
+def _screen(
+    problems: Sequence[ProblemText], seeds: Sequence[Instruction], engine: Engine, held: ExitStack
+) -> RowScreen | None:
+    """Return what eliminates copies of `problems` until `held` ends; None where there are no problems."""
+    if not problems:
+        return None
+    from evolcoder.evolve.contamination_report import ContaminationScreen
+
+    screen = ContaminationScreen(problems, seeds, engine)
+    held.callback(screen.close)
+    return screen
 
 
 async def evolve_round(
@@ -129,56 +169,18 @@ async def evolve_round(
     out: Path,
     progress: Progress,
     *,
-    index: DuplicateIndex | None = None,
-    screen: FateFilter | None = None,
-    total: int | None = None,
-    engine: Engine = THIS_MACHINE,
-) -> RoundSummary:
-    """Evolve each parent once; write `evolved`, `eliminated` and `summary` into the folder `out`, whole.
-
-    `index` holds the rows that duplicates are looked for in (this round's are added to it); absent, the
-    parents. `screen` may eliminate more, and sees rows in order. `total` is for the progress bar.
-
-    Raises EndpointError, BudgetExhaustedError; every reply so far is in the journal then, and the same call
-    continues.
-    """
-    if index is None:
-        parents = list(parents)
-        index = duplicate_index(settings, parents, ())
-    if total is None and isinstance(parents, Sequence):
-        total = len(parents)
-    summary = await _evolve_rows(
-        parents,
-        model,
-        settings,
-        round_number,
-        out,
-        progress,
-        index=index,
-        screen=screen,
-        total=total,
-        engine=engine,
-    )
-    await _finish(out, summary)
-    return summary
-
-
-async def _evolve_rows(
-    parents: Iterable[Instruction],
-    model: LanguageModel,
-    settings: EvolveSettings,
-    round_number: int,
-    out: Path,
-    progress: Progress,
-    *,
     index: DuplicateIndex,
-    screen: FateFilter | None,
+    screen: RowScreen | None,
     total: int | None,
     usd_before: float = 0.0,
     rounds_after: int = 0,
     engine: Engine = THIS_MACHINE,
 ) -> RoundSummary:
-    """Evolve each parent once and write the rows kept and dropped as JSONL."""
+    """Evolve each parent once; write the rows kept and dropped into the folder `out`, as JSONL.
+
+    Rows are compared with those in `index`, in the order of the parents, and added to it; `screen` may
+    eliminate more. `total`, `usd_before` and `rounds_after` are for the progress bar.
+    """
     summary = RoundSummary(round_number)
     methods = method_set(settings.methods, settings.custom_methods, settings.weights)
     live = LiveCounts(model, total, usd_before, rounds_after)

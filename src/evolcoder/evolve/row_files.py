@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -52,21 +51,6 @@ def write_rows_whole(path: Path, rows: Iterable[Instruction]) -> int:
         finally:
             writer.close()
     return count
-
-
-def write_merged(path: Path, seeds: Iterable[Instruction], rounds: Iterable[Path]) -> None:
-    """Write a training set as JSONL, whole or not at all: the seeds, then the rows that each round kept."""
-    with writing_whole(path) as partial:
-        writer = RowWriter(partial)
-        try:
-            for seed in seeds:
-                writer.write(seed)
-        finally:
-            writer.close()
-        with partial.open("ab") as merged:
-            for folder in rounds:
-                with (folder / "evolved.jsonl").open("rb") as rows:
-                    shutil.copyfileobj(rows, merged, 1 << 16)
 
 
 class RowFile:

@@ -20,12 +20,11 @@ from evolcoder.evolve.decontamination import (
     ContaminationIndex,
     Hit,
     Learnt,
-    ProblemText,
     hit_of_uncompared,
 )
 from evolcoder.evolve.duplicates import BANDS, PERMUTATIONS, Sketch, Text, batches, sketch_of
 from evolcoder.execution.functions import FunctionWork
-from evolcoder.records import Instruction
+from evolcoder.records import Instruction, ProblemText
 
 if TYPE_CHECKING:
     from evolcoder.execution.engine import Pool

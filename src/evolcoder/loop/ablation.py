@@ -20,10 +20,11 @@ from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.evolve.methods import method_set
 from evolcoder.instructions import instruction_from_row, write_instructions
 from evolcoder.loop.ablation_arms import Arm, ArmResult, ArmScore, Count, Equal, Question, cut
-from evolcoder.loop.model_stages import evaluation_stage, model_identity, training_stage
+from evolcoder.loop.model_stages import evaluation_stage, fine_tune, measure, model_identity, training_stage
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.run import alone_in, check_before_start
 from evolcoder.loop.stages import Stage, Stages
+from evolcoder.loop.steps import Steps
 from evolcoder.models.opening import is_remote
 from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, recipe_yaml
@@ -43,10 +44,9 @@ def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, co
     run.mkdir(parents=True, exist_ok=True)
     with alone_in(run):
         stages = Stages(run, progress)
-        made = RecipeStages(recipe, run, progress)
         if not (run / "recipe.yaml").exists():
             write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
-        work = _Work(recipe, made, stages)
+        work = _Work(recipe, RecipeStages(recipe, run), stages)
         try:
             groups = list(work.groups(question))
             stages.announce(title for group in groups for arm in group for title in work.titles(arm))
@@ -160,22 +160,26 @@ class _Work:
     def _beside(self, recipe: Recipe, name: str) -> RecipeStages:
         """Return the stages of a recipe that differs, in a folder of its own with the run's journal."""
         folder = self.made.run / FOLDER / "evolved" / name
-        return RecipeStages(recipe, folder, self.made.progress, self.made.journal_path)
+        return RecipeStages(recipe, folder, self.made.journal_path, suffix=f", {name.replace('-', ' ', 1)}")
 
     def _evolution(self, made: RecipeStages) -> Iterator[Stage]:
         """Yield the stages that evolve all rounds of a recipe."""
-        numbers = range(1, self.last + 1)
-        own = "" if made is self.made else f", {made.run.name.replace('-', ' ', 1)}"
-        for stage in (made.seeds(), *(made.evolve(number) for number in numbers)):
-            yield replace(stage, title=f"{stage.title}{own}")
+        yield made.seeds()
+        yield from map(made.evolve, range(1, self.last + 1))
 
     def _evolve(self, made: RecipeStages) -> None:
         if made is not self.made:
             made.run.mkdir(parents=True, exist_ok=True)
+        steps = self._steps(made)
+        if made.seeds().id not in steps.stages.met:
+            steps.take_seeds()
+        for number in range(1, self.last + 1):
+            if made.evolve(number).id not in steps.stages.met:
+                steps.evolve_and_merge(number)
+
+    def _steps(self, made: RecipeStages) -> Steps:
         stages = self.stages if made is self.made else replace(self.stages, run=made.run, met=[])
-        for stage in self._evolution(made):
-            if stage.id not in stages.met:
-                stages.do(stage)
+        return Steps(made, stages, self.stages.progress)
 
     def _merged(self, made: RecipeStages) -> tuple[Path, ...]:
         return (made.folder(self.last) / "dataset.jsonl",)
@@ -227,36 +231,36 @@ class _Work:
             f"train {title}",
             data,
             arm_folder / "checkpoint",
-            self.made.progress,
             base_identity=lambda: self.made.identity(self.recipe.base.model),
             after=(),
             rows=len(rows),
         )
-        self.stages.do(training)
-        for stage in self._evaluations(arm_folder, title):
-            self.stages.do(stage)
-        return {b: _scores(arm_folder / "evaluation" / evaluation_folder(b)) for b in self.recipe.measured}
+        with self.stages.doing(training) as undone:
+            if undone:
+                fine_tune(self.recipe, data, arm_folder / "checkpoint", self.stages.progress)
+        return {benchmark: self._measure(arm_folder, title, benchmark) for benchmark in self.recipe.measured}
 
-    def _evaluations(self, folder: Path, title: str) -> Iterator[Stage]:
-        model = str(folder / "checkpoint")
-        for benchmark in self.recipe.measured:
-            yield evaluation_stage(
-                self.recipe,
-                f"ablation:{folder.name}:evaluate:{benchmark}",
-                f"evaluate {title} on {benchmark}",
-                benchmark,
-                model,
-                folder / "evaluation" / evaluation_folder(benchmark),
-                self.made.progress,
-                identity=lambda: model_identity(model),
-                journal=self.made.journal_path,
-                after=(),
-            )
+    def _measure(self, folder: Path, title: str, benchmark: str) -> Any:
+        model, out = str(folder / "checkpoint"), folder / "evaluation" / evaluation_folder(benchmark)
+        evaluation = evaluation_stage(
+            self.recipe,
+            f"ablation:{folder.name}:evaluate:{benchmark}",
+            f"evaluate {title} on {benchmark}",
+            benchmark,
+            model,
+            out,
+            identity=lambda: model_identity(model),
+            after=(),
+        )
+        with self.stages.doing(evaluation) as undone:
+            if undone:
+                measure(self.recipe, model, benchmark, out, self.made.journal_path, self.stages.progress)
+        return _scores(out)
 
     def _of_the_run(self, number: int) -> dict[str, Any]:
-        self.stages.do(self.made.train(number))
-        for stage in self.made.evaluations(number):
-            self.stages.do(stage)
+        steps = self._steps(self.made)
+        steps.fine_tune(number)
+        steps.measure(number)
         return {b: _scores(self.made.evaluation(number, b)) for b in self.recipe.measured}
 
     @cached_property

@@ -1,27 +1,23 @@
-"""The two stages that make and measure a model; the loop and ablations share them."""
+"""Fine-tuning and measuring a model: the two stages, and the work; the loop and ablations share them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.stages import Pace, Stage
+from evolcoder.models.session import ModelChoice, model_session
 from evolcoder.progress import Progress
-from evolcoder.recipe import ModelChoice, Recipe, plain_data
+from evolcoder.recipe import Recipe, plain_data
 from evolcoder.runs import file_hash
 from evolcoder.train.result import NOT_IN_NAME
-
-if TYPE_CHECKING:
-    from evolcoder.models.journal.journal import Journal
-    from evolcoder.models.protocol import LanguageModel
 
 _WITHOUT_EFFECT = {
     "evolve": ("seed", "rows_in_flight"),
@@ -67,19 +63,12 @@ def training_stage(
     title: str,
     data: Path,
     out: Path,
-    progress: Progress,
     *,
     base_identity: Callable[[], str],
     after: tuple[str, ...],
     rows: int,
 ) -> Stage:
     """Return the stage that fine-tunes the base model on the rows of `data`; `rows` is about how many."""
-
-    def make() -> None:
-        from evolcoder.train import train
-
-        settings = replace(recipe.train, seed=recipe.seed)
-        train(recipe.base.model, read_instructions(data), settings, out, progress)
 
     shown = recipe.train
     trained = rows * shown.epochs if shown.max_steps is None else shown.max_steps * shown.batch_size
@@ -95,7 +84,6 @@ def training_stage(
         inputs={"the base model's weights": base_identity, f"{data.parent.name}/{data.name}": hash_of(data)},
         after=after,
         products=(out,),
-        make=make,
         pace=Pace("train", speed, trained),
         defaults=defaults_of("train", recipe.train),
     )
@@ -108,12 +96,9 @@ def evaluation_stage(
     benchmark: str,
     model: str,
     out: Path,
-    progress: Progress,
     *,
     identity: Callable[[], str],
-    journal: Path,
     after: tuple[str, ...],
-    engine: Engine = THIS_MACHINE,
 ) -> Stage:
     """Return the stage that samples and judges one checkpoint on one benchmark."""
     from evolcoder.evaluate.benchmarks import load_benchmark
@@ -128,7 +113,6 @@ def evaluation_stage(
         inputs={"the model's weights": identity},
         after=after,
         products=(out / "scores.json",),
-        make=lambda: run_async(_evaluate(recipe, journal, model, benchmark, out, progress, engine)),
         defaults=defaults_of("evaluate.settings", settings),
         pace=Pace(
             "evaluate", f"{recipe.base.model} {benchmark} {settings.max_tokens}", problems * settings.n
@@ -136,55 +120,32 @@ def evaluation_stage(
     )
 
 
-async def _evaluate(
+def fine_tune(recipe: Recipe, data: Path, out: Path, progress: Progress) -> None:
+    """Fine-tune the base model on the rows of `data` into the folder `out`; raises what training does."""
+    from evolcoder.train import train
+
+    settings = replace(recipe.train, seed=recipe.seed)
+    train(recipe.base.model, read_instructions(data), settings, out, progress)
+
+
+def measure(
     recipe: Recipe,
-    journal_path: Path,
-    model_name: str,
+    model: str,
     benchmark: str,
     out: Path,
+    journal: Path,
     progress: Progress,
-    engine: Engine,
+    engine: Engine = THIS_MACHINE,
 ) -> None:
+    """Sample and judge a model on a benchmark into the folder `out`; raises what evaluation does."""
     from evolcoder.evaluate.evaluation import evaluate_model
-    from evolcoder.models.cluster import on_cluster
-    from evolcoder.models.journal.journal import Journal
-    from evolcoder.models.opening import open_model
 
-    async with Journal(journal_path) as journal:
-        model = open_model(model_name, journal=journal, local=recipe.evaluate.local)
-        async with _closing(model):
-            with on_cluster(model, engine):
-                await evaluate_model(model, benchmark, recipe.evaluate.settings, out, progress, engine)
+    async def evaluate() -> None:
+        choice = ModelChoice(model, local=recipe.evaluate.local)
+        async with model_session(choice, journal, engine) as opened:
+            await evaluate_model(opened, benchmark, recipe.evaluate.settings, out, progress, engine)
 
-
-@asynccontextmanager
-async def opened_teacher(
-    recipe: Recipe, choice: ModelChoice, journal: Journal
-) -> AsyncIterator[LanguageModel]:
-    """Open a teacher within the recipe's budget, what earlier sittings spent included; close it at the end.
-
-    Raises ModelError where the MODEL string names nothing, or a budget in dollars has no price to go by.
-    """
-    from evolcoder.models.opening import budget_of, open_model
-
-    teacher = open_model(
-        choice.model,
-        base_url=choice.base_url,
-        journal=journal,
-        settings=choice.endpoint,
-        local=choice.local,
-        budget=budget_of(journal, recipe.budget.max_usd, recipe.budget.max_requests),
-    )
-    async with _closing(teacher):
-        yield teacher
-
-
-@asynccontextmanager
-async def _closing(model: LanguageModel) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await model.close()
+    run_async(evaluate())
 
 
 def summary_numbers(summary: Mapping[str, Any]) -> tuple[float, int]:

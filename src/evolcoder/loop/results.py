@@ -12,29 +12,29 @@ from typing import Any
 
 from evolcoder import __version__
 from evolcoder.evaluate.overlap import selection_notice
-from evolcoder.loop.rounds import Outcome
-from evolcoder.loop.stopping import RoundScore, best_round
+from evolcoder.loop.stopping import RoundScore
+from evolcoder.loop.wizardcoder import LoopResult
 from evolcoder.recipe import Recipe
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy")
 
 
-def result_of(recipe: Recipe, outcome: Outcome, command_line: str) -> dict[str, Any]:
+def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str, Any]:
     """Return what `result.json` holds; nothing in it depends on the clock or on interrupts."""
     from evolcoder.evaluate.benchmarks import load_benchmark
 
-    best = best_round(outcome.history)
+    best = found.best
     result: dict[str, Any] = {
         "name": recipe.name,
         "evolcoder": __version__,
         "benchmark": recipe.stop.benchmark,
-        "rounds": [_entry(score) for score in outcome.history],
+        "rounds": [_entry(score) for score in found.history],
         "problems": best.n_problems if best else 0,
         "problems_in_all": len(load_benchmark(recipe.stop.benchmark).problems),
         "best_round": best.round if best else None,
         "best_model": _best_model(recipe, best),
-        "stop": {"rule": recipe.stop.rule, "reason": outcome.decisions[-1].reason},
-        "decisions": [asdict(decision) for decision in outcome.decisions],
+        "stop": {"rule": recipe.stop.rule, "reason": found.decisions[-1].reason},
+        "decisions": [asdict(decision) for decision in found.decisions],
         "command": command_line,
         "environment": environment(),
     }

@@ -1,31 +1,25 @@
-"""Run a recipe, or say what running it would do.
-
-The base model is measured; then each round evolves the previous round's instructions, fine-tunes the base
-model on the seeds and all rounds so far, and measures the checkpoint (WizardCoder 3.2, 4.5).
-"""
+"""Run a recipe, or say what running it would do. The loop itself is in `wizardcoder.py`."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import BudgetExhaustedError, RecipeError, SandboxError, UserError
+from evolcoder.errors import RecipeError, SandboxError, UserError
 from evolcoder.evaluate.overlap import shared_problems
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.estimates import Cost, expected_cost, expected_seconds
-from evolcoder.loop.model_stages import summary_numbers
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.results import point_to_best, result_of
-from evolcoder.loop.rounds import go_round
 from evolcoder.loop.stages import Choice, PlannedStage, Stages
-from evolcoder.loop.stopping import RoundScore, Spent, decide
+from evolcoder.loop.steps import Steps
+from evolcoder.loop.wizardcoder import wizardcoder
 from evolcoder.progress import Progress, SilentProgress
 from evolcoder.recipe import Recipe, recipe_yaml
 from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress
@@ -61,21 +55,18 @@ def run_recipe(
     check_before_start(recipe)
     run.mkdir(parents=True, exist_ok=True)
     with alone_in(run), RecordedProgress(progress, run / PROGRESS_NAME) as progress:
-        work = RecipeRounds(
-            recipe, RecipeStages(recipe, run, progress, engine=engine), Stages(run, progress, choice)
-        )
-        _announce(work, progress)
+        stages, of = Stages(run, progress, choice), RecipeStages(recipe, run)
+        _announce(of, stages, progress)
         write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
         try:
-            outcome = go_round(
-                work, lambda history: decide(recipe.stop, recipe.rounds.max_rounds, recipe.budget, history)
-            )
+            steps = Steps(of, stages, progress, engine, recipe.budget.max_hours)
+            found = wizardcoder(steps, recipe.stop, recipe.rounds.max_rounds, recipe.budget)
         finally:
-            work.stages.end()
-        result = result_of(recipe, outcome, command_line)
+            stages.end()
+        result = result_of(recipe, found, command_line)
         write_json_whole(run / "result.json", result)
         point_to_best(run, result["best_round"])
-        work.stages.write_times()
+        stages.write_times()
 
         from evolcoder.report import write_report
 
@@ -91,7 +82,7 @@ def plan_recipe(recipe: Recipe, run: Path, choice: Choice | None = None) -> RunP
     check_before_start(recipe)
     progress = SilentProgress()
     stages = Stages(run, progress, choice or Choice())
-    planned = stages.plan(list(RecipeStages(recipe, run, progress).all()))
+    planned = stages.plan(list(RecipeStages(recipe, run).all()))
     costs = {item.stage.id: cost for item in planned if (cost := expected_cost(item, recipe, run))}
     return RunPlan(tuple(planned), expected_seconds(planned, run), costs)
 
@@ -130,79 +121,15 @@ def check_before_start(recipe: Recipe) -> None:
         raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")
 
 
-@dataclass(frozen=True)
-class RecipeRounds:
-    """The rounds of a recipe, each stage done once; implements `RoundWork`."""
-
-    recipe: Recipe
-    made: RecipeStages
-    stages: Stages
-
-    def measure_base(self) -> RoundScore:
-        """Take the seeds and measure the base model."""
-        self.stages.do(self.made.seeds())
-        return self._measure(0)
-
-    def do_round(self, number: int) -> RoundScore:
-        """Evolve, fine-tune and measure one round.
-
-        Raises BudgetExhaustedError where the time is over before a stage, or the teacher's budget within one.
-        """
-        self._check_time()
-        self.stages.do(self.made.evolve(number))
-        self._check_time()
-        self.stages.do(self.made.train(number))
-        self._check_time()
-        return self._measure(number)
-
-    def _measure(self, number: int) -> RoundScore:
-        there = {stage.id: self.stages.do(stage) for stage in self.made.evaluations(number)}
-        rows = self.made.rows_of(number) if number else 0
-        spent = self._spent(number)
-        deciding = self.recipe.stop.benchmark
-        if not there[f"evaluate:{number}:{deciding}"]:
-            return RoundScore(number, None, None, None, rows, 0, spent=spent)
-        scores = json.loads((self.made.evaluation(number, deciding) / "scores.json").read_text())
-        score = next(score for score in scores["scores"] if score["k"] == 1)
-        return RoundScore(
-            number,
-            score["value"],
-            score["low"],
-            score["high"],
-            rows,
-            score["n_problems"],
-            scores["problems"],
-            spent,
-        )
-
-    def _spent(self, number: int) -> Spent:
-        """Return what a round took: the teacher's part as its summary tells, time as the markers tell."""
-        suffix = f":{number}"
-        ids = [id_ for id_ in self.stages.met if id_.endswith(suffix) or f"{suffix}:" in id_]
-        ids += ["seeds"] if number == 0 else []
-        summary = self.made.folder(number) / "summary.json"
-        usd, requests = summary_numbers(json.loads(summary.read_text())) if summary.exists() else (0.0, 0)
-        return Spent(usd, requests, sum(map(self.stages.seconds_of, ids)))
-
-    def _check_time(self) -> None:
-        limit = self.recipe.budget.max_hours
-        spent = sum(map(self.stages.seconds_of, self.stages.met)) / 3600
-        if limit is not None and spent >= limit:
-            raise BudgetExhaustedError(
-                f"{spent:.2f} hours of stages, the limit (max_hours) is {limit:g}; everything finished is "
-                "kept: the same command with a higher limit continues"
-            )
-
-
-def _announce(work: RecipeRounds, progress: Progress) -> None:
+def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
     """Say what a changed recipe does again before any of it is done; forget the result it makes untrue."""
-    run = work.stages.run
-    planned = work.stages.plan(list(work.made.all()))
-    work.stages.expect(planned, lambda: expected_seconds(planned, run))
+    run = stages.run
+    planned = stages.plan(list(of.all()))
+    stages.expect(planned, lambda: expected_seconds(planned, run))
     again = [item for item in planned if item.state in ("again", "perhaps again")]
     for item in again:
         progress.note(f"to be done {item.state}: {item.stage.title} ({item.why})")
-    if any(item.state != "done" for item in planned) or work.stages.choice != Choice():
+    if any(item.state != "done" for item in planned) or stages.choice != Choice():
         (run / "result.json").unlink(missing_ok=True)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from evolcoder.errors import UserError, nearest, shortened
 from evolcoder.loop.stage_clock import begun, clock
 from evolcoder.progress import Progress, StageLine, StageState, StageWatcher
-from evolcoder.runs import content_hash, write_json_whole
+from evolcoder.runs import OUTPUT_MARK, content_hash, write_json_whole
 
 State = Literal["done", "to do", "again", "perhaps again", "skipped"]
 """"perhaps again": an earlier stage is done again, and may come out as it was."""
@@ -49,7 +50,6 @@ class Stage:
     after: tuple[str, ...]
     """Ids of the stages whose products it reads."""
     products: tuple[Path, ...]
-    make: Callable[[], object]
     pace: Pace | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Values of settings that a marker does not know, because it was left by an earlier version."""
@@ -111,17 +111,17 @@ class Stages:
     _ids: dict[str, str] = field(default_factory=dict)
     """Ids of the stages that were planned, by title."""
 
-    def do(self, stage: Stage) -> bool:
-        """See that a stage is done; return whether its products are there.
+    @contextmanager
+    def doing(self, stage: Stage) -> Iterator[bool]:
+        """Yield whether a stage is to be done now, in the block; at the end of the block it is done.
 
-        Raises what making it raises; the stage then is not done.
+        One that is done stays as it is; one that is skipped, or needs what is not there, is left out. Where
+        the block raises, the stage is not done.
         """
         self.met.append(stage.id)
-        if any(map(stage.named, self.choice.skip)):
-            there = all(product.exists() for product in stage.products)
-            return self._skip(stage, "taken as it stands" if there else "skipped", there)
-        if lacking := [id_ for id_ in stage.after if id_ in self._missing]:
-            return self._skip(stage, f"skipped, it needs {', '.join(lacking)}", there=False)
+        if self._is_skipped(stage):
+            yield False
+            return
         redo = any(map(stage.named, self.choice.redo))
         marker = self.marker(stage.id)
         key, inputs = _key(stage)
@@ -133,16 +133,20 @@ class Stages:
             differences = _differences(stage, found, inputs)
             if not redo and not differences:
                 self._show(stage, "kept", found["seconds"])
-                return True
+                yield False
+                return
             why = "named by --redo" if redo else "; ".join(differences)
             self.progress.note(f"{stage.title}: done again ({why})")
             marker.unlink()
-        if afresh:
-            for product in stage.products:
-                _remove(product)
+            # Version 0.1.0 left no mark in the folders that it made; the marker says whose they are.
+            unmarked = [p for p in stage.products if p.is_dir() and not (p / OUTPUT_MARK).exists()]
+        else:
+            unmarked = []
+        for product in stage.products if afresh else unmarked:
+            _remove(product)
         self._show(stage, "running", self.expected.get(stage.id))
         with clock(clock_path, sitting) as seconds:
-            stage.make()
+            yield True
         took = round(seconds(), 1)
         write_json_whole(
             marker,
@@ -159,7 +163,10 @@ class Stages:
         clock_path.unlink(missing_ok=True)
         self._show(stage, "done", took)
         self._expect_anew()
-        return True
+
+    def lacks(self, stage: Stage) -> bool:
+        """Whether a stage that was met was left out, so that its products are not there."""
+        return stage.id in self._missing
 
     def plan(self, stages: Sequence[Stage]) -> list[PlannedStage]:
         """Say how each of `stages`, in order, stands, without doing anything."""
@@ -233,12 +240,21 @@ class Stages:
             if line.state == "waiting":
                 self.lines[title] = replace(line, seconds=self.expected.get(self._ids.get(title, "")))
 
-    def _skip(self, stage: Stage, how: str, there: bool) -> bool:
+    def _is_skipped(self, stage: Stage) -> bool:
+        """Whether the user named a stage to be left as it stands, or it needs what is not there."""
+        there = False
+        if any(map(stage.named, self.choice.skip)):
+            there = all(product.exists() for product in stage.products)
+            how = "taken as it stands" if there else "skipped"
+        elif lacking := [id_ for id_ in stage.after if id_ in self._missing]:
+            how = f"skipped, it needs {', '.join(lacking)}"
+        else:
+            return False
         self.progress.note(f"{stage.title}: {how}")
         self._show(stage, "skipped", None)
         if not there:
             self._missing.add(stage.id)
-        return there
+        return True
 
     def _show(self, stage: Stage, state: StageState, seconds: float | None) -> None:
         self.lines[stage.title] = StageLine(stage.title, state, seconds)

@@ -14,15 +14,15 @@ from evolcoder.recipe import Budget, StopRule
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class RoundCost:
     """What was spent: money and requests on the teacher, time on everything."""
 
     usd: float = 0.0
     requests: int = 0
     seconds: float = 0.0
 
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(
+    def __add__(self, other: RoundCost) -> RoundCost:
+        return RoundCost(
             self.usd + other.usd, self.requests + other.requests, round(self.seconds + other.seconds, 3)
         )
 
@@ -42,8 +42,8 @@ class RoundScore:
     """Problems it was measured on."""
     passed: Mapping[str, Sequence[bool]] = field(default_factory=dict)
     """Verdicts by problem, for paired tests."""
-    spent: Spent = Spent()
-    """By this round alone."""
+    cost: RoundCost = RoundCost()
+    """Of this round alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,8 @@ def _named(score: RoundScore) -> str:
 
 def _next_round_does_not_fit(budget: Budget, history: Sequence[RoundScore]) -> str:
     """Return why the next round, taken to spend what the last one did, is too much; "" where it fits."""
-    total = sum((score.spent for score in history), Spent())
-    last = history[-1].spent if history[-1].round else Spent()
+    total = sum((score.cost for score in history), RoundCost())
+    last = history[-1].cost if history[-1].round else RoundCost()
     limits = (
         ("max_usd", budget.max_usd, total.usd, last.usd, "US dollars"),
         ("max_requests", budget.max_requests, total.requests, last.requests, "requests"),

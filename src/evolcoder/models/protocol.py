@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from evolcoder.runs import content_hash
 
@@ -78,7 +78,10 @@ class Completion:
 
 
 class LanguageModel(Protocol):
-    """Anything that completes requests. Safe to call from many tasks of one event loop."""
+    """Anything that completes requests. Safe to call from many tasks of one event loop.
+
+    An async context manager that closes it; a class that inherits this one has that for nothing.
+    """
 
     @property
     def name(self) -> str:
@@ -95,6 +98,12 @@ class LanguageModel(Protocol):
     async def close(self) -> None:
         """Release connections, threads and memory."""
         ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
 
 
 _encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode

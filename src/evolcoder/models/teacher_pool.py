@@ -24,7 +24,7 @@ class Teacher:
     weight: float = 1.0
 
 
-class TeacherPool:
+class TeacherPool(LanguageModel):
     """A `LanguageModel` that spreads requests over several; `Completion.model` says who answered."""
 
     def __init__(self, teachers: Sequence[Teacher], stats: RequestStats | None = None) -> None:

@@ -22,7 +22,7 @@ from evolcoder.models.endpoint.chat_format import Reply, body_of, error_message,
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal
-from evolcoder.models.protocol import Completion, Request
+from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.runs import content_hash
 
@@ -50,7 +50,7 @@ class _BatchFailedError(EndpointError):
     """The endpoint made nothing of a whole batch."""
 
 
-class BatchModel:
+class BatchModel(LanguageModel):
     """A `LanguageModel` behind the Batch API of one address.
 
     Whoever uses it should ask for many at once: what is asked within a second goes into one batch. Raises

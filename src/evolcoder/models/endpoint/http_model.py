@@ -29,7 +29,7 @@ from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.sender import Sender
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
-from evolcoder.models.protocol import Completion, Request
+from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.models.streaming import StreamPart
 
@@ -57,7 +57,7 @@ class _Try:
         return sum(n for kind, n in self.failures.items() if kind != "rate limit")
 
 
-class HttpModel:
+class HttpModel(LanguageModel):
     """A `LanguageModel` behind OpenAI-compatible addresses that serve the same weights.
 
     Construct it anywhere; it binds to the event loop of its first request. Raises ModelError for an address

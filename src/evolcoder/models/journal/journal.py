@@ -272,7 +272,7 @@ class Journal:
         )
 
 
-class JournaledModel:
+class JournaledModel(LanguageModel):
     """A model whose every reply is durable before it is returned, and whose old replies come from there."""
 
     def __init__(self, model: LanguageModel, journal: Journal) -> None:

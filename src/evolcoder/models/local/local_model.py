@@ -23,7 +23,7 @@ from evolcoder.errors import ModelError, RequestFailedError
 from evolcoder.models.local.engine import AnsweringEngine, open_answering_engine, weights_identity
 from evolcoder.models.local.replicas import Answers, Replicas, ReplicaWork, answers_on
 from evolcoder.models.local.settings import LocalSettings
-from evolcoder.models.protocol import Completion, Request
+from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.streaming import StreamPart, heard_parts
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Waiting:
     """Is told the answer so far, in the model's thread."""
 
 
-class LocalModel:
+class LocalModel(LanguageModel):
     """Implements `LanguageModel` with transformers in this process; the weights load at the first request.
 
     `settled` is awaited before work is chosen: it returns once every reply given so far has been recorded

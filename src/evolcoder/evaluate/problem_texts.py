@@ -1,12 +1,11 @@
-"""Benchmark problems as decontamination wants them: the two rooms do not know each other."""
+"""Benchmark problems as decontamination compares them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from evolcoder.evolve.decontamination import ProblemText
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.records import ProblemText
 
 
 def problem_texts(benchmarks: Iterable[str]) -> list[ProblemText]:
@@ -14,9 +13,6 @@ def problem_texts(benchmarks: Iterable[str]) -> list[ProblemText]:
 
     Raises UserError for an unknown benchmark, DataError where its data is missing.
     """
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evolve.decontamination import ProblemText
-
     names = [part for name in benchmarks for part in (("mbpp", "mbpp-400") if name == "mbpp" else (name,))]
     texts: dict[tuple[str, str], ProblemText] = {}
     for name in names:

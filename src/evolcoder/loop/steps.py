@@ -1,0 +1,174 @@
+"""The steps of a run, each done once: take the seeds, evolve and merge, fine-tune, measure.
+
+What a step is made from, and so whether it is done, `recipe_stages.py` says; planning asks the same list.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evolcoder.errors import BudgetExhaustedError, DataError
+from evolcoder.evaluate.problem_texts import problem_texts
+from evolcoder.execution.engine import Engine
+from evolcoder.execution.event_loop import run_async
+from evolcoder.execution.local import THIS_MACHINE
+from evolcoder.instructions import read_instructions, row_from_instruction, write_instructions
+from evolcoder.loop.model_stages import fine_tune, measure, summary_numbers
+from evolcoder.loop.recipe_stages import RecipeStages
+from evolcoder.loop.stages import Stages
+from evolcoder.loop.stopping import RoundCost, RoundScore
+from evolcoder.models.session import model_session
+from evolcoder.progress import Progress
+from evolcoder.recipe import Recipe
+from evolcoder.records import Instruction
+from evolcoder.runs import write_json_whole, write_jsonl_whole
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Does the steps of a recipe in the folder of its stages."""
+
+    of: RecipeStages
+    stages: Stages
+    """Remembers what is done."""
+    progress: Progress
+    engine: Engine = THIS_MACHINE
+    """Where programs are judged, rows compared and a local model's answers written."""
+    max_hours: float | None = None
+    """No step begins once its stages have taken so long."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that is followed."""
+        return self.of.recipe
+
+    def take_seeds(self) -> None:
+        """Copy the seeds in use into the run folder, without those that copy a benchmark problem."""
+        with self.stages.doing(self.of.seeds()) as undone:
+            if undone:
+                _write_seeds(self.of, self.progress)
+
+    def evolve_and_merge(self, number: int) -> None:
+        """Evolve one round; merge the seeds and all rounds so far into its training set.
+
+        Raises BudgetExhaustedError where the time or the teacher's budget is over, and what evolution raises.
+        """
+        from evolcoder.evolve.merging import merged_rows
+
+        self._check_time()
+        with self.stages.doing(self.of.evolve(number)) as undone:
+            if undone:
+                seeds = read_instructions(self.of.seeds_file)
+                run_async(self._evolve(seeds, number))
+                folders = [self.of.folder(n) for n in range(1, number + 1)]
+                write_instructions(self.of.dataset(number), merged_rows(seeds, folders))
+
+    def fine_tune(self, number: int) -> None:
+        """Fine-tune the base model on a round's training set; raises BudgetExhaustedError as above."""
+        self._check_time()
+        with self.stages.doing(self.of.train(number)) as undone:
+            if undone:
+                out = Path(self.of.checkpoint(number))
+                fine_tune(self.recipe, self.of.dataset(number), out, self.progress)
+
+    def measure(self, number: int) -> RoundScore:
+        """Measure a round's checkpoint (0: the base model) on every benchmark; return the deciding score.
+
+        Raises BudgetExhaustedError where the time is over.
+        """
+        if number:
+            self._check_time()
+        for benchmark in self.recipe.measured:
+            out = self.of.evaluation(number, benchmark)
+            with self.stages.doing(self.of.evaluate(number, benchmark)) as undone:
+                if undone:
+                    model, journal = self.of.checkpoint(number), self.of.journal_path
+                    measure(self.recipe, model, benchmark, out, journal, self.progress, self.engine)
+        return self._score(number)
+
+    async def _evolve(self, seeds: list[Instruction], number: int) -> None:
+        from evolcoder.evolve.rounds import evolve_rounds
+
+        recipe, budget = self.recipe, self.recipe.budget
+        async with model_session(
+            recipe.teacher,
+            self.of.journal_path,
+            self.engine,
+            max_usd=budget.max_usd,
+            max_requests=budget.max_requests,
+        ) as teacher:
+            await evolve_rounds(
+                seeds,
+                teacher,
+                replace(recipe.evolve, seed=recipe.seed),
+                range(number, number + 1),
+                self.of.run,
+                self.progress,
+                limit=recipe.rounds.rows_per_round,
+                problems=problem_texts(self.of.screened_against),
+                engine=self.engine,
+            )
+
+    def _score(self, number: int) -> RoundScore:
+        rows = self.of.rows_of(number) if number else 0
+        cost = self._cost(number)
+        deciding = self.recipe.stop.benchmark
+        if self.stages.lacks(self.of.evaluate(number, deciding)):
+            return RoundScore(number, None, None, None, rows, 0, cost=cost)
+        scores = json.loads((self.of.evaluation(number, deciding) / "scores.json").read_text())
+        score = next(score for score in scores["scores"] if score["k"] == 1)
+        value, low, high = score["value"], score["low"], score["high"]
+        return RoundScore(number, value, low, high, rows, score["n_problems"], scores["problems"], cost)
+
+    def _cost(self, number: int) -> RoundCost:
+        """Return what a round took: the teacher's part as its summary tells, time as the markers tell."""
+        suffix = f":{number}"
+        ids = [id_ for id_ in self.stages.met if id_.endswith(suffix) or f"{suffix}:" in id_]
+        ids += ["seeds"] if number == 0 else []
+        summary = self.of.folder(number) / "summary.json"
+        usd, requests = summary_numbers(json.loads(summary.read_text())) if summary.exists() else (0.0, 0)
+        return RoundCost(usd, requests, sum(map(self.stages.seconds_of, ids)))
+
+    def _check_time(self) -> None:
+        limit = self.max_hours
+        spent = sum(map(self.stages.seconds_of, self.stages.met)) / 3600
+        if limit is not None and spent >= limit:
+            raise BudgetExhaustedError(
+                f"{spent:.2f} hours of stages, the limit (max_hours) is {limit:g}; everything finished is "
+                "kept: the same command with a higher limit continues"
+            )
+
+
+def _write_seeds(of: RecipeStages, progress: Progress) -> None:
+    """Write the seeds, and beside them those left out, each with its reason."""
+    from evolcoder.evolve.decontamination import ContaminationIndex
+
+    seeds, against = of.chosen_seeds, of.screened_against
+    clean, copies = seeds, []
+    if problems := problem_texts(against):
+        index = ContaminationIndex(problems)
+        index.learn(clean)
+        found = [(seed, index.hits(seed)) for seed in clean]
+        clean = [seed for seed, hits in found if not hits]
+        copies = [
+            {**row_from_instruction(seed), "reason": "contaminated", "detail": f"copies {hits[0].task_id}"}
+            for seed, hits in found
+            if hits
+        ]
+    if not clean:
+        raise DataError(f"{of.recipe.seeds.source}: every seed copies a benchmark problem")
+    if copies:
+        progress.note(f"seeds: {len(copies)} of {len(seeds)} copy a problem, left out")
+    write_jsonl_whole(of.run / "seeds-eliminated.jsonl", copies)
+    write_json_whole(
+        of.run / "seeds.json",
+        {
+            "asked": len(seeds),
+            "kept": len(clean),
+            "eliminated": {"contaminated": len(copies)} if copies else {},
+            "screened_against": list(against),
+        },
+    )
+    write_instructions(of.seeds_file, clean)
