@@ -61,6 +61,10 @@ class RequestFailedError(EndpointError):
     """
 
 
+class RequestRefusedError(RequestFailedError):
+    """The endpoint will not take this request, now or later: its filter, its length, its content."""
+
+
 class JournalWriteError(OutsideError):
     """The journal cannot be written (disk full, disk gone); what was durable stays."""
 

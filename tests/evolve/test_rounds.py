@@ -176,3 +176,26 @@ def test_the_seeds_input_is_part_of_the_question(tmp_path: Path) -> None:
     teacher = Teacher()
     round_of([replace(seed, input="for i in x print(i)")], tmp_path, teacher)
     assert "Fix this code.\nfor i in x print(i)" in Teacher.last(teacher.requests[0])
+
+
+def test_thinking_is_in_neither_instruction_nor_response(tmp_path: Path) -> None:
+    for i, before in enumerate(("<think>\nSorry, let me see.\n</think>\n\n", "Let me see.\n</think>\n\n")):
+        asked: list[str] = []
+
+        def answer(text: str, before: str = before, asked: list[str] = asked) -> str:
+            asked.append(text)
+            return before + ANSWER
+
+        teacher = Teacher(evolve=lambda text, before=before: before + harder(text), answer=answer)  # type: ignore[misc]
+        assert one_round(tmp_path / str(i), teacher).kept == 6
+        rows = rows_of(tmp_path / str(i) / "evolved.jsonl")
+        assert [row["instruction"] for row in rows] == [harder(text) for text in TASKS]
+        assert {row["response"] for row in rows} == {ANSWER}
+        assert sorted(asked) == sorted(harder(text) for text in TASKS)
+
+
+def test_a_reply_cut_off_or_filtered_before_any_text_is_told_as_that(tmp_path: Path) -> None:
+    cut = Teacher(evolve=lambda text: "", finish=lambda kind: "length")
+    assert one_round(tmp_path / "cut", cut).eliminated == {"truncated": 6}
+    filtered = Teacher(answer=lambda text: "", finish=lambda k: "content_filter" if k == "answer" else "stop")
+    assert one_round(tmp_path / "filtered", filtered).eliminated == {"refused": 6}

@@ -9,7 +9,13 @@ import pytest
 from aiohttp import web
 from scripted_server import Script, Server, bad, good, serving, text_of
 
-from evolcoder.errors import BudgetExhaustedError, EndpointError, ModelError, RequestFailedError
+from evolcoder.errors import (
+    BudgetExhaustedError,
+    EndpointError,
+    ModelError,
+    RequestFailedError,
+    RequestRefusedError,
+)
 from evolcoder.models.budget import Budget
 from evolcoder.models.endpoint.http_model import HttpModel
 from evolcoder.models.endpoint.pricing import Price
@@ -80,10 +86,6 @@ def test_repeated_samples_send_different_seeds() -> None:
     ("answer", "kind"),
     [
         (lambda: web.Response(body=b'{"choices": [{"mess'), "broken"),
-        (lambda: web.Response(body=b"<html>502 Bad Gateway</html>"), "broken"),
-        (lambda: web.json_response({"choices": []}), "broken"),
-        (lambda: web.json_response({"choices": [{"message": {"content": None}}]}), "broken"),
-        (lambda: web.json_response([1, 2]), "broken"),
         (lambda: good("  \n", usage=(10, 0)), "empty"),
         (lambda: good("", "content_filter"), "refused"),
         (lambda: bad(500), "server"),
@@ -376,3 +378,131 @@ def test_answers_thrown_away_count_as_spent(tmp_path: Path) -> None:
             return journal.totals().spent_usd
 
     assert asyncio.run(main()) == pytest.approx(0.2)
+
+
+def told(content: Any, finish: str | None = "stop", **more: Any) -> web.Response:
+    choice = {"message": {"role": "assistant", "content": content}, "finish_reason": finish}
+    usage = {"prompt_tokens": 100, "completion_tokens": 2048}
+    return web.json_response({"choices": [choice], "usage": usage, **more})
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "finish"),
+    [
+        (lambda: told(None, "length"), "", "length"),
+        (lambda: told("", "length"), "", "length"),
+        (lambda: told(None, "content_filter"), "", "content_filter"),
+        (lambda: told([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}]), "a", "stop"),
+        (lambda: told("whole", None), "whole", "stop"),
+        (lambda: told("whole", "eos_token"), "whole", "stop"),
+    ],
+)
+def test_an_answer_means_what_its_reason_to_stop_says(answer: Any, text: str, finish: str) -> None:
+    (found,), _, _ = run(lambda body, n: answer(), request(), settings=EndpointSettings(refused_retries=0))
+    assert (found.text, found.finish_reason, found.completion_tokens) == (text, finish, 2048)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda: told("partial te", "abort"), "abort"),
+        (lambda: told("partial te", "error"), "error"),
+        (lambda: told(None, "tool_calls"), "tool"),
+        (
+            lambda: web.json_response({"error": {"message": "upstream is overloaded", "code": 502}}),
+            "upstream",
+        ),
+        (lambda: web.json_response({"error": {"message": "No auth found", "code": 401}}), "No auth found"),
+        (lambda: web.json_response([1, 2]), "object"),
+        (lambda: web.json_response({"choices": []}), "no choice"),
+        (lambda: web.Response(text="<html>Please log in</html>", content_type="text/html"), "log in"),
+        (lambda: web.Response(text="data: {}\n\n", content_type="text/event-stream"), "data:"),
+    ],
+)
+def test_an_address_that_never_answers_ends_the_run_in_its_words_after_two_askings(
+    answer: Any, words: str
+) -> None:
+    results, server, _ = run(lambda body, n: answer(), *(request(f"{i}") for i in range(4)))
+    assert all(type(result) is EndpointError and words in str(result) for result in results)
+    assert len(server.bodies) <= 8
+
+
+def test_an_answer_without_end_is_cut_at_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evolcoder.models.endpoint.address.read_body.__defaults__", (1 << 20,))
+    settings = EndpointSettings(max_attempts=2)
+    (error,), _, _ = run(lambda body, n: good(" " * (2 << 20)), request(), settings=settings)
+    assert "longer than 1 MiB" in str(error)
+
+
+def refuses(kind: str) -> web.Response:
+    return {
+        "filter": lambda: bad(400, "filtered due to content management policy"),
+        "context": lambda: bad(400, "This model's maximum context length is 4096 tokens."),
+        "too large": lambda: bad(413),
+        "moderation": lambda: bad(403, "Your input was flagged by moderation"),
+        "law": lambda: bad(451),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", ["filter", "context", "too large", "moderation", "law"])
+def test_a_refusal_of_one_request_is_its_own_though_it_comes_first_and_is_remembered(
+    kind: str, tmp_path: Path
+) -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        if text_of(body) == "poison":
+            return refuses(kind)
+        await asyncio.sleep(0.1)
+        return good()
+
+    async def main() -> None:
+        async with serving(script) as server:
+            for _ in range(2):  # a run and its continuation
+                async with Journal(tmp_path / "j.sqlite") as journal:
+                    model: LanguageModel = open_model("openai:m", base_url=server.url, journal=journal)
+                    poison, fine = await asyncio.gather(
+                        model.complete(request("poison")), model.complete(request()), return_exceptions=True
+                    )
+                    await model.close()
+                assert isinstance(poison, RequestRefusedError)
+                assert isinstance(fine, Completion)
+            assert len(server.bodies) == 2
+
+    asyncio.run(main())
+
+
+def test_a_path_not_found_in_mid_run_is_that_requests() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        if text_of(body) == "lost":
+            await asyncio.sleep(0.1)
+            return bad(404, "being loaded")
+        return good()
+
+    results, _, _ = run(script, request("lost"), *(request(f"{i}") for i in range(5)))
+    assert isinstance(results[0], RequestRefusedError)
+    assert all(isinstance(result, Completion) for result in results[1:])
+
+
+@pytest.mark.parametrize(
+    ("answer", "usd"),
+    [
+        (lambda: told(None, "length"), 2.148),
+        (lambda: told("no", "abort"), 2.148),
+        (lambda: web.json_response({"choices": [{"message": {"content": "a"}}]}), None),
+        (lambda: told("a", usage={"prompt_tokens": -1, "completion_tokens": 10**20}), None),
+    ],
+)
+def test_the_limit_in_dollars_counts_what_is_billed_whether_it_is_of_use_or_not(
+    answer: Any, usd: Any
+) -> None:
+    budget = Budget(max_usd=10.0)
+    _, server, model = run(
+        lambda body, n: answer(),
+        *(request(f"{i}", max_tokens=2000) for i in range(40)),
+        price=Price(1e-3, 1e-3),
+        budget=budget,
+        settings=EndpointSettings(concurrency=1, max_attempts=3),
+    )
+    spent = len(server.bodies) * (usd or 2.0)
+    assert 0 < spent <= 10.0 + 2.2
+    assert budget.usd == pytest.approx(spent, rel=0.05)
+    assert (model.stats.estimated > 0) == (usd is None)

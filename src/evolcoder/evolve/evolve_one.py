@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from evolcoder.errors import RequestFailedError
+from evolcoder.errors import RequestFailedError, RequestRefusedError
 from evolcoder.evolve.elimination import Elimination, judge_answer, judge_evolved, says_equal
 from evolcoder.evolve.methods import (
     Method,
@@ -16,6 +16,7 @@ from evolcoder.evolve.methods import (
     judge_messages,
 )
 from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.extraction.code_blocks import without_thinking
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
 from evolcoder.records import Instruction, Lineage
 from evolcoder.runs import content_hash
@@ -112,16 +113,16 @@ async def evolve_row(
         reply = await asking.ask(
             evolution_messages(methods, method, question, settings.shots), settings.instruction_max_tokens
         )
-        evolved = reply.text.strip()
-        elimination = judge_evolved(question, evolved, method, methods)
+        evolved = without_thinking(reply.text).strip()
+        elimination = _no_text(reply, evolved) or judge_evolved(question, evolved, method, methods)
         if elimination is None and reply.finish_reason == "length":
             elimination = Elimination("truncated", "the evolved instruction was cut off")
         if elimination is None and settings.judge:
             elimination = await _judge(asking, question, evolved)
         if elimination is None:
             reply = await asking.ask((Message("user", evolved),), settings.max_tokens)
-            answer = reply.text.strip()
-            elimination = judge_answer(answer, evolved)
+            answer = without_thinking(reply.text).strip()
+            elimination = _no_text(reply, answer) or judge_answer(answer, evolved)
             if elimination is None and reply.finish_reason == "length" and not settings.keep_truncated:
                 elimination = Elimination(
                     "truncated", f"the answer was cut off at {settings.max_tokens} tokens"
@@ -138,6 +139,8 @@ async def evolve_row(
                 "tests": verified.tests,
                 "verdict_detail": verified.detail,
             }
+    except RequestRefusedError as error:
+        elimination = Elimination("refused", str(error))
     except RequestFailedError as error:
         elimination = Elimination("no reply", str(error))
     row = _child(
@@ -152,10 +155,19 @@ async def evolve_row(
     return Fate(row, elimination, asking.spent)
 
 
+def _no_text(reply: Completion, text: str) -> Elimination | None:
+    """What a reply that brought no text of use says of itself."""
+    if reply.finish_reason == "content_filter":
+        return Elimination("refused", f"the endpoint refused it: {text[:80]!r}")
+    if reply.finish_reason == "length" and not text:
+        return Elimination("truncated", "cut off before any text came")
+    return None
+
+
 async def _judge(asking: Asking, question: str, evolved: str) -> Elimination | None:
     """Rule 1 by the teacher's judgement."""
     reply = await asking.ask(judge_messages(question, evolved), max_tokens=16, temperature=0)
-    if says_equal(reply.text):
+    if says_equal(without_thinking(reply.text)):
         return Elimination("equal", f"the teacher judged {reply.text.strip()[:40]!r}")
     return None
 

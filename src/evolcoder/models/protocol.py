@@ -13,7 +13,8 @@ from typing import Literal, Protocol, Self
 
 from evolcoder.runs import content_hash
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "content_filter"]
+"""Why an answer ends: by itself, at max_tokens, or refused by the endpoint or its filter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class RequestStats:
     """Tokens billed, thrown-away answers included."""
     completion_tokens: int = 0
     """Tokens billed, thrown-away answers included."""
+    estimated: int = 0
+    """Answers whose tokens the endpoint did not count; what was set aside for them counts as spent."""
     usd: float = 0.0
     """Money for all answers that came, kept or thrown away; 0 where no price is known."""
     in_flight: int = 0

@@ -16,7 +16,11 @@ from evolcoder.models.endpoint.chat_format import Failure, Reply, read_failure, 
 from evolcoder.models.endpoint.gate import Gate
 from evolcoder.models.endpoint.settings import EndpointSettings
 
+_REFUSED_REQUESTS = 3
+"""Different requests refused with none answered before an address is taken to refuse every request."""
 OPENAI_URL = "https://api.openai.com/v1"
+MOST_BYTES = 32 << 20
+"""Most bytes of one answer."""
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
@@ -34,6 +38,8 @@ class Endpoint:
     last_whole_answer: float | None = None
     """When it last gave a readable answer, on the loop's clock."""
     first_sent: float | None = None
+    refused: int = 0
+    """Requests it would not take."""
     dead: str | None = None
     """Why it is no longer asked; None while it is."""
 
@@ -41,10 +47,28 @@ class Endpoint:
         """Return the whole address of a path under it."""
         return URL(self.base_url + path)
 
+    @property
+    def shows_whose_fault_it_is(self) -> bool:
+        """Whether it shows by now if it refuses one request or all."""
+        nobody_left = self.assigned == 0 or self.refused >= _REFUSED_REQUESTS
+        return self.last_whole_answer is not None or nobody_left or self.dead is not None
+
     def silent_s(self, now: float) -> float:
         """Return how long it has given no readable answer, in seconds."""
         since = self.last_whole_answer if self.last_whole_answer is not None else self.first_sent
         return 0.0 if since is None else now - since
+
+
+def refusal_hint(status: int, key_env: str) -> str:
+    """Return what to look at where an address refuses every request with this HTTP status."""
+    key = f"; is {key_env} set to its key?"
+    return {
+        400: "; a sampling field it does not know can be left out with the setting `omit`",
+        401: key,
+        402: "; the account has no money left",
+        403: key,
+        404: "; does the address end in /v1, and is the model's name right?",
+    }.get(status, "")
 
 
 def checked_base_url(base_url: str) -> str:
@@ -100,13 +124,24 @@ def _allow_open_files(n: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
+async def read_body(response: aiohttp.ClientResponse, most: int = MOST_BYTES) -> bytes:
+    """Return a whole body, unpacked; raises ValueError where it is longer than `most` bytes."""
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > most:
+            response.close()
+            raise ValueError(f"the answer is longer than {most >> 20} MiB")
+    return bytes(data)
+
+
 async def post(session: aiohttp.ClientSession, url: URL, body: bytes, key: str | None) -> Reply | Failure:
     """Send one asking and return what came; never raises for what the endpoint or the network did."""
     try:
         # A redirect could carry the key to another host.
         async with session.post(url, data=body, allow_redirects=False) as response:
-            data = await response.read()
-            if response.status == 200:
+            data = await read_body(response)
+            if response.status in (200, 201):
                 return read_reply(data)
             failure = read_failure(response.status, response.headers, data)
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:

@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import orjson
 
-from evolcoder.errors import BudgetExhaustedError, EndpointError, RequestFailedError
+from evolcoder.errors import EndpointError, EvolcoderError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import Budget
-from evolcoder.models.endpoint.address import checked_base_url, key_from_environment, open_session
-from evolcoder.models.endpoint.chat_format import Reply, body_of, error_message, path_of, read_reply
+from evolcoder.models.endpoint.address import checked_base_url, key_from_environment, open_session, read_body
+from evolcoder.models.endpoint.chat_format import (
+    Failure,
+    Reply,
+    asks_for_other_field,
+    body_of,
+    encode,
+    error_message,
+    is_own_refusal,
+    path_of,
+    read_failure,
+    read_reply,
+)
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal
@@ -33,6 +44,11 @@ _QUIET_S = 1.0
 """A batch is sent when nobody has asked for this long."""
 _MOST_ATTEMPTS = 3
 _NETWORK_ATTEMPTS = 6
+_QUEUE_ATTEMPTS = 6
+"""How often a batch is submitted to a queue that is full, waiting twice as long each time."""
+_SUBMIT_ATTEMPTS = 3
+_MOST_PAGES = 100
+_MOST_FILE_BYTES = 2 << 30
 _FINISHED = ("completed", "failed", "expired", "cancelled")
 
 
@@ -46,8 +62,22 @@ class _Waiting:
     expected_usd: float = 0.0
 
 
+@dataclass(slots=True)
+class _Outcome:
+    """What a batch brought, by key."""
+
+    answers: dict[str, Completion] = field(default_factory=dict)
+    errors: dict[str, Failure] = field(default_factory=dict)
+    usd: dict[str, float] = field(default_factory=dict)
+    """What each line is billed for, whether its answer is of use or not."""
+
+
 class _BatchFailedError(EndpointError):
     """The endpoint made nothing of a whole batch."""
+
+
+class _MaybeArrivedError(EndpointError):
+    """Nobody knows whether the endpoint made the batch."""
 
 
 class BatchModel(LanguageModel):
@@ -130,6 +160,12 @@ class BatchModel(LanguageModel):
             self._sender = loop.create_task(self._send_when_quiet())
 
     async def _send_when_quiet(self) -> None:
+        try:
+            await self._send_batches()
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            self._fail(self._waiting, self._told(error))
+
+    async def _send_batches(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
             if loop.time() - self._last_asked < _QUIET_S and len(self._waiting) < MOST_IN_BATCH:
@@ -156,7 +192,7 @@ class BatchModel(LanguageModel):
             if path_of(waiting.request) != path or len(batch) == MOST_IN_BATCH:
                 continue
             body = body_of(waiting.request, self._name, self._settings, self._length_field)
-            line = orjson.dumps({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
+            line = encode({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
             if size + len(line) > _MOST_BYTES:
                 break
             waiting.expected_usd = self._expected_usd(waiting.request, len(line))
@@ -169,50 +205,81 @@ class BatchModel(LanguageModel):
 
     async def _run_batch(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> None:
         try:
-            marker = content_hash("batch", sorted((key, w.attempts) for key, w in batch.items()))
+            outcome = await self._answers_of(batch, lines)
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            self._settle(batch, {})
+            self._fail(batch, self._told(error))
+            return
+        self._settle(batch, outcome.usd)
+        other_field = self._length_field == "max_tokens" and any(
+            asks_for_other_field(failure, self._settings) for failure in outcome.errors.values()
+        )
+        if other_field:
+            self._length_field = "max_completion_tokens"
+        for key, waiting in batch.items():
+            if waiting.answer.done():
+                continue
+            if (answer := outcome.answers.get(key)) is not None:
+                waiting.answer.set_result(answer)
+                continue
+            failure = outcome.errors.get(key, Failure("broken", "no answer in the batch"))
+            waiting.attempts += 1
+            self.stats.retries["batch"] += 1
+            again = other_field and asks_for_other_field(failure, self._settings)
+            if not again and failure.kind == "rejected" and (outcome.answers or is_own_refusal(failure)):
+                why = f"{self._base_url}: refuses one request ({failure.detail})"
+                waiting.answer.set_exception(RequestRefusedError(why))
+            elif waiting.attempts >= _MOST_ATTEMPTS:
+                why = f"no valid answer in {waiting.attempts} batches ({failure.detail})"
+                waiting.answer.set_exception(RequestFailedError(f"{self._base_url}: {why}"))
+            else:
+                self._waiting[key] = waiting
+                self._wake_sender()
+
+    async def _answers_of(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> _Outcome:
+        """Submit a batch and wait for its answers; again after a while where the queue was full."""
+        expected = {key: waiting.expected_usd for key, waiting in batch.items()}
+        for turn in range(_QUEUE_ATTEMPTS):
+            tried = sorted((key, w.attempts) for key, w in batch.items())
+            marker = content_hash("batch", tried, turn) if turn else content_hash("batch", tried)
             await self._remember(marker, None, "intended", len(batch))
             batch_id = await self._submit(marker, lines)
             await self._remember(marker, batch_id, "submitted", len(batch))
             self.stats.sent += len(batch)
             self._journal.count("sent", len(batch))
-            answers, errors = await self._fetch(marker, batch_id)
-        except (EndpointError, aiohttp.ClientError, OSError, TimeoutError) as error:
-            told = error if isinstance(error, EndpointError) else EndpointError(f"{self._base_url}: {error}")
-            self._settle(batch, {})
-            self._fail(batch, told)
-            return
-        self._settle(batch, answers)
-        for key, waiting in batch.items():
-            if waiting.answer.done():
-                continue
-            if (answer := answers.get(key)) is not None:
-                waiting.answer.set_result(answer)
-                continue
-            waiting.attempts += 1
-            self.stats.retries["batch"] += 1
-            if waiting.attempts >= _MOST_ATTEMPTS:
-                why = errors.get(key, "no answer in the batch")
-                waiting.answer.set_exception(
-                    RequestFailedError(
-                        f"{self._base_url}: no valid answer in {waiting.attempts} batches ({why})"
-                    )
-                )
-            else:
-                self._waiting[key] = waiting
-                self._wake_sender()
+            try:
+                return await self._fetch(marker, batch_id, expected)
+            except _BatchFailedError as error:
+                if "token_limit" not in str(error) or turn == _QUEUE_ATTEMPTS - 1:
+                    raise
+            await asyncio.sleep(self._settings.batch_wait_s * 2**turn)
+        raise AssertionError("the last turn returns or raises")
+
+    def _told(self, error: Exception) -> EvolcoderError:
+        if isinstance(error, EvolcoderError):
+            return error
+        return EndpointError(f"{self._base_url}: {type(error).__name__}: {error}")
 
     async def _submit(self, marker: str, lines: Sequence[bytes]) -> str:
         content, content_type = _form({"purpose": b"batch"}, "batch.jsonl", b"\n".join(lines) + b"\n")
         file = await self._ask("POST", "/files", content, content_type)
         first = orjson.loads(lines[0])
         body = {
-            "input_file_id": file["id"],
+            "input_file_id": _id_of(file, f"{self._base_url}/files"),
             "endpoint": first["url"],
             "completion_window": "24h",
             "metadata": {"evolcoder": marker},
         }
-        batch = await self._ask("POST", "/batches", orjson.dumps(body))
-        return str(batch["id"])
+        for _ in range(_SUBMIT_ATTEMPTS):
+            try:
+                batch = await self._ask("POST", "/batches", orjson.dumps(body))
+            except _MaybeArrivedError as error:
+                told = error
+                if (found := await self._find_by_marker(marker)) is not None:
+                    return found
+            else:
+                return _id_of(batch, f"{self._base_url}/batches")
+        raise told
 
     # ---- fetching ---------------------------------------------------------------------------------
 
@@ -226,40 +293,46 @@ class BatchModel(LanguageModel):
             if state == "intended":
                 await self._remember(marker, found, "submitted", 0)
             with contextlib.suppress(_BatchFailedError):
-                await self._fetch(marker, found)
+                await self._fetch(marker, found, {})
 
     async def _find_by_marker(self, marker: str) -> str | None:
-        try:
-            listed = await self._ask("GET", "/batches?limit=100")
-        except EndpointError:
-            return None
-        for batch in listed.get("data") or []:
-            if (batch.get("metadata") or {}).get("evolcoder") == marker:
-                return str(batch["id"])
+        """Return the id of the batch with this marker; None only where the endpoint lists all and not it."""
+        after = ""
+        for _ in range(_MOST_PAGES):
+            listed = await self._ask("GET", f"/batches?limit=100{after}")
+            batches = [batch for batch in listed.get("data") or [] if isinstance(batch, dict)]
+            for batch in batches:
+                if (batch.get("metadata") or {}).get("evolcoder") == marker:
+                    return _id_of(batch, f"{self._base_url}/batches")
+            if not listed.get("has_more") or not batches:
+                break
+            after = f"&after={batches[-1].get('id')}"
         return None
 
-    async def _fetch(self, marker: str, batch_id: str) -> tuple[dict[str, Completion], dict[str, str]]:
-        """Wait for a batch, make its answers durable, and return them and the errors by key."""
+    async def _fetch(self, marker: str, batch_id: str, expected: Mapping[str, float]) -> _Outcome:
+        """Wait for a batch, make its answers durable, and return what it brought.
+
+        `expected`: US dollars set aside by key, for answers whose tokens are not told.
+        """
         while True:
             batch = await self._ask("GET", f"/batches/{batch_id}")
             if batch.get("status") in _FINISHED:
                 break
             await asyncio.sleep(self._settings.batch_wait_s)
-        answers: dict[str, Completion] = {}
-        errors: dict[str, str] = {}
+        found = _Outcome()
         for name in ("output_file_id", "error_file_id"):
             if batch.get(name):
                 data = await self._ask_bytes("GET", f"/files/{batch[name]}/content")
-                self._read_lines(data, answers, errors)
-        if answers:
-            await asyncio.gather(*(self._journal.put(k, a, self._name) for k, a in answers.items()))
-        await self._remember(marker, batch_id, str(batch["status"]), len(answers))
-        if batch["status"] == "failed" and not answers:
-            found = orjson.dumps(batch.get("errors")).decode()[:300]
-            raise _BatchFailedError(f"{self._base_url}: batch {batch_id} failed ({found})")
-        return answers, errors
+                self._read_lines(data, found, expected)
+        if found.answers:
+            await asyncio.gather(*(self._journal.put(k, a, self._name) for k, a in found.answers.items()))
+        await self._remember(marker, batch_id, str(batch["status"]), len(found.answers))
+        if batch["status"] == "failed" and not found.answers:
+            why = orjson.dumps(batch.get("errors")).decode()[:300]
+            raise _BatchFailedError(f"{self._base_url}: batch {batch_id} failed ({why})")
+        return found
 
-    def _read_lines(self, data: bytes, answers: dict[str, Completion], errors: dict[str, str]) -> None:
+    def _read_lines(self, data: bytes, found: _Outcome, expected: Mapping[str, float]) -> None:
         for line in data.splitlines():
             if not line.strip():
                 continue
@@ -268,31 +341,41 @@ class BatchModel(LanguageModel):
                 key = str(row["custom_id"])
                 bytes.fromhex(key)
                 response = row.get("response") or {}
+                status, body = int(response.get("status_code") or 0), orjson.dumps(response.get("body"))
             except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
                 continue  # whoever waits for it asks again
-            if response.get("status_code") != 200:
-                errors[key] = str(row.get("error") or response.get("body"))[:300]
+            if status != 200:
+                told = orjson.dumps(row["error"]) if row.get("error") else body
+                found.errors[key] = read_failure(status, {}, told)
                 continue
-            reply = read_reply(orjson.dumps(response.get("body")))
-            if not isinstance(reply, Reply):
-                errors[key] = reply.detail
+            reply = read_reply(body)
+            billed = reply if isinstance(reply, Reply) else reply.billed
+            is_told = reply.tokens_told if isinstance(reply, Reply) else reply.billed.told
+            usd = expected.get(key, 0.0)
+            if is_told and self._price is not None:
+                usd = self._price.of(billed.prompt_tokens, billed.completion_tokens)
+            self.stats.estimated += not is_told and self._price is not None
+            self.stats.prompt_tokens += billed.prompt_tokens
+            self.stats.completion_tokens += billed.completion_tokens
+            self.stats.usd += usd
+            found.usd[key] = usd
+            if isinstance(reply, Reply):
+                found.answers[key] = self._completion(reply, usd)
                 continue
-            answers[key] = self._completion(reply)
+            found.errors[key] = reply
+            if usd:
+                self._journal.count("wasted usd", usd)
+                self._journal.count("wasted tokens", billed.prompt_tokens + billed.completion_tokens)
 
-    def _completion(self, reply: Reply) -> Completion:
-        usd = None if self._price is None else self._price.of(reply.prompt_tokens, reply.completion_tokens)
-        stats = self.stats
-        stats.answered += 1
-        stats.truncated += reply.finish_reason == "length"
-        stats.prompt_tokens += reply.prompt_tokens
-        stats.completion_tokens += reply.completion_tokens
-        stats.usd += usd or 0.0
+    def _completion(self, reply: Reply, usd: float) -> Completion:
+        self.stats.answered += 1
+        self.stats.truncated += reply.finish_reason == "length"
         return Completion(
             reply.text,
             reply.finish_reason,
             reply.prompt_tokens,
             reply.completion_tokens,
-            usd,
+            None if self._price is None else usd,
             model=self._name,
         )
 
@@ -301,17 +384,23 @@ class BatchModel(LanguageModel):
     async def _ask(
         self, method: str, path: str, data: bytes | None = None, content_type: str = "application/json"
     ) -> dict[str, Any]:
-        body = orjson.loads(await self._ask_bytes(method, path, data, content_type))
-        if not isinstance(body, dict):
-            raise EndpointError(f"{self._base_url}{path}: an object is expected, found {type(body).__name__}")
-        return body
+        return _object_of(await self._ask_bytes(method, path, data, content_type, _object_of))
 
     async def _ask_bytes(
-        self, method: str, path: str, data: bytes | None = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        data: bytes | None = None,
+        content_type: str = "application/json",
+        check: Callable[[bytes], object] = bytes,
     ) -> bytes:
-        """Ask with a few retries; only questions that may be repeated are repeated after a cut connection."""
+        """Ask with a few retries; only questions that may be repeated are repeated after a cut connection.
+
+        `check` raises ValueError for an answer of no use. Raises EndpointError; _MaybeArrivedError where a
+        batch may have been made although no answer says so.
+        """
         assert self._session is not None
-        why = ""
+        why, maybe_arrived = "", False
         for attempt in range(_NETWORK_ATTEMPTS):
             try:
                 async with self._session.request(
@@ -321,22 +410,23 @@ class BatchModel(LanguageModel):
                     headers={"Content-Type": content_type},
                     allow_redirects=False,
                 ) as response:
-                    body = await response.read()
-                    if response.status == 200:
+                    body = await read_body(response, _MOST_FILE_BYTES)
+                    if response.status in (200, 201):
+                        check(body)
                         return body
                     why = f"HTTP {response.status}: {error_message(body)}"
+                    maybe_arrived = response.status >= 500
                     if response.status < 500 and response.status != 429:
                         break
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                why = str(error)
-                if method != "GET":
-                    break
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                why, maybe_arrived = str(error) or type(error).__name__, True
+            if method != "GET" and maybe_arrived:
+                break
             await asyncio.sleep(min(0.5 * 2**attempt, 10.0))
         if self._key:
             why = why.replace(self._key, "***")
-        raise EndpointError(
-            f"{self._base_url}{path}: {why}; what was answered is safe, the same command continues"
-        )
+        kind = _MaybeArrivedError if maybe_arrived and path == "/batches" else EndpointError
+        raise kind(f"{self._base_url}{path}: {why}; what was answered is safe, the same command continues")
 
     async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
         await self._journal.record_batch(self._base_url, marker, batch_id, state, n_requests)
@@ -346,17 +436,35 @@ class BatchModel(LanguageModel):
             return 0.0
         return self._price.of(size // 4, request.sampling.max_tokens)
 
-    def _settle(self, batch: dict[str, _Waiting], answers: dict[str, Completion]) -> None:
+    def _settle(self, batch: dict[str, _Waiting], usd: Mapping[str, float]) -> None:
         if self._budget.limited:
             for key, waiting in batch.items():
-                answer = answers.get(key)
-                self._budget.settle(waiting.expected_usd, (answer.cost_usd or 0.0) if answer else 0.0)
+                self._budget.settle(waiting.expected_usd, usd.get(key, 0.0))
 
-    def _fail(self, batch: dict[str, _Waiting], error: EndpointError | BudgetExhaustedError) -> None:
+    def _fail(self, batch: dict[str, _Waiting], error: EvolcoderError) -> None:
         for waiting in list(batch.values()):
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
         batch.clear()
+
+
+def _object_of(data: bytes) -> dict[str, Any]:
+    """Read an answer of the files or batches API; raises ValueError in the endpoint's words."""
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise ValueError(f"JSON is expected, found {data[:80].decode('utf-8', 'replace')!r}") from None
+    if not isinstance(body, dict):
+        raise ValueError(f"an object is expected, found {type(body).__name__}")
+    if body.get("error"):
+        raise ValueError(error_message(data))
+    return body
+
+
+def _id_of(body: dict[str, Any], where: str) -> str:
+    if not body.get("id"):
+        raise EndpointError(f"{where}: an id is expected, found {orjson.dumps(body)[:120].decode()}")
+    return str(body["id"])
 
 
 def _form(fields: dict[str, bytes], filename: str, content: bytes) -> tuple[bytes, str]:

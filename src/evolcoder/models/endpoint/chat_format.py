@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
 
 from evolcoder.models.endpoint.settings import EndpointSettings
-from evolcoder.models.protocol import Request
+from evolcoder.models.protocol import FinishReason, Request
 
 FailureKind = Literal[
     "rate limit", "server", "timeout", "connection", "broken", "empty", "refused", "truncated", "rejected"
@@ -21,10 +22,25 @@ class Reply:
     """A readable answer; `doubt` says why it may be asked for again."""
 
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
     doubt: Literal["empty", "refused", "truncated"] | None = None
+    tokens_told: bool = True
+    """Whether the endpoint counted the tokens; where not, they are what was set aside, or 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """The tokens that an answer is billed for."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    told: bool = True
+    """Whether the endpoint said so; where not, what was set aside counts."""
+
+
+UNTOLD = Billed(0, 0, told=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +51,8 @@ class Failure:
     detail: str
     retry_after_s: float | None = None
     status: int = 0
-    """HTTP status; 0 where none came."""
+    """HTTP status; 0 where none came, or where an answer with status 200 broke off."""
+    billed: Billed = Billed(0, 0)
 
 
 def path_of(request: Request) -> str:
@@ -74,32 +91,106 @@ def encode(body: dict[str, Any]) -> bytes:
 
 
 def read_reply(data: bytes) -> Reply | Failure:
-    """Read the body of a 200 answer; anything that is not one whole choice with text is a Failure."""
+    """Read the body of a 200 answer; anything that is not one whole answer is a Failure.
+
+    Either carries the tokens it is billed for. A reason to stop that is neither the model's own end, the
+    length limit nor a filter means that the text is no answer.
+    """
     try:
-        reply = orjson.loads(data)
+        body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        return Failure("broken", f"not JSON ({error})")
+        if data.lstrip()[:1] in (b"{", b"["):  # the answer broke off
+            return Failure("broken", f"not JSON ({error})", billed=UNTOLD)
+        return _no_answer(f"not JSON, it begins {data[:120].decode('utf-8', 'replace')!r}", Billed(0, 0))
+    if not isinstance(body, dict):
+        return _no_answer(f"an object is expected, found {type(body).__name__}")
+    billed = _billed(body.get("usage"))
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        return _told_error(body.get("error"), billed) or _no_answer(
+            f"no choice in it: {data[:120].decode('utf-8', 'replace')}", billed
+        )
+    if (told := _told_error(choice.get("error") or body.get("error"), billed)) is not None:
+        return told
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        message = {"content": choice.get("text")}
+    text, refusal = _text_of(message.get("content")), message.get("refusal")
+    finish = str(choice.get("finish_reason") or "").lower()
+    tokens = (billed.prompt_tokens, billed.completion_tokens)
+    if finish in _FILTERED or (refusal and not text):
+        return Reply(text or str(refusal or ""), "content_filter", *tokens, "refused", billed.told)
+    if finish in _CUT_OFF:
+        return Reply(text or "", "length", *tokens, "truncated", billed.told)
+    if finish not in _ENDED or (text is None and not finish):
+        return _no_answer(f"it ended with {finish or 'no text'!r}", billed)
+    if not text and finish in _CALLED:
+        return _no_answer("a tool is called instead of answering", billed)
+    text = text or ""
+    return Reply(text, "stop", *tokens, None if text.strip() else "empty", billed.told)
+
+
+_CALLED = ("tool_calls", "function_call")
+_ENDED = (
+    "",
+    "stop",
+    "eos",
+    "eos_token",
+    "stop_sequence",
+    "stop_token",
+    "end_turn",
+    "tool_calls",
+    "function_call",
+)
+_CALLED = ("tool_calls", "function_call")
+_CUT_OFF = ("length", "max_tokens", "model_length")
+_FILTERED = ("content_filter", "safety", "refusal", "recitation", "blocklist", "prohibited_content")
+_MOST_TOKENS = 1e8
+
+
+def _text_of(content: Any) -> str | None:
+    """Return the text of a message: as it is, or its text parts joined; None where there is none."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else None
+    parts = [
+        part for part in content if isinstance(part, dict) and part.get("type") in ("text", "output_text")
+    ]
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+
+
+def _billed(usage: Any) -> Billed:
+    """Read `usage`; numbers that no request can come to count as not told."""
+    if not isinstance(usage, dict):
+        return UNTOLD
     try:
-        choice = reply["choices"][0]
-        message = choice.get("message")
-        text = choice.get("text") if message is None else message.get("content")
-        refusal = None if message is None else message.get("refusal")
-        finish = choice.get("finish_reason")
-        usage = reply.get("usage") or {}
-        prompt_tokens = int(usage.get("prompt_tokens") or 0)
-        completion_tokens = int(usage.get("completion_tokens") or 0)
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        return Failure("broken", f"no whole choice in it ({type(error).__name__}: {error})")
-    if refusal and not text:
-        return Reply(str(refusal), "stop", prompt_tokens, completion_tokens, "refused")
-    if not isinstance(text, str):
-        return Failure("broken", f"a text is expected, found {type(text).__name__}")
-    if finish == "content_filter":
-        return Reply(text, "stop", prompt_tokens, completion_tokens, "refused")
-    if finish == "length":
-        return Reply(text, "length", prompt_tokens, completion_tokens, "truncated")
-    doubt: Literal["empty"] | None = None if text.strip() else "empty"
-    return Reply(text, "stop", prompt_tokens, completion_tokens, doubt)
+        numbers = [
+            float(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+        ]
+    except (TypeError, ValueError, OverflowError):
+        return UNTOLD
+    if not all(0 <= n <= _MOST_TOKENS for n in numbers):
+        return UNTOLD
+    prompt, completion, total = map(int, numbers)
+    # Some vendors count reasoning only in the total.
+    return Billed(prompt, max(completion, total - prompt), prompt + completion + total > 0)
+
+
+def _told_error(error: Any, billed: Billed) -> Failure | None:
+    """Return the failure that an error inside a 200 body tells: its code counts as the status."""
+    if not error:
+        return None
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    status = int(code) if re.fullmatch(r"[45][0-9]{2}", code) else 0
+    data = orjson.dumps({"error": error})
+    if status == 429 or (400 <= status < 500 and status not in (408, 409, 425)):
+        failure = read_failure(status, {}, data)
+        return replace(failure, billed=Billed(billed.prompt_tokens, billed.completion_tokens))
+    return _no_answer(error_message(data), Billed(billed.prompt_tokens, billed.completion_tokens))
+
+
+def _no_answer(detail: str, billed: Billed | None = None) -> Failure:
+    return Failure("broken", detail, None, 200, UNTOLD if billed is None else billed)
 
 
 def read_failure(status: int, headers: Any, data: bytes) -> Failure:
@@ -118,6 +209,24 @@ def read_failure(status: int, headers: Any, data: bytes) -> Failure:
     else:
         kind = "rejected"
     return Failure(kind, detail, wait, status)
+
+
+_OWN_STATUS = (413, 451)
+_OWN_WORDS = re.compile(
+    r"content_filter|content management|moderation|flagged|content.policy|safety|context.?length|"
+    r"context.?window|context.?size|too long|too many tokens|maximum.{0,40}tokens|string_above_max_length",
+    re.IGNORECASE,
+)
+
+
+def is_own_refusal(failure: Failure) -> bool:
+    """Whether a refusal is about this request's own text: filtered, too long, unlawful."""
+    return failure.status in _OWN_STATUS or _OWN_WORDS.search(failure.detail) is not None
+
+
+def asks_for_other_field(failure: Failure, settings: EndpointSettings) -> bool:
+    """Whether a refusal asks for max_completion_tokens, and the settings leave the name open."""
+    return "max_completion_tokens" in failure.detail and settings.max_tokens_field == "auto"
 
 
 def error_message(data: bytes) -> str:

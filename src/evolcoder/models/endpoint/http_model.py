@@ -13,16 +13,26 @@ import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from evolcoder.errors import EndpointError, RequestFailedError
+from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import Budget
 from evolcoder.models.endpoint.address import (
     Endpoint,
     checked_base_url,
     key_from_environment,
+    refusal_hint,
 )
-from evolcoder.models.endpoint.chat_format import Failure, Reply, body_of, encode, path_of
+from evolcoder.models.endpoint.chat_format import (
+    Billed,
+    Failure,
+    Reply,
+    asks_for_other_field,
+    body_of,
+    encode,
+    is_own_refusal,
+    path_of,
+)
 from evolcoder.models.endpoint.gate import Gate
 from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
@@ -36,6 +46,8 @@ from evolcoder.models.streaming import StreamPart
 _START_ATTEMPTS = 4
 """Connections tried to an address that never answered, over about 1.5 s, before it is called unreachable."""
 _LONGEST_TOLD_WAIT_S = 900.0
+_UNREADABLE_ATTEMPTS = 2
+"""Whole answers of no use to one request before an address that never gave one of use is left."""
 
 Ledger = Callable[[str, float], None]
 """Takes (name, n): counts that outlive the process."""
@@ -120,9 +132,10 @@ class HttpModel(LanguageModel):
                 self._throw_away(outcome)
                 continue
             self._count_retry(outcome.kind)
+            self._throw_away(outcome)
             state.failures[outcome.kind] += 1
             state.last = outcome
-            wait_s = self._judge(state, outcome, endpoint)
+            wait_s = await self._judge(state, outcome, endpoint)
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
 
@@ -237,7 +250,9 @@ class HttpModel(LanguageModel):
             stats.in_flight += 1
             self._ledger("sent", 1)
             try:
-                reply = await self._sender.send(endpoint.base_url, flight.path, flight.body)
+                reply = self._with_tokens(
+                    await self._sender.send(endpoint.base_url, flight.path, flight.body), flight
+                )
                 if isinstance(reply, Reply) or reply.kind != "connection":
                     endpoint.answers += 1
             finally:
@@ -263,14 +278,17 @@ class HttpModel(LanguageModel):
         assert self._watch is not None
         loop_now = asyncio.get_running_loop().time()
         pacer, stats = endpoint.gate.pacer, self.stats
+        if reply is not None:
+            billed = reply if isinstance(reply, Reply) else reply.billed
+            stats.prompt_tokens += billed.prompt_tokens
+            stats.completion_tokens += billed.completion_tokens
+            stats.usd += self._usd_of(reply)
         if isinstance(reply, Reply):
             endpoint.last_whole_answer = loop_now
             self._watch.took(flight, seconds)
             stats.latency.add(seconds)
-            stats.prompt_tokens += reply.prompt_tokens
-            stats.completion_tokens += reply.completion_tokens
-            stats.usd += self._usd_of(reply)
-            self._learn_tokens(flight.length, reply.completion_tokens)
+            if reply.tokens_told:
+                self._learn_tokens(flight.length, reply.completion_tokens)
             endpoint.gate.correct_tokens(flight.tokens, reply.prompt_tokens + reply.completion_tokens)
             pacer.answered(loop_now, seconds, endpoint.gate.waiting > 0)
         elif reply is None:
@@ -314,11 +332,11 @@ class HttpModel(LanguageModel):
             model=self._name,
         )
 
-    def _judge(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
+    async def _judge(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
         """Return the seconds to wait before the next asking; raises where there shall be none."""
         now = asyncio.get_running_loop().time()
         if failure.kind == "rejected":
-            return self._rejected(state, failure, endpoint)
+            return await self._rejected(state, failure, endpoint)
         if failure.kind == "connection" and endpoint.answers == 0:
             if state.failures["connection"] >= _START_ATTEMPTS:
                 self._bury(
@@ -331,6 +349,12 @@ class HttpModel(LanguageModel):
             self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
         if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
             self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
+        if failure.kind == "broken" and failure.status == 200 and endpoint.last_whole_answer is None:
+            # It speaks, and never an answer: neither will the next asking bring one.
+            if state.failures["broken"] >= _UNREADABLE_ATTEMPTS:
+                self._bury(endpoint, f"gives no answer that can be read ({failure.detail})")
+        elif state.attempts >= self._settings.max_attempts and endpoint.last_whole_answer is None:
+            self._bury(endpoint, f"answers no request ({failure.detail})")
         if state.attempts >= self._settings.max_attempts:
             raise RequestFailedError(
                 f"{endpoint.base_url}: no valid answer to one request in {state.attempts} attempts "
@@ -344,31 +368,29 @@ class HttpModel(LanguageModel):
         wait_s: float = min(first * 2 ** min(n - 1, 10), most) * random.uniform(0.5, 1.0)
         return max(wait_s, told * random.uniform(1.0, 1.1)) if told else wait_s
 
-    def _rejected(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
-        """Deal with a request that the endpoint will not take."""
-        if failure.status not in (400, 413, 422):
-            hint = {
-                401: f"; is {self._settings.api_key_env} set to its key?",
-                403: f"; is {self._settings.api_key_env} set to its key?",
-                404: "; does the address end in /v1, and is the model's name right?",
-                402: "; the account has no money left",
-            }.get(failure.status, "")
-            self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
-            return 0.0
-        asks_for_other_name = "max_completion_tokens" in failure.detail
-        if (
-            asks_for_other_name
-            and self._settings.max_tokens_field == "auto"
-            and state.length_field == "max_tokens"
-        ):
+    async def _rejected(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
+        """Deal with a request that the endpoint will not take: leave the request, or the address.
+
+        Returns the seconds to wait before the next asking; raises RequestRefusedError where the refusal is
+        this request's own, EndpointError where it is every request's.
+        """
+        if state.length_field == "max_tokens" and asks_for_other_field(failure, self._settings):
             self._length_field = state.length_field = "max_completion_tokens"
             return 0.0
-        if endpoint.last_whole_answer is None:
-            raise EndpointError(
-                f"{endpoint.base_url}: refuses the first request ({failure.detail}); "
-                "a sampling field it does not know can be left out with the setting `omit`"
-            )
-        raise RequestFailedError(f"{endpoint.base_url}: refuses one request ({failure.detail})")
+        hint = refusal_hint(failure.status, self._settings.api_key_env)
+        if failure.status in (401, 402):
+            self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
+            return 0.0
+        endpoint.refused += 1
+        if not is_own_refusal(failure):
+            # Only the others can tell whose fault it is: wait for the first of them.
+            while not endpoint.shows_whose_fault_it_is:  # noqa: ASYNC110 - four things may, and rarely
+                await asyncio.sleep(0.02)
+            if endpoint.last_whole_answer is None:
+                which = "every request" if endpoint.refused > 1 else "the first request"
+                self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
+                return 0.0
+        raise RequestRefusedError(f"{endpoint.base_url}: refuses one request ({failure.detail})")
 
     # ---- several addresses ------------------------------------------------------------------------
 
@@ -401,15 +423,35 @@ class HttpModel(LanguageModel):
         self.stats.retries[kind] += 1
         self._ledger(f"retry: {kind}", 1)
 
-    def _throw_away(self, reply: Reply) -> None:
-        self._ledger("wasted tokens", reply.prompt_tokens + reply.completion_tokens)
-        if self._price is not None:
-            self._ledger("wasted usd", self._usd_of(reply))
+    def _throw_away(self, reply: Reply | Failure) -> None:
+        billed = reply if isinstance(reply, Reply) else reply.billed
+        if tokens := billed.prompt_tokens + billed.completion_tokens:
+            self._ledger("wasted tokens", tokens)
+            if self._price is not None:
+                self._ledger("wasted usd", self._usd_of(reply))
+
+    def _with_tokens(self, reply: Reply | Failure, flight: Flight) -> Reply | Failure:
+        """Return an answer whose tokens nobody told with those set aside, where money counts."""
+        told = reply.tokens_told if isinstance(reply, Reply) else reply.billed.told
+        if told or self._price is None:
+            return reply
+        self.stats.estimated += 1
+        prompt, completion = self._set_aside(flight)
+        if isinstance(reply, Reply):
+            return replace(reply, prompt_tokens=prompt, completion_tokens=completion)
+        return replace(reply, billed=Billed(prompt, completion, told=False))
 
     def _usd_of(self, reply: Reply | Failure) -> float:
-        if self._price is None or isinstance(reply, Failure):
+        if self._price is None:
             return 0.0
-        return self._price.of(reply.prompt_tokens, reply.completion_tokens)
+        billed = reply if isinstance(reply, Reply) else reply.billed
+        return self._price.of(billed.prompt_tokens, billed.completion_tokens)
+
+    def _set_aside(self, flight: Flight) -> tuple[int, int]:
+        """Return the tokens of prompt and answer that one asking is expected to come to."""
+        # Before the first answer nothing is known but the most it can be.
+        answer_tokens = self._expected_tokens.get(flight.length, float(flight.length))
+        return len(flight.body) // 4, int(answer_tokens) + 1
 
     def _learn_tokens(self, length: int, used: int) -> None:
         before = self._expected_tokens.get(length, float(used))
@@ -421,9 +463,7 @@ class HttpModel(LanguageModel):
             return 0.0
         expected_usd = 0.0
         if self._price is not None:
-            # Before the first answer nothing is known but the most it can be.
-            answer_tokens = self._expected_tokens.get(flight.length, float(flight.length))
-            expected_usd = self._price.of(len(flight.body) // 4, int(answer_tokens) + 1)
+            expected_usd = self._price.of(*self._set_aside(flight))
         await self._budget.take(expected_usd)
         return expected_usd
 

@@ -9,7 +9,7 @@ from typing import Literal
 import aiohttp
 import orjson
 
-from evolcoder.models.endpoint.address import Endpoint
+from evolcoder.models.endpoint.address import Endpoint, read_body
 from evolcoder.models.endpoint.chat_format import Reply, read_reply
 
 _LONGEST_LINE = 1 << 20
@@ -68,7 +68,7 @@ async def follow(
             if response.status != 200:
                 raise NoStreamError
             if response.content_type != "text/event-stream":
-                reply = read_reply(await response.read())
+                reply = read_reply(await read_body(response))
                 if not isinstance(reply, Reply):
                     raise NoStreamError
                 yield reply

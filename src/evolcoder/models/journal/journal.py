@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from evolcoder.errors import JournalWriteError
+from evolcoder.errors import JournalWriteError, RequestRefusedError
 from evolcoder.models.journal.database import damaged, lock_for_writing, open_for_reading, open_for_writing
 from evolcoder.models.journal.totals import JournalTotals, totals_of
 from evolcoder.models.protocol import Completion, LanguageModel, Request
@@ -44,6 +44,9 @@ _BATCH = (
 _OPEN_BATCHES = (
     "SELECT marker, batch_id, state FROM batches WHERE base_url = ? AND state IN ('intended', 'submitted')"
 )
+
+_REFUSED = "request refused"
+"""Stands as the finish reason of a request that the endpoint will not take; its text says why."""
 
 
 class Journal:
@@ -83,7 +86,8 @@ class Journal:
     def find(self, key: str) -> Completion | None:
         """Return the durable reply to the request with this key, marked as cached, or None.
 
-        Raises JournalError where the stored reply is damaged.
+        Raises JournalError where the stored reply is damaged, RequestRefusedError where the endpoint refused
+        this request for good.
         """
         try:
             row = self._reader.execute(_FIND, (bytes.fromhex(key),)).fetchone()
@@ -94,6 +98,8 @@ class Journal:
         model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds = row
         if zlib.crc32(text) != checksum:
             raise damaged(self.path, ValueError(f"reply {key} differs from its checksum"))
+        if finish_reason == _REFUSED:
+            raise RequestRefusedError(text.decode("utf-8", "surrogatepass"))
         return Completion(
             text=text.decode("utf-8", "surrogatepass"),
             finish_reason=finish_reason,
@@ -111,6 +117,13 @@ class Journal:
         The reply is in the buffer when this call returns, before any await: replies put in one turn of
         the event loop become durable together. Raises JournalWriteError (when awaited) where the disk fails.
         """
+        return self._put(key, completion, completion.finish_reason, model)
+
+    def put_refusal(self, key: str, why: str, model: str) -> Awaitable[None]:
+        """Remember that the endpoint refuses a request for good, in its words, as `put` keeps a reply."""
+        return self._put(key, Completion(why, "stop", 0, 0, 0.0), _REFUSED, model)
+
+    def _put(self, key: str, completion: Completion, finish_reason: str, model: str) -> Awaitable[None]:
         text = completion.text.encode("utf-8", "surrogatepass")
         self._rows.append(
             (
@@ -118,7 +131,7 @@ class Journal:
                 completion.model or model,
                 text,
                 zlib.crc32(text),
-                completion.finish_reason,
+                finish_reason,
                 completion.prompt_tokens,
                 completion.completion_tokens,
                 completion.cost_usd,
@@ -325,6 +338,8 @@ class JournaledModel(LanguageModel):
             asked.cancel()
             raise
         except BaseException as error:
+            if isinstance(error, RequestRefusedError):
+                await self._journal.put_refusal(key, str(error), self._model.name)
             asked.set_exception(error)
             asked.exception()  # the error travels with this task too; nobody else may be waiting
             raise
