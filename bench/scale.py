@@ -6,7 +6,6 @@
     python bench/scale.py score                    the same programs: here, on Ray, with 1, 2 and 4 workers
     python bench/scale.py rates                    rows a CPU second of the stages, for docs/scale.md
     python bench/scale.py verdicts                 all samples on three nodes, one of them killed half way
-    python bench/scale.py requests --fake FAKE.py  driver CPU a request that a machine of the cluster sends
 
 Samples are CodeGen-16B's 16,400 (docs/data.md), without those that use over 0.5 s of CPU: a loop costs every
 engine its limit and would hide the engine. CPU is that of the whole process tree, on Ray with Ray's own
@@ -37,15 +36,11 @@ from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
 from evolcoder.execution.engine import Engine, open_engine
 from evolcoder.execution.functions import FunctionWork
-from evolcoder.models.cluster import on_cluster
-from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal
-from evolcoder.models.opening import open_model
-from evolcoder.models.protocol import Message, Request, Sampling
+from evolcoder.models.protocol import Message, Request
 from evolcoder.records import Sample
 from evolcoder.runs import write_json_whole
 from evolcoder.sandbox.work import SandboxWork
-from fake_endpoint import fake_endpoint
 from score import quick_samples
 
 KIND = "humaneval"
@@ -53,13 +48,10 @@ KIND = "humaneval"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "what", choices=["all", "overhead", "memory", "score", "rates", "verdicts", "requests"]
-    )
+    parser.add_argument("what", choices=["all", "overhead", "memory", "score", "rates", "verdicts"])
     parser.add_argument("--samples", type=Path, default=default_samples())
     parser.add_argument("--each", type=int, default=16, help="samples of each problem that are timed")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--fake", metavar="FAKE.py", help="a fake endpoint (see fake_endpoint.py)")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     found: dict[str, Any] = {}
@@ -69,9 +61,6 @@ def main() -> None:
             print(name, json.dumps(found[name]), flush=True)
     if options.what in ("score", "all"):
         found["score"] = score(options.samples, options.each, options.rounds)
-    if options.what == "requests" or (options.what == "all" and options.fake):
-        found["requests"] = requests(options.fake)
-        print("requests", json.dumps(found["requests"]), flush=True)
     if options.what in ("verdicts", "all"):
         found["verdicts"] = verdicts(options.samples)
     if options.out:
@@ -232,43 +221,6 @@ def tree_cpu_s() -> dict[str, float]:
 def is_rays(process: psutil.Process) -> bool:
     told = " ".join(process.cmdline())
     return "/ray/" in told and "default_worker" not in told
-
-
-# -- requests ---------------------------------------------------------------------------------------------
-
-
-def requests(script: str, count: int = 6000) -> dict[str, float]:
-    """Ask a fake endpoint of 200 ms by this process and by a machine of the cluster, 512 at once."""
-    import ray
-
-    found: dict[str, float] = {}
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    for spec in ("local", "ray"):
-        with fake_endpoint(script, ("--latency-ms", "200")) as endpoint, open_engine(spec) as engine:
-            cpu_s, seconds = asyncio.run(asked(endpoint.url, engine, count))
-        found[f"{spec}, driver CPU ms a request"] = round(1000 * cpu_s / count, 3)
-        found[f"{spec}, requests a second"] = round(count / seconds)
-    return found
-
-
-async def asked(url: str, engine: Engine, count: int) -> tuple[float, float]:
-    """Return the driver's CPU and the time in seconds of `count` requests; starting up does not count."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with Journal(Path(folder) / "journal.sqlite") as journal:
-            model = open_model(f"openai:m@{url}", journal=journal, settings=EndpointSettings(concurrency=512))
-            prompts = (Request((Message("user", f"task {i}"),), Sampling()) for i in range(count))
-            try:
-                with on_cluster(model, engine):
-                    begun, cpu_s = time.monotonic(), time.process_time()
-
-                    async def keep_asking() -> None:
-                        for prompt in prompts:
-                            await model.complete(prompt)
-
-                    await asyncio.gather(*(keep_asking() for _ in range(512)))
-                    return time.process_time() - cpu_s, time.monotonic() - begun
-            finally:
-                await model.close()
 
 
 # -- the same verdicts ------------------------------------------------------------------------------------
@@ -436,8 +388,8 @@ def lookup_growth(rows: int = 1_000_000, asked: int = 6400) -> float:
 
 async def journaled(rows: list[Any], folder: Path) -> None:
     """Have each row's instruction and response answered by a model that has them, through a journal."""
-    from evolcoder.models.journal.journal import Journal, JournaledModel
-    from evolcoder.models.protocol import Completion, Message, Request
+    from evolcoder.models.journal.journal import JournaledModel
+    from evolcoder.models.protocol import Completion, Request
 
     class Knows:
         name = "knows"

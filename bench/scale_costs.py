@@ -28,9 +28,8 @@ VERIFY_REQUESTS = 1
 class Rates:
     """Measured: CPU milliseconds, and bytes."""
 
-    request_driver_ms: float = 0.53 + 0.23
-    """A request in the whole command: prompt, client, journal, rules, files (bench/evolve.py: 0.49, 0.56);
-    and what it costs more to have it sent by a machine of the cluster (scale.py requests: 0.61 for 0.38)."""
+    request_driver_ms: float = 0.53
+    """A request in the whole command: prompt, client, journal, rules, files (bench/evolve.py: 0.49, 0.56)."""
     duplicates_growth_ms: float = 0.0174
     """Looking it up takes so much more with every million rows in the table (scale.py rates)."""
     transport_driver_ms: float = 0.014

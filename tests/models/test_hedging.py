@@ -27,7 +27,7 @@ def hedged(n: int, at_once: int, seconds_of: Callable[[int, float], float]) -> l
             found.append((numbers[flight], loop.time() - flight.begun))
             flight.done.set_result(None)
 
-        watch = Watch(EndpointSettings(), hedge, lambda flight: None)
+        watch = Watch(EndpointSettings(hedge_share=0.05), hedge, lambda flight: None)
         places = asyncio.Semaphore(at_once)
 
         async def one(i: int) -> None:

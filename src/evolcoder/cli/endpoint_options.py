@@ -52,7 +52,7 @@ def endpoint_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "endpoint_pairs",
                 multiple=True,
                 metavar="KEY=VALUE",
-                help="Any further setting of the endpoint, e.g. hedge_share=0.",
+                help="Any further setting of the endpoint, e.g. hedge_share=0.05.",
             ),
         )
     ):

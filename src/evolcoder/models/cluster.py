@@ -1,14 +1,11 @@
-"""A model's work on a cluster: a local model's answers are written, an endpoint's requests sent there."""
+"""A local model on a cluster: its answers are written by copies of the weights there."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from evolcoder.models.endpoint.address import PROXY_VARIABLES
-from evolcoder.models.endpoint.sender import Askers, AskingWork, is_loopback
 from evolcoder.models.local.replicas import Replicas, ReplicaWork
 from evolcoder.models.protocol import LanguageModel
 
@@ -26,20 +23,11 @@ class Opens(Protocol):
         ...
 
 
-class OpensMachines(Protocol):
-    """What is needed of a cluster's engine beside it; `evolcoder.execution.ray.engine.RayEngine` is one."""
-
-    def machines(self, work: AskingWork, home_only: bool) -> AbstractContextManager[Askers]:
-        """Get a sender ready on each machine."""
-        ...
-
-
 @contextmanager
 def on_cluster(model: LanguageModel, engine: Opens) -> Iterator[None]:
-    """Have a model work on an engine's machines; nothing changes where the engine is this machine.
+    """Have a local model's answers written on an engine's GPUs (or machines).
 
-    A local model's answers are written on GPUs (or machines). Requests to an endpoint are sent by all
-    machines that reach it; behind a proxy, or where none does, by this process as ever.
+    Nothing changes where the engine is this machine, or for a model behind an endpoint.
     """
     with ExitStack() as held:
         if engine.name != "local":
@@ -47,12 +35,6 @@ def on_cluster(model: LanguageModel, engine: Opens) -> Iterator[None]:
                 if hasattr(part, "replica_work"):
                     part.write_on(held.enter_context(engine.open(part.replica_work())))
                     held.callback(part.write_on, None)
-                elif hasattr(part, "asking_work") and not any(map(os.environ.get, PROXY_VARIABLES)):
-                    work: AskingWork = part.asking_work
-                    home_only = all(map(is_loopback, work.keys))
-                    machines = cast("OpensMachines", engine).machines(work, home_only)
-                    part.ask_from(held.enter_context(machines))
-                    held.callback(part.ask_from, None)
         yield
 
 

@@ -26,7 +26,6 @@ from evolcoder.execution.engine import Item, Place, Result, Work
 from evolcoder.execution.ray.worker import Host, versions
 
 if TYPE_CHECKING:
-    from evolcoder.execution.ray.machines import RayMachines, WaitingWork
     from evolcoder.execution.ray.pool import RayPool
 
 _log = logging.getLogger(__name__)
@@ -89,19 +88,6 @@ class RayEngine:
             yield pool
         finally:
             pool.close()
-
-    @contextmanager
-    def machines(
-        self, work: WaitingWork[Item, Result], home_only: bool = False
-    ) -> Generator[RayMachines[Item, Result], None, None]:
-        """Get a worker that waits for the network ready on each machine, or on the driver's alone."""
-        from evolcoder.execution.ray.machines import RayMachines
-
-        machines = RayMachines(self._ray, work, home_only)
-        try:
-            yield machines
-        finally:
-            machines.close()
 
     def hosts(self, place: Place, most: int | None) -> list[HostHandle]:
         """Return the workers of a place, at most `most`; asks Ray for more where the cluster has room."""

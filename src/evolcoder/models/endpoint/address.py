@@ -17,7 +17,7 @@ from evolcoder.models.endpoint.gate import Gate
 from evolcoder.models.endpoint.settings import EndpointSettings
 
 OPENAI_URL = "https://api.openai.com/v1"
-PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ def open_session(key: str | None, settings: EndpointSettings) -> aiohttp.ClientS
         # Deadlines are watched for all requests by one timer (see http.py); a timer each costs more.
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
         auto_decompress=True,
-        trust_env=any(os.environ.get(name) for name in PROXY_VARIABLES),
+        trust_env=any(os.environ.get(name) for name in _PROXY_VARIABLES),
     )
 
 

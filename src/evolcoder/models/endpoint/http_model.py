@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from evolcoder.errors import EndpointError, OutsideError, RequestFailedError
+from evolcoder.errors import EndpointError, RequestFailedError
 from evolcoder.models.budget import Budget
 from evolcoder.models.endpoint.address import (
     Endpoint,
@@ -26,7 +26,7 @@ from evolcoder.models.endpoint.chat_format import Failure, Reply, body_of, encod
 from evolcoder.models.endpoint.gate import Gate
 from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
-from evolcoder.models.endpoint.sender import Asker, Askers, Asking, AskingWork, is_loopback
+from evolcoder.models.endpoint.sender import Sender
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
 from evolcoder.models.protocol import Completion, Request
@@ -89,9 +89,8 @@ class HttpModel:
             self._length_field = self._settings.max_tokens_field
         self._expected_tokens: dict[int, float] = {}
         self._endpoints: list[Endpoint] = []
-        self._asker: Asker | None = None
+        self._sender: Sender | None = None
         self._watch: Watch | None = None
-        self._askers: Askers | None = None
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
 
@@ -99,15 +98,6 @@ class HttpModel:
     def name(self) -> str:
         """The model's name at its endpoint."""
         return self._name
-
-    @property
-    def asking_work(self) -> AskingWork:
-        """What another machine needs to know to send this model's requests."""
-        return AskingWork(self._settings, dict(self._keys))
-
-    def ask_from(self, askers: Askers | None) -> None:
-        """Have requests sent by other machines; None: from this process. Streams always are."""
-        self._askers = askers
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request.
@@ -148,8 +138,8 @@ class HttpModel:
         endpoint = self._pick(None)
         key = self._keys[endpoint.base_url]
         body = body_of(request, self._name, self._settings, self._length_field) | {"stream": True}
-        assert self._asker is not None
-        session, silent_s = self._asker.session(endpoint.base_url), self._settings.timeout_s
+        assert self._sender is not None
+        session, silent_s = self._sender.session(endpoint.base_url), self._settings.timeout_s
         reply: Reply | None = None
         try:
             async with aclosing(
@@ -173,13 +163,13 @@ class HttpModel:
         """Close all connections."""
         if self._watch is not None:
             self._watch.close()
-        if self._asker is not None:
-            await self._asker.close()
+        if self._sender is not None:
+            await self._sender.close()
 
     def _open(self) -> None:
         settings = self._settings
         self._watch = Watch(settings, self._hedge, self._give_up)
-        self._asker = Asker(settings, self._keys)
+        self._sender = Sender(settings, self._keys)
         self._endpoints = [
             Endpoint(url, weight, Gate(settings.concurrency, settings.rpm, settings.tpm))
             for url, weight in zip(self._base_urls, self._weights, strict=True)
@@ -233,7 +223,7 @@ class HttpModel:
         """Send one asking through the gate, and settle what it cost."""
         loop, stats, gate = asyncio.get_running_loop(), self.stats, endpoint.gate
         me = asyncio.current_task()
-        assert me is not None and self._watch is not None
+        assert me is not None and self._watch is not None and self._sender is not None
         reply: Reply | Failure | None = None
         await gate.enter(flight.tokens, retry)
         try:
@@ -247,7 +237,7 @@ class HttpModel:
             stats.in_flight += 1
             self._ledger("sent", 1)
             try:
-                reply = await self._send(flight, endpoint)
+                reply = await self._sender.send(endpoint.base_url, flight.path, flight.body)
                 if isinstance(reply, Reply) or reply.kind != "connection":
                     endpoint.answers += 1
             finally:
@@ -265,18 +255,6 @@ class HttpModel:
                 if len(flight.attempts) > 1 and me is not next(iter(flight.attempts)):
                     stats.hedges_won += 1
                 flight.done.set_result((reply, endpoint))
-
-    async def _send(self, flight: Flight, endpoint: Endpoint) -> Reply | Failure:
-        """Send one asking from a machine of the cluster, where one reaches its address, else from here."""
-        assert self._asker is not None
-        asking, askers = Asking(endpoint.base_url, flight.path, flight.body), self._askers
-        at_home = is_loopback(endpoint.base_url)
-        if askers is None or not (askers.has_home if at_home else askers.count):
-            return await self._asker.one(asking)
-        try:
-            return await askers.one(asking, at_home)
-        except OutsideError as error:  # it may have been answered; nobody will know
-            return Failure("connection", str(error))
 
     def _settle(
         self, flight: Flight, endpoint: Endpoint, reply: Reply | Failure | None, seconds: float

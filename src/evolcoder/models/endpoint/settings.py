@@ -24,7 +24,7 @@ class EndpointSettings:
     """Most times one request is sent before it is given up while the endpoint answers others."""
     patience_s: float = 120.0
     """How long an endpoint that answered before may stay silent before the run stops, in seconds."""
-    hedge_share: float = 0.05
+    hedge_share: float = 0.0
     """Share of requests that may be asked a second time because the first is unusually slow; 0: never.
     The first answer counts; both may be billed."""
     on_empty: Literal["accept", "retry"] = "accept"

@@ -36,7 +36,7 @@ def dequantised_folder(file: Path, version: str, write: Callable[[Path], None]) 
         folder = _folder_of(file, version)
         with _alone(folder):
             if known_folder(file, version) is None:
-                with making_folder_whole(folder) as partial:
+                with making_folder_whole(folder, "dequantised model") as partial:
                     write(partial)
                 _drop_oldest(folder.parent)
     except OSError:
