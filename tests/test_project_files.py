@@ -41,3 +41,9 @@ def test_a_file_of_github_is_yaml_and_runs_targets_that_exist(path: Path) -> Non
     assert set(re.findall(r"run: make (\S+)", text)) <= set(targets)
     for script in re.findall(r"python (\.ci/\S+)", text):
         assert (ROOT / script).is_file()
+
+
+def test_no_line_of_the_guides_is_long_but_in_tables() -> None:
+    pages = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    lines = [(p.name, text) for p in pages for text in p.read_text(encoding="utf-8").splitlines()]
+    assert [(n, text) for n, text in lines if len(text) >= 120 and not text.startswith(("|", "{"))] == []
