@@ -1,6 +1,7 @@
 # evolcoder: two commands from a fresh clone.
 #   make quickstart   environment, then the whole loop on this machine, then a table and a report
 #   make test         environment, then all tests
+#   make docs         environment of its own, then the site in build/site; a broken link ends it
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PIP_TORCH ?= torch==2.13.0
 SET ?=
 
-.PHONY: quickstart test lint format check clean
+.PHONY: quickstart test lint format check docs clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/evolcoder run quickstart $(foreach pair,$(SET),--set $(pair))
@@ -29,6 +30,15 @@ check: lint test
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix src tests bench
 	$(BIN)/ruff format src tests bench
+
+# The site's packages want nothing of the project's heavy ones: a small environment of its own.
+docs: build/docs-venv/.done
+	NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict
+
+build/docs-venv/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv build/docs-venv
+	build/docs-venv/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e '.[docs]'
+	@touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
