@@ -123,3 +123,5 @@ class Score:
     """Samples in all."""
     settings: dict[str, str] = field(default_factory=dict)
     """Style, extraction, decoding, data version, oracle, limits: part of the score's name."""
+    all_pass: float | None = None
+    """pass^k: the mean chance that all of k samples pass; the same as the value for k = 1."""

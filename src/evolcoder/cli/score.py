@@ -145,6 +145,7 @@ def _as_text(scored: FileScore, samples: Path) -> str:
             f"{score.benchmark:<28} pass@{score.k:<4} {100 * score.value:6.2f}"
             f"{'*' if scored.missing else ' '}"
             f"  95% [{100 * score.low:.1f}, {100 * score.high:.1f}]   {score.n_problems} problems"
+            + (f"   pass^{score.k} {100 * (score.all_pass or 0.0):.2f}" if score.k > 1 else "")
         )
     n_passed = sum(map(sum, scored.passed.values()))
     reasons = ", ".join(f"{reason} {count}" for reason, count in scored.reasons.items())

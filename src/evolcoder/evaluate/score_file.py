@@ -122,15 +122,19 @@ def score_file(
     if results is not None and request.results is not None:
         results.write(request.results)
     named = _settings_named(request, benchmark, oracle, level, len(tally.passed))
-    scores = scores_of(tally.passed, request.ks, benchmark, named)
+
+    def family(task_id: str) -> str:
+        return benchmark.family(benchmark.by_task[task_id])
+
+    scores = scores_of(tally.passed, request.ks, benchmark, named, family)
     for suite, passed in tally.suites.items():
         if len(benchmark.suites) > 1 and suite == benchmark.suites[0] and not request.settings.base_only:
-            scores += scores_of(passed, request.ks, f"{benchmark.title} ({suite} tests)", named)
+            scores += scores_of(passed, request.ks, f"{benchmark.title} ({suite} tests)", named, family)
     if not scores:
         fewest = min(map(len, tally.passed.values()))
         raise UserError(f"-k {','.join(map(str, request.ks))}: some problem has only {fewest} samples")
     scores += scores_of_groups(
-        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named
+        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named, family
     )
     return FileScore(
         scores=scores,

@@ -140,6 +140,10 @@ class Benchmark(ABC):
         """Return the names of the parts of the benchmark that get a score of their own and hold a problem."""
         return ()
 
+    def family(self, problem: Problem) -> str:
+        """Return what names all forms of the same problem; they are one cluster of an interval."""
+        return problem.task_id
+
     def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
         """Make what judging these problems by these suites (none: all) needs, before the first job."""
         return
