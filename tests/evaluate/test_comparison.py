@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolcoder.evaluate.comparison import compare, exact_binomial_p
+from evolcoder.evaluate.comparison import compare, exact_binomial_p, with_ids_of
 from evolcoder.evaluate.pass_at_k import paired_interval
 
 
@@ -26,10 +26,15 @@ def test_problems_that_only_one_file_solves_are_named() -> None:
     assert c.difference == 0 and c.low <= 0 <= c.high and c.p_value == 1
 
 
+def rates(both: int, first: int, second: int, neither: int) -> tuple[list[float], list[float]]:
+    pairs = [(1.0, 1.0)] * both + [(1.0, 0.0)] * first + [(0.0, 1.0)] * second + [(0.0, 0.0)] * neither
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
 def test_the_interval_of_single_samples_is_newcombes() -> None:
     # Newcombe 1998, table II, method 10, turned round: there the difference is first less second.
     for cells, low, high in (((36, 12, 2, 0), 0.0569, 0.3404), ((36, 14, 0, 0), 0.1528, 0.4167)):
-        assert paired_interval(*cells) == pytest.approx((-high, -low), abs=5e-5)
+        assert paired_interval(*rates(*cells)) == pytest.approx((-high, -low), abs=5e-5)
 
 
 def test_no_difference_on_few_problems_is_no_proof_of_none() -> None:
@@ -40,17 +45,32 @@ def test_no_difference_on_few_problems_is_no_proof_of_none() -> None:
     assert compare(more, more).high < 0.02
 
 
+@pytest.mark.parametrize("passes", [True, False])
+def test_no_difference_of_many_samples_has_a_width_too(passes: bool) -> None:
+    always = {str(task): [passes] * 5 for task in range(32)}
+    c = compare(always, always)
+    assert c.difference == 0 and c.low < -0.05 and c.high > 0.05
+
+
+def test_ids_are_matched_as_files_spell_them() -> None:
+    known = {"HumanEval/1": [True], "HumanEval/2": [True]}
+    spelt = {"HumanEval_1": [False], "2": [False], "Mbpp/1": [True]}
+    assert with_ids_of(known, spelt) == {"HumanEval/1": [False], "HumanEval/2": [False], "Mbpp/1": [True]}
+    two = {"A/1": [True], "B/1": [True]}
+    assert with_ids_of(two, {"1": [True], "b-1": [False]}) == {"1": [True], "B/1": [False]}
+
+
 CELLS = st.integers(0, 30)
 
 
 @given(CELLS, CELLS, CELLS, CELLS)
 def test_the_paired_interval_holds_the_difference_and_mirrors(a: int, b: int, c: int, d: int) -> None:
-    low, high = paired_interval(a, b, c, d)
+    low, high = paired_interval(*rates(a, b, c, d))
     n = a + b + c + d
     assert low + 1e-12 >= -1 and high <= 1 + 1e-12
     if n:
         assert low - 1e-12 <= (c - b) / n <= high + 1e-12
-    mirrored = paired_interval(a, c, b, d)
+    mirrored = paired_interval(*rates(a, c, b, d))
     assert mirrored == pytest.approx((-high, -low))
 
 

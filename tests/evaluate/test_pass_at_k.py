@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolcoder.evaluate.pass_at_k import bootstrap_interval, pass_at_k, scores_of, wilson_interval
+from evolcoder.evaluate.pass_at_k import pass_at_k, scores_of, wilson_interval
 
 COUNTS = st.integers(1, 60).flatmap(
     lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))
@@ -54,12 +54,45 @@ def test_wilson_holds_the_proportion(counts: tuple[int, int]) -> None:
     assert 0 <= low <= passed / n <= high <= 1
 
 
-def test_bootstrap_is_repeatable_and_holds_the_mean() -> None:
-    values = [0.0, 0.5, 1.0, 0.25] * 20
-    low, high = bootstrap_interval(values)
-    assert (low, high) == bootstrap_interval(values)
-    # The mean's standard error is 0.0416 here; a normal interval is 0.4375 +- 0.0815.
-    assert low == pytest.approx(0.356, abs=0.01) and high == pytest.approx(0.519, abs=0.01)
+@given(st.integers(1, 200), st.integers(1, 20), st.booleans())
+def test_no_interval_collapses_where_all_or_no_samples_pass(problems: int, n: int, passes: bool) -> None:
+    verdicts = {str(task): [passes] * n for task in range(problems)}
+    single = {str(task): [passes] for task in range(problems)}
+    for score in scores_of(verdicts, (1, 2, 10), "humaneval", {}):
+        assert score.high - score.low > 1 / (problems + 1)
+        # Many samples of a problem that always passes say no more of other problems than one does.
+        (alone,) = scores_of(single, (1,), "humaneval", {})
+        assert (score.low, score.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_problems_are_the_clusters_where_each_has_many_samples() -> None:
+    rates = {str(task): [True] * (task % 5) + [False] * (4 - task % 5) for task in range(80)}
+    (score,) = scores_of(rates, (1,), "humaneval", {})
+    # The standard error of the mean of 80 rates with a spread of 0.3536 is 0.0398.
+    assert (score.low, score.high) == pytest.approx((0.5 - 1.96 * 0.0398, 0.5 + 1.96 * 0.0398), abs=3e-3)
+    # Where all problems pass equally often, samples are what is drawn.
+    (even,) = scores_of({str(task): [True, False] for task in range(80)}, (1,), "humaneval", {})
+    assert even.high - even.low == pytest.approx(2 * 1.96 * 0.5 / 160**0.5, abs=3e-3)
+
+
+def test_families_of_problems_are_the_clusters() -> None:
+    verdicts = {f"{family}-{n}": [family % 2 == 0] for family in range(20) for n in range(5)}
+    (apart,) = scores_of(verdicts, (1,), "ds1000", {})
+    assert scores_of(verdicts, (1,), "ds1000", {}, lambda task: task) == [apart]
+    (kin,) = scores_of(verdicts, (1,), "ds1000", {}, lambda task: task.split("-")[0])
+    assert kin.value == apart.value
+    assert (kin.high - kin.low) / (apart.high - apart.low) == pytest.approx(5**0.5, rel=0.12)
+    (alike,) = scores_of({t: [True] for t in verdicts}, (1,), "ds1000", {}, lambda t: t.split("-")[0])
+    assert alike.low == pytest.approx(wilson_interval(20, 20)[0])
+
+
+@given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+def test_pass_hat_k_is_the_share_of_draws_that_are_all_correct(counts: tuple[int, int, int]) -> None:
+    n, c, k = counts
+    draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
+    (score,) = scores_of({"a": [True] * c + [False] * (n - c)}, (k,), "humaneval", {})
+    assert score.all_pass == pytest.approx(sum(map(all, draws)) / len(draws))
+    assert score.all_pass <= score.value + 1e-12
 
 
 def test_scores_name_benchmark_counts_and_settings() -> None:

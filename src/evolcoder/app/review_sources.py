@@ -8,7 +8,8 @@ from pathlib import Path
 from evolcoder.app.run_problems import RunProblems, known_problems
 from evolcoder.app.study import Contestant, Study, make_study
 from evolcoder.errors import DataError, UserError
-from evolcoder.evaluate.sample_files import TEXT_FIELDS, response_of
+from evolcoder.evaluate.sample_files import response_of
+from evolcoder.evaluate.sample_rows import TEXT_FIELDS
 from evolcoder.instructions import INSTRUCTION_FIELDS
 from evolcoder.report.table import round_name
 from evolcoder.runs import content_hash, read_jsonl

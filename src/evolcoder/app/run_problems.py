@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import EvolcoderError
-from evolcoder.evaluate.sample_files import RAW_FIELDS, response_of
+from evolcoder.evaluate.sample_files import response_of
+from evolcoder.evaluate.sample_rows import RAW_FIELDS
 from evolcoder.records import Problem
 from evolcoder.report.rows import numbered_rows, parse_row
 from evolcoder.report.run_folder import Round, Run

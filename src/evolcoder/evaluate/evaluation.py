@@ -243,12 +243,16 @@ def _sum_up(
     tally = _Tally()
     for answer, judgement in judged:
         tally.add(answer, judgement)
-    scores = scores_of(tally.passed, KS, benchmark, named)
+
+    def family(task_id: str) -> str:
+        return benchmark.family(benchmark.by_task[task_id])
+
+    scores = scores_of(tally.passed, KS, benchmark, named, family)
     base = benchmark.suites[0]
     if len(benchmark.suites) > 1 and base in tally.suites:
-        scores += scores_of(tally.suites[base], KS, f"{benchmark.title} ({base} tests)", named)
+        scores += scores_of(tally.suites[base], KS, f"{benchmark.title} ({base} tests)", named, family)
     scores += scores_of_groups(
-        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named
+        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named, family
     )
     return EvaluationResult(
         scores=scores,

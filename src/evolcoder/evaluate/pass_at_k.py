@@ -1,4 +1,4 @@
-"""pass@k: the unbiased estimator (Chen et al. 2021, section 2.1) and its 95% interval."""
+"""pass@k: the unbiased estimator (Chen et al. 2021, section 2.1), pass^k, and their 95% interval."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from evolcoder.records import Score
 
 _Z = 1.959963984540054
 """Standard normal quantile of 0.975."""
-_RESAMPLES = 10_000
 
 
 class Titled(Protocol):
@@ -35,7 +34,15 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def wilson_interval(passed: float, n: int) -> tuple[float, float]:
+def all_pass_of_k(n: int, c: int, k: int) -> float:
+    """Return the unbiased estimate of pass^k: the chance that all of k samples drawn are correct.
+
+    It is C(c, k) / C(n, k); tau-bench (arXiv 2406.12045) measures reliability by it.
+    """
+    return math.comb(c, k) / math.comb(n, k)
+
+
+def wilson_interval(passed: float, n: float) -> tuple[float, float]:
     """Return the 95% Wilson score interval (1927) of a proportion, or of a mean; (0, 1) for n = 0.
 
     `passed` is the sum of `n` values between 0 and 1: a number of successes, or with parts of them.
@@ -48,24 +55,27 @@ def wilson_interval(passed: float, n: int) -> tuple[float, float]:
     return max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half))
 
 
-def paired_interval(both: int, first: int, second: int, neither: int) -> tuple[float, float]:
-    """Return the 95% interval of the difference of two proportions that were seen on the same problems.
+def paired_interval(
+    first: Sequence[float], second: Sequence[float], samples: tuple[int, int] | None = None
+) -> tuple[float, float]:
+    """Return the 95% interval of the mean of `second` less that of `first`, pass rates of the same problems.
 
-    `both` problems pass twice, `first` and `second` only the one or the other time; the difference is the
-    second proportion less the first. Newcombe's square-and-add of Wilson's intervals with a corrected
-    correlation (Statistics in Medicine 17, 1998, p. 2635, method 10). Unlike a bootstrap it has a width where
-    no problem differs. (-1, 1) without problems.
+    `samples` are the samples in all of each; one a problem where absent. Newcombe's square-and-add of Wilson
+    intervals with a corrected correlation (Statistics in Medicine 17, 1998, p. 2635, method 10), with the
+    effective number of problems. It has a width where no problem differs. (-1, 1) without problems.
     """
-    n = both + first + second + neither
+    n = len(first)
     if n == 0:
         return -1.0, 1.0
-    p, q = (both + first) / n, (both + second) / n
-    (p_low, p_high), (q_low, q_high) = wilson_interval(both + first, n), wilson_interval(both + second, n)
-    sides = (both + first) * (second + neither) * (both + second) * (first + neither)
-    product: float = both * neither - first * second
-    if product > 0:
-        product = max(0.0, product - n / 2)
-    phi = product / math.sqrt(sides) if sides else 0.0
+    p, q = math.fsum(first) / n, math.fsum(second) / n
+    most = samples or (n, n)
+    n_p, n_q = effective_problems(first, None, most[0]), effective_problems(second, None, most[1])
+    (p_low, p_high), (q_low, q_high) = wilson_interval(p * n_p, n_p), wilson_interval(q * n_q, n_q)
+    covariance = math.fsum((x - p) * (y - q) for x, y in zip(first, second, strict=True)) / n
+    if covariance > 0:
+        covariance = max(0.0, covariance - 1 / (2 * n))
+    squares = [math.fsum((x - mean) ** 2 for x in rates) / n for rates, mean in ((first, p), (second, q))]
+    phi = covariance / math.sqrt(squares[0] * squares[1]) if min(squares) > 1e-12 else 0.0
 
     def width(mine: float, other: float) -> float:
         return math.sqrt(max(0.0, mine**2 - 2 * phi * mine * other + other**2))
@@ -73,21 +83,28 @@ def paired_interval(both: int, first: int, second: int, neither: int) -> tuple[f
     return q - p - width(q - q_low, p_high - p), q - p + width(q_high - q, p - p_low)
 
 
-def bootstrap_interval(values: Sequence[float], resamples: int = _RESAMPLES) -> tuple[float, float]:
-    """Return the 95% percentile interval of the mean, resampled with a fixed seed; (0, 1) if empty."""
-    if not values:
-        return 0.0, 1.0
-    import numpy as np
+def effective_problems(
+    values: Sequence[float], families: Sequence[str] | None = None, most: float | None = None
+) -> float:
+    """Return how many independent problems with one sample each would say as much about the mean.
 
-    rng = np.random.default_rng(0)
-    values_N = np.asarray(values, dtype=float)
-    means: list[float] = []
-    for start in range(0, resamples, 1000):  # in parts: 1000 x 974 draws are 8 MB
-        drawn = rng.integers(0, len(values_N), (min(1000, resamples - start), len(values_N)))
-        means.extend(values_N[drawn].mean(axis=1).tolist())
-    low, high = np.quantile(means, [0.025, 0.975])
-    mean = float(values_N.mean())
-    return min(float(low), mean), max(float(high), mean)
+    `values` are pass rates, one a problem; problems of one family (perturbations of one problem, say) count
+    as one cluster. At least the number of clusters, so that an interval has a width where all or no samples
+    pass; at most `most` (the samples in all), so that it has one where all problems pass equally often.
+    """
+    n = len(values)
+    clusters: dict[str, list[float]] = {}
+    for at, value in enumerate(values):
+        clusters.setdefault(families[at] if families is not None else str(at), []).append(value)
+    mean = math.fsum(values) / n
+    groups = len(clusters)
+    spread = math.fsum(math.fsum(value - mean for value in members) ** 2 for members in clusters.values())
+    variance = spread * groups / max(1, groups - 1) / n**2
+    found = mean * (1 - mean) / variance if variance > 0 else math.inf
+    if groups == 1 or mean in (0.0, 1.0):
+        found = groups
+    least = groups if groups == n else min(groups, found)
+    return max(1.0, min(max(found, least), most if most is not None else n))
 
 
 def scores_of_groups(
@@ -95,6 +112,7 @@ def scores_of_groups(
     groups_of: Callable[[str], Sequence[str]],
     benchmark: Titled,
     settings: Mapping[str, str],
+    family_of: Callable[[str], str] | None = None,
 ) -> list[Score]:
     """Return pass@1 of each part of a benchmark, as they appear; `groups_of` names the parts of a task."""
     parts: dict[str, dict[str, Sequence[bool]]] = {}
@@ -104,7 +122,7 @@ def scores_of_groups(
     return [
         score
         for group, verdicts in parts.items()
-        for score in scores_of(verdicts, (1,), f"{benchmark.title} ({group})", settings)
+        for score in scores_of(verdicts, (1,), f"{benchmark.title} ({group})", settings, family_of)
     ]
 
 
@@ -113,34 +131,38 @@ def scores_of(
     ks: Sequence[int],
     benchmark: Titled | str,
     settings: Mapping[str, str],
+    family_of: Callable[[str], str] | None = None,
 ) -> list[Score]:
     """Return pass@k with its 95% interval for each k that every problem has enough samples for.
 
-    The mean goes over the problems given. Interval: Wilson where each problem has one sample, else the
-    bootstrap over problems.
+    The mean goes over the problems given. Interval: Wilson's with the effective number of problems, which is
+    their number where each has one sample; `family_of` names the family of a task, where problems have kin.
     """
-    counts = [(len(v), sum(map(bool, v))) for v in verdicts_by_task.values() if v]
+    judged = {task_id: v for task_id, v in verdicts_by_task.items() if v}
+    counts = [(len(v), sum(map(bool, v))) for v in judged.values()]
+    families = None if family_of is None else [family_of(task_id) for task_id in judged]
     title = benchmark if isinstance(benchmark, str) else benchmark.title
     fewest = min((n for n, _ in counts), default=0)
+    n_samples = sum(n for n, _ in counts)
     scores = []
     for k in ks:
         if not 1 <= k <= fewest:
             continue
         values = [pass_at_k(n, c, k) for n, c in counts]
-        single = all(n == 1 for n, _ in counts)
-        interval = (
-            wilson_interval(sum(c for _, c in counts), len(counts)) if single else bootstrap_interval(values)
-        )
+        value = math.fsum(values) / len(values)
+        n_effective = effective_problems(values, families, max(len(values), n_samples / k))
+        low, high = wilson_interval(value * n_effective, n_effective)
         scores.append(
             Score(
                 benchmark=title,
                 k=k,
-                value=math.fsum(values) / len(values),
-                low=interval[0],
-                high=interval[1],
+                value=value,
+                low=low,
+                high=high,
                 n_problems=len(counts),
-                n_samples=sum(n for n, _ in counts),
+                n_samples=n_samples,
                 settings=dict(settings),
+                all_pass=math.fsum(all_pass_of_k(n, c, k) for n, c in counts) / len(counts),
             )
         )
     return scores

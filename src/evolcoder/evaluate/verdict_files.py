@@ -3,45 +3,105 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import DataError
+from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.sample_rows import TEXT_FIELDS
 from evolcoder.runs import read_jsonl
 
+_PASSES = ("pass", "success")
+"""EvalPlus says "success" in its first versions."""
 
-def read_verdicts(path: Path) -> dict[str, list[bool]] | None:
-    """Return pass or fail by task id, in the order of the samples; None for a file that holds no verdicts.
 
-    Raises DataError for a file that is missing, unreadable or holds a bad row.
+def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> dict[str, list[bool]] | None:
+    """Return pass or fail by task id, in the order of the samples; None for a file that has to be judged.
+
+    With a benchmark, a file that holds the texts has to be judged, and other verdicts are taken only where
+    they are of that benchmark's problems and tests; ids are the benchmark's own then. Raises DataError for a
+    file that is missing, unreadable, holds a bad row, or has verdicts of another benchmark.
     """
     if path.is_dir():
         return None
     if path.name.endswith(".json"):
-        return _evalplus_results(path)
+        verdicts = _evalplus_results(path, benchmark)
+    else:
+        verdicts = _verdict_rows(path, benchmark)
+    return verdicts if verdicts is None or benchmark is None else _with_own_ids(path, verdicts, benchmark)
+
+
+def _verdict_rows(path: Path, benchmark: Benchmark | None) -> dict[str, list[bool]] | None:
     rows = read_jsonl(path)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path}: empty; verdicts or samples are expected")
     if "passed" not in first[1] or "task_id" not in first[1]:
         return None
+    if benchmark is not None and any(first[1].get(name) is not None for name in TEXT_FIELDS):
+        return None
+    plus_judged, passes = False, False
     verdicts: dict[str, list[bool]] = {}
     for number, row in chain([first], rows):
         if not isinstance(row.get("passed"), bool) or "task_id" not in row:
             raise DataError(f"{path}: line {number}: task_id and passed (true or false) are expected")
-        verdicts.setdefault(str(row["task_id"]), []).append(row["passed"])
+        suites = row.get("suites") or {}
+        plus_judged, passes = plus_judged or "plus" in suites, passes or row["passed"]
+        base_only = benchmark is not None and len(benchmark.suites) == 1
+        passed = suites.get("base", row["passed"]) if base_only else row["passed"]
+        verdicts.setdefault(str(row["task_id"]), []).append(passed)
+    if benchmark is not None and "plus" in benchmark.suites and passes and not plus_judged:
+        raise DataError(f"{path}: verdicts of the base tests only, {benchmark.title} has more: give samples")
     return verdicts
 
 
-def _evalplus_results(path: Path) -> dict[str, list[bool]]:
+def _evalplus_results(path: Path, benchmark: Benchmark | None) -> dict[str, list[bool]] | None:
     try:
         value: Any = json.loads(path.read_bytes())
-        return {
-            task: [row["base_status"] == "pass" and row.get("plus_status") in ("pass", None) for row in rows]
-            for task, rows in value["eval"].items()
-        }
+        if not isinstance(value, dict) or not isinstance(value.get("eval"), dict) or "samples" in value:
+            return None
+        by_task = {task: _rows_of_task(rows) for task, rows in value["eval"].items()}
+        texts = [row.get("solution") for rows in by_task.values() for row in rows]
+        if benchmark is not None and texts and all(texts):
+            return None
+        base_only = benchmark is not None and "plus" not in benchmark.suites
+        return {task: [_passed(row, base_only) for row in rows] for task, rows in by_task.items()}
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{path}: not an EvalPlus results file ({error!r})") from error
+
+
+def _rows_of_task(rows: Any) -> list[Mapping[str, Any]]:
+    """Return one row a sample; the first versions keep lists of base and plus results side by side."""
+    if isinstance(rows, list):
+        return rows
+    plus = rows.get("plus") or [None] * len(rows["base"])
+    return [
+        {"base_status": base[0], "plus_status": more and more[0]}
+        for base, more in zip(rows["base"], plus, strict=True)
+    ]
+
+
+def _passed(row: Mapping[str, Any], base_only: bool) -> bool:
+    further = row.get("plus_status")
+    return row["base_status"] in _PASSES and (base_only or further is None or further in _PASSES)
+
+
+def _with_own_ids(
+    path: Path, verdicts: Mapping[str, list[bool]], benchmark: Benchmark
+) -> dict[str, list[bool]]:
+    found: dict[str, list[bool]] = {}
+    for task_id, passed in verdicts.items():
+        try:
+            problem = benchmark.find(task_id)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from error
+        if problem is None:
+            raise DataError(
+                f"{path}: {task_id!r} is not in {benchmark.title}: its verdicts are of another benchmark"
+            )
+        found.setdefault(problem.task_id, []).extend(passed)
+    return found

@@ -59,20 +59,35 @@ class Benchmark(ABC):
         return {problem.task_id: problem for problem in self.problems}
 
     @cached_property
-    def _by_number(self) -> dict[int, Problem]:
-        return {int(re.sub(r"\D", "", p.task_id) or -1): p for p in self.problems}
+    def _by_number(self) -> dict[int, list[Problem]]:
+        found: dict[int, list[Problem]] = {}
+        for problem in self.problems:
+            digits = re.findall(r"\d+", problem.task_id.rpartition("/")[2])
+            if digits:
+                found.setdefault(int(digits[0]), []).append(problem)
+        return found
 
     def find(self, task_id: str | int) -> Problem | None:
-        """Return the problem of a task id as files spell it: "HumanEval/0", "HumanEval_0", "0" or 0."""
+        """Return the problem of a task id as files spell it: "HumanEval/0", "HumanEval_0", "0" or 0.
+
+        Raises ValueError where several problems may be meant.
+        """
         text = str(task_id)
         if text in self.by_task:
             return self.by_task[text]
         match = re.fullmatch(r"(?:([A-Za-z]+)[/_-])?(\d{1,9})", text)
         if match is None:
             return None
-        problem = self._by_number.get(int(match[2]))
-        prefix = problem.task_id.split("/")[0].lower() if problem else ""
-        return problem if match[1] is None or match[1].lower() == prefix else None
+        named = match[1] and match[1].lower()
+        fit = [
+            problem
+            for problem in self._by_number.get(int(match[2]), [])
+            if named is None or problem.task_id.split("/")[0].lower() == named
+        ]
+        if len(fit) > 1:
+            named = " or ".join(problem.task_id for problem in fit[:4])
+            raise ValueError(f"task id {text!r} may be {named}: write it whole")
+        return fit[0] if fit else None
 
     def checked_oracle(self, oracle: str | None) -> str:
         """Return the oracle's name, the default for None; raises UserError for one this benchmark has not."""
@@ -124,6 +139,10 @@ class Benchmark(ABC):
     def groups(self, problem: Problem) -> tuple[str, ...]:
         """Return the names of the parts of the benchmark that get a score of their own and hold a problem."""
         return ()
+
+    def family(self, problem: Problem) -> str:
+        """Return what names all forms of the same problem; they are one cluster of an interval."""
+        return problem.task_id
 
     def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
         """Make what judging these problems by these suites (none: all) needs, before the first job."""

@@ -67,6 +67,10 @@ class Ds1000(Benchmark):
         """Return the problem's library and how it was made from its origin."""
         return problem.extra["library"], problem.extra["perturbation"]
 
+    def family(self, problem: Problem) -> str:
+        """Return the problem's origin: its perturbations are no further problems."""
+        return f"{problem.extra['library']} {problem.extra['origin']}"
+
     def sample_rows(self, path: Path) -> list[SampleRows] | None:
         """Read the authors' answer files too: `id` names the problem, `code` holds the solution."""
         if path.is_dir():
@@ -146,5 +150,6 @@ def _problem(row: dict[str, Any]) -> Problem:
             "problem_id": metadata["problem_id"],
             "library": metadata["library"],
             "perturbation": metadata["perturbation_type"],
+            "origin": metadata["perturbation_origin_id"],
         },
     )

@@ -1,0 +1,287 @@
+"""Rows of sample files of any harness, in one form: an id of the problem, and texts by what they are.
+
+A file is read by what it holds, not by its name: JSON lines, one JSON value, Parquet, an Inspect log (a zip
+archive), each also compressed by gzip or zstd. What other harnesses write becomes rows as `sample_files`
+reads them: `task_id`, and `completion`, `solution` (a whole program) or `answer` (a chat model's text). A
+text of None is an answer that never came; `absent` says why.
+
+| what is found | read as |
+|---|---|
+| `generations.json` of bigcode-evaluation-harness: a list of texts a problem, in its order | `solution` |
+| lm-eval's `samples_*.jsonl`: `doc`, `resps`, `filtered_resps` | `answer`, and `solution` or `completion` |
+| Inspect's log: `samples` of `id` and `output` | `answer` |
+| batch output of OpenAI (`custom_id`, `response`) or Anthropic (`custom_id`, `result`) | `answer` |
+| `messages` or `conversations`: the last turn, where it is the assistant's | `answer` |
+| `choices` of a chat or text completion | `answer` |
+| LiveCodeBench's `code_list` and `output_list` | `solution` and `answer` |
+| EvalPlus's `eval_results.json` with its programs | `solution` |
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, cast
+
+from evolcoder.errors import DataError
+from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.runs import bad_rows_message, read_jsonl
+
+Row = dict[str, Any]
+PLAIN_FIELDS = ("completion", "solution", "samples")
+RAW_FIELDS = ("all_code", "raw", "output", "response")
+ANSWER = "answer"
+"""Field of the rows given that holds a chat model's answer: text that needs an extraction."""
+TEXT_FIELDS = (*PLAIN_FIELDS, *RAW_FIELDS, ANSWER)
+_IDS = ("question_id", "problem_id", "custom_id", "id")
+"""Where a row without `task_id` names its problem, the surest name first."""
+_HEAD = 1 << 16
+
+
+def rows_of(file: Path, benchmark: Benchmark) -> Iterator[tuple[int, Row]]:
+    """Yield (number, row) of a sample file; the number is the line's, or counts rows from 1.
+
+    Raises DataError for a file that cannot be read, and after the good lines one that names the bad ones.
+    """
+    first_filter: Any = None
+    bad: list[str] = []
+    for number, value in _values(file):
+        if not (isinstance(value, (dict, str)) or _is_texts(value)):
+            bad.append(f"number {number}: a JSON object is expected, found {type(value).__name__}")
+            continue
+        for row in _rows(value, number, benchmark):
+            if "filter" in row and "doc_id" in row:
+                # lm-eval writes each answer again for each of its filters.
+                first_filter = first_filter or row["filter"]
+                if row["filter"] != first_filter:
+                    continue
+            yield number, row
+    if bad:
+        raise DataError(bad_rows_message(file, bad))
+
+
+def _values(file: Path) -> Iterator[tuple[int, Any]]:
+    """Yield what a file holds, row by row: lines of JSON, the items of one list, or one JSON object."""
+    try:
+        with _opened(file) as stream:
+            head = stream.read(_HEAD)
+        if head.startswith(b"PAR1"):
+            yield from enumerate(_parquet_rows(file), 1)
+        elif head.startswith(b"PK\x03\x04"):
+            yield from enumerate(_archive_rows(file), 1)
+        elif _is_one_value(head) and (value := _one_value(file)) is not None:
+            yield from enumerate(value, 1) if isinstance(value, list) else [(1, value)]
+        else:
+            yield from read_jsonl(file, _opened)
+    except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DataError(f"{file}: cannot be read ({error})") from error
+
+
+def _opened(file: Path) -> IO[bytes]:
+    """Open a file for reading its text, unpacked where it is packed."""
+    if not file.exists():
+        raise DataError(f"{file}: no such file")
+    with file.open("rb") as f:
+        magic = f.read(4)
+    if magic[:2] == b"\x1f\x8b" or file.suffix == ".gz":
+        return cast("IO[bytes]", gzip.open(file, "rb"))
+    if magic == b"\x28\xb5\x2f\xfd":
+        import io
+
+        import pyarrow
+
+        unpacked: Any = pyarrow.PythonFile(pyarrow.input_stream(str(file), compression="zstd"))
+        return io.BufferedReader(unpacked)
+    return file.open("rb")
+
+
+def _is_one_value(head: bytes) -> bool:
+    """Whether a text may be one JSON value over several lines, not a value a line."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"["):
+        return True
+    line, end, _ = text.partition(b"\n")
+    return bool(end) and text.startswith(b"{") and not _is_json(line)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_value(file: Path) -> Any:
+    """Return the one JSON value of a file, None where it is not one."""
+    try:
+        with _opened(file) as stream:
+            return json.loads(stream.read())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parquet_rows(file: Path) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(1024):
+                yield from batch.to_pylist()
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{file}: cannot be read ({error})") from error
+
+
+def _archive_rows(file: Path) -> Iterator[Row]:
+    """Yield the samples of an Inspect log: one JSON file each, in the archive's folder `samples`."""
+    with zipfile.ZipFile(file) as archive:
+        names = [name for name in archive.namelist() if re.fullmatch(r"samples/.+\.json", name)]
+        if not names:
+            raise DataError(f"{file}: an archive without samples/NAME.json; an Inspect log is expected")
+        for name in names:
+            try:
+                yield json.loads(archive.read(name))
+            except ValueError as error:
+                raise DataError(f"{file}: {name}: not JSON ({error})") from error
+
+
+def _rows(value: Any, number: int, benchmark: Benchmark) -> Iterator[Row]:
+    """Yield the rows that one value of a file comes to."""
+    if not isinstance(value, dict):
+        # The texts of one problem, in the benchmark's order.
+        known = number <= len(benchmark.problems)
+        yield {
+            "task_id": benchmark.problems[number - 1].task_id if known else f"problem number {number}",
+            "solution": value,
+        }
+    elif isinstance(value.get("samples"), list) and isinstance(value.get("eval"), dict):
+        yield from (_row(sample, benchmark) for sample in value["samples"] if isinstance(sample, dict))
+    elif isinstance(value.get("eval"), dict):
+        for task_id, judged in value["eval"].items():
+            for row in judged if isinstance(judged, list) else []:
+                yield {"task_id": task_id, **row}
+    else:
+        yield _row(value, benchmark)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str | None) for item in value)
+
+
+def _row(row: Row, benchmark: Benchmark) -> Row:
+    """Return a row with the fields that `sample_files` reads, beside its own."""
+    if isinstance(row.get("doc"), dict) and ("resps" in row or "filtered_resps" in row):
+        return {**row, **_lm_eval(row, benchmark)}
+    named = dict(row)
+    if "task_id" not in row:
+        found = next((name for name in _IDS if isinstance(row.get(name), (str, int))), None)
+        if found is not None:
+            named["task_id"] = row[found]
+    if "custom_id" in row and ("response" in row or "result" in row):
+        return {**named, **_batch_answer(row)}
+    if "code_list" in row or "output_list" in row:
+        lists = {"solution": row.get("code_list"), ANSWER: row.get("output_list")}
+        return {**named, **{name: texts for name, texts in lists.items() if texts is not None}}
+    if (reply := _reply(row)) is not None:
+        return {**named, **reply}
+    return named
+
+
+def _lm_eval(row: Row, benchmark: Benchmark) -> Row:
+    """lm-eval's samples: `resps` as the model wrote them, `filtered_resps` as its filters left them."""
+    doc, place = row["doc"], row.get("doc_id")
+    task_id = doc.get("task_id")
+    if task_id is None and isinstance(place, int) and 0 <= place < len(benchmark.problems):
+        task_id = benchmark.problems[place].task_id
+    fields: Row = {"task_id": task_id}
+    problem = benchmark.find(task_id) if isinstance(task_id, (str, int)) else None
+    function = doc.get("entry_point")
+    if problem is not None and isinstance(function, str) and function != problem.entry_point:
+        # A number alone names a problem in every benchmark.
+        fields["task_id"] = f"{task_id} ({function})"
+    if answers := _flat(row.get("resps")):
+        fields[ANSWER] = answers
+    if programs := _flat(row.get("filtered_resps")):
+        name = problem.entry_point if problem is not None else ""
+        defined = re.compile(rf"^\s*(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b", re.MULTILINE)
+        whole = any(defined.search(program or "") for program in programs)
+        fields["solution" if whole or not name else "completion"] = programs
+    return fields
+
+
+def _flat(value: Any) -> list[str | None]:
+    """Return the texts in lists of lists, in order."""
+    if isinstance(value, list):
+        return list(chain.from_iterable(map(_flat, value)))
+    return [value if isinstance(value, str) else None]
+
+
+def _batch_answer(row: Row) -> Row:
+    """A line of a batch's output: OpenAI's `response` with its body, or Anthropic's `result`."""
+    response, result = row.get("response"), row.get("result")
+    if isinstance(response, dict):
+        body, status = response.get("body"), response.get("status_code", 200)
+        if status == 200 and isinstance(body, dict):
+            return _reply(body) or {ANSWER: None, "absent": "a reply without a text"}
+        return {ANSWER: None, "absent": f"the server's status {status}"}
+    if isinstance(result, dict):
+        message = result.get("message")
+        if isinstance(message, dict):
+            return _said(message, message.get("stop_reason"))
+        return {ANSWER: None, "absent": f"the batch says: {result.get('type')}"}
+    return {ANSWER: None, "absent": "an error instead of a reply" if row.get("error") else "no reply"}
+
+
+def _reply(row: Row) -> Row | None:
+    """Return the answers of one reply of a model: `choices`, `output`, turns of a chat; None for no reply."""
+    if isinstance(row.get("choices"), list):
+        choices = [choice for choice in row["choices"] if isinstance(choice, dict)]
+        said = [_said(c.get("message", {"content": c.get("text")}), _why(c)) for c in choices]
+        if not said:
+            return {ANSWER: None, "absent": "no choices"}
+        absent = [one["absent"] for one in said if "absent" in one]
+        return {ANSWER: [one[ANSWER] for one in said], **({"absent": absent[0]} if absent else {})}
+    output: Any = row.get("output")
+    if isinstance(output, dict):  # Inspect
+        if isinstance(output.get("choices"), list) and output["choices"]:
+            return _reply(output)
+        wrong = row.get("error") or output.get("error") or "no answer"
+        return {ANSWER: None, "absent": str(wrong.get("message") if isinstance(wrong, dict) else wrong)}
+    if _is_turns(output):  # OpenAI's Responses
+        return _said(next((t for t in reversed(output) if t.get("type") == "message"), {}), row.get("status"))
+    for name in ("messages", "conversations", "conversation"):
+        if _is_turns(row.get(name)) and "completion" not in row and "solution" not in row:
+            last = row[name][-1]
+            if last.get("role", last.get("from")) in ("assistant", "gpt", "model"):
+                return _said(last, row.get("finish_reason"))
+            return {ANSWER: None, "absent": "the last turn is not the assistant's"}
+    for name in ("response", "message"):
+        if isinstance(row.get(name), dict):
+            return _reply(row[name]) or _said(row[name], row.get("finish_reason"))
+    return None
+
+
+def _is_turns(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
+
+
+def _why(choice: Mapping[str, Any]) -> Any:
+    return choice.get("finish_reason") or choice.get("stop_reason")
+
+
+def _said(message: Any, ended: Any) -> Row:
+    """Return the text of one message, or why it has none; thinking in parts of its own is left out."""
+    content = message.get("content", message.get("value")) if isinstance(message, dict) else None
+    if isinstance(content, list):
+        parts = [part if isinstance(part, dict) else {"text": part} for part in content]
+        texts = [part.get("text") for part in parts if part.get("type", "text") in ("text", "output_text")]
+        content = "".join(text for text in texts if isinstance(text, str)) if any(texts) else None
+    if isinstance(content, str):
+        return {ANSWER: content}
+    return {ANSWER: None, "absent": str(ended) if ended else "no text"}
