@@ -202,14 +202,24 @@ def spread_bar(p5: float, p25: float, p50: float, p75: float, p95: float, whole:
     return strip(22, f"median {plain(p50)}, middle half {plain(p25)} to {plain(p75)}", parts)
 
 
-def interval_bar(point: ScorePoint, whole: float, css: str) -> Markup:
-    """Draw one score as a dot on its interval, on an axis from 0 to `whole`."""
+def interval_bar(point: ScorePoint, whole: float, css: str, trainings: Sequence[float] = ()) -> Markup:
+    """Draw one score as a dot on its interval, on an axis from 0 to `whole`.
+
+    Of a mean over `trainings`, the dot is a line across and each training a point of its own.
+    """
     x, x1, x2 = (f"{number(share(v, whole))}%" for v in (point.value, point.low, point.high))
     parts = [
         element("line", class_="grid", x1="0", x2="100%", y1=12, y2=12),
         element("line", class_=f"interval {css}", x1=x1, x2=x2, y1=12, y2=12),
-        element("circle", class_=f"dot {css}", cx=x, cy=12, r=7),
     ]
+    if trainings:
+        parts.append(element("line", class_=f"interval {css}", x1=x, x2=x, y1=3, y2=21))
+        for value in trainings:
+            title = element("title", f"one training: {100 * value:.1f}%")
+            at = f"{number(share(value, whole))}%"
+            parts.append(element("circle", title, class_=f"dot training {css}", cx=at, cy=12, r=4.5))
+    else:
+        parts.append(element("circle", class_=f"dot {css}", cx=x, cy=12, r=7))
     return strip(24, _with_interval(point), parts)
 
 
