@@ -128,7 +128,7 @@ def _notes(trainings: int, score: Mapping[str, Any]) -> list[str]:
         test = f"{ONE_TRAINING}. Intervals and exact paired tests are over the problems."
     samples = score["n_samples"] // score["n_problems"]
     smallest = smallest_difference(score["value"], score["n_problems"], samples, trainings)
-    of = "trainings alike" if trainings > 1 else "models"
+    of = "arms" if trainings > 1 else "two models"
     return [
         test,
         "p, Holm: corrected for the number of arms compared in the group.",
