@@ -22,7 +22,7 @@ ABLATION_NAME = "ablation.html"
 ONE_TRAINING = "one training: differences may be of the run, not of the arm"
 _HEADER = (
     *("arm", "rows", "tokens", "pass@1", "95% interval", "trainings"),
-    *("difference", "95% interval", "p", "p, Holm"),
+    *("difference", "95% interval", "p (Holm)"),
 )
 _TRAININGS = _HEADER.index("trainings")
 
@@ -131,7 +131,7 @@ def _notes(trainings: int, score: Mapping[str, Any]) -> list[str]:
     of = "arms" if trainings > 1 else "two models"
     return [
         test,
-        "p, Holm: corrected for the number of arms compared in the group.",
+        "p (Holm): in brackets corrected for the number of arms compared in the group.",
         f"The smallest difference seen in 80% of cases: {100 * smallest:.1f} points between {of}.",
     ]
 
@@ -147,6 +147,7 @@ def _cells(arm: Mapping[str, Any], score: Mapping[str, Any]) -> Sequence[str]:
         " ".join(map(percent, score["trainings"])),
         f"{100 * score['difference']:+.1f}" if compared else "",
         f"{100 * score['difference_low']:+.1f} to {100 * score['difference_high']:+.1f}" if compared else "",
-        p_value(score["p_value"]) if compared else "",
-        p_value(score["p_adjusted"]) if compared else "",
+        f"{p_value(score['p_value'])} ({p_value(score['p_adjusted'])})".replace("(p = ", "(")
+        if compared
+        else "",
     )
