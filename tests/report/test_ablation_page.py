@@ -59,7 +59,7 @@ def test_the_table_has_an_interval_beside_every_score_and_difference(found: dict
     assert lines[0].startswith("humaneval, problems: 32 of 164, evenly spaced")
     assert "rounds alone, equal samples:" in lines
     assert "round 0 (seeds) 1,200 34,567 10.0 5.0 – 17.0" in lines
-    assert "round 1 1,200 34,567 25.0 20.0 – 32.0 +15.0 +5.0 to +25.0 p = 0.25 (0.5)" in lines
+    assert "round 1 1,200 34,567 25.0 20.0 – 32.0 +15.0 +5.0 to +25.0 0.25 (0.5)" in lines
     assert any(
         line.startswith("one training: differences may be of the run, not of the arm") for line in lines
     )

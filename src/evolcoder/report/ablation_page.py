@@ -147,7 +147,9 @@ def _cells(arm: Mapping[str, Any], score: Mapping[str, Any]) -> Sequence[str]:
         " ".join(map(percent, score["trainings"])),
         f"{100 * score['difference']:+.1f}" if compared else "",
         f"{100 * score['difference_low']:+.1f} to {100 * score['difference_high']:+.1f}" if compared else "",
-        f"{p_value(score['p_value'])} ({p_value(score['p_adjusted'])})".replace("(p = ", "(")
+        f"{p_value(score['p_value'])} ({p_value(score['p_adjusted'])})".replace("p = ", "").replace(
+            "p <", "<"
+        )
         if compared
         else "",
     )
