@@ -23,13 +23,13 @@ from evolcoder.loop.ablation_arms import Arm, Count, Equal, Question, cut
 from evolcoder.loop.ablation_scores import ArmResult, arm_scores
 from evolcoder.loop.model_stages import evaluation_stage, fine_tune, measure, model_identity, training_stage
 from evolcoder.loop.recipe_stages import RecipeStages
-from evolcoder.loop.run import alone_in, check_before_start
+from evolcoder.loop.run import alone_in, as_begun, check_before_start
 from evolcoder.loop.stages import Stage, Stages
 from evolcoder.loop.steps import Steps
 from evolcoder.models.opening import is_remote
 from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, recipe_yaml
-from evolcoder.records import Instruction
+from evolcoder.records import SEEDS_ROUND, Instruction
 from evolcoder.runs import file_hash, read_jsonl, write_json_whole, write_text_whole
 
 FOLDER = "ablation"
@@ -42,6 +42,7 @@ def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, co
     """
     _check(recipe, question)
     check_before_start(recipe)
+    recipe = as_begun(recipe, run)
     run.mkdir(parents=True, exist_ok=True)
     with alone_in(run):
         stages = Stages(run, progress)
@@ -222,6 +223,8 @@ class _Work:
             return 0
         path = arm.files[0]
         as_in_the_run = arm.equal == "nothing" and arm.steps in (None, self.recipe.train.max_steps)
+        if as_in_the_run and path == self.made.seeds_file and self.recipe.rounds.train_seeds:
+            return SEEDS_ROUND
         if as_in_the_run and arm.made is self.made and path.name == "dataset.jsonl":
             return int(path.parent.name.removeprefix("round-"))
         return None

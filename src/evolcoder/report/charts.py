@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from evolcoder.records import SEEDS_ROUND
 from evolcoder.report.svg import (
     Points,
     drawing,
@@ -123,14 +124,17 @@ def scores_chart(lines: Sequence[ScoreLine], width: int = WIDE) -> Markup:
     points = [point for line in lines for point in line.points]
     ticks = nice_ticks(0.0, max(point.high for point in points))
     label = tick_label([100 * tick for tick in ticks])
-    x_of = scale(0, max(1, *(point.round for point in points)), _LEFT + 40, width - _RIGHT - 40)
+    # The seeds' model stands between the base model and the first round.
+    numbers = sorted({point.round for point in points}, key=lambda n: 0.5 if n == SEEDS_ROUND else n)
+    place_of = {number: place for place, number in enumerate(numbers)}
+    x_of = scale(0, max(1, len(numbers) - 1), _LEFT + 40, width - _RIGHT - 40)
     y_of = scale(0.0, ticks[-1], floor, top)
     parts = _level_lines(ticks, y_of, width, lambda tick: f"{label(100 * tick)}%")
     names = {point.round: point.label for point in points}
-    parts += [_text("tick", x_of(round_), floor + 24, name) for round_, name in sorted(names.items())]
+    parts += [_text("tick", x_of(place_of[number]), floor + 24, name) for number, name in names.items()]
     for place, line in enumerate(lines):
         apart = 9 * (place - (len(lines) - 1) / 2)
-        at = [(x_of(point.round) + apart, y_of(point.value)) for point in line.points]
+        at = [(x_of(place_of[point.round]) + apart, y_of(point.value)) for point in line.points]
         parts.append(element("path", class_=f"curve {line.css}", d=path(at)))
         for point, (x, y) in zip(line.points, at, strict=True):
             title = element("title", f"{line.name}, {point.label}: {_with_interval(point)}")

@@ -26,6 +26,8 @@ from evolcoder.evaluate.published import (
     published_sources,
     published_table,
 )
+from evolcoder.records import SEEDS_ROUND
+from evolcoder.report.table import round_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +220,9 @@ def _entry(score: Mapping[str, Any], file: Path, folder: Path, missing: Sequence
 def _label(model: str, file: Path, folder: Path) -> str:
     """Name a round of a run by the run, any other evaluation by its model."""
     for parent in file.relative_to(folder.parent).parents:
-        if match := re.fullmatch(r"round-(\d+)", parent.name):
+        if match := re.fullmatch(r"round-(\d+|seeds)", parent.name):
             run = parent.parent.name or folder.resolve().name
-            return f"{run} base" if match[1] == "0" else f"{run} round {match[1]}"
+            return f"{run} {round_name(SEEDS_ROUND if match[1] == 'seeds' else int(match[1]))}"
     if not model and folder.is_file():
         return file.stem
     is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
