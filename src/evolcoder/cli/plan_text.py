@@ -89,7 +89,8 @@ def _design_lines(plan: RunPlan) -> list[str]:
     """Say what each benchmark can show; two trainings tell models apart, not methods."""
     lines = [
         f"{name}, {design.problems} problems, samples of each {design.samples}: "
-        f"the smallest difference seen is {100 * design.smallest_difference:.1f} points (near pass@1 {100 * design.rate:.0f}%)"
+        f"the smallest difference seen is {100 * design.smallest_difference:.1f} points "
+        f"(near pass@1 {100 * design.rate:.0f}%)"
         for name, design in plan.designs.items()
     ]
     note = "(between two models, in 80% of cases at the 5% level; for methods see evolcoder ablate --seeds)"
