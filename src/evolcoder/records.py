@@ -1,4 +1,4 @@
-"""The few typed values that flow between the rooms.
+"""The few typed values that flow between the packages.
 
 `Instruction` flows from seeds to training; `Problem` and `Sample` flow through evaluation; a `Verdict`
 comes out of the sandbox; a `Score` ends in the report.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SAMPLE = 20
 """Seeds that a dry run evolves."""
 _LIKELY_IN_FLIGHT = 256
-"""Requests at once that a dry run counts with at most: what an endpoint bears is not known before."""
+"""Requests at once that a dry run counts with at most: what an endpoint accepts is not known before."""
 
 
 @click.command()

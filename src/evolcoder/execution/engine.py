@@ -1,8 +1,8 @@
-"""Where work runs: one interface, two engines (this machine, a Ray cluster); a stage does not know which.
+"""Where work runs: one interface, two engines (this machine, a Ray cluster). A stage does not know which.
 
-A stage describes its work once (`Work`: how a worker gets ready, as data that can travel) and maps it over
-items. Items are taken as they are needed and results come as they are ready, so any number of items flows
-through in bounded memory.
+A stage describes its work once (`Work`: how a worker gets ready, as data that can be sent) and maps it over
+items. Items are read as they are needed and results come as they are ready, so any number of items fits in
+bounded memory.
 """
 
 from __future__ import annotations

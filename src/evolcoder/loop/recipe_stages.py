@@ -1,4 +1,4 @@
-"""The stages of a recipe: what each follows from, and where its products lie. `steps.py` does them."""
+"""The stages of a recipe: what each is made from, and its products. `steps.py` does them."""
 
 from __future__ import annotations
 

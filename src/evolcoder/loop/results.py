@@ -1,4 +1,4 @@
-"""What a finished run says of itself: `result.json`, and the link to the best checkpoint."""
+"""The result of a finished run: `result.json`, and the link to the best checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rounds scored: points with intervals, what each round gained and lost, and the words for it."""
+"""The scores of the rounds: points with intervals, what each round gained and lost, and a sentence on it."""
 
 from __future__ import annotations
 

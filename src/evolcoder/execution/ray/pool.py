@@ -1,6 +1,6 @@
 """One kind of work on the workers of a Ray cluster: a thread that keeps them fed and takes in what is ready.
 
-Each worker is kept about a second of work ahead, as its rate tells. Every item stays here until
+Each worker is kept about a second of work ahead, by its rate. Every item stays here until
 its result has arrived. What a lost worker had not reported is worked on elsewhere, apart from others, so that
 an item that kills its worker shows itself: the third time it is set aside, with the reason. When nothing is
 left to hand out, idle workers get what busy ones have not begun.
@@ -310,7 +310,7 @@ class RayPool(Generic[Item, Result]):
         batch = pickle.dumps([(t.number, t.item) for t in tickets], 5) if tickets else b""
         if tickets:
             self._bytes_an_item += 0.2 * (len(batch) / len(tickets) - self._bytes_an_item)
-        # Among suspects each result is told at once: the next item may be the one that kills.
+        # Among suspects each result is reported at once: the next item may be the one that kills.
         # Others tell what they have in time for more: the driver sends when half of what is ahead is done.
         low, within_s = (1 << 30, 0.0) if state.apart else (state.ahead // 4, self._interval())
         chunks = [batch[start : start + _CHUNK_BYTES] for start in range(0, len(batch), _CHUNK_BYTES)]

@@ -1,4 +1,4 @@
-"""One OpenAI-compatible address: sends one asking and says what came back."""
+"""One OpenAI-compatible address: sends one request and returns the reply or the failure."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def read_body(response: aiohttp.ClientResponse, most: int = MOST_BYTES) ->
 
 
 async def post(session: aiohttp.ClientSession, url: URL, body: bytes, key: str | None) -> Reply | Failure:
-    """Send one asking and return what came; never raises for what the endpoint or the network did."""
+    """Send one request and return what came; never raises for what the endpoint or the network did."""
     try:
         # A redirect could carry the key to another host.
         async with session.post(url, data=body, allow_redirects=False) as response:

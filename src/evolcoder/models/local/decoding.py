@@ -25,7 +25,7 @@ from evolcoder.models.protocol import FinishReason
 _WORTH_SHARING = 16
 """Shared tokens below which a prompt is computed whole: a few tokens cost less than the copy."""
 _TELL_EVERY_S = 0.05
-"""Whoever reads along is told this often: making text of all tokens so far at each one would add up."""
+"""The reader is told this often: making text of all tokens so far at each one would add up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class Decoder:
             row.tokens.append(token)
 
     def _tell_readers(self, rows: Sequence[_Row]) -> None:
-        """Tell the text so far to whoever reads along; half a character at its end is kept back."""
+        """Tell the text so far to the reader; half a character at its end is kept back."""
         now = time.monotonic()
         for row in rows:
             if row.job.hear is not None and now - row.told >= _TELL_EVERY_S:
