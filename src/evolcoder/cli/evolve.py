@@ -147,8 +147,8 @@ async def _evolve(
 
     from evolcoder.evaluate.problem_texts import problem_texts
     from evolcoder.evolve.rounds import evolve_dataset
-    from evolcoder.execution.engine import open_engine
     from evolcoder.execution.event_loop import give_freed_memory_back
+    from evolcoder.execution.opening import open_engine
     from evolcoder.models.opening import is_remote
     from evolcoder.models.session import model_session
     from evolcoder.models.stats import stats_of
