@@ -413,7 +413,7 @@ def _program(program: str, preimport: Preimport | PythonEnvironment) -> bytes | 
     Compiling here costs a fraction of what it costs a fresh process. The code is never executed here.
     """
     compiled = program if isinstance(preimport, PythonEnvironment) else compiled_python(program)
-    return _source(program) if isinstance(compiled, str) else compiled
+    return compiled if isinstance(compiled, types.CodeType) else _source(program)
 
 
 def _source(program: str) -> bytes:
