@@ -47,15 +47,16 @@ def _parsed(code: str) -> ast.Module:
 
 
 _COMPILED_HERE_CHARACTERS = 16_000
-"""Compiling as much takes at most 0.1 s and 15 MiB, whatever it says; a million characters 20 s or 500 MiB."""
+"""To compile as much takes at most 0.1 s and 15 MiB, whatever it says; a million took 20 s and 500 MiB."""
 
 
 @lru_cache(maxsize=64)
 def compiled_python(code: str) -> types.CodeType | str | None:
     """Return a program compiled for this Python, or "line N: what is wrong" with it. Never executed here.
 
-    None for one that could take long to compile, or gigabytes: a long one, or one with `finally`, whose body is
-    compiled again for each way out of it (2**19 times where nineteen are nested). Only the sandbox compiles those.
+    None for what could take long to compile, or gigabytes: a long program, or one with `finally`, whose body
+    is compiled again for each way out of it (2**19 times where nineteen are nested). Only the sandbox compiles
+    those.
     """
     if len(code) > _COMPILED_HERE_CHARACTERS or "finally" in code:
         return None

@@ -209,7 +209,8 @@ class Worker:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             own(read_end), own(write_end)
             container.launch(wire.BATCH, job.limits, [sealed_payload, write_end])
-            comparer.begin(self._sealed_comparison(comparison), read_end, len(job.inputs), job.call_cpu_s)
+            sealed_comparison = self._sealed_comparison(comparison)
+            comparer.begin(sealed_comparison, read_end, len(job.inputs), job.call_cpu_s, job.limits.cpu_s)
         end: ProgramEnd | None = None
         control, compared_fd = container.control.fileno(), comparer.control.fileno()
         if compared_fd not in (yield Wait((control, compared_fd))):

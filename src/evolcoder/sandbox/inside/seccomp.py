@@ -52,6 +52,7 @@ _ABSENT: dict[str, tuple[int | None, int | None]] = {  # answered ENOSYS: caller
     "inotify_init": (253, None),  # tells what other programs read
     "inotify_init1": (294, 26),
     "inotify_add_watch": (254, 27),
+    "io_setup": (206, 0),  # rings that all programs of the machine share a number of
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
@@ -127,6 +128,15 @@ _FORBIDDEN: dict[str, tuple[int | None, int | None]] = {  # answered EPERM
     "lsm_set_self_attr": (460, 460),
 }
 
+# A program that takes itself a low priority waits for everyone, as if the machine had no time for it.
+_WITHOUT_EFFECT: dict[str, tuple[int | None, int | None]] = {  # answered 0
+    "setpriority": (141, 140),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
+}
+
 _LOAD, _JEQ, _JGE, _JSET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _NUMBER, _ARCH, _ARG0, _ARG1, _ARG2, _ARG3 = 0, 4, 16, 24, 32, 40
@@ -144,7 +154,7 @@ def filter_program(machine: str, mounts: bool = False) -> bytes:
     """
     column = {"x86_64": 0, "aarch64": 1}[machine]
     rules: dict[int, list[tuple[int, int, int, int]]] = {}
-    for table, code in ((_ABSENT, errno.ENOSYS), (_FORBIDDEN, errno.EPERM)):
+    for table, code in ((_ABSENT, errno.ENOSYS), (_FORBIDDEN, errno.EPERM), (_WITHOUT_EFFECT, 0)):
         for numbers in table.values():
             number = numbers[column]
             if number is not None and not (mounts and number == MOUNT_CALL[machine]):
