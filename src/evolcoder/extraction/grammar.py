@@ -54,9 +54,8 @@ _COMPILED_HERE_CHARACTERS = 16_000
 def compiled_python(code: str) -> types.CodeType | str | None:
     """Return a program compiled for this Python, or "line N: what is wrong" with it. Never executed here.
 
-    None for what could take long to compile, or gigabytes: a long program, or one with `finally`, whose body
-    is compiled again for each way out of it (2**19 times where nineteen are nested). Only the sandbox compiles
-    those.
+    None for what could take long to compile, or gigabytes, and is left to the sandbox: a long program, or one
+    with `finally`, whose body is compiled once for each way out of it (2**19 times where 19 are nested).
     """
     if len(code) > _COMPILED_HERE_CHARACTERS or "finally" in code:
         return None

@@ -17,7 +17,7 @@ STARVED_SHARE = 0.25
 """A program that spent more of its wall time than this waiting for a processor was not given its chance."""
 DETAIL_CHARACTERS = 500
 _LAST_BYTES = 1 << 16
-"""Only so much of what a program wrote is looked through: a million short lines take a hundred times as much."""
+"""Only so much of what a program wrote is split into lines: a million short ones take sixty times as much."""
 
 
 def clean(text: str) -> str:
