@@ -6,17 +6,20 @@ Every file is written under a temporary name in the target's folder, synced, and
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from evolcoder.errors import DataError
+from evolcoder.errors import DataError, OutsideError
 
 
 def content_hash(*parts: Any) -> str:
@@ -53,6 +56,7 @@ def writing_whole(path: Path) -> Iterator[Path]:
     for leftover in _leftovers(path):
         leftover.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)  # a link that somebody put there would be followed
     try:
         yield partial
         with partial.open("rb") as f:
@@ -132,6 +136,56 @@ def making_folder_whole(path: Path, kind: str) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def take_lock(path: Path, *, wait: bool = False) -> int:
+    """Return a descriptor that holds the lock file `path` until it is closed; the kernel lets go at a death.
+
+    The file holds the id of the process that took it last. It is opened without following a link, and one
+    that is anything else is left as it is. Raises BlockingIOError, with the holder, where another process
+    holds it and `wait` is false; DataError where `path` is no lock file; OutsideError where it cannot be
+    written or the file system has no locks.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o644)
+    except OSError as error:
+        if path.is_symlink() or path.is_dir():
+            raise _no_lock_file(path) from error
+        raise OutsideError(f"{path}: the lock file cannot be written ({error.strerror})") from error
+    try:
+        found = os.fstat(fd)
+        # A second name of somebody's file would be written to as well.
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_size > _LOCK_BYTES:
+            raise _no_lock_file(path)
+        holder = os.pread(fd, _LOCK_BYTES, 0)
+        if not re.fullmatch(rb"\d*\n?", holder):
+            raise _no_lock_file(path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            who = holder.decode().strip() or "unknown"
+            raise BlockingIOError(error.errno, f"process {who}") from error
+        except OSError as error:
+            raise OutsideError(
+                f"{path}: the file system offers no locks ({error.strerror}); use a folder on another"
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+_LOCK_BYTES = 32
+
+
+def _no_lock_file(path: Path) -> DataError:
+    return DataError(
+        f"{path}: a lock file of evolcoder is expected here, found a link or something else; "
+        "nothing was changed, move it away"
+    )
 
 
 def _leftovers(path: Path) -> list[Path]:
