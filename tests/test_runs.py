@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import signal
 import subprocess
@@ -15,11 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolcoder.errors import DataError, EvolcoderError
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.sample_rows import rows_of
+from evolcoder.instructions import read_instructions
 from evolcoder.loop.run import alone_in
 from evolcoder.models.journal.journal import Journal
 from evolcoder.runs import (
     content_hash,
     making_folder_whole,
+    read_jsonl,
     take_lock,
     write_jsonl_whole,
     write_text_whole,
@@ -162,3 +167,42 @@ def test_a_file_system_without_locks_is_told_as_what_it_is(
     monkeypatch.setattr("fcntl.flock", no_locks)
     with pytest.raises(EvolcoderError, match="the file system offers no locks"):
         take_lock(tmp_path / ".lock")
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evolcoder.runs.MOST_ROW_BYTES", 1 << 20)
+    monkeypatch.setattr("evolcoder.runs._UNPACKED_FREELY", 4 << 20)
+
+
+def samples_of(path: Path) -> list[object]:
+    return list(rows_of(path, load_benchmark("humaneval")))
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize("read", [read_instructions, samples_of])
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl.gz", gzip.compress(b"0" * (9 << 20)), "line 1: over 1 MB long"),
+        ("a.jsonl", b"\n" + b"0" * (2 << 20), "line 2: over 1 MB long"),
+        ("a.jsonl.gz", gzip.compress(b"\n" * (9 << 20)), "unpack to over"),
+        ("a.json.gz", gzip.compress(b"[" + b"1," * (9 << 20)), "unpack to over"),
+        ("a.jsonl", b"nonsense\n" * 5000, "the rest is not read"),
+        ("a.jsonl", b"{" + b'"a":{' * 90000 + b"\n", "line 1: not JSON"),
+        ("a.jsonl.gz", gzip.compress(b"{}\n" * 9)[:12] + b"\xff" * 40, "cannot be read"),
+    ],
+)
+def test_a_bomb_and_an_endless_row_are_refused_by_size(
+    tmp_path: Path, read: Callable[[Path], object], name: str, content: bytes, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read(path)
+
+
+def test_a_packed_file_of_many_alike_rows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"instruction": "Sum two numbers.", "output": "a + b"}\n' * 20000))
+    assert len(list(read_jsonl(path))) == 20000

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -251,32 +252,81 @@ def read_jsonl(
 
     `opener` opens the file where its name does not say how it is packed.
 
-    Raises DataError naming the file and every bad line (the first ten in full) after the good ones were read.
+    Raises DataError naming the file and every bad line (the first ten in full) after the good ones were read;
+    at once for a line of over 64 MB, a file that unpacks to far more than it is, and the thousandth bad line.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file")
     bad: list[str] = []
+    number = size = 0
     try:
+        packed = path.stat().st_size
         with (opener or _opened_by_name)(path) as f:
-            for number, line in enumerate(f, 1):
+            while line := f.readline(MOST_ROW_BYTES + 1):
+                number, size = number + 1, size + len(line)
+                if len(line) > MOST_ROW_BYTES:
+                    raise DataError(f"{path}: line {number}: over {MOST_ROW_BYTES >> 20} MB long")
+                check_unpacked(path, packed, size)
                 if not line.strip():
                     continue
+                if len(bad) >= _MOST_BAD_LINES:
+                    raise DataError(f"{bad_rows_message(path, bad)}; the rest is not read")
                 try:
                     row = json.loads(line)
                 except UnicodeDecodeError as error:
                     bad.append(f"line {number}: not UTF-8 ({error.reason} at byte {error.start})")
                     continue
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     bad.append(f"line {number}: not JSON ({error})")
                     continue
                 if not isinstance(row, dict):
                     bad.append(f"line {number}: a JSON object is expected, found {type(row).__name__}")
                     continue
                 yield number, row
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if bad:
         raise DataError(bad_rows_message(path, bad))
+
+
+MOST_ROW_BYTES = 64 << 20
+"""A longer row is refused; the longest of real data sets are a hundredth of it."""
+_MOST_BAD_LINES = 1000
+_UNPACKED_FREELY = 256 << 20
+_MOST_TIMES_PACKED = 100
+"""Texts of code shrink to a fifth by gzip, a sample file with many alike to a thirtieth."""
+
+
+def check_unpacked(path: Path, packed: int, unpacked: int) -> None:
+    """Raise DataError where a file of `packed` bytes has come to more unpacked ones than data does."""
+    if unpacked > max(_UNPACKED_FREELY, _MOST_TIMES_PACKED * packed):
+        raise DataError(
+            f"{path}: {packed} bytes that unpack to over {unpacked >> 20} MB, as no data does; "
+            "unpack it yourself if it is what it should be"
+        )
+
+
+def read_unpacked(path: Path, opener: Callable[[Path], IO[bytes]] | None = None) -> bytes:
+    """Return a whole file's bytes, unpacked where gzip packed them; `opener` as for `read_jsonl`.
+
+    Raises DataError for one that unpacks to far more than it is, or is no sound gzip; OSError or EOFError as
+    reading does.
+    """
+    data, packed = bytearray(), path.stat().st_size
+    try:
+        with (opener or _opened_by_content)(path) as f:
+            while block := f.read(1 << 20):
+                data += block
+                check_unpacked(path, packed, len(data))
+    except zlib.error as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    return bytes(data)
+
+
+def _opened_by_content(path: Path) -> Any:
+    with path.open("rb") as f:
+        packed = f.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if packed else path.open("rb")
 
 
 def _opened_by_name(path: Path) -> Any:
