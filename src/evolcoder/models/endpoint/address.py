@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
+from urllib.parse import unquote_plus, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -43,9 +44,14 @@ class Endpoint:
     dead: str | None = None
     """Why it is no longer asked; None while it is."""
 
+    @property
+    def shown(self) -> str:
+        """The address as messages show it."""
+        return shown_url(self.base_url)
+
     def url(self, path: str) -> URL:
         """Return the whole address of a path under it."""
-        return URL(self.base_url + path)
+        return URL(url_under(self.base_url, path))
 
     @property
     def shows_whose_fault_it_is(self) -> bool:
@@ -75,10 +81,48 @@ def checked_base_url(base_url: str) -> str:
     """Return a base URL without its closing slash; raises ModelError where it is no http(s) address."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ModelError(f"base URL {base_url!r}: an address such as http://127.0.0.1:8000/v1 is expected")
+        raise ModelError(
+            f"base URL {shown_url(base_url)!r}: an address such as http://127.0.0.1:8000/v1 is expected"
+        )
     if parts.username or parts.password:
         raise ModelError("base URL: a key does not belong into the address; give it in the environment")
-    return base_url.rstrip("/")
+    return parts._replace(path=parts.path.rstrip("/"), fragment="").geturl()
+
+
+def url_under(base_url: str, path: str) -> str:
+    """Return the address of a path under a base URL, whose query stays behind it."""
+    before, mark, query = base_url.partition("?")
+    return f"{before}{path}{mark}{query}"
+
+
+_OPEN_FIELDS = ("api-version",)
+"""Fields of a query that are no secret."""
+_SHORTEST_SECRET = 8
+"""A shorter text cannot be told from the words of a message."""
+
+
+def shown_url(url: str) -> str:
+    """Return an address without what may be a secret in it: the values of its query, a user's password."""
+    before, mark, query = url.partition("?")
+    fields = [field.partition("=") for field in query.split("&")] if mark else []
+    shown = "&".join(
+        f"{name}={value if name in _OPEN_FIELDS else '***'}" if equals else "***"
+        for name, equals, value in fields
+    )
+    return re.sub(r"(?<=://)[^/@]*@", "***@", before) + mark + shown
+
+
+def masked(text: str, key: str | None, url: str = "") -> str:
+    """Return a message without the key and the values of the address's query, where these stand whole."""
+    secrets = [key or ""]
+    for field in urlsplit(url).query.split("&"):
+        name, _, value = field.partition("=")
+        if name not in _OPEN_FIELDS:
+            secrets += [value or name, unquote_plus(value or name)]
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", "***", text)
+    return text
 
 
 def key_from_environment(settings: EndpointSettings, base_url: str) -> str | None:
@@ -89,7 +133,7 @@ def key_from_environment(settings: EndpointSettings, base_url: str) -> str | Non
     key = os.environ.get(settings.api_key_env, "").strip()
     if not key and urlsplit(base_url).hostname == "api.openai.com":
         raise ModelError(
-            f"{base_url} needs a key: export {settings.api_key_env}=...,"
+            f"{shown_url(base_url)} needs a key: export {settings.api_key_env}=...,"
             " or name another server with --base-url"
         )
     return key or None
@@ -146,11 +190,7 @@ async def post(session: aiohttp.ClientSession, url: URL, body: bytes, key: str |
             failure = read_failure(response.status, response.headers, data)
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         failure = Failure("connection", _words_of(error))
-    if key and key in failure.detail:
-        failure = Failure(
-            failure.kind, failure.detail.replace(key, "***"), failure.retry_after_s, failure.status
-        )
-    return failure
+    return replace(failure, detail=masked(failure.detail, key, str(url)))
 
 
 def _words_of(error: BaseException) -> str:

@@ -17,7 +17,15 @@ import orjson
 
 from evolcoder.errors import EndpointError, EvolcoderError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import SpendingBudget
-from evolcoder.models.endpoint.address import checked_base_url, key_from_environment, open_session, read_body
+from evolcoder.models.endpoint.address import (
+    checked_base_url,
+    key_from_environment,
+    masked,
+    open_session,
+    read_body,
+    shown_url,
+    url_under,
+)
 from evolcoder.models.endpoint.chat_format import (
     Failure,
     Reply,
@@ -101,6 +109,7 @@ class BatchModel(LanguageModel):
         self._name = name
         self._settings = settings
         self._base_url = checked_base_url(base_url)
+        self._shown = shown_url(self._base_url)
         self._key = key_from_environment(settings, self._base_url)
         self._journal = journal
         self._price = price
@@ -227,11 +236,11 @@ class BatchModel(LanguageModel):
             self.stats.retries["batch"] += 1
             again = other_field and asks_for_other_field(failure, self._settings)
             if not again and failure.kind == "rejected" and (outcome.answers or is_own_refusal(failure)):
-                why = f"{self._base_url}: refuses one request ({failure.detail})"
+                why = f"{self._shown}: refuses one request ({failure.detail})"
                 waiting.answer.set_exception(RequestRefusedError(why))
             elif waiting.attempts >= _MOST_ATTEMPTS:
                 why = f"no valid answer in {waiting.attempts} batches ({failure.detail})"
-                waiting.answer.set_exception(RequestFailedError(f"{self._base_url}: {why}"))
+                waiting.answer.set_exception(RequestFailedError(f"{self._shown}: {why}"))
             else:
                 self._waiting[key] = waiting
                 self._wake_sender()
@@ -258,14 +267,14 @@ class BatchModel(LanguageModel):
     def _told(self, error: Exception) -> EvolcoderError:
         if isinstance(error, EvolcoderError):
             return error
-        return EndpointError(f"{self._base_url}: {type(error).__name__}: {error}")
+        return EndpointError(f"{self._shown}: {type(error).__name__}: {error}")
 
     async def _submit(self, marker: str, lines: Sequence[bytes]) -> str:
         content, content_type = _form({"purpose": b"batch"}, "batch.jsonl", b"\n".join(lines) + b"\n")
         file = await self._ask("POST", "/files", content, content_type)
         first = orjson.loads(lines[0])
         body = {
-            "input_file_id": _id_of(file, f"{self._base_url}/files"),
+            "input_file_id": _id_of(file, f"{self._shown}/files"),
             "endpoint": first["url"],
             "completion_window": "24h",
             "metadata": {"evolcoder": marker},
@@ -278,14 +287,14 @@ class BatchModel(LanguageModel):
                 if (found := await self._find_by_marker(marker)) is not None:
                     return found
             else:
-                return _id_of(batch, f"{self._base_url}/batches")
+                return _id_of(batch, f"{self._shown}/batches")
         raise told
 
     # ---- fetching ---------------------------------------------------------------------------------
 
     async def _recover(self) -> None:
         """Fetch what earlier sittings submitted and did not live to read."""
-        for marker, batch_id, state in self._journal.open_batches(self._base_url):
+        for marker, batch_id, state in self._journal.open_batches(self._shown):
             found = batch_id or await self._find_by_marker(marker)
             if found is None:  # the run died before the batch was made
                 await self._remember(marker, None, "never made", 0)
@@ -303,7 +312,7 @@ class BatchModel(LanguageModel):
             batches = [batch for batch in listed.get("data") or [] if isinstance(batch, dict)]
             for batch in batches:
                 if (batch.get("metadata") or {}).get("evolcoder") == marker:
-                    return _id_of(batch, f"{self._base_url}/batches")
+                    return _id_of(batch, f"{self._shown}/batches")
             if not listed.get("has_more") or not batches:
                 break
             after = f"&after={batches[-1].get('id')}"
@@ -329,7 +338,7 @@ class BatchModel(LanguageModel):
         await self._remember(marker, batch_id, str(batch["status"]), len(found.answers))
         if batch["status"] == "failed" and not found.answers:
             why = orjson.dumps(batch.get("errors")).decode()[:300]
-            raise _BatchFailedError(f"{self._base_url}: batch {batch_id} failed ({why})")
+            raise _BatchFailedError(f"{self._shown}: batch {batch_id} failed ({why})")
         return found
 
     def _read_lines(self, data: bytes, found: _LineResult, expected: Mapping[str, float]) -> None:
@@ -405,7 +414,7 @@ class BatchModel(LanguageModel):
             try:
                 async with self._session.request(
                     method,
-                    self._base_url + path,
+                    url_under(self._base_url, path),
                     data=data,
                     headers={"Content-Type": content_type},
                     allow_redirects=False,
@@ -423,13 +432,12 @@ class BatchModel(LanguageModel):
             if method != "GET" and maybe_arrived:
                 break
             await asyncio.sleep(min(0.5 * 2**attempt, 10.0))
-        if self._key:
-            why = why.replace(self._key, "***")
+        why = masked(why, self._key, self._base_url)
         kind = _MaybeArrivedError if maybe_arrived and path == "/batches" else EndpointError
-        raise kind(f"{self._base_url}{path}: {why}; what was answered is safe, the same command continues")
+        raise kind(f"{self._shown}{path}: {why}; what was answered is safe, the same command continues")
 
     async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
-        await self._journal.record_batch(self._base_url, marker, batch_id, state, n_requests)
+        await self._journal.record_batch(self._shown, marker, batch_id, state, n_requests)
 
     def _expected_usd(self, request: Request, size: int) -> float:
         if self._price is None:

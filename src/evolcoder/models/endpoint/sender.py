@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import aiohttp
 from yarl import URL
 
-from evolcoder.models.endpoint.address import open_session, post
+from evolcoder.models.endpoint.address import open_session, post, url_under
 from evolcoder.models.endpoint.chat_format import Failure, Reply
 from evolcoder.models.endpoint.settings import EndpointSettings
 
@@ -28,7 +28,7 @@ class Sender:
 
     async def send(self, base_url: str, path: str, body: bytes) -> Reply | Failure:
         """Post a JSON body to a path under an address; never raises for what endpoint or network did."""
-        text = base_url + path
+        text = url_under(base_url, path)
         if text not in self._urls:
             self._urls[text] = URL(text)
         return await post(self.session(base_url), self._urls[text], body, self._keys[base_url])
