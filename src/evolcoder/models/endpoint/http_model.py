@@ -19,17 +19,18 @@ from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedEr
 from evolcoder.models.budget import Budget
 from evolcoder.models.endpoint.address import (
     Endpoint,
-    checked_base_url,
-    key_from_environment,
+    connection_to,
     refusal_hint,
 )
 from evolcoder.models.endpoint.chat_format import (
     Billed,
+    BodyFormat,
     Failure,
     Reply,
-    asks_for_other_field,
     body_of,
     encode,
+    ended_at_stop,
+    first_format,
     is_own_refusal,
     path_of,
 )
@@ -58,7 +59,7 @@ class _Try:
     """How far one request has come."""
 
     request: Request
-    length_field: str
+    form: BodyFormat
     failures: Counter[str] = field(default_factory=Counter)
     last: Failure | None = None
     avoid: Endpoint | None = None
@@ -90,15 +91,12 @@ class HttpModel(LanguageModel):
     ) -> None:
         self._name = name
         self._settings = settings or EndpointSettings()
-        self._base_urls = [checked_base_url(url) for url in base_urls]
-        self._weights = list(weights) or [1.0] * len(self._base_urls)
-        self._keys = {url: key_from_environment(self._settings, url) for url in self._base_urls}
+        self._connections = [connection_to(url, self._settings) for url in base_urls]
+        self._weights = list(weights) or [1.0] * len(self._connections)
         self._price = price
         self._budget = budget or Budget()
         self._ledger: Ledger = ledger or (lambda name, n: None)
-        self._length_field = "max_tokens"
-        if self._settings.max_tokens_field != "auto":
-            self._length_field = self._settings.max_tokens_field
+        self._format = first_format(self._settings)
         self._expected_tokens: dict[int, float] = {}
         self._endpoints: list[Endpoint] = []
         self._sender: Sender | None = None
@@ -120,9 +118,11 @@ class HttpModel(LanguageModel):
         if self._watch is None:
             self._open()
         begun = asyncio.get_running_loop().time()
-        state = _Try(request, self._length_field)
+        state = _Try(request, self._format)
         while True:
             outcome, endpoint = await self._ask(state)
+            if isinstance(outcome, Reply) and "stop" in state.form.omit:
+                outcome = ended_at_stop(outcome, request.sampling.stop)
             if isinstance(outcome, Reply) and not self._ask_again(state, outcome):
                 seconds = asyncio.get_running_loop().time() - begun
                 return self._completion(outcome, seconds)
@@ -149,8 +149,8 @@ class HttpModel(LanguageModel):
             self._open()
         begun = asyncio.get_running_loop().time()
         endpoint = self._pick(None)
-        key = self._keys[endpoint.base_url]
-        body = body_of(request, self._name, self._settings, self._length_field) | {"stream": True}
+        key = next(c.key for c in self._connections if c.base_url == endpoint.base_url)
+        body = body_of(request, self._name, self._settings, self._format) | {"stream": True}
         assert self._sender is not None
         session, silent_s = self._sender.session(endpoint.base_url), self._settings.timeout_s
         reply: Reply | None = None
@@ -182,10 +182,10 @@ class HttpModel(LanguageModel):
     def _open(self) -> None:
         settings = self._settings
         self._watch = Watch(settings, self._hedge, self._give_up)
-        self._sender = Sender(settings, self._keys)
+        self._sender = Sender(settings, self._connections)
         self._endpoints = [
-            Endpoint(url, weight, Gate(settings.concurrency, settings.rpm, settings.tpm))
-            for url, weight in zip(self._base_urls, self._weights, strict=True)
+            Endpoint(c.base_url, weight, Gate(settings.concurrency, settings.rpm, settings.tpm))
+            for c, weight in zip(self._connections, self._weights, strict=True)
         ]
 
     # ---- one asking -------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class HttpModel(LanguageModel):
         assert self._watch is not None
         request = state.request
         length = request.sampling.max_tokens
-        body = body_of(request, self._name, self._settings, state.length_field)
+        body = body_of(request, self._name, self._settings, state.form)
         if state.failures and "seed" in body:
             # A server that honours the seed would give the same empty or broken answer again.
             body["seed"] += 1_000_003 * sum(state.failures.values())
@@ -330,6 +330,7 @@ class HttpModel(LanguageModel):
             cost_usd=None if self._price is None else self._usd_of(reply),
             seconds=seconds,
             model=self._name,
+            reasoning=reply.reasoning,
         )
 
     async def _judge(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
@@ -349,13 +350,18 @@ class HttpModel(LanguageModel):
             self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
         if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
             self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
-        if failure.kind == "broken" and failure.status == 200 and endpoint.last_whole_answer is None:
+        if failure.status == 200 and endpoint.last_whole_answer is None:
             # It speaks, and never an answer: neither will the next asking bring one.
-            if state.failures["broken"] >= _UNREADABLE_ATTEMPTS:
+            if state.failures[failure.kind] >= _UNREADABLE_ATTEMPTS:
                 self._bury(endpoint, f"gives no answer that can be read ({failure.detail})")
         elif state.attempts >= self._settings.max_attempts and endpoint.last_whole_answer is None:
             self._bury(endpoint, f"answers no request ({failure.detail})")
-        if state.attempts >= self._settings.max_attempts:
+        most_attempts = self._settings.max_attempts
+        if failure.kind == "broken" and failure.status == 200:
+            most_attempts = min(
+                most_attempts, 1 + self._settings.refused_retries
+            )  # whole, and billed, and no answer
+        if state.attempts >= most_attempts:
             raise RequestFailedError(
                 f"{endpoint.base_url}: no valid answer to one request in {state.attempts} attempts "
                 f"(last: {failure.kind}, {failure.detail}); it answers others, finished work is safe"
@@ -374,11 +380,11 @@ class HttpModel(LanguageModel):
         Returns the seconds to wait before the next asking; raises RequestRefusedError where the refusal is
         this request's own, EndpointError where it is every request's.
         """
-        if state.length_field == "max_tokens" and asks_for_other_field(failure, self._settings):
-            self._length_field = state.length_field = "max_completion_tokens"
+        if (form := state.form.adapted(failure, self._settings)) is not None:
+            self._learn_format(state, form)
             return 0.0
         hint = refusal_hint(failure.status, self._settings.api_key_env)
-        if failure.status in (401, 402):
+        if failure.status in (401, 402) or 300 <= failure.status < 400:
             self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
             return 0.0
         endpoint.refused += 1
@@ -391,6 +397,13 @@ class HttpModel(LanguageModel):
                 self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
                 return 0.0
         raise RequestRefusedError(f"{endpoint.base_url}: refuses one request ({failure.detail})")
+
+    def _learn_format(self, state: _Try, form: BodyFormat) -> None:
+        """Send this request, and all that follow, as the endpoint asks for it."""
+        for name in form.omit - state.form.omit:
+            self.stats.left_out[name] = None
+        state.form = form
+        self._format = BodyFormat(form.length_field, self._format.omit | form.omit)
 
     # ---- several addresses ------------------------------------------------------------------------
 
