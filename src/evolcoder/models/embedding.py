@@ -75,12 +75,12 @@ def _local(ref: str) -> Embed:
 async def _ask_for_all(connection: Connection, name: str, texts: Sequence[str]) -> NDArray[np.float32]:
     import numpy as np
 
-    gate = asyncio.Semaphore(_AT_ONCE)
+    at_once = asyncio.Semaphore(_AT_ONCE)
     address = str(address_of(connection.base_url, "/embeddings"))
     async with open_session(connection, EndpointSettings()) as session:
 
         async def ask(part: Sequence[str]) -> list[list[float]]:
-            async with gate:
+            async with at_once:
                 return await _ask(session, address, name, part)
 
         parts = [texts[start : start + _TEXTS_A_REQUEST] for start in range(0, len(texts), _TEXTS_A_REQUEST)]

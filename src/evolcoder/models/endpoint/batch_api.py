@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 
 from evolcoder.errors import EndpointError, EvolcoderError, RequestFailedError, RequestRefusedError
-from evolcoder.models.budget import Budget
+from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.address import (
     address_of,
     connection_to,
@@ -77,7 +77,7 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class _Outcome:
+class _LineResult:
     """What a batch brought, by key."""
 
     answers: dict[str, Completion] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class BatchModel(LanguageModel):
         journal: Journal,
         *,
         price: Price | None = None,
-        budget: Budget | None = None,
+        budget: SpendingBudget | None = None,
         stats: RequestStats | None = None,
     ) -> None:
         self._name = name
@@ -118,7 +118,7 @@ class BatchModel(LanguageModel):
         self._base_url, self._key = self._connection.base_url, self._connection.key
         self._journal = journal
         self._price = price
-        self._budget = budget or Budget()
+        self._budget = budget or SpendingBudget()
         self._format = first_format(settings)
         self._session: aiohttp.ClientSession | None = None
         self._waiting: dict[str, _Waiting] = {}
@@ -256,7 +256,7 @@ class BatchModel(LanguageModel):
         self._format = BodyFormat(form.length_field, self._format.omit | form.omit)
         return True
 
-    async def _answers_of(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> _Outcome:
+    async def _answers_of(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> _LineResult:
         """Submit a batch and wait for its answers; again after a while where the queue was full."""
         file = await self._upload(lines)
         turn, waited_s, longest_s = 0, 0.0, _QUEUE_WAITS * self._settings.batch_wait_s
@@ -337,7 +337,7 @@ class BatchModel(LanguageModel):
             after = f"&after={batches[-1].get('id')}"
         return None
 
-    async def _fetch(self, marker: str, batch_id: str, asked: Mapping[str, _Waiting]) -> _Outcome:
+    async def _fetch(self, marker: str, batch_id: str, asked: Mapping[str, _Waiting]) -> _LineResult:
         """Wait for a batch, make its answers durable, and return what it brought.
 
         `asked`: its requests, where they are known.
@@ -349,7 +349,7 @@ class BatchModel(LanguageModel):
                 await asyncio.sleep(self._settings.batch_wait_s)
         finally:
             self._worked_on.discard(batch_id)
-        found = _Outcome()
+        found = _LineResult()
         for name in ("output_file_id", "error_file_id"):
             if batch.get(name):
                 data = await self._ask_bytes("GET", f"/files/{batch[name]}/content")
@@ -362,7 +362,7 @@ class BatchModel(LanguageModel):
             raise _BatchFailedError(f"{self._base_url}: batch {batch_id} failed ({why})")
         return found
 
-    def _read_lines(self, data: bytes, found: _Outcome, asked: Mapping[str, _Waiting]) -> None:
+    def _read_lines(self, data: bytes, found: _LineResult, asked: Mapping[str, _Waiting]) -> None:
         for line in data.splitlines():
             if not line.strip():
                 continue
