@@ -5,6 +5,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from evolcoder.errors import (
 )
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.http_model import HttpModel
-from evolcoder.models.endpoint.pricing import Price
+from evolcoder.models.endpoint.pricing import FixedPrice, price_for
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import budget_of, open_model
@@ -61,7 +62,7 @@ def unused_url() -> str:
 
 def test_an_answer_carries_its_tokens_and_price() -> None:
     (answer,), server, model = run(
-        lambda body, n: good("def f(): ...", usage=(100, 50)), request(), price=Price(1e-3, 2e-3)
+        lambda body, n: good("def f(): ...", usage=(100, 50)), request(), price=FixedPrice(1e-3, 2e-3)
     )
     assert (answer.text, answer.finish_reason, answer.model) == ("def f(): ...", "stop", "m")
     assert (answer.prompt_tokens, answer.completion_tokens) == (100, 50)
@@ -476,7 +477,7 @@ def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
     results, server, _ = run(
         script,
         *(request(f"{i} " + "x" * 4000) for i in range(60)),
-        price=Price(1e-5, 4e-5),
+        price=FixedPrice(1e-5, 4e-5),
         budget=budget,
         settings=EndpointSettings(concurrency=8),
     )
@@ -519,6 +520,30 @@ WHOLE = (
 
 def raw(body: bytes, **more: Any) -> web.Response:
     return web.Response(body=body, content_type="application/json", **more)
+
+
+def test_prices_are_those_of_the_hour_and_of_the_length_of_the_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hour = 3
+
+    class At(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime(2025, 7, 1, hour, 45, 12, tzinfo=tz)
+
+    monkeypatch.setattr("evolcoder.models.endpoint.pricing.datetime", At)
+    price = price_for("deepseek-chat", "https://api.deepseek.com/v1", EndpointSettings())
+    assert price is not None
+    by_day = price(1000, 1000)
+    hour = 17  # its nights were cheaper in that year
+    assert price(1000, 1000) == pytest.approx(by_day / 2)
+    long = price_for(
+        "gemini-2.5-pro", "https://generativelanguage.googleapis.com", EndpointSettings(batch=True)
+    )
+    assert long is not None
+    assert long(300_000, 0) > 1.5 * 300 * long(1000, 0)
+    assert price_for("no-such-model", "https://api.openai.com/v1", EndpointSettings()) is None
 
 
 def told(content: Any, finish: str | None = "stop", **more: Any) -> web.Response:
@@ -649,7 +674,7 @@ def test_the_limit_in_dollars_counts_what_is_billed_whether_it_is_of_use_or_not(
     _, server, model = run(
         lambda body, n: answer(),
         *(request(f"{i}", max_tokens=2000) for i in range(40)),
-        price=Price(1e-3, 1e-3),
+        price=FixedPrice(1e-3, 1e-3),
         budget=budget,
         settings=EndpointSettings(concurrency=1, max_attempts=3),
     )

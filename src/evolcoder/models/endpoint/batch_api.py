@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,6 +137,12 @@ class BatchModel(LanguageModel):
         """The model's name at its endpoint."""
         return self._name
 
+    @property
+    def key_name(self) -> str:
+        """What requests are keyed by: other fields in each request make another model of it."""
+        further = self._settings.further_fields
+        return self._name + json.dumps(further, sort_keys=True) if further else self._name
+
     async def complete(self, request: Request) -> Completion:
         """Answer one request, when its batch is done.
 
@@ -148,7 +155,7 @@ class BatchModel(LanguageModel):
             self._recovered = loop.create_task(self._recover())
         assert self._recovered is not None
         await asyncio.shield(self._recovered)
-        key = request.key(self._name)
+        key = request.key(self.key_name)
         if (found := self._journal.find(key)) is not None:
             return found
         waiting = self._waiting[key] = _Waiting(request, loop.create_future())
@@ -386,7 +393,7 @@ class BatchModel(LanguageModel):
             if isinstance(reply, Reply) and waiting is not None and "stop" in waiting.form.omit:
                 reply = ended_at_stop(reply, waiting.request.sampling.stop)
             if is_told and self._price is not None:
-                usd = self._price.of(billed.prompt_tokens, billed.completion_tokens)
+                usd = self._price(billed.prompt_tokens, billed.completion_tokens)
             self.stats.estimated += not is_told and self._price is not None
             self.stats.prompt_tokens += billed.prompt_tokens
             self.stats.completion_tokens += billed.completion_tokens
@@ -468,7 +475,7 @@ class BatchModel(LanguageModel):
     def _expected_usd(self, request: Request, size: int) -> float:
         if self._price is None:
             return 0.0
-        return self._price.of(size // 4, request.sampling.max_tokens)
+        return self._price(size // 4, request.sampling.max_tokens)
 
     def _settle(self, batch: dict[str, _Waiting], usd: Mapping[str, float]) -> None:
         if self._budget.limited:

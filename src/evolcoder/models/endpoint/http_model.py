@@ -9,6 +9,7 @@ others. Every request ends with a completion or an error.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -108,6 +109,12 @@ class HttpModel(LanguageModel):
     def name(self) -> str:
         """The model's name at its endpoint."""
         return self._name
+
+    @property
+    def key_name(self) -> str:
+        """What requests are keyed by: other fields in each request make another model of it."""
+        further = self._settings.further_fields
+        return self._name + json.dumps(further, sort_keys=True) if further else self._name
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request.
@@ -462,7 +469,7 @@ class HttpModel(LanguageModel):
         if self._price is None:
             return 0.0
         billed = reply if isinstance(reply, Reply) else reply.billed
-        return self._price.of(billed.prompt_tokens, billed.completion_tokens)
+        return self._price(billed.prompt_tokens, billed.completion_tokens)
 
     def _set_aside(self, flight: Flight) -> tuple[int, int]:
         """Return the tokens of prompt and answer that one asking is expected to come to."""
@@ -480,7 +487,7 @@ class HttpModel(LanguageModel):
             return 0.0
         expected_usd = 0.0
         if self._price is not None:
-            expected_usd = self._price.of(*self._set_aside(flight))
+            expected_usd = self._price(*self._set_aside(flight))
         await self._budget.take(expected_usd)
         return expected_usd
 
