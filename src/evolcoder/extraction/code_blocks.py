@@ -33,10 +33,12 @@ _BEGINS_CODE = re.compile(
     r"private|static|package|using|use|local|require|module|object|int|void|bool|double|string)\s+\S"
     r"|@\w|#include\b|<\?php|[A-Za-z_]\w*\s+=\s"
 )
-END_MARK = re.compile(
-    r"<\|[\w/-]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn|EOT|eot)>|<｜[^｜<>\n]{1,40}｜>|\[/?INST\]"
+_NEXT_TURN = re.compile(
+    r"(?:<\|(?:im_end|end|eot_id|eot|endoftext|end_of_turn|EOT)\|>|</s>|<end_of_turn>|<eos>)\s*"
+    r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<s>)?\s*"
+    r"(?:(?:user|system)\s*(?:<\|end_header_id\|>)?\n|<\|(?:user|system)\|>|\[INST\])"
 )
-"""Special tokens of the models' tokenizers, where they are left in the text."""
+"""Where the model goes on as the user."""
 
 _LABELS = {
     "python": {"python", "py", "ipython", "gyp"},
@@ -73,9 +75,9 @@ class CodeBlock:
 def code_blocks(text: str) -> list[CodeBlock]:
     """Return the fenced blocks of a text in order (``` or ~~~, indented too), the last maybe unclosed.
 
-    Read as models write, not only as CommonMark has it: a fence may open at the end of a sentence, hold code on
-    its own line, and close at the end of a line of code; the next block's fence closes one that was not; a
-    fence within a triple-quoted string is part of the program.
+    Read as models write, not only as CommonMark has it: a fence may open at the end of a sentence, hold code
+    on its own line, and close at the end of a line of code; the next block's fence closes one that was not;
+    a fence within a triple-quoted string is part of the program.
     """
     return read_fences(text)[0]
 
@@ -195,7 +197,7 @@ def _unversioned(label: str) -> str:
 
 
 def _code_before_fence(line: str, fence: str) -> str | None:
-    """Return the code of a line on which the block is closed, None where the backticks are part of the code."""
+    """Return the code of a line that also closes the block, None where the backticks are part of it."""
     code, _, after = line.partition(fence)
     if fence[0] == "~" or fence in after or not code.strip():
         return None
@@ -208,7 +210,7 @@ def _code_before_fence(line: str, fence: str) -> str | None:
 
 
 def _without_end_marks(text: str) -> str:
-    return END_MARK.sub("", text)
+    return python_program.SPECIAL_TOKEN.sub("", text)
 
 
 def language_blocks(blocks: list[CodeBlock], language: str) -> list[CodeBlock]:
@@ -239,13 +241,13 @@ def extract(
         return raw
     if how == "wizardcoder":
         return _wizardcoder(raw, benchmark)
+    if how == "auto" and language == "python" and len(raw) <= _GRAMMAR_LIMIT:
+        return _auto_python(raw, entry_point, prompt if benchmark.startswith("humaneval") else "")
     text = without_thinking(raw)
     if how == "fence" or (how == "auto" and len(text) > _GRAMMAR_LIMIT):
         return _fence(text, language)
     if how == "auto":
-        if language != "python":
-            return _auto_by_grammar(text, entry_point, language)
-        return _auto_python(text, entry_point, prompt if benchmark.startswith("humaneval") else "")
+        return _auto_by_grammar(text, entry_point, language)
     raise ValueError(f"extraction {how!r}: one of wizardcoder, fence, auto, none is expected")
 
 
@@ -286,20 +288,18 @@ def _auto_by_grammar(text: str, entry_point: str, language: str) -> str:
     return text
 
 
-def _auto_python(text: str, entry_point: str, prompt: str) -> str:
-    blocks = [block.code for block in language_blocks(code_blocks(text), "python")]
-    candidates = blocks or [text.replace("\r\n", "\n").replace("\r", "\n")]
-    if not entry_point:
-        return candidates[0]
-    # Of 10,000 blocks the answer is in the first few, or in the last (a long attempt, then the result).
-    candidates = candidates[:64] + candidates[64:][-8:]
-    chosen = python_program.function_and_needs(candidates, entry_point, prompt)
-    if chosen is None and prompt:
-        chosen = next(
-            filter(None, (python_program.continuation(c, entry_point, prompt) for c in candidates)), None
-        )
-    if chosen is None:
-        chosen = python_program.salvaged(candidates, entry_point)
-    if chosen is None and blocks:
-        chosen = python_program.salvaged([text], entry_point)
-    return candidates[0] if chosen is None else chosen
+def _auto_python(raw: str, entry_point: str, prompt: str) -> str:
+    raw = raw.replace("\r\n", "\n").replace("\r", "\n")
+    if entry_point and (program := python_program.whole_program(raw, entry_point, prompt)) is not None:
+        return program
+    text = _NEXT_TURN.split(without_thinking(raw), maxsplit=1)[0]
+    blocks, outside = read_fences(text)
+    if any(block.language in ("markdown", "md") for block in blocks):
+        blocks = [inner for block in blocks for inner in code_blocks(block.code) or [block]]
+    if entry_point:
+        # Of 10,000 blocks the answer is in the first few, or in the last (a long attempt, then the result).
+        few = [(block.code, block.closed) for block in blocks[:64] + blocks[64:][-8:]]
+        if (program := python_program.program_in(few, outside, entry_point, prompt)) is not None:
+            return program
+    likely = language_blocks(blocks, "python")
+    return likely[0].code if likely else python_program.without_special_tokens(text)

@@ -1,7 +1,7 @@
 """Tell a model's reasoning from its answer, in every form that models write it.
 
-Tags count where reasoning begins and ends, not where an answer speaks of them: in fenced code, between quotes or
-backticks, or in the midst of a sentence they are text. Harmony's channels are read as they are written
+Tags count where reasoning begins and ends, not where an answer speaks of them: in fenced code, between quotes
+or backticks, or in the midst of a sentence they are text. Harmony's channels are read as they are written
 (github.com/openai/harmony), and as they look after a tokenizer has dropped the special tokens.
 """
 
@@ -160,9 +160,13 @@ def _next_fence(fence: _Fence | None, run: str, info: str) -> _Fence | None:
 
 
 def _quoted(text: str, token: re.Match[str]) -> bool:
-    before, after = text[token.start() - 1 : token.start()], text[token.end() : token.end() + 1]
+    """Whether a tag is spoken of: a quote or a backtick stands before it (after it, where it closes)."""
     quotes = ('"', "'", "`")
-    return before in quotes and after in quotes + ("\\",) or (before == "\\" and after in quotes)
+    closes = (token.lastgroup or "")[0] == "c"
+    before, after = text[token.start() - 1 : token.start()], text[token.end() : token.end() + 1]
+    if closes:
+        return after in quotes and not text.startswith("```", token.end())
+    return before in quotes
 
 
 def _line_before(text: str, at: int) -> str:
