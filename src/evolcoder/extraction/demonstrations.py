@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import symtable
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator
@@ -38,8 +39,8 @@ _CHANGES_NOTHING = {
     "isinstance",
     "type",
     "abs",
-    "round",
     "bool",
+    "range",
 }
 _SETTINGS = {"seed", "filterwarnings", "simplefilter", "disable", "stack_size"}
 _ANY = "*"
@@ -139,7 +140,11 @@ def _statements(code: str, tree: ast.Module) -> list[_Statement] | None:
         return None
     statements = []
     for node in tree.body:
-        reads = {n.id for n in own_nodes(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        nodes = list(own_nodes(node))
+        reads = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        for n in nodes:
+            if isinstance(n, ast.comprehension):
+                reads -= _names(n.target)
         statements.append(_Statement(node, bound_names(node), reads, set(reads)))
     begins = [first_line(node) for node in tree.body]
     while scopes:
@@ -174,30 +179,38 @@ class _Program:
         self.entry_point = entry_point
         self.imported = {n for s in statements if isinstance(s.node, _IMPORTS) for n in s.binds}
         self.functions = {s.node.name for s in statements if isinstance(s.node, DEFINITIONS)}
-        self.variables = {n for s in statements for n in s.binds} - self.imported - self.functions
+        self.variables = (
+            {n for s in statements for n in s.binds} - self.imported - self.functions - {entry_point}
+        )
         self.sources: dict[str, set[str]] = {}
         """For each variable those that its value was made of: it may be another name of theirs."""
         for s in statements:
             for name in s.binds & self.variables:
                 self.sources.setdefault(name, set()).update(s.reads_now & self.variables)
+        self.lent = {
+            s.node.name: s.reads & self.variables for s in statements if isinstance(s.node, DEFINITIONS)
+        }
+        """For each function the variables that it may return."""
         self.shows: dict[str, bool] = dict.fromkeys(self.functions, False)
         self.changes: dict[str, set[str]] = {name: set() for name in self.functions}
         self._look_into_functions()
 
     def dropped(self) -> list[ast.stmt]:
         """Return the statements that only show something, and the imports that only they read."""
-        showing = [s for s in self.statements if self._demonstrates(s)]
-        guards = [s for s in showing if _is_main_guard(s.node)]
+        unfit = self._unfit()
+        showing = [s for s in self.statements if s in unfit or self._demonstrates(s)]
         undecided = {s: self._changed_by_statement(s) for s in [*showing, *self._following(showing)]}
         resting = [s for s in self.statements if s not in undecided]
         needed = {self.entry_point}.union(*(s.reads for s in resting))
-        waiting = [s for s in undecided if s not in guards]
+        if needed & _READS_ANY:
+            needed |= self._words()
+        waiting = [s for s in undecided if s not in unfit]
         grown = True
         while grown:
             grown = False
             for s in waiting:
                 what = undecided[s] | s.binds
-                if _ANY in what or what & needed or (what and needed & _READS_ANY):
+                if _ANY in what or what & needed:
                     needed |= s.reads
                     grown = True
                     del undecided[s]
@@ -206,6 +219,38 @@ class _Program:
         imports = (s for s in resting if isinstance(s.node, _IMPORTS))
         unneeded = [s for s in imports if s.binds & read and not s.binds & needed]
         return [s.node for s in [*undecided, *unneeded]]
+
+    def _unfit(self) -> set[_Statement]:
+        """Return what cannot run where a program is judged: main guards, what is made of a user's input."""
+        unfit: set[_Statement] = set()
+        typed: set[str] = set()
+        for s in self.statements:
+            if isinstance(s.node, (*DEFINITIONS, *_IMPORTS)):
+                typed -= s.binds
+            elif _is_main_guard(s.node):
+                unfit.add(s)
+            elif s.reads_now & typed or self._asks(s.node):
+                unfit.add(s)
+                typed |= s.binds
+            else:
+                typed -= s.binds
+        return unfit
+
+    def _asks(self, node: ast.stmt) -> bool:
+        """Whether a statement always calls `input`, which fails where nobody types."""
+        return isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)) and any(
+            isinstance(n, ast.Call)
+            and isinstance(n.func, ast.Name)
+            and n.func.id == "input"
+            and n.func.id not in self.functions
+            for n in own_nodes(node)
+        )
+
+    def _words(self) -> set[str]:
+        """Return the words in the program's strings: names that it may look up by their text."""
+        nodes = (n for s in self.statements for n in ast.walk(s.node))
+        texts = (n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str))
+        return {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
 
     def _following(self, showing: list[_Statement]) -> list[_Statement]:
         """Return the plain statements that look up names which only showing statements bind."""
@@ -304,11 +349,12 @@ class _Program:
         for n in nodes:
             if isinstance(n, (ast.Subscript, ast.Attribute)) and isinstance(n.ctx, (ast.Store, ast.Del)):
                 root = _path(n)[0]
-                changed.add(root if root and root not in self.imported else _ANY)
+                changed.add(root if root in self.variables | self.functions else _ANY)
+                changed |= self.lent.get(root, set())
             elif isinstance(n, ast.Call):
                 changed |= self._changed_by_call(n)
             elif isinstance(n, (ast.For, ast.AsyncFor, ast.comprehension)):
-                changed |= _names(n.iter) & self.variables
+                changed |= {_path(n.iter)[0]} & self.variables
         return changed
 
     def _changed_by_call(self, call: ast.Call) -> set[str]:
@@ -322,18 +368,20 @@ class _Program:
         if root in self.imported:
             if any(a.startswith("set") or a in _SETTINGS for a in attributes | {root}):
                 changed.add(_ANY)
-        elif attributes or root in self.variables:
-            changed.add(root or _ANY)
+        elif root in self.functions:
+            changed |= self.lent.get(root, set()) if attributes else set()
+        elif root in self.variables:
+            changed.add(root)
         return changed
 
 
 def _path(node: ast.AST) -> tuple[str, set[str]]:
-    """Return (the name that a chain of attributes and subscripts begins with or "", its attributes)."""
+    """Return (the name that a chain of attributes, items and calls begins with or "", its attributes)."""
     attributes: set[str] = set()
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
         if isinstance(node, ast.Attribute):
             attributes.add(node.attr)
-        node = node.value
+        node = node.func if isinstance(node, ast.Call) else node.value
     return (node.id if isinstance(node, ast.Name) else ""), attributes
 
 

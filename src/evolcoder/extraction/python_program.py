@@ -238,20 +238,26 @@ def _continuation(text: str, entry_point: str, prompt: str) -> str | None:
     the function's body only by its place.
     """
     text = without_special_tokens(text.translate(_INVISIBLE))
+    begins = prompt.count("\n") + 1
     # A server may have stripped the first indentation, a model all of it.
     for body in (text, "    " + text.lstrip(" \t"), textwrap.indent(textwrap.dedent(text), "    ")):
         if not text.strip() or not body[:1].isspace():
             continue
         joined = _longest_sound(prompt, body)
         tree = parse_python(joined) if joined else None
-        if tree is None or not _has(_Code(joined, tree, True), _defines(entry_point)):
+        if tree is None or not _goes_on(tree, entry_point, begins):
             continue
         if body is not text and not _leaves(tree, entry_point):
             continue
-        n_lines = prompt.count("\n") + (not prompt.endswith("\n"))
-        kept = without_demonstrations(joined, tree, entry_point, n_lines + 1)
+        kept = without_demonstrations(joined, tree, entry_point, begins)
         return kept[len(prompt) :].rstrip("\n") + "\n"
     return None
+
+
+def _goes_on(tree: ast.Module, name: str, line: int) -> bool:
+    """Whether a function's body does something on this line or below."""
+    definitions = (node for statement in tree.body for node in _definitions(statement, name))
+    return any(n.lineno >= line and not _is_filler(n) for node in definitions for n in node.body)
 
 
 def _leaves(tree: ast.Module, name: str) -> bool:
