@@ -187,6 +187,69 @@ def test_a_wrong_key_is_told_once_without_the_key(monkeypatch: pytest.MonkeyPatc
     assert server.headers[0]["Authorization"] == "Bearer sk-secret-123"
 
 
+@pytest.mark.parametrize(
+    ("key", "words", "shown"),
+    [
+        ("x", "Use max_tokens", "Use max_tokens"),
+        ("secret-key", "of secret-keys and secret-key.", "of secret-keys and ***."),
+    ],
+)
+def test_a_masked_key_masks_only_itself(
+    key: str, words: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    (error,), _, _ = run(lambda body, n: bad(400, words), request())
+    assert f"HTTP 400: {shown}" in str(error)
+
+
+def test_a_short_key_does_not_hide_which_field_the_server_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    wanted = "Use 'max_completion_tokens' instead."
+    (answer,), _, _ = run(lambda body, n: bad(400, wanted) if "max_tokens" in body else good(), request())
+    assert answer.text == "fine"
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_query_of_the_address_is_sent_and_its_values_are_shown_nowhere(tmp_path: Path, batch: bool) -> None:
+    paths: list[str] = []
+
+    async def refuse(http: web.Request) -> web.Response:
+        paths.append(http.path_qs)
+        return bad(401, f"no such key: {http.query['key']}, sent as {http.query_string}")
+
+    async def main() -> str:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", refuse)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        url = f"http://127.0.0.1:{port}/v1/?api-version=2024-10-21&key=hush%2Bhush-123&token-4567"
+        async with Journal(tmp_path / "j.sqlite") as journal:
+            settings = EndpointSettings(batch=batch)
+            model = open_model("openai:m", base_url=url, journal=journal, settings=settings)
+            try:
+                with pytest.raises(EndpointError) as error:
+                    await model.complete(request())
+            finally:
+                await model.close()
+                await runner.cleanup()
+        return str(error.value)
+
+    told = asyncio.run(main())
+    assert "/v1?api-version=2024-10-21&key=***&***" in told or "/files?api-version=2024-10-21&key=***" in told
+    assert "hush" not in told and "token-4567" not in told
+    where = "/v1/files" if batch else "/v1/chat/completions"
+    assert paths and all(path.startswith(where + "?api-version=2024-10-21&key=") for path in paths)
+    assert b"hush" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_a_model_string_holds_no_query() -> None:
+    with pytest.raises(ModelError, match=r"key=\*\*\*.*--base-url"):
+        open_model("openai:m@http://127.0.0.1:1/v1?key=hushhush")
+
+
 def test_the_key_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-secret-123")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from evolcoder.loop.wizardcoder import wizardcoder
 from evolcoder.progress import Progress, SilentProgress
 from evolcoder.recipe import Recipe, recipe_yaml
 from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress
-from evolcoder.runs import write_json_whole, write_text_whole
+from evolcoder.runs import take_lock, write_json_whole, write_text_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +136,13 @@ def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
 @contextmanager
 def alone_in(run: Path) -> Iterator[None]:
     """Hold the run folder against a second process; the kernel lets go when this one dies."""
-    with (run / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"{run}: another evolcoder works in this folder; wait for it or name another --dir"
-            ) from error
+    try:
+        lock = take_lock(run / ".lock")
+    except BlockingIOError as error:
+        raise UserError(
+            f"{run}: another evolcoder works in this folder; wait for it or name another --dir"
+        ) from error
+    try:
         yield
+    finally:
+        os.close(lock)

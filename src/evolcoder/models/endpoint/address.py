@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 from urllib.request import proxy_bypass
 
 import aiohttp
@@ -44,6 +45,11 @@ class Endpoint:
     """Why it is no longer asked; None while it is."""
 
     @property
+    def shown(self) -> str:
+        """The address as messages show it."""
+        return shown_url(self.base_url)
+
+    @property
     def shows_whose_fault_it_is(self) -> bool:
         """Whether it shows by now if it refuses one request or all."""
         nobody_left = self.assigned == 0 or self.refused >= _REFUSED_REQUESTS
@@ -71,10 +77,42 @@ def checked_base_url(base_url: str) -> str:
     """Return a base URL without its closing slash; raises ModelError where it is no http(s) address."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ModelError(f"base URL {base_url!r}: an address such as http://127.0.0.1:8000/v1 is expected")
+        raise ModelError(
+            f"base URL {shown_url(base_url)!r}: an address such as http://127.0.0.1:8000/v1 is expected"
+        )
     if parts.username or parts.password:
         raise ModelError("base URL: a key does not belong into the address; give it in the environment")
     return parts._replace(path=parts.path.rstrip("/"), fragment="").geturl()
+
+
+_OPEN_FIELDS = ("api-version",)
+"""Fields of a query that are no secret."""
+_SHORTEST_SECRET = 8
+"""A shorter text cannot be told from the words of a message."""
+
+
+def shown_url(url: str) -> str:
+    """Return an address without what may be a secret in it: the values of its query, a user's password."""
+    before, mark, query = url.partition("?")
+    fields = [field.partition("=") for field in query.split("&")] if mark else []
+    shown = "&".join(
+        f"{name}={value if name in _OPEN_FIELDS else '***'}" if equals else "***"
+        for name, equals, value in fields
+    )
+    return re.sub(r"(?<=://)[^/@]*@", "***@", before) + mark + shown
+
+
+def masked(text: str, key: str | None, url: str = "") -> str:
+    """Return a message without the key and the values of the address's query, where these stand whole."""
+    secrets = [key or ""]
+    for field in urlsplit(url).query.split("&"):
+        name, _, value = field.partition("=")
+        if name not in _OPEN_FIELDS:
+            secrets += [value or name, unquote_plus(value or name)]
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", "***", text)
+    return text
 
 
 def address_of(base_url: str, path: str) -> URL:
@@ -104,7 +142,7 @@ def connection_to(base_url: str, settings: EndpointSettings) -> Connection:
     key = os.environ.get(settings.api_key_env, "").strip() or None
     if not key and urlsplit(base_url).hostname == "api.openai.com":
         raise ModelError(
-            f"{base_url} needs a key: export {settings.api_key_env}=...,"
+            f"{shown_url(base_url)} needs a key: export {settings.api_key_env}=...,"
             " or name another server with --base-url"
         )
     headers = {
@@ -204,9 +242,7 @@ async def post(session: aiohttp.ClientSession, url: URL, body: bytes, key: str |
         failure = Failure("broken", words_of(error), None, 200 if packed else 0, UNTOLD)
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         failure = Failure("connection", words_of(error))
-    if key and key in failure.detail:
-        failure = replace(failure, detail=failure.detail.replace(key, "***"))
-    return failure
+    return replace(failure, detail=masked(failure.detail, key, str(url)))
 
 
 def _as_utf8(data: bytes, charset: str | None) -> bytes:

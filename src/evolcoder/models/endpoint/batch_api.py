@@ -21,8 +21,10 @@ from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.address import (
     address_of,
     connection_to,
+    masked,
     open_session,
     read_body,
+    shown_url,
     words_of,
 )
 from evolcoder.models.endpoint.chat_format import (
@@ -117,6 +119,7 @@ class BatchModel(LanguageModel):
         self._settings = settings
         self._connection = connection_to(base_url, settings)
         self._base_url, self._key = self._connection.base_url, self._connection.key
+        self._shown = shown_url(self._base_url)
         self._journal = journal
         self._price = price
         self._budget = budget or SpendingBudget()
@@ -246,11 +249,11 @@ class BatchModel(LanguageModel):
             waiting.reformatted += reformatted
             final = failure.kind == "rejected" and (bool(outcome.answers) or is_own_refusal(failure))
             if final and not reformatted:
-                why = f"{self._base_url}: refuses one request ({failure.detail})"
+                why = f"{self._shown}: refuses one request ({failure.detail})"
                 waiting.answer.set_exception(RequestRefusedError(why))
             elif waiting.attempts - waiting.reformatted >= _MOST_ATTEMPTS:
                 why = f"no valid answer in {waiting.attempts} batches ({failure.detail})"
-                waiting.answer.set_exception(RequestFailedError(f"{self._base_url}: {why}"))
+                waiting.answer.set_exception(RequestFailedError(f"{self._shown}: {why}"))
             else:
                 self._waiting[key] = waiting
                 self._wake_sender()
@@ -289,13 +292,13 @@ class BatchModel(LanguageModel):
     def _told(self, error: Exception) -> EvolcoderError:
         if isinstance(error, EvolcoderError):
             return error
-        return EndpointError(f"{self._base_url}: {type(error).__name__}: {error}")
+        return EndpointError(f"{self._shown}: {type(error).__name__}: {error}")
 
     async def _upload(self, lines: Sequence[bytes]) -> str:
         """Send the file of a batch and return its id."""
         content, content_type = _form({"purpose": b"batch"}, "batch.jsonl", b"\n".join(lines) + b"\n")
         file = await self._ask("POST", "/files", content, content_type)
-        return _id_of(file, f"{self._base_url}/files")
+        return _id_of(file, f"{self._shown}/files")
 
     async def _submit(self, marker: str, file: str, path: str) -> str:
         """Make a batch of a file and return its id."""
@@ -313,14 +316,14 @@ class BatchModel(LanguageModel):
                 if (found := await self._find_by_marker(marker)) is not None:
                     return found
             else:
-                return _id_of(batch, f"{self._base_url}/batches")
+                return _id_of(batch, f"{self._shown}/batches")
         raise told
 
     # ---- fetching ---------------------------------------------------------------------------------
 
     async def _recover(self) -> None:
         """Fetch what earlier sittings submitted and did not live to read."""
-        for marker, batch_id, state in self._journal.open_batches(self._base_url):
+        for marker, batch_id, state in self._journal.open_batches(self._shown):
             found = batch_id or await self._find_by_marker(marker)
             if found is None:  # the run died before the batch was made
                 await self._remember(marker, None, "never made", 0)
@@ -338,7 +341,7 @@ class BatchModel(LanguageModel):
             batches = [batch for batch in listed.get("data") or [] if isinstance(batch, dict)]
             for batch in batches:
                 if (batch.get("metadata") or {}).get("evolcoder") == marker:
-                    return _id_of(batch, f"{self._base_url}/batches")
+                    return _id_of(batch, f"{self._shown}/batches")
             if not listed.get("has_more") or not batches:
                 break
             after = f"&after={batches[-1].get('id')}"
@@ -366,7 +369,7 @@ class BatchModel(LanguageModel):
         await self._remember(marker, batch_id, str(batch["status"]), len(found.answers))
         if batch["status"] == "failed" and not found.answers:
             why = orjson.dumps(batch.get("errors")).decode()[:300]
-            raise _BatchFailedError(f"{self._base_url}: batch {batch_id} failed ({why})")
+            raise _BatchFailedError(f"{self._shown}: batch {batch_id} failed ({why})")
         return found
 
     def _read_lines(self, data: bytes, found: _LineResult, asked: Mapping[str, _Waiting]) -> None:
@@ -464,13 +467,12 @@ class BatchModel(LanguageModel):
             if method != "GET" and maybe_arrived:
                 break
             await asyncio.sleep(min(0.5 * 2**attempt, 10.0))
-        if self._key:
-            why = why.replace(self._key, "***")
+        why = masked(why, self._key, self._base_url)
         kind = _MaybeArrivedError if maybe_arrived and path == "/batches" else EndpointError
-        raise kind(f"{self._base_url}{path}: {why}; what was answered is safe, the same command continues")
+        raise kind(f"{self._shown}{path}: {why}; what was answered is safe, the same command continues")
 
     async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
-        await self._journal.record_batch(self._base_url, marker, batch_id, state, n_requests)
+        await self._journal.record_batch(self._shown, marker, batch_id, state, n_requests)
 
     def _expected_usd(self, request: Request, size: int) -> float:
         if self._price is None:

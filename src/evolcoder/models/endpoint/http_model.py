@@ -171,7 +171,7 @@ class HttpModel(LanguageModel):
                     else:
                         yield StreamPart(part)
         except BrokenStreamError as error:
-            raise EndpointError(f"{endpoint.base_url}: the answer broke off ({error})") from error
+            raise EndpointError(f"{endpoint.shown}: the answer broke off ({error})") from error
         except NoStreamError:
             completion = await self.complete(request)
         else:
@@ -370,7 +370,7 @@ class HttpModel(LanguageModel):
             )  # whole, and billed, and no answer
         if state.attempts >= most_attempts:
             raise RequestFailedError(
-                f"{endpoint.base_url}: no valid answer to one request in {state.attempts} attempts "
+                f"{endpoint.shown}: no valid answer to one request in {state.attempts} attempts "
                 f"(last: {failure.kind}, {failure.detail}); it answers others, finished work is safe"
             )
         state.avoid = endpoint
@@ -407,7 +407,7 @@ class HttpModel(LanguageModel):
                 which = "every request" if endpoint.refused > 1 else "the first request"
                 self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
                 return 0.0
-        raise RequestRefusedError(f"{endpoint.base_url}: refuses one request ({failure.detail})")
+        raise RequestRefusedError(f"{endpoint.shown}: refuses one request ({failure.detail})")
 
     def _learn_format(self, state: _Try, form: BodyFormat) -> None:
         """Send this request, and all that follow, as the endpoint asks for it."""
@@ -438,7 +438,7 @@ class HttpModel(LanguageModel):
             raise self._nowhere_to_go()
 
     def _nowhere_to_go(self) -> EndpointError:
-        reasons = "; ".join(f"{e.base_url}: {e.dead}" for e in self._endpoints)
+        reasons = "; ".join(f"{e.shown}: {e.dead}" for e in self._endpoints)
         return EndpointError(f"{reasons} (answers so far are safe; the same command continues)")
 
     # ---- counting ---------------------------------------------------------------------------------

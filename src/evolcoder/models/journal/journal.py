@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import time
 import zlib
@@ -64,7 +65,7 @@ class Journal:
             self._writer = open_for_writing(self.path)
             self._reader = open_for_reading(self.path)
         except BaseException:
-            self._lock.release()
+            os.close(self._lock)
             raise
         self._commit_every_s = commit_every_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -200,7 +201,7 @@ class Journal:
         finally:
             self._reader.close()
             self._writer.close()
-            self._lock.release()
+            os.close(self._lock)
 
     async def __aenter__(self) -> Journal:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def repair_journal(path: Path) -> Repair:
         fresh_path.replace(path)
         return Repair(saved, lost, kept_as)
     finally:
-        lock.release()
+        os.close(lock)
 
 
 def _copy(old: sqlite3.Connection, fresh: sqlite3.Connection) -> tuple[int, int]:
