@@ -29,6 +29,15 @@ Tier = Literal["stdio", "batch", "rpc", "in-process"]
 """How a program was judged. In the first three, expected values never enter the candidate's process."""
 
 
+SEEDS_ROUND = -1
+"""The number of the model that is fine-tuned on the seeds alone; 0 is the base model, 1 the first round."""
+
+
+def round_folder(number: int) -> str:
+    """Return the name of a round's folder in a run."""
+    return "round-seeds" if number == SEEDS_ROUND else f"round-{number}"
+
+
 @dataclass(frozen=True, slots=True)
 class Lineage:
     """Where an instruction came from."""
