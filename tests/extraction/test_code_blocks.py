@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from evolcoder.extraction.code_blocks import (
     CodeBlock,
     Extraction,
+    PublishedCuts,
     code_blocks,
     extract,
     syntax_error,
@@ -40,16 +41,16 @@ def test_the_published_wizardcoder_file_is_reproduced_row_by_row(data_folder: Pa
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "kept"),
+    ("cuts", "kept"),
     [
-        ("humaneval", "x = 1\n# Test examples\nassert x"),
-        ("mbpp", "x = 1"),
-        ("mbpp+", "x = 1\n# Test examples"),
+        (PublishedCuts(), "x = 1\n# Test examples\nassert x"),
+        (PublishedCuts(("# Test examples",)), "x = 1"),
+        (PublishedCuts(("assert",)), "x = 1\n# Test examples"),
     ],
 )
-def test_wizardcoder_cuts_by_benchmark(benchmark: str, kept: str) -> None:
+def test_wizardcoder_cuts_at_a_benchmark_s_marks(cuts: PublishedCuts, kept: str) -> None:
     raw = fenced("x = 1\n# Test examples\nassert x\n# Example usage\nprint(x)")
-    assert extract(raw, "wizardcoder", benchmark=benchmark) == kept
+    assert extract(raw, "wizardcoder", cuts=cuts) == kept
 
 
 def test_none_keeps_the_answer_as_it_is() -> None:
