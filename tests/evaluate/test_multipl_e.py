@@ -134,7 +134,7 @@ def test_a_missing_compiler_is_told_with_its_command(monkeypatch: pytest.MonkeyP
 
 
 def test_an_unknown_language_is_told_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"multipl-e:LANGUAGE .*cpp, cs, go, java"):
+    with pytest.raises(UserError, match="multipl-e:cpp, multipl-e:cs, multipl-e:go, multipl-e:java"):
         load_benchmark("multipl-e:cobol")
 
 

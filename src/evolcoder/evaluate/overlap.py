@@ -7,10 +7,10 @@ problem, once data is loaded: a user's file is judged by what is in it alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from evolcoder.evaluate.benchmarks import Benchmark, is_own, named_set
+from evolcoder.evaluate.benchmarks import Benchmark, is_own, load_benchmark, named_set
 from evolcoder.records import Problem
 
 
@@ -25,16 +25,29 @@ def names_overlap(first: str, second: str) -> bool:
     return named_set(first).overlaps(named_set(second))
 
 
+def benchmarks_overlap(first: str, second: str) -> bool:
+    """Whether two benchmarks share problems; a user's file is loaded and looked at."""
+    if names_overlap(first, second) or not (is_own(first) or is_own(second)):
+        return names_overlap(first, second)
+    return bool(shared_problems(load_benchmark(first), load_benchmark(second)))
+
+
 def shared_problems(first: Benchmark, second: Benchmark) -> tuple[str, ...]:
     """Return the task ids of `first` that `second` holds too, under whatever id or in the same words."""
     known = {key for problem in second.problems for key in _keys(second, problem)}
     return tuple(p.task_id for p in first.problems if not known.isdisjoint(_keys(first, p)))
 
 
-def selection_notice(deciding: str, reported: Sequence[str], rule: str) -> str:
+def selection_notice(
+    deciding: str,
+    reported: Sequence[str],
+    rule: str,
+    overlap: Callable[[str, str], bool] = names_overlap,
+) -> str:
     """Return the sentence that says that a test was used to select; "" where none was.
 
-    `rule` is the stopping rule's name: "paper-v1" is the one of the paper's first version.
+    `rule` is the stopping rule's name: "paper-v1" is the one of the paper's first version. `overlap` says
+    whether two benchmarks share problems.
     """
     if deciding in reported or rule == "paper-v1":
         told = (
@@ -42,7 +55,7 @@ def selection_notice(deciding: str, reported: Sequence[str], rule: str) -> str:
             "therefore not a clean test score"
         )
         return told + (" (the rule of the paper's first version)." if rule == "paper-v1" else ".")
-    shared = [name for name in reported if names_overlap(deciding, name)]
+    shared = [name for name in reported if overlap(deciding, name)]
     if not shared:
         return ""
     return (

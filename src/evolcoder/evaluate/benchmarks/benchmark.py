@@ -120,6 +120,11 @@ class Benchmark:
         """Name and version, as scores show them."""
         return f"{self.name} {self.version}".strip()
 
+    @property
+    def own_identity(self) -> str:
+        """What changes where a user's file, what it imports or its data does; "" for one of this package."""
+        return "" if self.own is None else content_hash(self.own.hash, self.title, repr(self.problems))
+
     @cached_property
     def by_task(self) -> dict[str, Problem]:
         """The problems by task id."""
