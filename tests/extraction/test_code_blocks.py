@@ -62,7 +62,7 @@ def test_wizardcoder_cuts_at_a_benchmark_s_marks(cuts: PublishedCuts, kept: str)
         ("```python\r\nx = 1\r\n```\r\nDone", "x = 1"),
         ("```python\nx = 1\r\ny = 2\n```", "x = 1\r\ny = 2"),
         ("Text ```python x = 1 ``` more", " x = 1 ``` more"),
-        ("```python\nx = 1\n  ```\nDone", "x = 1\n  ```\nDone"),
+        ("```python\nx = 1\n  ```\nDone", "\nx = 1\n  ```\nDone"),
         ("x = 1\r\n# Test examples\r\nassert x", "x = 1"),
         ("```python\nx = 1\n```\n```python\nx = 2\n```", "x = 1"),
     ],

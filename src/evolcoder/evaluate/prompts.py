@@ -1,4 +1,4 @@
-"""What every prompt of an evaluation is made of: the styles, the method's prompt around an instruction.
+"""What all prompts of an evaluation have in common: the styles.
 
 `wizardcoder` is what the published scripts ask, quirks included (their problem text has a tab for every four
 spaces), so that published scores reproduce. `chat` asks in plain words through the model's own chat template.
@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from typing import get_args
 
 from evolcoder.errors import UserError, nearest
-from evolcoder.evaluate.settings import Extraction, Style
+from evolcoder.evaluate.settings import Style
+from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.models.protocol import Message
 
-_INTRODUCTION = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request."
-)
 SCRIPT_LINE = "Create a Python script for this problem:\n"
 """How the published scripts begin their instructions."""
 
@@ -58,14 +55,3 @@ def with_tabs(text: str) -> str:
 def answer_text(style: Style, text: str) -> str:
     """Return the answer as the published scripts keep it: under `wizardcoder` a tab is four spaces again."""
     return text.replace("\t", "    ") if style == "wizardcoder" else text
-
-
-def instruction_prompt(instruction: str, input_: str = "", gap: str = "\n\n") -> str:
-    """Return the training and inference prompt of the method around an instruction."""
-    if input_:
-        return (
-            "Below is an instruction that describes a task, paired with an input that provides further "
-            f"context. Write a response that appropriately completes the request.{gap}### Instruction:\n"
-            f"{instruction}\n\n### Input:\n{input_}\n\n### Response:"
-        )
-    return f"{_INTRODUCTION}{gap}### Instruction:\n{instruction}\n\n### Response:"

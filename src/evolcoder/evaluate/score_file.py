@@ -28,7 +28,7 @@ from evolcoder.sandbox.work import SandboxWork
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class OracleAgreement:
     """How many verdicts equal those that a published file carries of its samples."""
 
     same: int
@@ -59,7 +59,7 @@ class FileScore:
     """Wall time of it all."""
     level: str
     """The sandbox's level of protection."""
-    agreement: Agreement | None = None
+    agreement: OracleAgreement | None = None
     """With the verdicts that the file itself carries, where it does."""
     files: tuple[str, ...] = ()
     """The files that were read; results beside their samples are none of them."""
@@ -177,7 +177,7 @@ def _bytes_of(file: Path) -> int:
 
 def _agreement(
     passed: dict[str, list[bool]], published: dict[str, list[bool]], benchmark: Benchmark
-) -> Agreement | None:
+) -> OracleAgreement | None:
     """Compare with the file's own verdicts, sample by sample in the order they stand."""
     pairs: list[tuple[str, bool, bool]] = []
     for name, said in published.items():
@@ -187,7 +187,7 @@ def _agreement(
     if not pairs:
         return None
     differ = tuple(f"{name} (the file: {'pass' if b else 'fail'})" for name, a, b in pairs if a != b)
-    return Agreement(len(pairs) - len(differ), len(pairs), differ)
+    return OracleAgreement(len(pairs) - len(differ), len(pairs), differ)
 
 
 class _Tally:

@@ -20,12 +20,12 @@ from evolcoder.evaluate.prompts import (
     SCRIPT_LINE,
     Asked,
     check_style,
-    instruction_prompt,
     with_tabs,
 )
 from evolcoder.evaluate.settings import GREEDY, Decoding, Style
 from evolcoder.extraction.code_blocks import HUMANEVAL_CUTS, Extraction, PublishedCuts, extract
 from evolcoder.extraction.grammar import compiled_python
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.protocol import Message
 from evolcoder.records import Problem, ProblemText, Sample, Verdict
 from evolcoder.runs import content_hash

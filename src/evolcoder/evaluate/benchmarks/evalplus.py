@@ -31,7 +31,7 @@ from evolcoder.evaluate.prompts import Asked
 from evolcoder.extraction.code_blocks import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import BatchJob, CallValue, Compare, Comparison, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallValue, Compare, Job, Limits, Outcome
 
 DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
 _OF_HUMANEVAL = NamedSet("humaneval", 0, 163, size=164, hub_dataset="openai_humaneval")
@@ -173,7 +173,9 @@ class EvalPlusBenchmark(Benchmark):
             name = WRAPPER_NAME
         make = partial(_comparison, oracle, self._expectation(problem, suite), described)
         key = self.tests_key(problem, oracle, suite)
-        return replace(self._batch(problem, program, name, limits, suite), comparison=Comparison(key, make))
+        return replace(
+            self._batch(problem, program, name, limits, suite), comparison=BatchComparison(key, make)
+        )
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """The comparison's result is the oracle's."""
