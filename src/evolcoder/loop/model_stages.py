@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,22 @@ def defaults_of(section: str, settings: Any) -> dict[str, Any]:
 def hash_of(path: Path) -> Callable[[], str]:
     """Return a function that returns a file's content hash, "" where there is no file."""
     return lambda: file_hash(path) if path.is_file() else ""
+
+
+def own_benchmarks(names: Sequence[str]) -> dict[str, Callable[[], str]]:
+    """Return what a stage follows from where its benchmarks are users' files: each file and its problems.
+
+    Those of the package are named by their versions, so that nothing is added for them.
+    """
+    from evolcoder.evaluate.benchmarks import is_own
+
+    return {name: partial(_own_identity, name) for name in names if is_own(name)}
+
+
+def _own_identity(name: str) -> str:
+    from evolcoder.evaluate.benchmarks import load_benchmark
+
+    return load_benchmark(name).own_identity
 
 
 def model_identity(model: str) -> str:
@@ -110,7 +127,7 @@ def evaluation_stage(
         id=id_,
         title=title,
         settings={**settings_of("evaluate.settings", settings), "benchmark": loaded.title},
-        inputs={"the model's weights": identity},
+        inputs={"the model's weights": identity, **own_benchmarks((benchmark,))},
         after=after,
         products=(out / "scores.json",),
         defaults=defaults_of("evaluate.settings", settings),

@@ -113,6 +113,7 @@ def check_before_start(recipe: Recipe) -> None:
     where this machine cannot run programs safely.
     """
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.own_tests import check_own_tests
     from evolcoder.models.local.weights import locate_weights
     from evolcoder.models.opening import is_remote
     from evolcoder.sandbox import probe
@@ -125,7 +126,7 @@ def check_before_start(recipe: Recipe) -> None:
     if not recipe.stop.select_on_test:
         deciding = recipe.stop.benchmark
         for name in recipe.evaluate.benchmarks:
-            if shared := shared_problems(loaded[deciding].problems, loaded[name].problems):
+            if shared := shared_problems(loaded[deciding], loaded[name]):
                 raise RecipeError(
                     f"stop.benchmark {deciding} shares {len(shared)} problems with {name} ({shared[0]} ...), "
                     "whose score would be no test score; stop.select_on_test: true allows it"
@@ -137,6 +138,8 @@ def check_before_start(recipe: Recipe) -> None:
         locate_weights(recipe.teacher.model)
     if (protection := probe()).level == "none":
         raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")
+    for benchmark in loaded.values():
+        check_own_tests(benchmark)
 
 
 def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
