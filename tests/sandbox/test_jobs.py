@@ -19,7 +19,7 @@ from evolcoder.sandbox.protocol import (
     CallJob,
     CallValue,
     Compare,
-    Comparison,
+    BatchComparison,
     ExecJob,
     InProcessJob,
     Job,
@@ -250,8 +250,8 @@ def compare_with(expected: list[Any]) -> Compare:
     return compare
 
 
-def comparison_with(expected: list[Any]) -> Comparison:
-    return Comparison(str(expected), partial(compare_with, expected))
+def comparison_with(expected: list[Any]) -> BatchComparison:
+    return BatchComparison(str(expected), partial(compare_with, expected))
 
 
 COSTLY = {
