@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import re
 import sys
 import types
 import typing
@@ -138,6 +139,9 @@ class Evaluations:
     """Batch size and number format of the model under test."""
 
 
+_FOLDER_NAME = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A whole run."""
@@ -168,6 +172,11 @@ class Recipe:
     """Spending limits."""
 
     def __post_init__(self) -> None:
+        if not _FOLDER_NAME.fullmatch(self.name) or len(self.name.encode("utf-8", "replace")) > 200:
+            raise ValueError(
+                f"name {shortened(self.name)!r}: a name for one folder under runs/ is expected, "
+                "without slashes and control characters"
+            )
         if self.stop.rule == "budget" and not self.budget.limited:
             raise ValueError('stop.rule "budget" needs budget.max_usd, max_requests or max_hours')
         if unused := [name for name in ("evolve", "train") if getattr(self, name).seed]:

@@ -1,4 +1,4 @@
-"""A conversation with one model or two side by side: what is asked, and the answers as they grow."""
+"""A conversation with one model or two side by side: the questions, and the answers as they are written."""
 
 from __future__ import annotations
 

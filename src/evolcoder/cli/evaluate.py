@@ -109,8 +109,8 @@ def command(
     from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.settings import EvaluationSettings, Style
-    from evolcoder.execution.engine import open_engine
     from evolcoder.execution.event_loop import run_async
+    from evolcoder.execution.opening import open_engine
     from evolcoder.extraction.code_blocks import Extraction
 
     if greedy and ((n or 1) > 1 or temperature):

@@ -177,7 +177,7 @@ class _Work:
         for method in question.methods or [method.name for method in _methods(self.recipe)]:
             weights = {**self.recipe.evolve.weights, method: 0.0}
             other = replace(self.recipe, evolve=replace(self.recipe.evolve, weights=weights))
-            made = self._beside(other, f"without-{method}")
+            made = self._beside(other, f"without-{_slug(method)}")
             yield Arm(group, f"without {method}", self._merged(made), equal, made)
 
     def _teachers(self, question: Question, equal: Equal) -> Iterator[Arm]:

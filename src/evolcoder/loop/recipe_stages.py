@@ -1,4 +1,4 @@
-"""The stages of a recipe: what each follows from, and where its products lie. `steps.py` does them."""
+"""The stages of a recipe: what each is made from, and its products. `steps.py` does them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from evolcoder.loop.model_stages import (
     evaluation_stage,
     hash_of,
     model_identity,
+    own_benchmarks,
     settings_of,
     training_stage,
 )
@@ -87,6 +88,7 @@ class RecipeStages:
             },
             inputs={
                 "seeds": lambda: content_hash([asdict(seed) for seed in self.chosen_seeds]),
+                **own_benchmarks(self.screened_against),
             },
             after=(),
             products=(self.seeds_file,),
@@ -111,6 +113,7 @@ class RecipeStages:
             inputs={
                 "the teacher's weights": lambda: self.identity(recipe.teacher.model),
                 **{str(path.relative_to(self.run)): hash_of(path) for path in read},
+                **own_benchmarks(self.screened_against),
             },
             after=(f"evolve:{number - 1}",) if number > 1 else ("seeds",),
             products=(out / "evolved.jsonl", out / "eliminated.jsonl", out / "dataset.jsonl"),

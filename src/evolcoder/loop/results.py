@@ -1,4 +1,4 @@
-"""What a finished run says of itself: `result.json`, and the link to the best checkpoint."""
+"""The result of a finished run: `result.json`, and the link to the best checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
-from evolcoder.evaluate.overlap import selection_notice
+from evolcoder.evaluate.overlap import benchmarks_overlap, selection_notice
 from evolcoder.loop.stopping import RoundScore
 from evolcoder.loop.wizardcoder import LoopResult
 from evolcoder.recipe import Recipe
@@ -40,7 +40,8 @@ def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str,
         "environment": environment(),
     }
     stop = recipe.stop
-    if notice := selection_notice(stop.benchmark, recipe.evaluate.benchmarks, stop.rule):
+    reported = recipe.evaluate.benchmarks
+    if notice := selection_notice(stop.benchmark, reported, stop.rule, benchmarks_overlap):
         result["notice"] = notice
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from evolcoder.loop.wizardcoder import wizardcoder
 from evolcoder.progress import Progress, SilentProgress
 from evolcoder.recipe import Recipe, recipe_yaml
 from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress
-from evolcoder.runs import write_json_whole, write_text_whole
+from evolcoder.runs import take_lock, write_json_whole, write_text_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,7 @@ def check_before_start(recipe: Recipe) -> None:
     where this machine cannot run programs safely.
     """
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.own_tests import check_own_tests
     from evolcoder.models.local.weights import locate_weights
     from evolcoder.models.opening import is_remote
     from evolcoder.sandbox import probe
@@ -128,7 +129,7 @@ def check_before_start(recipe: Recipe) -> None:
     if not recipe.stop.select_on_test:
         deciding = recipe.stop.benchmark
         for name in recipe.evaluate.benchmarks:
-            if shared := shared_problems(loaded[deciding].problems, loaded[name].problems):
+            if shared := shared_problems(loaded[deciding], loaded[name]):
                 raise RecipeError(
                     f"stop.benchmark {deciding} shares {len(shared)} problems with {name} ({shared[0]} ...), "
                     "whose score would be no test score; stop.select_on_test: true allows it"
@@ -140,6 +141,8 @@ def check_before_start(recipe: Recipe) -> None:
         locate_weights(recipe.teacher.model)
     if (protection := probe()).level == "none":
         raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")
+    for benchmark in loaded.values():
+        check_own_tests(benchmark)
 
 
 def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
@@ -157,11 +160,13 @@ def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
 @contextmanager
 def alone_in(run: Path) -> Iterator[None]:
     """Hold the run folder against a second process; the kernel lets go when this one dies."""
-    with (run / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"{run}: another evolcoder works in this folder; wait for it or name another --dir"
-            ) from error
+    try:
+        lock = take_lock(run / ".lock")
+    except BlockingIOError as error:
+        raise UserError(
+            f"{run}: another evolcoder works in this folder; wait for it or name another --dir"
+        ) from error
+    try:
         yield
+    finally:
+        os.close(lock)

@@ -85,7 +85,7 @@ def _decline(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
 def _significant(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
     """Stop after a round below the best before it where an exact paired test over problems says so too."""
 
-    def judge(last: RoundScore, best: RoundScore) -> tuple[bool, str]:
+    def compare(last: RoundScore, best: RoundScore) -> tuple[bool, str]:
         lost, gained = _lost_and_gained(best.passed, last.passed)
         p = exact_binomial_p(lost, gained)
         counts = f"{lost} problem{'' if lost == 1 else 's'} lost, {gained} gained, p = {p:.2g}"
@@ -93,7 +93,7 @@ def _significant(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, s
             return True, f" ({counts}, at most alpha = {stop.alpha:g})"
         return False, f", but this may be chance ({counts}, above alpha = {stop.alpha:g})"
 
-    return _against_the_best(history, judge)
+    return _against_the_best(history, compare)
 
 
 def _patience(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
@@ -126,15 +126,15 @@ _RULES: Mapping[str, Callable[[StopRule, Sequence[RoundScore]], tuple[bool, str]
 
 
 def _against_the_best(
-    history: Sequence[RoundScore], judge: Callable[[RoundScore, RoundScore], tuple[bool, str]]
+    history: Sequence[RoundScore], compare: Callable[[RoundScore, RoundScore], tuple[bool, str]]
 ) -> tuple[bool, str]:
-    """Compare the last round with the best before it; `judge` has the word where it scored lower."""
+    """Compare the last round with the best before it; `compare` decides if it scored lower."""
     last, best = history[-1], best_round(history[:-1])
     if last.value is None or best is None or best.value is None:
         return False, ""
     if last.value >= best.value:
         return False, _new_best(history)
-    ends, told = judge(last, best)
+    ends, told = compare(last, best)
     return ends, f"round {last.round} scored {last.value:.1%}, below {_named(best)}{told}"
 
 

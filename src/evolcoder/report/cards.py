@@ -10,6 +10,7 @@ from typing import Any
 
 from evolcoder import __version__
 from evolcoder.errors import DataError
+from evolcoder.evaluate.benchmarks import named_set
 from evolcoder.model_cards import (
     TAGS,
     CardScore,
@@ -129,9 +130,10 @@ def _point(view: BenchmarkScores, number: int) -> Any:
 
 def _card_score(view: BenchmarkScores, best: int) -> CardScore:
     point = _point(view, best)
+    name = view.name.split(" ")[0]
     return CardScore(
         benchmark=view.name,
-        dataset=view.folder.split("+")[0].split("-")[0],
+        dataset=named_set(name).hub_dataset or name,
         value=point.value,
         low=point.low,
         high=point.high,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import DataError, UserError, nearest
-from evolcoder.evaluate.benchmarks import BENCHMARK_NAMES
+from evolcoder.evaluate.benchmarks import benchmark_names
 from evolcoder.evaluate.published import (
     DecodingKind,
     Published,
@@ -106,7 +106,7 @@ def _family(benchmark: str) -> str:
 
 
 def _check_known(families: Iterable[str], measured: Sequence[Entry]) -> None:
-    known = {*map(_family, BENCHMARK_NAMES), *published_benchmarks(), *(entry.family for entry in measured)}
+    known = {*map(_family, benchmark_names()), *published_benchmarks(), *(entry.family for entry in measured)}
     for name in families:
         if name not in known:
             raise UserError(f"benchmark {name!r} has no score here{nearest(name, known)}")

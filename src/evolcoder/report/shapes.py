@@ -1,4 +1,4 @@
-"""A drawing as plain shapes, written as SVG or as PNG: one chart, two files that show the same."""
+"""Shapes of a drawing, written as SVG or as PNG, so that both files show the same chart."""
 
 from __future__ import annotations
 
