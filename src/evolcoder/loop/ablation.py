@@ -18,6 +18,7 @@ from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.comparison import compare
 from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.evolve.methods import method_set
+from evolcoder.execution.event_loop import run_async
 from evolcoder.instructions import instruction_from_row, write_instructions
 from evolcoder.loop.ablation_arms import Arm, ArmResult, ArmScore, Count, Equal, Question, cut
 from evolcoder.loop.model_stages import evaluation_stage, fine_tune, measure, model_identity, training_stage
@@ -254,7 +255,9 @@ class _Work:
         )
         with self.stages.doing(evaluation) as undone:
             if undone:
-                measure(self.recipe, model, benchmark, out, self.made.journal_path, self.stages.progress)
+                run_async(
+                    measure(self.recipe, model, benchmark, out, self.made.journal_path, self.stages.progress)
+                )
         return _scores(out)
 
     def _of_the_run(self, number: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.execution.engine import Engine
-from evolcoder.execution.event_loop import run_async
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.stages import Pace, Stage
@@ -128,7 +127,7 @@ def fine_tune(recipe: Recipe, data: Path, out: Path, progress: Progress) -> None
     train(recipe.base.model, read_instructions(data), settings, out, progress)
 
 
-def measure(
+async def measure(
     recipe: Recipe,
     model: str,
     benchmark: str,
@@ -140,12 +139,9 @@ def measure(
     """Sample and judge a model on a benchmark into the folder `out`; raises what evaluation does."""
     from evolcoder.evaluate.evaluation import evaluate_model
 
-    async def evaluate() -> None:
-        choice = ModelChoice(model, local=recipe.evaluate.local)
-        async with model_session(choice, journal, engine) as opened:
-            await evaluate_model(opened, benchmark, recipe.evaluate.settings, out, progress, engine)
-
-    run_async(evaluate())
+    choice = ModelChoice(model, local=recipe.evaluate.local)
+    async with model_session(choice, journal, engine) as opened:
+        await evaluate_model(opened, benchmark, recipe.evaluate.settings, out, progress, engine)
 
 
 def summary_numbers(summary: Mapping[str, Any]) -> tuple[float, int]:
