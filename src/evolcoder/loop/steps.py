@@ -16,7 +16,7 @@ from evolcoder.execution.event_loop import run_async
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions, row_from_instruction, write_instructions
 from evolcoder.loop.model_stages import fine_tune, measure, summary_numbers
-from evolcoder.loop.recipe_stages import RecipeStages
+from evolcoder.loop.recipe_stages import RecipeStages, round_id
 from evolcoder.loop.stages import Stages
 from evolcoder.loop.stopping import RoundCost, RoundScore
 from evolcoder.models.session import model_session
@@ -126,7 +126,7 @@ class Steps:
 
     def _cost(self, number: int) -> RoundCost:
         """Return what a round took: the teacher's part as its summary says, time as the markers say."""
-        suffix = f":{number}"
+        suffix = f":{round_id(number)}"
         ids = [id_ for id_ in self.stages.met if id_.endswith(suffix) or f"{suffix}:" in id_]
         ids += ["seeds"] if number == 0 else []
         summary = self.of.folder(number) / "summary.json"

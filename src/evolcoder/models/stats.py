@@ -23,6 +23,10 @@ class RequestStats:
     refused, truncated."""
     truncated: int = 0
     """Answers taken although cut off at max_tokens."""
+    left_out: dict[str, None] = field(default_factory=dict)
+    """Sampling fields that an endpoint refused and that are left out since."""
+    resumes_at: float = 0.0
+    """Until when an endpoint asked to wait, on the clock `time.monotonic`."""
     hedged: int = 0
     """Requests asked a second time because the first was slow."""
     hedges_won: int = 0

@@ -157,10 +157,10 @@ class WeightsUpdate:
 
     def load(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """Read weights and moments, and the loss scale of fp16."""
-        from torch.distributed.checkpoint.state_dict_loader import load
+        from evolcoder.train.checkpoints import load_tensors
 
         with _one_process_is_meant():
-            load(self.tensors(), checkpoint_id=folder, no_dist=self._alone)
+            load_tensors(folder, self.tensors(), alone=self._alone)
         for master in self.masters.values():
             self._moments(master)["step"].fill_(float(facts["n_updates"]))
         if facts["scaler"]:
