@@ -17,7 +17,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evolcoder.errors import RecipeError, nearest, shortened
 from evolcoder.evaluate.overlap import names_overlap
@@ -26,8 +26,11 @@ from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import SHIPPED_SEEDS
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.session import ModelChoice
+from evolcoder.own_files import is_own
 from evolcoder.shipped_recipes import RUN, recipe_file
 from evolcoder.train.settings import TrainSettings
+
+STOP_RULES = ("decline", "paper-v1", "patience", "significant", "budget", "max_rounds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,12 @@ class Rounds:
 class StopRule:
     """When the rounds end. Every rule keeps the round with the highest score, the earliest of equals."""
 
-    rule: Literal["decline", "paper-v1", "patience", "significant", "budget", "max_rounds"] = "decline"
+    rule: str = "decline"
     """"decline": after the first round below the best before it (WizardCoder 3.2); "paper-v1": the same on
     HumanEval, the test, as the paper's first version did; "patience": after `patience` rounds without a new
     best; "significant": after a decline that an exact paired test confirms; "budget": when the next round
-    does not fit the budget; "max_rounds": never early. `rounds.max_rounds` and the budget bound them all."""
+    does not fit the budget; "max_rounds": never early; or a Python file whose `load()` returns a rule.
+    `rounds.max_rounds` and the budget bound them all."""
     benchmark: str = "mbpp-400"
     """The benchmark whose pass@1 decides: MBPP's train and validation problems in the paper's v2."""
     patience: int = 2
@@ -86,6 +90,11 @@ class StopRule:
     """Allow a deciding benchmark that shares problems with a reported one; the report then says so."""
 
     def __post_init__(self) -> None:
+        if self.rule not in STOP_RULES and not is_own(self.rule):
+            raise ValueError(
+                f"rule {self.rule!r}{nearest(self.rule, STOP_RULES)}: {', '.join(STOP_RULES)} or a file.py "
+                "is expected"
+            )
         if self.rule == "paper-v1":
             object.__setattr__(self, "benchmark", "humaneval")
             object.__setattr__(self, "select_on_test", True)

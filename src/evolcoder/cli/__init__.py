@@ -68,8 +68,8 @@ def cli() -> None:
 
 
 def _own_mistake(error: Exception) -> EvolcoderError | None:
-    """Return the line that tells of an exception raised by a user's benchmark, if one was loaded."""
-    own_files = sys.modules.get("evolcoder.evaluate.benchmarks.own_files")
+    """Return the line that tells of an exception raised by a user's own file, if one was loaded."""
+    own_files = sys.modules.get("evolcoder.own_files")
     return None if own_files is None else own_files.own_mistake(error)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from evolcoder.evaluate.benchmarks import Benchmark, is_own, load_benchmark, named_set
+from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark, named_set
+from evolcoder.own_files import is_own
 from evolcoder.records import Problem
 
 

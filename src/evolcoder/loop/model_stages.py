@@ -14,6 +14,7 @@ from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.stages import Pace, Stage
 from evolcoder.models.session import ModelChoice, model_session
+from evolcoder.own_files import is_own, load_own_file
 from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, plain_data
 from evolcoder.runs import file_hash
@@ -60,9 +61,12 @@ def own_benchmarks(names: Sequence[str]) -> dict[str, Callable[[], str]]:
 
     Those of the package are named by their versions, so that nothing is added for them.
     """
-    from evolcoder.evaluate.benchmarks import is_own
-
     return {name: partial(_own_identity, name) for name in names if is_own(name)}
+
+
+def own_methods(name: str) -> dict[str, Callable[[], str]]:
+    """Return what a stage follows from where its method set is a user's file; nothing for a named set."""
+    return {name: lambda: load_own_file(Path(name))[1].hash} if is_own(name) else {}
 
 
 def _own_identity(name: str) -> str:
@@ -74,8 +78,10 @@ def _own_identity(name: str) -> str:
 def model_identity(model: str) -> str:
     """Return what identifies the weights behind a MODEL string; "" for a folder that is not there yet."""
     from evolcoder.models.local.engine import weights_identity
-    from evolcoder.models.opening import is_remote
+    from evolcoder.models.opening import is_remote, own_backend
 
+    if (own := own_backend(model)) is not None:
+        return f"{model}@{load_own_file(own[0])[1].hash[:16]}"
     if is_remote(model) or (Path(model).name == "checkpoint" and not Path(model).exists()):
         return model if is_remote(model) else ""
     return weights_identity(model)

@@ -10,17 +10,13 @@ from typing import cast
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, BenchmarkFile, NamedSet
 from evolcoder.evaluate.environments import EnvironmentSpec
+from evolcoder.own_files import is_own
 
-__all__ = ["Benchmark", "benchmark_names", "environment_spec", "is_own", "load_benchmark", "named_set"]
+__all__ = ["Benchmark", "benchmark_names", "environment_spec", "load_benchmark", "named_set"]
 
 _FILES = ("humaneval", "evalplus", "mbpp", "ds1000.problems", "multipl_e.problems")
 _SHOWN_NAMES = 16
 """Names of one file that an error lists."""
-
-
-def is_own(name: str) -> bool:
-    """Whether a benchmark's name is the path of a user's file."""
-    return name.endswith(".py")
 
 
 @lru_cache(maxsize=1)
