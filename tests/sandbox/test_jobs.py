@@ -15,11 +15,11 @@ import pytest
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox import Sandbox, container, worker
 from evolcoder.sandbox.protocol import (
+    BatchComparison,
     BatchJob,
     CallJob,
     CallValue,
     Compare,
-    Comparison,
     ExecJob,
     InProcessJob,
     Job,
@@ -250,8 +250,8 @@ def compare_with(expected: list[Any]) -> Compare:
     return compare
 
 
-def comparison_with(expected: list[Any]) -> Comparison:
-    return Comparison(str(expected), partial(compare_with, expected))
+def comparison_with(expected: list[Any]) -> BatchComparison:
+    return BatchComparison(str(expected), partial(compare_with, expected))
 
 
 COSTLY = {

@@ -68,7 +68,7 @@ def compiled_python(code: str) -> types.CodeType | str | None:
 
 
 def has_grammar(language: str) -> bool:
-    """Tell whether `syntax_error` can judge a language."""
+    """Return whether `syntax_error` can judge a language."""
     return language == "python" or language in _GRAMMARS
 
 
