@@ -176,14 +176,14 @@ def endpoint_finding(base_url: str) -> Finding:
     import urllib.error
     import urllib.request
 
-    from evolcoder.models.endpoint.address import checked_base_url, masked, shown_url, url_under
+    from evolcoder.models.endpoint.address import address_of, checked_base_url, masked, shown_url
 
     class NoRedirect(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *request: Any) -> None:
             """Follow none: it could carry the key to another host."""
 
     shown = shown_url(base_url)
-    request = urllib.request.Request(url_under(checked_base_url(base_url), "/models"))
+    request = urllib.request.Request(str(address_of(checked_base_url(base_url), "/models")))
     if key := os.environ.get("OPENAI_API_KEY"):
         request.add_header("Authorization", f"Bearer {key}")
     try:

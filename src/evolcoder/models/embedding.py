@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import EndpointError
 from evolcoder.models.endpoint.address import (
-    checked_base_url,
-    key_from_environment,
+    Connection,
+    address_of,
+    connection_to,
     masked,
     open_session,
     shown_url,
-    url_under,
 )
 from evolcoder.models.endpoint.chat_format import error_message
 from evolcoder.models.endpoint.settings import EndpointSettings
@@ -47,11 +47,8 @@ def open_embedder(ref: str, base_url: str | None = None) -> Embed:
     the server gives no vectors.
     """
     if ref.startswith("openai:"):
-        url = checked_base_url(base_url or "https://api.openai.com/v1")
-        key = key_from_environment(EndpointSettings(), url)
-        return lambda texts: asyncio.run(
-            _ask_for_all(url_under(url, "/embeddings"), ref.removeprefix("openai:"), key, texts)
-        )
+        connection = connection_to(base_url or "https://api.openai.com/v1", EndpointSettings())
+        return lambda texts: asyncio.run(_ask_for_all(connection, ref.removeprefix("openai:"), texts))
     return _local(ref)
 
 
@@ -82,15 +79,16 @@ def _local(ref: str) -> Embed:
     return embed
 
 
-async def _ask_for_all(url: str, name: str, key: str | None, texts: Sequence[str]) -> NDArray[np.float32]:
+async def _ask_for_all(connection: Connection, name: str, texts: Sequence[str]) -> NDArray[np.float32]:
     import numpy as np
 
-    gate = asyncio.Semaphore(_AT_ONCE)
-    async with open_session(key, EndpointSettings()) as session:
+    at_once = asyncio.Semaphore(_AT_ONCE)
+    address = str(address_of(connection.base_url, "/embeddings"))
+    async with open_session(connection, EndpointSettings()) as session:
 
         async def ask(part: Sequence[str]) -> list[list[float]]:
-            async with gate:
-                return await _ask(session, url, name, key, part)
+            async with at_once:
+                return await _ask(session, address, name, connection.key, part)
 
         parts = [texts[start : start + _TEXTS_A_REQUEST] for start in range(0, len(texts), _TEXTS_A_REQUEST)]
         answers = await asyncio.gather(*(ask(part) for part in parts))

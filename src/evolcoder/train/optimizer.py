@@ -1,4 +1,4 @@
-"""Master weights, AdamW and its schedule: what one optimizer step does, and what a resumed one needs."""
+"""Master weights, AdamW and its schedule: one optimizer step, and the state that a resumed training needs."""
 
 from __future__ import annotations
 

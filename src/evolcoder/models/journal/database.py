@@ -45,6 +45,9 @@ CREATE TABLE batches (
 );
 """
 
+_REASONING = "CREATE TABLE IF NOT EXISTS reasoning (key BLOB PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID"
+"""What a model thought before a reply, where it told; journals of 0.1.0 have no such table."""
+
 
 def lock_for_writing(path: Path) -> int:
     """Take the write lock of a journal, a descriptor; raises JournalError where another process holds it."""
@@ -77,6 +80,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
                 f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
+        connection.execute(_REASONING)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise damaged(path, error) from error

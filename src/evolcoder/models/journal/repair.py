@@ -72,7 +72,7 @@ def _copy(old: sqlite3.Connection, fresh: sqlite3.Connection) -> tuple[int, int]
         marks = ",".join("?" * len(row))
         fresh.execute(f"INSERT OR IGNORE INTO replies ({_COLUMNS}) VALUES ({marks})", row)
         saved += 1
-    for table in ("counts", "batches"):
+    for table in ("counts", "batches", "reasoning"):
         try:
             rows = old.execute(f"SELECT * FROM {table}").fetchall()
         except sqlite3.DatabaseError:
