@@ -17,7 +17,6 @@ from typing import Any
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.comparison import compare
 from evolcoder.evaluate.overlap import evaluation_folder
-from evolcoder.evolve.methods import method_set
 from evolcoder.instructions import instruction_from_row, write_instructions
 from evolcoder.loop.ablation_arms import Arm, ArmResult, ArmScore, Count, Equal, Question, cut
 from evolcoder.loop.model_stages import evaluation_stage, fine_tune, measure, model_identity, training_stage
@@ -82,8 +81,7 @@ def _check(recipe: Recipe, question: Question) -> None:
 
 
 def _methods(recipe: Recipe) -> Sequence[Any]:
-    settings = recipe.evolve
-    return method_set(settings.methods, settings.custom_methods, settings.weights).methods
+    return recipe.evolve.method_set().methods
 
 
 @dataclass(frozen=True)
