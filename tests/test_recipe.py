@@ -113,7 +113,7 @@ def test_a_bare_name_means_the_shipped_recipe_unless_there_is_such_a_file(
     ("given", "said"),
     [
         ("quickstrat", "quickstrat: no such file, and no recipe of that name is shipped (did you mean"),
-        ("starcoder-15b", "the names are quickstart, small-teacher"),
+        ("starcoder-15b", "the names are paper, quickstart, small-teacher"),
         ("quickstart.yaml", "quickstart.yaml: no such file"),
         ("mine/quickstart", "mine/quickstart: no such file"),
         ("recipes/../recipe.py", "recipes/../recipe.py: no such file"),

@@ -41,7 +41,7 @@ def read_instructions(source: str | Path) -> list[Instruction]:
 
 
 def stream_instructions(source: str | Path) -> Iterator[Instruction]:
-    """Yield the rows of a data set one at a time; bad ones are told together, after the last good one.
+    """Yield the rows of a data set one at a time; bad ones are reported together, after the last good one.
 
     Sources and errors are those of `read_instructions`.
     """

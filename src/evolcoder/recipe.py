@@ -56,6 +56,9 @@ class Rounds:
     """Stop after this many rounds at the latest (the paper went to 4)."""
     rows_per_round: int | None = None
     """Evolve this many instructions a round; the whole pool where absent."""
+    train_seeds: bool | None = None
+    """Fine-tune on the seeds alone first, as the paper does, and compare round 1 with that model. Where
+    absent, true for the stopping rule "paper-v1"; a run keeps what it began with."""
 
     def __post_init__(self) -> None:
         if self.max_rounds < 1:

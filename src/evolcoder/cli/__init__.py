@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -67,6 +68,12 @@ def cli() -> None:
     """
 
 
+def _own_mistake(error: Exception) -> EvolcoderError | None:
+    """Return the line that tells of an exception raised by a user's benchmark, if one was loaded."""
+    own_files = sys.modules.get("evolcoder.evaluate.benchmarks.own_files")
+    return None if own_files is None else own_files.own_mistake(error)
+
+
 def main() -> None:
     """Run the command line; where a failure's cause is known, end with one message and an exit code."""
     # Threads of torch that wait by spinning slow everything down on a machine that is shared; this is read
@@ -86,4 +93,18 @@ def main() -> None:
     except EvolcoderError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _DISK_SAYS_NO:
+            raise
+        where, why = error.filename or "the disk", str(error.strerror).lower()
+        click.echo(f"error: {where}: {why}; what was there is safe", err=True)
+        sys.exit(1)
+    except Exception as error:
+        if (mistake := _own_mistake(error)) is None:
+            raise
+        click.echo(f"error: {mistake}", err=True)
+        sys.exit(mistake.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+_DISK_SAYS_NO = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)

@@ -1,9 +1,8 @@
-"""Makes of a teacher's tests a program whose end says something: a pass means that an assertion about the
-answer was reached and held.
+"""Rewrites a teacher's tests so that a pass means that an assertion about the answer was reached and held.
 
 Models write tests as functions that nobody calls, import the solution from a module that does not exist, or
-repeat it and test their own copy; run as they are, all of these pass. And they write answers that no
-assertion can call: scripts that read their input.
+repeat it and test their own copy. Run unchanged, all of these pass. They also write answers that no assertion
+can call: scripts that read their input.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if not _evolcoder_held:
 """
 _SHOWN_CHARACTERS = 160
 _LONGEST = 50_000
-"""Characters of a program or of its tests beyond which neither is looked at: its syntax tree takes seconds."""
+"""Characters of a program or of its tests beyond which it is not looked at: a syntax tree takes seconds."""
 _Definition = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -150,7 +149,7 @@ def _defined(body: Iterable[ast.stmt]) -> set[str]:
 
 
 def _repeats(statement: ast.stmt, ours: set[str]) -> bool:
-    """Tell whether a statement of the tests defines or imports what the program defines."""
+    """Return whether a statement of the tests defines or imports what the program defines."""
     if isinstance(statement, _Definition):
         return statement.name in ours and not statement.name.startswith("test")
     if isinstance(statement, ast.ImportFrom):

@@ -12,6 +12,7 @@ import builtins
 import re
 import symtable
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -104,23 +105,29 @@ def first_line(node: ast.stmt) -> int:
 
 def cut(code: str, tree: ast.Module, dropped: Collection[ast.stmt]) -> str:
     """Return the code without statements; one that shares a line with another leaves a `pass`."""
-    if not dropped:
-        return code
-    lines: list[str | None] = list(code.split("\n"))
-    n_on_line: dict[int, int] = {}
+    n_on_line: Counter[int] = Counter()
     for node in tree.body:
-        for line in {first_line(node), node.end_lineno or node.lineno}:
-            n_on_line[line] = n_on_line.get(line, 0) + 1
-    for node in sorted(dropped, key=lambda node: (node.lineno, node.col_offset), reverse=True):
+        n_on_line.update({first_line(node), node.end_lineno or node.lineno})
+    pieces = []
+    for node in dropped:
         first, last = first_line(node), node.end_lineno or node.lineno
-        before = after = b""
-        if n_on_line[first] > 1:
-            before = (lines[first - 1] or "").encode("utf-8", "surrogatepass")[: node.col_offset]
-        if n_on_line[last] > 1:
-            after = (lines[last - 1] or "").encode("utf-8", "surrogatepass")[node.end_col_offset :]
-        rest = (before + b"pass" + after).decode("utf-8", "surrogatepass") if before or after else None
-        lines[first - 1 : last] = [rest, *[None] * (last - first)]
-    return "\n".join(line for line in lines if line is not None)
+        if n_on_line[first] > 1 or n_on_line[last] > 1:
+            pieces.append(((first, node.col_offset), (last, node.end_col_offset or 0), "pass"))
+        else:
+            pieces.append(((first, 0), (last + 1, 0), ""))
+    return replaced(code, pieces)
+
+
+def replaced(code: str, pieces: Iterable[tuple[tuple[int, int], tuple[int, int], str]]) -> str:
+    """Return the code with each (beginning, end, new text) put in; places are (line, byte), as in `ast`."""
+    data = code.encode()
+    lines = [0, *(match.end() for match in re.finditer(b"\n", data)), len(data)]
+    kept: list[bytes] = []
+    at = 0
+    for (line, byte), (end_line, end_byte), new in sorted(pieces):
+        kept += [data[at : lines[line - 1] + byte], new.encode()]
+        at = lines[min(end_line, len(lines)) - 1] + end_byte
+    return b"".join([*kept, data[at:]]).decode()
 
 
 @dataclass(eq=False)

@@ -18,6 +18,7 @@ from evolcoder.extraction.demonstrations import (
     cut,
     global_reads,
     own_nodes,
+    replaced,
     without_demonstrations,
 )
 from evolcoder.extraction.grammar import parse_python, sound_pieces
@@ -26,8 +27,14 @@ SPECIAL_TOKEN = re.compile(
     r"<\|[\w/-]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn|EOT|eot)>|<｜[^｜<>\n]{1,40}｜>|\[/?INST\]"
 )
 """Special tokens of models' tokenizers, where they are left in a text."""
-_BEGINS = re.compile(rf"(?:\s|\ufeff|{SPECIAL_TOKEN.pattern})*(?:assistant\s*\n|{SPECIAL_TOKEN.pattern}\s*)")
-_ENDS = re.compile(rf"(?:{SPECIAL_TOKEN.pattern})[ \t]*$", re.MULTILINE)
+_BEGINS = re.compile(
+    rf"\s*(?:{SPECIAL_TOKEN.pattern})(?:\s*(?:{SPECIAL_TOKEN.pattern})|\s*assistant(?=\s*[\n<]))*\n*"
+)
+_ENDS = re.compile(
+    rf"(?:(?:{SPECIAL_TOKEN.pattern})[ \t]*)+$"
+    r"|(?<![\"'`])(?:<\|(?:endoftext|im_end|eot_id|end_of_text|EOT)\|>|</s>)(?![\"'`])",
+    re.MULTILINE,
+)
 _INVISIBLE = str.maketrans(dict.fromkeys("\ufeff\u200b\u2060", ""))
 _PROJECT_NAMES = ("solution", "your", "my", "main", "module", "answer", "submission", "task")
 """Beginnings of module names under which examples import the answer itself."""
@@ -83,23 +90,18 @@ def program_in(blocks: Sequence[tuple[str, bool]], outside: str, entry_point: st
 
 def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
     """Return a text as code, where it is Python but for blanks and special tokens around it."""
-    text = text.translate(_INVISIBLE)
-    spellings: list[Callable[[str], str]] = [str, without_special_tokens]
+    plain = without_special_tokens(text := text.translate(_INVISIBLE))
+    spellings = [text, plain]
     if not only_as_is:
-        spellings += [textwrap.dedent, lambda s: s.lstrip(), lambda s: s.replace("\u00a0", " ")]
-    tried = set()
-    for spelling in spellings:
-        spelled = spelling(text)
-        if spelled in tried:
-            continue
-        tried.add(spelled)
-        if (tree := parse_python(spelled)) is not None:
-            return _Code(spelled, tree, closed)
+        spellings += [textwrap.dedent(plain), plain.lstrip(), plain.replace("\u00a0", " ")]
+    for spelling in dict.fromkeys(spellings):
+        if (tree := parse_python(spelling)) is not None:
+            return _Code(spelling, tree, closed)
     return None
 
 
 def without_special_tokens(text: str) -> str:
-    """Return a text without special tokens at its start, and without all that follows one at a line's end."""
+    """Return a text without special tokens at its start, and without what follows the one that ends it."""
     if SPECIAL_TOKEN.search(text) is None:
         return text
     begins = _BEGINS.match(text)
@@ -199,29 +201,36 @@ def _program(code: _Code, codes: Sequence[_Code], entry_point: str, prompt: str)
 
 def _kept(code: _Code, entry_point: str) -> str:
     text, tree = code.text, code.tree
-    if any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body):
-        text = _without_future(text, tree)
+    if imports := _future_imports(tree):
+        text = _without_future(text, tree, imports)
         tree = ast.parse(text)
     return without_demonstrations(text, tree, entry_point)
 
 
-def _without_future(text: str, tree: ast.Module) -> str:
+def _future_imports(tree: ast.Module) -> list[ast.ImportFrom]:
+    return [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+
+
+def _without_future(text: str, tree: ast.Module, imports: list[ast.ImportFrom]) -> str:
     """Write annotations as the strings that `from __future__ import annotations` makes of them, and drop it.
 
     After a prompt such an import is a syntax error; all other features are in the language by now.
     """
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     if any(alias.name == "annotations" for node in imports for alias in node.names):
-        lines = text.split("\n")
-        found = [node for node in map(_annotation, ast.walk(tree)) if node is not None]
-        for node in sorted(found, key=lambda node: (node.lineno, node.col_offset), reverse=True):
-            assert node.end_lineno is not None
-            before = lines[node.lineno - 1].encode("utf-8", "surrogatepass")[: node.col_offset]
-            after = lines[node.end_lineno - 1].encode("utf-8", "surrogatepass")[node.end_col_offset :]
-            written = repr(ast.unparse(node)).encode("utf-8", "surrogatepass")
-            line = (before + written + after).decode("utf-8", "surrogatepass")
-            lines[node.lineno - 1 : node.end_lineno] = [line, *[""] * (node.end_lineno - node.lineno)]
-        text = "\n".join(lines)
+        annotations = filter(None, map(_annotation, ast.walk(tree)))
+        text = replaced(
+            text,
+            [
+                (
+                    (node.lineno, node.col_offset),
+                    (node.end_lineno or 0, node.end_col_offset or 0),
+                    repr(ast.unparse(node)),
+                )
+                for node in annotations
+            ],
+        )
+        tree = ast.parse(text)
+        imports = _future_imports(tree)
     return cut(text, tree, imports)
 
 
@@ -255,9 +264,10 @@ def _continuation(text: str, entry_point: str, prompt: str) -> str | None:
 
 
 def _goes_on(tree: ast.Module, name: str, line: int) -> bool:
-    """Whether a function's body does something on this line or below."""
+    """Whether a function's body does something from this line on; the same function, indented, is nothing."""
     definitions = (node for statement in tree.body for node in _definitions(statement, name))
-    return any(n.lineno >= line and not _is_filler(n) for node in definitions for n in node.body)
+    added = [n for node in definitions for n in node.body if n.lineno >= line and not _is_filler(n)]
+    return any(not (isinstance(n, DEFINITIONS) and n.name == name) for n in added)
 
 
 def _leaves(tree: ast.Module, name: str) -> bool:

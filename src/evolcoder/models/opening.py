@@ -65,7 +65,7 @@ def open_model(
 
 
 def budget_of(journal: Journal | None, max_usd: float | None, max_requests: int | None) -> SpendingBudget:
-    """Return a run's budget with what earlier sittings spent, as its journal tells."""
+    """Return a run's budget with what earlier sittings spent, as its journal says."""
     budget = SpendingBudget(max_usd, max_requests)
     if journal is not None and budget.limited:
         totals = journal.totals()

@@ -1,7 +1,7 @@
-"""What a language model is to the rest of evolcoder: it completes requests, and each request has a key.
+"""The interface of a language model (`LanguageModel`): it completes requests, and each request has a key.
 
-Every backend (HTTP endpoint, in-process transformers, vLLM) implements `LanguageModel`; the journal wraps
-any of them and answers what was answered before.
+Every backend (HTTP endpoint, transformers in this process, vLLM) implements it. The journal wraps any of them
+and repeats the answers that it holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One OpenAI-compatible address: sends one asking and says what came back."""
+"""One OpenAI-compatible address: sends one request and returns the reply or the failure."""
 
 from __future__ import annotations
 

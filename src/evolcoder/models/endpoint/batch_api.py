@@ -1,7 +1,7 @@
 """The OpenAI Batch API: requests go as one file and are answered within a day, for half the price.
 
 What is submitted is in the journal before and after it is submitted, so a killed run finds its batches again
-and pays for none twice. Answers go to the journal first, then to whoever waits.
+and pays for none twice. Answers go to the journal first, then to the callers.
 """
 
 from __future__ import annotations
@@ -383,7 +383,7 @@ class BatchModel(LanguageModel):
                 response = row.get("response") or {}
                 status, body = int(response.get("status_code") or 0), orjson.dumps(response.get("body"))
             except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
-                continue  # whoever waits for it asks again
+                continue  # its caller asks again
             if status != 200:
                 told = orjson.dumps(row["error"]) if row.get("error") else body
                 found.errors[key] = read_failure(status, {}, told)

@@ -1,4 +1,4 @@
-"""What goes over the wire to an OpenAI-compatible endpoint, and what counts as an answer from it."""
+"""Requests and replies of OpenAI-compatible endpoints as JSON, and which replies count as an answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evolcoder.models.protocol import FinishReason, Request
 FailureKind = Literal[
     "rate limit", "server", "timeout", "connection", "broken", "empty", "refused", "truncated", "rejected"
 ]
-"""Why an asking gave no answer. "rejected": the endpoint will not take this request (HTTP 400, 413, 422)."""
+"""Why an attempt gave no answer. "rejected": the endpoint will not take this request (HTTP 400, 413, 422)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ UNTOLD = Billed(0, 0, told=False)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An asking that gave no answer."""
+    """An attempt that gave no answer."""
 
     kind: FailureKind
     detail: str
@@ -293,7 +293,7 @@ def read_failure(status: int, headers: Any, data: bytes) -> Failure:
     if status == 429 or status == 529:
         kind: FailureKind = "rate limit"
         if _out_of_quota(data):
-            # No retry mends an empty purse (OpenAI: "insufficient_quota").
+            # No retry mends an exhausted quota (OpenAI: "insufficient_quota").
             return Failure("rejected", detail, None, 402)
     elif status in (408, 504):
         kind = "timeout"

@@ -68,7 +68,7 @@ class _Try:
 
     @property
     def attempts(self) -> int:
-        """Askings that failed; refusals for too many requests are not the request's own."""
+        """Attempts that failed; refusals for too many requests are not the request's own."""
         return sum(n for kind, n in self.failures.items() if kind != "rate limit")
 
 
@@ -196,7 +196,7 @@ class HttpModel(LanguageModel):
             for c, weight in zip(self._connections, self._weights, strict=True)
         ]
 
-    # ---- one asking -------------------------------------------------------------------------------
+    # ---- one attempt -------------------------------------------------------------------------------
 
     async def _ask(self, state: _Try) -> tuple[Reply | Failure, Endpoint]:
         """Send a request, and again where it is slow, and return the first answer, or the last failure."""
@@ -234,7 +234,7 @@ class HttpModel(LanguageModel):
             self._launch(flight, self._pick(others[0] if len(others) > 1 else None), retry=True)
 
     def _give_up(self, flight: Flight) -> None:
-        """End a flight past its deadline; its askings are cancelled by whoever waits for it."""
+        """End a flight past its deadline; its attempts are cancelled by its caller."""
         flight.endpoint.limiter.limits.broke(asyncio.get_running_loop().time())
         if not flight.done.done():
             timeout = Failure("timeout", f"no answer in {self._settings.timeout_s:g} s")
@@ -267,7 +267,7 @@ class HttpModel(LanguageModel):
                 stats.in_flight -= 1
                 self._settle(flight, endpoint, reply, loop.time() - begun)
                 if self._budget.limited:
-                    # An asking that was cut short may still be billed: count what it was expected to cost.
+                    # An attempt that was cut short may still be billed: count what it was expected to cost.
                     usd = expected_usd if reply is None else self._usd_of(reply)
                     self._budget.settle(expected_usd, usd)
         finally:
@@ -342,7 +342,7 @@ class HttpModel(LanguageModel):
         )
 
     async def _wait_after(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
-        """Return the seconds to wait before the next asking; raises where there shall be none."""
+        """Return the seconds to wait before the next attempt; raises where there shall be none."""
         now = asyncio.get_running_loop().time()
         if failure.kind == "rejected":
             return await self._rejected(state, failure, endpoint)
@@ -361,7 +361,7 @@ class HttpModel(LanguageModel):
         if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
             self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
         if failure.status == 200 and endpoint.last_whole_answer is None:
-            # It speaks, and never an answer: neither will the next asking bring one.
+            # It replies, but never with an answer; the next attempt would not bring one either.
             if state.failures[failure.kind] >= _UNREADABLE_ATTEMPTS:
                 self._bury(endpoint, f"gives no answer that can be read ({failure.detail})")
         elif state.attempts >= self._settings.max_attempts and endpoint.last_whole_answer is None:
@@ -391,7 +391,7 @@ class HttpModel(LanguageModel):
     async def _rejected(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
         """Deal with a request that the endpoint will not take: leave the request, or the address.
 
-        Returns the seconds to wait before the next asking; raises RequestRefusedError where the refusal is
+        Returns the seconds to wait before the next attempt; raises RequestRefusedError where the refusal is
         this request's own, EndpointError where it is every request's.
         """
         if (form := state.form.adapted(failure, self._settings)) is not None:
@@ -475,7 +475,7 @@ class HttpModel(LanguageModel):
         return self._price(billed.prompt_tokens, billed.completion_tokens)
 
     def _set_aside(self, flight: Flight) -> tuple[int, int]:
-        """Return the tokens of prompt and answer that one asking is expected to come to."""
+        """Return the tokens of prompt and answer that one attempt is expected to come to."""
         # Before the first answer nothing is known but the most it can be.
         answer_tokens = self._expected_tokens.get(flight.length, float(flight.length))
         return len(flight.body) // 4, int(answer_tokens) + 1
@@ -485,7 +485,7 @@ class HttpModel(LanguageModel):
         self._expected_tokens[length] = before + 0.05 * (used - before)
 
     async def _take_from_budget(self, flight: Flight) -> float:
-        """Set aside what one asking is expected to cost; return it in US dollars."""
+        """Set aside what one attempt is expected to cost; return it in US dollars."""
         if not self._budget.limited:
             return 0.0
         expected_usd = 0.0
@@ -496,7 +496,7 @@ class HttpModel(LanguageModel):
 
 
 def _landed(flight: Flight, endpoint: Endpoint, task: asyncio.Task[None]) -> None:
-    """Take an asking that ended off its flight; its error, if any, ends the flight."""
+    """Take an attempt that ended off its flight; its error, if any, ends the flight."""
     flight.attempts.pop(task, None)
     endpoint.assigned -= 1
     if task.cancelled():

@@ -11,7 +11,7 @@ class EndpointSettings:
     """Settings of one OpenAI-compatible endpoint (or several that serve the same model)."""
 
     concurrency: int = 1024
-    """Most requests in flight; below it the number that the endpoint bears is found by itself."""
+    """Most requests in flight; the number that the endpoint accepts is found automatically."""
     rpm: float | None = None
     """Requests a minute that the endpoint allows; None: found by its refusals."""
     tpm: float | None = None
