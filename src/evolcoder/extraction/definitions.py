@@ -14,8 +14,8 @@ _STATEMENT = (
 )
 _COMMENT = r"(?:\s|//[^\n]*|#(?!\[)[^\n]*|--[^\n]*|/\*.*?\*/|\"\"\".*?\"\"\"|'''.*?''')*"
 _NOT_WRITTEN = re.compile(
-    _COMMENT
-    + r"(?:throw\s+(?:new\s+)?[\w.:]*(?:NotImplemented|UnsupportedOperation)\w*|throw\s[^;\n]*(?i:not\ implemented|todo)"
+    _COMMENT + r"(?:throw\s+(?:new\s+)?[\w.:]*(?:NotImplemented|UnsupportedOperation)\w*"
+    r"|throw\s[^;\n]*(?i:not\ implemented|todo)"
     r"|(?:todo|unimplemented)!|TODO\(|fatalError\(|\?\?\?|raise\s+NotImplementedError|pass\b|\.\.\."
     r"|(?:panic|error|stop|die)\s*\(\s*[\"'`](?i:not\ implemented|todo))[^\n]*"
     + _COMMENT
@@ -57,9 +57,9 @@ def definition(code: str, name: str) -> re.Match[str] | None:
 
 
 def defining_block(blocks: Sequence[tuple[str, bool]], outside: str, name: str, language: str) -> str | None:
-    """Return the last of blocks, as (code, closed), that defines a function whole; None where none defines it.
+    """Return the last of blocks, as (code, closed), that defines a function whole; None where none does.
 
-    Sound blocks go before those that the language's grammar refuses. The text outside of the blocks comes last.
+    Sound blocks go before those that the language's grammar refuses, the text outside of blocks comes last.
     """
     defining = [
         code for code, closed in reversed(blocks) if _is_written(code, name) and (closed or _ends(code))
