@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolcoder.evaluate.benchmarks.mbpp import CUTS
 from evolcoder.extraction.code_blocks import (
     CodeBlock,
     Extraction,
+    PublishedCuts,
     code_blocks,
     extract,
     syntax_error,
@@ -40,16 +42,34 @@ def test_the_published_wizardcoder_file_is_reproduced_row_by_row(data_folder: Pa
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "kept"),
+    ("cuts", "kept"),
     [
-        ("humaneval", "x = 1\n# Test examples\nassert x"),
-        ("mbpp", "x = 1"),
-        ("mbpp+", "x = 1\n# Test examples"),
+        (PublishedCuts(), "x = 1\n# Test examples\nassert x"),
+        (PublishedCuts(("# Test examples",)), "x = 1"),
+        (PublishedCuts(("assert",)), "x = 1\n# Test examples"),
     ],
 )
-def test_wizardcoder_cuts_by_benchmark(benchmark: str, kept: str) -> None:
+def test_wizardcoder_cuts_at_a_benchmark_s_marks(cuts: PublishedCuts, kept: str) -> None:
     raw = fenced("x = 1\n# Test examples\nassert x\n# Example usage\nprint(x)")
-    assert extract(raw, "wizardcoder", benchmark=benchmark) == kept
+    assert extract(raw, "wizardcoder", cuts=cuts) == kept
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        ("```python\nx = '```'\ny = 2\n```\nDone", "x = '```'\ny = 2"),
+        ("```python\n# as in ```this```\nx = 1```\n```\n", "# as in ```this```\nx = 1```"),
+        ("```python\r\nx = 1\r\n```\r\nDone", "x = 1"),
+        ("```python\nx = 1\r\ny = 2\n```", "x = 1\r\ny = 2"),
+        ("Text ```python x = 1 ``` more", " x = 1 ``` more"),
+        ("```python\nx = 1\n  ```\nDone", "\nx = 1\n  ```\nDone"),
+        ("x = 1\r\n# Test examples\r\nassert x", "x = 1"),
+        ("```python\nx = 1\n```\n```python\nx = 2\n```", "x = 1"),
+    ],
+)
+def test_mbpp_is_cut_as_by_its_published_script(raw: str, kept: str) -> None:
+    """A block ends only where a line begins with the fence, and carriage returns stay (`process_mbpp.py`)."""
+    assert extract(raw, "wizardcoder", cuts=CUTS) == kept
 
 
 def test_none_keeps_the_answer_as_it_is() -> None:

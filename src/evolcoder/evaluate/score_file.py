@@ -12,6 +12,7 @@ from typing import Any
 from evolcoder.cache import cache_folder
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.own_tests import check_own_tests
 from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.results_file import EvalPlusResults
 from evolcoder.evaluate.sample_files import missing_tasks, read_samples, rows_by_file, usual_extraction
@@ -27,7 +28,7 @@ from evolcoder.sandbox.work import SandboxWork
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class OracleAgreement:
     """How many verdicts equal those that a published file carries of its samples."""
 
     same: int
@@ -58,7 +59,7 @@ class FileScore:
     """Wall time of it all."""
     level: str
     """The sandbox's level of protection."""
-    agreement: Agreement | None = None
+    agreement: OracleAgreement | None = None
     """With the verdicts that the file itself carries, where it does."""
     files: tuple[str, ...] = ()
     """The files that were read; results beside their samples are none of them."""
@@ -98,6 +99,7 @@ def score_file(
     begun = time.monotonic()
     oracle = benchmark.checked_oracle(request.settings.oracle)
     benchmark.check_ready()
+    check_own_tests(benchmark, request.unsafe, engine)
     if request.how is None:
         request = replace(request, how=usual_extraction(request.samples, benchmark))
     samples = _samples_of(request, benchmark)
@@ -152,7 +154,7 @@ def score_file(
 
 
 def _samples_of(request: ScoreRequest, benchmark: Benchmark) -> Iterable[Sample]:
-    """Return the samples: held where they are few, else read twice, so that a mistake is told at once."""
+    """Return the samples: held where they are few, else read twice, so that a mistake is reported at once."""
 
     def read() -> Iterator[Sample]:
         return read_samples(request.samples, benchmark, request.how or "none", request.read_field)
@@ -175,7 +177,7 @@ def _bytes_of(file: Path) -> int:
 
 def _agreement(
     passed: dict[str, list[bool]], published: dict[str, list[bool]], benchmark: Benchmark
-) -> Agreement | None:
+) -> OracleAgreement | None:
     """Compare with the file's own verdicts, sample by sample in the order they stand."""
     pairs: list[tuple[str, bool, bool]] = []
     for name, said in published.items():
@@ -185,7 +187,7 @@ def _agreement(
     if not pairs:
         return None
     differ = tuple(f"{name} (the file: {'pass' if b else 'fail'})" for name, a, b in pairs if a != b)
-    return Agreement(len(pairs) - len(differ), len(pairs), differ)
+    return OracleAgreement(len(pairs) - len(differ), len(pairs), differ)
 
 
 class _Tally:

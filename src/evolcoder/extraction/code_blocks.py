@@ -71,6 +71,22 @@ class CodeBlock:
     """False where the text ended before a closing fence."""
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedCuts:
+    """How the published post-processing of one benchmark differs from that of another."""
+
+    marks: tuple[str, ...] = ()
+    """Texts that end a program, beside the two that end it everywhere."""
+    closing: str = "```"
+    """What closes the fenced block."""
+    keeps_returns: bool = False
+    """Whether carriage returns stay."""
+
+
+HUMANEVAL_CUTS = PublishedCuts()
+"""Those of `process_humaneval.py`."""
+
+
 def code_blocks(text: str) -> list[CodeBlock]:
     """Return the fenced blocks of a text in order (``` or ~~~, indented too), the last maybe unclosed.
 
@@ -228,20 +244,20 @@ def extract(
     *,
     entry_point: str = "",
     prompt: str = "",
-    benchmark: str = "humaneval",
+    cuts: PublishedCuts = HUMANEVAL_CUTS,
     language: str = "python",
 ) -> str:
     """Return the program, or the continuation of `prompt`, that an answer holds.
 
-    `entry_point` and `prompt` guide `auto` only; `benchmark` decides the cuts of `wizardcoder` ("mbpp..." and
-    "mbpp+..." have one more each). Raises ValueError for an unknown `how`.
+    `entry_point` and `prompt` (code that the program may continue, or "") guide `auto` only, `cuts` only
+    `wizardcoder`. Raises ValueError for an unknown `how`.
     """
     if how == "none":
         return raw
     if how == "wizardcoder":
-        return _wizardcoder(raw, benchmark)
+        return _wizardcoder(raw, cuts)
     if how == "auto" and language == "python" and len(raw) <= _GRAMMAR_LIMIT:
-        return _auto_python(raw, entry_point, prompt if benchmark.startswith("humaneval") else "")
+        return _auto_python(raw, entry_point, prompt)
     text = without_thinking(raw)
     if how in ("fence", "first", "last") or (how == "auto" and len(text) > _GRAMMAR_LIMIT):
         return block_of(code_blocks(text), language, how) or text
@@ -250,20 +266,15 @@ def extract(
     raise ValueError(f"extraction {how!r}: one of wizardcoder, fence, first, last, auto, none is expected")
 
 
-def _wizardcoder(raw: str, benchmark: str) -> str:
+def _wizardcoder(raw: str, cuts: PublishedCuts) -> str:
     """Follow `process_humaneval.py` and `process_mbpp.py` of the WizardLM repository, in their order."""
-    text = raw.replace("\r", "")
+    text = raw if cuts.keeps_returns else raw.replace("\r", "")
     if "```python" in text:
         text = text[text.index("```python") :].strip().replace("```python", "")
-        closing = text.find("```")
+        closing = text.find(cuts.closing)
         if closing >= 0:
             text = text[:closing].strip()
-    cuts = ['if __name__ == "__main__":', "# Example usage"]
-    if benchmark.startswith("mbpp+"):
-        cuts.append("assert")
-    elif benchmark.startswith("mbpp"):
-        cuts.append("# Test examples")
-    for cut in cuts:
+    for cut in ('if __name__ == "__main__":', "# Example usage", *cuts.marks):
         if (at := text.find(cut)) >= 0:
             text = text[:at].strip()
     return text
