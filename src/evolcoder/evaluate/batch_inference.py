@@ -107,7 +107,7 @@ async def answer_batch(
 
 
 def _as_published(row: dict[str, Any], number: int) -> dict[str, Any]:
-    """Name fields as `inference_wizardcoder.py` of the WizardLM repository does; number a row without `idx`."""
+    """Name fields as `inference_wizardcoder.py` (WizardLM repository) does; number a row without `idx`."""
     return {
         "id": row.get("idx", number),
         "instruction": row[_instruction_field(row) or "Instruction"],
