@@ -50,7 +50,7 @@ _BESIDE = 3
 )
 @click.option(
     "--extract",
-    type=click.Choice(["wizardcoder", "fence", "auto", "none"]),
+    type=click.Choice(["wizardcoder", "fence", "first", "last", "auto", "none"]),
     help="How the program is found; by the style where absent.",
 )
 @click.option("--greedy", is_flag=True, help="One greedy sample a problem (the default of most benchmarks).")
