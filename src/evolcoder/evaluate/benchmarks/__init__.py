@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, BenchmarkFile, NamedSet
 
-__all__ = ["Benchmark", "benchmark_names", "is_own", "load_benchmark", "named_set"]
+if TYPE_CHECKING:
+    from evolcoder.evaluate.environments import EnvironmentSpec
+
+__all__ = ["Benchmark", "benchmark_names", "environment_spec", "is_own", "load_benchmark", "named_set"]
 
 _FILES = ("humaneval", "evalplus", "mbpp", "ds1000.problems", "multipl_e.problems")
 _SHOWN_NAMES = 16
@@ -45,6 +48,16 @@ def load_benchmark(name: str) -> Benchmark:
 
         return own_benchmark(Path(name))
     return _published(name)
+
+
+def environment_spec(name: str) -> EnvironmentSpec:
+    """Return what the environment of a benchmark is made of; raises UserError where it needs none."""
+    found = [getattr(_module(file), "ENVIRONMENT", None) for file in _FILES]
+    specs: dict[str, EnvironmentSpec] = {spec.name: spec for spec in found if spec is not None}
+    if name not in specs:
+        known = ", ".join(specs)
+        raise UserError(f"there is nothing to set up for {name!r}{nearest(name, specs)}: {known} is expected")
+    return specs[name]
 
 
 @lru_cache(maxsize=8)
