@@ -111,8 +111,8 @@ class RunProblems:
 
     @property
     def rounds(self) -> list[int]:
-        """The rounds with samples."""
-        return sorted(self._folders)
+        """The rounds with samples, in their order."""
+        return list(self._folders)
 
     def prompt(self, task_id: str) -> str:
         """Return a problem's text; "" where the benchmark is not to be had here."""

@@ -9,6 +9,7 @@ import sys
 import click
 
 from evolcoder import __version__
+from evolcoder.cli.terminal import guard_streams
 from evolcoder.errors import EvolcoderError
 
 # name -> (module under evolcoder.cli, one line for --help). Listed here so that --help imports no command.
@@ -77,6 +78,7 @@ def main() -> None:
     # Threads of torch that wait by spinning slow everything down on a machine that is shared; this is read
     # when the OpenMP library loads, so it is set before any command.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    guard_streams()
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.Exit as exit_:

@@ -1,7 +1,7 @@
-"""Environments of their own that some benchmarks are judged in: built from a lock file, found again by name.
+"""Environments that some benchmarks are judged in: built from a lock file, found again by name.
 
-An environment is a virtual environment somewhere, and a note of where under the cache folder, written last:
-what has no note was not finished.
+An environment is a virtual environment, and a note under the cache folder that says where it is. The note is
+written last: without it the environment was not finished.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measure a model on a benchmark: sample, extract, judge, sum up. Programs are judged while the model writes.
 
-Every answer is in the model's journal (if it has one) and every verdict in the cache, so a stopped
-evaluation goes on where it stood; the files in `out` appear whole at the end.
+Every answer is in the model's journal (if it has one) and every verdict in the cache, so a stopped evaluation
+continues where it stopped; the files in `out` appear whole at the end.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class _ScoringThread:
         self._thread.join()
 
     def take(self, answer: Answer) -> None:
-        """Hand over one answer; raises what judging failed with, so that nothing is written in vain."""
+        """Hand over one answer; raises what judging failed with, before more is written."""
         self._queue.put(answer)
         if self._failure is not None:
             raise self._failure

@@ -1,4 +1,4 @@
-"""Ask a model for its samples of a benchmark's problems, as many at once as it likes, in a fixed order."""
+"""Ask a model for its samples of a benchmark's problems, many at once, in a fixed order."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def score_file(
 
 
 def _samples_of(request: ScoreRequest, benchmark: Benchmark) -> Iterable[Sample]:
-    """Return the samples: held where they are few, else read twice, so that a mistake is told at once."""
+    """Return the samples: held where they are few, else read twice, so that a mistake is reported at once."""
 
     def read() -> Iterator[Sample]:
         return read_samples(request.samples, benchmark, request.how or "none", request.read_field)

@@ -19,6 +19,7 @@ from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, plain_data
 from evolcoder.runs import file_hash
 from evolcoder.train.result import NOT_IN_NAME
+from evolcoder.train.settings import NAME_OF_AUTO
 
 _WITHOUT_EFFECT = {
     "evolve": ("seed", "rows_in_flight"),
@@ -32,7 +33,7 @@ those of the sections)."""
 def settings_of(section: str, settings: Any) -> dict[str, Any]:
     """Return the settings of a recipe's section that its products follow from, by dotted key."""
     without = _WITHOUT_EFFECT.get(section, ())
-    return {f"{section}.{key}": value for key, value in plain_data(settings).items() if key not in without}
+    return _named(section, {key: value for key, value in plain_data(settings).items() if key not in without})
 
 
 def defaults_of(section: str, settings: Any) -> dict[str, Any]:
@@ -40,7 +41,14 @@ def defaults_of(section: str, settings: Any) -> dict[str, Any]:
     made = {f.name: f.default_factory() for f in fields(settings) if f.default_factory is not MISSING}
     made |= {f.name: f.default for f in fields(settings) if f.default is not MISSING}
     clean: dict[str, Any] = json.loads(json.dumps(made, default=asdict))
-    return {f"{section}.{key}": value for key, value in clean.items()}
+    return _named(section, clean)
+
+
+def _named(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    named = {f"{section}.{key}": value for key, value in values.items()}
+    if named.get("train.dtype") == "auto":
+        named["train.dtype"] = NAME_OF_AUTO
+    return named
 
 
 def hash_of(path: Path) -> Callable[[], str]:

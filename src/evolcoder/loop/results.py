@@ -1,4 +1,4 @@
-"""What a finished run says of itself: `result.json`, and the link to the best checkpoint."""
+"""The result of a finished run: `result.json`, and the link to the best checkpoint."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from evolcoder.evaluate.overlap import benchmarks_overlap, selection_notice
 from evolcoder.loop.stopping import RoundScore
 from evolcoder.loop.wizardcoder import LoopResult
 from evolcoder.recipe import Recipe
+from evolcoder.records import round_folder
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy")
 
@@ -67,7 +68,7 @@ def point_to_best(run: Path, best: int | None) -> None:
     link = run / "best"
     link.unlink(missing_ok=True)
     if best:
-        link.symlink_to(Path(f"round-{best}") / "checkpoint")
+        link.symlink_to(Path(round_folder(best)) / "checkpoint")
 
 
 def _entry(score: RoundScore) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def _entry(score: RoundScore) -> dict[str, Any]:
 def _best_model(recipe: Recipe, best: RoundScore | None) -> str | None:
     if best is None:
         return None
-    return f"round-{best.round}/checkpoint" if best.round else recipe.base.model
+    return f"{round_folder(best.round)}/checkpoint" if best.round else recipe.base.model
 
 
 def _version(name: str) -> str:

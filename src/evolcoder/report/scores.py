@@ -1,4 +1,4 @@
-"""What the rounds scored: points with intervals, what each round gained and lost, and the words for it."""
+"""The scores of the rounds: points with intervals, what each round gained and lost, and a sentence on it."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _one_benchmark(
     first = next(evaluation for _, evaluation in measured if evaluation.pass_at_1)
     score = first.pass_at_1 or {}
     known = [point.round for point in points]
-    best = kept if kept in known else max(points, key=lambda p: (p.value, -p.round)).round
+    best = kept if kept in known else max(points, key=lambda p: p.value).round
     n_problems = int(score.get("n_problems") or len(first.problems))
     settings = {str(key): str(value) for key, value in (score.get("settings") or {}).items()}
     verdicts = {number: evaluation.problems for number, evaluation in measured}

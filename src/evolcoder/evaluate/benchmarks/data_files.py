@@ -19,7 +19,7 @@ from typing import Any
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
-from evolcoder.runs import writing_whole
+from evolcoder.runs import read_unpacked, writing_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,7 @@ def _places(file: DataFile) -> Iterator[Path]:
 
 def _content(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        return read_unpacked(path)
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
 

@@ -34,6 +34,7 @@ from evolcoder.models.protocol import Message
 from evolcoder.records import Problem, Reason, Sample, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import ExecJob, Job, Limits, Outcome
+from evolcoder.sandbox.reasons import last_lines
 
 SOURCES = {
     "": NamedSet("humaneval", 0, 163),
@@ -243,8 +244,8 @@ def cut(completion: str, stop_tokens: Sequence[str]) -> str:
 
 def told(outcome: Outcome) -> str:
     """Return the line of what a program wrote that says most of why it failed."""
-    lines = [line.strip() for line in outcome.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    lines += [line.strip() for line in outcome.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
+    both = (*last_lines(outcome.stderr), *last_lines(outcome.stdout))
+    lines = [line.strip() for line in both if line.strip()]
     telling = (line for line in lines if _TELLING.search(line))
     return next(telling, lines[-1] if lines else outcome.verdict.detail)[:500]
 
