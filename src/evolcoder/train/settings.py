@@ -8,8 +8,8 @@ from typing import Literal
 PromptStyle = Literal["wizardcoder", "chat"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 NAME_OF_AUTO = "bf16"
-"""What `dtype: auto` is called where settings name a training: the default before it, so that a training begun
-then is continued, and one that moves to another machine is not done again."""
+"""What `dtype: auto` is called where settings name a training: the default before it, so that a training
+begun then is continued, and one that moves to another machine is not done again."""
 
 
 @dataclass(frozen=True, slots=True)
