@@ -1,7 +1,8 @@
 """An OpenAI-compatible server in front of a model: /v1/models, /v1/completions, /v1/chat/completions.
 
 Requests that come together are written together by the model's own batching. A body must be JSON by its
-content type, so that a page in a browser cannot ask by a plain form; off loopback every request needs the token.
+content type, so that a page in a browser cannot ask by a plain form. `evolcoder serve` asks for a token off
+loopback.
 Not covered: tools, log-probabilities, embeddings.
 """
 
