@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from evolcoder import __version__
+from evolcoder.errors import DataError
 from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.weights import quiet_library
 from evolcoder.records import Instruction
-from evolcoder.runs import making_folder_whole, write_json_whole
+from evolcoder.runs import check_output_folder, making_folder_whole, write_json_whole
 from evolcoder.train.chat_templates import wizardcoder_template
 from evolcoder.train.lora_merge import split_adapters
 from evolcoder.train.measurements import Measurements
@@ -27,6 +28,15 @@ from evolcoder.train.tokenization import opening_tokens
 
 MODEL_OUTPUT = "trained model"
 """The kind of output, in the mark of its folder."""
+
+
+def check_place(out: Path, base: str) -> Path:
+    """Return the absolute path of `out`; raises DataError where a trained model of `base` cannot go there."""
+    out = out.absolute()  # "." has no name to put the checkpoints beside
+    check_output_folder(out, MODEL_OUTPUT)
+    if out == Path(base).absolute():
+        raise DataError(f"{out}: the base itself; another folder is expected for the trained model")
+    return out
 
 
 def export(
