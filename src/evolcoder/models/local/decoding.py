@@ -43,6 +43,8 @@ class DecodeJob:
     """True once nobody waits for the answer any more."""
     hear: Callable[[str], None] | None = field(default=None, compare=False)
     """Is told the answer so far, a few times a second, while it is written."""
+    keep_log_probabilities: bool = False
+    """Return the log-probability of every token as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ class Decoded:
     token_ids: tuple[int, ...]
     """What the model wrote, without the end token."""
     finish_reason: FinishReason
+    end_token: int | None = None
+    """The token that ended it; None where something else did."""
+    log_probabilities: tuple[float, ...] = ()
+    """Of each token, the end token's last, at the temperature of sampling, in nats; where asked for."""
 
 
 class Cancelled(Exception):  # noqa: N818 - an event, not an error
@@ -67,6 +73,7 @@ class _Row:
     job: DecodeJob
     stream: UniformStream
     tokens: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
     told: float = 0.0
     """When its reader was told last."""
 
@@ -200,6 +207,13 @@ class Decoder:
         )
         for row, token in zip(rows, tokens, strict=True):
             row.tokens.append(token)
+        kept = [i for i, row in enumerate(rows) if row.job.keep_log_probabilities]
+        if kept:
+            chosen = torch.tensor([[tokens[i]] for i in kept], device=logits_NV.device)
+            heat = torch.tensor([[rows[i].job.temperature or 1.0] for i in kept], device=logits_NV.device)
+            logp_NV = (logits_NV[kept].float() / heat).log_softmax(dim=1)
+            for i, logp in zip(kept, logp_NV.gather(1, chosen)[:, 0].tolist(), strict=True):
+                rows[i].log_probabilities.append(logp)
 
     def _tell_readers(self, rows: Sequence[_Row]) -> None:
         """Tell the text so far to whoever reads along; half a character at its end is kept back."""
@@ -236,7 +250,9 @@ class Decoder:
 
     def _answer(self, row: _Row, tokens: Sequence[int], finish: FinishReason) -> Decoded:
         text = self._text(tokens)
-        return Decoded(before_stop(text, row.job.stop), tuple(tokens), finish)
+        end = row.tokens[-1] if len(tokens) < len(row.tokens) else None
+        kept = tuple(row.log_probabilities)
+        return Decoded(before_stop(text, row.job.stop), tuple(tokens), finish, end, kept)
 
     def _text(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(
