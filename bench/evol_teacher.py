@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evolcoder.evolve.duplicates import DuplicateIndex, Text
-from evolcoder.evolve.elimination import Elimination, judge_answer, judge_evolved
+from evolcoder.evolve.elimination import Elimination, answer_elimination, instruction_elimination
 from evolcoder.evolve.evolve_one import question_of
 from evolcoder.evolve.methods import METHOD_SETS
 from evolcoder.evolve.verification import Verifier
@@ -56,9 +56,9 @@ def judged(row: Instruction, parent: Instruction) -> Elimination | None:
     """Apply the rules that need no teacher."""
     question = question_of(row)
     for method in METHODS.methods:
-        if elimination := judge_evolved(question_of(parent), question, method, METHODS):
+        if elimination := instruction_elimination(question_of(parent), question, method, METHODS):
             return elimination
-    return judge_answer(row.response, question)
+    return answer_elimination(row.response, question)
 
 
 async def syntax(row: Instruction) -> Elimination | None:

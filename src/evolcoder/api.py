@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from evolcoder.evaluate.comparison import Comparison
     from evolcoder.evaluate.evaluation import EvaluationResult
     from evolcoder.evaluate.score_file import FileScore
-    from evolcoder.evaluate.settings import EvaluationSettings, Extraction
+    from evolcoder.evaluate.settings import EvaluationSettings
     from evolcoder.evolve.rounds import RoundSummary
     from evolcoder.evolve.settings import EvolveSettings
+    from evolcoder.extraction.code_blocks import Extraction
     from evolcoder.models.endpoint.settings import EndpointSettings
     from evolcoder.models.local.settings import LocalSettings
     from evolcoder.models.session import ModelChoice

@@ -3,8 +3,8 @@ import pytest
 from evolcoder.evolve.methods import (
     METHOD_SETS,
     choose_method,
+    equality_messages,
     evolution_messages,
-    judge_messages,
     method_set,
 )
 from evolcoder.evolve.settings import EvolveSettings
@@ -90,7 +90,7 @@ def test_impossible_settings_are_refused_by_name(wrong: dict, said: str) -> None
 
 
 def test_the_judge_sees_both_instructions_whatever_they_hold() -> None:
-    (turn,) = judge_messages("first with {second} in it", "the other")
+    (turn,) = equality_messages("first with {second} in it", "the other")
     assert "first with {second} in it" in turn.content
     assert "The Second Prompt: the other" in turn.content
 

@@ -16,7 +16,7 @@ from evolcoder.errors import (
     RequestFailedError,
     RequestRefusedError,
 )
-from evolcoder.models.budget import Budget
+from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.http_model import HttpModel
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
@@ -341,7 +341,7 @@ def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
         await asyncio.sleep(0.005)
         return good(usage=(1000, 1000))
 
-    budget = Budget(max_usd=1.0)
+    budget = SpendingBudget(max_usd=1.0)
     results, server, _ = run(
         script,
         *(request(f"{i} " + "x" * 4000) for i in range(60)),
@@ -357,7 +357,7 @@ def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
 
 def test_a_budget_in_dollars_without_a_price_is_refused() -> None:
     with pytest.raises(ModelError, match="usd_per_million_input"):
-        open_model("openai:m", base_url="http://127.0.0.1:1/v1", budget=Budget(max_usd=1.0))
+        open_model("openai:m", base_url="http://127.0.0.1:1/v1", budget=SpendingBudget(max_usd=1.0))
 
 
 def test_answers_thrown_away_count_as_spent(tmp_path: Path) -> None:
@@ -494,7 +494,7 @@ def test_a_path_not_found_in_mid_run_is_that_requests() -> None:
 def test_the_limit_in_dollars_counts_what_is_billed_whether_it_is_of_use_or_not(
     answer: Any, usd: Any
 ) -> None:
-    budget = Budget(max_usd=10.0)
+    budget = SpendingBudget(max_usd=10.0)
     _, server, model = run(
         lambda body, n: answer(),
         *(request(f"{i}", max_tokens=2000) for i in range(40)),

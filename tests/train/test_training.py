@@ -20,10 +20,10 @@ from tests.train.tiny import rows, save_tiny
 from torch.distributed.checkpoint.api import CheckpointException
 
 from evolcoder.errors import DataError, TrainingError
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Bar, SilentProgress
 from evolcoder.train import TrainSettings, train
-from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.sanity_checks import tolerance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -276,7 +276,7 @@ def test_the_finished_folder_loads_anywhere_and_says_where_it_comes_from(tiny: s
     asked = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Add {x}"}], tokenize=False, add_generation_prompt=True
     )
-    assert asked == wizardcoder_prompt(replace(rows(1)[0], instruction="Add {x}", input=""))
+    assert asked == instruction_prompt("Add {x}")
     assert model.config.pad_token_id == model.generation_config.pad_token_id == tokenizer.pad_token_id
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     facts = json.loads((result.folder / "training.json").read_text())

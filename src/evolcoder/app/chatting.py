@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evolcoder.app.model_shelf import ModelName, ModelShelf
+from evolcoder.app.open_models import ModelName, OpenModels
 from evolcoder.errors import EvolcoderError
-from evolcoder.evaluate.prompts import instruction_prompt
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.opening import is_remote
 from evolcoder.models.protocol import Message, Request, Sampling
 from evolcoder.models.streaming import stream_answer
@@ -38,18 +38,18 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class ChatSide:
     """One model of a conversation."""
 
     model: ModelName
     style: Literal["wizardcoder", "chat"]
     turns: tuple[Turn, ...] = ()
 
-    def asked(self, question: str) -> Seat:
+    def asked(self, question: str) -> ChatSide:
         """Return the conversation with one more question."""
         return replace(self, turns=(*self.turns, Turn(question)))
 
-    def with_last(self, turn: Turn) -> Seat:
+    def with_last(self, turn: Turn) -> ChatSide:
         """Return the conversation with its last turn replaced."""
         return replace(self, turns=(*self.turns[:-1], turn))
 
@@ -95,41 +95,41 @@ def style_for(ref: str, asked: Style, run: Run | None = None) -> Literal["wizard
     return "wizardcoder"
 
 
-def request_of(seat: Seat, sampling: Sampling) -> Request:
+def request_of(side: ChatSide, sampling: Sampling) -> Request:
     """Return what the model is asked for the last turn.
 
     A chat carries the finished turns before it; the method's prompt has room for one instruction only.
     """
-    question = seat.turns[-1].question
-    if seat.style == "wizardcoder":
+    question = side.turns[-1].question
+    if side.style == "wizardcoder":
         return Request(instruction_prompt(question), sampling)
     messages: list[Message] = []
-    for turn in seat.turns[:-1]:
+    for turn in side.turns[:-1]:
         if turn.state == "done":
             messages += [Message("user", turn.question), Message("assistant", turn.answer)]
     return Request((*messages, Message("user", question)), sampling)
 
 
 async def converse(
-    shelf: ModelShelf,
-    seats: Sequence[Seat],
+    models: OpenModels,
+    sides: Sequence[ChatSide],
     sampling: Sampling,
     halted: asyncio.Event | None = None,
     every_s: float = 0.1,
-) -> AsyncGenerator[tuple[Seat, ...], None]:
-    """Have every seat answer its last turn at the same time; yield all seats whenever an answer has grown.
+) -> AsyncGenerator[tuple[ChatSide, ...], None]:
+    """Have every side answer its last turn at the same time; yield all sides whenever an answer has grown.
 
     At most one yield in `every_s` seconds, and the last one with everything in it. What goes wrong with one
     model stands in its turn and leaves the others alone. When `halted` is set, or the generator is closed,
     all answers end; the last yield after a halt marks those that were not finished.
     """
     halted = halted or asyncio.Event()
-    now = list(seats)
+    now = list(sides)
     changed = asyncio.Event()
 
     async def answer(at: int) -> None:
         try:
-            async with aclosing(_turns(shelf, seats[at], sampling)) as turns:
+            async with aclosing(_turns(models, sides[at], sampling)) as turns:
                 async for turn in turns:
                     now[at] = now[at].with_last(turn)
                     changed.set()
@@ -140,7 +140,7 @@ async def converse(
         await halted.wait()
         changed.set()
 
-    answers = asyncio.gather(*map(answer, range(len(seats))))
+    answers = asyncio.gather(*map(answer, range(len(sides))))
     heeding = asyncio.create_task(heed_halt())
     try:
         yield tuple(now)
@@ -160,12 +160,12 @@ async def converse(
         await asyncio.gather(answers, heeding, return_exceptions=True)
 
 
-async def _turns(shelf: ModelShelf, seat: Seat, sampling: Sampling) -> AsyncGenerator[Turn, None]:
-    turn = seat.turns[-1]
+async def _turns(models: OpenModels, side: ChatSide, sampling: Sampling) -> AsyncGenerator[Turn, None]:
+    turn = side.turns[-1]
     try:
         async with (
-            shelf.borrowed(seat.model) as model,
-            aclosing(stream_answer(model, request_of(seat, sampling))) as parts,
+            models.borrowed(side.model) as model,
+            aclosing(stream_answer(model, request_of(side, sampling))) as parts,
         ):
             async for part in parts:
                 turn = replace(turn, answer=part.text, state="writing")
@@ -180,11 +180,11 @@ async def _turns(shelf: ModelShelf, seat: Seat, sampling: Sampling) -> AsyncGene
         yield replace(turn, state="failed", note="out of memory; close another model or take a smaller one")
 
 
-def stopped(seats: Sequence[Seat]) -> tuple[Seat, ...]:
-    """Return seats whose unfinished answers are marked as stopped; what was written stays."""
+def stopped(sides: Sequence[ChatSide]) -> tuple[ChatSide, ...]:
+    """Return sides whose unfinished answers are marked as stopped; what was written stays."""
     return tuple(
-        seat.with_last(replace(seat.turns[-1], state="stopped"))
-        if seat.turns and seat.turns[-1].state in ("waiting", "writing")
-        else seat
-        for seat in seats
+        side.with_last(replace(side.turns[-1], state="stopped"))
+        if side.turns and side.turns[-1].state in ("waiting", "writing")
+        else side
+        for side in sides
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from evolcoder.app.live import live_html
+from evolcoder.app.live_run import live_html
 from evolcoder.app.run_view import RunView
 from evolcoder.app.widgets import html_view
 

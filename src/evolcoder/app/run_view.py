@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from evolcoder.app.live import scores_now
+from evolcoder.app.live_run import scores_now
 from evolcoder.app.run_problems import RunProblems
 from evolcoder.app.run_rows import RunRows, row_sources
 from evolcoder.report.run_folder import Run, read_run

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from evolcoder.app.chat_tab import ChatOptions, chat_tab
 from evolcoder.app.data_tab import data_tab
 from evolcoder.app.live_tab import live_tab
-from evolcoder.app.model_shelf import ModelShelf
+from evolcoder.app.open_models import OpenModels
 from evolcoder.app.problems_tab import problems_tab
 from evolcoder.app.review_tab import review_tab
 from evolcoder.app.run_view import RunView
@@ -82,12 +82,12 @@ def is_loopback(host: str) -> bool:
 def build(options: AppOptions) -> gr.Blocks:
     """Return the app; raises DataError where `options.run` is no run folder."""
     view = RunView(options.run) if options.run else None
-    shelf = ModelShelf(options.models_kept)
+    models = OpenModels(options.models_kept)
     chat = ChatOptions(options.models, options.base_url, any_model=options.local_only)
     page = gr.Blocks(title="evolcoder", analytics_enabled=False, fill_width=True)
     with page:
         html_view(_head(options.run))
-        tabs: list[tuple[str, Any]] = [("Chat", lambda: chat_tab(view, shelf, chat, page))]
+        tabs: list[tuple[str, Any]] = [("Chat", lambda: chat_tab(view, models, chat, page))]
         if view is not None:
             tabs = [
                 ("Run", lambda: live_tab(view, page)),

@@ -108,9 +108,10 @@ def command(
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.settings import EvaluationSettings, Extraction, Style
+    from evolcoder.evaluate.settings import EvaluationSettings, Style
     from evolcoder.execution.engine import open_engine
     from evolcoder.execution.event_loop import run_async
+    from evolcoder.extraction.code_blocks import Extraction
 
     if greedy and ((n or 1) > 1 or temperature):
         raise UserError("--greedy gives one sample at temperature 0; leave out --n and --temperature")
@@ -120,7 +121,7 @@ def command(
         return EvaluationSettings(
             style=cast(Style, style),
             preset=preset,
-            extract=cast("Extraction | None", extract),
+            extract=cast(Extraction | None, extract),
             n=decoding.n,
             temperature=decoding.temperature,
             top_p=decoding.top_p,

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import DataError
-from evolcoder.evaluate.prompts import instruction_prompt
 from evolcoder.evaluate.sampling import IN_FLIGHT
 from evolcoder.execution.bounded import map_bounded
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import INSTRUCTION_FIELDS
 from evolcoder.models.protocol import LanguageModel, Message, Request, Sampling
 from evolcoder.progress import Progress

@@ -30,7 +30,7 @@ PYTHON = "3.11"
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class EnvironmentSpec:
     """What an environment is made of."""
 
     lock: str
@@ -47,8 +47,8 @@ sklearn.feature_extraction.text sklearn.impute sklearn.linear_model sklearn.mode
 sklearn.pipeline sklearn.preprocessing sklearn.svm sklearn.tree matplotlib.pyplot seaborn PIL.Image torch
 statsmodels.api xgboost lightgbm nltk gensim yaml tensorflow
 """
-RECIPES = {
-    "ds1000": Recipe(
+ENVIRONMENTS = {
+    "ds1000": EnvironmentSpec(
         lock="ds1000-lock.txt",
         preimport=tuple(_LIBRARIES.split()),
         variables=(
@@ -86,7 +86,7 @@ def find_environment(name: str) -> Environment:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{_note_path(name)}: cannot be read ({error}): {command}") from error
-    recipe = RECIPES[name]
+    recipe = ENVIRONMENTS[name]
     if note.get("lock") != _lock_hash(recipe):
         raise UserError(f"the environment of {name} is of another version of evolcoder: {command}")
     missing = [note[key] for key in ("interpreter", "base", "packages") if not Path(note[key]).exists()]
@@ -106,12 +106,12 @@ def build_environment(name: str, into: Path | None, python: str | None, progress
     is kept, so a build that was stopped goes on. Raises UserError where there is no Python of the right
     version or the folder is none of ours, OutsideError where the installer fails.
     """
-    if name not in RECIPES:
-        known = ", ".join(RECIPES)
+    if name not in ENVIRONMENTS:
+        known = ", ".join(ENVIRONMENTS)
         raise UserError(
-            f"there is nothing to set up for {name!r}{nearest(name, RECIPES)}: {known} is expected"
+            f"there is nothing to set up for {name!r}{nearest(name, ENVIRONMENTS)}: {known} is expected"
         )
-    recipe = RECIPES[name]
+    recipe = ENVIRONMENTS[name]
     folder = (into or cache_folder() / "environments" / name).absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
         raise UserError(f"{folder}: not empty and no virtual environment; name a folder of its own")
@@ -147,15 +147,15 @@ def _note_path(name: str) -> Path:
     return cache_folder() / "environments" / f"{name}.json"
 
 
-def _lock(recipe: Recipe) -> Any:
+def _lock(recipe: EnvironmentSpec) -> Any:
     return importlib.resources.files("evolcoder.evaluate.benchmarks") / recipe.lock
 
 
-def _requirements(recipe: Recipe) -> list[str]:
+def _requirements(recipe: EnvironmentSpec) -> list[str]:
     return [line for line in _lock(recipe).read_text().splitlines() if line and not line.startswith("#")]
 
 
-def _lock_hash(recipe: Recipe) -> str:
+def _lock_hash(recipe: EnvironmentSpec) -> str:
     return content_hash(_requirements(recipe))
 
 

@@ -24,10 +24,11 @@ from evolcoder.evaluate.prompts import default_extraction
 from evolcoder.evaluate.sampling import Answer, answers, subset
 from evolcoder.evaluate.score_file import verdict_row
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
-from evolcoder.evaluate.settings import EvaluationSettings, Extraction
+from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
+from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Sample, Score
@@ -84,7 +85,7 @@ async def evaluate_model(
     with (
         progress.bar(f"write {benchmark.name}", total) as writing,
         progress.bar(f"judge {benchmark.name}", total) as judging,
-        _Judge(benchmark, settings, judging, engine) as judge,
+        _ScoringThread(benchmark, settings, judging, engine) as scoring,
     ):
         _show_steps(model, writing)
         stream = answers(model, problems, settings)
@@ -92,9 +93,9 @@ async def evaluate_model(
             async for answer in stream:
                 tokens += answer.completion.completion_tokens
                 writing.advance()
-                judge.take(answer)
-        judged = await asyncio.to_thread(judge.finish)
-        level = judge.level
+                scoring.take(answer)
+        judged = await asyncio.to_thread(scoring.finish)
+        level = scoring.level
     judged.sort(key=lambda pair: (order[pair[0].problem.task_id], pair[0].index))
     named = named_settings(settings, benchmark, model.name, len(problems), level)
     result = _sum_up(judged, benchmark, named, tokens, time.monotonic() - begun)
@@ -124,7 +125,7 @@ def _show_steps(model: LanguageModel, bar: Bar) -> None:
     inner.watch(tell)
 
 
-class _Judge:
+class _ScoringThread:
     """Judges answers in a thread of its own, in the order they come."""
 
     def __init__(self, benchmark: Benchmark, settings: EvaluationSettings, bar: Bar, engine: Engine) -> None:
@@ -141,7 +142,7 @@ class _Judge:
         self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
         self.level = ""
 
-    def __enter__(self) -> _Judge:
+    def __enter__(self) -> _ScoringThread:
         self._thread.start()
         return self
 

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate import ds1000_prompts
-from evolcoder.evaluate.settings import Extraction, Style
+from evolcoder.evaluate.settings import Style
+from evolcoder.extraction.code_blocks import Extraction
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.protocol import Message
 from evolcoder.records import Problem
 
-_INTRODUCTION = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request."
-)
 _SCRIPT_LINE = "Create a Python script for this problem:\n"
 
 PRESETS: dict[str, dict[str, str]] = {
@@ -80,17 +78,6 @@ def default_extraction(style: Style) -> Extraction:
 def answer_text(style: Style, text: str) -> str:
     """Return the answer as the published scripts keep it: under `wizardcoder` a tab is four spaces again."""
     return text.replace("\t", "    ") if style == "wizardcoder" else text
-
-
-def instruction_prompt(instruction: str, input_: str = "", gap: str = "\n\n") -> str:
-    """Return the training and inference prompt of the method around an instruction."""
-    if input_:
-        return (
-            "Below is an instruction that describes a task, paired with an input that provides further "
-            f"context. Write a response that appropriately completes the request.{gap}### Instruction:\n"
-            f"{instruction}\n\n### Input:\n{input_}\n\n### Response:"
-        )
-    return f"{_INTRODUCTION}{gap}### Instruction:\n{instruction}\n\n### Response:"
 
 
 def _wizardcoder_prompt(problem: Problem, preset: str) -> str:

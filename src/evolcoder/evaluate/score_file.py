@@ -27,7 +27,7 @@ from evolcoder.sandbox.work import SandboxWork
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class OracleAgreement:
     """How many verdicts equal those that a published file carries of its samples."""
 
     same: int
@@ -58,7 +58,7 @@ class FileScore:
     """Wall time of it all."""
     level: str
     """The sandbox's level of protection."""
-    agreement: Agreement | None = None
+    agreement: OracleAgreement | None = None
     """With the verdicts that the file itself carries, where it does."""
     files: tuple[str, ...] = ()
     """The files that were read; results beside their samples are none of them."""
@@ -175,7 +175,7 @@ def _bytes_of(file: Path) -> int:
 
 def _agreement(
     passed: dict[str, list[bool]], published: dict[str, list[bool]], benchmark: Benchmark
-) -> Agreement | None:
+) -> OracleAgreement | None:
     """Compare with the file's own verdicts, sample by sample in the order they stand."""
     pairs: list[tuple[str, bool, bool]] = []
     for name, said in published.items():
@@ -185,7 +185,7 @@ def _agreement(
     if not pairs:
         return None
     differ = tuple(f"{name} (the file: {'pass' if b else 'fail'})" for name, a, b in pairs if a != b)
-    return Agreement(len(pairs) - len(differ), len(pairs), differ)
+    return OracleAgreement(len(pairs) - len(differ), len(pairs), differ)
 
 
 class _Tally:

@@ -254,9 +254,3 @@ def unknown_task_message(task_id: str, benchmark: Benchmark) -> str:
         f"task id {task_id!r} is not in {benchmark.title}{nearest(task_id, benchmark.by_task)}: "
         f"one of its {len(benchmark.problems)} ids like {example!r} is expected"
     )
-
-
-def reasons_of(judgements: Iterable[tuple[Sample, Verdict]]) -> dict[str, int]:
-    """Count verdicts by reason, most frequent first."""
-    counts = Counter(verdict.reason for _, verdict in judgements)
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

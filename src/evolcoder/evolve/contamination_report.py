@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evolcoder.evolve.decontamination import ContaminationIndex, Hit
 from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.evolve_one import Fate
+from evolcoder.evolve.evolve_one import EvolvedRow
 from evolcoder.evolve.nearest import Embed, nearest_hits
 from evolcoder.evolve.row_files import RowWriter
 from evolcoder.evolve.screening_work import hits_on, learn_on, learning_work, screening_work
@@ -109,20 +109,23 @@ class ContaminationScreen:
         """Let the workers go."""
         self._stack.close()
 
-    def __call__(self, fates: Sequence[Fate]) -> Sequence[Fate]:
+    def __call__(self, candidates: Sequence[EvolvedRow]) -> Sequence[EvolvedRow]:
         """Return the same rows, copies among them eliminated."""
-        looked_at = [fate.row for fate in fates if fate.elimination is None]
+        looked_at = [candidate.row for candidate in candidates if candidate.elimination is None]
         found = iter([hits for _, hits in hits_on(self._pool, looked_at)])
-        return [fate if fate.elimination is not None else self._screened(fate, next(found)) for fate in fates]
+        return [
+            candidate if candidate.elimination is not None else self._screened(candidate, next(found))
+            for candidate in candidates
+        ]
 
-    def _screened(self, fate: Fate, hits: Sequence[Hit]) -> Fate:
+    def _screened(self, candidate: EvolvedRow, hits: Sequence[Hit]) -> EvolvedRow:
         if not hits:
-            return fate
+            return candidate
         hit = hits[0]
         if hit.how == "set aside":
-            return Fate(fate.row, Elimination("set aside", hit.problem_text), fate.spent)
+            return EvolvedRow(candidate.row, Elimination("set aside", hit.problem_text), candidate.usage)
         detail = f"copies {hit.task_id} of {hit.benchmark} ({hit.how})"
-        return Fate(fate.row, Elimination("contaminated", detail), fate.spent)
+        return EvolvedRow(candidate.row, Elimination("contaminated", detail), candidate.usage)
 
 
 def write_contamination_report(path: Path, result: Decontaminated) -> None:

@@ -334,12 +334,3 @@ def _parts(problem: ProblemText) -> tuple[str, str, str, int]:
         else:
             prose.append(line)
     return "\n".join(prose), "\n".join([*signature, problem.code]), "\n".join(examples), count
-
-
-def find_contamination(
-    rows: Sequence[Instruction], problems: Iterable[ProblemText], thresholds: Thresholds | None = None
-) -> list[Hit]:
-    """Return every hit of `rows`, in their order; goes through them twice."""
-    index = ContaminationIndex(problems, thresholds)
-    index.learn(rows)
-    return [hit for row in rows for hit in index.hits(row)]

@@ -75,7 +75,9 @@ _REFUSAL = re.compile(
 )
 
 
-def judge_evolved(parent: str, evolved: str, method: Method, methods: MethodSet) -> Elimination | None:
+def instruction_elimination(
+    parent: str, evolved: str, method: Method, methods: MethodSet
+) -> Elimination | None:
     """Apply what can be told from the evolved instruction alone: rules 1 and 4, and a refusal to evolve."""
     if is_part_of(parent, evolved):
         return Elimination("unchanged", "a part of its parent, word for word")
@@ -90,7 +92,7 @@ def judge_evolved(parent: str, evolved: str, method: Method, methods: MethodSet)
     return None
 
 
-def judge_answer(answer: str, instruction: str = "") -> Elimination | None:
+def answer_elimination(answer: str, instruction: str = "") -> Elimination | None:
     """Apply rules 2 and 3 to the answer of an evolved instruction, and to it what rules 1 and 4 forbid."""
     if "sorry" in answer.lower() and (n := len(answer.split())) < SORRY_WORDS:
         return Elimination("refused", f'the answer says "sorry" in {n} words (under {SORRY_WORDS})')

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import RequestFailedError, RequestRefusedError
-from evolcoder.evolve.elimination import Elimination, judge_answer, judge_evolved, says_equal
+from evolcoder.evolve.elimination import Elimination, answer_elimination, instruction_elimination, says_equal
 from evolcoder.evolve.methods import (
     Method,
     MethodSet,
     choose_method,
+    equality_messages,
     evolution_messages,
     fraction_of,
-    judge_messages,
 )
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.extraction.code_blocks import without_thinking
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Spent:
+class RowUsage:
     """What the requests of one row came to; the same on a run and on its continuation."""
 
     requests: int = 0
@@ -44,18 +44,18 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class EvolvedRow:
     """How one parent fared: the row made of it, and why it was dropped if it was."""
 
     row: Instruction
     elimination: Elimination | None
-    spent: Spent
+    usage: RowUsage
 
 
 _UNVERIFIED = {"language": "", "verdict": "", "repairs": 0, "tests": "", "verdict_detail": ""}
 
 
-class Asking:
+class CountedTeacher:
     """Asks the teacher on behalf of one row, and keeps count."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Asking:
         # From content, so that the same row asks the same again; by round, so that a row that was
         # eliminated is evolved differently next time.
         self._seed = int(fraction_of("sampling", settings.seed, row_id, round_number) * 2**31)
-        self.spent = Spent()
+        self.usage = RowUsage()
         self.teachers: dict[str, None] = {}
         """Who answered, in the order of the requests; several where a pool of teachers was asked."""
 
@@ -81,7 +81,7 @@ class Asking:
             seed=0 if greedy else self._seed,
         )
         completion = await self._model.complete(Request(messages, sampling))
-        self.spent.add(completion)
+        self.usage.add(completion)
         self.teachers[completion.model or self._model.name] = None
         return completion
 
@@ -98,38 +98,38 @@ async def evolve_row(
     settings: EvolveSettings,
     round_number: int,
     verifier: Verifier | None = None,
-) -> Fate:
+) -> EvolvedRow:
     """Evolve one instruction, answer it, and apply the rules in order of their price.
 
     Raises EndpointError, BudgetExhaustedError; a single request that fails for good drops the row instead.
     """
     method = choose_method(methods, settings.seed, parent.id, round_number)
-    asking = Asking(model, settings, parent.id, round_number)
+    teacher = CountedTeacher(model, settings, parent.id, round_number)
     question = question_of(parent).rstrip()
     evolved = answer = ""
     elimination: Elimination | None
     extra: dict[str, Any] = {} if verifier is None else dict(_UNVERIFIED)
     try:
-        reply = await asking.ask(
+        reply = await teacher.ask(
             evolution_messages(methods, method, question, settings.shots), settings.instruction_max_tokens
         )
         evolved = without_thinking(reply.text).strip()
-        elimination = _no_text(reply, evolved) or judge_evolved(question, evolved, method, methods)
+        elimination = _no_text(reply, evolved) or instruction_elimination(question, evolved, method, methods)
         if elimination is None and reply.finish_reason == "length":
             elimination = Elimination("truncated", "the evolved instruction was cut off")
         if elimination is None and settings.judge:
-            elimination = await _judge(asking, question, evolved)
+            elimination = await _equality_elimination(teacher, question, evolved)
         if elimination is None:
-            reply = await asking.ask((Message("user", evolved),), settings.max_tokens)
+            reply = await teacher.ask((Message("user", evolved),), settings.max_tokens)
             answer = without_thinking(reply.text).strip()
-            elimination = _no_text(reply, answer) or judge_answer(answer, evolved)
+            elimination = _no_text(reply, answer) or answer_elimination(answer, evolved)
             if elimination is None and reply.finish_reason == "length" and not settings.keep_truncated:
                 elimination = Elimination(
                     "truncated", f"the answer was cut off at {settings.max_tokens} tokens"
                 )
         if elimination is None and verifier is not None:
             verified = await verifier.verify(
-                evolved, answer, lambda chat: asking.ask(chat, settings.max_tokens)
+                evolved, answer, lambda chat: teacher.ask(chat, settings.max_tokens)
             )
             answer, elimination = verified.answer, verified.elimination
             extra = {
@@ -146,13 +146,13 @@ async def evolve_row(
     row = _child(
         parent,
         method,
-        "+".join(asking.teachers) or model.name,
+        "+".join(teacher.teachers) or model.name,
         round_number,
         evolved,
         answer,
-        {**extra, **_columns(asking.spent)},
+        {**extra, **_columns(teacher.usage)},
     )
-    return Fate(row, elimination, asking.spent)
+    return EvolvedRow(row, elimination, teacher.usage)
 
 
 def _no_text(reply: Completion, text: str) -> Elimination | None:
@@ -164,9 +164,9 @@ def _no_text(reply: Completion, text: str) -> Elimination | None:
     return None
 
 
-async def _judge(asking: Asking, question: str, evolved: str) -> Elimination | None:
+async def _equality_elimination(teacher: CountedTeacher, question: str, evolved: str) -> Elimination | None:
     """Rule 1 by the teacher's judgement."""
-    reply = await asking.ask(judge_messages(question, evolved), max_tokens=16, temperature=0)
+    reply = await teacher.ask(equality_messages(question, evolved), max_tokens=16, temperature=0)
     if says_equal(without_thinking(reply.text)):
         return Elimination("equal", f"the teacher judged {reply.text.strip()[:40]!r}")
     return None
@@ -186,15 +186,10 @@ def _child(
     return Instruction(id_, evolved, "", answer, lineage, extra)
 
 
-def _columns(spent: Spent) -> dict[str, Any]:
+def _columns(usage: RowUsage) -> dict[str, Any]:
     return {
-        "requests": spent.requests,
-        "prompt_tokens": spent.prompt_tokens,
-        "completion_tokens": spent.completion_tokens,
-        "cost_usd": spent.usd,
+        "requests": usage.requests,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cost_usd": usage.usd,
     }
-
-
-def with_extra(row: Instruction, **columns: Any) -> Instruction:
-    """Return the row with further columns."""
-    return replace(row, extra={**row.extra, **columns})

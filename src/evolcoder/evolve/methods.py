@@ -211,7 +211,7 @@ The Second Prompt: {second}
 Your Judgement (Just answer: Equal or Not Equal. No need to explain the reason):"""
 
 
-def judge_messages(question: str, evolved: str) -> tuple[Message, ...]:
+def equality_messages(question: str, evolved: str) -> tuple[Message, ...]:
     """Return the chat that asks a teacher whether two instructions are equal (WizardLM, appendix)."""
     text = JUDGE_TEMPLATE.replace("{first}", question, 1)
     head, _, tail = text.rpartition("{second}")

@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 
-from evolcoder.evolve.evolve_one import Spent
+from evolcoder.evolve.evolve_one import RowUsage
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import stats_of
 
@@ -23,17 +23,17 @@ class LiveCounts:
         self._rows = rows
         self._usd_before, self._rounds_after = usd_before, rounds_after
         self._finished = self._told = 0
-        self._spent = Spent()
+        self._usage = RowUsage()
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), self._answers())])
 
-    def add(self, spent: Spent) -> None:
+    def add(self, usage: RowUsage) -> None:
         """Count a finished row with its requests."""
         self._finished += 1
-        self._spent.requests += spent.requests
-        self._spent.prompt_tokens += spent.prompt_tokens
-        self._spent.completion_tokens += spent.completion_tokens
-        if spent.usd is not None:
-            self._spent.usd = (self._spent.usd or 0.0) + spent.usd
+        self._usage.requests += usage.requests
+        self._usage.prompt_tokens += usage.prompt_tokens
+        self._usage.completion_tokens += usage.completion_tokens
+        if usage.usd is not None:
+            self._usage.usd = (self._usage.usd or 0.0) + usage.usd
 
     def newly_finished(self) -> int:
         """Return how many rows were finished since this was last asked."""
@@ -45,9 +45,9 @@ class LiveCounts:
         shown: dict[str, str | float] = {"requests/s": round(self._per_second(), 1)}
         if self._stats is not None:
             shown["in flight"] = self._stats.in_flight
-        shown["tokens"] = self._spent.prompt_tokens + self._spent.completion_tokens
-        if self._spent.usd is not None:
-            shown["usd"] = self._money(self._spent.usd)
+        shown["tokens"] = self._usage.prompt_tokens + self._usage.completion_tokens
+        if self._usage.usd is not None:
+            shown["usd"] = self._money(self._usage.usd)
         shown["kept"] = kept
         if eliminated:
             shown["eliminated"] = by_number(eliminated)
@@ -56,7 +56,7 @@ class LiveCounts:
         return shown
 
     def _answers(self) -> int:
-        return self._spent.requests if self._stats is None else self._stats.answered + self._stats.hits
+        return self._usage.requests if self._stats is None else self._stats.answered + self._stats.hits
 
     def _per_second(self) -> float:
         now, answers = time.monotonic(), self._answers()

@@ -10,7 +10,7 @@ import asyncio
 from evolcoder.errors import BudgetExhaustedError
 
 
-class Budget:
+class SpendingBudget:
     """What may be spent in all, what is spent, and what is set aside for requests in flight."""
 
     def __init__(self, max_usd: float | None = None, max_requests: int | None = None) -> None:

@@ -78,11 +78,11 @@ def _local(ref: str) -> Embed:
 async def _ask_for_all(url: str, name: str, key: str | None, texts: Sequence[str]) -> NDArray[np.float32]:
     import numpy as np
 
-    gate = asyncio.Semaphore(_AT_ONCE)
+    at_once = asyncio.Semaphore(_AT_ONCE)
     async with open_session(key, EndpointSettings()) as session:
 
         async def ask(part: Sequence[str]) -> list[list[float]]:
-            async with gate:
+            async with at_once:
                 return await _ask(session, url, name, part)
 
         parts = [texts[start : start + _TEXTS_A_REQUEST] for start in range(0, len(texts), _TEXTS_A_REQUEST)]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from evolcoder.errors import ModelError
-from evolcoder.models.budget import Budget
+from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal, JournaledModel
 from evolcoder.models.local.settings import LocalSettings
@@ -41,7 +41,7 @@ def open_model(
     journal: Journal | None = None,
     settings: EndpointSettings | None = None,
     local: LocalSettings | None = None,
-    budget: Budget | None = None,
+    budget: SpendingBudget | None = None,
 ) -> LanguageModel:
     """Open a model; with a journal, every reply is kept and none is asked for twice.
 
@@ -64,9 +64,9 @@ def open_model(
     return model if journal is None else JournaledModel(model, journal)
 
 
-def budget_of(journal: Journal | None, max_usd: float | None, max_requests: int | None) -> Budget:
+def budget_of(journal: Journal | None, max_usd: float | None, max_requests: int | None) -> SpendingBudget:
     """Return a run's budget with what earlier sittings spent, as its journal tells."""
-    budget = Budget(max_usd, max_requests)
+    budget = SpendingBudget(max_usd, max_requests)
     if journal is not None and budget.limited:
         totals = journal.totals()
         budget.count_earlier(totals.spent_usd, totals.requests_sent)
@@ -90,7 +90,7 @@ def _open_pool(
     base_url: str | Sequence[str] | None,
     journal: Journal | None,
     settings: EndpointSettings,
-    budget: Budget | None,
+    budget: SpendingBudget | None,
 ) -> LanguageModel:
     from evolcoder.models.teacher_pool import Teacher, TeacherPool
 
@@ -110,7 +110,7 @@ def _open_remote(
     base_url: str | Sequence[str] | None,
     journal: Journal | None,
     settings: EndpointSettings,
-    budget: Budget | None,
+    budget: SpendingBudget | None,
     stats: RequestStats,
 ) -> LanguageModel:
     from evolcoder.models.endpoint.address import OPENAI_URL

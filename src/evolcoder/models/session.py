@@ -29,7 +29,7 @@ class ModelChoice:
     """Batch size and number format of a model in this process."""
 
 
-class Engine(Protocol):
+class ReplicaEngine(Protocol):
     """What is needed of an engine; `evolcoder.execution.engine.Engine` is one."""
 
     @property
@@ -46,7 +46,7 @@ class Engine(Protocol):
 async def model_session(
     choice: ModelChoice,
     journal: Path,
-    engine: Engine,
+    engine: ReplicaEngine,
     *,
     max_usd: float | None = None,
     max_requests: int | None = None,
@@ -74,7 +74,7 @@ async def model_session(
 
 
 @contextmanager
-def _answers_written_on(engine: Engine, model: LanguageModel) -> Iterator[None]:
+def _answers_written_on(engine: ReplicaEngine, model: LanguageModel) -> Iterator[None]:
     """Have a local model's answers written on an engine's GPUs (or machines).
 
     Nothing changes where the engine is this machine, or for a model behind an endpoint.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -77,15 +77,6 @@ class Latencies:
             left -= self._bins[position]
             position += 1
         return float(0.001 * 1.1 ** (position + 1))
-
-
-class HasStats(Protocol):
-    """A model that counts its requests."""
-
-    @property
-    def stats(self) -> RequestStats:
-        """Its counts."""
-        ...
 
 
 def stats_of(model: Any) -> RequestStats | None:

@@ -19,7 +19,7 @@ from evolcoder.model_cards import (
     restriction_lines,
     with_header,
 )
-from evolcoder.report.licences import licence_chain, resulting_licence
+from evolcoder.report.licence_chain import licence_chain, resulting_licence
 from evolcoder.report.rows import numbered_rows
 from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores

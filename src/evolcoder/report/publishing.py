@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from evolcoder.errors import DataError, EndpointError, MissingExtraError, UserError
 from evolcoder.report.cards import write_cards
-from evolcoder.report.licences import Link, licence_chain, restrictions, resulting_licence
+from evolcoder.report.licence_chain import Link, licence_chain, restrictions, resulting_licence
 from evolcoder.report.run_folder import read_run, rounds_of_result
 from evolcoder.report.table import round_name
 

@@ -73,7 +73,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageTime:
     """How long one stage took."""
 
     name: str
@@ -89,7 +89,7 @@ class Run:
     recipe_text: str
     result: Mapping[str, Any]
     """`result.json`; empty while the run is under way."""
-    stages: tuple[Stage, ...]
+    stages: tuple[StageTime, ...]
     rounds: tuple[Round, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     """Versions that the run recorded."""
@@ -201,7 +201,7 @@ def _points(listed: Sequence[Any]) -> tuple[tuple[float, float], ...]:
     return tuple(points)
 
 
-def _read_stages(run: Path) -> tuple[Stage, ...]:
+def _read_stages(run: Path) -> tuple[StageTime, ...]:
     """Read `stages.json`, or while the run is under way what `stages/` holds of the finished ones."""
     listed = run / "stages.json"
     if listed.exists():
@@ -210,7 +210,7 @@ def _read_stages(run: Path) -> tuple[Stage, ...]:
         markers = (run / "stages").glob("*.json")
         entries = [_read_json(path) for path in sorted(markers, key=lambda path: path.stat().st_mtime_ns)]
     return tuple(
-        Stage(str(entry.get("name") or "?"), float(entry["seconds"]))
+        StageTime(str(entry.get("name") or "?"), float(entry["seconds"]))
         for entry in entries
         if isinstance(entry, Mapping) and _is_number(entry.get("seconds"))
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from evolcoder.sandbox.inside import wire
-from evolcoder.sandbox.protocol import Compare, Comparison
+from evolcoder.sandbox.protocol import BatchComparison, Compare
 from evolcoder.sandbox.reasons import Frame, call_value
 
 _MEMORY_BYTES = 4 << 30
@@ -97,7 +97,7 @@ def serve(control: socket.socket) -> NoReturn:
     """Compare one batch after another until the worker closes its end."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     signal.signal(signal.SIGPROF, _over_time)
-    known: tuple[bytes, Comparison] | None = None
+    known: tuple[bytes, BatchComparison] | None = None
     while True:
         try:
             request, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)

@@ -16,11 +16,11 @@ from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.weights import quiet_library
 from evolcoder.records import Instruction
 from evolcoder.runs import making_folder_whole, write_json_whole
+from evolcoder.train.chat_templates import wizardcoder_template
+from evolcoder.train.lora_merge import split_adapters
 from evolcoder.train.measurements import Measurements
-from evolcoder.train.merging import split_adapters
 from evolcoder.train.model_card import data_lineage, write_model_card
 from evolcoder.train.optimizer import TORCH_DTYPES
-from evolcoder.train.prompts import wizardcoder_template
 from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
 from evolcoder.train.step import PreparedModel
 from evolcoder.train.tokenization import opening_tokens

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import MissingExtraError, ModelError
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import read_instructions
 from evolcoder.models.local.weights import load_tokenizer, locate_weights
 from evolcoder.train.deepspeed_config import read_deepspeed_config
-from evolcoder.train.prompts import wizardcoder_prompt
-from evolcoder.train.recipes import Training, checked_config
+from evolcoder.train.recipes import TrainingJob, checked_config
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import tokenize_cached
 
@@ -64,7 +64,7 @@ class Plan:
 
 
 def plan_training(
-    training: Training,
+    training: TrainingJob,
     *,
     gpus: int,
     gpu_gb: float,
@@ -85,7 +85,7 @@ def plan_training(
     return replace(plan, advice=_advice(model, training, plan, gpu_gb, tokens_a_row))
 
 
-def _on_meta(training: Training) -> Any:
+def _on_meta(training: TrainingJob) -> Any:
     """Build the model without weights."""
     try:
         import torch
@@ -108,7 +108,7 @@ def _on_meta(training: Training) -> Any:
         return transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
 
 
-def _counted(training: Training) -> tuple[int, float]:
+def _counted(training: TrainingJob) -> tuple[int, float]:
     """Return the rows of the training's data that are trained on, and their mean tokens.
 
     Counted by the base's tokenizer where it is on this machine, else estimated from the characters.
@@ -122,7 +122,10 @@ def _counted(training: Training) -> tuple[int, float]:
             rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token
         )
         return n, float(data.lengths.mean())
-    lengths = [(len(wizardcoder_prompt(row)) + len(row.response)) / _CHARACTERS_A_TOKEN for row in rows]
+    lengths = [
+        (len(instruction_prompt(row.instruction, row.input)) + len(row.response)) / _CHARACTERS_A_TOKEN
+        for row in rows
+    ]
     return n, sum(min(length, settings.max_length) for length in lengths) / len(rows)
 
 
@@ -229,7 +232,7 @@ def _adapter_parameters(model: Any, rank: int) -> int:
     return int(sum(rank * (a + b) for a, b in shapes))
 
 
-def _advice(model: Any, training: Training, plan: Plan, gpu_gb: float, tokens_a_row: float) -> str:
+def _advice(model: Any, training: TrainingJob, plan: Plan, gpu_gb: float, tokens_a_row: float) -> str:
     """Say the least that makes it fit: checkpointing, more devices, or adapters."""
 
     def fits(settings: TrainSettings, gpus: int) -> bool:

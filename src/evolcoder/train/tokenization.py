@@ -1,4 +1,7 @@
-"""From rows to documents: prompt and response tokenized apart, the end token appended and supervised."""
+"""From rows to documents: prompt and response tokenized apart, the end token appended, the prompt masked.
+
+The supervised mask is kept as `prompt_lengths`; `loss.unmasked_positions` makes positions of it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ import numpy.typing as npt
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
-from evolcoder.records import Instruction
+from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.records import Instruction, Lineage
 from evolcoder.runs import content_hash, writing_whole
-from evolcoder.train.prompts import chat_parts, turn_marks, wizardcoder_prompt
+from evolcoder.train.chat_templates import chat_parts, turn_marks
 from evolcoder.train.settings import PromptStyle
 
 _ROWS_AT_ONCE = 2048
@@ -24,11 +28,12 @@ _BREAK = "\ue0fe\ue0ff"
 
 @dataclass(frozen=True, slots=True)
 class TokenizedData:
-    """All documents in one array: document i is tokens[starts[i]:starts[i+1]]; its prompt is not learnt."""
+    """All documents in one array: document i is tokens[starts[i]:starts[i+1]]; its prompt is masked."""
 
     tokens: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64]
     prompt_lengths: npt.NDArray[np.int32]
+    """The supervised mask: so many tokens at a document's start are masked, all others count in the loss."""
     end_token: int
     """The token that ends a response."""
     n_cut: int = 0
@@ -175,7 +180,8 @@ class _Encoder:
             prompts = self._encode([chat_parts(row, self._tokenizer)[0] for row in broken])
         else:
             prompts = [
-                self._opening + ids for ids in self._encode([wizardcoder_prompt(row) for row in broken])
+                self._opening + ids
+                for ids in self._encode([instruction_prompt(row.instruction, row.input) for row in broken])
             ]
         responses = self._encode_continuations([row.response for row in broken])
         for prompt, response in zip(prompts, responses, strict=True):
@@ -248,8 +254,6 @@ class _Encoder:
 
     def _turn_end(self) -> list[int]:
         """Return the tokens that end the assistant's turn, up to and including the stop token."""
-        from evolcoder.records import Lineage
-
         try:
             _, after = chat_parts(Instruction("", "x", "", "y", Lineage("")), self._tokenizer)
         except ValueError as error:

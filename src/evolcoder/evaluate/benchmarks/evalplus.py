@@ -20,7 +20,7 @@ from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthSt
 from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import BatchJob, CallValue, Compare, Comparison, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallValue, Compare, Job, Limits, Outcome
 
 DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
 _REFERENCE_FACTOR = 4.0
@@ -122,7 +122,9 @@ class EvalPlusBenchmark(Benchmark):
             name = WRAPPER_NAME
         make = partial(_comparison, oracle, self._expectation(problem, suite), described)
         key = self.tests_key(problem, oracle, suite)
-        return replace(self._batch(problem, program, name, limits, suite), comparison=Comparison(key, make))
+        return replace(
+            self._batch(problem, program, name, limits, suite), comparison=BatchComparison(key, make)
+        )
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """The comparison's result is the oracle's."""

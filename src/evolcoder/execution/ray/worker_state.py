@@ -19,7 +19,7 @@ _MOST_AHEAD = 4096
 
 
 @dataclass(slots=True, eq=False)
-class Seat:
+class WorkerState:
     """A worker."""
 
     host: HostHandle

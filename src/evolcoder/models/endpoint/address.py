@@ -13,7 +13,7 @@ from yarl import URL
 from evolcoder import __version__
 from evolcoder.errors import ModelError
 from evolcoder.models.endpoint.chat_format import Failure, Reply, read_failure, read_reply
-from evolcoder.models.endpoint.gate import Gate
+from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
 
 _REFUSED_REQUESTS = 3
@@ -26,13 +26,13 @@ _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "htt
 
 @dataclass(slots=True)
 class Endpoint:
-    """An address, its gate, and how it fares."""
+    """An address, its rate limit, and how requests to it went."""
 
     base_url: str
     weight: float
-    gate: Gate
+    limiter: RateLimiter
     assigned: int = 0
-    """Askings that are its to answer: in flight, at the gate, or about to be."""
+    """Requests given to this address: in flight, waiting for the rate limit, or about to be sent."""
     answers: int = 0
     """HTTP answers of any status."""
     last_whole_answer: float | None = None

@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 
 from evolcoder.errors import EndpointError, EvolcoderError, RequestFailedError, RequestRefusedError
-from evolcoder.models.budget import Budget
+from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.address import checked_base_url, key_from_environment, open_session, read_body
 from evolcoder.models.endpoint.chat_format import (
     Failure,
@@ -63,7 +63,7 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class _Outcome:
+class _LineResult:
     """What a batch brought, by key."""
 
     answers: dict[str, Completion] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class BatchModel(LanguageModel):
         journal: Journal,
         *,
         price: Price | None = None,
-        budget: Budget | None = None,
+        budget: SpendingBudget | None = None,
         stats: RequestStats | None = None,
     ) -> None:
         self._name = name
@@ -104,7 +104,7 @@ class BatchModel(LanguageModel):
         self._key = key_from_environment(settings, self._base_url)
         self._journal = journal
         self._price = price
-        self._budget = budget or Budget()
+        self._budget = budget or SpendingBudget()
         self._length_field = (
             "max_tokens" if settings.max_tokens_field == "auto" else settings.max_tokens_field
         )
@@ -236,7 +236,7 @@ class BatchModel(LanguageModel):
                 self._waiting[key] = waiting
                 self._wake_sender()
 
-    async def _answers_of(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> _Outcome:
+    async def _answers_of(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> _LineResult:
         """Submit a batch and wait for its answers; again after a while where the queue was full."""
         expected = {key: waiting.expected_usd for key, waiting in batch.items()}
         for turn in range(_QUEUE_ATTEMPTS):
@@ -309,7 +309,7 @@ class BatchModel(LanguageModel):
             after = f"&after={batches[-1].get('id')}"
         return None
 
-    async def _fetch(self, marker: str, batch_id: str, expected: Mapping[str, float]) -> _Outcome:
+    async def _fetch(self, marker: str, batch_id: str, expected: Mapping[str, float]) -> _LineResult:
         """Wait for a batch, make its answers durable, and return what it brought.
 
         `expected`: US dollars set aside by key, for answers whose tokens are not told.
@@ -319,7 +319,7 @@ class BatchModel(LanguageModel):
             if batch.get("status") in _FINISHED:
                 break
             await asyncio.sleep(self._settings.batch_wait_s)
-        found = _Outcome()
+        found = _LineResult()
         for name in ("output_file_id", "error_file_id"):
             if batch.get(name):
                 data = await self._ask_bytes("GET", f"/files/{batch[name]}/content")
@@ -332,7 +332,7 @@ class BatchModel(LanguageModel):
             raise _BatchFailedError(f"{self._base_url}: batch {batch_id} failed ({why})")
         return found
 
-    def _read_lines(self, data: bytes, found: _Outcome, expected: Mapping[str, float]) -> None:
+    def _read_lines(self, data: bytes, found: _LineResult, expected: Mapping[str, float]) -> None:
         for line in data.splitlines():
             if not line.strip():
                 continue

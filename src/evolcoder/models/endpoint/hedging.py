@@ -40,7 +40,7 @@ class Flight:
     attempts: dict[asyncio.Task[None], None] = field(default_factory=dict)
     """Askings under way, the oldest first."""
     begun: float = 0.0
-    """When the first of them was sent; 0 while it waits at the gate."""
+    """When the first of them was sent; 0 while it waits for the rate limit."""
     hedges: int = 0
 
 

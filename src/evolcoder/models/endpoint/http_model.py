@@ -1,9 +1,9 @@
 """A model behind one or several OpenAI-compatible addresses: limits, retries, hedging, failover.
 
-One request goes: pick an address, pass its gate, take from the budget, send, read. An answer that is no
-answer is asked for again, by kind: refusals wait as told, broken servers wait longer each time, and an
-address that cannot be asked at all is left to the others. Requests are never dropped: each ends with a
-completion or one clear error.
+A request picks an address, waits for its rate limit, reserves its cost in the budget, is sent, and is read.
+A failed request is retried, depending on the kind of failure: after HTTP 429 it waits as long as the endpoint
+says; after a server error it waits longer each time; an address that cannot be reached is left to the
+others. Every request ends with a completion or an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedError
-from evolcoder.models.budget import Budget
+from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.address import (
     Endpoint,
     checked_base_url,
@@ -33,9 +33,9 @@ from evolcoder.models.endpoint.chat_format import (
     is_own_refusal,
     path_of,
 )
-from evolcoder.models.endpoint.gate import Gate
 from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
+from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.sender import Sender
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
@@ -84,7 +84,7 @@ class HttpModel(LanguageModel):
         *,
         weights: Sequence[float] = (),
         price: Price | None = None,
-        budget: Budget | None = None,
+        budget: SpendingBudget | None = None,
         ledger: Ledger | None = None,
         stats: RequestStats | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class HttpModel(LanguageModel):
         self._weights = list(weights) or [1.0] * len(self._base_urls)
         self._keys = {url: key_from_environment(self._settings, url) for url in self._base_urls}
         self._price = price
-        self._budget = budget or Budget()
+        self._budget = budget or SpendingBudget()
         self._ledger: Ledger = ledger or (lambda name, n: None)
         self._length_field = "max_tokens"
         if self._settings.max_tokens_field != "auto":
@@ -135,15 +135,15 @@ class HttpModel(LanguageModel):
             self._throw_away(outcome)
             state.failures[outcome.kind] += 1
             state.last = outcome
-            wait_s = await self._judge(state, outcome, endpoint)
+            wait_s = await self._wait_after(state, outcome, endpoint)
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
 
     async def stream(self, request: Request) -> AsyncGenerator[StreamPart, None]:
         """Yield the answer as it is written, for a person who reads along; closing it ends the connection.
 
-        Sent at once, past the gate and uncounted by a budget; an endpoint that streams nothing is asked for
-        the whole answer. Raises what `complete` raises, and EndpointError where an answer breaks off.
+        Sent at once: no rate limit, not counted by a budget. An endpoint that cannot stream is asked for the
+        whole answer. Raises what `complete` raises, and EndpointError where an answer breaks off.
         """
         if self._watch is None:
             self._open()
@@ -184,7 +184,7 @@ class HttpModel(LanguageModel):
         self._watch = Watch(settings, self._hedge, self._give_up)
         self._sender = Sender(settings, self._keys)
         self._endpoints = [
-            Endpoint(url, weight, Gate(settings.concurrency, settings.rpm, settings.tpm))
+            Endpoint(url, weight, RateLimiter(settings.concurrency, settings.rpm, settings.tpm))
             for url, weight in zip(self._base_urls, self._weights, strict=True)
         ]
 
@@ -227,18 +227,18 @@ class HttpModel(LanguageModel):
 
     def _give_up(self, flight: Flight) -> None:
         """End a flight past its deadline; its askings are cancelled by whoever waits for it."""
-        flight.endpoint.gate.pacer.broke(asyncio.get_running_loop().time())
+        flight.endpoint.limiter.limits.broke(asyncio.get_running_loop().time())
         if not flight.done.done():
             timeout = Failure("timeout", f"no answer in {self._settings.timeout_s:g} s")
             flight.done.set_result((timeout, flight.endpoint))
 
     async def _attempt(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
-        """Send one asking through the gate, and settle what it cost."""
-        loop, stats, gate = asyncio.get_running_loop(), self.stats, endpoint.gate
+        """Wait for the rate limit, send the request once, and settle what it cost."""
+        loop, stats, limiter = asyncio.get_running_loop(), self.stats, endpoint.limiter
         me = asyncio.current_task()
         assert me is not None and self._watch is not None and self._sender is not None
         reply: Reply | Failure | None = None
-        await gate.enter(flight.tokens, retry)
+        await limiter.enter(flight.tokens, retry)
         try:
             expected_usd = await self._take_from_budget(flight)
             begun = loop.time()
@@ -263,7 +263,7 @@ class HttpModel(LanguageModel):
                     usd = expected_usd if reply is None else self._usd_of(reply)
                     self._budget.settle(expected_usd, usd)
         finally:
-            gate.leave()
+            limiter.leave()
         if not flight.done.done():
             only = len(flight.attempts) == 1
             if isinstance(reply, Reply) or only:
@@ -274,10 +274,10 @@ class HttpModel(LanguageModel):
     def _settle(
         self, flight: Flight, endpoint: Endpoint, reply: Reply | Failure | None, seconds: float
     ) -> None:
-        """Tell the gate's pacer, the watch and the counts how one asking went."""
+        """Report the outcome of one attempt to the rate limit, the hedging and the statistics."""
         assert self._watch is not None
         loop_now = asyncio.get_running_loop().time()
-        pacer, stats = endpoint.gate.pacer, self.stats
+        limits, stats = endpoint.limiter.limits, self.stats
         if reply is not None:
             billed = reply if isinstance(reply, Reply) else reply.billed
             stats.prompt_tokens += billed.prompt_tokens
@@ -289,16 +289,16 @@ class HttpModel(LanguageModel):
             stats.latency.add(seconds)
             if reply.tokens_told:
                 self._learn_tokens(flight.length, reply.completion_tokens)
-            endpoint.gate.correct_tokens(flight.tokens, reply.prompt_tokens + reply.completion_tokens)
-            pacer.answered(loop_now, seconds, endpoint.gate.waiting > 0)
+            endpoint.limiter.correct_tokens(flight.tokens, reply.prompt_tokens + reply.completion_tokens)
+            limits.answered(loop_now, seconds, endpoint.limiter.waiting > 0)
         elif reply is None:
             self._watch.took(flight, seconds)  # cut short: it took at least this long
         elif reply.kind == "rate limit":
-            pacer.refused(loop_now, reply.retry_after_s)
+            limits.refused(loop_now, reply.retry_after_s)
         elif reply.kind in ("server", "connection", "timeout"):
-            pacer.broke(loop_now)
-        stats.allowed = sum(int(e.gate.pacer.allowed) for e in self._endpoints)
-        stats.per_second = pacer.rate
+            limits.broke(loop_now)
+        stats.allowed = sum(int(e.limiter.limits.allowed) for e in self._endpoints)
+        stats.per_second = limits.rate
 
     # ---- what to make of an answer ----------------------------------------------------------------
 
@@ -332,7 +332,7 @@ class HttpModel(LanguageModel):
             model=self._name,
         )
 
-    async def _judge(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
+    async def _wait_after(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
         """Return the seconds to wait before the next asking; raises where there shall be none."""
         now = asyncio.get_running_loop().time()
         if failure.kind == "rejected":
@@ -361,9 +361,13 @@ class HttpModel(LanguageModel):
                 f"(last: {failure.kind}, {failure.detail}); it answers others, finished work is safe"
             )
         state.avoid = endpoint
-        if failure.kind == "connection" and state.failures["connection"] == 1 and endpoint.gate.pacer.healthy:
+        if (
+            failure.kind == "connection"
+            and state.failures["connection"] == 1
+            and endpoint.limiter.limits.healthy
+        ):
             return 0.0  # most likely a kept connection that the server closed just then
-        first, most = (0.05, 1.0) if endpoint.gate.pacer.healthy else (0.5, 30.0)
+        first, most = (0.05, 1.0) if endpoint.limiter.limits.healthy else (0.5, 30.0)
         n = state.failures[failure.kind]
         wait_s: float = min(first * 2 ** min(n - 1, 10), most) * random.uniform(0.5, 1.0)
         return max(wait_s, told * random.uniform(1.0, 1.1)) if told else wait_s
@@ -404,7 +408,7 @@ class HttpModel(LanguageModel):
         choice = [endpoint for endpoint in living if endpoint is not avoid] or living
         return min(
             choice,
-            key=lambda e: (not e.gate.pacer.healthy, (e.assigned + 1) / e.weight),
+            key=lambda e: (not e.limiter.limits.healthy, (e.assigned + 1) / e.weight),
         )
 
     def _bury(self, endpoint: Endpoint, why: str) -> None:

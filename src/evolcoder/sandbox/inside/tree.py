@@ -9,7 +9,6 @@ import time
 from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 # Of children too; what the kernel itself does is left out, as an ordinary user may not ask for it.
 _TASK_CLOCK = struct.pack("<IIQQQQQ16x", 1, 64, 1, 0, 0, 0, 1 << 1 | 1 << 5)

@@ -35,7 +35,7 @@ class _Open:
 
 
 @dataclass(slots=True)
-class ModelShelf:
+class OpenModels:
     """At most `most` models, opened when asked for."""
 
     most: int = 2

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from evolcoder.app.live import live_html, live_run
+from evolcoder.app.live_run import live_html, live_run
 from evolcoder.progress import SilentProgress, StageLine
 from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress, read_progress
 from evolcoder.runs import write_json_whole

@@ -1,30 +1,13 @@
-"""The prompts a model is fine-tuned on: the published two, or its own chat template."""
+"""Training on a model's own chat template, and the chat template that the published prompt stands for."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.records import Instruction
 
-# WizardCoder's training script (PROMPT_DICT), which took them from Alpaca; two newlines before each heading.
-WITHOUT_INPUT = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the "
-    "request.\n\n### Instruction:\n{instruction}\n\n### Response:"
-)
-WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request."
-    "\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
-)
-
-
-def wizardcoder_prompt(row: Instruction) -> str:
-    """Return the published prompt of a row, up to and including "### Response:"."""
-    # str.replace would meet "{input}" inside an instruction, and format would trip over braces in code.
-    template = WITH_INPUT if row.input else WITHOUT_INPUT
-    before, _, after = template.partition("{instruction}")
-    middle, _, end = after.partition("{input}")
-    return before + row.instruction + middle + (row.input + end if row.input else "")
+_PLACE = "{instruction}"
 
 
 def chat_parts(row: Instruction, tokenizer: Any) -> tuple[str, str]:
@@ -65,7 +48,7 @@ def wizardcoder_template(opening: str) -> str:
 
     A system message stands before the instruction, which is the nearest that the published prompt has.
     """
-    before, _, after = WITHOUT_INPUT.partition("{instruction}")
+    before, _, after = instruction_prompt(_PLACE).partition(_PLACE)
     return (
         f"{_jinja(opening)}{{% set system = namespace(text='') %}}{{% for message in messages %}}"
         "{% if message['role'] == 'system' %}{% set system.text = message['content'] + '\\n\\n' %}"

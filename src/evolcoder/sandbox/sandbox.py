@@ -18,7 +18,7 @@ from evolcoder.sandbox.job_queue import JobQueue, outcome_of
 from evolcoder.sandbox.protection import Level, confinement_of
 from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.waiting import finished
-from evolcoder.sandbox.worker import Worker
+from evolcoder.sandbox.worker import SandboxWorker
 
 Tag = TypeVar("Tag")
 _FIRST_UID = 1 << 20
@@ -38,12 +38,13 @@ class Sandbox:
         self.workers = workers or len(os.sched_getaffinity(0))
         self._owner = os.getpid()
         self._keeper = Keeper()
-        self._idle: LifoQueue[Worker] = LifoQueue()
+        self._idle: LifoQueue[SandboxWorker] = LifoQueue()
         # Users of their own: the kernel counts processes by user, so that no program uses up another's share.
         uid = _FIRST_UID + int.from_bytes(os.urandom(4), "little") % _UIDS
         self._claims = [CoreClaim() for _ in range(self.workers)]
         self._all = [
-            Worker(self._keeper, confinement, uid + i, claim.core) for i, claim in enumerate(self._claims)
+            SandboxWorker(self._keeper, confinement, uid + i, claim.core)
+            for i, claim in enumerate(self._claims)
         ]
         for worker in reversed(self._all):
             self._idle.put(worker)
@@ -95,7 +96,7 @@ class Sandbox:
         queue: JobQueue[Tag] = JobQueue(self._borrowed, self._idle.put, self.workers)
         yield from queue.outcomes(jobs, max(ahead or 4 * self.workers, self.workers))
 
-    def _borrowed(self, wait: bool) -> Worker | None:
+    def _borrowed(self, wait: bool) -> SandboxWorker | None:
         try:
             return self._idle.get(block=wait)
         except Empty:

@@ -1,4 +1,4 @@
-"""What the gate lets through to servers of known character, in virtual time."""
+"""What the limiter lets through to servers of known character, in virtual time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 from virtual_time import run_in_virtual_time
 
-from evolcoder.models.endpoint.gate import Gate
+from evolcoder.models.endpoint.rate_limit import RateLimiter
 
 LATENCY_S = 0.2
 
@@ -21,7 +21,7 @@ class Outcome:
     sent: int
     refused: int
     most_in_flight: int
-    gate: Gate
+    limiter: RateLimiter
 
 
 class Server:
@@ -69,26 +69,26 @@ def at_random(share: float) -> Callable[[float], bool]:
 
 async def drive(server: Server, n: int, most: int, rpm: float | None = None) -> Outcome:
     loop = asyncio.get_running_loop()
-    gate = Gate(most, rpm, None)
+    limiter = RateLimiter(most, rpm, None)
     sent = refused = top = 0
 
     async def one() -> None:
         nonlocal sent, refused, top
         attempt = 0
         while True:
-            await gate.enter(0, retry=attempt > 0)
+            await limiter.enter(0, retry=attempt > 0)
             sent += 1
-            top = max(top, gate.in_flight)
+            top = max(top, limiter.in_flight)
             begun = loop.time()
             outcome = await server.ask()
             if outcome == "answered":
-                gate.pacer.answered(loop.time(), loop.time() - begun, gate.waiting > 0)
+                limiter.limits.answered(loop.time(), loop.time() - begun, limiter.waiting > 0)
             elif outcome == "broken":
-                gate.pacer.broke(loop.time())
+                limiter.limits.broke(loop.time())
             else:
                 refused += 1
-                gate.pacer.refused(loop.time(), None)
-            gate.leave()
+                limiter.limits.refused(loop.time(), None)
+            limiter.leave()
             if outcome == "answered":
                 return
             attempt += 1
@@ -96,7 +96,7 @@ async def drive(server: Server, n: int, most: int, rpm: float | None = None) -> 
 
     begun = loop.time()
     await asyncio.gather(*(one() for _ in range(n)))
-    return Outcome(loop.time() - begun, sent, refused, top, gate)
+    return Outcome(loop.time() - begun, sent, refused, top, limiter)
 
 
 @pytest.mark.parametrize("limit", [50, 100, 700])
@@ -146,4 +146,4 @@ def test_more_in_flight_than_the_server_works_on_is_not_asked_for_long() -> None
 
     found = run_in_virtual_time(main())
     assert found.seconds <= 1.1 * 6000 * LATENCY_S / 40
-    assert found.gate.pacer.allowed < 300
+    assert found.limiter.limits.allowed < 300
