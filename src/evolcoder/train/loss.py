@@ -24,8 +24,8 @@ _LOGITS_AT_ONCE = 1 << 25
 """Logits in memory at a time: 128 MiB in fp32."""
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""From the log-probabilities of a micro-batch's supervised tokens and the entropies at their places (S, fp32, in
-nats) to a loss. The entropies carry no gradient."""
+"""From the log-probabilities of a micro-batch's supervised tokens and the entropies at their places (S, fp32,
+in nats) to a loss. The entropies carry no gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class SummedLoss(nn.Module):
     def __init__(self, model: Any, head: HeadForm | None = HeadForm()) -> None:  # noqa: B008 - frozen
         super().__init__()
         self.model = model
-        self._head = head
+        self.head = head
 
     def forward(
         self, batch: MicroBatch, objective: Objective | None = None, temperature: float = 1.0
@@ -132,7 +132,7 @@ class SummedLoss(nn.Module):
 
         `temperature` divides the logits, as sampling does.
         """
-        if self._head is None:
+        if self.head is None:
             logp_S, entropy_S = _read_logits(self._own_logits(batch) / temperature, batch.targets_S)
             return -logp_S.sum() if objective is None else objective(logp_S, entropy_S.detach())
         hidden_SD = self._supervised(self.hidden_states(batch), batch)
@@ -153,7 +153,7 @@ class SummedLoss(nn.Module):
         self, batch: MicroBatch, temperature: float = 1.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return each supervised token's log-probability and the entropy at its place, in nats (S, fp32)."""
-        if self._head is None:
+        if self.head is None:
             return _read_logits(self._own_logits(batch) / temperature, batch.targets_S)
         hidden_SD = self._supervised(self.hidden_states(batch), batch)
         return self._read(hidden_SD, batch.targets_S, temperature)
@@ -175,7 +175,7 @@ class SummedLoss(nn.Module):
         head = self.model.get_output_embeddings()
         bias = getattr(head, "bias", None)
         loss: torch.Tensor = _HeadAndCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden_SD, head.weight, bias, targets_S, weights_S, self._head, temperature
+            hidden_SD, head.weight, bias, targets_S, weights_S, self.head, temperature
         )
         return loss
 
@@ -184,7 +184,7 @@ class SummedLoss(nn.Module):
         self, hidden_SD: torch.Tensor, targets_S: torch.Tensor, temperature: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return log-probability and entropy at each position, a chunk of logits at a time."""
-        assert self._head is not None
+        assert self.head is not None
         head = self.model.get_output_embeddings()
         bias = getattr(head, "bias", None)
         logp_S = torch.empty(len(targets_S), dtype=torch.float32, device=hidden_SD.device)
@@ -193,7 +193,7 @@ class SummedLoss(nn.Module):
         for begin in range(0, len(targets_S), chunk):
             at = slice(begin, begin + chunk)
             logits_CV = functional.linear(hidden_SD[at], head.weight, bias).float()
-            _apply_form(logits_CV, self._head)
+            _apply_form(logits_CV, self.head)
             logp_S[at], entropy_S[at] = _read_logits(logits_CV.div_(temperature), targets_S[at])
         return logp_S, entropy_S
 
@@ -298,7 +298,13 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scale,) = grads
-        return (*(None if saved is None else saved.mul_(scale) for saved in ctx.saved_tensors), None, None, None, None)
+        return (
+            *(None if saved is None else saved.mul_(scale) for saved in ctx.saved_tensors),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _apply_form(logits_CV: torch.Tensor, form: HeadForm) -> torch.Tensor | None:

@@ -100,11 +100,11 @@ class _Prefilled:
 class Decoder:
     """Decodes with one model; not safe to call from two threads at once."""
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int) -> None:
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int, further_ends: Iterable[int] = ()) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._batch_size = batch_size
-        self._end_tokens = end_tokens(model, tokenizer)
+        self._end_tokens = end_tokens(model, tokenizer) | frozenset(further_ends)
         self._windows = _attention_windows(model.config)
         self.prompt_tokens_computed = 0
         """Prompt tokens run through the model so far; samples of one prompt count it once."""
