@@ -157,9 +157,11 @@ def tasks_that_hold(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Tas
     known = [task for task in chosen if task.solution]
     wanted = [(task.solution, test) for task in known for test in (*task.tests, *task.watched)]
     verdicts = iter(rewarder.verdicts(wanted))
-    broken = {
-        task.id for task in known if not all([next(verdicts).passed for _ in (*task.tests, *task.watched)])
-    }
+    broken = set()
+    for task in known:
+        passed = [next(verdicts).passed for _ in (*task.tests, *task.watched)]
+        if not all(passed):
+            broken.add(task.id)
     return [task for task in chosen if task.id not in broken], len(broken)
 
 
