@@ -24,7 +24,6 @@ from typing import Any
 import torch
 
 from evolcoder.evaluate.benchmarks import load_benchmark
-from evolcoder.evaluate.prompts import asked
 from evolcoder.evaluate.sampling import subset
 from evolcoder.models.local.decoding import before_stop
 from evolcoder.models.local.engine import AnsweringEngine, TransformersEngine, open_answering_engine
@@ -97,8 +96,9 @@ def workload(
 def requests_of(problems: int, n: int, tokens: int) -> list[Request]:
     """Return the requests of one workload: `n` answers to so many HumanEval problems."""
     made = []
-    for problem in subset(load_benchmark("humaneval").problems, problems):
-        question = asked(problem, "completion")
+    humaneval = load_benchmark("humaneval")
+    for problem in subset(humaneval.problems, problems):
+        question = humaneval.ask(problem, "completion")
         greedy = Sampling(max_tokens=tokens, stop=question.stop)
         sampling = greedy if n == 1 else replace(greedy, temperature=0.2, top_p=0.95)
         made += [Request(question.prompt, sampling, index) for index in range(n)]

@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import re
 import sys
 import types
 import typing
@@ -55,6 +56,9 @@ class Rounds:
     """Stop after this many rounds at the latest (the paper went to 4)."""
     rows_per_round: int | None = None
     """Evolve this many instructions a round; the whole pool where absent."""
+    train_seeds: bool | None = None
+    """Fine-tune on the seeds alone first, as the paper does, and compare round 1 with that model. Where
+    absent, true for the stopping rule "paper-v1"; a run keeps what it began with."""
 
     def __post_init__(self) -> None:
         if self.max_rounds < 1:
@@ -135,6 +139,9 @@ class Evaluations:
     """Batch size and number format of the model under test."""
 
 
+_FOLDER_NAME = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """A whole run."""
@@ -165,6 +172,11 @@ class Recipe:
     """Spending limits."""
 
     def __post_init__(self) -> None:
+        if not _FOLDER_NAME.fullmatch(self.name) or len(self.name.encode("utf-8", "replace")) > 200:
+            raise ValueError(
+                f"name {shortened(self.name)!r}: a name for one folder under runs/ is expected, "
+                "without slashes and control characters"
+            )
         if self.stop.rule == "budget" and not self.budget.limited:
             raise ValueError('stop.rule "budget" needs budget.max_usd, max_requests or max_hours')
         if unused := [name for name in ("evolve", "train") if getattr(self, name).seed]:

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
-from evolcoder.evaluate.benchmarks.ds1000_answers import solution_of
+from evolcoder.evaluate.benchmarks.ds1000.answers import solution_of
 from evolcoder.evaluate.environments import build_environment, find_environment
 from evolcoder.evaluate.pass_at_k import scores_of_groups
-from evolcoder.evaluate.prompts import asked
 from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import ScoringSettings, score_samples
 from evolcoder.progress import SilentProgress
@@ -60,7 +59,7 @@ def test_it_is_sampled_as_the_paper_says(ds1000: Benchmark) -> None:
 
 def test_a_base_model_continues_the_published_prompt(ds1000: Benchmark) -> None:
     problem = ds1000.problems[0]
-    ask = asked(problem, "completion")
+    ask = ds1000.ask(problem, "completion")
     assert ask.prompt == problem.prompt
     assert "</code>" in ask.stop
     assert "# SOLUTION END" in ask.stop
@@ -75,20 +74,20 @@ def test_insertion_asks_with_what_follows_the_gap(ds1000: Benchmark) -> None:
         ("qwen", "<|fim_prefix|>Problem:", "<|fim_middle|>"),
         ("codellama", "<PRE> Problem:", " <MID>"),
     ):
-        prompt = asked(problem, "completion", preset).prompt
+        prompt = insertion.ask(problem, "completion", preset).prompt
         assert isinstance(prompt, str)
         assert prompt.startswith(begins)
         assert prompt.rstrip("\n").endswith(ends)
         assert "[insert]" not in prompt
         assert "print(result)" in prompt
     with pytest.raises(UserError, match="preset 'starcode' names no infilling format"):
-        asked(problem, "completion", "starcode")
+        insertion.ask(problem, "completion", "starcode")
 
 
 @pytest.mark.parametrize("style", ["chat", "wizardcoder"])
 def test_every_style_asks_about_every_problem(ds1000: Benchmark, style: str) -> None:
-    for problem in (*ds1000.problems, *load_benchmark("ds1000:insertion").problems):
-        assert asked(problem, style).prompt  # type: ignore[arg-type]
+    for benchmark in (ds1000, load_benchmark("ds1000:insertion")):
+        assert all(benchmark.ask(p, style).prompt for p in benchmark.problems)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

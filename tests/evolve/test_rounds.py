@@ -188,7 +188,7 @@ def test_thinking_is_in_neither_instruction_nor_response(tmp_path: Path) -> None
 
         teacher = Teacher(evolve=lambda text, before=before: before + harder(text), answer=answer)  # type: ignore[misc]
         assert one_round(tmp_path / str(i), teacher).kept == 6
-        rows = rows_of(tmp_path / str(i) / "evolved.jsonl")
+        rows = rows_of(tmp_path / str(i) / "round-1" / "evolved.jsonl")
         assert [row["instruction"] for row in rows] == [harder(text) for text in TASKS]
         assert {row["response"] for row in rows} == {ANSWER}
         assert sorted(asked) == sorted(harder(text) for text in TASKS)

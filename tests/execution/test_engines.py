@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from tests.execution.works import Counted, length
 
 from evolcoder.cli import cli
 from evolcoder.errors import MissingExtraError, OutsideError, UserError
-from evolcoder.execution.engine import Engine, check_engine, open_engine
+from evolcoder.execution.engine import Engine
 from evolcoder.execution.functions import FunctionWork
 from evolcoder.execution.local import LocalEngine
+from evolcoder.execution.opening import check_engine, open_engine
 
 
 @pytest.fixture(params=["local", "ray"])
@@ -106,15 +108,16 @@ def test_ray_is_not_imported_unless_asked_for_and_a_missing_one_is_told(tmp_path
     code = (
         "import sys\n"
         "from evolcoder.errors import MissingExtraError\n"
-        "from evolcoder.execution.engine import open_engine\n"
+        "from evolcoder.execution.opening import open_engine\n"
         "import evolcoder.evaluate.score_file, evolcoder.evaluate.evaluation, evolcoder.evolve.rounds\n"
         "import evolcoder.execution.ray.engine, evolcoder.execution.ray.pool, evolcoder.loop\n"
         "with open_engine('local'): assert 'ray' not in sys.modules\n"
         "try: open_engine('ray')\n"
         "except MissingExtraError as error: print(error)\n"
     )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)}
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path}
     )
     assert done.stdout == (
         "--engine ray needs packages that are not installed: pip install 'evolcoder[ray]'\n"

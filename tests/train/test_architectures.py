@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from bench.models import BOUND, check_decoding, check_training
 from tests.train.test_parity import ALONE, FP32, data_of
 from tests.train.test_training import SETTINGS
 from tests.train.tiny import byte_tokenizer, rows
-from torch.nn import functional
 
 from evolcoder.errors import TrainingError
-from evolcoder.train import train
-from evolcoder.train.loss import packed_row
-from evolcoder.train.packing import Step, micro_batches
+from evolcoder.train import sanity_checks, train
 from evolcoder.train.step import prepare
 
 _COMMON: dict[str, Any] = {
@@ -32,19 +30,56 @@ _COMMON: dict[str, Any] = {
     "max_position_embeddings": 1024,
     "initializer_range": 0.2,
 }
-_SLIDING = {"sliding_window": 48, "layer_types": ["sliding_attention", "full_attention"], "head_dim": 8}
-_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
-_CAPS = {"final_logit_softcapping": 2.0, "attn_logit_softcapping": 1.0}
-# What is unlike Llama, the model type and its settings, and whether its rows can be packed.
-KINDS: dict[str, tuple[str, dict[str, Any], bool]] = {
-    "soft caps": ("gemma2", {**_SLIDING, **_CAPS}, True),
-    "sinks": ("gpt_oss", {**_SLIDING, **_EXPERTS}, True),
-    "logit_scale": ("cohere", {}, True),
-    "logits_scaling": ("granite", {"logits_scaling": 8.0, "embedding_multiplier": 12.0}, True),
-    "convolution": ("lfm2", {"layer_types": ["conv", "full_attention"], "block_multiple_of": 16}, False),
-    "chunked attention": ("llama4_text", {**_EXPERTS, "head_dim": 8, "attention_chunk_size": 16}, False),
-    "no keywords": ("nemotron", {}, False),
+_CONVOLUTION = {"layer_types": ["conv", "full_attention"], "block_multiple_of": 16}
+# What is unlike Llama, by an architecture that has it; and how its rows go through the model.
+KINDS = {
+    "soft caps": ("gemma2", "packed"),
+    "sinks": ("gpt_oss", "packed"),
+    "logit scale": ("cohere", "packed"),
+    "logits scaling": ("granite", "packed"),
+    "other names of sizes": ("opt", "packed"),
+    "a view of attention's output": ("jetmoe", "packed"),
+    "convolution": ("lfm2", "padded"),
+    "chunked attention": ("llama4_text", "padded"),
+    "no keywords": ("nemotron", "padded"),
+    "positions that do not begin at 0": ("camembert", "padded"),
+    "state space": ("mamba2", "padded"),
 }
+
+
+@pytest.mark.parametrize(("model_type", "way"), KINDS.values(), ids=KINDS)
+def test_loss_and_gradients_are_those_of_each_row_alone(model_type: str, way: str) -> None:
+    found = check_training(model_type)
+    assert (found.rows, max(found.loss, found.gradient) < BOUND) == (way, True), found
+    assert way == "packed" or "padding instead" in found.why
+
+
+DECODED = {
+    "gemma2": "together",
+    "opt": "together",
+    "bloom": "`generate`: ",
+    "gpt_neo": "`generate`: written together, rows differ from the plain model",
+    "mamba2": "`generate`: it has layers of kind linear_attention",
+}
+
+
+@pytest.mark.parametrize(("model_type", "way"), DECODED.items(), ids=DECODED)
+def test_greedy_answers_are_those_of_generate(model_type: str, way: str) -> None:
+    decoding, equal = check_decoding(model_type)
+    assert decoding.startswith(way) and equal == 5
+
+
+def test_a_model_that_neither_packs_nor_pads_is_trained_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = sanity_checks._difference
+
+    def difference(model: Any, attention: str, batches: Any, alone: Any) -> str | None:
+        padded = batches[0].attention_mask is not None
+        return "rows change each other" if padded else real(model, attention, batches, alone)
+
+    monkeypatch.setattr(sanity_checks, "_difference", difference)
+    found = check_training("lfm2")
+    assert found.rows == "single" and max(found.loss, found.gradient) < BOUND
+    assert found.why.endswith("one row at a time instead, which is right and slow")
 
 
 def model_of(family: str, changes: dict[str, Any]) -> Any:
@@ -53,37 +88,6 @@ def model_of(family: str, changes: dict[str, Any]) -> Any:
     torch.manual_seed(1)
     config = AutoConfig.for_model(family, **{**_COMMON, **changes})
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-
-
-@pytest.mark.parametrize(("family", "changes", "packed"), KINDS.values(), ids=KINDS)
-def test_loss_and_gradients_are_those_of_each_row_alone(
-    family: str, changes: dict[str, Any], packed: bool
-) -> None:
-    data = data_of(5)
-    plain = model_of(family, changes).eval()
-    model = model_of(family, changes)
-    training = prepare(model, data, FP32, ALONE, pad=257)
-    assert training.settings.packing is packed
-    assert packed or "padding instead" in training.notes[0]
-    model.eval()
-    n = int(data.supervised.sum())
-    step = Step(micro_batches(range(5), data.lengths, training.settings))
-    loss = training.loss_and_gradients(step, 0, lambda n: None)
-
-    expected = torch.zeros(())
-    for i in range(5):
-        row = packed_row(data, (i,))
-        logits = plain(input_ids=row.input_ids, use_cache=False).logits[0]
-        summed = functional.cross_entropy(logits[row.supervised_S], row.targets_S, reduction="sum")
-        expected = expected + summed / n
-    expected.backward()
-
-    assert loss == pytest.approx(expected.item(), rel=1e-5)
-    theirs = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
-    ours = {name: p.grad for name, p in model.named_parameters() if name in theirs}
-    difference = sum((ours[name] - theirs[name]).square().sum() for name in theirs)
-    norm = sum(gradient.square().sum() for gradient in theirs.values())
-    assert (difference / norm).sqrt().item() < 1e-4
 
 
 def test_a_head_of_an_unknown_form_makes_its_own_logits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +102,7 @@ def test_a_head_of_an_unknown_form_makes_its_own_logits(monkeypatch: pytest.Monk
 def test_a_model_no_batching_is_right_for_is_refused_with_the_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model_of("lfm2", KINDS["convolution"][1]).save_pretrained(tmp_path / "base")
+    model_of("lfm2", _CONVOLUTION).save_pretrained(tmp_path / "base")
     byte_tokenizer().save_pretrained(tmp_path / "base")
     monkeypatch.setattr("evolcoder.train.sanity_checks._SAME", -1.0)
     with pytest.raises(TrainingError, match=r"kept apart: Lfm2ForCausalLM: packed, rows change each other"):

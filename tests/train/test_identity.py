@@ -6,16 +6,21 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.train.test_parity import ALONE, data_of
 from tests.train.test_training import SETTINGS, stopped_at
-from tests.train.tiny import rows, save_tiny
+from tests.train.tiny import rows, save_tiny, tiny_model
 
 from evolcoder import cache
 from evolcoder.errors import ModelError
+from evolcoder.loop.model_stages import defaults_of, settings_of
 from evolcoder.models.local.identity import content_identity
-from evolcoder.train import train
+from evolcoder.train import TrainSettings, train
+from evolcoder.train.result import training_fingerprint
+from evolcoder.train.step import prepare
 
 
 def flip_last_byte(path: Path) -> None:
@@ -86,3 +91,15 @@ def test_an_adapter_folder_is_explained(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")  # transformers would load its base in its name
     with pytest.raises(ModelError, match="an adapter of org/base"):
         content_identity(str(tmp_path))
+
+
+def test_the_default_number_format_follows_the_machine_and_names_the_same_training(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto, written = replace(SETTINGS, dtype="auto"), replace(SETTINGS, dtype="bf16")
+    assert training_fingerprint(tiny, rows(), auto) == training_fingerprint(tiny, rows(), written)
+    assert settings_of("train", auto) == settings_of("train", written)
+    assert defaults_of("train", TrainSettings)["train.dtype"] == "bf16"
+    for multiplies, name in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr("evolcoder.models.local.engine.cpu_multiplies_bf16", lambda m=multiplies: m)
+        assert prepare(tiny_model(), data_of(3), auto, ALONE, pad=257).settings.dtype == name

@@ -1,4 +1,4 @@
-"""A conversation with one model or two side by side: what is asked, and the answers as they grow."""
+"""A conversation with one model or two side by side: the questions, and the answers as they are written."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from evolcoder.models.opening import is_remote
 from evolcoder.models.protocol import Message, Request, Sampling
 from evolcoder.models.streaming import stream_answer
 from evolcoder.report.run_folder import Run
+from evolcoder.report.table import round_name
 
 Style = Literal["auto", "wizardcoder", "chat"]
 STYLES: tuple[Style, ...] = ("auto", "wizardcoder", "chat")
@@ -65,7 +66,7 @@ def model_choices(run: Run | None, more: Sequence[str] = ()) -> dict[str, str]:
         for round_ in run.rounds:
             checkpoint = round_.folder / "checkpoint"
             if (checkpoint / "config.json").exists():
-                label = f"round {round_.number}" + (" (best)" if round_.number == best else "")
+                label = round_name(round_.number) + (" (best)" if round_.number == best else "")
                 choices[label] = str(checkpoint)
     for ref in more:
         choices[ref] = ref

@@ -1,4 +1,4 @@
-"""A run as it stands now: what it does at this moment, its stages, its scores."""
+"""The state of a run at this moment: the stage under way, all stages, the scores."""
 
 from __future__ import annotations
 

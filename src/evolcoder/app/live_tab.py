@@ -1,4 +1,4 @@
-"""The live view of a run: looked at again every two seconds, sent again only when it changed."""
+"""The live view of a run: checked every two seconds, sent again only when it changed."""
 
 from __future__ import annotations
 

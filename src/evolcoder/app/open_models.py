@@ -1,7 +1,7 @@
-"""Models that are open in the app: each loads when it is first asked, and only a few stay.
+"""Models that are open in the app: each is loaded at its first question, and only a few stay open.
 
-For one event loop. A model is named by its MODEL string and, behind an endpoint, its address; the one that
-was idle longest makes room for the next. A model that answers somebody is never closed under them.
+For one event loop. A model is named by its MODEL string and, behind an endpoint, its address. The model that
+was unused longest is closed to make room; a model that is answering is never closed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class OpenModels:
         finally:
             entry.users -= 1
             if _failed(entry) and self._models.get(name) is entry:
-                del self._models[name]  # the next asking tries again
+                del self._models[name]  # the next attempt tries again
             async with self._freed:
                 self._freed.notify_all()
 

@@ -1,4 +1,4 @@
-"""What a reviewer sees, and what the votes come to, as HTML."""
+"""The pages of a blind review as HTML: the pair of answers, and the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder that is looked at again and again: what was read is read anew only when its files changed."""
+"""A run folder that is shown again and again: its files are read again only when they change."""
 
 from __future__ import annotations
 

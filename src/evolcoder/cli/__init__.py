@@ -9,6 +9,7 @@ import sys
 import click
 
 from evolcoder import __version__
+from evolcoder.cli.terminal import guard_streams
 from evolcoder.errors import EvolcoderError
 
 # name -> (module under evolcoder.cli, one line for --help). Listed here so that --help imports no command.
@@ -66,11 +67,18 @@ def cli() -> None:
     """
 
 
+def _own_mistake(error: Exception) -> EvolcoderError | None:
+    """Return the line that tells of an exception raised by a user's benchmark, if one was loaded."""
+    own_files = sys.modules.get("evolcoder.evaluate.benchmarks.own_files")
+    return None if own_files is None else own_files.own_mistake(error)
+
+
 def main() -> None:
     """Run the command line; where a failure's cause is known, end with one message and an exit code."""
     # Threads of torch that wait by spinning slow everything down on a machine that is shared; this is read
     # when the OpenMP library loads, so it is set before any command.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    guard_streams()
     try:
         code = cli(standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -84,4 +92,9 @@ def main() -> None:
     except EvolcoderError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if (mistake := _own_mistake(error)) is None:
+            raise
+        click.echo(f"error: {mistake}", err=True)
+        sys.exit(mistake.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

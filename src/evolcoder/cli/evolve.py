@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SAMPLE = 20
 """Seeds that a dry run evolves."""
 _LIKELY_IN_FLIGHT = 256
-"""Requests at once that a dry run counts with at most: what an endpoint bears is not known before."""
+"""Requests at once that a dry run counts with at most: what an endpoint accepts is not known before."""
 
 
 @click.command()
@@ -147,8 +147,8 @@ async def _evolve(
 
     from evolcoder.evaluate.problem_texts import problem_texts
     from evolcoder.evolve.rounds import evolve_dataset
-    from evolcoder.execution.engine import open_engine
     from evolcoder.execution.event_loop import give_freed_memory_back
+    from evolcoder.execution.opening import open_engine
     from evolcoder.models.opening import is_remote
     from evolcoder.models.session import model_session
     from evolcoder.models.stats import stats_of

@@ -62,8 +62,8 @@ def command(
 
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.batch_inference import BatchSummary, InferenceStyle, answer_batch, read_batch
-    from evolcoder.execution.engine import open_engine
     from evolcoder.execution.event_loop import run_async
+    from evolcoder.execution.opening import open_engine
     from evolcoder.models.protocol import Sampling
     from evolcoder.models.session import model_session
 

@@ -101,7 +101,7 @@ def command(
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.score_file import ScoreRequest, score_file
     from evolcoder.evaluate.scoring import ScoringSettings
-    from evolcoder.execution.engine import open_engine
+    from evolcoder.execution.opening import open_engine
     from evolcoder.extraction.code_blocks import Extraction
 
     settings = ScoringSettings(

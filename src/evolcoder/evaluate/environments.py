@@ -1,7 +1,7 @@
-"""Environments of their own that some benchmarks are judged in: built from a lock file, found again by name.
+"""Environments that some benchmarks are judged in: built from a lock file, found again by name.
 
-An environment is a virtual environment somewhere, and a note of where under the cache folder, written last:
-what has no note was not finished.
+An environment is a virtual environment, and a note under the cache folder that says where it is. The note is
+written last: without it the environment was not finished.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import OutsideError, UserError, nearest
-from evolcoder.evaluate.benchmarks import ds1000_data
+from evolcoder.evaluate.benchmarks.ds1000 import data_sets
 from evolcoder.progress import Progress
 from evolcoder.runs import content_hash, write_json_whole
 from evolcoder.sandbox.protocol import PythonEnvironment
@@ -136,7 +136,7 @@ def build_environment(name: str, into: Path | None, python: str | None, progress
             _run([str(own), "-m", "pip", "install", *quiet, "-r", str(lock)])
     progress.note("import them once")
     _run([str(own), "-c", f"import {', '.join(recipe.preimport)}"], dict(recipe.variables))
-    missing = ds1000_data.gather(own, Path(found["packages"]) / DATA_FOLDER)
+    missing = data_sets.gather(own, Path(found["packages"]) / DATA_FOLDER)
     if missing:
         progress.note(f"out of reach, so that problems with them fail: {', '.join(missing)}")
     write_json_whole(_note_path(name), {**found, "lock": _lock_hash(recipe), "without": missing})

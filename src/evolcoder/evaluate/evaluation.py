@@ -1,7 +1,7 @@
 """Measure a model on a benchmark: sample, extract, judge, sum up. Programs are judged while the model writes.
 
-Every answer is in the model's journal (if it has one) and every verdict in the cache, so a stopped
-evaluation goes on where it stood; the files in `out` appear whole at the end.
+Every answer is in the model's journal (if it has one) and every verdict in the cache, so a stopped evaluation
+continues where it stopped; the files in `out` appear whole at the end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Protocol, runtime_checkable
 
 from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
+from evolcoder.evaluate.own_tests import check_own_tests
 from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.prompts import default_extraction
 from evolcoder.evaluate.sampling import Answer, answers, subset
@@ -78,6 +79,7 @@ async def evaluate_model(
     benchmark = load_benchmark(benchmark_name)
     benchmark.checked_oracle(settings.oracle)
     benchmark.check_ready()
+    await asyncio.to_thread(check_own_tests, benchmark, False, engine)
     problems = subset(benchmark.problems, settings.limit)
     total = len(problems) * settings.n
     order = {problem.task_id: at for at, problem in enumerate(problems)}
@@ -88,7 +90,7 @@ async def evaluate_model(
         _ScoringThread(benchmark, settings, judging, engine) as scoring,
     ):
         _show_steps(model, writing)
-        stream = answers(model, problems, settings)
+        stream = answers(model, benchmark, problems, settings)
         async with contextlib.aclosing(stream):
             async for answer in stream:
                 tokens += answer.completion.completion_tokens
@@ -153,7 +155,7 @@ class _ScoringThread:
         self._thread.join()
 
     def take(self, answer: Answer) -> None:
-        """Hand over one answer; raises what judging failed with, so that nothing is written in vain."""
+        """Hand over one answer; raises what judging failed with, before more is written."""
         self._queue.put(answer)
         if self._failure is not None:
             raise self._failure

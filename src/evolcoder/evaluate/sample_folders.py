@@ -109,7 +109,7 @@ def _kind(file: Path, benchmark: Benchmark) -> str:
     except DataError:
         row = None
         if ".jsonl" in file.name:
-            return "samples"  # reading it for good tells what is wrong
+            return "samples"  # reading it for good says what is wrong
     if row is None:
         return ""
     has_text = any(name in row for name in TEXT_FIELDS)

@@ -30,7 +30,7 @@ from typing import IO, Any, cast
 
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
-from evolcoder.runs import bad_rows_message, read_jsonl
+from evolcoder.runs import MOST_ROW_BYTES, bad_rows_message, read_jsonl, read_unpacked
 
 Row = dict[str, Any]
 PLAIN_FIELDS = ("completion", "solution", "samples")
@@ -120,8 +120,7 @@ def _is_json(line: bytes) -> bool:
 def _one_value(file: Path) -> Any:
     """Return the one JSON value of a file, None where it is not one."""
     try:
-        with _opened(file) as stream:
-            return json.loads(stream.read())
+        return json.loads(read_unpacked(file, _opened))
     except (ValueError, RecursionError):
         return None
 
@@ -145,6 +144,8 @@ def _archive_rows(file: Path) -> Iterator[Row]:
         if not names:
             raise DataError(f"{file}: an archive without samples/NAME.json; an Inspect log is expected")
         for name in names:
+            if archive.getinfo(name).file_size > MOST_ROW_BYTES:
+                raise DataError(f"{file}: {name}: over {MOST_ROW_BYTES >> 20} MB long")
             try:
                 yield json.loads(archive.read(name))
             except ValueError as error:

@@ -12,6 +12,7 @@ from typing import Any
 from evolcoder.cache import cache_folder
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.own_tests import check_own_tests
 from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.results_file import EvalPlusResults
 from evolcoder.evaluate.sample_files import missing_tasks, read_samples, rows_by_file, usual_extraction
@@ -98,6 +99,7 @@ def score_file(
     begun = time.monotonic()
     oracle = benchmark.checked_oracle(request.settings.oracle)
     benchmark.check_ready()
+    check_own_tests(benchmark, request.unsafe, engine)
     if request.how is None:
         request = replace(request, how=usual_extraction(request.samples, benchmark))
     samples = _samples_of(request, benchmark)
@@ -152,7 +154,7 @@ def score_file(
 
 
 def _samples_of(request: ScoreRequest, benchmark: Benchmark) -> Iterable[Sample]:
-    """Return the samples: held where they are few, else read twice, so that a mistake is told at once."""
+    """Return the samples: held where they are few, else read twice, so that a mistake is reported at once."""
 
     def read() -> Iterator[Sample]:
         return read_samples(request.samples, benchmark, request.how or "none", request.read_field)

@@ -1,9 +1,8 @@
-"""Makes of a teacher's tests a program whose end says something: a pass means that an assertion about the
-answer was reached and held.
+"""Rewrites a teacher's tests so that a pass means that an assertion about the answer was reached and held.
 
 Models write tests as functions that nobody calls, import the solution from a module that does not exist, or
-repeat it and test their own copy; run as they are, all of these pass. And they write answers that no
-assertion can call: scripts that read their input.
+repeat it and test their own copy. Run unchanged, all of these pass. They also write answers that no assertion
+can call: scripts that read their input.
 """
 
 from __future__ import annotations
@@ -144,7 +143,7 @@ def _defined(body: Iterable[ast.stmt]) -> set[str]:
 
 
 def _repeats(statement: ast.stmt, ours: set[str]) -> bool:
-    """Tell whether a statement of the tests defines or imports what the program defines."""
+    """Return whether a statement of the tests defines or imports what the program defines."""
     if isinstance(statement, _Definition):
         return statement.name in ours and not statement.name.startswith("test")
     if isinstance(statement, ast.ImportFrom):

@@ -6,8 +6,8 @@ hide nothing. A row is compared by the share of a problem's n-grams that it hold
 more rows and problems hold it ("return the sum"), which is learnt from the rows themselves, or from seeds,
 before they are judged. Memory follows the problems, not the rows.
 
-The problems come from the caller; this room knows no benchmark. Against which WizardCoder's own check
-differs: nearest neighbours by embedding, judged by a model (appendix C).
+The problems come from the caller; this package knows no benchmark. WizardCoder's own check is
+another: nearest neighbours by embedding, judged by a model (appendix C).
 """
 
 from __future__ import annotations

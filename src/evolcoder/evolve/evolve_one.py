@@ -1,4 +1,4 @@
-"""The life of one instruction in one round: evolve, eliminate, answer, eliminate."""
+"""One instruction in one round: evolve, eliminate, answer, eliminate."""
 
 from __future__ import annotations
 

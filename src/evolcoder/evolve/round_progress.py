@@ -1,4 +1,4 @@
-"""What a round shows while it runs: speed, tokens, money so far and at the end, failures, eliminations."""
+"""The progress line of a round: speed, tokens, money, failures, eliminations."""
 
 from __future__ import annotations
 

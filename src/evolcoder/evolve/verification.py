@@ -1,12 +1,11 @@
-"""Executed answers: an answer stays only if its code parses and, where asked for, passes tests when it is
-run.
+"""Executed answers: an answer is kept only if its code parses and, if `verify` is "tests", passes tests.
 
-The teacher that wrote an answer writes tests for it too; both run in the sandbox and nowhere else. A failing
-answer goes back to the teacher with its error, and is dropped if it still fails. Not promised: that the tests
-are right. They come from the same model, so a pass says that two of its texts agree. Tests run in another
-process than the answer (tier "rpc"), so an answer cannot forge its pass. A row is kept as "untested" where
-nothing was proved: tests that do not parse or reach no assertion about the answer, tests that read more of it
-than functions, an answer that no assertion can call, a module or a network that the sandbox does not have.
+The teacher that wrote an answer also writes tests for it; both run in the sandbox. A failing answer goes back
+to the teacher with its error, and is dropped if it still fails. The tests may be wrong: they come from the
+same model, so a pass says that two of its texts agree. Tests run in another process than the answer (tier
+"rpc"), so an answer cannot forge its pass. A row is kept as "untested" if nothing was shown: tests that do
+not parse or reach no assertion about the answer, tests that read more of it than functions, an answer that no
+assertion can call, a module or a network that the sandbox does not have.
 """
 
 from __future__ import annotations

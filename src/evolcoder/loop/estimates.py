@@ -1,6 +1,6 @@
 """How long stages will take and what they will cost, from what such stages took before.
 
-Learnt from the markers of this run and of the runs beside it; what was never done here is not known.
+Learnt from the markers of this run and of the runs beside it; a stage of a kind never done has no estimate.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, plain_data
 from evolcoder.runs import file_hash
 from evolcoder.train.result import NOT_IN_NAME
+from evolcoder.train.settings import NAME_OF_AUTO
 
 _WITHOUT_EFFECT = {
     "evolve": ("seed", "rows_in_flight"),
@@ -31,7 +33,7 @@ those of the sections)."""
 def settings_of(section: str, settings: Any) -> dict[str, Any]:
     """Return the settings of a recipe's section that its products follow from, by dotted key."""
     without = _WITHOUT_EFFECT.get(section, ())
-    return {f"{section}.{key}": value for key, value in plain_data(settings).items() if key not in without}
+    return _named(section, {key: value for key, value in plain_data(settings).items() if key not in without})
 
 
 def defaults_of(section: str, settings: Any) -> dict[str, Any]:
@@ -39,12 +41,35 @@ def defaults_of(section: str, settings: Any) -> dict[str, Any]:
     made = {f.name: f.default_factory() for f in fields(settings) if f.default_factory is not MISSING}
     made |= {f.name: f.default for f in fields(settings) if f.default is not MISSING}
     clean: dict[str, Any] = json.loads(json.dumps(made, default=asdict))
-    return {f"{section}.{key}": value for key, value in clean.items()}
+    return _named(section, clean)
+
+
+def _named(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    named = {f"{section}.{key}": value for key, value in values.items()}
+    if named.get("train.dtype") == "auto":
+        named["train.dtype"] = NAME_OF_AUTO
+    return named
 
 
 def hash_of(path: Path) -> Callable[[], str]:
     """Return a function that returns a file's content hash, "" where there is no file."""
     return lambda: file_hash(path) if path.is_file() else ""
+
+
+def own_benchmarks(names: Sequence[str]) -> dict[str, Callable[[], str]]:
+    """Return what a stage follows from where its benchmarks are users' files: each file and its problems.
+
+    Those of the package are named by their versions, so that nothing is added for them.
+    """
+    from evolcoder.evaluate.benchmarks import is_own
+
+    return {name: partial(_own_identity, name) for name in names if is_own(name)}
+
+
+def _own_identity(name: str) -> str:
+    from evolcoder.evaluate.benchmarks import load_benchmark
+
+    return load_benchmark(name).own_identity
 
 
 def model_identity(model: str) -> str:
@@ -110,7 +135,7 @@ def evaluation_stage(
         id=id_,
         title=title,
         settings={**settings_of("evaluate.settings", settings), "benchmark": loaded.title},
-        inputs={"the model's weights": identity},
+        inputs={"the model's weights": identity, **own_benchmarks((benchmark,))},
         after=after,
         products=(out / "scores.json",),
         defaults=defaults_of("evaluate.settings", settings),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from evolcoder.loop.wizardcoder import wizardcoder
 from evolcoder.progress import Progress, SilentProgress
 from evolcoder.recipe import Recipe, recipe_yaml
 from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress
-from evolcoder.runs import write_json_whole, write_text_whole
+from evolcoder.runs import take_lock, write_json_whole, write_text_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ def run_recipe(
     """
     choice = choice or Choice()
     check_before_start(recipe)
+    recipe = as_begun(recipe, run)
     run.mkdir(parents=True, exist_ok=True)
     with alone_in(run), RecordedProgress(progress, run / PROGRESS_NAME) as progress:
         stages, of = Stages(run, progress, choice), RecipeStages(recipe, run)
@@ -60,7 +61,7 @@ def run_recipe(
         write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
         try:
             steps = Steps(of, stages, progress, engine, recipe.budget.max_hours)
-            found = wizardcoder(steps, recipe.stop, recipe.rounds.max_rounds, recipe.budget)
+            found = wizardcoder(steps, recipe.stop, recipe.rounds, recipe.budget)
         finally:
             stages.end()
         result = result_of(recipe, found, command_line)
@@ -80,11 +81,28 @@ def plan_recipe(recipe: Recipe, run: Path, choice: Choice | None = None) -> RunP
     Raises what a run would raise before its first stage.
     """
     check_before_start(recipe)
+    recipe = as_begun(recipe, run)
     progress = SilentProgress()
     stages = Stages(run, progress, choice or Choice())
     planned = stages.plan(list(RecipeStages(recipe, run).all()))
     costs = {item.stage.id: cost for item in planned if (cost := expected_cost(item, recipe, run))}
     return RunPlan(tuple(planned), expected_seconds(planned, run), costs)
+
+
+def as_begun(recipe: Recipe, run: Path) -> Recipe:
+    """Return the recipe with `rounds.train_seeds` decided: as the run in the folder began, else by its rule.
+
+    Runs of version 0.1.0 know no such setting; they go on without.
+    """
+    if recipe.rounds.train_seeds is not None:
+        return recipe
+    import yaml
+
+    train_seeds = recipe.stop.rule == "paper-v1"
+    if (begun := run / "recipe.yaml").exists():
+        recorded = yaml.safe_load(begun.read_text(encoding="utf-8"))
+        train_seeds = bool(recorded.get("rounds", {}).get("train_seeds"))
+    return replace(recipe, rounds=replace(recipe.rounds, train_seeds=train_seeds))
 
 
 def check_before_start(recipe: Recipe) -> None:
@@ -95,6 +113,7 @@ def check_before_start(recipe: Recipe) -> None:
     where this machine cannot run programs safely.
     """
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.own_tests import check_own_tests
     from evolcoder.models.local.weights import locate_weights
     from evolcoder.models.opening import is_remote
     from evolcoder.sandbox import probe
@@ -107,7 +126,7 @@ def check_before_start(recipe: Recipe) -> None:
     if not recipe.stop.select_on_test:
         deciding = recipe.stop.benchmark
         for name in recipe.evaluate.benchmarks:
-            if shared := shared_problems(loaded[deciding].problems, loaded[name].problems):
+            if shared := shared_problems(loaded[deciding], loaded[name]):
                 raise RecipeError(
                     f"stop.benchmark {deciding} shares {len(shared)} problems with {name} ({shared[0]} ...), "
                     "whose score would be no test score; stop.select_on_test: true allows it"
@@ -119,6 +138,8 @@ def check_before_start(recipe: Recipe) -> None:
         locate_weights(recipe.teacher.model)
     if (protection := probe()).level == "none":
         raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")
+    for benchmark in loaded.values():
+        check_own_tests(benchmark)
 
 
 def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
@@ -136,11 +157,13 @@ def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
 @contextmanager
 def alone_in(run: Path) -> Iterator[None]:
     """Hold the run folder against a second process; the kernel lets go when this one dies."""
-    with (run / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"{run}: another evolcoder works in this folder; wait for it or name another --dir"
-            ) from error
+    try:
+        lock = take_lock(run / ".lock")
+    except BlockingIOError as error:
+        raise UserError(
+            f"{run}: another evolcoder works in this folder; wait for it or name another --dir"
+        ) from error
+    try:
         yield
+    finally:
+        os.close(lock)

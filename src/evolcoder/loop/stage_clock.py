@@ -1,4 +1,4 @@
-"""How long a stage takes over all its sittings, those that were killed included."""
+"""The time a stage takes over all its sittings, those that were killed included."""
 
 from __future__ import annotations
 

@@ -187,11 +187,11 @@ class Stages:
         self._expect_anew()
 
     def announce(self, titles: Iterable[str]) -> None:
-        """Take over the titles of the stages that will come, for whoever watches."""
+        """Take over the titles of the stages that will come, for the watcher."""
         self.lines.update({title: StageLine(title, "waiting", None) for title in titles})
 
     def end(self) -> None:
-        """Tell whoever watches that no stage follows."""
+        """Tell the watcher that no stage follows."""
         if isinstance(self.progress, StageWatcher):
             self.progress.stages(())
 

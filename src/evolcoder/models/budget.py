@@ -1,6 +1,6 @@
-"""Limits on money and requests that a run may spend, over all its sittings.
+"""Limits on the money and requests that a run may spend, counted over all its sittings.
 
-A limit is met by waiting for what is in flight, so that nothing paid for is thrown away, and then stopping.
+At a limit no further request is sent; requests in flight are awaited, because they are paid for.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def open_model(
 
 
 def budget_of(journal: Journal | None, max_usd: float | None, max_requests: int | None) -> SpendingBudget:
-    """Return a run's budget with what earlier sittings spent, as its journal tells."""
+    """Return a run's budget with what earlier sittings spent, as its journal says."""
     budget = SpendingBudget(max_usd, max_requests)
     if journal is not None and budget.limited:
         totals = journal.totals()
@@ -113,7 +113,7 @@ def _open_remote(
     budget: SpendingBudget | None,
     stats: RequestStats,
 ) -> LanguageModel:
-    from evolcoder.models.endpoint.address import OPENAI_URL
+    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
     from evolcoder.models.endpoint.http_model import HttpModel
     from evolcoder.models.endpoint.pricing import price_for
 
@@ -129,13 +129,16 @@ def _open_remote(
         raise ModelError(f"model {ref!r}: {REMOTE_PREFIX}NAME is expected")
     if at:
         base_url = "http" + inline
+        # The string names the model in results, cards and pages, and a query may hold a secret.
+        if "?" in inline:
+            raise ModelError(f"model {shown_url(ref)!r}: an address with a query belongs into --base-url")
     named = [base_url] if isinstance(base_url, str) else base_url
     addresses = [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
     urls = [url for _, url in addresses]
     price = price_for(name, urls[0], settings)
     if budget is not None and budget.max_usd is not None and price is None:
         raise ModelError(
-            f"max_usd needs a price for {name!r} at {urls[0]}, and none is known: "
+            f"max_usd needs a price for {name!r} at {shown_url(urls[0])}, and none is known: "
             "set usd_per_million_input and usd_per_million_output of the endpoint"
         )
     if settings.batch:
@@ -159,8 +162,10 @@ def _open_remote(
 
 def _weighted(text: str) -> tuple[float, str]:
     """Return (weight, address) of "3*URL" or "URL"; raises ModelError for a weight of 0."""
+    from evolcoder.models.endpoint.address import shown_url
+
     found = _WEIGHTED.fullmatch(text.strip())
     weight, url = (1.0, text) if found is None else (float(found[1] or 1), found[2])
     if weight <= 0:
-        raise ModelError(f"base URL {text!r}: a weight above 0 is expected")
+        raise ModelError(f"base URL {shown_url(text)!r}: a weight above 0 is expected")
     return weight, url

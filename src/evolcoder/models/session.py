@@ -1,4 +1,4 @@
-"""A model opened for work with all that goes with it: its journal, its budget, the machines it works on."""
+"""Opens a model with its journal, its budget and the machines it works on, and closes them in order."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def model_session(
 ) -> AsyncIterator[LanguageModel]:
     """Open a model whose replies are kept in the file `journal`; close all in order at the end.
 
-    The budget counts what earlier sittings spent, as the journal tells. Raises JournalError for the file,
+    The budget counts what earlier sittings spent, as the journal says. Raises JournalError for the file,
     ModelError where the MODEL string names nothing, a key is missing, or `max_usd` has no price to go by.
     """
     from evolcoder.models.journal.journal import Journal

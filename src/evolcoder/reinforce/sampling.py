@@ -40,7 +40,8 @@ class Sampler:
     def __init__(self, model: Any, tokenizer: Any, end_token: int, settings: ReinforceSettings) -> None:
         self._model = model
         self._settings = settings
-        self._decoder = Decoder(model, tokenizer, settings.sample_batch, (end_token,))
+        with _as_sampler(model):
+            self._decoder = Decoder(model, tokenizer, settings.sample_batch, (end_token,))
 
     def sample(
         self,

@@ -16,7 +16,8 @@ from typing import Any
 
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import load_benchmark
-from evolcoder.evaluate.prompts import prompt_for
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark
+from evolcoder.evaluate.prompts import with_tabs
 from evolcoder.evolve.answer_tests import RunnableTests, runnable_tests
 from evolcoder.extraction.code_blocks import extract
 from evolcoder.extraction.grammar import parse_python
@@ -28,7 +29,6 @@ BENCHMARK_PREFIX = "benchmark:"
 """Before a benchmark's name, where tasks are expected: `benchmark:mbpp:train`."""
 _WATCHED_OF = 3
 """One test in so many is only watched, where there are as many."""
-_FIRST_INPUT, _LAST_INPUT = "### Instruction:\n", "\n\n### Response:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ def read_tasks(source: str | Path) -> list[Task]:
     """
     text = str(source)
     if text.startswith(BENCHMARK_PREFIX):
-        problems = load_benchmark(text.removeprefix(BENCHMARK_PREFIX)).problems
-        tasks = [task for problem in problems if (task := task_of_problem(problem)) is not None]
+        benchmark = load_benchmark(text.removeprefix(BENCHMARK_PREFIX))
+        tasks = [t for p in benchmark.problems if (t := task_of_problem(benchmark, p)) is not None]
     else:
         tasks = [task for row in stream_instructions(text) if (task := task_of_row(row)) is not None]
     if not tasks:
@@ -115,7 +115,7 @@ def task_of_row(row: Instruction) -> Task | None:
     return Task(row.id, instruction, tuple(tests), tuple(watched), entry_point or called, solution)
 
 
-def task_of_problem(problem: Problem) -> Task | None:
+def task_of_problem(benchmark: Benchmark, problem: Problem) -> Task | None:
     """Return a benchmark's problem with assertions as a task, asked in the published words.
 
     Only the rewarded tests are shown, where the words show tests. None where it has no list of assertions.
@@ -131,12 +131,8 @@ def task_of_problem(problem: Problem) -> Task | None:
     watched = [test for text in kept_back if (test := make(text)) is not None]
     if not tests:
         return None
-    asked = prompt_for(
-        replace(problem, extra={**problem.extra, "test_list": list(shown)}, tests="\n".join(shown)),
-        "wizardcoder",
-    )
-    assert isinstance(asked, str)
-    instruction = asked.partition(_FIRST_INPUT)[2].removesuffix(_LAST_INPUT)
+    seen = replace(problem, extra={**problem.extra, "test_list": shown}, tests="\n".join(shown))
+    instruction = with_tabs(benchmark.instruction(seen))
     return Task(
         problem.task_id,
         instruction,

@@ -1,4 +1,4 @@
-"""The licence chain of a run: what its seeds, its teacher and its base model allow, as far as it is known."""
+"""The licences of a run's seeds, teacher and base model, as far as they are known."""
 
 from __future__ import annotations
 

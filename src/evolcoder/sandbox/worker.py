@@ -209,7 +209,8 @@ class SandboxWorker:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             own(read_end), own(write_end)
             container.launch(wire.BATCH, job.limits, [sealed_payload, write_end])
-            comparer.begin(self._sealed_comparison(comparison), read_end, len(job.inputs), job.call_cpu_s)
+            sealed_comparison = self._sealed_comparison(comparison)
+            comparer.begin(sealed_comparison, read_end, len(job.inputs), job.call_cpu_s, job.limits.cpu_s)
         end: ProgramEnd | None = None
         control, compared_fd = container.control.fileno(), comparer.control.fileno()
         if compared_fd not in (yield Wait((control, compared_fd))):
@@ -413,7 +414,7 @@ def _program(program: str, preimport: Preimport | PythonEnvironment) -> bytes | 
     Compiling here costs a fraction of what it costs a fresh process. The code is never executed here.
     """
     compiled = program if isinstance(preimport, PythonEnvironment) else compiled_python(program)
-    return _source(program) if isinstance(compiled, str) else compiled
+    return compiled if isinstance(compiled, types.CodeType) else _source(program)
 
 
 def _source(program: str) -> bytes:

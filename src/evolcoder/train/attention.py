@@ -83,7 +83,8 @@ def document_attention(
                 enable_gqa=k.shape[1] != q.shape[1],
             )
         )
-    return torch.cat(outputs, dim=2).transpose(1, 2).to(in_dtype), None
+    # Contiguous, as transformers' own functions return it: some models take a view of it.
+    return torch.cat(outputs, dim=2).transpose(1, 2).to(in_dtype).contiguous(), None
 
 
 def _written_out(

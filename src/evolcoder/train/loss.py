@@ -205,14 +205,19 @@ class SummedLoss(nn.Module):
         return hidden
 
     def _inputs(self, module: Any, batch: MicroBatch) -> dict[str, Any]:
-        """Return what a forward pass takes; models that count positions from the mask (BLOOM) take none."""
+        """Return what a forward pass takes.
+
+        Positions are told for packed rows only: some models (RoBERTa's family) begin theirs elsewhere than at
+        0, and some (BLOOM) take none.
+        """
+        boundaries = self._boundaries(batch)
         inputs = {
             "input_ids": batch.input_ids,
             "attention_mask": batch.attention_mask,
             "use_cache": False,
-            **self._boundaries(batch),
+            **boundaries,
         }
-        if "position_ids" in inspect.signature(module.forward).parameters:
+        if boundaries and "position_ids" in inspect.signature(module.forward).parameters:
             inputs["position_ids"] = batch.position_ids
         return inputs
 

@@ -1,4 +1,4 @@
-"""What a training did, step by step: loss, tokens, padding, time, memory."""
+"""Measurements of a training by step: loss, tokens, padding, time, memory."""
 
 from __future__ import annotations
 

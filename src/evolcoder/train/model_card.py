@@ -1,4 +1,4 @@
-"""The card inside a checkpoint: where it comes from, what it was taught; scores stand in a run's card."""
+"""The card inside a checkpoint: base model, data and settings. Scores are in the card of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which documents go through the model together, step by step."""
+"""Packing: which documents go through the model together, step by step."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ class Step:
     def documents(self) -> list[int]:
         """Every document of the step."""
         return [i for batch in self.micro_batches for i in batch]
+
+    def one_by_one(self) -> Step:
+        """The same documents, each a micro-batch of its own."""
+        return Step(tuple((i,) for i in self.documents))
 
 
 def plan_steps(lengths: npt.NDArray[np.int64], settings: TrainSettings) -> list[Step]:

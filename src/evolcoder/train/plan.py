@@ -1,4 +1,4 @@
-"""What a training takes, before anything is rented or downloaded: memory by part, steps, tokens, days.
+"""The memory, steps, tokens and days of a training, before anything is rented or downloaded.
 
 The model is built from its configuration alone on torch's meta device, which holds shapes and no numbers.
 """

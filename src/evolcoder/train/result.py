@@ -1,4 +1,4 @@
-"""What training leaves behind, and whether it already did. Nothing heavy is imported here."""
+"""The result of a training, and whether a folder holds one already. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evolcoder.models.local.identity import content_identity
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash
 from evolcoder.train.deepspeed_config import read_deepspeed_config
-from evolcoder.train.settings import TrainSettings
+from evolcoder.train.settings import NAME_OF_AUTO, TrainSettings
 
 TRAINING_FACTS = "training.json"
 
@@ -44,6 +44,8 @@ def training_fingerprint(
 ) -> str:
     """Return the name, by content, of a training: base model, rows and settings."""
     chosen = {key: value for key, value in asdict(settings).items() if key not in NOT_IN_NAME}
+    if settings.dtype == "auto":
+        chosen["dtype"] = NAME_OF_AUTO
     if settings.deepspeed is not None:
         chosen["deepspeed"] = read_deepspeed_config(settings.deepspeed)
     rows = [[row.instruction, row.input, row.response] for row in data]

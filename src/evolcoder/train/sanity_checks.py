@@ -1,16 +1,16 @@
-"""What training proves before it starts, so that a silent mistake stops it instead of spoiling the model.
+"""Checks before training starts, so that a silent mistake stops it instead of spoiling the model.
 
-The three mistakes users of trainers meet most: masks that hide everything, an end token that is never
-learnt, and packed examples that see each other.
+They cover three frequent mistakes: masks that hide everything, an end token that is never learnt, and packed
+examples that see each other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional
@@ -29,6 +29,10 @@ _SAME = 1e-3
 """Relative difference of hidden states, or of logits, in fp32: rounding gives 1e-5 over many layers, a
 document that sees another, a missing soft cap or a sink far more."""
 _MOST_WIDENED = 5.0
+_INSTEAD = {
+    "padded": ": padding instead, rows grouped by length",
+    "single": ": one row at a time instead, which is right and slow",
+}
 
 
 def prove_supervision(data: TokenizedData) -> list[str]:
@@ -70,11 +74,15 @@ def probe_documents(data: TokenizedData, limit: int) -> tuple[int, ...]:
     return tuple(chosen) or (int(lengths.argmin()),)
 
 
+Rows = Literal["packed", "padded", "single"]
+"""Documents end to end in a row, side by side in padded rows, or each through the model by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batching:
     """How documents go through a model together so that each is computed as if it were alone."""
 
-    packing: bool
+    rows: Rows
     attention: str
     """The name of the attention implementation."""
     head: HeadForm | None
@@ -83,42 +91,55 @@ class Batching:
     """Log lines: what was not possible, and why."""
 
 
+_MODEL_FAILS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, NotImplementedError)
+"""What the model classes raise where they are run in a way that they do not know."""
+
+
 @torch.no_grad()
 def choose_batching(model: Any, data: TokenizedData, settings: TrainSettings, pad: int) -> Batching:
     """Choose the fastest batching that is right for this model, decided in fp32 on its own weights.
 
     Hidden states of documents together are compared with those of each document alone under plain ("eager")
-    attention, for these show what a loss hides; the head's form with the model's own logits. Raises
-    TrainingError with the causes where no batching is right. `model` holds fp32 weights (a 4-bit base is not
-    probed: packed where its class takes an attention function).
+    attention, for these show what a loss hides; the head's form with the model's own logits. Where neither
+    packed nor padded rows are right, each row goes through the model by itself. Raises TrainingError with the
+    causes where that is wrong too. `model` holds fp32 weights (a 4-bit base is not probed: packed where its
+    class takes an attention function).
     """
     own = model.config._attn_implementation
-    ways = [(False, own), *([(False, "eager")] if own != "eager" else [])]
+    kinds: tuple[Rows, ...] = ("padded", "single")
+    ways = [(rows, name) for rows in kinds for name in dict.fromkeys((own, "eager"))]
     notes: list[str] = []
     name = type(model).__name__
     if settings.packing and model._supports_attention_backend:
-        ways.insert(0, (True, register_document_attention()))
+        ways.insert(0, ("packed", register_document_attention()))
     elif settings.packing:
         notes.append(
             f"{name} takes no attention function that would keep packed rows apart: "
             "padding instead, rows grouped by length"
         )
     if settings.quantize != "none":
-        return Batching(*ways[0], next(possible_forms(model.config)), tuple(notes))
+        rows, attention = ways[0]
+        return Batching(rows, attention, next(possible_forms(model.config)), tuple(notes))
     documents = probe_documents(data, min(_PROBE_TOKENS, settings.pack_length or settings.max_length))
     was_training = model.training
     model.eval()
     try:
-        alone, head = _alone(model, data, documents)
-        for packing, attention in ways:
-            batch = packed_row(data, documents) if packing else padded_rows(data, documents, pad)
-            cause = _difference(model, attention, batch, alone)
+        try:
+            alone, head = _alone(model, data, documents)
+        except _MODEL_FAILS as error:
+            reason = " ".join(str(error).split())[:200]
+            raise TrainingError(f"{name} cannot be run on a row of text ({reason})") from error
+        for at, (rows, attention) in enumerate(ways):
+            batches = [packed_row(data, (i,)) for i in documents]
+            if rows != "single":
+                whole = rows == "packed"
+                batches = [packed_row(data, documents) if whole else padded_rows(data, documents, pad)]
+            cause = _difference(model, attention, batches, alone)
             if cause is None:
-                return Batching(packing, attention, head, tuple(notes))
-            notes.append(
-                f"{name}: {'packed' if packing else f'padded ({attention} attention)'}, {cause}"
-                + (": padding instead, rows grouped by length" if packing else "")
-            )
+                return Batching(rows, attention, head, tuple(notes))
+            instead = _INSTEAD[ways[at + 1][0]] if ways[at + 1 :] and ways[at + 1][0] != rows else ""
+            way = rows if rows == "packed" else f"{rows} ({attention} attention)"
+            notes.append(f"{name}: {way}, {cause}{instead}")
     finally:
         model.train(was_training)
         model.set_attn_implementation(own)
@@ -133,9 +154,7 @@ def _alone(
     loss = SummedLoss(model)
     with _attention(model, "eager"):
         for i in documents:
-            row = packed_row(data, (i,))
-            bare = replace(row, position_ids=torch.arange(row.input_ids.shape[1])[None])
-            hidden.append(loss.hidden_states(bare)[0])
+            hidden.append(loss.hidden_states(packed_row(data, (i,)))[0])
         logits_TV = model(input_ids=packed_row(data, documents[:1]).input_ids, use_cache=False).logits[0]
     if not logits_TV.isfinite().all():
         raise TrainingError("the base model's own logits are not all numbers; its weights are broken")
@@ -147,18 +166,22 @@ def _alone(
     return hidden, None
 
 
-def _difference(model: Any, attention: str, batch: MicroBatch, alone: list[torch.Tensor]) -> str | None:
+def _difference(
+    model: Any, attention: str, batches: Sequence[MicroBatch], alone: list[torch.Tensor]
+) -> str | None:
     """Say how documents together differ from `alone`; None where they do not."""
+    rows: list[torch.Tensor] = []
     try:
         with _attention(model, attention):
-            hidden = SummedLoss(model).hidden_states(batch)
-    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, NotImplementedError) as error:
+            for batch in batches:
+                hidden = SummedLoss(model).hidden_states(batch)
+                rows += (
+                    torch.split(hidden[0], list(batch.document_lengths))
+                    if batch.attention_mask is None
+                    else [hidden[i, :length] for i, length in enumerate(batch.document_lengths)]
+                )
+    except _MODEL_FAILS as error:
         return f"it fails ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
-    rows = (
-        list(torch.split(hidden[0], list(batch.document_lengths)))
-        if batch.attention_mask is None
-        else [hidden[i, :length] for i, length in enumerate(batch.document_lengths)]
-    )
     worst = max(
         float(((ours - own).norm(dim=-1) / own.norm(dim=-1).clamp_min(1e-6)).max())
         for ours, own in zip(rows, alone, strict=True)
@@ -183,6 +206,7 @@ def prove_batching(
     summed_loss: SummedLoss,
     data: TokenizedData,
     settings: TrainSettings,
+    rows: Rows,
     batch: Callable[[tuple[int, ...]], MicroBatch],
     device: torch.device,
 ) -> str:
@@ -193,21 +217,21 @@ def prove_batching(
     documents = probe_documents(data, min(_PROBE_TOKENS, settings.pack_length or settings.max_length))
     was_training = model.training
     model.eval()
-    trained = float(summed_loss(batch(documents).to(device)))
+    together = [(i,) for i in documents] if rows == "single" else [documents]
+    trained = sum(float(summed_loss(batch(part).to(device))) for part in together)
     plain = sum(plain_loss(model, data, i, device) for i in documents)
     model.train(was_training)
     n = sum(int(data.supervised[i]) for i in documents)
     difference = abs(trained - plain) / abs(plain)
-    kind = "packed" if settings.packing else "padded"
     if not math.isfinite(plain):
         raise TrainingError(f"the base model's own loss is {plain}; its weights are broken")
     if not difference <= tolerance(settings.dtype, n):
         advice = "; packing: false trains this model with padding instead" if settings.packing else ""
         raise TrainingError(
-            f"the {kind} loss of {len(documents)} rows is {trained / n:.6f}, alone it is {plain / n:.6f}: "
+            f"the {rows} loss of {len(documents)} rows is {trained / n:.6f}, alone it is {plain / n:.6f}: "
             f"the model does not keep rows apart{advice}"
         )
-    values = f"{kind} loss {trained / n:.6f} equals the loss row by row {plain / n:.6f}"
+    values = f"{rows} loss {trained / n:.6f} equals the loss row by row {plain / n:.6f}"
     return f"proof 3: {values} (relative difference {difference:.1e})"
 
 

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 PromptStyle = Literal["wizardcoder", "chat"]
-Precision = Literal["bf16", "fp16", "fp32"]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+NAME_OF_AUTO = "bf16"
+"""What `dtype: auto` is called where settings name a training: the default before it, so that a training
+begun then is continued, and one that moves to another machine is not done again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,9 @@ class TrainSettings:
     """AdamW's decoupled weight decay, on matrices only."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm; 0 never does."""
-    dtype: Precision = "bf16"
-    """Number format of the computation; master weights and optimizer are fp32. fp16 scales the loss."""
+    dtype: Precision = "auto"
+    """Number format of the computation; master weights and optimizer are fp32. "auto": bf16 on a GPU or a CPU
+    that multiplies it, else fp32. fp16 scales the loss."""
     dropout: bool = True
     """Dropout as the base's configuration says, as the published run had it; false: none. PyTorch's own
     variable-length kernel knows none, so StarCoder's costs time on a GPU without flash-attn."""

@@ -1,22 +1,23 @@
-"""The model made ready to train: attention, adapters, precision, sharding; one step of it, and its loss."""
+"""The model prepared for training (attention, adapters, precision, sharding), one step, and its loss."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from evolcoder.errors import MissingExtraError, TrainingError
+from evolcoder.models.local.engine import number_format
 from evolcoder.train.deepspeed_optimizer import DeepSpeedUpdate
 from evolcoder.train.head import HeadForm
 from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
 from evolcoder.train.optimizer import TORCH_DTYPES, Update, WeightsUpdate
 from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import Processes
-from evolcoder.train.sanity_checks import choose_batching, prove_batching
-from evolcoder.train.settings import TrainSettings
+from evolcoder.train.sanity_checks import Rows, choose_batching, prove_batching
+from evolcoder.train.settings import Precision, TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 
 _NOT_REENTRANT = {"use_reentrant": False}
@@ -36,6 +37,8 @@ class PreparedModel:
     update: Update
     data: TokenizedData
     settings: TrainSettings
+    rows: Rows
+    """How documents go through the model; `settings.packing` is false for padded ones."""
     processes: Processes
     pad: int
     parameters: int
@@ -53,7 +56,7 @@ class PreparedModel:
     def prove(self) -> str:
         """Prove that batching leaves the loss as it is; return the log line."""
         return prove_batching(
-            self.model, self.loss, self.data, self.settings, self.batch, self.processes.device
+            self.model, self.loss, self.data, self.settings, self.rows, self.batch, self.processes.device
         )
 
     def loss_and_gradients(self, step: Step, number: int, on_batch: Any) -> float:
@@ -67,7 +70,7 @@ class PreparedModel:
         torch.manual_seed((self.settings.seed * 1_000_003 + number) * 1009 + processes.rank)
         # Added up on the device: reading each value would make a GPU wait for it.
         total = torch.zeros((), dtype=torch.float64, device=processes.device)
-        mine = _share(step, self.data, processes)
+        mine = self._share(step, self.data)
         for k, (documents, counts) in enumerate(mine, 1):
             summed = self.loss(self.batch(documents).to(processes.device))
             if not counts:
@@ -84,11 +87,28 @@ class PreparedModel:
         whole = Step(micro_batches(range(len(data)), data.lengths, self.settings))
         self.loss.eval()
         total = torch.zeros((), dtype=torch.float64, device=self.processes.device)
-        for documents, counts in _share(whole, data, self.processes):
+        for documents, counts in self._share(whole, data):
             summed = self.loss(self.batch(documents, data).to(self.processes.device))
             total += summed if counts else 0.0
         self.loss.train()
         return self.processes.sum(float(total)) / int(data.supervised.sum())
+
+    def _share(self, step: Step, data: TokenizedData) -> list[tuple[tuple[int, ...], bool]]:
+        """Return this process's micro-batches, each with whether it counts.
+
+        All processes get as many, for sharded layers are gathered together; where they do not divide evenly,
+        some repeat a batch that counts nothing.
+        """
+        processes = self.processes
+        if self.rows == "single":
+            step = step.one_by_one()
+        if processes.count == 1:
+            return [(documents, True) for documents in step.micro_batches]
+        weights = data.lengths
+        order = sorted(step.micro_batches, key=lambda documents: -int(weights[list(documents)].sum()))
+        rounds = -(-len(order) // processes.count)
+        mine = [(documents, True) for documents in order[processes.rank :: processes.count]]
+        return mine + [(order[-1], False)] * (rounds - len(mine))
 
 
 def prepare(
@@ -98,7 +118,8 @@ def prepare(
     if model.get_output_embeddings() is None:
         raise TrainingError(f"{type(model).__name__}: a causal model with a head is expected")
     batching = choose_batching(model, data, settings, pad)
-    settings = replace(settings, packing=batching.packing)
+    dtype = cast("Precision", number_format(settings.dtype, processes.device.type))
+    settings = replace(settings, packing=batching.rows != "padded", dtype=dtype)
     model.set_attn_implementation(batching.attention)
     if not settings.dropout:
         _without_dropout(model)
@@ -119,6 +140,7 @@ def prepare(
         update,
         data,
         settings,
+        batching.rows,
         processes,
         pad,
         parameters,
@@ -238,18 +260,3 @@ def _shard(model: Any, head: HeadForm | None, settings: TrainSettings, processes
             fully_shard(module, mesh=mesh, mp_policy=policy)
     fully_shard(loss, mesh=mesh, mp_policy=policy)
     return loss
-
-
-def _share(step: Step, data: TokenizedData, processes: Processes) -> list[tuple[tuple[int, ...], bool]]:
-    """Return this process's micro-batches, each with whether it counts.
-
-    All processes get as many, for sharded layers are gathered together; where they do not divide evenly,
-    some repeat a batch that counts nothing.
-    """
-    if processes.count == 1:
-        return [(documents, True) for documents in step.micro_batches]
-    weights = data.lengths
-    order = sorted(step.micro_batches, key=lambda documents: -int(weights[list(documents)].sum()))
-    rounds = -(-len(order) // processes.count)
-    mine = [(documents, True) for documents in order[processes.rank :: processes.count]]
-    return mine + [(order[-1], False)] * (rounds - len(mine))

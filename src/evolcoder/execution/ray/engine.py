@@ -18,31 +18,18 @@ import uuid
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evolcoder.errors import MissingExtraError, OutsideError
 from evolcoder.execution.engine import Item, Place, Result, Work
+from evolcoder.execution.ray.pool import RayPool
 from evolcoder.execution.ray.worker import Host, versions
-
-if TYPE_CHECKING:
-    from evolcoder.execution.ray.pool import RayPool
+from evolcoder.execution.ray.worker_state import HostHandle
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 5.0
 """How often the cluster is asked whether it has grown or shrunk."""
 _EXCHANGES_AT_ONCE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class HostHandle:
-    """An actor, as the driver knows it."""
-
-    number: int
-    place: Place
-    actor: Any
-    node_id: str
-    """The node it was bound to, "" where Ray chose."""
 
 
 class RayEngine:
@@ -80,9 +67,7 @@ class RayEngine:
         self, work: Work[Item, Result], workers: int | None = None
     ) -> Generator[RayPool[Item, Result], None, None]:
         """Get workers ready, the first of them before this returns; the others join as they are."""
-        from evolcoder.execution.ray.pool import RayPool
-
-        pool = RayPool(self, self._ray, work, workers, uuid.uuid4().hex)
+        pool = RayPool(self.hosts, self.lost, self._ray, work, workers, uuid.uuid4().hex)
         try:
             pool.wait_until_ready()
             yield pool

@@ -1,6 +1,6 @@
 """One kind of work on the workers of a Ray cluster: a thread that keeps them fed and takes in what is ready.
 
-Each worker is kept about a second of work ahead, as its rate tells. Every item stays here until
+Each worker is kept about a second of work ahead, by its rate. Every item stays here until
 its result has arrived. What a lost worker had not reported is worked on elsewhere, apart from others, so that
 an item that kills its worker shows itself: the third time it is set aside, with the reason. When nothing is
 left to hand out, idle workers get what busy ones have not begun.
@@ -15,19 +15,16 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 from evolcoder.errors import EvolcoderError, OutsideError
-from evolcoder.execution.engine import Item, Result, Tag, Work
+from evolcoder.execution.engine import Item, Place, Result, Tag, Work
 from evolcoder.execution.in_order import in_order
 from evolcoder.execution.queues import Inlet, TaskInlet, ThreadInlet, Ticket
 from evolcoder.execution.ray.worker import WorkerReply
-from evolcoder.execution.ray.worker_state import WorkerState
-
-if TYPE_CHECKING:
-    from evolcoder.execution.ray.engine import RayEngine
+from evolcoder.execution.ray.worker_state import HostHandle, WorkerState
 
 LOSSES_ALLOWED = 3
 """An item whose worker died this often is set aside."""
@@ -53,9 +50,17 @@ class RayPool(Generic[Item, Result]):
     """Implements `Pool`; made by `RayEngine.open`."""
 
     def __init__(
-        self, engine: RayEngine, ray: Any, work: Work[Item, Result], workers: int | None, key: str
+        self,
+        hosts: Callable[[Place, int | None], Sequence[HostHandle]],
+        lost: Callable[[HostHandle], None],
+        ray: Any,
+        work: Work[Item, Result],
+        workers: int | None,
+        key: str,
     ) -> None:
-        self._engine, self._ray, self._work, self._most, self._key = engine, ray, work, workers, key
+        """`hosts` returns the cluster's workers of a place, at most so many; `lost` has one replaced."""
+        self._hosts, self._lost_host = hosts, lost
+        self._ray, self._work, self._most, self._key = ray, work, workers, key
         self._work_ref = ray.put(ray.cloudpickle.dumps(work))
         self._states: dict[int, WorkerState] = {}
         self._refused: set[int] = set()
@@ -188,7 +193,7 @@ class RayPool(Generic[Item, Result]):
 
     def _take_workers(self) -> None:
         """Open the work on workers that have joined."""
-        for host in self._engine.hosts(self._work.place, self._most):
+        for host in self._hosts(self._work.place, self._most):
             if host.number not in self._states and host.number not in self._refused:
                 state = self._states[host.number] = WorkerState(host)
                 self._call(state, [], work=self._work_ref)
@@ -310,7 +315,7 @@ class RayPool(Generic[Item, Result]):
         batch = pickle.dumps([(t.number, t.item) for t in tickets], 5) if tickets else b""
         if tickets:
             self._bytes_an_item += 0.2 * (len(batch) / len(tickets) - self._bytes_an_item)
-        # Among suspects each result is told at once: the next item may be the one that kills.
+        # Among suspects each result is reported at once: the next item may be the one that kills.
         # Others tell what they have in time for more: the driver sends when half of what is ahead is done.
         low, within_s = (1 << 30, 0.0) if state.apart else (state.ahead // 4, self._interval())
         chunks = [batch[start : start + _CHUNK_BYTES] for start in range(0, len(batch), _CHUNK_BYTES)]
@@ -326,7 +331,7 @@ class RayPool(Generic[Item, Result]):
         if "creation task" in str(error):
             told = "evolcoder must be installed on every machine of the cluster, in the same version"
             raise OutsideError(f"a worker cannot start ({_last_line(error)}): {told}")
-        self._engine.lost(state.host)
+        self._lost_host(state.host)
         self._losses_in_a_row += 1
         if self._losses_in_a_row > 10 + LOSSES_ALLOWED * (len(self._states) + len(state.sent)):
             told = "workers of the Ray cluster die before they finish anything"

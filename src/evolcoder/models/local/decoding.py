@@ -3,11 +3,14 @@
 Prompts are computed one at a time, without padding. They are taken by length, then by their tokens, and what
 one shares with the one before it (a system prompt, worked examples, all of it for samples of one problem) is
 computed once. Rows then advance together, one token each a step; a row that ends frees its slot
-at once for the next one waiting. Not covered: encoder-decoders, state-space models.
+at once for the next one waiting. A model that does not fit this loop (other state than keys and values,
+masks of its own), which a probe on its own weights tells, is run by transformers' `generate`, row by row.
+Not covered: encoder-decoders.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +28,14 @@ from evolcoder.models.protocol import FinishReason
 _WORTH_SHARING = 16
 """Shared tokens below which a prompt is computed whole: a few tokens cost less than the copy."""
 _TELL_EVERY_S = 0.05
-"""Whoever reads along is told this often: making text of all tokens so far at each one would add up."""
+"""The reader is told this often: making text of all tokens so far at each one would add up."""
+_SAME = {torch.float32: 1e-3}
+_SAME_LOW = 0.1
+"""Relative difference of a step's logits that rounding may make, in fp32 and in shorter formats; a token
+that sees a wrong one differs by far more."""
+_LONGEST_PROBE = 300
+"""Tokens; a window that is longer is not probed past its edge."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +115,18 @@ class Decoder:
         self._tokenizer = tokenizer
         self._batch_size = batch_size
         self._end_tokens = end_tokens(model, tokenizer) | frozenset(further_ends)
-        self._windows = _attention_windows(model.config)
+        self._windows: dict[str, int | None] = {"full_attention": None}
         self.prompt_tokens_computed = 0
         """Prompt tokens run through the model so far; samples of one prompt count it once."""
+        self.falls_back = self._why_not_together()
+        """Why `generate` writes the answers, one by one; None where they are written together."""
+        self.prompt_tokens_computed = 0
+        if self.falls_back is not None:
+            _log.warning(
+                "%s: answers are written one by one, by transformers' generate (%s)",
+                type(model).__name__,
+                self.falls_back,
+            )
 
     @torch.inference_mode()
     def decode(
@@ -121,6 +140,8 @@ class Decoder:
         `on_step` hears how many tokens each step gave and how many answers it ended. Raises Cancelled once
         `cancelled` says so. What is computed depends on the set of jobs alone, not on their order.
         """
+        if self.falls_back is not None:
+            return self._generate_all(jobs, cancelled, on_step)
         answers: list[Decoded | None] = [None] * len(jobs)
         order = sorted(range(len(jobs)), key=lambda i: _order(jobs[i], i))
         waiting = deque(order)
@@ -160,6 +181,88 @@ class Decoder:
             self._tell_readers(active)
             on_step(n_rows, n_rows - len(active))
         return [answer for answer in answers if answer is not None]
+
+    def _generate_all(
+        self, jobs: Sequence[DecodeJob], cancelled: Callable[[], bool], on_step: Callable[[int, int], None]
+    ) -> list[Decoded]:
+        """Write the answers one after another by transformers' own loop, tokens chosen as here."""
+        answers = []
+        for index, job in enumerate(jobs):
+            row = _Row(index, job, UniformStream(job.noise_key))
+            answer = Decoded("", (), "length") if job.abandoned() else self._generate(row, cancelled, on_step)
+            answers.append(answer)
+        return answers
+
+    def _generate(
+        self, row: _Row, cancelled: Callable[[], bool], on_step: Callable[[int, int], None]
+    ) -> Decoded:
+        def choose(ids: torch.Tensor, logits_NV: torch.Tensor) -> torch.Tensor:
+            if cancelled():
+                raise Cancelled
+            self._choose(logits_NV, [row])
+            only_NV = torch.full_like(logits_NV, float("-inf"))
+            only_NV[:, row.tokens[-1]] = 0.0
+            return only_NV
+
+        def ended(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+            done = self._finished(row) is not None
+            self._tell_readers([row])
+            on_step(1, int(done))
+            return torch.tensor([done], device=ids.device)
+
+        ids_BT = torch.tensor([row.job.prompt_ids], device=self._model.device)
+        self.prompt_tokens_computed += len(row.job.prompt_ids)
+        config = transformers.GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=row.job.max_new_tokens, do_sample=False, pad_token_id=self._tokenizer.pad_token_id
+        )
+        self._model.generate(
+            ids_BT,
+            attention_mask=torch.ones_like(ids_BT),
+            generation_config=config,
+            logits_processor=[choose],
+            stopping_criteria=[ended],
+        )
+        answer = self._finished(row)
+        assert answer is not None
+        return answer
+
+    @torch.inference_mode()
+    def _why_not_together(self) -> str | None:
+        """Compare two tokens written together with a plain forward pass over the whole text of each row.
+
+        The second prompt begins as the first does, so that taking over what they share is compared too.
+        Return what differs; None where nothing does.
+        """
+        try:
+            self._windows = _attention_windows(self._model.config)
+        except ModelError as error:
+            return str(error)
+        reach = max((w for w in self._windows.values() if w is not None and w < _LONGEST_PROBE), default=0)
+        reach = max(reach, _declared_reach(self._model.config))
+        vocabulary = int(self._model.get_input_embeddings().weight.shape[0])
+        text = [(37 * i * i + 11 * i + 5) % vocabulary for i in range(reach + 50)]
+        prompts = [tuple(text[: reach + 20]), tuple(text[: reach + 18] + text[-7:]), tuple(text[30:37])]
+        rows = [_Row(i, DecodeJob(prompt, 3), UniformStream(0)) for i, prompt in enumerate(prompts)]
+        try:
+            slots, prefilled, got = KVSlots(len(rows)), None, []
+            for row in rows:
+                prefilled = self._prefill(row.job.prompt_ids, prefilled)
+                slots.load(row.index, prefilled.cache, len(row.job.prompt_ids))
+                row.tokens.append(text[row.index])
+            for token in text[3:5]:
+                got.append(self._step(slots, rows).float())
+                for row in rows:
+                    row.tokens.append(token)
+            for row in rows:
+                whole = torch.tensor([[*row.job.prompt_ids, *row.tokens[:2]]], device=self._model.device)
+                plain_NV = self._model(input_ids=whole, use_cache=False).logits[0, -2:].float()
+                ours_NV = torch.stack([step_NV[row.index] for step_NV in got])
+                worst = float(((ours_NV - plain_NV).norm(dim=-1) / plain_NV.norm(dim=-1)).max())
+                if not worst <= _SAME.get(self._model.dtype, _SAME_LOW):
+                    return f"written together, rows differ from the plain model by {worst:.1%}"
+        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        return None
 
     def _prefill(self, prompt_ids: tuple[int, ...], before: _Prefilled | None) -> _Prefilled:
         """Run one prompt through the model; return its keys, values and the logits after its last token.
@@ -216,7 +319,7 @@ class Decoder:
                 rows[i].log_probabilities.append(logp)
 
     def _tell_readers(self, rows: Sequence[_Row]) -> None:
-        """Tell the text so far to whoever reads along; half a character at its end is kept back."""
+        """Tell the text so far to the reader; half a character at its end is kept back."""
         now = time.monotonic()
         for row in rows:
             if row.job.hear is not None and now - row.told >= _TELL_EVERY_S:
@@ -290,16 +393,25 @@ def _attention_windows(config: Any) -> dict[str, int | None]:
 
     Raises ModelError for layers that keep no keys and values (state-space, linear attention).
     """
+    config = config.get_text_config(decoder=True)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     unknown = kinds - {"full_attention", "sliding_attention"}
     if unknown:
-        raise ModelError(
-            f"{config.model_type}: layers of kind {', '.join(sorted(unknown))} cannot run in this process; "
-            "serve the model (vLLM, SGLang) and name it openai:NAME with --base-url"
-        )
+        raise ModelError(f"it has layers of kind {', '.join(sorted(unknown))}")
     window = getattr(config, "sliding_window", None)
     if getattr(config, "use_sliding_window", True) is False:
         window = None
     if getattr(config, "layer_types", None) is None and window is not None:
         kinds = {"sliding_attention"}
     return {kind: window if kind == "sliding_attention" else None for kind in sorted(kinds)}
+
+
+def _declared_reach(config: Any) -> int:
+    """Return the longest window or chunk that the configuration names, of those that a probe spans."""
+    values = config.get_text_config(decoder=True).to_dict()
+    named = [
+        value
+        for name, value in values.items()
+        if ("window" in name or "chunk" in name) and type(value) is int and 0 < value < _LONGEST_PROBE
+    ]
+    return max(named, default=0)

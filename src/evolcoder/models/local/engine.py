@@ -77,7 +77,7 @@ class TransformersEngine:
         from evolcoder.models.local.decoding import Decoder
 
         device = _device(settings.device)
-        weights: tuple[Any, Any] = load_weights(ref, _dtype(settings.dtype, device))
+        weights: tuple[Any, Any] = load_weights(ref, number_format(settings.dtype, device))
         self.model, self.tokenizer = weights
         if device != "cpu":
             self.model.to(device)
@@ -157,7 +157,8 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _dtype(name: str, device: str) -> str:
+def number_format(name: str, device: str) -> str:
+    """Return the number format that `name` means on a device: "auto" is bf16 where that is fast."""
     if name != "auto":
         return name
     return "bf16" if device != "cpu" or cpu_multiplies_bf16() else "fp32"

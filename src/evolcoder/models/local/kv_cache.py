@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.cache_utils import CacheLayerMixin
 
 _GROWTH = 256
 """Columns added at a time; memory follows the longest row instead of the longest allowed one."""
@@ -28,17 +29,20 @@ class _Step:
     width: int = 0
 
 
-class _SlotLayer:
-    """One layer's keys and values for all slots; what transformers expects of a layer of a cache."""
+class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+    """One layer's keys and values for all slots, as a layer of a transformers cache."""
 
     is_sliding = False
-    is_compileable = False
-    is_croppable = False
-    is_initialized = True
 
     def __init__(self, step: _Step, keys_SHCD: torch.Tensor, values_SHCD: torch.Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.is_initialized = True
         self._step = step
-        self.keys, self.values = keys_SHCD, values_SHCD
+        self.keys: torch.Tensor = keys_SHCD
+        self.values: torch.Tensor = values_SHCD
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Do nothing: the tensors are there from the beginning."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evolcoder.errors import UserError, nearest
-from evolcoder.evaluate.benchmarks.ds1000_answers import STOPS
+from evolcoder.evaluate.benchmarks.ds1000.answers import STOPS
 from evolcoder.records import Problem
 
 INFILLING: dict[str, tuple[str, str, str]] = {

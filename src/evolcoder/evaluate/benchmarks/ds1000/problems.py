@@ -16,17 +16,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import UserError
-from evolcoder.evaluate.benchmarks.benchmark import Benchmark, SampleRows
-from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
-from evolcoder.evaluate.benchmarks.ds1000_answers import solution_of
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm, SampleRows
+from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
+from evolcoder.evaluate.benchmarks.ds1000 import prompts
+from evolcoder.evaluate.benchmarks.ds1000.answers import solution_of
 from evolcoder.evaluate.environments import Environment, find_environment
+from evolcoder.evaluate.prompts import Asked
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.extraction.code_blocks import Extraction
-from evolcoder.records import Problem, Sample, Verdict
+from evolcoder.records import Problem, ProblemText, Sample, Verdict
 from evolcoder.runs import content_hash, read_jsonl
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome
 
+NAMES = {"ds1000": NamedSet("ds1000"), "ds1000:insertion": NamedSet("ds1000")}
+DATA = DataFile(
+    "ds1000/ds1000.jsonl.gz",
+    "26a492838b05f9d030b2f08a5715c6bafecafb601c157da912bf417fd8b0d363",
+    "https://raw.githubusercontent.com/xlang-ai/DS-1000/main/data/ds1000.jsonl.gz",
+)
+INSERTION_DATA = DataFile(
+    "ds1000/completion_and_insertion_prompts.jsonl.gz",
+    "d249e45f856218f7396ba4005912e8fa36538de7940ad2468854a9f870218478",
+    "",
+)
 _TASK_ID = re.compile(r"(?:ds-?1000[/_-])?(\d{1,4})", re.IGNORECASE)
 _PROCESSES = 256
 """Torch and tensorflow start threads, which count as processes."""
@@ -44,6 +56,7 @@ class Ds1000(Benchmark):
     default_memory_bytes: int = 6 << 30
     """Address space, of which the libraries take 2 GiB."""
     decoding: Decoding = Decoding(n=40, temperature=0.2, top_p=0.5, max_tokens=1024)  # noqa: RUF009
+    prompt_form: PromptForm = "code"
 
     @cached_property
     def environment(self) -> Environment:
@@ -71,6 +84,26 @@ class Ds1000(Benchmark):
         """Return the problem's origin: its perturbations are no further problems."""
         return f"{problem.extra['library']} {problem.extra['origin']}"
 
+    def origin(self, problem: Problem) -> str:
+        """Return the problem's own id, which both kinds of prompts share."""
+        return problem.task_id
+
+    def texts(self) -> list[ProblemText]:
+        """Return the problems under one name, whatever the kind of prompt."""
+        return [replace(text, benchmark="ds1000") for text in super().texts()]
+
+    def instruction(self, problem: Problem) -> str:
+        """Return the published prompt."""
+        return problem.prompt
+
+    def question(self, problem: Problem) -> str:
+        """Ask a chat model for what comes next, or for what stands in the gap."""
+        return prompts.answered(problem)
+
+    def continued(self, problem: Problem, preset: str) -> Asked:
+        """Have the prompt continued, or its gap filled in the format that `preset` names."""
+        return Asked(*prompts.continued(problem, preset))
+
     def sample_rows(self, path: Path) -> list[SampleRows] | None:
         """Read the authors' answer files too: `id` names the problem, `code` holds the solution."""
         if path.is_dir():
@@ -86,7 +119,7 @@ class Ds1000(Benchmark):
         """Return the solution: what the problem's own tests take."""
         return sample.program
 
-    def unfit(self, program: str) -> str | None:
+    def verdict_at_once(self, problem: Problem, program: str, oracle: str, suite: str) -> Verdict | None:
         """Every solution is tried: alone it may be the indented body of a function."""
         return None
 
@@ -110,25 +143,18 @@ class Ds1000(Benchmark):
             return replace(verdict, reason="syntax error")
         return verdict
 
-    def fallback(
-        self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
-    ) -> Job | None:
-        """There is no other way to judge it."""
-        return None
 
-
-def load_ds1000(name: str) -> Benchmark:
+def load(name: str) -> Benchmark:
     """Return `ds1000` or `ds1000:insertion`; raises DataError where its data is missing."""
-    problems = tuple(_problem(row) for row in benchmark_rows("ds1000"))
+    problems = tuple(_problem(row) for row in rows_of(DATA, "ds1000"))
     if name == "ds1000:insertion":
-        prompts = {row["problem_id"]: row["insertion_prompt"] for row in benchmark_rows("ds1000:insertion")}
+        rows = rows_of(INSERTION_DATA, name)
+        with_gap = {row["problem_id"]: row["insertion_prompt"] or "" for row in rows}
         problems = tuple(
             replace(problem, benchmark=name, prompt=prompt)
             for problem in problems
-            if "[insert]" in (prompt := prompts.get(problem.extra["problem_id"]) or "")
+            if "[insert]" in (prompt := with_gap.get(problem.extra["problem_id"], ""))
         )
-    elif name != "ds1000":
-        raise UserError(f"benchmark {name!r} is not known: ds1000, ds1000:insertion")
     return Ds1000(name, "", problems)
 
 
