@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a whole recipe: evolve, fine-tune, evaluate, round after round."),
     "evolve": ("evolve", "Evolve seed instructions into harder ones and answer them."),
     "train": ("train", "Fine-tune a base model on instructions."),
+    "reinforce": ("reinforce", "Train a model on whether its own programs work."),
+    "judge": ("judge", "Judge programs for other trainers: an HTTP server over the sandbox."),
     "generate": ("generate", "Answer a file of instructions in batch."),
     "evaluate": ("evaluate", "Sample a model on benchmarks and score it."),
     "score": ("score", "Judge a file of samples against a benchmark, in the sandbox."),

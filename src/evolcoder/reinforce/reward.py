@@ -10,6 +10,7 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from threading import Lock
 
 from evolcoder.errors import SandboxError
 from evolcoder.evaluate.benchmarks.benchmark import JobRunner, preimport_for
@@ -67,6 +68,7 @@ class Rewarder:
         self._cache = cache
         self._limits = Limits(cpu_s=settings.cpu_s, memory_bytes=settings.memory_bytes)
         self._known: dict[str, Verdict] = {}
+        self._lock = Lock()
 
     def rewards(self, answers: Sequence[tuple[Task, Answer]]) -> list[Reward]:
         """Return the reward of each answer to its task; raises SandboxError where the machine fails."""
@@ -94,7 +96,7 @@ class Rewarder:
             found |= self._cache.get_many(key for key in keys if key not in found)
         asked = {key: item for key, item in zip(keys, wanted, strict=True) if key not in found}
         unfit = {key: verdict for key, (program, _) in asked.items() if (verdict := _unfit(program))}
-        jobs = ((key, self._job(*item)) for key, item in asked.items() if key not in unfit)
+        jobs = ((key, self.job(*item)) for key, item in asked.items() if key not in unfit)
         found |= unfit
         for key, outcome in self._sandbox.run_many(jobs):
             verdict = _verdict(asked[key][1], outcome)
@@ -105,10 +107,40 @@ class Rewarder:
                 self._cache.put(key, verdict)
         if self._cache is not None:
             self._cache.flush()
-        self._known |= found
-        for key in list(islice(self._known, max(0, len(self._known) - _MOST_KNOWN))):
-            del self._known[key]
+        self._remember(found)
         return [found[key] for key in keys]
+
+    def known(self, program: str, test: Test) -> Verdict | None:
+        """Return what is known of a program without running it."""
+        return _unfit(program) or self._known.get(self._key(program, test))
+
+    def job(self, program: str, test: Test) -> Job:
+        """Return the job that judges a program by one test."""
+        if isinstance(test, StdinTest):
+            return StdioJob(program, test.input.encode(), self._limits, preimport_for(program))
+        first, *helpers = test.functions
+        return CallJob(
+            f"{program}\n\n",
+            first,
+            test.code,
+            self._limits,
+            preimport_for(program),
+            tuple(helpers),
+            trusted_tests=test.trusted,
+        )
+
+    def learn(self, program: str, test: Test, outcome: Outcome) -> Verdict:
+        """Return the verdict that an outcome means, and remember it."""
+        verdict = _verdict(test, outcome)
+        if verdict.reason != "infrastructure":
+            self._remember({self._key(program, test): verdict})
+        return verdict
+
+    def _remember(self, found: dict[str, Verdict]) -> None:
+        with self._lock:
+            self._known |= found
+            for key in list(islice(self._known, max(0, len(self._known) - _MOST_KNOWN))):
+                del self._known[key]
 
     def _key(self, program: str, test: Test) -> str:
         limits = [self._limits.cpu_s, self._limits.memory_bytes]
@@ -117,14 +149,6 @@ class Rewarder:
         else:
             told = ["call", test.code, *test.functions]
         return content_hash("reward 1", program, told, limits, platform.python_version())
-
-    def _job(self, program: str, test: Test) -> Job:
-        if isinstance(test, StdinTest):
-            return StdioJob(program, test.input.encode(), self._limits, preimport_for(program))
-        first, *helpers = test.functions
-        return CallJob(
-            f"{program}\n\n", first, test.code, self._limits, preimport_for(program), tuple(helpers)
-        )
 
     def _reward(self, answer: Answer, rewarded: Sequence[Verdict], watched: Sequence[Verdict]) -> Reward:
         settings = self._settings

@@ -38,6 +38,8 @@ class CallTest:
     code: str
     functions: tuple[str, ...]
     """The functions of the answer that it calls; the first is the entry point."""
+    trusted: bool = False
+    """True for tests that no model wrote: one process then runs those of many programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,9 @@ def _test_maker(solution: str, entry_point: str, setup: str) -> Any:
         if isinstance(given, Mapping):
             return StdinTest(str(given.get("input", "")), str(given.get("output", "")))
         runnable: RunnableTests = runnable_tests(f"{setup}\n{given}", known)
-        if not runnable.code or runnable.beyond or not runnable.functions:
+        tree = parse_python(str(given))
+        asserts = tree is not None and any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+        if not asserts or not runnable.code or runnable.beyond or not runnable.functions:
             return None
         names = runnable.functions
         if entry_point in names:
