@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,11 @@ def export(
     tokenizer: Any,
     measurements: Measurements,
     steps_folder: Path,
+    further: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Write weights, tokenizer, generation config, model card and `training.json` to `out`.
 
-    The step checkpoints are removed once the folder stands.
+    `further` facts stand in `training.json` too. The step checkpoints are removed once the folder stands.
     """
     weights = prepared.update.whole_weights()
     if prepared.processes.first:
@@ -71,6 +72,7 @@ def export(
                 "data": data_lineage(data),
                 **summary,
                 **measurements.facts(),
+                **(further or {}),
             }
             write_json_whole(folder / TRAINING_FACTS, facts)
             write_model_card(folder, facts, out.name)
