@@ -209,8 +209,8 @@ def score_samples(
     Args:
         samples: A JSONL file (compressed or not), or a folder of them.
         benchmark: Its name, or a file of your own that ends in ".py".
-        extract: How the program is found in a model's text: "none", "wizardcoder", "fence" or "auto"; where
-            absent, "auto" for chat answers, else "none".
+        extract: How the program is found in a model's text: "none", "wizardcoder", "fence" ("first"),
+            "last" or "auto"; where absent, "auto" for chat answers, else "none".
         oracle: How values are compared; the benchmark's own where absent.
         ks: pass@k for each of these, where there are samples enough.
         workers: Programs judged at once; one a core where absent.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import RecipeError, nearest, shortened
-from evolcoder.evaluate.overlap import names_overlap
+from evolcoder.evaluate.overlap import folder_clash, names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import SHIPPED_SEEDS
@@ -190,6 +190,8 @@ class Recipe:
             raise ValueError('stop.rule "budget" needs budget.max_usd, max_requests or max_hours')
         if unused := [name for name in ("evolve", "train") if getattr(self, name).seed]:
             raise ValueError(f"{unused[0]}.seed has no effect in a run's recipe: set seed at the top instead")
+        if clash := folder_clash(self.measured):
+            raise ValueError(clash)
         shared = [name for name in self.evaluate.benchmarks if names_overlap(self.stop.benchmark, name)]
         if shared and not self.stop.select_on_test:
             raise ValueError(

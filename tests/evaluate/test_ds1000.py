@@ -98,6 +98,11 @@ def test_every_style_asks_about_every_problem(ds1000: Benchmark, style: str) -> 
         ("result = df\n# SOLUTION END\nplt.show()", "result = df\n"),
         ("result = df\n```\nThis is it.", "result = df\n"),
         ("Here it is:\n```python\nresult = df\n```\nand\n```python\nprint(df)\n```", "result = df\n"),
+        (
+            "```python\nresult = 1\n```\nWrong:\n```\nresult = df\n```\n```python\nprint(result)\n```",
+            "result = df\n",
+        ),
+        ("```python\nprint(result)\n```\nafter\n```py3\nresult = df\n```", "result = df\n"),
         ("Here it is:\n<code>\nresult = df\n</code> Good luck", "\nresult = df\n"),
         ("<code>\n```python\nresult = df\n```\n</code>", "result = df\n"),
         ("<think>\n```python\nresult = 1\n```\n</think>\nresult = df", "\nresult = df"),
@@ -117,6 +122,14 @@ def test_the_solution_is_found_in_an_answer(raw: str, solution: str) -> None:
         ("# so:\n    return df\n", "# so:\n    return df\n"),
         ("    ### END SOLUTION\n    return df\n", "    ### END SOLUTION\n    return df\n"),
         ("```python\ndef f(df, n=3):\n    return df\n\nprint(f(df))\n```", "    return df\n"),
+        (
+            "```python\nf(1)\n```\n```\ndef f(df, n=3):\n    return df\n```\n```python\nf(2)\n```",
+            "    return df\n",
+        ),
+        (
+            "```python\ndef f(df):\n    pass\n```\nso\n```python\ndef f(df):\n    return df\n```",
+            "    return df\n",
+        ),
         ("import math\ndef f(\n    df,\n    n=3,\n):\n    return df", "    import math\n    return df"),
     ],
 )

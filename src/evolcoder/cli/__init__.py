@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -73,6 +74,17 @@ def _own_mistake(error: Exception) -> EvolcoderError | None:
     return None if own_files is None else own_files.own_mistake(error)
 
 
+_DISK_SAYS_NO = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
+
+
+def _disk_failure(error: Exception) -> EvolcoderError | None:
+    """Return the line that tells of a disk that takes nothing: read-only, full, or somebody else's."""
+    if not isinstance(error, OSError) or error.errno not in _DISK_SAYS_NO:
+        return None
+    where, why = error.filename or "the disk", str(error.strerror).lower()
+    return EvolcoderError(f"{where}: {why}; what was there is safe")
+
+
 def main() -> None:
     """Run the command line; where a failure's cause is known, end with one message and an exit code."""
     # Threads of torch that wait by spinning slow everything down on a machine that is shared; this is read
@@ -93,8 +105,8 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except Exception as error:
-        if (mistake := _own_mistake(error)) is None:
+        if (known := _own_mistake(error) or _disk_failure(error)) is None:
             raise
-        click.echo(f"error: {mistake}", err=True)
-        sys.exit(mistake.exit_code)
+        click.echo(f"error: {known}", err=True)
+        sys.exit(known.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -21,6 +21,16 @@ def evaluation_folder(benchmark: str) -> str:
     return short.replace(":", "-").replace("@", "-")
 
 
+def folder_clash(benchmarks: Sequence[str]) -> str:
+    """Return the sentence that says which two benchmarks would write into one folder; "" where none do."""
+    named: dict[str, str] = {}
+    for name in dict.fromkeys(benchmarks):
+        first = named.setdefault(evaluation_folder(name), name)
+        if first != name:
+            return f"{first} and {name} would both write into {evaluation_folder(name)}/: rename a file"
+    return ""
+
+
 def names_overlap(first: str, second: str) -> bool:
     """Whether two benchmarks share problems, as far as their names tell."""
     return named_set(first).overlaps(named_set(second))

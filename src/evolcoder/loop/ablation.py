@@ -90,8 +90,7 @@ def _check(recipe: Recipe, question: Question) -> None:
 
 
 def _methods(recipe: Recipe) -> Sequence[Any]:
-    settings = recipe.evolve
-    return method_set(settings.methods, settings.custom_methods, settings.weights).methods
+    return recipe.evolve.method_set().methods
 
 
 @dataclass(frozen=True)

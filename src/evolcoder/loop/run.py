@@ -14,7 +14,7 @@ from evolcoder.evaluate.overlap import shared_problems
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
-from evolcoder.loop.estimates import Cost, expected_cost, expected_seconds
+from evolcoder.loop.estimates import Cost, Design, designs, expected_cost, expected_seconds
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.results import point_to_best, result_of
 from evolcoder.loop.stages import Choice, PlannedStage, Stages
@@ -37,6 +37,8 @@ class RunPlan:
     """Expected seconds of the stages to do, by id; absent where they are not known."""
     costs: dict[str, Cost]
     """What the teacher will be asked, by id of the stage."""
+    designs: dict[str, Design]
+    """What the measurements can see, by benchmark."""
 
 
 def run_recipe(
@@ -85,9 +87,10 @@ def plan_recipe(recipe: Recipe, run: Path, choice: Choice | None = None) -> RunP
     recipe = as_begun(recipe, run)
     progress = SilentProgress()
     stages = Stages(run, progress, choice or Choice())
-    planned = stages.plan(list(RecipeStages(recipe, run).all()))
+    of = RecipeStages(recipe, run)
+    planned = stages.plan(list(of.all()))
     costs = {item.stage.id: cost for item in planned if (cost := expected_cost(item, recipe, run))}
-    return RunPlan(tuple(planned), expected_seconds(planned, run), costs)
+    return RunPlan(tuple(planned), expected_seconds(planned, run), costs, designs(recipe, of))
 
 
 def as_begun(recipe: Recipe, run: Path) -> Recipe:

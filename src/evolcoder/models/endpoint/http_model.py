@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -355,6 +356,8 @@ class HttpModel(LanguageModel):
         patience_s = self._settings.patience_s
         if (told := failure.retry_after_s or 0.0) > max(_LONGEST_TOLD_WAIT_S, patience_s):
             self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
+        if told:
+            self.stats.resumes_at = max(self.stats.resumes_at, time.monotonic() + told)
         if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
             self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
         if failure.status == 200 and endpoint.last_whole_answer is None:
