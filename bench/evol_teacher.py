@@ -62,7 +62,7 @@ def judged(row: Instruction, parent: Instruction) -> Elimination | None:
 
 
 async def syntax(row: Instruction) -> Elimination | None:
-    async def no_teacher(chat: tuple[Message, ...]) -> Completion:
+    async def no_teacher(stage: object, chat: tuple[Message, ...]) -> Completion:
         raise AssertionError("nothing is repaired here")
 
     verifier = Verifier(tests=False, repairs=0, blocking=True)

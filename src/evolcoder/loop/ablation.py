@@ -17,7 +17,6 @@ from typing import Any
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.overlap import evaluation_folder
-from evolcoder.evolve.methods import method_set
 from evolcoder.execution.event_loop import run_async
 from evolcoder.instructions import instruction_from_row, write_instructions
 from evolcoder.loop.ablation_arms import Arm, Count, Equal, Question, cut
