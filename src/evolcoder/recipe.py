@@ -17,7 +17,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evolcoder.errors import RecipeError, nearest, shortened
 from evolcoder.evaluate.overlap import folder_clash, names_overlap
@@ -148,6 +148,7 @@ class Evaluations:
     """Batch size and number format of the model under test."""
 
 
+Section = TypeVar("Section")
 _FOLDER_NAME = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
@@ -226,22 +227,30 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a mapping of sections is expected, found {type(data).__name__}")
-    for override in overrides:
-        _apply_override(data, override)
+    data = with_overrides(data, overrides)
     data.setdefault("name", path.stem)
     return recipe_from_data(data, where=str(path))
 
 
 def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
     """Check plain data (as YAML gives it) and return the recipe; `where` opens every message."""
+    return section_from_data(Recipe, data, where)
+
+
+def section_from_data(section: type[Section], data: Mapping[str, Any], where: str) -> Section:
+    """Check plain data and return it as a settings dataclass.
+
+    Raises RecipeError that opens with `where` and names every bad key, what was found and what is expected.
+    """
     from pydantic import ValidationError
 
-    problems = _unknown_keys(data, Recipe, "")
+    problems = _unknown_keys(data, section, "")
     if problems:
         raise RecipeError(f"{where}: " + "; ".join(problems))
     try:
-        recipe: Recipe = _adapter().validate_python(data)
-        return recipe
+        kind: Any = section
+        checked: Section = _adapter(kind).validate_python(data)
+        return checked
     except ValidationError as error:
         found = [
             ": ".join(
@@ -252,6 +261,14 @@ def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
             for item in error.errors(include_url=False)
         ]
         raise RecipeError(f"{where}: " + "; ".join(found)) from error
+
+
+def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return data with each "section.key=value" put in; raises RecipeError for what is no such thing."""
+    merged = dict(data)
+    for override in overrides:
+        _apply_override(merged, override)
+    return merged
 
 
 def recipe_yaml(recipe: Recipe) -> str:
@@ -270,7 +287,7 @@ def plain_data(settings: Any) -> dict[str, Any]:
 
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON Schema of a recipe, each key with its one-line description."""
-    schema: dict[str, Any] = _adapter().json_schema()
+    schema: dict[str, Any] = _adapter(Recipe).json_schema()
     for name, cls in _sections().items():
         part = schema if name == Recipe.__name__ else schema.get("$defs", {}).get(name)
         if part is None:
@@ -302,10 +319,10 @@ def field_descriptions(cls: type) -> dict[str, str]:
 
 
 @functools.cache
-def _adapter() -> Any:
+def _adapter(section: type) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Recipe)
+    return TypeAdapter(section)
 
 
 def _sections() -> dict[str, type]:

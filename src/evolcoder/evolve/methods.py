@@ -177,7 +177,8 @@ def method_set(
 
     A name that ends in .py is a user's file whose `load()` returns a MethodSet. `template` replaces the
     set's; `leaks` are further words that no evolved instruction may hold. Raises ValueError for an unknown
-    name, an empty method, a negative weight, or when no method is left, UserError for a mistake in the file.
+    name, an empty method, a negative weight, or when no method is left, UserError for a mistake in the
+    user's file.
     """
     chosen = load_own_file(Path(name))[0] if is_own(name) else METHOD_SETS.get(name)
     if not isinstance(chosen, MethodSet):

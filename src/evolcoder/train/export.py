@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from evolcoder import __version__
+from evolcoder.errors import DataError
 from evolcoder.licences import Link, model_link
 from evolcoder.model_cards import ModelCard, model_card_text
 from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.weights import quiet_library
 from evolcoder.records import Instruction
-from evolcoder.runs import making_folder_whole, write_json_whole, write_text_whole
+from evolcoder.runs import check_output_folder, making_folder_whole, write_json_whole, write_text_whole
 from evolcoder.train.chat_templates import wizardcoder_template
 from evolcoder.train.measurements import Measurements
 from evolcoder.train.optimizer import TORCH_DTYPES
@@ -32,6 +33,15 @@ MODEL_OUTPUT = "trained model"
 """The kind of output, in the mark of its folder."""
 
 
+def check_place(out: Path, base: str) -> Path:
+    """Return the absolute path of `out`; raises DataError where a trained model of `base` cannot go there."""
+    out = out.absolute()  # "." has no name to put the checkpoints beside
+    check_output_folder(out, MODEL_OUTPUT)
+    if out == Path(base).absolute():
+        raise DataError(f"{out}: the base itself; another folder is expected for the trained model")
+    return out
+
+
 def export(
     out: Path,
     base: str,
@@ -41,10 +51,11 @@ def export(
     tokenizer: Any,
     measurements: Measurements,
     steps_folder: Path,
+    further: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Write weights, tokenizer, generation config, model card and `training.json` to `out`.
 
-    The step checkpoints are removed once the folder stands.
+    `further` facts stand in `training.json` too. The step checkpoints are removed once the folder stands.
     """
     weights = prepared.update.whole_weights()
     if prepared.processes.first:
@@ -64,6 +75,7 @@ def export(
                 "data": data_lineage(data),
                 **summary,
                 **measurements.facts(),
+                **(further or {}),
             }
             write_json_whole(folder / TRAINING_FACTS, facts)
             write_model_card(folder, facts, out.name)
