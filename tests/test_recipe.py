@@ -71,7 +71,7 @@ def test_set_changes_one_setting_and_is_checked_like_the_file(tmp_path: Path) ->
 
 def test_the_schema_describes_every_key_and_forbids_others() -> None:
     schema = recipe_schema()
-    parts = [schema, *schema["$defs"].values()]
+    parts = [schema, *(part for part in schema["$defs"].values() if part["type"] == "object")]
     undescribed = [
         f"{part['title']}.{key}"
         for part in parts
