@@ -135,3 +135,10 @@ def test_a_name_that_is_no_name_of_one_folder_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match="a name for one folder under runs/ is expected"):
         recipe_from_data({"name": name}, "r.yaml")
     assert recipe_from_data({"name": "größe 2..3 (x)"}, "r.yaml").name == "größe 2..3 (x)"
+
+
+def test_a_recipe_that_measures_in_another_style_than_it_trains_is_refused() -> None:
+    chat = {"prompt_style": "chat"}
+    with pytest.raises(RecipeError, match="style wizardcoder differs from"):
+        recipe_from_data({"name": "x", "train": chat}, "r.yaml")
+    recipe_from_data({"name": "x", "train": chat, "evaluate": {"settings": {"style": "chat"}}}, "r.yaml")

@@ -73,6 +73,7 @@ def command(
     click.echo(f"{address}  (Ctrl-C ends it)")
     if not options.local_only:
         click.echo(
-            f"note: everyone who reaches {host} can read the run and ask the models on offer", err=True
+            f"note: whoever reaches {host} with this address can read the run and ask the models on offer",
+            err=True,
         )
     page.block_thread()
