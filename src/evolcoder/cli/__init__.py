@@ -18,6 +18,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a whole recipe: evolve, fine-tune, evaluate, round after round."),
     "evolve": ("evolve", "Evolve seed instructions into harder ones and answer them."),
     "train": ("train", "Fine-tune a base model on instructions."),
+    "reinforce": ("reinforce", "Train a model on whether its own programs work."),
+    "export": ("export", "Write a model as a GGUF file with an Ollama Modelfile."),
+    "serve": ("serve", "Serve a model over an OpenAI-compatible API."),
+    "judge": ("judge", "Judge programs for other trainers: an HTTP server over the sandbox."),
     "generate": ("generate", "Answer a file of instructions in batch."),
     "evaluate": ("evaluate", "Sample a model on benchmarks and score it."),
     "score": ("score", "Judge a file of samples against a benchmark, in the sandbox."),
@@ -69,8 +73,8 @@ def cli() -> None:
 
 
 def _own_mistake(error: Exception) -> EvolcoderError | None:
-    """Return the line that tells of an exception raised by a user's benchmark, if one was loaded."""
-    own_files = sys.modules.get("evolcoder.evaluate.benchmarks.own_files")
+    """Return the line that tells of an exception raised by a user's own file, if one was loaded."""
+    own_files = sys.modules.get("evolcoder.own_files")
     return None if own_files is None else own_files.own_mistake(error)
 
 

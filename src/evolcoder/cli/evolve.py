@@ -50,7 +50,7 @@ _LIKELY_IN_FLIGHT = 256
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Evolve this many of the seeds; all stay in the data set."
 )
-@click.option("--methods", default="code", show_default=True, help="Method set: code or general.")
+@click.option("--methods", default="code", show_default=True, help="Method set: code, general, or a file.py.")
 @click.option("--method", "custom", multiple=True, metavar="NAME=SENTENCE", help="A further method.")
 @click.option(
     "--weight", "weights", multiple=True, metavar="NAME=NUMBER", help="Chance of a method; 0: never."

@@ -1,8 +1,8 @@
 """The evolving prompts: Code Evol-Instruct's template with its five methods, and WizardLM's general set.
 
 Code: WizardCoder (arXiv 2306.08568, 3.1). General: WizardLM (arXiv 2304.12244, appendix A) and its
-repository. The wording is the published one. A new method is one entry here, or one line in a recipe
-(`custom_methods`).
+repository. The wording is the published one. A new method is one entry here, one line in a recipe
+(`custom_methods`), or a set in a file of the user's own.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from evolcoder.errors import UserError
 from evolcoder.evolve.shots import CODE_SHOTS, Shot
 from evolcoder.models.protocol import Message
+from evolcoder.own_files import is_own, load_own_file
 from evolcoder.runs import content_hash
 
 
@@ -172,12 +175,16 @@ def method_set(
 ) -> MethodSet:
     """Return the named set with `custom` methods (a sentence, or more) added and `weights` applied.
 
-    `template` replaces the set's; `leaks` are further words that no evolved instruction may hold. Raises
-    ValueError for an unknown name, an empty method, a negative weight, or when no method is left.
+    A name that ends in .py is a user's file whose `load()` returns a MethodSet. `template` replaces the
+    set's; `leaks` are further words that no evolved instruction may hold. Raises ValueError for an unknown
+    name, an empty method, a negative weight, or when no method is left, UserError for a mistake in the
+    user's file.
     """
-    if name not in METHOD_SETS:
-        raise ValueError(f"methods must be one of {', '.join(METHOD_SETS)}, found {name!r}")
-    chosen = METHOD_SETS[name]
+    chosen = load_own_file(Path(name))[0] if is_own(name) else METHOD_SETS.get(name)
+    if not isinstance(chosen, MethodSet):
+        if is_own(name):
+            raise UserError(f"{name}: a function load() that returns a MethodSet is expected")
+        raise ValueError(f"methods must be one of {', '.join(METHOD_SETS)}, or a file.py; found {name!r}")
     own = {key: CustomMethod(value) if isinstance(value, str) else value for key, value in custom.items()}
     if empty := [key for key, value in own.items() if not value.sentence.strip() and value.template is None]:
         raise ValueError(f"custom method {empty[0]!r} has no sentence")

@@ -46,7 +46,8 @@ class EvolveSettings:
     """One round of evolution; the defaults are the published method for a strong teacher."""
 
     methods: str = "code"
-    """Method set: "code" (WizardCoder's five) or "general" (WizardLM's six)."""
+    """Method set: "code" (WizardCoder's five), "general" (WizardLM's six), or a Python file whose `load()`
+    returns a `MethodSet`."""
     weights: dict[str, float] = field(default_factory=dict)
     """Chance of each method relative to the others, by name; 1 where absent, 0 leaves a method out."""
     custom_methods: dict[str, str | CustomMethod] = field(default_factory=dict)

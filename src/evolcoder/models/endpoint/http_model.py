@@ -21,6 +21,7 @@ from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedEr
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.address import (
     Endpoint,
+    Sender,
     connection_to,
     refusal_hint,
 )
@@ -39,7 +40,6 @@ from evolcoder.models.endpoint.chat_format import (
 from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.rate_limit import RateLimiter
-from evolcoder.models.endpoint.sender import Sender
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
 from evolcoder.models.protocol import Completion, LanguageModel, Request
