@@ -135,3 +135,21 @@ def test_a_name_that_is_no_name_of_one_folder_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match="a name for one folder under runs/ is expected"):
         recipe_from_data({"name": name}, "r.yaml")
     assert recipe_from_data({"name": "größe 2..3 (x)"}, "r.yaml").name == "größe 2..3 (x)"
+
+
+def test_methods_and_phases_of_ones_own_are_read_and_their_keys_checked(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "evolve:\n"
+        "  template: 'Schwerer: {question}'\n"
+        "  custom_methods:\n"
+        "    kurz: Mach es kurz.\n"
+        "    rand: {sentence: Randfall., shots: [{question: Addiere., evolved: 'Addiere, auch NaN.'}]}\n"
+        "  phases: {answer: {reasoning_effort: high, system: Sei knapp.}}\n"
+    )
+    evolve = load_recipe(path).evolve
+    assert evolve.phases["answer"].reasoning_effort == "high"
+    assert [m.name for m in evolve.method_set().methods][-2:] == ["kurz", "rand"]
+    assert evolve.method_set().methods[-1].shots[0].evolved == "Addiere, auch NaN."
+    with pytest.raises(RecipeError, match=r"evolve\.phases\.answer\.sytem: unknown key.*'system'"):
+        load_recipe(path, ["evolve.phases.answer.sytem=x"])
