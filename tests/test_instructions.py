@@ -115,3 +115,20 @@ def test_parquet_and_jsonl_hold_the_same_rows(tmp_path: Path) -> None:
         == 2
     )
     assert read_instructions(tmp_path / "a.parquet") == read_instructions(tmp_path / "a.jsonl") == rows
+
+
+def test_a_row_of_distilabels_evol_instruct_is_the_evolved_instruction_and_its_answer() -> None:
+    row = instruction_from_row(
+        {
+            "instruction": "Add two numbers.",
+            "evolved_instruction": "Add two numbers of any base.",
+            "answer": "int(a, base) + int(b, base)",
+            "model_name": "gpt-4o-mini",
+            "distilabel_metadata": {"raw": 1},
+        }
+    )
+    assert (row.instruction, row.response) == ("Add two numbers of any base.", "int(a, base) + int(b, base)")
+    assert (row.lineage.round, row.lineage.teacher) == (1, "gpt-4o-mini")
+    assert row.extra == {"evolved_from": "Add two numbers.", "distilabel_metadata": {"raw": 1}}
+    plain = instruction_from_row({"instruction": "Add.", "generation": "a + b", "model_name": "m"})
+    assert (plain.response, plain.extra) == ("a + b", {"model_name": "m"})

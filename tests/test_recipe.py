@@ -142,3 +142,21 @@ def test_a_recipe_that_measures_in_another_style_than_it_trains_is_refused() -> 
     with pytest.raises(RecipeError, match="style wizardcoder differs from"):
         recipe_from_data({"name": "x", "train": chat}, "r.yaml")
     recipe_from_data({"name": "x", "train": chat, "evaluate": {"settings": {"style": "chat"}}}, "r.yaml")
+
+
+def test_methods_and_phases_of_ones_own_are_read_and_their_keys_checked(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "evolve:\n"
+        "  template: 'Schwerer: {question}'\n"
+        "  custom_methods:\n"
+        "    kurz: Mach es kurz.\n"
+        "    rand: {sentence: Randfall., shots: [{question: Addiere., evolved: 'Addiere, auch NaN.'}]}\n"
+        "  phases: {answer: {reasoning_effort: high, system: Sei knapp.}}\n"
+    )
+    evolve = load_recipe(path).evolve
+    assert evolve.phases["answer"].reasoning_effort == "high"
+    assert [m.name for m in evolve.method_set().methods][-2:] == ["kurz", "rand"]
+    assert evolve.method_set().methods[-1].shots[0].evolved == "Addiere, auch NaN."
+    with pytest.raises(RecipeError, match=r"evolve\.phases\.answer\.sytem: unknown key.*'system'"):
+        load_recipe(path, ["evolve.phases.answer.sytem=x"])

@@ -28,7 +28,7 @@ SHIPPED_SEEDS = "shipped"
 """The source name of the 120 seed instructions in the package."""
 
 INSTRUCTION_FIELDS = ("instruction", "prompt", "question", "Instruction")
-RESPONSE_FIELDS = ("response", "output", "answer", "completion")
+RESPONSE_FIELDS = ("response", "output", "answer", "completion", "generation")
 _LINEAGE_FIELDS = ("seed_id", "parent_id", "round", "method", "teacher")
 
 
@@ -89,8 +89,11 @@ def shipped_seeds_path() -> Path:
 def instruction_from_row(row: Mapping[str, Any]) -> Instruction:
     """Make an `Instruction` of one outside row.
 
-    Raises ValueError, without naming the place, where a field is missing or of a wrong type.
+    A row of distilabel's Evol-Instruct tasks is the evolved instruction with the answer to it. Raises
+    ValueError, without naming the place, where a field is missing or of a wrong type.
     """
+    if isinstance(row.get("evolved_instruction"), str):
+        row = _distilabel_row(row)
     instruction = _text_field(row, INSTRUCTION_FIELDS, required=True)
     if not instruction.strip():
         raise ValueError("field 'instruction' is empty")
@@ -109,6 +112,18 @@ def instruction_from_row(row: Mapping[str, Any]) -> Instruction:
     used |= set(next(([f] for f in RESPONSE_FIELDS if f in row), []))
     extra = {key: value for key, value in row.items() if key not in known and key not in used}
     return Instruction(id_, instruction, input_, response, lineage, extra)
+
+
+def _distilabel_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of EvolInstruct under the names of evolcoder's; its answer belongs to what it evolved."""
+    rest = {name: row[name] for name in row if name not in ("evolved_instruction", "model_name")}
+    return {
+        "round": 1,
+        "teacher": row.get("model_name"),
+        **rest,
+        "instruction": row["evolved_instruction"],
+        "evolved_from": row.get("instruction"),
+    }
 
 
 def row_from_instruction(row: Instruction) -> dict[str, Any]:

@@ -338,7 +338,7 @@ def _sections() -> dict[str, type]:
     while waiting:
         cls = waiting.pop()
         found[cls.__name__] = cls
-        waiting += [part for kind in _field_types(cls).values() if (part := _dataclass_of(kind))]
+        waiting += [part for kind in _field_types(cls).values() for part in _dataclasses_in(kind)]
     return found
 
 
@@ -351,8 +351,14 @@ def _unknown_keys(data: Mapping[str, Any], cls: type, prefix: str) -> list[str]:
             section = f"of {prefix.rstrip('.')} " if prefix else ""
             known = f"the keys {section}are {', '.join(kinds)}"
             problems.append(f"{prefix}{key}: unknown key{nearest(str(key), kinds)}; {known}")
-        elif (part := _dataclass_of(kinds[key])) and isinstance(value, Mapping):
+        elif not isinstance(value, Mapping):
+            continue
+        elif part := _dataclass_of(kinds[key]):
             problems += _unknown_keys(value, part, f"{prefix}{key}.")
+        elif part := _dataclass_of(next(iter(typing.get_args(kinds[key])[1:]), None)):  # of dict[str, part]
+            for name, inner in value.items():
+                if isinstance(inner, Mapping):
+                    problems += _unknown_keys(inner, part, f"{prefix}{key}.{name}.")
     return problems
 
 
@@ -369,6 +375,13 @@ def _dataclass_of(kind: Any) -> type | None:
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return next((part for arg in typing.get_args(kind) if (part := _dataclass_of(arg))), None)
     return None
+
+
+def _dataclasses_in(kind: Any) -> list[type]:
+    """Return all dataclasses within a type."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return [kind]
+    return [part for arg in typing.get_args(kind) for part in _dataclasses_in(arg)]
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

@@ -16,8 +16,11 @@ class AskSettings:
     system: str = ""
     """System prompt."""
     temperature: float | None = None
+    """0 is greedy; absent: 0 for the judge, else that of the round."""
     top_p: float | None = None
+    """Absent: that of the round."""
     max_tokens: int | None = None
+    """Most tokens of the reply, the thinking included; absent: 16 for the judge, else as for the round."""
     reasoning_effort: str | None = None
     """How much a reasoning model behind an endpoint shall think: minimal, low, medium, high, none."""
     extra_body: dict[str, Any] = field(default_factory=dict)

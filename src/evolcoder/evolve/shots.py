@@ -7,14 +7,17 @@ these before its question it follows it about half the time. None is near a Huma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Shot(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Shot:
     """A question and what a good teacher makes of it."""
 
     question: str
+    """An instruction."""
     evolved: str
+    """The instruction made harder."""
 
 
 CODE_SHOTS: Mapping[str, tuple[Shot, ...]] = {

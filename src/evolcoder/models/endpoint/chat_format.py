@@ -147,14 +147,14 @@ def read_reply(data: bytes) -> Reply | Failure:
     length limit nor a filter means that the text is no answer.
     """
     try:
-        body = _parsed(data)
+        body = parsed(data)
     except (ValueError, RecursionError) as error:
         if data.lstrip()[:1] in (b"{", b"["):  # the answer broke off
             return Failure("broken", f"not JSON ({error})", billed=UNTOLD)
         return _no_answer(f"not JSON, it begins {data[:120].decode('utf-8', 'replace')!r}", Billed(0, 0))
     if not isinstance(body, dict):
         return _no_answer(f"an object is expected, found {type(body).__name__}")
-    billed = _billed(body.get("usage"))
+    billed = billed_of(body.get("usage"))
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
@@ -166,9 +166,9 @@ def read_reply(data: bytes) -> Reply | Failure:
     message = choice.get("message")
     if not isinstance(message, dict):
         message = {"content": choice.get("text")}
-    text, refusal = _text_of(message.get("content")), message.get("refusal")
-    reasoning = _reasoning_of(message)
-    finish = str(choice.get("finish_reason") or "").lower()
+    text, refusal = text_of(message.get("content")), message.get("refusal")
+    reasoning = reasoning_of(message)
+    finish = finish_of(choice)
     whole = Reply(
         text or "",
         "stop",
@@ -178,20 +178,19 @@ def read_reply(data: bytes) -> Reply | Failure:
         billed.told,
         reasoning,
     )
-    if finish in _FILTERED or (refusal and not text):
+    if finish == "content_filter" or (refusal and not text):
         said = text or _unicode(str(refusal or ""))
         return replace(whole, text=said, finish_reason="content_filter", doubt="refused")
-    if finish in _CUT_OFF:
+    if finish == "length":
         return replace(whole, finish_reason="length", doubt="truncated")
-    if finish not in _ENDED or (text is None and not finish):
-        return _no_answer(f"it ended with {finish or 'no text'!r}", billed)
-    if not text and finish in _CALLED:
+    if finish is None or (text is None and not finish):
+        return _no_answer(f"it ended with {choice.get('finish_reason') or 'no text'!r}", billed)
+    if not text and str(choice.get("finish_reason")) in _CALLED:
         return _no_answer("a tool is called instead of answering", billed)
     return whole if whole.text.strip() else replace(whole, doubt="empty")
 
 
 _ENDED = (
-    "",
     "stop",
     "eos",
     "eos_token",
@@ -207,7 +206,17 @@ _FILTERED = ("content_filter", "safety", "refusal", "recitation", "blocklist", "
 _MOST_TOKENS = 1e8
 
 
-def _parsed(data: bytes) -> Any:
+def finish_of(choice: Mapping[str, Any]) -> Literal["", "stop", "length", "content_filter"] | None:
+    """Return why an answer ended; "" where that is not told, None for a reason that makes it no answer."""
+    told = str(choice.get("finish_reason") or "").lower()
+    if not told:
+        return ""
+    if told in _FILTERED:
+        return "content_filter"
+    return "length" if told in _CUT_OFF else "stop" if told in _ENDED else None
+
+
+def parsed(data: bytes) -> Any:
     """Read JSON as servers write it: with a byte order mark, comments of an event stream before it, control
     characters in strings, or text that is no valid Unicode; raises ValueError, RecursionError."""
     try:
@@ -224,7 +233,7 @@ def _unicode(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _text_of(content: Any) -> str | None:
+def text_of(content: Any) -> str | None:
     """Return the text of a message: as it is, or its text parts joined; None where there is none."""
     if not isinstance(content, list):
         return _unicode(content) if isinstance(content, str) else None
@@ -234,7 +243,7 @@ def _text_of(content: Any) -> str | None:
     return _unicode("".join(part["text"] for part in parts if isinstance(part.get("text"), str)))
 
 
-def _reasoning_of(message: Mapping[str, Any]) -> str:
+def reasoning_of(message: Mapping[str, Any]) -> str:
     """Return what an endpoint tells of a model's reasoning, apart from the answer."""
     for name in ("reasoning_content", "reasoning"):
         if isinstance(message.get(name), str) and message[name]:
@@ -242,13 +251,13 @@ def _reasoning_of(message: Mapping[str, Any]) -> str:
     content = message.get("content")
     parts = content if isinstance(content, list) else []
     told = [p.get(p["type"]) for p in parts if isinstance(p, dict) and p.get("type") in _THINKING_PARTS]
-    return "".join(text if isinstance(text, str) else _text_of(text) or "" for text in told)
+    return "".join(text if isinstance(text, str) else text_of(text) or "" for text in told)
 
 
 _THINKING_PARTS = ("thinking", "reasoning")
 
 
-def _billed(usage: Any) -> Billed:
+def billed_of(usage: Any) -> Billed:
     """Read `usage`; numbers that no request can come to count as not told."""
     if not isinstance(usage, dict):
         return UNTOLD
@@ -322,7 +331,7 @@ def error_message(data: bytes) -> str:
     """Return the endpoint's own words about an error, at most 300 characters, on one line."""
     text = ""
     try:
-        body = _parsed(data)
+        body = parsed(data)
         if isinstance(body, dict):
             error = body.get("error") or body.get("message") or body.get("detail") or ""
             text = error.get("message", "") if isinstance(error, dict) else str(error)

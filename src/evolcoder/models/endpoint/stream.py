@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Literal
 
 import aiohttp
-import orjson
 
 from evolcoder.models.endpoint.address import Endpoint, address_of, masked, read_body
-from evolcoder.models.endpoint.chat_format import Reply, read_reply
+from evolcoder.models.endpoint.chat_format import (
+    Reply,
+    billed_of,
+    finish_of,
+    parsed,
+    read_reply,
+    reasoning_of,
+    text_of,
+)
+from evolcoder.models.protocol import FinishReason
 
 _LONGEST_LINE = 1 << 20
 """Bytes of one event beyond which the stream is taken as broken."""
@@ -29,7 +36,8 @@ class _Heard:
     """What came so far."""
 
     text: str = ""
-    finish: Literal["stop", "length"] | None = None
+    reasoning: str = ""
+    finish: FinishReason | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     events: int = 0
@@ -37,9 +45,8 @@ class _Heard:
     @property
     def reply(self) -> Reply:
         """The answer as a whole; where the endpoint counts no tokens, events stand for them."""
-        return Reply(
-            self.text, self.finish or "stop", self.prompt_tokens, self.completion_tokens or self.events
-        )
+        tokens = (self.prompt_tokens, self.completion_tokens or self.events)
+        return Reply(self.text, self.finish or "stop", *tokens, reasoning=self.reasoning)
 
 
 async def follow(
@@ -78,7 +85,7 @@ async def follow(
                     break
                 _take(heard, data)
                 yield heard.text
-    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
         text = masked(str(error) or type(error).__name__, key, endpoint.base_url)
         raise (BrokenStreamError(text) if heard.text else NoStreamError(text)) from error
     if not heard.events:
@@ -99,18 +106,26 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, Non
 
 
 def _take(heard: _Heard, data: bytes) -> None:
-    """Add one event; raises ValueError where it is no chunk of a completion."""
-    event = orjson.loads(data)
+    """Add one event; raises ValueError where it is no chunk of a completion, or ends it as no answer."""
+    event = parsed(data)
     if not isinstance(event, dict) or event.get("error"):
         raise ValueError("the endpoint broke it off")
-    usage = event.get("usage") or {}
-    heard.prompt_tokens = int(usage.get("prompt_tokens") or heard.prompt_tokens)
-    heard.completion_tokens = int(usage.get("completion_tokens") or heard.completion_tokens)
-    for choice in event.get("choices") or ():
-        piece = choice.get("text") if "delta" not in choice else (choice["delta"] or {}).get("content")
-        if piece:
-            heard.text += str(piece)
-            heard.events += 1
-        if choice.get("finish_reason"):
-            heard.finish = "length" if choice["finish_reason"] == "length" else "stop"
+    billed = billed_of(event.get("usage"))
+    if billed.told:
+        heard.prompt_tokens, heard.completion_tokens = billed.prompt_tokens, billed.completion_tokens
+    choices = event.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if not isinstance(choice, dict):
+            raise ValueError("a choice that is none")
+        delta = choice.get("delta", {"content": choice.get("text")})
+        if isinstance(delta, dict):
+            heard.reasoning += reasoning_of(delta)
+            if piece := text_of(delta.get("content")):
+                heard.text += piece
+                heard.events += 1
+        finish = finish_of(choice)
+        if finish is None:
+            raise ValueError(f"it ended with {choice['finish_reason']!r}")
+        if finish:
+            heard.finish = finish
             heard.events += not heard.events
