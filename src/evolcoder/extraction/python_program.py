@@ -186,16 +186,22 @@ def _program(code: _Code, codes: Sequence[_Code], entry_point: str, prompt: str)
     pieces = [_kept(code, entry_point)]
     others = [other for other in codes if other is not code]
     if others or "import" in prompt:
-        missing = global_reads(code.text, code.tree)
+        missing: set[str] | None = None
         for other in reversed(others):
             lender = [node for node in other.tree.body if entry_point not in bound_names(node)]
-            lent = {name for node in lender for name in bound_names(node)} & missing
+            lent = {name for node in lender for name in bound_names(node)}
+            if missing is None and any(name in code.text for name in lent):
+                missing = global_reads(code.text, code.tree)
+            lent &= missing or set()
             if lent:
                 tree = ast.Module(lender, [])
                 text = cut(other.text, other.tree, [node for node in other.tree.body if node not in lender])
                 pieces.insert(0, _kept(_Code(text, ast.parse(text), True), entry_point))
-                missing = (missing - lent) | global_reads(text, tree)
-        pieces[:0] = [text for text, binds in _inner_imports(prompt) if binds & missing]
+                missing = ((missing or set()) - lent) | global_reads(text, tree)
+        for text, binds in _inner_imports(prompt):
+            missing = global_reads(code.text, code.tree) if missing is None else missing
+            if binds & missing:
+                pieces.insert(0, text)
     return pieces[0] if len(pieces) == 1 else "\n\n".join(piece.rstrip("\n") for piece in pieces) + "\n"
 
 
