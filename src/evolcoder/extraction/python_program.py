@@ -102,7 +102,7 @@ def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
 
 def without_special_tokens(text: str) -> str:
     """Return a text without special tokens at its start, and without what follows the one that ends it."""
-    if SPECIAL_TOKEN.search(text) is None:
+    if not ("<" in text or "INST]" in text) or SPECIAL_TOKEN.search(text) is None:
         return text
     begins = _BEGINS.match(text)
     text = text[begins.end() :] if begins else text

@@ -35,9 +35,8 @@ _TOKENS = re.compile(
     + "".join(f"|(?P<o{n}>{opens})|(?P<c{n}>{closes})" for n, (opens, closes) in enumerate(_FORMS)),
     re.MULTILINE,
 )
-_MAY_HOLD = re.compile(
-    r"(?i)think|thought|reason|reflection|analysis|scratchpad|\bcot\b|inner_|unused9|assistantfinal|<\|channel"
-)
+_WORDS_OF_FORMS = ("think", "thought", "reason", "reflection", "analysis", "scratchpad", "cot>", "inner_")
+_MORE_OF_FORMS = ("unused9", "assistantfinal", "<|channel", "commentary")
 
 _HARMONY = re.compile(
     r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>"
@@ -59,7 +58,8 @@ def without_thinking(text: str) -> str:
 
 def split_thinking(text: str) -> tuple[str, str]:
     """Return (reasoning, answer) of what a model wrote; either may be "". Linear in the text."""
-    if not _MAY_HOLD.search(text):
+    lowered = text.lower()
+    if not any(word in lowered for word in (*_WORDS_OF_FORMS, *_MORE_OF_FORMS)):
         return "", text
     if _HARMONY_BEGINS.match(text) or _HARMONY_AGAIN.search(text):
         return _harmony(text)
