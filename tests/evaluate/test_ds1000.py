@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolcoder.errors import UserError
-from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
+from evolcoder.evaluate.benchmarks import Benchmark, environment_spec, load_benchmark
 from evolcoder.evaluate.benchmarks.ds1000.answers import solution_of
+from evolcoder.evaluate.benchmarks.ds1000.environment import ENVIRONMENT
 from evolcoder.evaluate.environments import build_environment, find_environment
 from evolcoder.evaluate.pass_at_k import scores_of_groups
 from evolcoder.evaluate.sample_files import read_samples
@@ -160,7 +161,7 @@ def test_without_its_environment_the_command_that_builds_it_is_told(
 ) -> None:
     monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="not built: evolcoder setup ds1000"):
-        find_environment("ds1000")
+        find_environment(ENVIRONMENT)
 
 
 def test_nothing_is_installed_into_a_folder_of_somebody_else(
@@ -170,9 +171,9 @@ def test_nothing_is_installed_into_a_folder_of_somebody_else(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match="not empty and no virtual environment"):
-        build_environment("ds1000", tmp_path / "mine", None, SilentProgress())
+        build_environment(ENVIRONMENT, tmp_path / "mine", None, SilentProgress())
     with pytest.raises(UserError, match=r"nothing to set up for 'ds100' \(did you mean 'ds1000'\?\)"):
-        build_environment("ds100", None, None, SilentProgress())
+        environment_spec("ds100")
 
 
 def test_the_authors_own_answer_files_are_read(ds1000: Benchmark, tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_the_authors_own_answer_files_are_read(ds1000: Benchmark, tmp_path: Path
 def environment() -> None:
     """Skip unless the environment was built."""
     try:
-        find_environment("ds1000")
+        find_environment(ENVIRONMENT)
     except UserError as error:
         pytest.skip(f"needs the environment of DS-1000: evolcoder setup ds1000 ({error})")
 

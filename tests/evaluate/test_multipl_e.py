@@ -374,6 +374,24 @@ def test_a_verdict_says_that_program_and_tests_were_together(sandbox: Sandbox) -
     assert verdicts_of(benchmark, samples_of(benchmark, right), sandbox)[0].tier == "in-process"
 
 
+EARLY_ENDS = {
+    "cpp": "    std::exit(0);\n}\n",
+    "java": "        System.exit(0); throw new RuntimeException();\n    }\n",
+    "js": "    process.exit(0);\n}\n",
+    "py": "    import os; os._exit(0)\n",
+    "rs": "    std::process::exit(0)\n}\n",
+    "ts": "    process.exit(0);\n}\n",
+}
+
+
+@pytest.mark.parametrize("language", EARLY_ENDS)
+def test_a_program_that_ends_before_its_tests_does_not_pass(language: str, sandbox: Sandbox) -> None:
+    benchmark = ready(language)
+    known = [Known(53, EARLY_ENDS[language], "exited")]
+    (verdict,) = verdicts_of(benchmark, samples_of(benchmark, known), sandbox)
+    assert (verdict.passed, verdict.reason) == (False, "exited"), verdict
+
+
 def test_folders_of_a_job_are_found_without_protection_too(tmp_path: Path) -> None:
     (tmp_path / "word").write_text("shown")
     job = ExecJob(

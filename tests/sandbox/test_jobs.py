@@ -15,11 +15,11 @@ import pytest
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox import Sandbox, container, worker
 from evolcoder.sandbox.protocol import (
+    BatchComparison,
     BatchJob,
     CallJob,
     CallValue,
     Compare,
-    BatchComparison,
     ExecJob,
     InProcessJob,
     Job,
