@@ -26,6 +26,7 @@ _SHOWS_OF_MODULES = {
     "doctest": {"testmod", "run_docstring_examples"},
     "pytest": {"main"},
     "timeit": {"timeit", "repeat"},
+    "plt": {"show", "plot", "bar", "scatter", "figure", "title", "xlabel", "ylabel", "legend", "savefig"},
 }
 _READS_ANY = {"eval", "exec", "globals", "locals", "vars", "__import__", "__name__", "inspect", "importlib"}
 """Code that uses one of these may read any name."""

@@ -72,7 +72,7 @@ def program_in(blocks: Sequence[tuple[str, bool]], outside: str, entry_point: st
         return found
     texts = [*(text for text, _ in reversed(blocks)), outside]
     for text in texts:
-        if (code := _salvaged(text, entry_point)) is not None and _has(code, defines):
+        if (code := _salvaged(text, entry_point)) is not None:
             return _program(code, codes, entry_point, prompt)
     if code := next((c for c in reversed(codes) if _has(c, defines)), None):
         return _program(code, codes, entry_point, prompt)
@@ -296,9 +296,19 @@ def _longest_sound(prompt: str, text: str) -> str:
 
 def _salvaged(text: str, entry_point: str) -> _Code | None:
     """Return the sound statements of a text that does not parse whole: prose around it, a cut end."""
-    if re.search(rf"\b(?:def|class)[ \t]+{re.escape(entry_point)}\b", text) is None:
+    found = re.search(
+        rf"^([ \t]*)(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(entry_point)}\b", text, re.MULTILINE
+    )
+    if found is None:
         return None
-    return _code("\n".join(sound_pieces(without_special_tokens(text.translate(_INVISIBLE)))), closed=True)
+    # The grammar may take the words before a definition for its beginning.
+    for part in (text, text[found.start() :]):
+        lines = without_special_tokens(part.translate(_INVISIBLE)).split("\n")
+        plain = "\n".join(line.removeprefix(found[1]) for line in lines)  # an indented block amid prose
+        code = _code("\n".join(sound_pieces(plain)), closed=True)
+        if code is not None and _has(code, _defines(entry_point)):
+            return code
+    return None
 
 
 def _inner_imports(prompt: str) -> Iterator[tuple[str, set[str]]]:
