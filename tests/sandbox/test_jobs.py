@@ -191,6 +191,15 @@ def test_a_program_with_its_own_tests_must_reach_its_end(sandbox: Sandbox) -> No
     assert reason("raise SystemExit") == "exited"
 
 
+def test_a_program_with_its_own_tests_cannot_end_early_and_say_that_it_passed(sandbox: Sandbox) -> None:
+    frames = [b"\1\0\0\0P", b"\6\0\0\0Pt\0\0\0\0"]
+    for say in (f"os.write(4, {frames[0]!r})", f"os.write(4, {frames[1]!r})", "atexit.register(os._exit, 0)"):
+        program = f"import atexit, os, sys\n{say}\n"
+        for end in ("os._exit(0)", "sys.exit(0)", "raise SystemExit", "assert False"):
+            verdict = sandbox.run(InProcessJob(program + end, limits=QUICK)).verdict
+            assert verdict.reason in ("exited", "failed"), (program, end, verdict)
+
+
 def test_steps_of_any_language_run_in_order_until_one_fails(sandbox: Sandbox) -> None:
     files = {"src/a.sh": b"read line; echo got $line"}
     outcome = sandbox.run(ExecJob(files, (("ls", "src"), ("sh", "src/a.sh")), b"it\n"))
