@@ -107,9 +107,9 @@ def test_an_exception_does_not_end_an_iteration_of_the_tests(sandbox: Sandbox) -
 
 
 def test_a_comparison_that_python_cannot_interrupt_is_a_timeout(sandbox: Sandbox) -> None:
-    program = "def f(x): return [k * (2**61 - 1) for k in range(5, 400000)]"
+    program = "def f(x): return [k * (2**61 - 1) for k in range(5, 100000)]"
     for trusted in (True, False):
-        job = CallJob(program, "f", "assert set(f(1)) == {1}", QUICK, trusted_tests=trusted)
+        job = CallJob(program, "f", "assert set(f(1)) == {1}", Limits(cpu_s=0.5), trusted_tests=trusted)
         assert sandbox.run(job).verdict.reason == "timeout"
         assert sandbox.run(
             CallJob("def f(x): return x * x", "f", TESTS, trusted_tests=trusted)
