@@ -21,7 +21,7 @@ from evolcoder.train.measurements import Measurements
 from evolcoder.train.merging import split_adapters
 from evolcoder.train.model_card import data_lineage, write_model_card
 from evolcoder.train.optimizer import TORCH_DTYPES
-from evolcoder.train.prompts import wizardcoder_template
+from evolcoder.train.prompts import published_template
 from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
 from evolcoder.train.step import PreparedModel
 from evolcoder.train.tokenization import opening_tokens
@@ -126,9 +126,10 @@ def _save_model(
                 if name in own
             },
         )
-    if prepared.settings.prompt_style == "wizardcoder":
+    style = prepared.settings.prompt_style
+    if style != "chat":
         tokenizer = copy.deepcopy(tokenizer)
-        tokenizer.chat_template = wizardcoder_template(tokenizer.decode(opening_tokens(tokenizer)))
+        tokenizer.chat_template = published_template(style, tokenizer.decode(opening_tokens(tokenizer)))
     tokenizer.save_pretrained(folder)
 
 

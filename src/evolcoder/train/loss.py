@@ -54,10 +54,7 @@ def packed_row(data: TokenizedData, documents: tuple[int, ...]) -> MicroBatch:
     parts = [data.document(i) for i in documents]
     lengths = tuple(len(part) for part in parts)
     begins = np.cumsum((0, *lengths[:-1]))
-    supervised = [
-        np.arange(begin + data.prompt_lengths[i] - 1, begin + length - 1)
-        for i, begin, length in zip(documents, begins, lengths, strict=True)
-    ]
+    supervised = [begin + data.learnt_places(i) - 1 for i, begin in zip(documents, begins, strict=True)]
     tokens = np.concatenate(parts)
     positions = np.concatenate([np.arange(length) for length in lengths])
     return _micro_batch(tokens[None], positions[None], None, lengths, np.concatenate(supervised))
@@ -72,7 +69,7 @@ def padded_rows(data: TokenizedData, documents: tuple[int, ...], pad: int) -> Mi
     for row, (i, length) in enumerate(zip(documents, lengths, strict=True)):
         tokens[row, :length] = data.document(i)
         begin = row * longest
-        supervised.append(np.arange(begin + data.prompt_lengths[i] - 1, begin + length - 1))
+        supervised.append(begin + data.learnt_places(i) - 1)
     columns = np.arange(longest)
     # The mask is made from lengths: made from "is not the pad token" it would hide the end token where the
     # two are one, and the model would never learn to stop.
