@@ -20,9 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from evolcoder.evolve.duplicates import DuplicateIndex, Text
-from evolcoder.evolve.elimination import Elimination, judge_answer, judge_evolved
+from evolcoder.evolve.elimination import Elimination, answer_elimination, instruction_elimination
 from evolcoder.evolve.evolve_one import question_of
 from evolcoder.evolve.methods import METHOD_SETS
+from evolcoder.evolve.settings import Phase
 from evolcoder.evolve.verification import Verifier
 from evolcoder.instructions import read_instructions
 from evolcoder.models.protocol import Completion, Message
@@ -56,13 +57,13 @@ def judged(row: Instruction, parent: Instruction) -> Elimination | None:
     """Apply the rules that need no teacher."""
     question = question_of(row)
     for method in METHODS.methods:
-        if elimination := judge_evolved(question_of(parent), question, method, METHODS):
+        if elimination := instruction_elimination(question_of(parent), question, method, METHODS):
             return elimination
-    return judge_answer(row.response, question)
+    return answer_elimination(row.response, question)
 
 
 async def syntax(row: Instruction) -> Elimination | None:
-    async def no_teacher(chat: tuple[Message, ...]) -> Completion:
+    async def no_teacher(phase: Phase, chat: tuple[Message, ...]) -> Completion:
         raise AssertionError("nothing is repaired here")
 
     verifier = Verifier(tests=False, repairs=0, blocking=True)

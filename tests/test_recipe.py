@@ -30,7 +30,7 @@ def test_every_shipped_recipe_is_valid_and_survives_being_written_out(path: Path
         ("rounds: {max_rounds: 0}", "max_rounds must be at least 1, found 0"),
         ("train: {learning_rate: -1}", "learning_rate must be above 0, found -1"),
         ("train: 5", "train: "),
-        ("stop: {rule: sometimes}", "stop.rule: Input should be 'decline'"),
+        ("stop: {rule: sometimes}", "stop: rule 'sometimes': decline, paper-v1"),
         ("- a list", "a mapping of sections is expected, found list"),
         ("a: [", "not YAML"),
         ("", "a mapping of sections is expected, found NoneType"),
@@ -113,7 +113,7 @@ def test_a_bare_name_means_the_shipped_recipe_unless_there_is_such_a_file(
     ("given", "said"),
     [
         ("quickstrat", "quickstrat: no such file, and no recipe of that name is shipped (did you mean"),
-        ("starcoder-15b", "the names are quickstart, small-teacher"),
+        ("starcoder-15b", "the names are paper, quickstart, small-teacher"),
         ("quickstart.yaml", "quickstart.yaml: no such file"),
         ("mine/quickstart", "mine/quickstart: no such file"),
         ("recipes/../recipe.py", "recipes/../recipe.py: no such file"),
@@ -126,3 +126,12 @@ def test_a_recipe_that_is_neither_a_file_nor_shipped_is_named(
     with pytest.raises(RecipeError) as raised:
         load_recipe(Path(given))
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../elsewhere", "/etc/x", "a/b", "..", ".", "", "a\\b", "a\x1b]0;t\x07", "x" * 201, "a\0"]
+)
+def test_a_name_that_is_no_name_of_one_folder_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="a name for one folder under runs/ is expected"):
+        recipe_from_data({"name": name}, "r.yaml")
+    assert recipe_from_data({"name": "größe 2..3 (x)"}, "r.yaml").name == "größe 2..3 (x)"

@@ -18,9 +18,9 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import read_instructions
 from evolcoder.models.local.weights import load_weights
-from evolcoder.train.prompts import wizardcoder_prompt
 
 ROWS_AT_ONCE = 4
 
@@ -58,7 +58,7 @@ def main() -> None:
     model, tokenizer = load_weights("embedded", "fp32")
     items = []
     for row in read_instructions(options.data)[: options.rows]:
-        prompt = tokenizer(wizardcoder_prompt(row), add_special_tokens=False).input_ids
+        prompt = tokenizer(instruction_prompt(row.instruction, row.input), add_special_tokens=False).input_ids
         response = [*tokenizer(row.response, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
         mask = [0] * len(prompt) + [1] * len(response)
         items.append({"input_ids": prompt + response, "completion_mask": mask})

@@ -1,32 +1,13 @@
 """evolcoder: from seed instructions to a measured code model.
 
 The functions and classes of `__all__` are loaded when they are first used, so that `import evolcoder` stays
-light.
+light. `__init__.pyi` names them for type checkers.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from evolcoder.api import (
-        compare_samples,
-        evaluate_model,
-        evolve_instructions,
-        judge_program,
-        run_recipe,
-        score_samples,
-        train_model,
-    )
-    from evolcoder.errors import EvolcoderError
-    from evolcoder.evaluate.settings import EvaluationSettings
-    from evolcoder.evolve.settings import EvolveSettings
-    from evolcoder.instructions import read_instructions, write_instructions
-    from evolcoder.models.endpoint.settings import EndpointSettings
-    from evolcoder.models.local.settings import LocalSettings
-    from evolcoder.records import Instruction, Lineage
-    from evolcoder.train.settings import TrainSettings
+from typing import Any
 
 __version__ = "0.2.0"
 
@@ -38,13 +19,16 @@ __all__ = [
     "Instruction",
     "Lineage",
     "LocalSettings",
+    "ReinforceSettings",
     "TrainSettings",
     "__version__",
     "compare_samples",
     "evaluate_model",
     "evolve_instructions",
-    "judge_program",
+    "judge",
     "read_instructions",
+    "read_tasks",
+    "reinforce_model",
     "run_recipe",
     "score_samples",
     "train_model",
@@ -59,8 +43,11 @@ _MODULES = {
     "Instruction": "records",
     "Lineage": "records",
     "LocalSettings": "models.local.settings",
+    "ReinforceSettings": "reinforce.settings",
     "TrainSettings": "train.settings",
+    "judge": "reinforce.judging",
     "read_instructions": "instructions",
+    "read_tasks": "reinforce.tasks",
     "write_instructions": "instructions",
 }
 

@@ -1,8 +1,8 @@
-"""The errors that a user meets, and the exit code each ends with.
+"""The errors that a user sees, and the exit code of each.
 
-A `UserError` is the user's to mend (exit code 2): its message is one line that names the file, line or
-key, what was found, and what is expected. An `OutsideError` is the world's (exit code 1): it says what is
-safe and how to continue. Anything else that escapes is a defect of ours and keeps its traceback.
+A `UserError` is for the user to correct (exit code 2): its message is one line that names the file, line or
+key, what was found, and what is expected. An `OutsideError` comes from outside (endpoint, disk, sandbox; exit
+code 1): it says what is safe and how to continue. Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations

@@ -16,7 +16,14 @@ from typing import Any
 
 from evolcoder.errors import DataError, MissingExtraError
 from evolcoder.records import Instruction, Lineage
-from evolcoder.runs import bad_rows_message, content_hash, read_jsonl, write_jsonl_whole, writing_whole
+from evolcoder.runs import (
+    bad_rows_message,
+    content_hash,
+    read_jsonl,
+    read_unpacked,
+    write_jsonl_whole,
+    writing_whole,
+)
 
 SHIPPED_SEEDS = "shipped"
 """The source name of the 120 seed instructions in the package."""
@@ -35,7 +42,7 @@ def read_instructions(source: str | Path) -> list[Instruction]:
 
 
 def stream_instructions(source: str | Path) -> Iterator[Instruction]:
-    """Yield the rows of a data set one at a time; bad ones are told together, after the last good one.
+    """Yield the rows of a data set one at a time; bad ones are reported together, after the last good one.
 
     Sources and errors are those of `read_instructions`.
     """
@@ -197,11 +204,8 @@ def _numbered_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import gzip
-
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        rows = json.loads(data.decode("utf-8-sig"))
+        rows = json.loads(read_unpacked(path).decode("utf-8-sig"))
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: not UTF-8 JSON ({error})") from error
     if not isinstance(rows, list):

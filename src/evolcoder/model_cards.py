@@ -12,8 +12,6 @@ from typing import Any
 from evolcoder.licences import Link, restrictions, resulting_licence
 
 TAGS = ("code", "evol-instruct", "evolcoder")
-_HUB_DATASETS = {"humaneval": "openai_humaneval", "mbpp": "google-research-datasets/mbpp"}
-"""The hub's data set behind a benchmark, for `model-index`."""
 _LIMITS = (
     "The model writes code that may be wrong or unsafe: run it in a sandbox, and read it first. Rows that "
     "another model evolved or answered are that model's text and were not checked by people."
@@ -26,7 +24,7 @@ class CardScore:
 
     benchmark: str
     dataset: str
-    """The benchmark's plain name, such as "humaneval"."""
+    """The hub's data set behind the benchmark, for `model-index`; its name where the hub has none."""
     value: float
     low: float
     high: float
@@ -113,7 +111,7 @@ def _index_entry(score: CardScore) -> dict[str, Any]:
     return {
         "task": {"type": "text-generation", "name": "Text Generation"},
         "dataset": {
-            "type": _HUB_DATASETS.get(score.dataset, score.dataset),
+            "type": score.dataset,
             "name": score.benchmark + part,
         },
         "metrics": [{"type": "pass@1", "name": "pass@1", "value": value, "verified": False}],

@@ -1,6 +1,7 @@
-"""How long work tells what it has done, without knowing who watches.
+"""How a stage reports its progress, whatever shows it.
 
-A stage gets a `Progress`, opens a bar a piece of work, and advances it; a terminal, a log or nobody shows it.
+A stage gets a `Progress`, opens a bar for each piece of work, and advances it. A terminal or a log shows it,
+or nothing does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Bar(Protocol):
 
 
 class Progress(Protocol):
-    """Whoever watches long work."""
+    """Shows the progress of long work."""
 
     def bar(self, name: str, total: int | None) -> AbstractContextManager[Bar]:
         """Open a bar called `name` of `total` items (None: unknown) for the length of the with block."""

@@ -1,4 +1,4 @@
-"""The few typed values that flow between the rooms.
+"""The few typed values that flow between the packages.
 
 `Instruction` flows from seeds to training; `Problem` and `Sample` flow through evaluation; a `Verdict`
 comes out of the sandbox; a `Score` ends in the report.
@@ -19,14 +19,26 @@ Reason = Literal[
     "forbidden",
     "syntax error",
     "no answer",
+    "untested",
     "unsupported",
     "infrastructure",
 ]
 """What happened to a program. Only "passed" is a pass; "infrastructure" is the machine's fault, not the
-program's, and is retried before it is reported; "no answer": the model wrote none, so nothing was run."""
+program's, and is retried before it is reported; "no answer": the model wrote none, so nothing was run;
+"untested": the tests came to their end without calling the program."""
 
-Tier = Literal["stdio", "batch", "rpc", "in-process"]
-"""How a program was judged. In the first three, expected values never enter the candidate's process."""
+Tier = Literal["stdio", "batch", "rpc", "in-process", "text"]
+"""How an answer was judged. In the first three, expected values never enter the candidate's process; under
+"text" no program was run: what the answer says was compared."""
+
+
+SEEDS_ROUND = -1
+"""The number of the model that is fine-tuned on the seeds alone; 0 is the base model, 1 the first round."""
+
+
+def round_folder(number: int) -> str:
+    """Return the name of a round's folder in a run."""
+    return "round-seeds" if number == SEEDS_ROUND else f"round-{number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""How far a run is, in a file, so that another process can show it: `RUN/progress.json`.
+"""The progress of a run in a file, `RUN/progress.json`, so that another process can show it.
 
-Whatever watches the run goes on watching; this stands between. The file is for looking at, not for going on
-from: it is replaced whole a few times a second at most, and never synced.
+It passes everything on to the run's own progress view. The file is for display only, a run never continues
+from it: it is replaced whole a few times a second at most, and never synced.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class RecordedProgress:
 
     @contextmanager
     def bar(self, name: str, total: int | None) -> Iterator[Bar]:
-        """Open a bar, here and with whoever else watches."""
+        """Open a bar, here and with the other watchers."""
         with self._inner.bar(name, total) as inner:
             bar = _RecordedBar(self, inner, name, total)
             with self._lock:

@@ -6,17 +6,21 @@ Every file is written under a temporary name in the target's folder, synced, and
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from evolcoder.errors import DataError
+from evolcoder.errors import DataError, OutsideError
 
 
 def content_hash(*parts: Any) -> str:
@@ -53,6 +57,7 @@ def writing_whole(path: Path) -> Iterator[Path]:
     for leftover in _leftovers(path):
         leftover.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)  # a link that somebody put there would be followed
     try:
         yield partial
         with partial.open("rb") as f:
@@ -134,6 +139,56 @@ def making_folder_whole(path: Path, kind: str) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def take_lock(path: Path, *, wait: bool = False) -> int:
+    """Return a descriptor that holds the lock file `path` until it is closed; the kernel lets go at a death.
+
+    The file holds the id of the process that took it last. It is opened without following a link, and one
+    that is anything else is left as it is. Raises BlockingIOError, with the holder, where another process
+    holds it and `wait` is false; DataError where `path` is no lock file; OutsideError where it cannot be
+    written or the file system has no locks.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o644)
+    except OSError as error:
+        if path.is_symlink() or path.is_dir():
+            raise _no_lock_file(path) from error
+        raise OutsideError(f"{path}: the lock file cannot be written ({error.strerror})") from error
+    try:
+        found = os.fstat(fd)
+        # A second name of somebody's file would be written to as well.
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_size > _LOCK_BYTES:
+            raise _no_lock_file(path)
+        holder = os.pread(fd, _LOCK_BYTES, 0)
+        if not re.fullmatch(rb"\d*\n?", holder):
+            raise _no_lock_file(path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            who = holder.decode().strip() or "unknown"
+            raise BlockingIOError(error.errno, f"process {who}") from error
+        except OSError as error:
+            raise OutsideError(
+                f"{path}: the file system offers no locks ({error.strerror}); use a folder on another"
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+_LOCK_BYTES = 32
+
+
+def _no_lock_file(path: Path) -> DataError:
+    return DataError(
+        f"{path}: a lock file of evolcoder is expected here, found a link or something else; "
+        "nothing was changed, move it away"
+    )
+
+
 def _leftovers(path: Path) -> list[Path]:
     """Return the temporary names of `path` whose process, which their name tells, is gone."""
     return [
@@ -197,32 +252,81 @@ def read_jsonl(
 
     `opener` opens the file where its name does not say how it is packed.
 
-    Raises DataError naming the file and every bad line (the first ten in full) after the good ones were read.
+    Raises DataError naming the file and every bad line (the first ten in full) after the good ones were read;
+    at once for a line of over 64 MB, a file that unpacks to far more than it is, and the thousandth bad line.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file")
     bad: list[str] = []
+    number = size = 0
     try:
+        packed = path.stat().st_size
         with (opener or _opened_by_name)(path) as f:
-            for number, line in enumerate(f, 1):
+            while line := f.readline(MOST_ROW_BYTES + 1):
+                number, size = number + 1, size + len(line)
+                if len(line) > MOST_ROW_BYTES:
+                    raise DataError(f"{path}: line {number}: over {MOST_ROW_BYTES >> 20} MB long")
+                check_unpacked(path, packed, size)
                 if not line.strip():
                     continue
+                if len(bad) >= _MOST_BAD_LINES:
+                    raise DataError(f"{bad_rows_message(path, bad)}; the rest is not read")
                 try:
                     row = json.loads(line)
                 except UnicodeDecodeError as error:
                     bad.append(f"line {number}: not UTF-8 ({error.reason} at byte {error.start})")
                     continue
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     bad.append(f"line {number}: not JSON ({error})")
                     continue
                 if not isinstance(row, dict):
                     bad.append(f"line {number}: a JSON object is expected, found {type(row).__name__}")
                     continue
                 yield number, row
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if bad:
         raise DataError(bad_rows_message(path, bad))
+
+
+MOST_ROW_BYTES = 64 << 20
+"""A longer row is refused; the longest of real data sets are a hundredth of it."""
+_MOST_BAD_LINES = 1000
+_UNPACKED_FREELY = 256 << 20
+_MOST_TIMES_PACKED = 100
+"""Texts of code shrink to a fifth by gzip, a sample file with many alike to a thirtieth."""
+
+
+def check_unpacked(path: Path, packed: int, unpacked: int) -> None:
+    """Raise DataError where a file of `packed` bytes has come to more unpacked ones than data does."""
+    if unpacked > max(_UNPACKED_FREELY, _MOST_TIMES_PACKED * packed):
+        raise DataError(
+            f"{path}: {packed} bytes that unpack to over {unpacked >> 20} MB, as no data does; "
+            "unpack it yourself if it is what it should be"
+        )
+
+
+def read_unpacked(path: Path, opener: Callable[[Path], IO[bytes]] | None = None) -> bytes:
+    """Return a whole file's bytes, unpacked where gzip packed them; `opener` as for `read_jsonl`.
+
+    Raises DataError for one that unpacks to far more than it is, or is no sound gzip; OSError or EOFError as
+    reading does.
+    """
+    data, packed = bytearray(), path.stat().st_size
+    try:
+        with (opener or _opened_by_content)(path) as f:
+            while block := f.read(1 << 20):
+                data += block
+                check_unpacked(path, packed, len(data))
+    except zlib.error as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    return bytes(data)
+
+
+def _opened_by_content(path: Path) -> Any:
+    with path.open("rb") as f:
+        packed = f.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if packed else path.open("rb")
 
 
 def _opened_by_name(path: Path) -> Any:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.models.byte_llama import save_tiny_model
+from tests.models.scripted_server import good, serving
 
-from evolcoder.app.chatting import Seat, Turn, converse, model_choices, request_of, stopped, style_for
-from evolcoder.app.model_shelf import ModelName, ModelShelf
+from evolcoder.app.chatting import (
+    ChatOptions,
+    ChatSide,
+    Turn,
+    converse,
+    model_choices,
+    named_model,
+    request_of,
+    stopped,
+    style_for,
+)
+from evolcoder.app.open_models import ModelName, OpenModels
 from evolcoder.errors import EndpointError, ModelError
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
 from evolcoder.models.streaming import StreamPart
@@ -58,20 +70,20 @@ class Opened:
         return self.models[-1]
 
 
-def seat(ref: str, *turns: Turn) -> Seat:
-    return Seat(ModelName(ref), "chat", turns or (Turn("hello"),))
+def side(ref: str, *turns: Turn) -> ChatSide:
+    return ChatSide(ModelName(ref), "chat", turns or (Turn("hello"),))
 
 
-async def last_of(shelf: ModelShelf, *seats: Seat) -> tuple[Seat, ...]:
-    states = [state async for state in converse(shelf, seats, Sampling(), every_s=0.001)]
+async def last_of(models: OpenModels, *sides: ChatSide) -> tuple[ChatSide, ...]:
+    states = [state async for state in converse(models, sides, Sampling(), every_s=0.001)]
     return states[-1]
 
 
 def test_two_models_answer_side_by_side() -> None:
     async def run() -> None:
-        shelf = ModelShelf(2, open_=Opened())
+        models = OpenModels(2, open_=Opened())
         both_writing = False
-        async for left, right in converse(shelf, [seat("a"), seat("b")], Sampling(), every_s=0.001):
+        async for left, right in converse(models, [side("a"), side("b")], Sampling(), every_s=0.001):
             both_writing |= left.turns[-1].state == right.turns[-1].state == "writing"
         assert both_writing
         assert left.turns[-1].answer.startswith("a 0 a 1") and right.turns[-1].answer.startswith("b 0")
@@ -83,14 +95,14 @@ def test_two_models_answer_side_by_side() -> None:
 
 def test_what_fails_on_one_side_leaves_the_other_alone() -> None:
     async def run() -> None:
-        shelf = ModelShelf(2, open_=Opened())
-        good, broken = await last_of(shelf, seat("a"), seat("broken"))
+        models = OpenModels(2, open_=Opened())
+        good, broken = await last_of(models, side("a"), side("broken"))
         assert good.turns[-1].state == "done"
         assert broken.turns[-1].state == "failed" and "broke off" in broken.turns[-1].note
         assert broken.turns[-1].answer == "broken 0 broken 1 "
-        (missing,) = await last_of(shelf, seat("missing"))
+        (missing,) = await last_of(models, side("missing"))
         assert missing.turns[-1].note == "'missing' names no model"
-        assert ModelName("missing") not in shelf.names
+        assert ModelName("missing") not in models.names
 
     asyncio.run(run())
 
@@ -98,13 +110,13 @@ def test_what_fails_on_one_side_leaves_the_other_alone() -> None:
 def test_few_models_stay_and_none_is_closed_while_it_answers() -> None:
     async def run() -> None:
         opened = Opened()
-        shelf = ModelShelf(2, open_=opened)
-        await asyncio.gather(*(last_of(shelf, seat(name)) for name in "abcabcdd"))
-        assert len(shelf.names) <= 2
+        models = OpenModels(2, open_=opened)
+        await asyncio.gather(*(last_of(models, side(name)) for name in "abcabcdd"))
+        assert len(models.names) <= 2
         assert sum(not model.closed for model in opened.models) <= 2
-        await last_of(shelf, seat("e"), seat("e"))
+        await last_of(models, side("e"), side("e"))
         assert [model.name for model in opened.models].count("e") == 1
-        await shelf.close()
+        await models.close()
         assert all(model.closed for model in opened.models)
 
     asyncio.run(run())
@@ -113,8 +125,8 @@ def test_few_models_stay_and_none_is_closed_while_it_answers() -> None:
 def test_closing_a_conversation_stops_the_writing() -> None:
     async def run() -> None:
         opened = Opened()
-        shelf = ModelShelf(1, open_=opened)
-        states = converse(shelf, [seat("endless")], Sampling(), every_s=0.001)
+        models = OpenModels(1, open_=opened)
+        states = converse(models, [side("endless")], Sampling(), every_s=0.001)
         async for state in states:
             if state[0].turns[-1].answer:
                 break
@@ -123,7 +135,7 @@ def test_closing_a_conversation_stops_the_writing() -> None:
         await asyncio.sleep(0.02)
         assert opened.models[0].written == written < 900
         assert stopped(state)[0].turns[-1].state == "stopped"
-        (after,) = await asyncio.wait_for(last_of(shelf, seat("next")), 90)
+        (after,) = await asyncio.wait_for(last_of(models, side("next")), 90)
         assert after.turns[-1].state == "done"
 
     asyncio.run(run())
@@ -131,9 +143,9 @@ def test_closing_a_conversation_stops_the_writing() -> None:
 
 def test_a_chat_carries_its_finished_turns_and_the_method_s_prompt_one_instruction() -> None:
     turns = (Turn("one", "first", "done"), Turn("two", "half", "stopped"), Turn("three"))
-    chat = request_of(seat("a", *turns), Sampling())
+    chat = request_of(side("a", *turns), Sampling())
     assert chat.prompt == (Message("user", "one"), Message("assistant", "first"), Message("user", "three"))
-    single = request_of(Seat(ModelName("a"), "wizardcoder", turns), Sampling())
+    single = request_of(ChatSide(ModelName("a"), "wizardcoder", turns), Sampling())
     assert isinstance(single.prompt, str) and single.prompt.endswith(
         "### Instruction:\nthree\n\n### Response:"
     )
@@ -169,3 +181,59 @@ def test_a_checkpoint_is_asked_as_it_was_trained(tmp_path: Path) -> None:
     recipe = run / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("train: {", "train: {prompt_style: chat, "))
     assert style_for(folder, "auto", read_run(run)) == "chat"
+
+
+STARTED = ChatOptions(("openai:own", "openai:far@http://far/v1#FAR_KEY"), "http://own/v1")
+
+
+@pytest.mark.parametrize(
+    ("ref", "url", "options", "asked", "keyed"),
+    [
+        ("openai:own", "http://evil/v1", STARTED, "http://own/v1", True),
+        ("openai:far@http://far/v1#FAR_KEY", "http://evil/v1", STARTED, "http://own/v1", True),
+        ("openai:x", "", STARTED, "http://own/v1", True),
+        ("openai:x", "http://own/v1", STARTED, "http://own/v1", True),
+        ("openai:x", "http://evil/v1", STARTED, "http://evil/v1", False),
+        ("openai:x", "http://own/v1.evil", STARTED, "http://own/v1.evil", False),
+        ("openai:x", "http://evil/v1", ChatOptions(), "http://evil/v1", False),
+        ("openai:x", "http://evil/v1", replace(STARTED, any_model=False), "http://own/v1", True),
+    ],
+)
+def test_keys_go_only_where_the_app_was_started_with(
+    ref: str, url: str, options: ChatOptions, asked: str, keyed: bool
+) -> None:
+    assert named_model(ref, url, options) == ModelName(ref, asked, keyed)
+
+
+@pytest.mark.parametrize(
+    ("ref", "url"),
+    [
+        ("openai:x@http://evil/v1", ""),
+        ("openai:x@http://evil/v1#SECRET", ""),
+        ("openai:x#SECRET", "http://own/v1"),
+        ("openai:x,openai:y", "http://evil/v1"),
+    ],
+)
+def test_the_page_names_no_address_and_no_variable_within_a_model(ref: str, url: str) -> None:
+    with pytest.raises(ModelError, match="only openai:NAME is taken here"):
+        named_model(ref, url, STARTED)
+    with pytest.raises(ModelError, match="start the app with"):
+        named_model("openai:x", "", ChatOptions())
+
+
+def test_an_address_named_in_the_page_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-1234")
+    heard: list[dict[str, str]] = []
+
+    async def main() -> None:
+        async with serving(lambda body, n: good()) as server:
+            for keyed in (True, False):
+                models = OpenModels()
+                one = ChatSide(ModelName("openai:x", server.url, keyed), "chat", (Turn("hello"),))
+                await last_of(models, one)
+                await models.close()
+            heard.extend(server.headers)
+
+    asyncio.run(main())
+    sent = [headers.get("Authorization") for headers in heard]
+    assert set(sent) == {"Bearer sk-secret-1234", None} and sent[-1] is None

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolcoder.app.chat_tab import pane_html
-from evolcoder.app.chatting import Seat, Turn
-from evolcoder.app.model_shelf import ModelName
+from evolcoder.app.chatting import ChatSide, Turn
+from evolcoder.app.open_models import ModelName
 from evolcoder.app.shown_text import (
     answer,
     code,
@@ -64,7 +64,7 @@ def test_no_text_becomes_part_of_the_page(one: str, other: str) -> None:
     for html in (
         shown(one), one_line(one), code(one), answer(one), evolved_text(one, other), line_diff(one, other),
         tag(one), notice(one), table((one, other), [(other, one)]), pick_button(one, shown(other)),
-        pane_html(Seat(ModelName(one), "chat", (Turn(one, other, "failed", one),)), other),
+        pane_html(ChatSide(ModelName(one), "chat", (Turn(one, other, "failed", one),)), other),
     ):  # fmt: skip
         check(html)
 

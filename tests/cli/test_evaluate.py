@@ -13,7 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.models.byte_llama import save_tiny_model
+
+from evolcoder.cli import cli
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,18 @@ def test_generate_keeps_every_field_and_the_order(model: Path, tmp_path: Path) -
         for row, given in zip(answered, rows, strict=True)
     )
     assert json.loads(done.stdout)["rows"] == 3
+    again = CliRunner().invoke(
+        cli, [*arguments, "--max-tokens", "8", "--dtype", "fp32", "--fields", "wizardcoder"]
+    )
+    assert again.exit_code == 0, again.output
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [
+        {
+            "id": row["idx"],
+            "instruction": row.get("Instruction") or row["instruction"],
+            "wizardcoder": row["response"],
+        }
+        for row in answered
+    ]
 
 
 def test_generate_tells_of_all_bad_lines_at_once(model: Path, tmp_path: Path) -> None:
@@ -73,6 +88,19 @@ def test_generate_tells_of_all_bad_lines_at_once(model: Path, tmp_path: Path) ->
     assert all(part in done.stderr for part in ("line 2", "line 3", "line 4", "'Instruction'", "data.jsonl"))
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_a_subset_is_marked_beside_published_scores_and_the_design_is_told(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
+    arguments = ["evaluate", "--model", str(model), "-b", "humaneval", "--limit", "2", "--max-tokens", "4"]
+    told = CliRunner().invoke(cli, [*arguments, "--dtype", "fp32", "--out", str(tmp_path / "out")])
+    assert told.exit_code == 0, told.output
+    assert "pass@1 0.0*" in told.output and "0.0* <- this" in told.output
+    assert "* a subset (2 of 164, evenly spaced): not comparable with published scores" in told.output
+    assert "18.3† CodeGen-16B-Multi (n=20 or 200)" in told.output
+    assert "points between two models at the least" in told.output
 
 
 def test_a_killed_evaluation_continues_and_ends_with_the_same_bytes(model: Path, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import load_benchmark
-from evolcoder.evaluate.prompts import asked
 from evolcoder.sandbox import probe
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-a-benchmark.md"
@@ -50,10 +49,11 @@ def test_the_samples_of_the_page_are_scored(typed: Path) -> None:
 
 
 def test_a_model_is_asked_as_the_benchmark_says(typed: Path) -> None:
-    problem = load_benchmark(str(typed / "bigcodebench.py")).problems[0]
-    assert asked(problem, "chat").prompt[0].content.startswith("Write task_func(text)")  # type: ignore[union-attr]
-    assert "### Instruction:\nWrite task_func" in str(asked(problem, "wizardcoder").prompt)
-    assert str(asked(problem, "completion").prompt).endswith('sorted."""')
+    benchmark = load_benchmark(str(typed / "bigcodebench.py"))
+    problem = benchmark.problems[0]
+    assert benchmark.ask(problem, "chat").prompt[0].content.startswith("Write task_func(text)")  # type: ignore[union-attr]
+    assert "### Instruction:\nWrite task_func" in str(benchmark.ask(problem, "wizardcoder").prompt)
+    assert str(benchmark.ask(problem, "completion").prompt).endswith('sorted."""')
 
 
 @pytest.mark.parametrize("text", [None, "", "def load():\n    return 3\n"])

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from evolcoder.errors import DataError, UserError
-from evolcoder.evaluate.benchmarks import load_benchmark
-from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
+from evolcoder.evaluate.benchmarks import humaneval, load_benchmark, mbpp
 from evolcoder.records import Sample
 from evolcoder.sandbox.protocol import CallJob, InProcessJob, Limits
 
@@ -54,7 +53,7 @@ def test_data_that_is_not_the_published_is_refused(tmp_path: Path, monkeypatch: 
         gzip.compress(b'{"task_id": "HumanEval/0"}\n')
     )
     with pytest.raises(DataError, match=r"HumanEval.jsonl.gz: not the published humaneval data \(sha256"):
-        benchmark_rows("humaneval")
+        humaneval.load("humaneval")
 
 
 def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +64,7 @@ def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
     with pytest.raises(DataError, match=r"export EVOLCODER_DATA=FOLDER with mbpp/mbpp.jsonl.gz in it"):
-        benchmark_rows("mbpp")
+        mbpp.load("mbpp")
 
 
 def job_of(task_id: str, completion: str) -> CallJob | InProcessJob:

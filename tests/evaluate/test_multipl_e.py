@@ -12,11 +12,11 @@ import pytest
 from tests.evaluate.known import FOLDER, Known, known_programs
 
 from evolcoder.errors import DataError, UserError
-from evolcoder.evaluate.benchmarks import MULTIPL_E_LANGUAGES, Benchmark, load_benchmark
+from evolcoder.evaluate import benchmarks
+from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.multipl_e import prepared
 from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, MissingToolchainError, find_tool
-from evolcoder.evaluate.prompts import asked
 from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
 from evolcoder.records import Sample, Verdict
@@ -71,7 +71,7 @@ def verdicts_of(benchmark: Benchmark, samples: list[Sample], sandbox: Sandbox) -
     return [j.verdict for j in judge_samples(samples, benchmark, settings=settings, sandbox=sandbox)]
 
 
-@pytest.mark.parametrize("language", MULTIPL_E_LANGUAGES)
+@pytest.mark.parametrize("language", list(LANGUAGES))
 def test_right_programs_pass_and_wrong_ones_fail_for_the_right_reason(
     language: str, sandbox: Sandbox
 ) -> None:
@@ -124,21 +124,21 @@ def test_problems_are_found_as_files_spell_them() -> None:
 def test_a_missing_compiler_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     find_tool.cache_clear()
-    load_benchmark.cache_clear()
+    benchmarks._published.cache_clear()
     try:
         with pytest.raises(UserError, match=r"Rust programs need rustc, cc.*: apt install rustc && apt"):
             load_benchmark("multipl-e:rs").check_ready()
     finally:
         find_tool.cache_clear()
-        load_benchmark.cache_clear()
+        benchmarks._published.cache_clear()
 
 
 def test_an_unknown_language_is_told_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"multipl-e:LANGUAGE .*cpp, cs, go, java"):
+    with pytest.raises(UserError, match="multipl-e:cpp, multipl-e:cs, multipl-e:go, multipl-e:java"):
         load_benchmark("multipl-e:cobol")
 
 
-@pytest.mark.parametrize("key", MULTIPL_E_LANGUAGES)
+@pytest.mark.parametrize("key", list(LANGUAGES))
 def test_steps_before_the_last_are_those_that_compile(key: str) -> None:
     language = LANGUAGES[key]
     tools = {part: Found(part, f"/usr/bin/{part}", f"/usr/bin/{part}", (), "") for part in language.tools}
@@ -312,11 +312,12 @@ def test_an_answer_without_a_program_is_no_error(raw: str, language: str, how: A
 
 
 def test_a_model_is_asked_to_continue_or_to_answer_in_a_block() -> None:
-    problem = load_benchmark("multipl-e:rs").by_task["HumanEval_53_add"]
+    benchmark = load_benchmark("multipl-e:rs")
+    problem = benchmark.by_task["HumanEval_53_add"]
     for style in ("completion", "wizardcoder"):
-        ask = asked(problem, style)
+        ask = benchmark.ask(problem, style)
         assert (ask.prompt, ask.stop) == (problem.prompt.strip(), ("\n}",))
-    chat = asked(problem, "chat")
+    chat = benchmark.ask(problem, "chat")
     assert "Complete this Rust function" in str(chat.prompt)
 
 
@@ -343,11 +344,11 @@ def test_what_is_prepared_does_not_change_a_verdict(
 ) -> None:
     ready("cpp")
     monkeypatch.setattr(prepared, "_MAKERS", {})
-    load_benchmark.cache_clear()
+    benchmarks._published.cache_clear()
     benchmark = load_benchmark("multipl-e:cpp")
     few = known_programs("cpp")[::9]
     verdicts = verdicts_of(benchmark, samples_of(benchmark, few), sandbox)
-    load_benchmark.cache_clear()
+    benchmarks._published.cache_clear()
     assert [verdict.reason for verdict in verdicts] == [each.reason for each in few]
 
 
@@ -371,6 +372,24 @@ def test_a_verdict_says_that_program_and_tests_were_together(sandbox: Sandbox) -
     benchmark = ready("sh")
     right = [each for each in known_programs("sh") if each.reason == "passed"][:1]
     assert verdicts_of(benchmark, samples_of(benchmark, right), sandbox)[0].tier == "in-process"
+
+
+EARLY_ENDS = {
+    "cpp": "    std::exit(0);\n}\n",
+    "java": "        System.exit(0); throw new RuntimeException();\n    }\n",
+    "js": "    process.exit(0);\n}\n",
+    "py": "    import os; os._exit(0)\n",
+    "rs": "    std::process::exit(0)\n}\n",
+    "ts": "    process.exit(0);\n}\n",
+}
+
+
+@pytest.mark.parametrize("language", EARLY_ENDS)
+def test_a_program_that_ends_before_its_tests_does_not_pass(language: str, sandbox: Sandbox) -> None:
+    benchmark = ready(language)
+    known = [Known(53, EARLY_ENDS[language], "exited")]
+    (verdict,) = verdicts_of(benchmark, samples_of(benchmark, known), sandbox)
+    assert (verdict.passed, verdict.reason) == (False, "exited"), verdict
 
 
 def test_folders_of_a_job_are_found_without_protection_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.evolve.contamination import find_contamination
 
 from evolcoder.evolve.contamination_report import (
     ContaminationScreen,
@@ -11,9 +12,8 @@ from evolcoder.evolve.contamination_report import (
     measures_of,
     write_contamination_report,
 )
-from evolcoder.evolve.decontamination import find_contamination
 from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.evolve_one import Fate, Spent
+from evolcoder.evolve.evolve_one import EvolvedRow, RowUsage
 from evolcoder.evolve.row_files import RowFile
 from evolcoder.execution.local import LocalEngine
 from evolcoder.progress import SilentProgress
@@ -102,9 +102,9 @@ def test_the_report_shows_each_hit_beside_its_problem_and_clean_rows_are_written
 
 def test_evolved_copies_are_eliminated_as_they_come() -> None:
     screen = ContaminationScreen([PROBLEM], CLEAN)
-    bad = Fate(row("bad", "Pile things.", COPY), None, Spent())
-    good = Fate(CLEAN[0], None, Spent())
-    dropped = Fate(row("x", "", COPY), Elimination("empty", ""), Spent())
+    bad = EvolvedRow(row("bad", "Pile things.", COPY), None, RowUsage())
+    good = EvolvedRow(CLEAN[0], None, RowUsage())
+    dropped = EvolvedRow(row("x", "", COPY), Elimination("empty", ""), RowUsage())
     reasons = [fate.elimination and fate.elimination.reason for fate in screen([bad, good, dropped])]
     assert reasons == ["contaminated", None, "empty"]
 

@@ -1,23 +1,27 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evolcoder.evolve.answer_tests import runnable_tests
 from evolcoder.evolve.elimination import (
+    answer_elimination,
     has_content,
+    instruction_elimination,
     is_part_of,
     is_unchanged,
-    judge_answer,
-    judge_evolved,
     says_equal,
 )
 from evolcoder.evolve.methods import METHOD_SETS
+from evolcoder.evolve.preambles import without_preamble
 
 CODE = METHOD_SETS["code"]
 PARENT = "Write a Python function that merges two calendars."
 
 
 def reason_for(evolved: str, parent: str = PARENT) -> str | None:
-    found = judge_evolved(parent, evolved, CODE.methods[0], CODE)
+    found = instruction_elimination(parent, evolved, CODE.methods[0], CODE)
     return found.reason if found else None
 
 
@@ -64,7 +68,7 @@ def test_a_small_real_change_is_kept(changed: str) -> None:
 )
 def test_words_of_the_evolving_prompt_are_a_leak(leak: str) -> None:
     method = CODE.methods[0] if "erroneous" not in leak else CODE.methods[3]
-    found = judge_evolved(PARENT, leak, method, CODE)
+    found = instruction_elimination(PARENT, leak, method, CODE)
     assert found is not None
     assert found.reason == "leaked prompt"
 
@@ -83,24 +87,24 @@ def test_a_refusal_to_evolve_and_an_empty_reply_are_dropped() -> None:
 
 def test_a_short_answer_with_sorry_is_a_refusal_and_a_long_one_is_not() -> None:
     short, long = "Sorry, " + "word " * 78, "Sorry, " + "word " * 79
-    assert judge_answer(short).reason == "refused"  # type: ignore[union-attr]
-    assert judge_answer(long) is None
+    assert answer_elimination(short).reason == "refused"  # type: ignore[union-attr]
+    assert answer_elimination(long) is None
 
 
 @pytest.mark.parametrize("nothing", ["", "...", "And so, the: of!", "\n\t", "It is."])
 def test_an_answer_of_punctuation_and_stop_words_is_empty(nothing: str) -> None:
-    assert judge_answer(nothing).reason == "empty"  # type: ignore[union-attr]
+    assert answer_elimination(nothing).reason == "empty"  # type: ignore[union-attr]
 
 
 def test_an_answer_of_one_real_word_or_number_counts() -> None:
-    assert judge_answer("42") is None
-    assert judge_answer("O(n log n)") is None
+    assert answer_elimination("42") is None
+    assert answer_elimination("O(n log n)") is None
 
 
 @pytest.mark.parametrize("echo", [PARENT, f"user:{PARENT}", f"  Question: {PARENT.upper()}\n"])
 def test_an_answer_that_only_repeats_its_instruction_is_dropped(echo: str) -> None:
-    assert judge_answer(echo, PARENT).reason == "unchanged"  # type: ignore[union-attr]
-    assert judge_answer(f"{PARENT}\n\ndef merge(a, b):\n    return sorted(a + b)", PARENT) is None
+    assert answer_elimination(echo, PARENT).reason == "unchanged"  # type: ignore[union-attr]
+    assert answer_elimination(f"{PARENT}\n\ndef merge(a, b):\n    return sorted(a + b)", PARENT) is None
 
 
 @pytest.mark.parametrize(
@@ -112,12 +116,12 @@ def test_an_answer_that_only_repeats_its_instruction_is_dropped(echo: str) -> No
     ],
 )
 def test_an_answer_with_marks_of_the_evolving_prompt_is_a_leak(leak: str) -> None:
-    assert judge_answer(leak, PARENT).reason == "leaked prompt"  # type: ignore[union-attr]
-    assert judge_answer(leak, f"Explain this text: {leak}") is None
+    assert answer_elimination(leak, PARENT).reason == "leaked prompt"  # type: ignore[union-attr]
+    assert answer_elimination(leak, f"Explain this text: {leak}") is None
 
 
 def test_an_answer_may_speak_of_prompts() -> None:
-    assert judge_answer("It prints the given prompt and reads a line.", PARENT) is None
+    assert answer_elimination("It prints the given prompt and reads a line.", PARENT) is None
 
 
 @pytest.mark.parametrize(
@@ -146,9 +150,29 @@ def test_every_text_equals_itself_and_a_shouted_copy_of_words(text: str) -> None
 
 @given(st.text(), st.text())
 def test_judging_never_fails_and_empty_means_no_content(parent: str, evolved: str) -> None:
-    found = judge_evolved(parent, evolved, CODE.methods[2], CODE)
+    found = instruction_elimination(parent, evolved, CODE.methods[2], CODE)
     if has_content(evolved):
         assert found is None or found.reason != "empty"
     else:
         assert found is not None
         assert found.reason == ("unchanged" if is_part_of(parent, evolved) else "empty")
+
+
+REPEATED = [*"-#`'(<*_:. a\n\x00\u4e00", "a ", "a\n", "# ", "```\n", "~~~\n", "#\n", "new ", "Sure! "]
+REPEATED += ["sorry ", "user: ", "Note: ", "given prompt ", "assert f(1) == 1\n"]
+
+
+@pytest.mark.parametrize("kind", REPEATED)
+def test_no_rule_takes_more_than_linear_time(kind: str) -> None:
+    def seconds(n: int) -> float:
+        text = "Note: " + kind * (n // len(kind))
+        begun = time.process_time()
+        instruction_elimination("Write a function f.", text, CODE.methods[0], CODE)
+        answer_elimination(text, "Write a function f.")
+        answer_elimination(text + "x", text)
+        without_preamble("Sure: " + text)
+        runnable_tests(text, "def f(x):\n    return x")
+        return time.process_time() - begun
+
+    # Ten times the text: a quadratic rule would take a hundred times as long.
+    assert seconds(200_000) < 50 * max(seconds(20_000), 0.002)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from evolcoder.execution.engine import Engine, open_engine
+from evolcoder.execution.engine import Engine
+from evolcoder.execution.opening import open_engine
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +18,8 @@ def cluster() -> Iterator[Any]:
     """Three nodes; the first is the head. A test that takes one away must add one again."""
     pytest.importorskip("ray", reason="needs pip install 'evolcoder[ray]'")
     # Workers import the tests' own work by name.
-    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    folders = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 

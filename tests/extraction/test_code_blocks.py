@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evolcoder.evaluate.benchmarks.mbpp import CUTS
 from evolcoder.extraction.code_blocks import (
     CodeBlock,
     Extraction,
+    PublishedCuts,
     code_blocks,
     extract,
     syntax_error,
@@ -40,16 +42,34 @@ def test_the_published_wizardcoder_file_is_reproduced_row_by_row(data_folder: Pa
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "kept"),
+    ("cuts", "kept"),
     [
-        ("humaneval", "x = 1\n# Test examples\nassert x"),
-        ("mbpp", "x = 1"),
-        ("mbpp+", "x = 1\n# Test examples"),
+        (PublishedCuts(), "x = 1\n# Test examples\nassert x"),
+        (PublishedCuts(("# Test examples",)), "x = 1"),
+        (PublishedCuts(("assert",)), "x = 1\n# Test examples"),
     ],
 )
-def test_wizardcoder_cuts_by_benchmark(benchmark: str, kept: str) -> None:
+def test_wizardcoder_cuts_at_a_benchmark_s_marks(cuts: PublishedCuts, kept: str) -> None:
     raw = fenced("x = 1\n# Test examples\nassert x\n# Example usage\nprint(x)")
-    assert extract(raw, "wizardcoder", benchmark=benchmark) == kept
+    assert extract(raw, "wizardcoder", cuts=cuts) == kept
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        ("```python\nx = '```'\ny = 2\n```\nDone", "x = '```'\ny = 2"),
+        ("```python\n# as in ```this```\nx = 1```\n```\n", "# as in ```this```\nx = 1```"),
+        ("```python\r\nx = 1\r\n```\r\nDone", "x = 1"),
+        ("```python\nx = 1\r\ny = 2\n```", "x = 1\r\ny = 2"),
+        ("Text ```python x = 1 ``` more", " x = 1 ``` more"),
+        ("```python\nx = 1\n  ```\nDone", "\nx = 1\n  ```\nDone"),
+        ("x = 1\r\n# Test examples\r\nassert x", "x = 1"),
+        ("```python\nx = 1\n```\n```python\nx = 2\n```", "x = 1"),
+    ],
+)
+def test_mbpp_is_cut_as_by_its_published_script(raw: str, kept: str) -> None:
+    """A block ends only where a line begins with the fence, and carriage returns stay (`process_mbpp.py`)."""
+    assert extract(raw, "wizardcoder", cuts=CUTS) == kept
 
 
 def test_none_keeps_the_answer_as_it_is() -> None:
@@ -92,7 +112,7 @@ def test_auto_keeps_what_the_function_needs() -> None:
     )
     namespace: dict[str, object] = {}
     program = auto(fenced(code))
-    assert "os" not in program and "print" not in program
+    assert "def unused" in program and "print" not in program
     exec(program, namespace)  # written here, not generated
     assert namespace["double"](2) == 4 and namespace["double"](5) == 10  # type: ignore[operator]
 
@@ -108,7 +128,7 @@ def test_auto_takes_the_implementation_and_not_the_repeated_stub() -> None:
 
 def test_auto_continues_a_prompt() -> None:
     raw = "    return 2 * n\n\nprint(double(2))\n\ndef other():\n    pass\n"
-    assert auto(raw, prompt=PROMPT) == "    return 2 * n\n"
+    assert auto(raw, prompt=PROMPT) == "    return 2 * n\n\n\ndef other():\n    pass\n"
 
 
 def test_auto_continues_a_prompt_though_the_first_indentation_was_stripped() -> None:

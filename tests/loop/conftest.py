@@ -42,7 +42,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Recipe]:
             "seeds": {"source": "shipped", "limit": 12},
             "teacher": {"model": model, "local": {"dtype": "fp32"}},
             "base": {"model": model},
-            "rounds": {"max_rounds": 1, "rows_per_round": 4},
+            "rounds": {"max_rounds": 1, "rows_per_round": 4, "train_seeds": False},
             "evolve": {"max_tokens": 24, "instruction_max_tokens": 24, "keep_truncated": True},
             "train": {
                 "max_steps": 2,

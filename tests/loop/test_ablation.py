@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from evolcoder.errors import UserError
 from evolcoder.loop import run_recipe
 from evolcoder.loop.ablation import ablate
 from evolcoder.loop.ablation_arms import Question, cut
+from evolcoder.loop.ablation_scores import arm_scores
 from evolcoder.recipe import Recipe
 from evolcoder.records import Instruction, Lineage
 
@@ -93,6 +96,61 @@ def test_an_ablation_uses_the_runs_work_and_does_nothing_twice(
     assert "<svg" in (run / "ablation" / "ablation.html").read_text()
 
 
+def test_seeds_steps_and_the_seed_only_model(
+    small: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
+    run = tmp_path / "run"
+    with teacher(new_task) as server:
+        recipe = taught_by(small, server, rounds={"max_rounds": 1, "rows_per_round": 4})
+        notes = Notes()
+        found = ablate(recipe, run, Question(("seeds-only", "steps"), steps=(1, 2), seeds=2), notes, "x")
+        again = Notes()
+        assert (
+            ablate(recipe, run, Question(("seeds-only", "steps"), steps=(1, 2), seeds=2), again, "x") == found
+        )
+    assert {line.state for line in again.shown} == {"kept"}
+    arms = {(arm["group"], arm["name"]): arm for arm in found["arms"]}
+    assert list(arms) == [
+        ("seeds only", "seeds"),
+        ("seeds only", "base model"),
+        ("seeds only", "seeds and round 1"),
+        ("rounds and steps", "seeds, 1 steps"),
+        ("rounds and steps", "seeds, 2 steps"),
+        ("rounds and steps", "seeds and round 1, 1 steps"),
+        ("rounds and steps", "seeds and round 1, 2 steps"),
+    ]
+    trainings = {key: len(arm["scores"][0]["trainings"]) for key, arm in arms.items()}
+    assert {key[1] for key, count in trainings.items() if count == 1} == {"base model"}
+    assert set(trainings.values()) == {1, 2}
+    for (_, name), arm in arms.items():
+        score = arm["scores"][0]
+        assert (score["p_adjusted"] is None) == (name in ("seeds", "seeds, 1 steps"))
+    # 2 sets of rows, 2 seeds, and 1 or 2 steps; two steps are the recipe's own, so they are no new training.
+    kept = sorted(path.parent.name for path in run.glob("ablation/arms/*/checkpoint"))
+    assert len(kept) == 7 and sum("-1-steps" in name for name in kept) == 4
+    assert sum(name.endswith("-seed-1") for name in kept) == 4
+    assert (run / "round-1" / "checkpoint").is_dir()
+
+
+def trained(draw: random.Random, rates: list[float]) -> dict[str, Any]:
+    """What the scores of one training look like: one point of run noise, one sample a problem."""
+    run = draw.gauss(0.0, 0.01)
+    passed = {f"t/{at}": [draw.random() < rate + run] for at, rate in enumerate(rates)}
+    value = sum(v[0] for v in passed.values()) / len(passed)
+    score = {"k": 1, "value": value, "low": 0.0, "high": 1.0, "n_problems": len(passed), "settings": {}}
+    return {"scores": [{**score, "n_samples": len(passed)}], "problems": passed}
+
+
+def test_equal_arms_are_called_different_in_at_most_six_of_a_hundred_ablations() -> None:
+    draw, called = random.Random(3), 0
+    for _ in range(1000):
+        rates = [draw.betavariate(0.5, 0.5) for _ in range(60)]
+        scores = arm_scores([[trained(draw, rates) for _ in range(3)] for _ in range(2)], 0, "humaneval")
+        called += (scores[1].p_adjusted or 0.0) < 0.05
+    assert called <= 60
+
+
 def test_an_arm_without_rows_is_an_error_that_names_it(small: Callable[..., Recipe], tmp_path: Path) -> None:
     # A random model evolves nothing that elimination keeps.
     with pytest.raises(UserError, match=r"rounds alone, equal samples: round 1 has no rows"):
@@ -107,6 +165,8 @@ def test_what_cannot_be_ablated_is_refused(small: Callable[..., Recipe], tmp_pat
 
     assert "did you mean 'misdirect'" in refused(Question(("methods",), methods=("misdirct",)))
     assert "--teacher MODEL" in refused(Question(("teachers",)))
+    assert "--steps N,N" in refused(Question(("steps",)))
+    assert "--over steps" in refused(Question(("rounds",), steps=(100,)))
     weights = dict.fromkeys(("misdirect", "complexity", "more-reasoning", "rare-requirement"), 0.0)
     one = small()
     one = replace(one, evolve=replace(one.evolve, weights=weights))

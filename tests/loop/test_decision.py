@@ -9,6 +9,7 @@ import pytest
 
 from evolcoder.errors import RecipeError, UserError
 from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
 from evolcoder.evaluate.overlap import shared_problems
 from evolcoder.loop import check_before_start
 from evolcoder.loop.results import point_to_best
@@ -45,12 +46,11 @@ def test_problems_are_recognised_under_other_ids_and_in_other_sets(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
-    problems = {
-        name: load_benchmark(name).problems for name in ("humaneval", "humaneval+", "mbpp+", "mbpp-400")
-    }
+    problems = {name: load_benchmark(name) for name in ("humaneval", "humaneval+", "mbpp+", "mbpp-400")}
     assert len(shared_problems(problems["humaneval"], problems["humaneval+"])) == 164
     in_both = shared_problems(problems["mbpp-400"], problems["mbpp+"])
     assert 100 < len(in_both) < 378
     assert shared_problems(problems["humaneval"], problems["mbpp-400"]) == ()
-    renamed = [replace(problem, task_id=f"own/{i}") for i, problem in enumerate(problems["humaneval"][:5])]
-    assert len(shared_problems(renamed, problems["humaneval"])) == 5
+    own = enumerate(problems["humaneval"].problems[:5])
+    renamed = tuple(replace(problem, task_id=f"own/{i}") for i, problem in own)
+    assert len(shared_problems(AssertionBenchmark("own", "", renamed), problems["humaneval"])) == 5

@@ -16,7 +16,8 @@ from evolcoder.loop.stages import Stages
 from evolcoder.loop.stopping import RoundCost
 from evolcoder.loop.wizardcoder import LoopResult, wizardcoder
 from evolcoder.progress import SilentProgress
-from evolcoder.recipe import Budget, Recipe, StopRule, recipe_from_data
+from evolcoder.recipe import Budget, Recipe, Rounds, StopRule, recipe_from_data
+from evolcoder.records import SEEDS_ROUND
 
 N = 20
 
@@ -38,7 +39,7 @@ def simulate(
     rounds = len(passed) - 1 if max_rounds is None else max_rounds
 
     def go(work: SimulatedSteps) -> LoopResult:
-        return wizardcoder(work, stop, rounds, budget or Budget())
+        return wizardcoder(work, stop, Rounds(rounds), budget or Budget())
 
     outcome = until_done(work, go)
     assert isinstance(outcome, LoopResult)
@@ -46,7 +47,7 @@ def simulate(
 
 
 def simulate_in_memory(stop: StopRule, passed: list[list[bool]]) -> LoopResult:
-    return wizardcoder(InMemory(passed), stop, len(passed) - 1, Budget())
+    return wizardcoder(InMemory(passed), stop, Rounds(len(passed) - 1), Budget())
 
 
 def rounds_and_best(outcome: LoopResult) -> tuple[int, int]:
@@ -264,3 +265,23 @@ def test_the_papers_first_rule_by_its_name_decides_on_humaneval() -> None:
 def test_an_impossible_rule_is_refused(stop: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said.replace(".", r"\.")):
         recipe(stop=stop)
+
+
+@pytest.mark.parametrize(
+    ("base", "seeds", "first", "best", "said"),
+    [
+        (5, 9, 7, SEEDS_ROUND, "round 1 scored 35.0%, below the model of the seeds with 45.0%"),
+        (8, 4, 6, 0, "max_rounds = 1 reached; round 1 scored 30.0%, above the model of the seeds with 20.0%"),
+        (5, 5, 5, 0, "max_rounds = 1 reached; round 1 scored 25.0%, as the model of the seeds with 25.0%"),
+    ],
+)
+def test_with_a_model_of_the_seeds_the_first_round_is_compared_with_that(
+    base: int, seeds: int, first: int, best: int, said: str
+) -> None:
+    # The simulation's last entry is that of the round -1.
+    work = InMemory([problems(base), problems(first), problems(seeds)])
+    found = wizardcoder(work, StopRule(), Rounds(1, train_seeds=True), Budget())  # type: ignore[arg-type]
+    assert [score.round for score in found.history] == [0, SEEDS_ROUND, 1]
+    assert [decision.round for decision in found.decisions] == [SEEDS_ROUND, 1]
+    assert found.decisions[-1].reason == said
+    assert found.best is not None and found.best.round == best

@@ -51,7 +51,7 @@ class Server:
         n = self.seen.get(key, 0)
         self.seen[key] = n + 1
         self.bodies.append(body)
-        self.paths.append(http.path)
+        self.paths.append(http.path_qs)
         self.headers.append(dict(http.headers))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,9 @@ from evolcoder.errors import (
     RequestFailedError,
     RequestRefusedError,
 )
-from evolcoder.models.budget import Budget
+from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.http_model import HttpModel
-from evolcoder.models.endpoint.pricing import Price
+from evolcoder.models.endpoint.pricing import FixedPrice, price_for
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import budget_of, open_model
@@ -58,7 +62,7 @@ def unused_url() -> str:
 
 def test_an_answer_carries_its_tokens_and_price() -> None:
     (answer,), server, model = run(
-        lambda body, n: good("def f(): ...", usage=(100, 50)), request(), price=Price(1e-3, 2e-3)
+        lambda body, n: good("def f(): ...", usage=(100, 50)), request(), price=FixedPrice(1e-3, 2e-3)
     )
     assert (answer.text, answer.finish_reason, answer.model) == ("def f(): ...", "stop", "m")
     assert (answer.prompt_tokens, answer.completion_tokens) == (100, 50)
@@ -183,6 +187,69 @@ def test_a_wrong_key_is_told_once_without_the_key(monkeypatch: pytest.MonkeyPatc
     assert server.headers[0]["Authorization"] == "Bearer sk-secret-123"
 
 
+@pytest.mark.parametrize(
+    ("key", "words", "shown"),
+    [
+        ("x", "Use max_tokens", "Use max_tokens"),
+        ("secret-key", "of secret-keys and secret-key.", "of secret-keys and ***."),
+    ],
+)
+def test_a_masked_key_masks_only_itself(
+    key: str, words: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    (error,), _, _ = run(lambda body, n: bad(400, words), request())
+    assert f"HTTP 400: {shown}" in str(error)
+
+
+def test_a_short_key_does_not_hide_which_field_the_server_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    wanted = "Use 'max_completion_tokens' instead."
+    (answer,), _, _ = run(lambda body, n: bad(400, wanted) if "max_tokens" in body else good(), request())
+    assert answer.text == "fine"
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_query_of_the_address_is_sent_and_its_values_are_shown_nowhere(tmp_path: Path, batch: bool) -> None:
+    paths: list[str] = []
+
+    async def refuse(http: web.Request) -> web.Response:
+        paths.append(http.path_qs)
+        return bad(401, f"no such key: {http.query['key']}, sent as {http.query_string}")
+
+    async def main() -> str:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", refuse)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        url = f"http://127.0.0.1:{port}/v1/?api-version=2024-10-21&key=hush%2Bhush-123&token-4567"
+        async with Journal(tmp_path / "j.sqlite") as journal:
+            settings = EndpointSettings(batch=batch)
+            model = open_model("openai:m", base_url=url, journal=journal, settings=settings)
+            try:
+                with pytest.raises(EndpointError) as error:
+                    await model.complete(request())
+            finally:
+                await model.close()
+                await runner.cleanup()
+        return str(error.value)
+
+    told = asyncio.run(main())
+    assert "/v1?api-version=2024-10-21&key=***&***" in told or "/files?api-version=2024-10-21&key=***" in told
+    assert "hush" not in told and "token-4567" not in told
+    where = "/v1/files" if batch else "/v1/chat/completions"
+    assert paths and all(path.startswith(where + "?api-version=2024-10-21&key=") for path in paths)
+    assert b"hush" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_a_model_string_holds_no_query() -> None:
+    with pytest.raises(ModelError, match=r"key=\*\*\*.*--base-url"):
+        open_model("openai:m@http://127.0.0.1:1/v1?key=hushhush")
+
+
 def test_the_key_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-secret-123")
 
@@ -226,15 +293,143 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
         HttpModel("m", [url])
 
 
-def test_a_model_that_wants_the_other_length_field_gets_it() -> None:
-    def script(body: dict[str, Any], n: int) -> web.Response:
-        if "max_tokens" in body:
-            return bad(400, "Unsupported parameter: use 'max_completion_tokens' instead.")
-        return good()
+def takes_only_the_default(body: dict[str, Any], n: int) -> web.Response:
+    """As reasoning models do: one refusal a field, and none of them names more than one."""
+    for name, words in (
+        ("max_tokens", "Unsupported parameter: 'max_tokens' is not supported with this model. Use"
+         " 'max_completion_tokens' instead."),
+        ("temperature", "Unsupported value: 'temperature' does not support 0.5 with this model."),
+        ("top_p", "Unsupported parameter: 'top_p' is not supported with this model."),
+        ("stop", "Invalid 'stop': array too long. Expected an array with maximum length 4."),
+    ):  # fmt: skip
+        if name in body:
+            return bad(400, words)
+    return good("the answer\nEND and more")
 
-    results, server, _ = run(script, request("a"))
-    assert results[0].text == "fine"
-    assert server.bodies[-1]["max_completion_tokens"] == 2048
+
+def test_fields_that_a_model_refuses_are_left_out_by_themselves_and_told_once() -> None:
+    first = request(temperature=0.5, stop=("END", "never"))
+    results, server, model = run(takes_only_the_default, first, *(request(f"{i}") for i in range(9)))
+    assert {result.text for result in results} == {"the answer\n", "the answer\nEND and more"}
+    assert results[0].text == "the answer\n"  # cut here, where the endpoint takes no stop strings
+    assert server.bodies[-1].keys() == {"model", "messages", "max_completion_tokens", "seed"}
+    assert sorted(model.stats.left_out) == ["stop", "temperature", "top_p"]
+
+
+def test_a_refusal_that_repeats_itself_ends_the_run() -> None:
+    (error,), server, _ = run(
+        lambda body, n: bad(400, "temperature is not supported"),
+        request(),
+        settings=EndpointSettings(omit=("temperature",)),
+    )
+    assert type(error) is EndpointError
+    assert len(server.bodies) == 1
+
+
+def test_further_fields_and_headers_go_with_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    monkeypatch.setenv("TEAM", "blue")
+    settings = EndpointSettings(
+        reasoning_effort="low",
+        chat_template_kwargs={"enable_thinking": False},
+        extra_body={"top_k": 20},
+        headers={"X-Team": "TEAM"},
+        organization="org-1",
+        project="proj-1",
+    )
+    _, server, _ = run(
+        lambda body, n: good(), request(further_fields='{"reasoning_effort": "high"}'), settings=settings
+    )
+    body, headers = server.bodies[0], server.headers[0]
+    assert (body["reasoning_effort"], body["top_k"]) == ("high", 20)
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert headers["X-Team"] == "blue"
+    assert (headers["OpenAI-Organization"], headers["OpenAI-Project"]) == ("org-1", "proj-1")
+    assert headers["Authorization"] == "Bearer sk-1"
+    with pytest.raises(ValueError, match="extra_body"):
+        EndpointSettings(extra_body={"model": "other"})
+    with pytest.raises(ModelError, match="NO_SUCH"):
+        run(lambda body, n: good(), request(), settings=EndpointSettings(headers={"X": "NO_SUCH"}))
+
+
+def test_azure_gets_its_key_in_its_own_header_and_the_query_behind_the_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+
+    async def main() -> Server:
+        async with serving(lambda body, n: good()) as server:
+            model = HttpModel("m", [f"{server.url}/?api-version=2024-10-21"])
+            await model.complete(request())
+            await model.close()
+            return server
+
+    server = asyncio.run(main())
+    assert server.paths == ["/v1/chat/completions?api-version=2024-10-21"]
+    assert server.headers[0]["api-key"] == "sk-1"
+    assert "Authorization" not in server.headers[0]
+
+
+@pytest.mark.parametrize("name", ["ALL_PROXY", "http_proxy"])
+def test_a_proxy_of_the_environment_is_used_and_named_where_it_is_away(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    (error,), _, _ = run(lambda body, n: good(), request())
+    assert "the proxy cannot be reached" in str(error)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    (answer,), _, _ = run(lambda body, n: good(), request())
+    assert answer.text == "fine"
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv(name, "socks5://127.0.0.1:9")
+    with pytest.raises(ModelError, match="HTTP proxy is expected"):
+        run(lambda body, n: good(), request())
+
+
+def test_https_to_a_plain_http_port_is_told_as_that() -> None:
+    async def main() -> str:
+        async with serving(lambda body, n: good()) as server:
+            model = HttpModel("m", [server.url.replace("http:", "https:")])
+            try:
+                await model.complete(request())
+            except EndpointError as error:
+                return str(error)
+            finally:
+                await model.close()
+        return ""
+
+    assert "no TLS is spoken there" in asyncio.run(main())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told_as_that(tmp_path: Path) -> None:
+    async def main() -> str:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*own_certificate(tmp_path))
+        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0, ssl=context)
+        model = HttpModel("m", [f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"])
+        try:
+            await model.complete(request())
+        except EndpointError as error:
+            return str(error)
+        finally:
+            await model.close()
+            server.close()
+        return ""
+
+    assert "certificate is not trusted: self-signed certificate; SSL_CERT_FILE" in asyncio.run(main())
+
+
+def own_certificate(folder: Path) -> tuple[Path, Path]:
+    """Return certificate and key of a server that nobody vouches for."""
+    made = [folder / "cert.pem", folder / "key.pem"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    names = ["-subj", "/CN=127.0.0.1", "-days", "2", "-out", str(made[0]), "-keyout", str(made[1])]
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    return made[0], made[1]
 
 
 def test_several_addresses_share_the_work_and_stand_in_for_each_other() -> None:
@@ -341,11 +536,11 @@ def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
         await asyncio.sleep(0.005)
         return good(usage=(1000, 1000))
 
-    budget = Budget(max_usd=1.0)
+    budget = SpendingBudget(max_usd=1.0)
     results, server, _ = run(
         script,
         *(request(f"{i} " + "x" * 4000) for i in range(60)),
-        price=Price(1e-5, 4e-5),
+        price=FixedPrice(1e-5, 4e-5),
         budget=budget,
         settings=EndpointSettings(concurrency=8),
     )
@@ -357,7 +552,7 @@ def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
 
 def test_a_budget_in_dollars_without_a_price_is_refused() -> None:
     with pytest.raises(ModelError, match="usd_per_million_input"):
-        open_model("openai:m", base_url="http://127.0.0.1:1/v1", budget=Budget(max_usd=1.0))
+        open_model("openai:m", base_url="http://127.0.0.1:1/v1", budget=SpendingBudget(max_usd=1.0))
 
 
 def test_answers_thrown_away_count_as_spent(tmp_path: Path) -> None:
@@ -380,6 +575,40 @@ def test_answers_thrown_away_count_as_spent(tmp_path: Path) -> None:
     assert asyncio.run(main()) == pytest.approx(0.2)
 
 
+WHOLE = (
+    b'{"choices": [{"message": {"content": "whole"}, "finish_reason": "stop"}],'
+    b' "usage": {"prompt_tokens": 100, "completion_tokens": 2048}}'
+)
+
+
+def raw(body: bytes, **more: Any) -> web.Response:
+    return web.Response(body=body, content_type="application/json", **more)
+
+
+def test_prices_are_those_of_the_hour_and_of_the_length_of_the_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hour = 3
+
+    class At(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime(2025, 7, 1, hour, 45, 12, tzinfo=tz)
+
+    monkeypatch.setattr("evolcoder.models.endpoint.pricing.datetime", At)
+    price = price_for("deepseek-chat", "https://api.deepseek.com/v1", EndpointSettings())
+    assert price is not None
+    by_day = price(1000, 1000)
+    hour = 17  # its nights were cheaper in that year
+    assert price(1000, 1000) == pytest.approx(by_day / 2)
+    long = price_for(
+        "gemini-2.5-pro", "https://generativelanguage.googleapis.com", EndpointSettings(batch=True)
+    )
+    assert long is not None
+    assert long(300_000, 0) > 1.5 * 300 * long(1000, 0)
+    assert price_for("no-such-model", "https://api.openai.com/v1", EndpointSettings()) is None
+
+
 def told(content: Any, finish: str | None = "stop", **more: Any) -> web.Response:
     choice = {"message": {"role": "assistant", "content": content}, "finish_reason": finish}
     usage = {"prompt_tokens": 100, "completion_tokens": 2048}
@@ -395,6 +624,12 @@ def told(content: Any, finish: str | None = "stop", **more: Any) -> web.Response
         (lambda: told([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}]), "a", "stop"),
         (lambda: told("whole", None), "whole", "stop"),
         (lambda: told("whole", "eos_token"), "whole", "stop"),
+        (lambda: told("cut \ud83d here"), "cut \ufffd here", "stop"),
+        (lambda: raw(b"\xef\xbb\xbf" + WHOLE), "whole", "stop"),
+        (lambda: raw(b": OPEN PROCESSING\n\n: OPEN PROCESSING\n\n" + WHOLE), "whole", "stop"),
+        (lambda: raw(WHOLE.replace(b"whole", b"a\nb\x01")), "a\nb\x01", "stop"),
+        (lambda: raw(WHOLE.replace(b"whole", b"a \xf0\x9f\x98")), "a \ufffd", "stop"),
+        (lambda: raw(WHOLE.replace(b"whole", b"caf\xe9"), charset="latin-1"), "caf\xe9", "stop"),
     ],
 )
 def test_an_answer_means_what_its_reason_to_stop_says(answer: Any, text: str, finish: str) -> None:
@@ -417,6 +652,10 @@ def test_an_answer_means_what_its_reason_to_stop_says(answer: Any, text: str, fi
         (lambda: web.json_response({"choices": []}), "no choice"),
         (lambda: web.Response(text="<html>Please log in</html>", content_type="text/html"), "log in"),
         (lambda: web.Response(text="data: {}\n\n", content_type="text/event-stream"), "data:"),
+        (lambda: web.Response(body=WHOLE, headers={"Content-Encoding": "gzip"}), "content-encoding"),
+        (lambda: told("partial", "error", error={"message": "upstream broke", "code": 502}), "upstream"),
+        (lambda: bad(429, "Your credit balance is too low"), "no money left"),
+        (lambda: bad(307, "", {"Location": "http://elsewhere/v1"}), "moved to http://elsewhere/v1"),
     ],
 )
 def test_an_address_that_never_answers_ends_the_run_in_its_words_after_two_askings(
@@ -494,11 +733,11 @@ def test_a_path_not_found_in_mid_run_is_that_requests() -> None:
 def test_the_limit_in_dollars_counts_what_is_billed_whether_it_is_of_use_or_not(
     answer: Any, usd: Any
 ) -> None:
-    budget = Budget(max_usd=10.0)
+    budget = SpendingBudget(max_usd=10.0)
     _, server, model = run(
         lambda body, n: answer(),
         *(request(f"{i}", max_tokens=2000) for i in range(40)),
-        price=Price(1e-3, 1e-3),
+        price=FixedPrice(1e-3, 1e-3),
         budget=budget,
         settings=EndpointSettings(concurrency=1, max_attempts=3),
     )

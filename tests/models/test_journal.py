@@ -392,3 +392,46 @@ def test_the_journal_command_refuses_a_folder_without_one(tmp_path: Path) -> Non
     result = CliRunner().invoke(command, [str(tmp_path)])
     assert isinstance(result.exception, JournalError)
     assert "no journal there" in str(result.exception)
+
+
+def test_reasoning_is_kept_beside_its_reply_and_survives_a_repair(tmp_path: Path) -> None:
+    path, thoughtful = tmp_path / "j.sqlite", Completion("4", "stop", 1, 2, reasoning="2 and 2 \ud83d")
+    keys = [Request("a").key("m"), Request("b").key("m")]
+
+    async def main() -> list[Completion | None]:
+        async with Journal(path) as journal:
+            await asyncio.gather(
+                journal.put(keys[0], thoughtful), journal.put(keys[1], Completion("5", "stop", 1, 2))
+            )
+        repair_journal(path)
+        async with Journal(path) as journal:
+            return [journal.find(key) for key in keys]
+
+    first, second = asyncio.run(main())
+    assert first is not None and second is not None
+    assert (first.text, first.reasoning) == ("4", "2 and 2 \ud83d")
+    assert (second.text, second.reasoning) == ("5", "")
+
+
+def test_a_journal_of_0_1_0_has_no_reasoning_and_gets_its_table(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    key = Request("a").key("m")
+
+    async def put(text: str) -> Completion | None:
+        async with Journal(path) as journal:
+            await journal.put(key, Completion(text, "stop", 1, 2))
+            return journal.find(key)
+
+    asyncio.run(put("old"))
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE reasoning")
+    connection.close()
+    assert read_totals(path).replies == 1
+    found = asyncio.run(put("new"))
+    assert found is not None and found.text == "old"
+
+
+def test_keys_know_of_further_fields_only_where_there_are_some() -> None:
+    plain = Request("a", Sampling(seed=3))
+    assert plain.key("m") == "3e5020c653182c1f5a77d54914b0e13d"
+    assert Request("a", Sampling(seed=3, further_fields='{"a": 1}')).key("m") != plain.key("m")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evolcoder.errors import ModelError
 from evolcoder.models.journal.journal import Journal, JournaledModel
-from evolcoder.models.local.engine import Engine, weights_identity
+from evolcoder.models.local.engine import TransformersEngine, weights_identity
 from evolcoder.models.local.local_model import LocalModel, Waiting, next_wave
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
@@ -35,27 +35,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(folder: Path) -> Engine:
-    return Engine(str(folder), LocalSettings(dtype="fp32", batch_size=8))
+def engine(folder: Path) -> TransformersEngine:
+    return TransformersEngine(str(folder), LocalSettings(dtype="fp32", batch_size=8))
 
 
-def plain_generate(engine: Engine, text: str, max_tokens: int) -> str:
+def plain_generate(engine: TransformersEngine, text: str, max_tokens: int) -> str:
     """One prompt at a time through transformers' own loop."""
     ids = torch.tensor([engine.tokenizer(text).input_ids])
     out = engine.model.generate(ids, max_new_tokens=max_tokens, do_sample=False)[0, ids.shape[1] :].tolist()
     return engine.tokenizer.decode([t for t in out if t != END], skip_special_tokens=True)
 
 
-def test_greedy_output_is_that_of_plain_generate_whatever_the_batch(folder: Path, engine: Engine) -> None:
+def test_greedy_output_is_that_of_plain_generate_whatever_the_batch(
+    folder: Path, engine: TransformersEngine
+) -> None:
     requests = [Request(prompt(i), Sampling(max_tokens=10 + 5 * (i % 5))) for i in range(12)]
     expected = [plain_generate(engine, r.prompt, r.sampling.max_tokens) for r in requests]
     for batch_size in (1, 3, 16):
-        other = Engine(str(folder), LocalSettings(dtype="fp32", batch_size=batch_size))
+        other = TransformersEngine(str(folder), LocalSettings(dtype="fp32", batch_size=batch_size))
         assert [c.text for c in other.answer(requests)] == expected
     assert len({len(text) for text in expected}) > 5, "answers of uneven length are the point"
 
 
-def test_a_sampled_answer_does_not_depend_on_its_neighbours(engine: Engine) -> None:
+def test_a_sampled_answer_does_not_depend_on_its_neighbours(engine: TransformersEngine) -> None:
     sampling = Sampling(temperature=0.8, top_p=0.9, max_tokens=25, seed=3)
     requests = [Request(prompt(i), sampling, index) for i in range(4) for index in range(3)]
     together = [c.text for c in engine.answer(requests)]
@@ -64,7 +66,7 @@ def test_a_sampled_answer_does_not_depend_on_its_neighbours(engine: Engine) -> N
     assert len(set(together)) == len(together), "samples of one prompt differ"
 
 
-def test_another_seed_gives_other_samples(engine: Engine) -> None:
+def test_another_seed_gives_other_samples(engine: TransformersEngine) -> None:
     texts = {
         engine.answer([Request("x", Sampling(temperature=1.0, max_tokens=20, seed=seed))])[0].text
         for seed in range(4)
@@ -73,7 +75,7 @@ def test_another_seed_gives_other_samples(engine: Engine) -> None:
 
 
 def test_a_prompt_is_computed_once_for_all_its_samples(folder: Path) -> None:
-    engine = Engine(str(folder), LocalSettings(dtype="fp32", batch_size=4))
+    engine = TransformersEngine(str(folder), LocalSettings(dtype="fp32", batch_size=4))
     text = "a prompt that is asked twenty times"
     sampling = Sampling(temperature=1.0, max_tokens=5)
     engine.answer([Request(text, sampling, index) for index in range(20)])
@@ -81,13 +83,13 @@ def test_a_prompt_is_computed_once_for_all_its_samples(folder: Path) -> None:
 
 
 def test_what_prompts_begin_with_alike_is_computed_once(folder: Path) -> None:
-    engine = Engine(str(folder), LocalSettings(dtype="fp32", batch_size=4))
+    engine = TransformersEngine(str(folder), LocalSettings(dtype="fp32", batch_size=4))
     shared = "worked examples that every request carries at its beginning; " * 4
     engine.answer([Request(shared + word, Sampling(max_tokens=2)) for word in ("ab", "cd", "ef")])
     assert engine.decoder.prompt_tokens_computed == len(shared) + 3 * 2
 
 
-def test_a_stop_string_ends_the_answer_and_is_no_part_of_it(engine: Engine) -> None:
+def test_a_stop_string_ends_the_answer_and_is_no_part_of_it(engine: TransformersEngine) -> None:
     whole = engine.answer([Request(prompt(1), Sampling(max_tokens=60))])[0]
     stop = next(whole.text[i : i + 2] for i in range(5, 50) if whole.text[i : i + 2].isascii())
     [cut] = engine.answer([Request(prompt(1), Sampling(max_tokens=60, stop=(stop, "never there")))])
@@ -96,19 +98,21 @@ def test_a_stop_string_ends_the_answer_and_is_no_part_of_it(engine: Engine) -> N
     assert cut.completion_tokens < whole.completion_tokens
 
 
-def test_a_prompt_longer_than_the_context_gets_an_empty_answer(engine: Engine) -> None:
+def test_a_prompt_longer_than_the_context_gets_an_empty_answer(engine: TransformersEngine) -> None:
     fits, too_long = engine.answer([Request("x" * 510, Sampling()), Request("x" * 600, Sampling())])
     assert fits.completion_tokens <= 2
     assert (too_long.text, too_long.finish_reason) == ("", "length")
 
 
 @pytest.mark.parametrize("text", ["", " ", "\ud800", "\0", "é" * 40])
-def test_any_text_can_be_a_prompt(engine: Engine, text: str) -> None:
+def test_any_text_can_be_a_prompt(engine: TransformersEngine, text: str) -> None:
     assert engine.answer([Request(text, Sampling(max_tokens=3))])[0].completion_tokens <= 3
 
 
 def test_a_model_without_a_chat_template_says_so(tmp_path: Path) -> None:
-    base = Engine(str(save_tiny_model(tmp_path / "base", chat=False)), LocalSettings(dtype="fp32"))
+    base = TransformersEngine(
+        str(save_tiny_model(tmp_path / "base", chat=False)), LocalSettings(dtype="fp32")
+    )
     assert base.answer([Request("raw", Sampling(max_tokens=2))])[0].prompt_tokens == 3
     with pytest.raises(ModelError, match="no chat template"):
         base.answer([Request((Message("user", "hello"),))])
@@ -141,7 +145,7 @@ def test_other_architectures_give_what_plain_generate_gives(name: str, tmp_path:
     model_of, config = architecture(name)
     torch.manual_seed(1)
     model_of(config).save_pretrained(folder)
-    engine = Engine(str(folder), LocalSettings(dtype="fp32", batch_size=3))
+    engine = TransformersEngine(str(folder), LocalSettings(dtype="fp32", batch_size=3))
     requests = [
         Request("common beginning: " + f"abc({i}) " * (i + 1), Sampling(max_tokens=24)) for i in range(5)
     ]
@@ -213,13 +217,13 @@ def test_a_stopped_run_continues_with_the_same_waves_and_writes_nothing_twice(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waves: list[list[str]] = []
-    real = Engine.answer
+    real = TransformersEngine.answer
 
-    def recording(self: Engine, requests: list[Request], *rest: object) -> list[Completion]:
+    def recording(self: TransformersEngine, requests: list[Request], *rest: object) -> list[Completion]:
         waves.append(sorted(request.key("") for request in requests))
         return real(self, requests, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Engine, "answer", recording)
+    monkeypatch.setattr(TransformersEngine, "answer", recording)
     whole = answer_all(folder, tmp_path / "whole.sqlite")
     expected, waves = waves, []
     answer_all(folder, tmp_path / "stopped.sqlite", stop_after=9)

@@ -14,7 +14,10 @@ from evolcoder.report.ablation_page import ablation_table, write_ablation
 from .test_page import read
 
 
-def arm(group: str, name: str, value: float, against: float | None) -> dict[str, Any]:
+def arm(
+    group: str, name: str, values: tuple[float, ...], against: float | None, **of_grid: Any
+) -> dict[str, Any]:
+    value = sum(values) / len(values)
     compared = None if against is None else value - against
     score = {
         "benchmark": "humaneval",
@@ -22,13 +25,17 @@ def arm(group: str, name: str, value: float, against: float | None) -> dict[str,
         "low": value - 0.05,
         "high": value + 0.07,
         "n_problems": 32,
+        "n_samples": 32,
         "problems": "32 of 164, evenly spaced",
+        "trainings": list(values),
         "difference": compared,
         "difference_low": None if compared is None else compared - 0.1,
         "difference_high": None if compared is None else compared + 0.1,
         "p_value": None if compared is None else 0.25,
+        "p_adjusted": None if compared is None else 0.5,
     }
-    return {"group": group, "name": name, "rows": 1200, "tokens": 34567, "scores": [score]}
+    sizes = {"rows": 1200, "tokens": 34567, "data": "", "steps": None}
+    return {"group": group, "name": name, **sizes, "scores": [score], **of_grid}
 
 
 @pytest.fixture
@@ -38,10 +45,11 @@ def found() -> dict[str, Any]:
         "base": "embedded",
         "benchmarks": ["humaneval"],
         "command": "evolcoder ablate r.yaml",
+        "trainings": 1,
         "arms": [
-            arm("rounds alone, equal samples", "round 0 (seeds)", 0.1, None),
-            arm("rounds alone, equal samples", "round 1", 0.25, 0.1),
-            arm("rounds merged", "seeds", 0.2, None),
+            arm("rounds alone, equal samples", "round 0 (seeds)", (0.1,), None),
+            arm("rounds alone, equal samples", "round 1", (0.25,), 0.1),
+            arm("rounds merged", "seeds", (0.2,), None),
         ],
     }
 
@@ -51,7 +59,37 @@ def test_the_table_has_an_interval_beside_every_score_and_difference(found: dict
     assert lines[0].startswith("humaneval, problems: 32 of 164, evenly spaced")
     assert "rounds alone, equal samples:" in lines
     assert "round 0 (seeds) 1,200 34,567 10.0 5.0 – 17.0" in lines
-    assert "round 1 1,200 34,567 25.0 20.0 – 32.0 +15.0 +5.0 to +25.0 p = 0.25" in lines
+    assert "round 1 1,200 34,567 25.0 20.0 – 32.0 +15.0 +5.0 to +25.0 0.25 (0.5)" in lines
+    assert any(
+        line.startswith("one training: differences may be of the run, not of the arm") for line in lines
+    )
+    assert any(line.startswith("The smallest difference seen in 80% of cases: ") for line in lines)
+
+
+def test_every_training_is_a_point(found: dict[str, Any], tmp_path: Path) -> None:
+    group, grid = "rounds merged", "rounds and steps"
+    found["trainings"] = 3
+    found["arms"] = [
+        arm(group, "seeds", (0.1, 0.12, 0.2), None),
+        arm(group, "seeds and round 1", (0.3, 0.33, 0.36), 0.14),
+        arm(grid, "seeds, 100 steps", (0.1, 0.1, 0.1), None, data="seeds", steps=100),
+        arm(grid, "seeds, 200 steps", (0.2, 0.2, 0.2), 0.1, data="seeds", steps=200),
+        arm(grid, "round 1, 100 steps", (0.3, 0.3, 0.3), 0.1, data="round 1", steps=100),
+        arm(grid, "round 1, 200 steps", (0.4, 0.4, 0.4), 0.1, data="round 1", steps=200),
+    ]
+    table = ablation_table(found)
+    lines = [" ".join(line.split()) for line in table.splitlines()]
+    assert "seeds and round 1 1,200 34,567 33.0 28.0 – 40.0 30.0 33.0 36.0" in "\n".join(lines)
+    assert "one training" not in table and "Welch's t" in table
+    assert [line for line in lines if line.startswith(("trained on", "seeds 10", "round 1 3"))] == [
+        "trained on 100 steps 200 steps",
+        "seeds 10.0 20.0",
+        "round 1 30.0 40.0",
+    ]
+    (tmp_path / "ablation.json").write_text(json.dumps(found))
+    html = write_ablation(tmp_path).read_text()
+    assert html.count("one training: ") == 2 * 3
+    assert html.count('style="--shade: ') == 4
 
 
 def test_the_page_shows_plot_and_table_and_asks_no_host(found: dict[str, Any], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from evolcoder.errors import DataError
 from evolcoder.report.cards import write_cards
-from evolcoder.report.licences import Link, licence_chain, restrictions, resulting_licence
+from evolcoder.report.licence_chain import Link, licence_chain, restrictions, resulting_licence
 from evolcoder.report.run_folder import read_run
 
 from .conftest import RunBuilder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ from evolcoder.cli import cli
 from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.pass_at_k import scores_of
 from evolcoder.report.leaderboard import as_markdown, as_text, chosen_benchmark, for_chart, gather
+from evolcoder.report.leaderboard_chart import write_chart
 from evolcoder.runs import write_json_whole
 
 
@@ -47,8 +49,9 @@ def test_measured_scores_stand_among_the_published_ones_of_their_benchmarks(tmp_
     ]
     assert measured[0].low is not None
     assert (round(measured[0].low, 1), round(measured[0].high or 0, 1)) == (52.1, 67.0)
-    percents = [entry.percent for entry in entries if entry.family == "humaneval"]
-    assert percents == sorted(percents, reverse=True)
+    for kind in ("greedy", "sampled", "not said"):
+        percents = [entry.percent for entry in entries if (entry.family, entry.kind) == ("humaneval", kind)]
+        assert len(percents) > 3 and percents == sorted(percents, reverse=True)
     assert {e.model for e in entries if e.family == "multipl-e:java"} >= {"WizardCoder-15B-V1.0"}
     assert not any(e.family == "mbpp" for e in entries)
     text = as_text(entries)
@@ -90,11 +93,83 @@ def test_a_subset_is_marked_everywhere(tmp_path: Path) -> None:
     assert "not comparable" in text
 
 
+def test_a_subset_that_older_results_name_by_its_missing_problems_is_marked_too(tmp_path: Path) -> None:
+    score = {"benchmark": "humaneval", "k": 1, "value": 1.0, "low": 0.3, "high": 1.0, "n_problems": 2}
+    result = {"scores": [{**score, "n_samples": 2}], "missing": [f"HumanEval/{n}" for n in range(2, 164)]}
+    (tmp_path / "my model.json").write_text(json.dumps(result))
+    [entry] = gather([tmp_path / "my model.json"], with_published=False)
+    assert entry.subset == "2 of 164"
+    assert "100.0*" in as_text([entry]) and "not comparable" in as_text([entry])
+
+
+def test_greedy_scores_and_means_over_samples_stand_apart(tmp_path: Path) -> None:
+    greedy = evaluation(tmp_path / "a", "mine, greedy", "humaneval", 98)
+    sampled = evaluation(tmp_path / "b", "mine, sampled", "humaneval", 98, decoding="n=20 T=0.2 top_p=0.95")
+    lines = as_text(gather([greedy, sampled])).splitlines()
+    at = {heading: lines.index(f"humaneval, {heading}:") for heading in ("greedy", "mean over samples")}
+
+    def line_of(name: str) -> int:
+        return next(number for number, line in enumerate(lines) if line.startswith(name))
+
+    assert at["greedy"] < line_of("mine, greedy") < at["mean over samples"] < line_of("mine, sampled")
+    assert at["mean over samples"] < line_of("(PaLM 2-S)")
+    markdown = as_markdown(gather([greedy, sampled]))
+    assert "**humaneval, greedy**" in markdown and "**humaneval, mean over samples**" in markdown
+
+
+def test_without_a_measurement_the_tables_of_the_family_are_shown() -> None:
+    def shown(*arguments: str) -> str:
+        return CliRunner().invoke(cli, ["leaderboard", *arguments], catch_exceptions=False).output
+
+    tables = shown()
+    for row in (
+        "(WizardCoder-33B-V1.1) 79.9 73.2 78.9 66.9 greedy [R]",
+        "(WizardCoder-15B-V1.0) 57.3 51.8 n=20 [P]",
+        "(WizardMath-70B-V1.0) 81.6 22.7 greedy [M]",
+        "(WizardLM-70B-V1.0) 7.78 92.91 77.6 50.6 not said [L]",
+    ):
+        assert row in [" ".join(line.split()) for line in tables.splitlines()]
+    assert "(WizardCoder-15B-V1.0)" in shown("-b", "multipl-e:java")
+    assert {row["benchmark"] for row in json.loads(shown("-b", "humaneval+", "--json"))} == {"humaneval+"}
+    assert "no score measured" in shown("-b", "ds1000")
+    with pytest.raises(UserError, match="did you mean 'humaneval'"):
+        shown("-b", "humanevil")
+
+
+def texts_of(svg: Path) -> list[str | None]:
+    return [part.text for part in ElementTree.fromstring(svg.read_text()).iter() if part.tag.endswith("text")]
+
+
+def test_figure_1_has_both_benchmarks_side_by_side_and_greedy_answers_only(tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    evaluation(board / "humaneval", "mine", "humaneval", 90)
+    evaluation(board / "plus", "mine", "humaneval+ v0.1.10", 80)
+    evaluation(board / "sampled", "drawn", "humaneval", 98, decoding="n=20 T=0.2 top_p=0.95")
+    arguments = ["leaderboard", "--table", "figure-1", "--chart"]
+    for width in ("860", "360"):
+        file = tmp_path / f"{width}.svg"
+        drawn = [*arguments, str(file), "--width", width, str(board)]
+        CliRunner().invoke(cli, drawn, catch_exceptions=False)
+        texts = texts_of(file)
+        names = [
+            text for text in texts if text in ("GPT4", "WizardCoder-15B-V1.0", "mine", "Falcon", "drawn")
+        ]
+        assert names == ["GPT4", "WizardCoder-15B-V1.0", "mine", "Falcon"]
+        for value in ("85.4", "78.0", "59.8", "52.4", "54.9", "48.8", "18.9", "15.9"):
+            assert value in texts
+        assert "prefers-color-scheme:dark" in file.read_text()
+    plain = tmp_path / "plain.svg"
+    CliRunner().invoke(cli, [*arguments, str(plain)], catch_exceptions=False)
+    assert len([text for text in texts_of(plain) if text and re.fullmatch(r"\d+\.\d", text)]) == 22
+
+
 def test_the_chart_shows_each_published_model_once_with_the_decoding_that_fits(tmp_path: Path) -> None:
     sampled = evaluation(tmp_path / "x", "m", "humaneval", 98, decoding="n=20 T=0.2 top_p=0.95 seed=0")
     shown = for_chart(gather([sampled]), "humaneval")
     fifteen = [entry for entry in shown if entry.model == "WizardCoder-15B-V1.0"]
     assert [entry.percent for entry in fifteen] == [57.3]
+    write_chart(tmp_path / "x.svg", shown, "humaneval")
+    assert "GPT4 †" in texts_of(tmp_path / "x.svg") and "PaLM 2-S" in texts_of(tmp_path / "x.svg")
     greedy = evaluation(tmp_path / "y", "m", "humaneval", 98)
     shown = for_chart(gather([greedy]), "humaneval")
     assert [e.percent for e in shown if e.model == "WizardCoder-15B-V1.0"] == [59.8]
@@ -140,5 +215,6 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"scores\.json: not the scores"):
         gather([tmp_path])
     evaluation(tmp_path, "m", "humaneval", 3)
+    assert chosen_benchmark(gather([tmp_path], benchmarks=["mbpp"]), "mbpp") == "mbpp"
     with pytest.raises(UserError, match=r"'mbpp' has no score here"):
         chosen_benchmark(gather([tmp_path]), "mbpp")

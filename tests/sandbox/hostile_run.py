@@ -17,10 +17,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from evolcoder.evaluate.benchmarks.evalplus_oracles import Expectation, ValueComparison
 from evolcoder.sandbox import Sandbox
-from evolcoder.sandbox.protocol import CallJob, Limits, Outcome, StdioJob
+from evolcoder.sandbox.protocol import BatchJob, CallJob, Comparison, Limits, Outcome, StdioJob
 
 SECRET = "SBXCANARY-4be1"
 LIMITS = Limits(cpu_s=0.4, wall_s=0.8, memory_bytes=512 << 20)
@@ -33,6 +35,12 @@ def check(candidate):
 
 check(candidate)
 """
+INPUTS = ((3,), (4,), (7,), (12,))
+EXPECTED = (9.0, [16.0, 1.0], 49.0, (144.0,))
+COMPARISON = Comparison(
+    "square",
+    partial(ValueComparison, "evalplus", Expectation("humaneval", "square", 1e-6, INPUTS, EXPECTED)),
+)
 PROBE = """
 import os, sys, math, json, socket
 assert os.listdir(".") == [], os.listdir(".")
@@ -151,6 +159,9 @@ def troubles(program: Hostile, sandbox: Sandbox) -> Iterator[str]:
         outcome = sandbox.run(CallJob(program.source, "square", TESTS, LIMITS, trusted_tests=True))
         if outcome.verdict.passed:
             yield "forged a pass of trusted tests"
+        outcome = sandbox.run(BatchJob(program.source, "square", INPUTS, LIMITS, comparison=COMPARISON))
+        if outcome.verdict.passed:
+            yield "forged a pass of compared values"
     else:
         outcome = sandbox.run(StdioJob(program.source, b"", LIMITS))
         if b"ESCAPED" in outcome.stdout + outcome.stderr:
@@ -172,6 +183,7 @@ def run_folder(folder: Path, names: list[str]) -> dict[str, list[str]]:
         print("level", sandbox.level, "programs", len(programs), file=sys.stderr)
         for trusted in (True, False):  # every container that will be needed stands before the first program
             sandbox.run(CallJob("def square(x): return x * x", "square", TESTS, trusted_tests=trusted))
+        sandbox.run(BatchJob("def square(x): return x", "square", INPUTS, comparison=COMPARISON))
         sandbox.run(StdioJob(PROBE))
         before = descendants()
         for program in programs:

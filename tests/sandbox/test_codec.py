@@ -137,6 +137,15 @@ def test_what_a_program_defines_decides_no_equality() -> None:
     assert thing == thing and thing != 0 and not isinstance(thing, int)
 
 
+def test_numpy_finds_no_array_in_an_object_of_a_program() -> None:
+    fields = ["__array_interface__", "a"]
+    described = {"shape": (1,), "typestr": "<f8", "data": (4096, False), "version": 3}
+    data_class = dataclasses.make_dataclass("A", fields)
+    named = type("T", (tuple,), {"_fields": tuple(fields)})
+    for value in decode(encode([data_class(described, 1), named((described, 1))])):
+        assert not hasattr(value, "__array_interface__")
+
+
 def test_iterators_cross_as_iterators_of_their_items() -> None:
     generated, mapped, endless = decode(encode([(i for i in "ab"), map(abs, [-1]), itertools.count()]))
     assert isinstance(generated, Generator) and generated != ["a", "b"] and list(generated) == ["a", "b"]
@@ -162,6 +171,9 @@ def test_iterators_cross_as_iterators_of_their_items() -> None:
         ("datetime.date", ("x" * 1000,)),
         ("name", ("print",)),
         ("object", ("A", {1: 2})),
+        ("object", ("A", {"__array_interface__": {}})),
+        ("named tuple", (("__array_struct__",), (1,))),
+        ("numpy", (True, "|b1", (3,), b"\0\2\1")),
         ("no such kind", ()),
     ],
 )

@@ -15,11 +15,11 @@ import pytest
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox import Sandbox, container, worker
 from evolcoder.sandbox.protocol import (
+    BatchComparison,
     BatchJob,
     CallJob,
     CallValue,
     Compare,
-    Comparison,
     ExecJob,
     InProcessJob,
     Job,
@@ -250,8 +250,8 @@ def compare_with(expected: list[Any]) -> Compare:
     return compare
 
 
-def comparison_with(expected: list[Any]) -> Comparison:
-    return Comparison(str(expected), partial(compare_with, expected))
+def comparison_with(expected: list[Any]) -> BatchComparison:
+    return BatchComparison(str(expected), partial(compare_with, expected))
 
 
 COSTLY = {
@@ -276,6 +276,28 @@ def test_values_that_are_costly_to_compare_cost_the_scorer_nothing(sandbox: Sand
     assert verdict.reason in reasons, verdict
     assert after.ru_maxrss - before.ru_maxrss < 64 << 10
     assert sandbox.run(replace(job, program="def f(x): return {1}")).verdict.passed
+
+
+FINALLY_IN_FINALLY = "def g():\n" + "".join(f"{' ' * n}try: g()\n{' ' * n}finally:\n" for n in range(1, 20))
+COSTLY_TO_COMPILE = FINALLY_IN_FINALLY + " " * 20 + "g()\n"
+"""Compiled, the innermost line is there half a million times."""
+
+
+def test_a_program_that_is_costly_to_compile_costs_the_scorer_nothing(sandbox: Sandbox) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    job = CallJob(COSTLY_TO_COMPILE + "def f(x): return x * x\n", "f", TESTS, QUICK)
+    assert sandbox.run(job).verdict.reason in ("timeout", "memory")
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert after.ru_maxrss - before.ru_maxrss < 64 << 10
+
+
+@pytest.mark.parametrize("before", ["x = 1\n" * 10_000, "try: pass\nfinally: pass\n"])
+@pytest.mark.parametrize(("end", "reason"), [("x * x", "passed"), ("x x", "syntax error")])
+def test_what_only_the_sandbox_compiles_is_judged_as_any_other(
+    sandbox: Sandbox, before: str, end: str, reason: str
+) -> None:
+    verdict = sandbox.run(CallJob(f"{before}def f(x): return {end}", "f", TESTS)).verdict
+    assert verdict.reason == reason, verdict
 
 
 def mixed_jobs(count: int) -> list[tuple[int, Job]]:

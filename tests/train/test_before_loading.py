@@ -14,7 +14,7 @@ from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
 from evolcoder.errors import EvolcoderError
 from evolcoder.instructions import write_instructions
-from evolcoder.models.local.engine import Engine
+from evolcoder.models.local.engine import TransformersEngine
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.local.weights import load_weights
 from evolcoder.models.protocol import Request
@@ -70,7 +70,9 @@ def test_tokens_without_an_embedding(no_weights: None, tmp_path: Path) -> None:
     base = save_tiny(tmp_path / "base", vocab_size=200, **ids)
     assert "the model has embeddings for 200" in says(base, SETTINGS, tmp_path)
     with pytest.raises(EvolcoderError, match=r"a prompt holds the token .* embeddings for 200"):
-        Engine(base, LocalSettings(dtype="fp32")).answer([Request("Grüße ÿ\N{LATIN SMALL LETTER O}")])
+        TransformersEngine(base, LocalSettings(dtype="fp32")).answer(
+            [Request("Grüße ÿ\N{LATIN SMALL LETTER O}")]
+        )
 
 
 def test_no_step_to_take(no_weights: None, tiny: str, tmp_path: Path) -> None:

@@ -11,17 +11,17 @@ from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
 from evolcoder.cli import cli
 from evolcoder.errors import ModelError
-from evolcoder.models.local.engine import Engine
+from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.models.local.engine import TransformersEngine
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Request, Sampling
 from evolcoder.train import TrainSettings, train
 from evolcoder.train.gguf_export import export_gguf
-from evolcoder.train.prompts import wizardcoder_prompt
 
 
 def answers(model: str) -> list[str]:
-    engine = Engine(model, LocalSettings(dtype="fp32"))
-    prompts = [wizardcoder_prompt(row) for row in rows(20)]
+    engine = TransformersEngine(model, LocalSettings(dtype="fp32"))
+    prompts = [instruction_prompt(row.instruction, row.input) for row in rows(20)]
     return [c.text for c in engine.answer([Request(p, Sampling(max_tokens=12)) for p in prompts])]
 
 
@@ -61,8 +61,8 @@ def test_the_command_quantizes_and_writes_the_prompt_that_was_trained(tmp_path: 
     text = (tmp_path / "Modelfile").read_text()
     assert text.startswith("FROM ./m.gguf\nTEMPLATE") and "{{ .Prompt }}\n\n### Response:" in text
     assert 'PARAMETER stop "<|im_end|>"' in text
-    engine = Engine(str(tmp_path / "m.gguf"), LocalSettings(dtype="fp32"))
-    whole = Engine(str(tmp_path / "model"), LocalSettings(dtype="fp32"))
+    engine = TransformersEngine(str(tmp_path / "m.gguf"), LocalSettings(dtype="fp32"))
+    whole = TransformersEngine(str(tmp_path / "model"), LocalSettings(dtype="fp32"))
     ids = torch.arange(60)[None]
     with torch.no_grad():
         one, two = engine.model(input_ids=ids).logits, whole.model(input_ids=ids).logits

@@ -16,12 +16,12 @@ import torch
 from tests.train.tiny import FAMILIES, byte_tokenizer, rows, tiny_model
 from torch.nn import functional
 
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import read_instructions
 from evolcoder.train.loss import SummedLoss, packed_row, padded_rows
 from evolcoder.train.optimizer import learning_rate
 from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import Processes
-from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.step import prepare
 from evolcoder.train.tokenization import TokenizedData, tokenize
@@ -34,7 +34,7 @@ def published_loss(model: Any, tokenizer: Any, examples: list[Any]) -> torch.Ten
     """Mean loss as the published script defines it: right padding, prompt masked, end token appended."""
     ids, labels = [], []
     for row in examples:
-        prompt = tokenizer(wizardcoder_prompt(row), add_special_tokens=False).input_ids
+        prompt = tokenizer(instruction_prompt(row.instruction, row.input), add_special_tokens=False).input_ids
         response = [*tokenizer(row.response, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
         ids.append(torch.tensor(prompt + response))
         labels.append(torch.tensor([-100] * len(prompt) + response))
@@ -182,7 +182,7 @@ def test_real_rows_have_the_published_scheme_s_gradients(
 
 def published_logits(model: Any, tokenizer: Any, row: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits of one row alone by plain transformers, and its labels as the published script masks them."""
-    prompt = tokenizer(wizardcoder_prompt(row), add_special_tokens=False).input_ids
+    prompt = tokenizer(instruction_prompt(row.instruction, row.input), add_special_tokens=False).input_ids
     response = [*tokenizer(row.response, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
     logits = model(input_ids=torch.tensor([prompt + response])).logits[0]
     return logits, torch.tensor([-100] * len(prompt) + response)

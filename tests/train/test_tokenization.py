@@ -11,21 +11,18 @@ from hypothesis import strategies as st
 from tests.train.tiny import byte_tokenizer, rows
 
 from evolcoder.errors import DataError
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import instruction_from_row, read_instructions
 from evolcoder.models.local.weights import load_tokenizer
-from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.settings import PromptStyle
 from evolcoder.train.tokenization import tokenize, tokenize_cached
 
 
 def test_the_prompts_are_the_published_ones() -> None:
-    row = rows(1)[0]
     head = "Below is an instruction that describes a task"
     request = "Write a response that appropriately completes the request.\n\n### Instruction:\n"
-    assert wizardcoder_prompt(replace(row, instruction="Add {input}", input="")) == (
-        f"{head}. {request}Add {{input}}\n\n### Response:"
-    )
-    assert wizardcoder_prompt(replace(row, instruction="Add {x}", input="1 {instruction}")) == (
+    assert instruction_prompt("Add {input}") == (f"{head}. {request}Add {{input}}\n\n### Response:")
+    assert instruction_prompt("Add {x}", "1 {instruction}") == (
         f"{head}, paired with an input that provides further context. {request}Add {{x}}"
         "\n\n### Input:\n1 {instruction}\n\n### Response:"
     )
@@ -33,7 +30,8 @@ def test_the_prompts_are_the_published_ones() -> None:
 
 def test_a_null_input_is_no_input() -> None:
     row = instruction_from_row({"instruction": "Add.", "input": None, "output": "1"})
-    assert "None" not in wizardcoder_prompt(row) and "### Input" not in wizardcoder_prompt(row)
+    prompt = instruction_prompt(row.instruction, row.input)
+    assert "None" not in prompt and "### Input" not in prompt
 
 
 @settings(max_examples=30, deadline=None)
@@ -45,7 +43,7 @@ def test_exactly_the_response_and_the_end_token_are_supervised(instruction: str,
     supervised = data.document(0)[data.prompt_lengths[0] :]
     assert supervised[-1] == tokenizer.eos_token_id
     assert tokenizer.decode(supervised[:-1]) == response
-    assert tokenizer.decode(data.document(0)[: data.prompt_lengths[0]]) == wizardcoder_prompt(row)
+    assert tokenizer.decode(data.document(0)[: data.prompt_lengths[0]]) == instruction_prompt(instruction)
 
 
 def test_what_is_cut_loses_its_end_token_and_is_counted() -> None:
@@ -53,7 +51,7 @@ def test_what_is_cut_loses_its_end_token_and_is_counted() -> None:
     data = tokenize([*rows(3), long], byte_tokenizer(), "wizardcoder", 400)
     assert (data.n_cut, data.n_dropped, data.n_ending()) == (1, 0, 3)
     assert data.lengths.max() == 400
-    assert data.n_cut_tokens == len(wizardcoder_prompt(long)) + 300 + 1 - 400
+    assert data.n_cut_tokens == len(instruction_prompt(long.instruction, long.input)) + 300 + 1 - 400
 
 
 def test_a_row_with_nothing_to_learn_is_left_out() -> None:
@@ -89,9 +87,12 @@ def test_starcoder_s_masks_are_the_script_s_wherever_it_lost_no_token(data_folde
     examples = [row for row in read_instructions(source)[:600] if row.response]
     data = tokenize(examples, tokenizer, "wizardcoder", 2048)
     assert len(data) == len(examples)
-    prompts = tokenizer([wizardcoder_prompt(row) for row in examples]).input_ids
+    prompts = tokenizer([instruction_prompt(row.instruction, row.input) for row in examples]).input_ids
     whole = tokenizer(
-        [f"{wizardcoder_prompt(row)}{row.response}{tokenizer.eos_token}" for row in examples]
+        [
+            f"{instruction_prompt(row.instruction, row.input)}{row.response}{tokenizer.eos_token}"
+            for row in examples
+        ]
     ).input_ids
     merged = 0
     for i, (prompt, joined) in enumerate(zip(prompts, whole, strict=True)):

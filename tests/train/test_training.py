@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +20,13 @@ import pytest
 import torch
 from tests.train.tiny import rows, save_tiny
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
 
 from evolcoder.errors import DataError, TrainingError
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Bar, SilentProgress
 from evolcoder.train import TrainSettings, train
-from evolcoder.train.prompts import wizardcoder_prompt
 from evolcoder.train.sanity_checks import tolerance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -147,6 +150,59 @@ def test_a_checkpoint_cut_short_is_passed_over_for_the_one_before(tiny: str, tmp
     assert resumed.resumed_from == 3
     assert any("cut short" in line and newest.name in line for line in notes.lines)
     assert bytes_of(resumed.folder) == bytes_of(whole.folder)
+
+
+class _Poison:
+    """Makes a file when it is unpickled by whoever calls what it names."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch {self.mark}",)
+
+
+def poison_the_list(step: Path, mark: Path) -> None:
+    (step / ".metadata").write_bytes(pickle.dumps(_Poison(mark)))
+
+
+def poison_an_item(step: Path, mark: Path) -> None:
+    """Say that the first tensor is bytes, which torch would unpickle, and put a pickle there."""
+    metadata = pickle.loads((step / ".metadata").read_bytes())
+    index = next(iter(metadata.storage_data))
+    metadata.state_dict_metadata[index.fqn] = BytesStorageMetadata()
+    stored = metadata.storage_data.pop(index)
+    stored.relative_path, stored.offset = "poison", 0
+    metadata.storage_data[MetadataIndex(index.fqn)] = stored
+    torch.save(_Poison(mark), step / "poison")
+    stored.length = (step / "poison").stat().st_size
+    (step / ".metadata").write_bytes(pickle.dumps(metadata))
+
+
+def poison_a_tensor(step: Path, mark: Path) -> None:
+    metadata = pickle.loads((step / ".metadata").read_bytes())
+    for stored in metadata.storage_data.values():
+        stored.relative_path, stored.offset = "poison", 0
+        torch.save(_Poison(mark), step / "poison")
+        stored.length = (step / "poison").stat().st_size
+    (step / ".metadata").write_bytes(pickle.dumps(metadata))
+
+
+@pytest.mark.parametrize("poison", [poison_the_list, poison_an_item, poison_a_tensor])
+def test_a_resumed_checkpoint_runs_no_code(
+    tiny: str, tmp_path: Path, poison: Callable[[Path, Path], None]
+) -> None:
+    stopped_at(4, tiny, tmp_path / "out")
+    step, mark = tmp_path / "out.steps" / "step-00000003", tmp_path / "ran"
+    poison(step, mark)
+    facts = json.loads((step / "checkpoint.json").read_text())
+    facts["files"] = {
+        file.name: file.stat().st_size for file in step.iterdir() if file.name != "checkpoint.json"
+    }
+    (step / "checkpoint.json").write_text(json.dumps(facts))
+    with pytest.raises(TrainingError, match="step-00000003"):
+        train(tiny, rows(), SETTINGS, tmp_path / "out")
+    assert not mark.exists()
 
 
 def test_another_training_s_checkpoint_is_not_resumed_from(tiny: str, tmp_path: Path) -> None:
@@ -276,7 +332,7 @@ def test_the_finished_folder_loads_anywhere_and_says_where_it_comes_from(tiny: s
     asked = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Add {x}"}], tokenize=False, add_generation_prompt=True
     )
-    assert asked == wizardcoder_prompt(replace(rows(1)[0], instruction="Add {x}", input=""))
+    assert asked == instruction_prompt("Add {x}")
     assert model.config.pad_token_id == model.generation_config.pad_token_id == tokenizer.pad_token_id
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     facts = json.loads((result.folder / "training.json").read_text())

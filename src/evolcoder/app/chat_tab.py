@@ -17,38 +17,29 @@ from evolcoder.app.chatting import (
     MOST_TEMPERATURE,
     MOST_TOKENS,
     STYLES,
-    Seat,
+    ChatOptions,
+    ChatSide,
     Turn,
     converse,
     model_choices,
+    named_model,
     style_for,
 )
-from evolcoder.app.model_shelf import ModelName, ModelShelf
+from evolcoder.app.open_models import OpenModels
 from evolcoder.app.run_view import RunView
 from evolcoder.app.shown_text import answer, notice, shown, tag
 from evolcoder.app.widgets import html_view
+from evolcoder.errors import ModelError
 from evolcoder.models.protocol import Sampling
 
 NOBODY = "(none)"
 _GREETING = Markup('<p class="soft">Ask something; the model loads at its first question.</p>')
 
 
-@dataclass(frozen=True, slots=True)
-class ChatOptions:
-    """What the chat offers."""
-
-    models: Sequence[str] = ()
-    """MODEL strings beside the run's checkpoints."""
-    base_url: str = ""
-    """Address of the endpoint that openai: models are asked at first."""
-    any_model: bool = True
-    """Whether a visitor may name any model and address; else only those on offer."""
-
-
-def chat_tab(view: RunView | None, shelf: ModelShelf, options: ChatOptions, page: gr.Blocks) -> None:
+def chat_tab(view: RunView | None, models: OpenModels, options: ChatOptions, page: gr.Blocks) -> None:
     """Build the tab inside the present block; `page` fills it when it loads."""
     conversation = gr.State(())
-    under_way: dict[str | None, _Asking] = {}
+    under_way: dict[str | None, _Answering] = {}
     with gr.Row(elem_classes=["filters"]):
         first = gr.Dropdown(
             [],
@@ -78,7 +69,7 @@ def chat_tab(view: RunView | None, shelf: ModelShelf, options: ChatOptions, page
             value=options.base_url,
             label="Endpoint",
             placeholder="http://127.0.0.1:8000/v1",
-            info="for models named openai:NAME",
+            info="for openai:NAME typed above; keys go only to the address that the app was started with",
             interactive=options.any_model,
         )
     with gr.Row(elem_classes=["split", "panes"]):
@@ -106,19 +97,22 @@ def chat_tab(view: RunView | None, shelf: ModelShelf, options: ChatOptions, page
         best = next((label for label in labels if label.endswith("(best)")), labels[-1])
         return gr.Dropdown(labels, value=best), gr.Dropdown([NOBODY, *labels], value=NOBODY)
 
-    def seat_of(label: str, asked_style: Any, url: str, before: Sequence[Seat], at: int) -> Seat:
+    def side_of(label: str, asked_style: Any, url: str, before: Sequence[ChatSide], at: int) -> ChatSide:
         known = choices()
         if label not in known and not options.any_model:
             raise gr.Error(f"{label}: not one of the models on offer", print_exception=False)
         ref = known.get(label, label).strip()
-        name = ModelName(ref, (url if options.any_model else options.base_url).strip())
-        seat = Seat(name, style_for(ref, asked_style, view.run() if view else None))
-        same = len(before) > at and (before[at].model, before[at].style) == (seat.model, seat.style)
-        return before[at] if same else seat
+        try:
+            name = named_model(ref, url, options)
+        except ModelError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        side = ChatSide(name, style_for(ref, asked_style, view.run() if view else None))
+        same = len(before) > at and (before[at].model, before[at].style) == (side.model, side.style)
+        return before[at] if same else side
 
     async def ask(
         text: str,
-        before: tuple[Seat, ...],
+        before: tuple[ChatSide, ...],
         label: str | None,
         label_beside: str | None,
         heat: float,
@@ -133,8 +127,8 @@ def chat_tab(view: RunView | None, shelf: ModelShelf, options: ChatOptions, page
         if not text.strip() or not labels[0]:
             yield (gr.skip(),) * 5
             return
-        seats = tuple(
-            seat_of(label, asked_style, url or "", before, at).asked(text.strip())
+        sides = tuple(
+            side_of(label, asked_style, url or "", before, at).asked(text.strip())
             for at, label in enumerate(labels)
         )
         sampling = Sampling(
@@ -144,25 +138,25 @@ def chat_tab(view: RunView | None, shelf: ModelShelf, options: ChatOptions, page
             seed=secrets.randbelow(2**31) if heat > 0 else 0,
         )
         # The page gets what one event yields in order, but not what two events yield. So Stop and New chat
-        # tell the asking that it ends, and the last word on the panes is the asking's own.
-        asking = under_way[visit.session_hash] = _Asking()
+        # only tell the answer that it ends; the answer itself writes the last state of the panes.
+        running = under_way[visit.session_hash] = _Answering()
         try:
-            yield _shown(seats, labels, "")
-            async with aclosing(converse(shelf, seats, sampling, asking.halted)) as states:
-                async for seats in states:
-                    yield _emptied() if asking.forgotten else _shown(seats, labels, gr.skip())
+            yield _shown(sides, labels, "")
+            async with aclosing(converse(models, sides, sampling, running.halted)) as states:
+                async for sides in states:
+                    yield _emptied() if running.forgotten else _shown(sides, labels, gr.skip())
         finally:
-            if under_way.get(visit.session_hash) is asking:
+            if under_way.get(visit.session_hash) is running:
                 del under_way[visit.session_hash]
 
     async def halt(visit: gr.Request) -> None:
-        if asking := under_way.get(visit.session_hash):
-            asking.halted.set()
+        if running := under_way.get(visit.session_hash):
+            running.halted.set()
 
     async def forget(visit: gr.Request) -> tuple[Any, ...]:
-        if asking := under_way.get(visit.session_hash):
-            asking.forgotten = True
-            asking.halted.set()
+        if running := under_way.get(visit.session_hash):
+            running.forgotten = True
+            running.halted.set()
         return _emptied()
 
     page.load(load, None, [first, second], show_progress="hidden")
@@ -175,7 +169,7 @@ def chat_tab(view: RunView | None, shelf: ModelShelf, options: ChatOptions, page
 
 
 @dataclass(slots=True)
-class _Asking:
+class _Answering:
     """One visitor's question on its way, and how it is told to end."""
 
     halted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -187,12 +181,12 @@ def _emptied() -> tuple[Any, ...]:
     return (), str(_GREETING), "", gr.Column(visible=False), ""
 
 
-def _shown(seats: Sequence[Seat], labels: Sequence[str], question: Any) -> tuple[Any, ...]:
+def _shown(sides: Sequence[ChatSide], labels: Sequence[str], question: Any) -> tuple[Any, ...]:
     """Return conversation, left, right, whether there is a right one, and the text field."""
-    panes = [str(pane_html(seat, label)) for seat, label in zip(seats, labels, strict=False)]
+    panes = [str(pane_html(side, label)) for side, label in zip(sides, labels, strict=False)]
     two = len(panes) > 1
     return (
-        tuple(seats),
+        tuple(sides),
         panes[0] if panes else gr.skip(),
         panes[1] if two else "",
         gr.Column(visible=two),
@@ -200,10 +194,10 @@ def _shown(seats: Sequence[Seat], labels: Sequence[str], question: Any) -> tuple
     )
 
 
-def pane_html(seat: Seat, label: str) -> Markup:
+def pane_html(side: ChatSide, label: str) -> Markup:
     """Return one model's side of the conversation."""
-    turns = Markup("").join(map(_turn, seat.turns))
-    head = Markup("<h3>{} {}</h3>").format(shown(label, 120), tag(f"{seat.style} prompt", "plain"))
+    turns = Markup("").join(map(_turn, side.turns))
+    head = Markup("<h3>{} {}</h3>").format(shown(label, 120), tag(f"{side.style} prompt", "plain"))
     return Markup('<div class="pane">{}{}</div>').format(head, turns)
 
 

@@ -1,4 +1,4 @@
-"""A conversation with one model or two side by side: what is asked, and the answers as they grow."""
+"""A conversation with one model or two side by side: the questions, and the answers as they are written."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evolcoder.app.model_shelf import ModelName, ModelShelf
-from evolcoder.errors import EvolcoderError
-from evolcoder.evaluate.prompts import instruction_prompt
+from evolcoder.app.open_models import ModelName, OpenModels
+from evolcoder.errors import EvolcoderError, ModelError
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.opening import is_remote
 from evolcoder.models.protocol import Message, Request, Sampling
 from evolcoder.models.streaming import stream_answer
 from evolcoder.report.run_folder import Run
+from evolcoder.report.table import round_name
 
 Style = Literal["auto", "wizardcoder", "chat"]
 STYLES: tuple[Style, ...] = ("auto", "wizardcoder", "chat")
@@ -38,18 +39,18 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class ChatSide:
     """One model of a conversation."""
 
     model: ModelName
     style: Literal["wizardcoder", "chat"]
     turns: tuple[Turn, ...] = ()
 
-    def asked(self, question: str) -> Seat:
+    def asked(self, question: str) -> ChatSide:
         """Return the conversation with one more question."""
         return replace(self, turns=(*self.turns, Turn(question)))
 
-    def with_last(self, turn: Turn) -> Seat:
+    def with_last(self, turn: Turn) -> ChatSide:
         """Return the conversation with its last turn replaced."""
         return replace(self, turns=(*self.turns[:-1], turn))
 
@@ -65,11 +66,42 @@ def model_choices(run: Run | None, more: Sequence[str] = ()) -> dict[str, str]:
         for round_ in run.rounds:
             checkpoint = round_.folder / "checkpoint"
             if (checkpoint / "config.json").exists():
-                label = f"round {round_.number}" + (" (best)" if round_.number == best else "")
+                label = round_name(round_.number) + (" (best)" if round_.number == best else "")
                 choices[label] = str(checkpoint)
     for ref in more:
         choices[ref] = ref
     return choices or {"embedded": "embedded"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """What the chat offers."""
+
+    models: Sequence[str] = ()
+    """MODEL strings beside the run's checkpoints."""
+    base_url: str = ""
+    """Address of the endpoint that openai: models are asked at first."""
+    any_model: bool = True
+    """Whether a visitor may name any model and address; else only those on offer."""
+
+
+def named_model(ref: str, url: str, options: ChatOptions) -> ModelName:
+    """Return the model that the page, or the run's recipe, names by a MODEL string and an address.
+
+    Keys go only to what the app was started with: its own MODEL strings, at its own address. Raises
+    ModelError for a string that names an address or an environment variable itself, and where the usual
+    address, which needs a key, would be asked.
+    """
+    if ref in options.models:
+        return ModelName(ref, options.base_url)
+    if not is_remote(ref):
+        return ModelName(ref)
+    if any(sign in ref for sign in "@#,*"):
+        raise ModelError(f"{ref}: only openai:NAME is taken here; start the app with --model for all else")
+    url = url.strip() if options.any_model else options.base_url
+    if not (url or options.base_url):
+        raise ModelError(f"{ref}: its endpoint is not named; start the app with --model {ref} or --base-url")
+    return ModelName(ref, url or options.base_url, keyed=url in ("", options.base_url))
 
 
 def style_for(ref: str, asked: Style, run: Run | None = None) -> Literal["wizardcoder", "chat"]:
@@ -95,41 +127,41 @@ def style_for(ref: str, asked: Style, run: Run | None = None) -> Literal["wizard
     return "wizardcoder"
 
 
-def request_of(seat: Seat, sampling: Sampling) -> Request:
+def request_of(side: ChatSide, sampling: Sampling) -> Request:
     """Return what the model is asked for the last turn.
 
     A chat carries the finished turns before it; the method's prompt has room for one instruction only.
     """
-    question = seat.turns[-1].question
-    if seat.style == "wizardcoder":
+    question = side.turns[-1].question
+    if side.style == "wizardcoder":
         return Request(instruction_prompt(question), sampling)
     messages: list[Message] = []
-    for turn in seat.turns[:-1]:
+    for turn in side.turns[:-1]:
         if turn.state == "done":
             messages += [Message("user", turn.question), Message("assistant", turn.answer)]
     return Request((*messages, Message("user", question)), sampling)
 
 
 async def converse(
-    shelf: ModelShelf,
-    seats: Sequence[Seat],
+    models: OpenModels,
+    sides: Sequence[ChatSide],
     sampling: Sampling,
     halted: asyncio.Event | None = None,
     every_s: float = 0.1,
-) -> AsyncGenerator[tuple[Seat, ...], None]:
-    """Have every seat answer its last turn at the same time; yield all seats whenever an answer has grown.
+) -> AsyncGenerator[tuple[ChatSide, ...], None]:
+    """Have every side answer its last turn at the same time; yield all sides whenever an answer has grown.
 
     At most one yield in `every_s` seconds, and the last one with everything in it. What goes wrong with one
     model stands in its turn and leaves the others alone. When `halted` is set, or the generator is closed,
     all answers end; the last yield after a halt marks those that were not finished.
     """
     halted = halted or asyncio.Event()
-    now = list(seats)
+    now = list(sides)
     changed = asyncio.Event()
 
     async def answer(at: int) -> None:
         try:
-            async with aclosing(_turns(shelf, seats[at], sampling)) as turns:
+            async with aclosing(_turns(models, sides[at], sampling)) as turns:
                 async for turn in turns:
                     now[at] = now[at].with_last(turn)
                     changed.set()
@@ -140,7 +172,7 @@ async def converse(
         await halted.wait()
         changed.set()
 
-    answers = asyncio.gather(*map(answer, range(len(seats))))
+    answers = asyncio.gather(*map(answer, range(len(sides))))
     heeding = asyncio.create_task(heed_halt())
     try:
         yield tuple(now)
@@ -160,12 +192,12 @@ async def converse(
         await asyncio.gather(answers, heeding, return_exceptions=True)
 
 
-async def _turns(shelf: ModelShelf, seat: Seat, sampling: Sampling) -> AsyncGenerator[Turn, None]:
-    turn = seat.turns[-1]
+async def _turns(models: OpenModels, side: ChatSide, sampling: Sampling) -> AsyncGenerator[Turn, None]:
+    turn = side.turns[-1]
     try:
         async with (
-            shelf.borrowed(seat.model) as model,
-            aclosing(stream_answer(model, request_of(seat, sampling))) as parts,
+            models.borrowed(side.model) as model,
+            aclosing(stream_answer(model, request_of(side, sampling))) as parts,
         ):
             async for part in parts:
                 turn = replace(turn, answer=part.text, state="writing")
@@ -180,11 +212,11 @@ async def _turns(shelf: ModelShelf, seat: Seat, sampling: Sampling) -> AsyncGene
         yield replace(turn, state="failed", note="out of memory; close another model or take a smaller one")
 
 
-def stopped(seats: Sequence[Seat]) -> tuple[Seat, ...]:
-    """Return seats whose unfinished answers are marked as stopped; what was written stays."""
+def stopped(sides: Sequence[ChatSide]) -> tuple[ChatSide, ...]:
+    """Return sides whose unfinished answers are marked as stopped; what was written stays."""
     return tuple(
-        seat.with_last(replace(seat.turns[-1], state="stopped"))
-        if seat.turns and seat.turns[-1].state in ("waiting", "writing")
-        else seat
-        for seat in seats
+        side.with_last(replace(side.turns[-1], state="stopped"))
+        if side.turns and side.turns[-1].state in ("waiting", "writing")
+        else side
+        for side in sides
     )

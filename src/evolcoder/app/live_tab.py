@@ -1,4 +1,4 @@
-"""The live view of a run: looked at again every two seconds, sent again only when it changed."""
+"""The live view of a run: checked every two seconds, sent again only when it changed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from evolcoder.app.live import live_html
+from evolcoder.app.live_run import live_html
 from evolcoder.app.run_view import RunView
 from evolcoder.app.widgets import html_view
 

@@ -1,4 +1,4 @@
-"""What a reviewer sees, and what the votes come to, as HTML."""
+"""The pages of a blind review as HTML: the pair of answers, and the results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 from evolcoder.app.agreement import agreement_in_words
 from evolcoder.app.shown_text import answer, code, notice, shown, table
 from evolcoder.app.study import Study
-from evolcoder.app.votes import VOTES_NAME, Agreement, Comparison, Position, Results
+from evolcoder.app.votes import VOTES_NAME, Agreement, PairedWins, Position, Results
 from evolcoder.report.templating import p_value
 
 _QUESTIONS = {
@@ -83,7 +83,7 @@ def results_html(study: Study, results: Results, unreadable: int, folder: Path) 
     return Markup('<div class="results">{}</div>').format(Markup("").join(parts))
 
 
-def _comparison(found: Comparison) -> tuple[object, ...]:
+def _comparison(found: PairedWins) -> tuple[object, ...]:
     rate = found.rate
     return (
         found.criterion,

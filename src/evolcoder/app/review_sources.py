@@ -1,4 +1,4 @@
-"""Where the answers of a blind review come from: the rounds of a run, or files of answers."""
+"""The answers that a blind review compares: from the rounds of a run, or from files of answers."""
 
 from __future__ import annotations
 

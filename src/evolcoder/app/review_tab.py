@@ -35,7 +35,7 @@ _TASKS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
+class ReviewSession:
     """One reviewer before one study, in one browser tab."""
 
     study: Study
@@ -111,7 +111,7 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
         ready = f'<p class="notice">Ready: {len(new.items)} pairs of answers. Give your name and begin.</p>'
         return gr.Dropdown(list(studies_in(folder)), value=made.name), ready
 
-    def sit_down(name: str | None, chosen: str | None) -> Sitting | str:
+    def open_session(name: str | None, chosen: str | None) -> ReviewSession | str:
         """Return the reviewer before the study, or what is missing."""
         name = " ".join((name or "").split())[:80]
         known = studies_in(folder)
@@ -122,16 +122,16 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
             return "Set up a review first, then choose it."
         loaded = read_study(where)
         at = position_of(loaded, read_votes(where).votes, name)
-        return Sitting(loaded, where, name, at, time.monotonic())
+        return ReviewSession(loaded, where, name, at, time.monotonic())
 
     def start(name: str | None, chosen: str | None) -> tuple[Any, ...]:
         try:
-            seated = sit_down(name, chosen)
+            session = open_session(name, chosen)
         except EvolcoderError as error:
-            seated = str(error)
-        if isinstance(seated, str):
-            return (None, *_away(), error_html(ValueError(seated)), gr.skip())
-        return (*_seated(seated), "", json.dumps([seated.reviewer, seated.folder.name]))
+            session = str(error)
+        if isinstance(session, str):
+            return (None, *_away(), error_html(ValueError(session)), gr.skip())
+        return (*_shown_session(session), "", json.dumps([session.reviewer, session.folder.name]))
 
     def resume(stored: str | None) -> tuple[Any, ...]:
         """After a reload: sit down again where the browser remembers to have been."""
@@ -143,33 +143,33 @@ def review_tab(view: RunView | None, files: Mapping[str, Path], folder: Path, pa
             return (gr.skip(),) * 9
         return (*start(name, chosen)[:-1], name, chosen)
 
-    def cast(choice: Choice) -> Callable[[Sitting | None], tuple[Any, ...]]:
-        def vote(seated: Sitting | None) -> tuple[Any, ...]:
-            if seated is None or seated.at.shown is None:
+    def cast(choice: Choice) -> Callable[[ReviewSession | None], tuple[Any, ...]]:
+        def vote(session: ReviewSession | None) -> tuple[Any, ...]:
+            if session is None or session.at.shown is None:
                 return (gr.skip(),) * 6
-            shown = seated.at.shown
+            shown = session.at.shown
             append_vote(
-                seated.folder,
+                session.folder,
                 Vote(
-                    reviewer=seated.reviewer,
+                    reviewer=session.reviewer,
                     item=shown.item.number,
-                    criterion=seated.at.criterion,
+                    criterion=session.at.criterion,
                     choice=choice,
                     model_a=shown.models[0],
                     model_b=shown.models[1],
                     task=shown.item.task,
-                    seconds=round(time.monotonic() - seated.since, 1),
+                    seconds=round(time.monotonic() - session.since, 1),
                     time=datetime.now(UTC).isoformat(timespec="seconds"),
                 ),
             )
-            at = position_of(seated.study, read_votes(seated.folder).votes, seated.reviewer)
-            return _seated(_moved(seated, at))
+            at = position_of(session.study, read_votes(session.folder).votes, session.reviewer)
+            return _shown_session(_moved(session, at))
 
         return vote
 
-    def go_back(seated: Sitting | None) -> tuple[Any, ...]:
-        before = earlier_position(seated.study, seated.at, seated.reviewer) if seated else None
-        return _seated(_moved(seated, before)) if seated and before else (gr.skip(),) * 6
+    def go_back(session: ReviewSession | None) -> tuple[Any, ...]:
+        before = earlier_position(session.study, session.at, session.reviewer) if session else None
+        return _shown_session(_moved(session, before)) if session and before else (gr.skip(),) * 6
 
     def get_up() -> tuple[Any, ...]:
         return None, *_away(), ""
@@ -211,19 +211,19 @@ def _away() -> tuple[Any, ...]:
     return gr.Column(visible=True), gr.Column(visible=False), "", "", gr.skip()
 
 
-def _seated(seated: Sitting) -> tuple[Any, ...]:
+def _shown_session(session: ReviewSession) -> tuple[Any, ...]:
     """Show the desk; results that stand open from before would give the models away."""
     return (
-        seated,
+        session,
         gr.Column(visible=False),
         gr.Column(visible=True),
-        str(question_html(seated.at, seated.reviewer)),
-        str(task_html(seated.at)),
+        str(question_html(session.at, session.reviewer)),
+        str(task_html(session.at)),
         "",
     )
 
 
-def _moved(seated: Sitting, at: Position) -> Sitting:
-    same_item = at.shown is not None and seated.at.shown is not None and at.index == seated.at.index
-    since = seated.since if same_item else time.monotonic()
-    return Sitting(seated.study, seated.folder, seated.reviewer, at, since)
+def _moved(session: ReviewSession, at: Position) -> ReviewSession:
+    same_item = at.shown is not None and session.at.shown is not None and at.index == session.at.index
+    since = session.since if same_item else time.monotonic()
+    return ReviewSession(session.study, session.folder, session.reviewer, at, since)

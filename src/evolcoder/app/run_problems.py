@@ -111,8 +111,8 @@ class RunProblems:
 
     @property
     def rounds(self) -> list[int]:
-        """The rounds with samples."""
-        return sorted(self._folders)
+        """The rounds with samples, in their order."""
+        return list(self._folders)
 
     def prompt(self, task_id: str) -> str:
         """Return a problem's text; "" where the benchmark is not to be had here."""
@@ -209,12 +209,14 @@ def benchmarks_of(run: Run) -> list[str]:
 def known_problems(folder_name: str) -> dict[str, Problem]:
     """Return the problems of the benchmark whose scores lie in a folder of this name; {} where unknown here.
 
-    A run copied to a machine without the benchmark's data can still be looked at.
+    A run copied to a machine without the benchmark's data can still be looked at. A user's benchmark stays
+    unknown: to look at a run must not execute a file that it names.
     """
-    from evolcoder.evaluate.benchmarks import BENCHMARK_NAMES, load_benchmark
+    from evolcoder.evaluate.benchmarks import benchmark_names, load_benchmark
+    from evolcoder.evaluate.overlap import evaluation_folder
 
-    for name in BENCHMARK_NAMES:
-        if name.replace(":", "-").replace("@", "-") == folder_name:
+    for name in benchmark_names():
+        if evaluation_folder(name) == folder_name:
             try:
                 return dict(load_benchmark(name).by_task)
             except EvolcoderError:

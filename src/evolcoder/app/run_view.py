@@ -1,4 +1,4 @@
-"""A run folder that is looked at again and again: what was read is read anew only when its files changed."""
+"""A run folder that is shown again and again: its files are read again only when they change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from evolcoder.app.live import scores_now
+from evolcoder.app.live_run import scores_now
 from evolcoder.app.run_problems import RunProblems
 from evolcoder.app.run_rows import RunRows, row_sources
 from evolcoder.report.run_folder import Run, read_run

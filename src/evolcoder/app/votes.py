@@ -152,7 +152,7 @@ def earlier_position(study: Study, at: Position, reviewer: str) -> Position | No
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PairedWins:
     """Two models on one criterion."""
 
     model: str
@@ -184,7 +184,7 @@ class Results:
 
     reviewers: Mapping[str, int]
     """Votes by reviewer."""
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PairedWins, ...]
     agreements: tuple[Agreement, ...]
 
 
@@ -211,7 +211,7 @@ def results_of(study: Study, votes: Sequence[Vote]) -> Results:
                 if vote.criterion == criterion and items[vote.item].models == pair:
                     by_task.setdefault(vote.item, []).append(_worth(vote, pair[0]))
             if (rate := win_rate(by_task)) is not None:
-                comparisons.append(Comparison(pair[0], pair[1], criterion, rate))
+                comparisons.append(PairedWins(pair[0], pair[1], criterion, rate))
     agreements = tuple(_agreement(criterion, counted, items) for criterion in CRITERIA)
     return Results(reviewers, tuple(comparisons), agreements)
 

@@ -58,7 +58,7 @@ def command(
         write_contamination_report,
     )
     from evolcoder.evolve.row_files import RowFile
-    from evolcoder.execution.engine import open_engine
+    from evolcoder.execution.opening import open_engine
 
     problems = problem_texts(benchmarks or ("humaneval", "mbpp"))
     embed = None

@@ -8,6 +8,7 @@ import platform
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -150,10 +151,12 @@ def toolchain_findings() -> list[Finding]:
 def environment_finding() -> Finding:
     """Return whether DS-1000 can be judged: its environment is built by a command."""
     from evolcoder.errors import UserError
+    from evolcoder.evaluate.benchmarks import environment_spec
     from evolcoder.evaluate.environments import find_environment
 
     try:
-        return Finding("DS-1000 environment", True, find_environment("ds1000").title)
+        found = find_environment(environment_spec("ds1000"))
+        return Finding("DS-1000 environment", True, found.title)
     except UserError as error:
         said, _, command = str(error).rpartition(": ")
         return Finding("DS-1000 environment", False, said, command)
@@ -175,14 +178,24 @@ def endpoint_finding(base_url: str) -> Finding:
     import urllib.error
     import urllib.request
 
-    request = urllib.request.Request(base_url.rstrip("/") + "/models")
+    from evolcoder.models.endpoint.address import address_of, checked_base_url, masked, shown_url
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *request: Any) -> None:
+            """Follow none: it could carry the key to another host."""
+
+    shown = shown_url(base_url)
+    request = urllib.request.Request(str(address_of(checked_base_url(base_url), "/models")))
     if key := os.environ.get("OPENAI_API_KEY"):
         request.add_header("Authorization", f"Bearer {key}")
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.build_opener(NoRedirect).open(request, timeout=10) as reply:
             models = [str(model.get("id")) for model in json.load(reply).get("data", [])]
     except (OSError, ValueError, AttributeError) as error:
         return Finding(
-            "endpoint", False, f"{base_url}: {error}", "is the server running, and does the URL end in /v1?"
+            "endpoint",
+            False,
+            f"{shown}: {masked(str(error), key, base_url)}",
+            "is the server running, and does the URL end in /v1?",
         )
-    return Finding("endpoint", True, f"{base_url}: {', '.join(models) or 'no models listed'}")
+    return Finding("endpoint", True, f"{shown}: {', '.join(models) or 'no models listed'}")

@@ -17,7 +17,7 @@ class EngineName(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name; a wrong one is an error of usage."""
-        from evolcoder.execution.engine import check_engine
+        from evolcoder.execution.opening import check_engine
 
         try:
             check_engine(str(value))

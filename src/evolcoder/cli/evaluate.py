@@ -50,7 +50,7 @@ _BESIDE = 3
 )
 @click.option(
     "--extract",
-    type=click.Choice(["wizardcoder", "fence", "auto", "none"]),
+    type=click.Choice(["wizardcoder", "fence", "first", "last", "auto", "none"]),
     help="How the program is found; by the style where absent.",
 )
 @click.option("--greedy", is_flag=True, help="One greedy sample a problem (the default of most benchmarks).")
@@ -108,9 +108,11 @@ def command(
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.settings import EvaluationSettings, Extraction, Style
-    from evolcoder.execution.engine import open_engine
+    from evolcoder.evaluate.overlap import folder_clash
+    from evolcoder.evaluate.settings import EvaluationSettings, Style
     from evolcoder.execution.event_loop import run_async
+    from evolcoder.execution.opening import open_engine
+    from evolcoder.extraction.code_blocks import Extraction
 
     if greedy and ((n or 1) > 1 or temperature):
         raise UserError("--greedy gives one sample at temperature 0; leave out --n and --temperature")
@@ -120,7 +122,7 @@ def command(
         return EvaluationSettings(
             style=cast(Style, style),
             preset=preset,
-            extract=cast("Extraction | None", extract),
+            extract=cast(Extraction | None, extract),
             n=decoding.n,
             temperature=decoding.temperature,
             top_p=decoding.top_p,
@@ -134,6 +136,8 @@ def command(
 
     choice = model_choice(model, options)
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
+    if clash := folder_clash(names):
+        raise UserError(clash)
     try:
         plan = {name: settings_for(load_benchmark(name).decoding) for name in names}
     except ValueError as error:
@@ -207,30 +211,54 @@ def _as_json(results: dict[str, EvaluationResult]) -> str:
 
 
 def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
+    from evolcoder.evaluate.t_test import smallest_difference
+
     lines: list[str] = []
     for result in results.values():
+        first = result.scores[0]
+        problems = first.settings["problems"]
+        measured, _, in_all = problems.partition(",")[0].partition(" of ")
+        mark = "*" if measured != in_all else ""
         for score in result.scores:
             lines.append(
-                f"{model}  {score.benchmark}  pass@{score.k} {100 * score.value:.1f}"
+                f"{model}  {score.benchmark}  pass@{score.k} {100 * score.value:.1f}{mark}"
                 f"   95% [{100 * score.low:.1f}, {100 * score.high:.1f}]"
                 f"   {score.n_problems} problems, {score.n_samples} samples"
             )
-        first = result.scores[0]
-        lines += _beside_published(first.benchmark, 100 * first.value)
+        lines += _beside_published(first.benchmark, first.settings["decoding"], 100 * first.value, mark)
+        if mark:
+            lines.append(f"  * a subset ({problems}): not comparable with published scores")
         told = ", ".join(f"{reason} {count}" for reason, count in result.reasons.items())
         named = ", ".join(f"{name} {value}" for name, value in first.settings.items() if name != "model")
-        lines += [f"  verdicts: {told}", f"  settings: {named}", f"  {result.seconds:.0f} s", ""]
+        least = smallest_difference(first.value, first.n_problems, first.n_samples // first.n_problems)
+        lines += [
+            f"  sees:      {100 * least:.1f} points between two models at the least (80% of cases, 5% level)",
+            f"  verdicts: {told}",
+            f"  settings: {named}",
+            f"  {result.seconds:.0f} s",
+            "",
+        ]
     return "\n".join(lines).rstrip()
 
 
-def _beside_published(benchmark: str, percent: float) -> list[str]:
-    """Return lines of the published figures nearest to a measured one, best first."""
-    from evolcoder.evaluate.published import published_for
+def _beside_published(benchmark: str, decoding: str, percent: float, mark: str) -> list[str]:
+    """Return lines of the published figures nearest to a measured one, best first.
 
+    Those that were drawn otherwise (one greedy answer, or a mean over samples) stand apart, marked.
+    """
+    from evolcoder.evaluate.published import decoding_kind, published_for
+
+    kind = decoding_kind(decoding)
     figures = published_for(benchmark)
-    above = [p for p in figures if p.percent > percent][-_BESIDE:]
-    below = [p for p in figures if p.percent <= percent][:_BESIDE]
-    lines = [f"  published  {p.percent:5.1f}  {p.model} ({p.decoding})" for p in above]
-    lines.append(f"  measured   {percent:5.1f}  <- this")
-    lines += [f"  published  {p.percent:5.1f}  {p.model} ({p.decoding})" for p in below]
+    above = [p for p in figures if p.value > percent][-_BESIDE:]
+    below = [p for p in figures if p.value <= percent][:_BESIDE]
+    lines = [f"  measured   {percent:5.1f}{mark or ' '} <- this"]
+    told = [
+        f"  published  {p.value:5.1f}{' ' if decoding_kind(p.decoding) == kind else '†'} "
+        f"{p.model} ({p.decoding})"
+        for p in [*above, *below]
+    ]
+    lines = [*told[: len(above)], *lines, *told[len(above) :]]
+    if any("†" in line for line in told):
+        lines.append(f"  † not {kind}: does not compare")
     return lines

@@ -8,8 +8,13 @@ import click
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, metavar="DIR [DIR]...", type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
 @click.option("--benchmark", "-b", help="Draw this benchmark; the first one where absent.")
+@click.option(
+    "--table",
+    type=click.Choice(["wizardcoder", "wizardmath", "wizardlm", "figure-1"]),
+    help="Show this published table with what was measured; --chart draws figure-1 as the paper does.",
+)
 @click.option("--only", is_flag=True, help="Show the named benchmark only.")
 @click.option("--published/--no-published", default=True, show_default=True, help="Show published figures.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the table here.")
@@ -21,23 +26,33 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw the bar chart into this .svg or .png file; may be given twice.",
 )
+@click.option(
+    "--width",
+    type=click.IntRange(min=280),
+    help="Of the charts, in pixels; a narrow one suits a phone.  [860]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(
     folders: tuple[Path, ...],
     benchmark: str | None,
+    table: str | None,
     only: bool,
     published: bool,
     markdown: Path | None,
     csv_file: Path | None,
     charts: tuple[Path, ...],
+    width: int | None,
     as_json: bool,
 ) -> None:
     """Gather the scores under each DIR (of evaluate --out, or a run) and the published ones.
 
-    A DIR may also be a file with what score --json or evaluate --json printed.
+    A DIR may also be a file with what score --json or evaluate --json printed. Without any, the published
+    figures are shown: of the benchmark named, else the tables of WizardCoder, WizardMath and WizardLM.
 
     \b
     Example:
+      evolcoder leaderboard
+      evolcoder leaderboard --table figure-1 --chart figure-1.svg
       evolcoder leaderboard runs/* --chart leaderboard.png
       evolcoder leaderboard runs/quickstart scores/ -b humaneval+ --markdown board.md --csv board.csv
     """
@@ -45,19 +60,38 @@ def command(
 
     from evolcoder.errors import UserError
     from evolcoder.report import leaderboard as board
-    from evolcoder.report.leaderboard_chart import write_chart
+    from evolcoder.report.leaderboard_chart import WIDTH, write_chart, write_figure_1
     from evolcoder.runs import write_text_whole
 
     for path in charts:
         if path.suffix.lower() not in (".svg", ".png"):
             raise UserError(f"--chart {path}: a name that ends in .svg or .png is expected")
-    entries = board.gather(folders, published)
-    family = board.chosen_benchmark(entries, benchmark)
+    if table is not None and benchmark is not None:
+        raise UserError("--table shows all of its benchmarks: leave out --benchmark")
+    if table is None and benchmark is None and not folders:
+        tables = ["wizardcoder", "wizardmath", "wizardlm"]
+    else:
+        tables = [table] if table else []
+    gathered = [board.gather(folders, published, table=name) for name in tables]
+    entries = [entry for part in gathered for entry in part]
+    if not tables:
+        entries = board.gather(folders, published, [benchmark] if benchmark else [])
+    family = board.chosen_benchmark(entries, benchmark) if entries else ""
     shown = [entry for entry in entries if entry.family == family] if only else entries
     if markdown is not None:
         write_text_whole(markdown, board.as_markdown(shown))
     if csv_file is not None:
         write_text_whole(csv_file, board.as_csv(shown))
     for path in charts:
-        write_chart(path, board.for_chart(entries, family), family)
-    click.echo(json.dumps(board.as_rows(shown), indent=2) if as_json else board.as_text(shown))
+        if table == "figure-1":
+            write_figure_1(path, board.for_figure_1(entries), width or WIDTH)
+        elif bars := board.for_chart(entries, family):
+            write_chart(path, bars, family, width or WIDTH)
+        else:
+            raise UserError(f"--chart {path}: no score to draw")
+    if as_json:
+        click.echo(json.dumps(board.as_rows(shown), indent=2))
+    elif tables and not only:
+        click.echo("\n\n".join(map(board.as_matrix, gathered)))
+    else:
+        click.echo(board.as_text(shown))

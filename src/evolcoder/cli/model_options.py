@@ -41,6 +41,17 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--batch", is_flag=True, help="Ask by the OpenAI Batch API: half the price, slower."
             ),
             click.option(
+                "--reasoning-effort", metavar="EFFORT", help="Of a reasoning model: low, medium, high."
+            ),
+            click.option("--extra-body", metavar="JSON", help="Further fields of each request, one object."),
+            click.option(
+                "--header",
+                "headers",
+                multiple=True,
+                metavar="NAME=VARIABLE",
+                help="A further header; its value stands in the environment variable.",
+            ),
+            click.option(
                 "--endpoint",
                 "endpoint_pairs",
                 multiple=True,
@@ -98,11 +109,15 @@ def _endpoint_settings(options: Mapping[str, Any], timeout_s: float | None) -> E
         values["timeout_s"] = timeout_s
     if options["price"]:
         values["usd_per_million_input"], values["usd_per_million_output"] = options["price"]
+    if options["reasoning_effort"]:
+        values["reasoning_effort"] = options["reasoning_effort"]
+    if options["extra_body"]:
+        values["extra_body"] = _json_object("--extra-body", options["extra_body"])
+    if options["headers"]:
+        values["headers"] = dict(_pair("--header", text) for text in options["headers"])
     known = [field.name for field in fields(EndpointSettings)]
     for pair in options["endpoint_pairs"]:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise UserError(f"--endpoint {pair}: KEY=VALUE is expected")
+        key, text = _pair("--endpoint", pair)
         if key not in known:
             raise UserError(
                 f"--endpoint {pair}: unknown key{nearest(key, known)}; the keys are {', '.join(known)}"
@@ -118,3 +133,27 @@ def _endpoint_settings(options: Mapping[str, Any], timeout_s: float | None) -> E
         key = ".".join(map(str, found["loc"]))
         message = found["msg"].removeprefix("Value error, ")
         raise UserError(f"endpoint: {key + ': ' if key else ''}{message}") from error
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    from evolcoder.errors import UserError
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        expected = "NAME=VARIABLE" if option == "--header" else "KEY=VALUE"
+        raise UserError(f"{option} {text}: {expected} is expected")
+    return key.strip(), value.strip()
+
+
+def _json_object(option: str, text: str) -> dict[str, Any]:
+    import json
+
+    from evolcoder.errors import UserError
+
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{option} {text}: a JSON object is expected ({error})") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{option} {text}: a JSON object is expected")
+    return value

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from evolcoder.cli.stage_lines import shown_window, stage_text
+from evolcoder.cli.terminal import drawn_on, guard_streams, shown
 from evolcoder.progress import Bar, Progress, StageLine, StageState, duration, left_text, seconds_left
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class PlainProgress:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(shown(line) + "\n")
+    sys.stderr.flush()
 
 
 class LiveProgress:
@@ -100,7 +102,7 @@ class LiveProgress:
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=True)
+        self._console = Console(file=drawn_on(sys.stderr))
         self._rich = _bars_with_facts(self._console)
         self._open = 0
         self._live: Live | None = None
@@ -113,8 +115,9 @@ class LiveProgress:
         """Open a live bar; it stays on the screen, finished, when the block ends (not among stages)."""
         if self._open == 0 and self._live is None:
             self._rich.start()
+            guard_streams()  # what others print meanwhile goes above the bars
         self._open += 1
-        task = self._rich.add_task(name, total=total, facts="")
+        task = self._rich.add_task(shown(name), total=total, facts="")
         try:
             yield _LiveBar(self, task)
         finally:
@@ -141,6 +144,7 @@ class LiveProgress:
         if self._live is None:
             self._live = Live(get_renderable=self._view, console=self._console, refresh_per_second=4)
             self._live.start()
+            guard_streams()
 
     def _view(self) -> RenderableType:
         """What stands on the screen now: the stages, the bars under the one that runs, the time left."""
@@ -149,11 +153,11 @@ class LiveProgress:
         from rich.text import Text
 
         elapsed = time.monotonic() - self._running[1]
-        shown, before, after = shown_window(self._lines, max(4, self._console.height - 6 - self._open))
+        window, before, after = shown_window(self._lines, max(4, self._console.height - 6 - self._open))
         parts: list[RenderableType] = [Text(f"  {before} stages before", style="dim")] if before else []
-        for line in shown:
+        for line in window:
             style = {"running": "bold", "waiting": "dim", "kept": "dim"}.get(line.state, "")
-            parts.append(Text(stage_text(line, elapsed), style=style))
+            parts.append(Text(shown(stage_text(line, elapsed)), style=style))
             if line.state == "running" and self._open:
                 parts.append(Padding(self._rich.get_renderable(), (0, 0, 0, 4)))
         if after:
@@ -162,7 +166,7 @@ class LiveProgress:
 
     def note(self, line: str) -> None:
         """Print one line above the bars."""
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(shown(line), markup=False, highlight=False)
 
     def show(self, task: int, n: int, facts: str) -> None:
         """Move one bar by `n` items."""
@@ -195,7 +199,7 @@ def _bars_with_facts(console: Console) -> RichProgress:
                     yield Padding(Text(task.fields["facts"], style="dim"), (0, 0, 0, 2))
 
     return Bars(
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -212,4 +216,4 @@ class _LiveBar:
 
     def advance(self, n: int = 1, **facts: str | float) -> None:
         self._facts.update(facts)
-        self._view.show(self._task, n, facts_text(self._facts))
+        self._view.show(self._task, n, shown(facts_text(self._facts)))

@@ -48,7 +48,7 @@ def command(
 
     from evolcoder.cli.plan_text import plan_data, plan_text
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.execution.engine import open_engine
+    from evolcoder.execution.opening import open_engine
     from evolcoder.loop import plan_recipe, run_recipe
     from evolcoder.loop.stages import Choice
     from evolcoder.recipe import load_recipe

@@ -1,7 +1,7 @@
 """Measure a model on a benchmark: sample, extract, judge, sum up. Programs are judged while the model writes.
 
-Every answer is in the model's journal (if it has one) and every verdict in the cache, so a stopped
-evaluation goes on where it stood; the files in `out` appear whole at the end.
+Every answer is in the model's journal (if it has one) and every verdict in the cache, so a stopped evaluation
+continues where it stopped; the files in `out` appear whole at the end.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from typing import Protocol, runtime_checkable
 
 from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
+from evolcoder.evaluate.own_tests import check_own_tests
 from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.prompts import default_extraction
 from evolcoder.evaluate.sampling import Answer, answers, subset
 from evolcoder.evaluate.score_file import verdict_row
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
-from evolcoder.evaluate.settings import EvaluationSettings, Extraction
+from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
+from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Sample, Score
@@ -77,6 +79,7 @@ async def evaluate_model(
     benchmark = load_benchmark(benchmark_name)
     benchmark.checked_oracle(settings.oracle)
     benchmark.check_ready()
+    await asyncio.to_thread(check_own_tests, benchmark, False, engine)
     problems = subset(benchmark.problems, settings.limit)
     total = len(problems) * settings.n
     order = {problem.task_id: at for at, problem in enumerate(problems)}
@@ -84,17 +87,17 @@ async def evaluate_model(
     with (
         progress.bar(f"write {benchmark.name}", total) as writing,
         progress.bar(f"judge {benchmark.name}", total) as judging,
-        _Judge(benchmark, settings, judging, engine) as judge,
+        _ScoringThread(benchmark, settings, judging, engine) as scoring,
     ):
         _show_steps(model, writing)
-        stream = answers(model, problems, settings)
+        stream = answers(model, benchmark, problems, settings)
         async with contextlib.aclosing(stream):
             async for answer in stream:
                 tokens += answer.completion.completion_tokens
                 writing.advance()
-                judge.take(answer)
-        judged = await asyncio.to_thread(judge.finish)
-        level = judge.level
+                scoring.take(answer)
+        judged = await asyncio.to_thread(scoring.finish)
+        level = scoring.level
     judged.sort(key=lambda pair: (order[pair[0].problem.task_id], pair[0].index))
     named = named_settings(settings, benchmark, model.name, len(problems), level)
     result = _sum_up(judged, benchmark, named, tokens, time.monotonic() - begun)
@@ -124,7 +127,7 @@ def _show_steps(model: LanguageModel, bar: Bar) -> None:
     inner.watch(tell)
 
 
-class _Judge:
+class _ScoringThread:
     """Judges answers in a thread of its own, in the order they come."""
 
     def __init__(self, benchmark: Benchmark, settings: EvaluationSettings, bar: Bar, engine: Engine) -> None:
@@ -141,7 +144,7 @@ class _Judge:
         self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
         self.level = ""
 
-    def __enter__(self) -> _Judge:
+    def __enter__(self) -> _ScoringThread:
         self._thread.start()
         return self
 
@@ -152,7 +155,7 @@ class _Judge:
         self._thread.join()
 
     def take(self, answer: Answer) -> None:
-        """Hand over one answer; raises what judging failed with, so that nothing is written in vain."""
+        """Hand over one answer; raises what judging failed with, before more is written."""
         self._queue.put(answer)
         if self._failure is not None:
             raise self._failure

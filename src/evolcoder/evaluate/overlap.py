@@ -1,53 +1,64 @@
 """Which benchmarks share problems: what chooses a checkpoint must not be what it is reported on.
 
 By name, before any data is there: HumanEval and HumanEval+ are the same 164 problems, MBPP+ a choice from all
-of MBPP's splits, and translations (MultiPL-E) the same problems again. By problem, once data is loaded.
+of MBPP's splits, and translations (MultiPL-E) the same problems again; each benchmark says so itself. By
+problem, once data is loaded: a user's file is judged by what is in it alone.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark, named_set
+from evolcoder.own_files import is_own
 from evolcoder.records import Problem
-
-_NUMBERED = re.compile(r"(human[-_ ]?eval|mbpp)\D*?(\d+)", re.IGNORECASE)
-_MBPP_SPLITS = {
-    "mbpp": (11, 510),
-    "mbpp:test": (11, 510),
-    "mbpp:sanitized-test": (11, 510),
-    "mbpp:prompt": (1, 10),
-    "mbpp:validation": (511, 600),
-    "mbpp:train": (601, 974),
-    "mbpp-400": (511, 974),
-}
-"""First and last problem of the splits (Austin et al. 2021); every other MBPP set draws from all of them."""
 
 
 def evaluation_folder(benchmark: str) -> str:
     """Return the name of the folder that a benchmark's samples and scores lie in."""
-    short = Path(benchmark).stem if benchmark.endswith(".py") else benchmark
+    short = Path(benchmark).stem if is_own(benchmark) else benchmark
     return short.replace(":", "-").replace("@", "-")
+
+
+def folder_clash(benchmarks: Sequence[str]) -> str:
+    """Return the sentence that says which two benchmarks would write into one folder; "" where none do."""
+    named: dict[str, str] = {}
+    for name in dict.fromkeys(benchmarks):
+        first = named.setdefault(evaluation_folder(name), name)
+        if first != name:
+            return f"{first} and {name} would both write into {evaluation_folder(name)}/: rename a file"
+    return ""
 
 
 def names_overlap(first: str, second: str) -> bool:
     """Whether two benchmarks share problems, as far as their names tell."""
-    family, low, high = _family(first)
-    other, other_low, other_high = _family(second)
-    return family == other and low <= other_high and other_low <= high
+    return named_set(first).overlaps(named_set(second))
 
 
-def shared_problems(first: Iterable[Problem], second: Iterable[Problem]) -> tuple[str, ...]:
+def benchmarks_overlap(first: str, second: str) -> bool:
+    """Whether two benchmarks share problems; a user's file is loaded and looked at."""
+    if names_overlap(first, second) or not (is_own(first) or is_own(second)):
+        return names_overlap(first, second)
+    return bool(shared_problems(load_benchmark(first), load_benchmark(second)))
+
+
+def shared_problems(first: Benchmark, second: Benchmark) -> tuple[str, ...]:
     """Return the task ids of `first` that `second` holds too, under whatever id or in the same words."""
-    known = {key for problem in second for key in _keys(problem)}
-    return tuple(problem.task_id for problem in first if not known.isdisjoint(_keys(problem)))
+    known = {key for problem in second.problems for key in _keys(second, problem)}
+    return tuple(p.task_id for p in first.problems if not known.isdisjoint(_keys(first, p)))
 
 
-def selection_notice(deciding: str, reported: Sequence[str], rule: str) -> str:
+def selection_notice(
+    deciding: str,
+    reported: Sequence[str],
+    rule: str,
+    overlap: Callable[[str, str], bool] = names_overlap,
+) -> str:
     """Return the sentence that says that a test was used to select; "" where none was.
 
-    `rule` is the stopping rule's name: "paper-v1" is the one of the paper's first version.
+    `rule` is the stopping rule's name: "paper-v1" is the one of the paper's first version. `overlap` says
+    whether two benchmarks share problems.
     """
     if deciding in reported or rule == "paper-v1":
         told = (
@@ -55,7 +66,7 @@ def selection_notice(deciding: str, reported: Sequence[str], rule: str) -> str:
             "therefore not a clean test score"
         )
         return told + (" (the rule of the paper's first version)." if rule == "paper-v1" else ".")
-    shared = [name for name in reported if names_overlap(deciding, name)]
+    shared = [name for name in reported if overlap(deciding, name)]
     if not shared:
         return ""
     return (
@@ -64,22 +75,7 @@ def selection_notice(deciding: str, reported: Sequence[str], rule: str) -> str:
     )
 
 
-def _family(name: str) -> tuple[str, float, float]:
-    """Return the set of problems that a benchmark draws from, and the first and last number it may hold."""
-    plain = name.lower().partition("@")[0]
-    if plain.startswith("multipl-e:"):
-        # Translations: of HumanEval, or of MBPP where the name says so.
-        return ("mbpp", 1, 974) if ":mbpp" in plain else ("humaneval", 0, 163)
-    if "humaneval" in plain:
-        return "humaneval", 0, 163
-    if "mbpp" in plain:
-        return "mbpp", *_MBPP_SPLITS.get(plain, (1, 974))
-    return plain.partition(":")[0], 0, float("inf")
-
-
-def _keys(problem: Problem) -> set[str]:
-    """What a problem is recognised by: its number in its family, and its words."""
-    keys = {" ".join(problem.prompt.split())}
-    if numbered := _NUMBERED.match(problem.task_id):
-        keys.add(f"{re.sub(r'[^a-z]', '', numbered[1].lower())} {int(numbered[2])}")
-    return keys
+def _keys(benchmark: Benchmark, problem: Problem) -> set[str]:
+    """What a problem is recognised by: where it comes from, and its words."""
+    words = " ".join(problem.prompt.split())
+    return {key for key in (benchmark.origin(problem), words) if key}

@@ -66,7 +66,7 @@ def rows_by_file(path: Path, benchmark: Benchmark, how: Extraction = "none") -> 
 def usual_extraction(path: Path, benchmark: Benchmark) -> Extraction:
     """Return how programs are found where nobody says: "auto" in chat answers, "none" elsewhere.
 
-    The first row decides. A file that cannot be read gives "none"; reading it for good tells why.
+    The first row decides. A file that cannot be read gives "none"; reading it for good says why.
     """
     try:
         first = next(chain.from_iterable(rows for _, rows in rows_by_file(path, benchmark)), None)
@@ -101,7 +101,7 @@ def _samples_of_file(
     field: str | None,
     seen: Counter[str],
 ) -> Iterator[Sample]:
-    """Yield a file's samples; its bad rows are told together, after the good ones."""
+    """Yield a file's samples; its bad rows are reported together, after the good ones."""
     bad: list[str] = []
     n_bad = 0
     try:

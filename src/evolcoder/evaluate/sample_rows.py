@@ -30,7 +30,7 @@ from typing import IO, Any, cast
 
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
-from evolcoder.runs import bad_rows_message, read_jsonl
+from evolcoder.runs import MOST_ROW_BYTES, bad_rows_message, read_jsonl, read_unpacked
 
 Row = dict[str, Any]
 PLAIN_FIELDS = ("completion", "solution", "samples")
@@ -120,8 +120,7 @@ def _is_json(line: bytes) -> bool:
 def _one_value(file: Path) -> Any:
     """Return the one JSON value of a file, None where it is not one."""
     try:
-        with _opened(file) as stream:
-            return json.loads(stream.read())
+        return json.loads(read_unpacked(file, _opened))
     except (ValueError, RecursionError):
         return None
 
@@ -145,10 +144,34 @@ def _archive_rows(file: Path) -> Iterator[Row]:
         if not names:
             raise DataError(f"{file}: an archive without samples/NAME.json; an Inspect log is expected")
         for name in names:
+            if archive.getinfo(name).file_size > MOST_ROW_BYTES:
+                raise DataError(f"{file}: {name}: over {MOST_ROW_BYTES >> 20} MB long")
             try:
-                yield json.loads(archive.read(name))
+                yield json.loads(_member(archive, archive.getinfo(name)))
             except ValueError as error:
                 raise DataError(f"{file}: {name}: not JSON ({error})") from error
+
+
+_ZSTD = 93
+"""How the zip format numbers zstd (APPNOTE 6.3.7); Python reads it from 3.14 on. Inspect packs by it."""
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Return a file of an archive; raises what `zipfile` raises."""
+    if member.compress_type != _ZSTD:
+        return archive.read(member)
+    import pyarrow
+
+    assert archive.fp is not None
+    archive.fp.seek(member.header_offset)
+    header = archive.fp.read(30)
+    archive.fp.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
+    packed = archive.fp.read(member.compress_size)
+    try:
+        unpacked = pyarrow.decompress(packed, member.file_size, codec="zstd", asbytes=True)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise zipfile.BadZipFile(f"{member.filename}: {error}") from error
+    return cast("bytes", unpacked)
 
 
 def _rows(value: Any, number: int, benchmark: Benchmark) -> Iterator[Row]:
@@ -201,10 +224,10 @@ def _lm_eval(row: Row, benchmark: Benchmark) -> Row:
         task_id = benchmark.problems[place].task_id
     fields: Row = {"task_id": task_id}
     problem = benchmark.find(task_id) if isinstance(task_id, (str, int)) else None
-    function = doc.get("entry_point")
-    if problem is not None and isinstance(function, str) and function != problem.entry_point:
+    if problem is not None and problem.entry_point not in json.dumps(doc):
         # A number alone names a problem in every benchmark.
-        fields["task_id"] = f"{task_id} ({function})"
+        named = doc.get("entry_point") or str(doc.get("text") or doc.get("prompt"))[:60]
+        fields["task_id"] = f"{task_id} ({named})"
     if answers := _flat(row.get("resps")):
         fields[ANSWER] = answers
     if programs := _flat(row.get("filtered_resps")):

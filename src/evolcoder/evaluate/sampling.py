@@ -1,4 +1,4 @@
-"""Ask a model for its samples of a benchmark's problems, as many at once as it likes, in a fixed order."""
+"""Ask a model for its samples of a benchmark's problems, many at once, in a fixed order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 
-from evolcoder.evaluate.prompts import answer_text, asked
+from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.prompts import answer_text
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.models.protocol import Completion, LanguageModel, Request, Sampling
@@ -38,11 +39,11 @@ def subset(problems: Sequence[Problem], limit: int | None) -> tuple[Problem, ...
 
 
 def requests_for(
-    problems: Sequence[Problem], settings: EvaluationSettings
+    benchmark: Benchmark, problems: Sequence[Problem], settings: EvaluationSettings
 ) -> Iterator[tuple[Problem, Request]]:
     """Yield `settings.n` requests a problem."""
     for problem in problems:
-        ask = asked(problem, settings.style, settings.preset)
+        ask = benchmark.ask(problem, settings.style, settings.preset)
         sampling = Sampling(
             temperature=settings.temperature,
             top_p=settings.top_p if settings.temperature > 0 else 1.0,
@@ -55,7 +56,7 @@ def requests_for(
 
 
 async def answers(
-    model: LanguageModel, problems: Sequence[Problem], settings: EvaluationSettings
+    model: LanguageModel, benchmark: Benchmark, problems: Sequence[Problem], settings: EvaluationSettings
 ) -> AsyncGenerator[Answer, None]:
     """Yield the model's answers by problem and index.
 
@@ -69,7 +70,7 @@ async def answers(
         raw = answer_text(settings.style, completion.text)
         return Answer(problem, request.index, answer_text(settings.style, prompt), raw, completion)
 
-    stream = map_bounded(ask, requests_for(problems, settings), IN_FLIGHT)
+    stream = map_bounded(ask, requests_for(benchmark, problems, settings), IN_FLIGHT)
     async with contextlib.aclosing(stream):
         async for answer in stream:
             yield answer

@@ -12,6 +12,7 @@ from typing import Any
 from evolcoder.cache import cache_folder
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.own_tests import check_own_tests
 from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.results_file import EvalPlusResults
 from evolcoder.evaluate.sample_files import missing_tasks, read_samples, rows_by_file, usual_extraction
@@ -27,7 +28,7 @@ from evolcoder.sandbox.work import SandboxWork
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class OracleAgreement:
     """How many verdicts equal those that a published file carries of its samples."""
 
     same: int
@@ -58,12 +59,14 @@ class FileScore:
     """Wall time of it all."""
     level: str
     """The sandbox's level of protection."""
-    agreement: Agreement | None = None
+    agreement: OracleAgreement | None = None
     """With the verdicts that the file itself carries, where it does."""
     files: tuple[str, ...] = ()
     """The files that were read; results beside their samples are none of them."""
-    fenced: int = 0
-    """Syntax errors whose text holds a fenced block: an extraction would find a program in them."""
+    unread: int = 0
+    """Samples that are no program as they were read."""
+    readable: dict[str, int] = field(default_factory=dict)
+    """Of the first 50 of them: in how many another extraction finds a program, the best one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ def score_file(
     begun = time.monotonic()
     oracle = benchmark.checked_oracle(request.settings.oracle)
     benchmark.check_ready()
+    check_own_tests(benchmark, request.unsafe, engine)
     if request.how is None:
         request = replace(request, how=usual_extraction(request.samples, benchmark))
     samples = _samples_of(request, benchmark)
@@ -146,13 +150,14 @@ def score_file(
         seconds=time.monotonic() - begun,
         level=level,
         files=tuple(str(file) for file, _ in rows_by_file(request.samples, benchmark, request.how or "none")),
-        fenced=tally.fenced,
+        unread=tally.reasons["syntax error"],
+        readable=_readable(tally.unread, benchmark, request.how or "none", oracle),
         agreement=_agreement(tally.passed, benchmark.own_verdicts(request.samples), benchmark),
     )
 
 
 def _samples_of(request: ScoreRequest, benchmark: Benchmark) -> Iterable[Sample]:
-    """Return the samples: held where they are few, else read twice, so that a mistake is told at once."""
+    """Return the samples: held where they are few, else read twice, so that a mistake is reported at once."""
 
     def read() -> Iterator[Sample]:
         return read_samples(request.samples, benchmark, request.how or "none", request.read_field)
@@ -175,7 +180,7 @@ def _bytes_of(file: Path) -> int:
 
 def _agreement(
     passed: dict[str, list[bool]], published: dict[str, list[bool]], benchmark: Benchmark
-) -> Agreement | None:
+) -> OracleAgreement | None:
     """Compare with the file's own verdicts, sample by sample in the order they stand."""
     pairs: list[tuple[str, bool, bool]] = []
     for name, said in published.items():
@@ -185,7 +190,7 @@ def _agreement(
     if not pairs:
         return None
     differ = tuple(f"{name} (the file: {'pass' if b else 'fail'})" for name, a, b in pairs if a != b)
-    return Agreement(len(pairs) - len(differ), len(pairs), differ)
+    return OracleAgreement(len(pairs) - len(differ), len(pairs), differ)
 
 
 class _Tally:
@@ -195,17 +200,34 @@ class _Tally:
         self.passed: dict[str, list[bool]] = {}
         self.suites: dict[str, dict[str, list[bool]]] = {}
         self.reasons: Counter[str] = Counter()
-        self.fenced = 0
+        self.unread: list[Sample] = []
+        """Some samples that are no program."""
         self.tiers: Counter[str] = Counter()
 
     def add(self, judgement: Judgement) -> None:
         task_id, verdict = judgement.sample.task_id, judgement.verdict
         self.passed.setdefault(task_id, []).append(verdict.passed)
         self.reasons[verdict.reason] += 1
-        self.fenced += verdict.reason == "syntax error" and "```" in judgement.sample.raw
+        if verdict.reason == "syntax error" and len(self.unread) < 50:
+            self.unread.append(judgement.sample)
         self.tiers[verdict.tier if verdict.level else "not run"] += 1
         for suite, of_suite in judgement.suites.items():
             self.suites.setdefault(suite, {}).setdefault(task_id, []).append(of_suite.passed)
+
+
+def _readable(unread: list[Sample], benchmark: Benchmark, how: Extraction, oracle: str) -> dict[str, int]:
+    """Count by extraction in how many of these samples it finds a program."""
+    found: Counter[str] = Counter()
+    others: tuple[Extraction, ...] = ("auto", "fence", "last", "wizardcoder")
+    for other in others:
+        for sample in unread if other != how else ():
+            problem = benchmark.by_task[sample.task_id]
+            read = benchmark.sample(problem, sample.index, sample.raw, other)
+            program = benchmark.program(problem, read)
+            verdict = benchmark.verdict_at_once(problem, program, oracle, benchmark.suites[0])
+            if read.program.strip() and (verdict is None or verdict.reason != "syntax error"):
+                found[other] += 1
+    return dict(found.most_common())
 
 
 def _rows(

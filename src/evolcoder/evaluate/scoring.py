@@ -1,8 +1,7 @@
 """From samples to verdicts: each distinct program runs once in the sandbox, and nothing known runs again.
 
 A program that does not parse is never run. Verdicts come from the cache where the same program met the same
-tests, oracle, limits and Python before. What could not cross between processes is judged by the benchmark's
-fallback. (The sandbox itself retries what is the machine's fault.)
+tests, oracle, limits and Python before. (The sandbox itself retries what is the machine's fault.)
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 from evolcoder.errors import DataError, nearest
@@ -20,7 +19,7 @@ from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import Job, Limits, Outcome
+from evolcoder.sandbox.protocol import Job, Limits
 
 LONGEST_PROGRAM = 1_000_000
 """Characters; a longer "program" is a model gone astray, and parsing it alone would cost gigabytes."""
@@ -118,7 +117,6 @@ class _Check:
     problem: Problem
     program: str
     suite: str
-    is_fallback: bool = False
 
 
 class _Scorer:
@@ -177,7 +175,9 @@ class _Scorer:
             tests = self.benchmark.tests_key(problem, self.oracle, suite)
             self.tests_keys[problem.task_id, suite] = tests
         limits = [self.limits.cpu_s, self.limits.memory_bytes]
-        apart = [] if self.settings.fold else [number]
+        apart: list[int | str] = [] if self.settings.fold else [number]
+        if self.benchmark.own is not None:  # its methods decide the verdict too
+            apart.append(self.benchmark.own.hash)
         return content_hash(_SCORER_VERSION, program, tests, limits, platform.python_version(), apart)
 
     def _verdicts(self, checks: dict[str, _Check], bar: Bar, asked: Counter[str]) -> dict[str, Verdict]:
@@ -187,22 +187,16 @@ class _Scorer:
             verdicts |= self.cache.get_many(key for key in checks if key not in verdicts)
         bar.advance(sum(asked[key] for key in verdicts))
         waiting = [check for key, check in checks.items() if key not in verdicts]
-        while waiting:
-            again: list[_Check] = []
-            unfit: list[tuple[_Check, Verdict]] = []
-            for check, outcome in self.sandbox.run_many(self._jobs(waiting, unfit)):
-                verdict, follow_up = self._judged(check, outcome)
-                if follow_up is not None:
-                    again.append(follow_up)
-                    continue
-                verdicts[check.key] = verdict
-                if self.cache is not None:
-                    self.cache.put(check.key, verdict)
-                bar.advance(asked[check.key])
-            for check, verdict in unfit:
-                verdicts[check.key] = verdict
-                bar.advance(asked[check.key])
-            waiting = again
+        at_once: list[tuple[_Check, Verdict]] = []
+        for check, outcome in self.sandbox.run_many(self._jobs(waiting, at_once)):
+            verdict = self.benchmark.judge(check.problem, outcome, self.oracle, check.suite)
+            verdicts[check.key] = verdict
+            if self.cache is not None:
+                self.cache.put(check.key, verdict)
+            bar.advance(asked[check.key])
+        for check, verdict in at_once:
+            verdicts[check.key] = verdict
+            bar.advance(asked[check.key])
         if self.cache is not None:
             self.cache.flush()
         if self.settings.fold:
@@ -212,39 +206,23 @@ class _Scorer:
         return verdicts
 
     def _jobs(
-        self, checks: list[_Check], unfit: list[tuple[_Check, Verdict]]
+        self, checks: list[_Check], at_once: list[tuple[_Check, Verdict]]
     ) -> Iterator[tuple[_Check, Job]]:
-        """Yield the jobs of what is worth running, each when it is asked for; the rest goes into `unfit`."""
+        """Yield the jobs of what has to run, each when it is asked for; the rest goes into `at_once`."""
         for check in checks:
-            verdict = None if check.is_fallback else _unfit(check.program, self.benchmark)
-            if verdict is None:
+            if (verdict := self._verdict_at_once(check)) is None:
                 yield check, self._job(check)
             else:
-                unfit.append((check, verdict))
+                at_once.append((check, verdict))
+
+    def _verdict_at_once(self, check: _Check) -> Verdict | None:
+        if len(check.program) > LONGEST_PROGRAM:
+            detail = f"a program of {len(check.program):,} characters; at most {LONGEST_PROGRAM:,} are judged"
+            return Verdict(False, "unsupported", detail)
+        return self.benchmark.verdict_at_once(check.problem, check.program, self.oracle, check.suite)
 
     def _job(self, check: _Check) -> Job:
-        arguments = (check.problem, check.program, self.limits, self.oracle, check.suite)
-        fallback = self.benchmark.fallback(*arguments) if check.is_fallback else None
-        return fallback or self.benchmark.job(*arguments)
-
-    def _judged(self, check: _Check, outcome: Outcome) -> tuple[Verdict, _Check | None]:
-        """Return the verdict, and what has to run before it counts, if anything."""
-        judge = self.benchmark.judge_fallback if check.is_fallback else self.benchmark.judge
-        verdict = judge(check.problem, outcome, self.oracle, check.suite)
-        if verdict.reason == "unsupported" and not check.is_fallback:
-            arguments = (check.problem, check.program, self.limits, self.oracle, check.suite)
-            if self.benchmark.fallback(*arguments) is not None:
-                return verdict, replace(check, is_fallback=True)
-        return verdict, None
-
-
-def _unfit(program: str, benchmark: Benchmark) -> Verdict | None:
-    """Return the verdict of a program that is not worth running, None for one that is."""
-    if len(program) > LONGEST_PROGRAM:
-        detail = f"a program of {len(program):,} characters; at most {LONGEST_PROGRAM:,} are judged"
-        return Verdict(False, "unsupported", detail)
-    error = benchmark.unfit(program)
-    return Verdict(False, "syntax error", error[:500]) if error is not None else None
+        return self.benchmark.job(check.problem, check.program, self.limits, self.oracle, check.suite)
 
 
 def unknown_task_message(task_id: str, benchmark: Benchmark) -> str:
@@ -254,9 +232,3 @@ def unknown_task_message(task_id: str, benchmark: Benchmark) -> str:
         f"task id {task_id!r} is not in {benchmark.title}{nearest(task_id, benchmark.by_task)}: "
         f"one of its {len(benchmark.problems)} ids like {example!r} is expected"
     )
-
-
-def reasons_of(judgements: Iterable[tuple[Sample, Verdict]]) -> dict[str, int]:
-    """Count verdicts by reason, most frequent first."""
-    counts = Counter(verdict.reason for _, verdict in judgements)
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

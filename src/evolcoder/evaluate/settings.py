@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from evolcoder.extraction import Extraction
+
 Style = Literal["wizardcoder", "chat", "completion"]
-Extraction = Literal["wizardcoder", "fence", "auto", "none"]
 
 
 @dataclass(frozen=True, slots=True)

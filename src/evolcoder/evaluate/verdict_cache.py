@@ -1,7 +1,7 @@
-"""Verdicts kept by the content of what was judged: nothing runs twice, and a stopped scoring goes on.
+"""Verdicts kept by the content of what was judged: nothing runs twice, and a stopped scoring continues.
 
-The key covers the program, the tests, the oracle, the limits and the Python version. Infrastructure results
-are never kept. Losing the file costs time only.
+The key covers the program, the tests, the oracle, the limits and the Python version. Infrastructure failures
+are not kept. Without the file the programs are run again.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Makes of a teacher's tests a program whose end says something: a pass means that an assertion about the
-answer was reached and held.
+"""Rewrites a teacher's tests so that a pass means that an assertion about the answer was reached and held.
 
 Models write tests as functions that nobody calls, import the solution from a module that does not exist, or
-repeat it and test their own copy; run as they are, all of these pass. And they write answers that no
-assertion can call: scripts that read their input.
+repeat it and test their own copy. Run unchanged, all of these pass. They also write answers that no assertion
+can call: scripts that read their input.
 """
 
 from __future__ import annotations
@@ -29,11 +28,15 @@ if not _evolcoder_held:
     raise RuntimeError({NOTHING_ASSERTED!r})
 """
 _SHOWN_CHARACTERS = 160
+_LONGEST = 50_000
+"""Characters of a program or of its tests beyond which it is not looked at: a syntax tree takes seconds."""
 _Definition = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def why_untestable(program: str) -> str:
     """Say why no assertion could test a Python program, or return "" where one could."""
+    if len(program) > _LONGEST:
+        return f"it is longer than {_LONGEST} characters"
     tree = parse_python(program)
     if tree is None:
         return "it does not parse"
@@ -66,6 +69,8 @@ def runnable_tests(tests: str, program: str) -> RunnableTests:
     program's own definitions goes; tests that use none of these, or a module beside the standard library that
     the program does not use, are useless.
     """
+    if len(tests) > _LONGEST:
+        return RunnableTests("")
     tree, solution = parse_python(tests), parse_python(program)
     if tree is None or solution is None:
         return RunnableTests("")
@@ -144,7 +149,7 @@ def _defined(body: Iterable[ast.stmt]) -> set[str]:
 
 
 def _repeats(statement: ast.stmt, ours: set[str]) -> bool:
-    """Tell whether a statement of the tests defines or imports what the program defines."""
+    """Return whether a statement of the tests defines or imports what the program defines."""
     if isinstance(statement, _Definition):
         return statement.name in ours and not statement.name.startswith("test")
     if isinstance(statement, ast.ImportFrom):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evolcoder.evolve.decontamination import ContaminationIndex, Hit
 from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.evolve_one import Fate
+from evolcoder.evolve.evolve_one import EvolvedRow
 from evolcoder.evolve.nearest import Embed, nearest_hits
 from evolcoder.evolve.row_files import RowWriter
 from evolcoder.evolve.screening_work import hits_on, learn_on, learning_work, screening_work
@@ -109,20 +109,25 @@ class ContaminationScreen:
         """Let the workers go."""
         self._stack.close()
 
-    def __call__(self, fates: Sequence[Fate]) -> Sequence[Fate]:
+    def __call__(self, candidates: Sequence[EvolvedRow]) -> Sequence[EvolvedRow]:
         """Return the same rows, copies among them eliminated."""
-        looked_at = [fate.row for fate in fates if fate.elimination is None]
+        looked_at = [row for c in candidates if c.elimination is None for row in (c.row, *c.more)]
         found = iter([hits for _, hits in hits_on(self._pool, looked_at)])
-        return [fate if fate.elimination is not None else self._screened(fate, next(found)) for fate in fates]
+        return [
+            candidate if candidate.elimination is not None else self._screened(candidate, found)
+            for candidate in candidates
+        ]
 
-    def _screened(self, fate: Fate, hits: Sequence[Hit]) -> Fate:
+    def _screened(self, candidate: EvolvedRow, found: Iterator[Sequence[Hit]]) -> EvolvedRow:
+        hits = next(found)
+        more = tuple(row for row, copied in zip(candidate.more, found) if not copied)  # noqa: B905
         if not hits:
-            return fate
+            return replace(candidate, more=more)
         hit = hits[0]
+        elimination = Elimination("contaminated", f"copies {hit.task_id} of {hit.benchmark} ({hit.how})")
         if hit.how == "set aside":
-            return Fate(fate.row, Elimination("set aside", hit.problem_text), fate.spent)
-        detail = f"copies {hit.task_id} of {hit.benchmark} ({hit.how})"
-        return Fate(fate.row, Elimination("contaminated", detail), fate.spent)
+            elimination = Elimination("set aside", hit.problem_text)
+        return replace(candidate, elimination=elimination, more=())
 
 
 def write_contamination_report(path: Path, result: Decontaminated) -> None:

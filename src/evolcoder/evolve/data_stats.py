@@ -1,4 +1,4 @@
-"""What a data set holds: counts, samples, the tree of one seed."""
+"""Statistics of a data set: counts, samples, the tree of one seed."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ hide nothing. A row is compared by the share of a problem's n-grams that it hold
 more rows and problems hold it ("return the sum"), which is learnt from the rows themselves, or from seeds,
 before they are judged. Memory follows the problems, not the rows.
 
-The problems come from the caller; this room knows no benchmark. Against which WizardCoder's own check
-differs: nearest neighbours by embedding, judged by a model (appendix C).
+The problems come from the caller; this package knows no benchmark. WizardCoder's own check is
+another: nearest neighbours by embedding, judged by a model (appendix C).
 """
 
 from __future__ import annotations
@@ -334,12 +334,3 @@ def _parts(problem: ProblemText) -> tuple[str, str, str, int]:
         else:
             prose.append(line)
     return "\n".join(prose), "\n".join([*signature, problem.code]), "\n".join(examples), count
-
-
-def find_contamination(
-    rows: Sequence[Instruction], problems: Iterable[ProblemText], thresholds: Thresholds | None = None
-) -> list[Hit]:
-    """Return every hit of `rows`, in their order; goes through them twice."""
-    index = ContaminationIndex(problems, thresholds)
-    index.learn(rows)
-    return [hit for row in rows for hit in index.hits(row)]

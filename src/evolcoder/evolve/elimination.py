@@ -1,8 +1,9 @@
 """The four elimination rules of WizardLM (arXiv 2304.12244, 3.2), with WizardCoder's template in mind.
 
 An evolved instruction is dropped when it adds nothing (1), when its answer is a short apology (2) or holds
-nothing but punctuation and stop words (3), or when it copies words of the evolving prompt (4). What can be
-told from the text alone is told before the teacher is asked or paid for anything more.
+nothing but punctuation and stop words (3), or when it copies words of the evolving prompt (4). Rules that
+need only the text are applied before the teacher is asked for anything more. The other reasons to drop a row
+(`duplicate`, `contaminated`, failed tests) are in `rounds`, `contamination_report` and `verification`.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ _PROMPT_MARK = re.compile(r"#\s*(?:given|rewritten|created|new) prompt\s*#", re.
 _TEMPLATE_WORDS = "increase the difficulty of the given programming test question"
 """What of the evolving prompts no answer holds by chance."""
 _ROLE = re.compile(r"\W*(?:user|human|assistant|question|instruction|prompt)\s*:\s*", re.IGNORECASE)
+_LONGEST_ROLE = 40
+"""Characters."""
 
 _WORD = re.compile(r"\w+")
 _SIGNS = re.compile(r"[^\w\s]")
@@ -75,7 +78,9 @@ _REFUSAL = re.compile(
 )
 
 
-def judge_evolved(parent: str, evolved: str, method: Method, methods: MethodSet) -> Elimination | None:
+def instruction_elimination(
+    parent: str, evolved: str, method: Method, methods: MethodSet
+) -> Elimination | None:
     """Apply what can be told from the evolved instruction alone: rules 1 and 4, and a refusal to evolve."""
     if is_part_of(parent, evolved):
         return Elimination("unchanged", "a part of its parent, word for word")
@@ -90,7 +95,7 @@ def judge_evolved(parent: str, evolved: str, method: Method, methods: MethodSet)
     return None
 
 
-def judge_answer(answer: str, instruction: str = "") -> Elimination | None:
+def answer_elimination(answer: str, instruction: str = "") -> Elimination | None:
     """Apply rules 2 and 3 to the answer of an evolved instruction, and to it what rules 1 and 4 forbid."""
     if "sorry" in answer.lower() and (n := len(answer.split())) < SORRY_WORDS:
         return Elimination("refused", f'the answer says "sorry" in {n} words (under {SORRY_WORDS})')
@@ -104,7 +109,7 @@ def judge_answer(answer: str, instruction: str = "") -> Elimination | None:
 
 
 def is_unchanged(parent: str, evolved: str) -> bool:
-    """Tell whether two instructions are the same but for case, spacing, signs and filler words.
+    """Return whether two instructions are the same but for case, spacing, signs and filler words.
 
     Signs count where an instruction is made of little else, as `x = y` and `x == y` are.
     """
@@ -119,14 +124,15 @@ def is_unchanged(parent: str, evolved: str) -> bool:
 
 
 def is_part_of(parent: str, evolved: str) -> bool:
-    """Tell whether an instruction is its parent or a piece of it, word for word, but for case and spacing."""
+    """Return whether an instruction is its parent or a piece of it, except for case and spacing."""
     piece = " ".join(evolved.split()).lower()
     return piece != "" and piece in " ".join(parent.split()).lower()
 
 
 def repeats(instruction: str, answer: str) -> bool:
-    """Tell whether an answer is its instruction again, if with a role before it ("user: ...")."""
-    bare = _ROLE.sub("", answer, count=1) if ":" in answer[:20] else answer
+    """Return whether an answer is its instruction again, if with a role before it ("user: ...")."""
+    role = _ROLE.match(answer, 0, _LONGEST_ROLE)
+    bare = answer if role is None else answer[role.end() :]
     if abs(len(bare.strip()) - len(instruction)) > 0.1 * len(instruction) + 10:
         return False  # nearly every answer: told without looking at its words
     return is_unchanged(instruction, bare)
@@ -146,7 +152,7 @@ def leaked_words(parent: str, evolved: str, method: Method, methods: MethodSet) 
 
 
 def has_content(text: str) -> bool:
-    """Tell whether a text holds a word that is no stop word."""
+    """Return whether a text holds a word that is no stop word."""
     return any(word.lower() not in STOP_WORDS for word in _WORD.findall(text))
 
 

@@ -1,4 +1,4 @@
-"""What evolving a set of seeds would take, told from a sample."""
+"""The time and cost of evolving a set of seeds, estimated from a sample."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Estimate:
     usd: float | None
     """None where no price is known."""
     seconds: float
-    """At the concurrency and within the limits asked for, where the endpoint bears them."""
+    """At the concurrency and within the limits asked for, where the endpoint accepts them."""
     sample: int
     """Instructions that the estimate was made from."""
 

@@ -26,7 +26,7 @@ _MOST_IN_MEMORY = 1 << 18
 """Entries, of 12 bytes."""
 _ENTRIES_A_FENCE = 256
 _ENTRIES_A_WORD = 4
-"""Of the filter: with six bits set for each, one key in some 400 is looked for in vain."""
+"""Of the filter: with six bits set for each, about one key in 400 is looked up although it is absent."""
 _BITS_A_KEY = 6
 _ENTRIES_AT_ONCE = 1 << 14
 

@@ -1,8 +1,8 @@
-"""Finds rows that ask what a benchmark problem asks in other words: neighbours by embedding.
+"""Finds rows that mean the same as a benchmark problem in other words: nearest neighbours by embedding.
 
 WizardCoder's own check (appendix C) takes the nearest training instructions of each problem by embedding and
-lets a model judge them. Here every row as near to a problem as a threshold says is a hit, and the report lets
-a person judge. What "near" means depends on the embedding model: look at the similarities first.
+lets a model judge them. Here every row whose similarity to a problem is at or above a threshold is a hit, and
+a person judges from the report. Similarities differ by embedding model, so look at them first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a round shows while it runs: speed, tokens, money so far and at the end, failures, eliminations."""
+"""The progress line of a round: speed, tokens, money, failures, eliminations."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 
-from evolcoder.evolve.evolve_one import Spent
-from evolcoder.models.protocol import LanguageModel
+from evolcoder.evolve.evolve_one import RowUsage
+from evolcoder.models.protocol import Completion, LanguageModel
 from evolcoder.models.stats import stats_of
 
 _WINDOW_S = 10.0
@@ -23,17 +23,16 @@ class LiveCounts:
         self._rows = rows
         self._usd_before, self._rounds_after = usd_before, rounds_after
         self._finished = self._told = 0
-        self._spent = Spent()
+        self._usage = RowUsage()
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), self._answers())])
 
-    def add(self, spent: Spent) -> None:
-        """Count a finished row with its requests."""
+    def add_reply(self, completion: Completion) -> None:
+        """Count a reply as it comes."""
+        self._usage.add(completion)
+
+    def add_row(self) -> None:
+        """Count a finished row."""
         self._finished += 1
-        self._spent.requests += spent.requests
-        self._spent.prompt_tokens += spent.prompt_tokens
-        self._spent.completion_tokens += spent.completion_tokens
-        if spent.usd is not None:
-            self._spent.usd = (self._spent.usd or 0.0) + spent.usd
 
     def newly_finished(self) -> int:
         """Return how many rows were finished since this was last asked."""
@@ -45,18 +44,22 @@ class LiveCounts:
         shown: dict[str, str | float] = {"requests/s": round(self._per_second(), 1)}
         if self._stats is not None:
             shown["in flight"] = self._stats.in_flight
-        shown["tokens"] = self._spent.prompt_tokens + self._spent.completion_tokens
-        if self._spent.usd is not None:
-            shown["usd"] = self._money(self._spent.usd)
+        shown["tokens"] = self._usage.prompt_tokens + self._usage.completion_tokens
+        if self._usage.usd is not None:
+            shown["usd"] = self._money(self._usage.usd)
         shown["kept"] = kept
         if eliminated:
             shown["eliminated"] = by_number(eliminated)
         if self._stats is not None and self._stats.retries:
             shown["asked again"] = by_number(self._stats.retries)
+        if self._stats is not None and self._stats.left_out:
+            shown["refused and left out"] = ", ".join(self._stats.left_out)
+        if self._stats is not None and (wait_s := self._stats.resumes_at - time.monotonic()) > 1:
+            shown["waits as told"] = f"{wait_s:.0f} s"
         return shown
 
     def _answers(self) -> int:
-        return self._spent.requests if self._stats is None else self._stats.answered + self._stats.hits
+        return self._usage.requests if self._stats is None else self._stats.answered + self._stats.hits
 
     def _per_second(self) -> float:
         now, answers = time.monotonic(), self._answers()

@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text
 from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.evolve_one import Fate, evolve_row
+from evolcoder.evolve.evolve_one import EvolvedRow, evolve_row
 from evolcoder.evolve.merging import evolved_rows, merged_rows, pool_after, round_folder
-from evolcoder.evolve.methods import method_set
 from evolcoder.evolve.round_progress import LiveCounts
 from evolcoder.evolve.row_files import RowWriter, write_parquet, write_rows_whole
 from evolcoder.evolve.screening_work import sketch_work
@@ -47,6 +46,7 @@ class RoundSummary:
     asked: int = 0
     """Parents that were evolved."""
     kept: int = 0
+    """Rows kept; with several answers to an instruction, each is one."""
     eliminated: dict[str, int] = field(default_factory=dict)
     """Rows dropped, by reason."""
     methods: dict[str, int] = field(default_factory=dict)
@@ -61,12 +61,14 @@ class RoundSummary:
     verdicts: dict[str, int] = field(default_factory=dict)
     """Answers that were verified, dropped ones included, by what became of them; "repaired" ones and those
     that failed in spite of it were asked for again."""
+    preambles: int = 0
+    """Instructions that a teacher's words around them were cut off from."""
 
 
 class RowScreen(Protocol):
     """A last look at rows in order, before they are written: may eliminate more."""
 
-    def __call__(self, fates: Sequence[Fate]) -> Sequence[Fate]:
+    def __call__(self, candidates: Sequence[EvolvedRow]) -> Sequence[EvolvedRow]:
         """Return the same rows, some of them eliminated."""
         ...
 
@@ -182,14 +184,14 @@ async def evolve_round(
     eliminate more. `total`, `usd_before` and `rounds_after` are for the progress bar.
     """
     summary = RoundSummary(round_number)
-    methods = method_set(settings.methods, settings.custom_methods, settings.weights)
+    methods = settings.method_set()
     live = LiveCounts(model, total, usd_before, rounds_after)
     verifier = verifier_for(settings, model, engine)
 
-    async def evolve(parent: Instruction) -> Fate:
-        fate = await evolve_row(parent, model, methods, settings, round_number, verifier)
-        live.add(fate.spent)
-        return fate
+    async def evolve(parent: Instruction) -> EvolvedRow:
+        candidate = await evolve_row(parent, model, methods, settings, round_number, verifier, live.add_reply)
+        live.add_row()
+        return candidate
 
     (out / "summary.json").unlink(missing_ok=True)
     with ExitStack() as files, progress.bar(f"evolve round {round_number}", total) as bar:
@@ -201,18 +203,19 @@ async def evolve_round(
         files.callback(dropped.close)
         telling = asyncio.create_task(_tell_again_and_again(bar, live, summary))
         files.callback(telling.cancel)
-        fates = map_bounded(evolve, _each_once(parents, summary), settings.rows_in_flight)
-        async with aclosing(fates):
-            async for batch in _in_batches(fates):
+        candidates = map_bounded(evolve, _each_once(parents, summary), settings.rows_in_flight)
+        async with aclosing(candidates):
+            async for batch in _in_batches(candidates):
                 batch = _without_duplicates(batch, index)
                 if screen is not None:
                     batch = screen(batch)
-                for fate in batch:
-                    count(summary, fate)
-                    if fate.elimination is None:
-                        kept.write(fate.row)
+                for candidate in batch:
+                    count(summary, candidate)
+                    if candidate.elimination is None:
+                        for row in (candidate.row, *candidate.more):
+                            kept.write(row)
                     else:
-                        dropped.write(fate.row, **fate.elimination._asdict())
+                        dropped.write(candidate.row, **candidate.elimination._asdict())
         bar.advance(live.newly_finished(), **live.facts(summary.kept, summary.eliminated))
     return summary
 
@@ -226,7 +229,10 @@ async def _tell_again_and_again(bar: Bar, live: LiveCounts, summary: RoundSummar
 async def _finish(out: Path, summary: RoundSummary) -> None:
     """Write the round's Parquet file, and last its summary."""
     await asyncio.to_thread(write_parquet, out / "evolved.jsonl", out / "evolved.parquet")
-    write_json_whole(out / "summary.json", asdict(summary))
+    facts = asdict(summary)
+    if not summary.preambles:
+        del facts["preambles"]
+    write_json_whole(out / "summary.json", facts)
 
 
 def verifier_for(
@@ -240,7 +246,7 @@ def verifier_for(
     in_process = stats_of(getattr(model, "inner", model)) is None
     return Verifier(
         tests=settings.verify == "tests",
-        repairs=settings.repairs,
+        repairs=settings.repairs if settings.answers == 1 else 0,
         blocking=in_process,
         cpu_s=settings.verify_cpu_s,
         engine=engine,
@@ -253,29 +259,32 @@ def duplicate_index(
     more: Iterable[Instruction],
     pool: Pool[Sequence[Text], Sketch] | None = None,
 ) -> DuplicateIndex:
-    """Return an index that holds the seeds and further rows; `pool` sketches texts (`mapped.sketch_work`)."""
+    """Return an index that holds the seeds and further rows; `pool` sketches texts."""
     index = DuplicateIndex(settings.near_duplicates, pool)
     for rows in (seeds, more):
         index.add_all(_text(row) for row in rows)
     return index
 
 
-def count(summary: RoundSummary, fate: Fate) -> None:
+def count(summary: RoundSummary, candidate: EvolvedRow) -> None:
     """Add one row to a summary."""
     summary.asked += 1
-    summary.requests += fate.spent.requests
-    summary.tokens["prompt"] += fate.spent.prompt_tokens
-    summary.tokens["completion"] += fate.spent.completion_tokens
-    if fate.spent.usd is not None:
-        summary.usd = (summary.usd or 0.0) + fate.spent.usd
-    if verdict := str(fate.row.extra.get("verdict") or ""):
-        summary.verdicts[verdict] = summary.verdicts.get(verdict, 0) + 1
-    if fate.elimination is None:
-        summary.kept += 1
-        method = str(fate.row.lineage.method)
-        summary.methods[method] = summary.methods.get(method, 0) + 1
+    summary.requests += candidate.usage.requests
+    summary.tokens["prompt"] += candidate.usage.prompt_tokens
+    summary.tokens["completion"] += candidate.usage.completion_tokens
+    if candidate.usage.usd is not None:
+        summary.usd = (summary.usd or 0.0) + candidate.usage.usd
+    summary.preambles += candidate.preamble_cut
+    rows = (candidate.row, *candidate.more)
+    for row in rows:
+        if verdict := str(row.extra.get("verdict") or ""):
+            summary.verdicts[verdict] = summary.verdicts.get(verdict, 0) + 1
+    if candidate.elimination is None:
+        summary.kept += len(rows)
+        method = str(candidate.row.lineage.method)
+        summary.methods[method] = summary.methods.get(method, 0) + len(rows)
     else:
-        reason = fate.elimination.reason
+        reason = candidate.elimination.reason
         summary.eliminated[reason] = summary.eliminated.get(reason, 0) + 1
 
 
@@ -291,11 +300,11 @@ def _each_once(parents: Iterable[Instruction], summary: RoundSummary) -> Iterato
         yield parent
 
 
-async def _in_batches(fates: AsyncIterator[Fate]) -> AsyncIterator[Sequence[Fate]]:
+async def _in_batches(candidates: AsyncIterator[EvolvedRow]) -> AsyncIterator[Sequence[EvolvedRow]]:
     """Yield rows in order, some at a time: looking for duplicates costs less so."""
-    batch: list[Fate] = []
-    async for fate in fates:
-        batch.append(fate)
+    batch: list[EvolvedRow] = []
+    async for candidate in candidates:
+        batch.append(candidate)
         if len(batch) == _ROWS_A_BATCH:
             yield batch
             batch = []
@@ -303,17 +312,19 @@ async def _in_batches(fates: AsyncIterator[Fate]) -> AsyncIterator[Sequence[Fate
         yield batch
 
 
-def _without_duplicates(batch: Sequence[Fate], index: DuplicateIndex) -> list[Fate]:
+def _without_duplicates(batch: Sequence[EvolvedRow], index: DuplicateIndex) -> list[EvolvedRow]:
     """Eliminate rows that repeat an earlier one; this happens in order, so it is the same on every run."""
-    looked_at = [fate for fate in batch if fate.elimination is None]
-    verdicts = iter(index.add_new([_text(fate.row) for fate in looked_at]))
-    judged: list[Fate] = []
-    for fate in batch:
-        repeated = next(verdicts) if fate.elimination is None else None
+    looked_at = [candidate for candidate in batch if candidate.elimination is None]
+    verdicts = iter(index.add_new([_text(candidate.row) for candidate in looked_at]))
+    judged: list[EvolvedRow] = []
+    for candidate in batch:
+        repeated = next(verdicts) if candidate.elimination is None else None
         if repeated is not None:
             how = "an exact copy" if repeated.similarity == 1 else f"{repeated.similarity:.0%} the same"
-            fate = Fate(fate.row, Elimination("duplicate", f"{how} as an earlier row"), fate.spent)
-        judged.append(fate)
+            candidate = replace(
+                candidate, elimination=Elimination("duplicate", f"{how} as an earlier row"), more=()
+            )
+        judged.append(candidate)
     return judged
 
 

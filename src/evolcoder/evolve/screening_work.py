@@ -1,11 +1,11 @@
-"""De-duplication and decontamination as work for an engine: what is done to a block of rows, by itself.
+"""De-duplication and decontamination as work for an execution engine: what is computed for a block of rows.
 
-Sketching a text, counting n-grams and comparing rows with problems cost the most and know nothing of other
-rows, so they are mapped. What depends on the order of rows (which of two copies came first) stays with the
+Sketching a text, counting n-grams and comparing rows with problems cost the most and need no other rows, so
+they are mapped over blocks. What depends on the order of rows (which of two copies came first) is done by the
 driver, so the result is the same on any engine.
 
-A row that kills its workers on a cluster is set aside and the run goes on: what is said in its place drops it
-where it could be a copy of a benchmark problem, and otherwise only keeps it out of a count.
+A row that kills its workers on a cluster is set aside and the run continues: if it could be a copy of a
+benchmark problem it is dropped, otherwise it only is left out of a count.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Executed answers: an answer stays only if its code parses and, where asked for, passes tests when it is
-run.
+"""Executed answers: an answer is kept only if its code parses and, if `verify` is "tests", passes tests.
 
-The teacher that wrote an answer writes tests for it too; both run in the sandbox and nowhere else. A failing
-answer goes back to the teacher with its error, and is dropped if it still fails. Not promised: that the tests
-are right. They come from the same model, so a pass says that two of its texts agree. Tests run in another
-process than the answer (tier "rpc"), so an answer cannot forge its pass. A row is kept as "untested" where
-nothing was proved: tests that do not parse or reach no assertion about the answer, tests that read more of it
-than functions, an answer that no assertion can call, a module or a network that the sandbox does not have.
+The teacher that wrote an answer also writes tests for it; both run in the sandbox. A failing answer goes back
+to the teacher with its error, and is dropped if it still fails. The tests may be wrong: they come from the
+same model, so a pass says that two of its texts agree. Tests run in another process than the answer (tier
+"rpc"), so an answer cannot forge its pass. A row is kept as "untested" if nothing was shown: tests that do
+not parse or reach no assertion about the answer, tests that read more of it than functions, an answer that no
+assertion can call, a module or a network that the sandbox does not have.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from evolcoder.evolve.answer_tests import (
     why_untestable,
 )
 from evolcoder.evolve.elimination import Elimination
+from evolcoder.evolve.settings import Phase
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.extraction.code_blocks import CodeBlock, code_blocks, extract, syntax_error
@@ -33,8 +33,8 @@ from evolcoder.extraction.grammar import has_grammar
 from evolcoder.models.protocol import Completion, Message
 from evolcoder.sandbox.protocol import CallJob, Job, Limits, Outcome
 
-Ask = Callable[[tuple[Message, ...]], Awaitable[Completion]]
-"""Sends a chat to the teacher, on the account of the row."""
+Ask = Callable[[Phase, tuple[Message, ...]], Awaitable[Completion]]
+"""Sends a chat of a kind to the teacher, on the account of the row."""
 
 State = Literal["no code", "unchecked", "parses", "syntax error", "passed", "repaired", "failed", "untested"]
 """What became of an answer. "unchecked": no grammar for its language, or none that can be trusted."""
@@ -130,9 +130,11 @@ class Verifier:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    async def verify(self, task: str, answer: str, ask: Ask) -> Verified:
-        """Check an answer, ask for repairs, and say how it ended. Raises what `ask` raises."""
-        tests: str | None = None
+    async def verify(self, task: str, answer: str, ask: Ask, tests: str | None = None) -> Verified:
+        """Check an answer, ask for repairs, and say how it ended. Raises what `ask` raises.
+
+        `tests` of another answer to the same task are used instead of asking for some.
+        """
         repairs = 0
         while True:
             block = answer_block(answer)
@@ -160,7 +162,7 @@ class Verifier:
     async def _ask_for_tests(self, task: str, program: str, ask: Ask) -> str:
         """Return the tests that the teacher wrote, whatever they are."""
         text = TESTS_REQUEST.replace("{program}", program.strip()).replace("{task}", task)
-        return extract((await ask((Message("user", text),))).text, "fence").strip()
+        return extract((await ask("tests", (Message("user", text),))).text, "fence").strip()
 
     async def _repair(self, task: str, answer: str, error: str, ask: Ask) -> str:
         turns = (
@@ -168,7 +170,7 @@ class Verifier:
             Message("assistant", answer),
             Message("user", REPAIR_REQUEST.replace("{error}", error)),
         )
-        return (await ask(turns)).text.strip()
+        return (await ask("answer", turns)).text.strip()
 
     async def _run(self, program: str, tests: RunnableTests) -> str:
         """Run a program and, in another process, its tests in the sandbox; return the error, or ""."""

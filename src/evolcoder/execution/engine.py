@@ -1,8 +1,8 @@
-"""Where work runs: one interface, two engines (this machine, a Ray cluster); a stage does not know which.
+"""Where work runs: one interface, two engines (this machine, a Ray cluster). A stage does not know which.
 
-A stage describes its work once (`Work`: how a worker gets ready, as data that can travel) and maps it over
-items. Items are taken as they are needed and results come as they are ready, so any number of items flows
-through in bounded memory.
+A stage describes its work once (`Work`: how a worker gets ready, as data that can be sent) and maps it over
+items. Items are read as they are needed and results come as they are ready, so any number of items fits in
+bounded memory.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol, TypeVar, runtime_checkable
-
-from evolcoder.errors import UserError, nearest
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -111,39 +109,3 @@ class Engine(Protocol):
     def __enter__(self) -> Engine: ...
 
     def __exit__(self, *error: object) -> None: ...
-
-
-def open_engine(spec: str) -> Engine:
-    """Return the engine that a user names.
-
-    local             this machine
-    ray               the Ray cluster this machine belongs to, or RAY_ADDRESS names; else a new one
-    ray:auto          the same, but never a new one
-    ray:HOST:PORT     the cluster whose head listens there
-    ray://HOST:PORT   the same through a Ray client server
-
-    Raises UserError for another name, MissingExtraError where Ray is not installed, OutsideError where no
-    cluster answers.
-    """
-    check_engine(spec)
-    if spec == "local":
-        from evolcoder.execution.local import LocalEngine
-
-        return LocalEngine()
-    from evolcoder.execution.ray.engine import RayEngine
-
-    return RayEngine(spec)
-
-
-def check_engine(spec: str) -> None:
-    """Raise UserError where a name can be no engine; asks nobody."""
-    kind, _, address = spec.partition(":")
-    if spec in ("local", "ray", "ray:auto"):
-        return
-    host, _, port = address.removeprefix("//").rpartition(":")
-    if kind == "ray" and host and port.isdecimal():
-        return
-    hint = nearest(kind, ("local", "ray"))
-    raise UserError(
-        f"engine {spec!r}{hint}: local, ray, ray:auto, ray:HOST:PORT or ray://HOST:PORT is expected"
-    )

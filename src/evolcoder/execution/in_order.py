@@ -1,4 +1,4 @@
-"""Results that come as they please, in the order of their items, with a bound on what waits."""
+"""Results that arrive in any order, returned in the order of their items, with a bound on how many wait."""
 
 from __future__ import annotations
 

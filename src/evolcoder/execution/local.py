@@ -1,4 +1,4 @@
-"""This machine: a worker in this process, with as many items at once as it has cores."""
+"""This machine as an engine: one worker in this process, with as many items at once as there are cores."""
 
 from __future__ import annotations
 

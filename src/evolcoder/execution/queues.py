@@ -1,4 +1,4 @@
-"""Items on their way through a pool, and who waits for their results."""
+"""The queues of a pool: items that wait for a worker, and the callers that wait for their results."""
 
 from __future__ import annotations
 

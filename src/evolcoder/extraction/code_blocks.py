@@ -1,10 +1,11 @@
-"""From a model's answer to the program that is judged: fenced blocks, and the four named extractions.
+"""From a model's answer to the program that is judged: fenced blocks, and the named extractions.
 
 - `none`: the answer is the program.
 - `wizardcoder`: the published post-processing of the WizardCoder evaluation, quirks included; it reproduces
   the published files row by row.
-- `fence`: the first fenced block of the language (or the first without a label).
-- `auto`: by the language's grammar; the function asked for and what it needs, never an example block.
+- `fence`, also called `first`: the first fenced block of the language (or the first without a label).
+- `last`: the last of these.
+- `auto`: by the language's grammar; the last block that defines the function asked for, without examples.
 
 Every function takes any text (lone surrogates and NUL included), runs in time about linear in its length,
 and executes nothing.
@@ -13,21 +14,33 @@ and executes nothing.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
-from evolcoder.extraction import python_program
+from evolcoder.extraction import Extraction, python_program
+from evolcoder.extraction.definitions import defining_block
 from evolcoder.extraction.grammar import syntax_error
+from evolcoder.extraction.thinking import without_thinking
 
 __all__ = ["CodeBlock", "Extraction", "code_blocks", "extract", "syntax_error", "without_thinking"]
 
-Extraction = Literal["wizardcoder", "fence", "auto", "none"]
-
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*(.*)")
+_FENCE_AFTER_TEXT = re.compile(r"([^`]*)(`{3,})[ \t]*([A-Za-z0-9+#_.-]*)[ \t]*")
+_ONE_LINE = re.compile(r"[ \t]*(`{3,})([^`]+)\1[ \t]*")
 _LABEL = re.compile(r"\{?\.?([A-Za-z0-9+#_.-]*)")
+_BEGINS_CODE = re.compile(
+    r"(?:def|class|import|from|async|return|for|while|if|lambda|function|const|let|var|func|fn|fun|pub|public|"
+    r"private|static|package|using|use|local|require|module|object|int|void|bool|double|string)\s+\S"
+    r"|@\w|#include\b|<\?php|[A-Za-z_]\w*\s+=\s"
+)
+_NEXT_TURN = re.compile(
+    r"(?:<\|(?:im_end|end|eot_id|eot|endoftext|end_of_turn|EOT)\|>|</s>|<end_of_turn>|<eos>)\s*"
+    r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<s>)?\s*"
+    r"(?:(?:user|system)\s*(?:<\|end_header_id\|>)?\n|<\|(?:user|system)\|>|\[INST\])"
+)
+"""Where the model goes on as the user."""
 
 _LABELS = {
-    "python": {"python", "py", "python3", "py3", "ipython", "python2", "gyp"},
+    "python": {"python", "py", "ipython", "gyp"},
     "javascript": {"javascript", "js", "node", "mjs", "jsx"},
     "typescript": {"typescript", "ts", "tsx"},
     "cpp": {"cpp", "c++", "cxx", "cc"},
@@ -58,55 +71,168 @@ class CodeBlock:
     """False where the text ended before a closing fence."""
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedCuts:
+    """How the published post-processing of one benchmark differs from that of another."""
+
+    marks: tuple[str, ...] = ()
+    """Texts that end a program, beside the two that end it everywhere."""
+    closing: str = "```"
+    """What closes the fenced block."""
+    keeps_returns: bool = False
+    """Whether carriage returns stay."""
+
+
+HUMANEVAL_CUTS = PublishedCuts()
+"""Those of `process_humaneval.py`."""
+
+
 def code_blocks(text: str) -> list[CodeBlock]:
-    """Return the fenced blocks of a text in order (``` or ~~~, indented too), the last maybe unclosed."""
-    blocks: list[CodeBlock] = []
-    fence, indent, label = "", "", ""
-    lines: list[str] = []
-    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
-        match = _FENCE.fullmatch(line)
-        if not fence:
-            # An info string with a backtick is inline code, not a fence (CommonMark 4.5).
-            if match and not (match[2][0] == "`" and "`" in match[3]):
-                indent, fence, label = match[1], match[2], _label(match[3])
-                lines = []
-        elif match and match[2].startswith(fence) and not match[3].strip():
-            blocks.append(CodeBlock(label, _joined(lines), True))
-            fence = ""
-        else:
-            lines.append(line.removeprefix(indent))
-    if fence:
-        blocks.append(CodeBlock(label, _joined(lines), False))
-    return blocks
+    """Return the fenced blocks of a text in order (``` or ~~~, indented too), the last maybe unclosed.
 
-
-def _label(info: str) -> str:
-    match = _LABEL.match(info)
-    return match[1].lower() if match else ""
-
-
-def _joined(lines: list[str]) -> str:
-    return "".join(line + "\n" for line in lines)
-
-
-def without_thinking(text: str) -> str:
-    """Return the answer without its reasoning: `<think>...</think>`, or all up to a lone `</think>`.
-
-    Reasoning that was cut off before its end leaves what stood before it.
+    Read as models write, not only as CommonMark has it: a fence may open at the end of a sentence, hold code
+    on its own line, and close at the end of a line of code; the next block's fence closes one that was not;
+    a fence within a triple-quoted string is part of the program.
     """
-    head, start, _ = text.partition("<think>")
-    before_end, end, after = text.rpartition("</think>")
-    if end and ("<think>" not in after):
-        kept = head if start and len(head) < len(before_end) else ""
-        return kept + after
-    return head if start else text
+    return read_fences(text)[0]
+
+
+def read_fences(text: str) -> tuple[list[CodeBlock], str]:
+    """Return the fenced blocks of a text, and what stands outside them."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    reading = _Reading(minds_strings=True).of(lines)
+    if reading.passed_a_fence and reading.unclosed:
+        # The string that seemed to hold the fence never ends: a broken program.
+        reading = _Reading(minds_strings=False).of(lines)
+    return reading.blocks, "\n".join(reading.outside)
+
+
+@dataclass
+class _Reading:
+    """One pass over the lines of a text."""
+
+    minds_strings: bool
+    blocks: list[CodeBlock] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    passed_a_fence: bool = False
+    """Whether a fence was taken for a line of a string."""
+    unclosed: bool = False
+    """Whether a block was still open at the text's end."""
+    _fence: str = ""
+    """What opened the block that is read, "" outside of blocks."""
+    _indent: str = ""
+    _label: str = ""
+    _code: list[str] = field(default_factory=list)
+    _in_string: bool = False
+
+    def of(self, lines: list[str]) -> _Reading:
+        """Read all lines."""
+        for line in lines:
+            if self._fence:
+                self._line_of_block(line)
+            else:
+                self._line_outside(line)
+        self.unclosed = bool(self._fence)
+        if self._fence:
+            self._end_block(closed=False)
+        return self
+
+    def _line_outside(self, line: str) -> None:
+        if "```" not in line and "~~~" not in line:
+            self.outside.append(line)
+            return
+        if match := _ONE_LINE.fullmatch(line):
+            label, code = _label_and_code(match[2])
+            if code:
+                self.blocks.append(CodeBlock(label, code + "\n", True))
+                return
+        match = _FENCE.fullmatch(line)
+        # An info string with a backtick is inline code, not a fence (CommonMark 4.5).
+        if match is None or (match[2][0] == "`" and "`" in match[3]):
+            match = _FENCE_AFTER_TEXT.fullmatch(line)
+        if match is None:
+            self.outside.append(line)
+            return
+        if match[1].strip():
+            self.outside.append(match[1])
+        self._label, code = _label_and_code(match[3])
+        self._indent = match[1] if not match[1].strip() else ""
+        self._fence, self._in_string, self._code = match[2], False, []
+        if code:
+            self._add(code)
+
+    def _line_of_block(self, line: str) -> None:
+        at = line.find(self._fence)
+        if at >= 0 and not self._in_string:
+            match = _FENCE.fullmatch(line)
+            if match and not _without_end_marks(match[3]).strip():
+                self._end_block(closed=True)
+                return
+            if match and match[2] == self._fence and _is_label(match[3]):
+                self._end_block(closed=False)
+                self._line_outside(line)
+                return
+            if match is None and (code := _code_before_fence(line, self._fence)) is not None:
+                self._add(code)
+                self._end_block(closed=True)
+                self.outside.append(line[len(code) :].lstrip("`"))
+                return
+        elif at >= 0 and _FENCE.fullmatch(line):
+            self.passed_a_fence = True
+        self._add(line.removeprefix(self._indent))
+
+    def _add(self, line: str) -> None:
+        self._code.append(line)
+        if self.minds_strings and (line.count('"' * 3) + line.count("'" * 3)) % 2:
+            self._in_string = not self._in_string
+
+    def _end_block(self, *, closed: bool) -> None:
+        self.blocks.append(CodeBlock(self._label, "".join(line + "\n" for line in self._code), closed))
+        self._fence = ""
+
+
+def _label_and_code(info: str) -> tuple[str, str]:
+    """Return (a fence's label in lower case, code that stands on the fence's line)."""
+    info = info.strip()
+    if _BEGINS_CODE.match(info):
+        return "", info
+    match = _LABEL.match(info)
+    label = match[1].lower() if match else ""
+    rest = info[match.end() :].strip() if match else info
+    return label, rest if _BEGINS_CODE.match(rest) else ""
+
+
+def _is_label(info: str) -> bool:
+    label, code = _label_and_code(info)
+    return bool(code) or any(_unversioned(label) in names for names in _LABELS.values())
+
+
+def _unversioned(label: str) -> str:
+    return label.rstrip("0123456789.")
+
+
+def _code_before_fence(line: str, fence: str) -> str | None:
+    """Return the code of a line that also closes the block, None where the backticks are part of it."""
+    code, _, after = line.partition(fence)
+    if fence[0] == "~" or fence in after or not code.strip():
+        return None
+    if _without_end_marks(after).strip(" \t`"):
+        # Prose may follow; within quotes or a comment the backticks are code.
+        inside = code.count('"') % 2 or code.count("'") % 2 or "#" in code or "//" in code
+        if inside or not after[:1].isspace():
+            return None
+    return code
+
+
+def _without_end_marks(text: str) -> str:
+    return python_program.SPECIAL_TOKEN.sub("", text)
 
 
 def language_blocks(blocks: list[CodeBlock], language: str) -> list[CodeBlock]:
     """Return the blocks labelled with the language; else those without a label; else all."""
     names = _LABELS.get(language, {language})
     for wanted in (names, {""}):
-        chosen = [block for block in blocks if block.language in wanted]
+        chosen = [block for block in blocks if _unversioned(block.language) in wanted]
         if chosen:
             return chosen
     return blocks
@@ -118,79 +244,77 @@ def extract(
     *,
     entry_point: str = "",
     prompt: str = "",
-    benchmark: str = "humaneval",
+    cuts: PublishedCuts = HUMANEVAL_CUTS,
     language: str = "python",
 ) -> str:
     """Return the program, or the continuation of `prompt`, that an answer holds.
 
-    `entry_point` and `prompt` guide `auto` only; `benchmark` decides the cuts of `wizardcoder` ("mbpp..." and
-    "mbpp+..." have one more each). Raises ValueError for an unknown `how`.
+    `entry_point` and `prompt` (code that the program may continue, or "") guide `auto` only, `cuts` only
+    `wizardcoder`. Raises ValueError for an unknown `how`.
     """
     if how == "none":
         return raw
     if how == "wizardcoder":
-        return _wizardcoder(raw, benchmark)
+        return _wizardcoder(raw, cuts)
+    if how == "auto" and language == "python" and len(raw) <= _GRAMMAR_LIMIT:
+        return _auto_python(raw, entry_point, prompt)
     text = without_thinking(raw)
-    if how == "fence" or (how == "auto" and len(text) > _GRAMMAR_LIMIT):
-        return _fence(text, language)
+    if how in ("fence", "first", "last") or (how == "auto" and len(text) > _GRAMMAR_LIMIT):
+        return block_of(code_blocks(text), language, how) or text
     if how == "auto":
-        if language != "python":
-            return _auto_by_grammar(text, entry_point, language)
-        return _auto_python(text, entry_point, prompt if benchmark.startswith("humaneval") else "")
-    raise ValueError(f"extraction {how!r}: one of wizardcoder, fence, auto, none is expected")
+        return _auto_by_grammar(text, entry_point, language)
+    raise ValueError(f"extraction {how!r}: one of wizardcoder, fence, first, last, auto, none is expected")
 
 
-def _wizardcoder(raw: str, benchmark: str) -> str:
+def _wizardcoder(raw: str, cuts: PublishedCuts) -> str:
     """Follow `process_humaneval.py` and `process_mbpp.py` of the WizardLM repository, in their order."""
-    text = raw.replace("\r", "")
+    text = raw if cuts.keeps_returns else raw.replace("\r", "")
     if "```python" in text:
         text = text[text.index("```python") :].strip().replace("```python", "")
-        closing = text.find("```")
+        closing = text.find(cuts.closing)
         if closing >= 0:
             text = text[:closing].strip()
-    cuts = ['if __name__ == "__main__":', "# Example usage"]
-    if benchmark.startswith("mbpp+"):
-        cuts.append("assert")
-    elif benchmark.startswith("mbpp"):
-        cuts.append("# Test examples")
-    for cut in cuts:
+    for cut in ('if __name__ == "__main__":', "# Example usage", *cuts.marks):
         if (at := text.find(cut)) >= 0:
             text = text[:at].strip()
     return text
 
 
-def _fence(text: str, language: str) -> str:
-    blocks = language_blocks(code_blocks(text), language)
-    return blocks[0].code if blocks else text
+def block_of(blocks: list[CodeBlock], language: str, how: Extraction) -> str | None:
+    """Return the first block of a language as it stands, the last one for `last`; None without blocks."""
+    chosen = language_blocks(blocks, language)
+    return chosen[-1 if how == "last" else 0].code if chosen else None
+
+
+def some_blocks(blocks: list[CodeBlock]) -> list[tuple[str, bool]]:
+    """Return (code, closed) of the blocks that are looked into.
+
+    Of 10,000 the answer is in the first few, or in the last (a long attempt, then the result).
+    """
+    return [(block.code, block.closed) for block in blocks[:64] + blocks[64:][-8:]]
 
 
 def _auto_by_grammar(text: str, entry_point: str, language: str) -> str:
-    """Return the first sound block that names the function, else one that names it, else the first sound."""
-    blocks = [block.code for block in language_blocks(code_blocks(text), language)][:64]
-    naming = [code for code in blocks if entry_point and entry_point in code]
-    for codes in (naming, blocks):
-        for code in codes:
-            if syntax_error(code, language) is None:
-                return code
-        if codes:
-            return codes[0]
-    return text
+    """Return the block that defines the function, else the first sound one of the language."""
+    blocks, outside = read_fences(text)
+    if (found := defining_block(some_blocks(blocks), outside, entry_point, language)) is not None:
+        return found
+    codes = [block.code for block in language_blocks(blocks, language)][:64]
+    sound = (code for code in codes if syntax_error(code, language) is None)
+    return next(sound, None) or next(iter(codes), text)
 
 
-def _auto_python(text: str, entry_point: str, prompt: str) -> str:
-    blocks = [block.code for block in language_blocks(code_blocks(text), "python")]
-    candidates = blocks or [text.replace("\r\n", "\n").replace("\r", "\n")]
-    if not entry_point:
-        return candidates[0]
-    # Of 10,000 blocks the answer is in the first few, or in the last (a long attempt, then the result).
-    candidates = candidates[:64] + candidates[64:][-8:]
-    chosen = python_program.function_and_needs(candidates, entry_point, prompt)
-    if chosen is None and prompt:
-        chosen = next(
-            filter(None, (python_program.continuation(c, entry_point, prompt) for c in candidates)), None
-        )
-    if chosen is None:
-        chosen = python_program.salvaged(candidates, entry_point)
-    if chosen is None and blocks:
-        chosen = python_program.salvaged([text], entry_point)
-    return candidates[0] if chosen is None else chosen
+def _auto_python(raw: str, entry_point: str, prompt: str) -> str:
+    raw = raw.replace("\r\n", "\n").replace("\r", "\n")
+    if entry_point and (program := python_program.whole_program(raw, entry_point, prompt)) is not None:
+        return program
+    text = _NEXT_TURN.split(without_thinking(raw), maxsplit=1)[0]
+    blocks, outside = read_fences(text)
+    if any(block.language in ("markdown", "md") for block in blocks):
+        blocks = [inner for block in blocks for inner in code_blocks(block.code) or [block]]
+    if entry_point:
+        found = python_program.program_in(some_blocks(blocks), outside, entry_point, prompt)
+        if found is not None:
+            return found
+    likely = language_blocks(blocks, "python")
+    return likely[0].code if likely else python_program.without_special_tokens(text)

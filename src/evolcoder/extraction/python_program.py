@@ -1,98 +1,280 @@
-"""Keep of a Python text one function and what it needs, and drop examples, prints, tests and prose.
+"""Find in an answer the Python program that defines the function asked for.
 
-A statement at the top level is kept when it binds a needed name, changes a needed variable, or sets what
-the interpreter does (recursion limit, random seed); what a kept statement reads is needed in turn.
+Of several blocks the last one counts that defines it whole, whatever its label: a real `def` or `class`, and
+neither a stub nor an example that imports or calls it. What the block lacks is taken from the other blocks.
 """
 
 from __future__ import annotations
 
 import ast
-import builtins
-import symtable
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from evolcoder.extraction.demonstrations import (
+    DEFINITIONS,
+    bound_names,
+    cut,
+    global_reads,
+    own_nodes,
+    replaced,
+    without_demonstrations,
+)
 from evolcoder.extraction.grammar import parse_python, sound_pieces
 
-_BUILTINS = frozenset(dir(builtins))
-_SETTINGS = frozenset(
-    {"setrecursionlimit", "set_int_max_str_digits", "seed", "filterwarnings", "simplefilter"}
+SPECIAL_TOKEN = re.compile(
+    r"<\|[\w/-]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn|EOT|eot)>|<｜[^｜<>\n]{1,40}｜>|\[/?INST\]"
 )
-_DYNAMIC = frozenset({"eval", "exec", "globals"})
-"""A function that reads one of these may need any name."""
-_DISPLAYS = frozenset({"print", "pprint", "display"})
+"""Special tokens of models' tokenizers, where they are left in a text."""
+_BEGINS = re.compile(
+    rf"\s*(?:{SPECIAL_TOKEN.pattern})(?:\s*(?:{SPECIAL_TOKEN.pattern})|\s*assistant(?=\s*[\n<]))*\n*"
+)
+_ENDS = re.compile(
+    rf"(?:(?:{SPECIAL_TOKEN.pattern})[ \t]*)+$"
+    r"|(?<![\"'`])(?:<\|(?:endoftext|im_end|eot_id|end_of_text|EOT)\|>|</s>)(?![\"'`])",
+    re.MULTILINE,
+)
+_INVISIBLE = str.maketrans(dict.fromkeys("\ufeff\u200b\u2060", ""))
+_PROJECT_NAMES = ("solution", "your", "my", "main", "module", "answer", "submission", "task")
+"""Beginnings of module names under which examples import the answer itself."""
 
 
 @dataclass(frozen=True)
-class _Statement:
-    node: ast.stmt
+class _Code:
     text: str
-    binds: frozenset[str]
-    reads: frozenset[str]
-    """Global names it may look up, now or when a function it defines is called."""
-    changes: frozenset[str]
-    """Names whose value it may change in place."""
+    tree: ast.Module
+    closed: bool
 
-    @property
-    def is_guard(self) -> bool:
-        """True for `if __name__ == ...:`."""
-        return isinstance(self.node, ast.If) and any(
-            isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(self.node.test)
+
+def whole_program(text: str, entry_point: str, prompt: str) -> str | None:
+    """Return the program of a text that is one as it stands, alone or after `prompt`; None for any other."""
+    code = _code(text, closed=True, only_as_is=True)
+    if code is not None and _has(code, _defines(entry_point)):
+        return _program(code, [], entry_point, prompt)
+    if prompt and text[:1].isspace() and parse_python(prompt + text) is not None:
+        return _continuation(text, entry_point, prompt)
+    return None
+
+
+def program_in(blocks: Sequence[tuple[str, bool]], outside: str, entry_point: str, prompt: str) -> str | None:
+    """Return the program, or the continuation of `prompt`, that blocks of (code, closed) and a text hold.
+
+    None where neither defines the function.
+    """
+    codes = [code for text, closed in blocks if (code := _code(text, closed)) is not None]
+    unfenced = _code(outside, closed=True)
+    defines = _defines(entry_point)
+    for code in [*(c for c in reversed(codes) if c.closed or _returns(c, defines)), unfenced]:
+        if code is not None and _has(code, defines):
+            return _program(code, codes, entry_point, prompt)
+    if prompt and outside[:1].isspace() and (found := _continuation(outside, entry_point, prompt)):
+        return found
+    texts = [*(text for text, _ in reversed(blocks)), outside]
+    for text in texts:
+        if (code := _salvaged(text, entry_point)) is not None and _has(code, defines):
+            return _program(code, codes, entry_point, prompt)
+    if code := next((c for c in reversed(codes) if _has(c, defines)), None):
+        return _program(code, codes, entry_point, prompt)
+    if prompt:
+        for text in texts:
+            if found := _continuation(text, entry_point, prompt):
+                return found
+    whole = [*reversed(codes), *([unfenced] if unfenced else [])]
+    for binds in (_assigns(entry_point), _imports(entry_point), _stub(entry_point)):
+        for code in whole:
+            if _has(code, binds):
+                return _program(code, codes, entry_point, prompt)
+    return None
+
+
+def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
+    """Return a text as code, where it is Python but for blanks and special tokens around it."""
+    plain = without_special_tokens(text := text.translate(_INVISIBLE))
+    spellings = [text, plain]
+    if not only_as_is:
+        spellings += [textwrap.dedent(plain), plain.lstrip(), plain.replace("\u00a0", " ")]
+    for spelling in dict.fromkeys(spellings):
+        if (tree := parse_python(spelling)) is not None:
+            return _Code(spelling, tree, closed)
+    return None
+
+
+def without_special_tokens(text: str) -> str:
+    """Return a text without special tokens at its start, and without what follows the one that ends it."""
+    if SPECIAL_TOKEN.search(text) is None:
+        return text
+    begins = _BEGINS.match(text)
+    text = text[begins.end() :] if begins else text
+    ends = _ENDS.search(text)
+    return text[: ends.start()] + "\n" if ends else text
+
+
+_Test = Callable[[ast.stmt], bool]
+
+
+def _has(code: _Code, test: _Test) -> bool:
+    return any(map(test, code.tree.body))
+
+
+def _defines(name: str) -> _Test:
+    """A test for statements that define the name by `def` or `class`, not as a stub."""
+    return lambda statement: any(not _says_nothing(node) for node in _definitions(statement, name))
+
+
+def _stub(name: str) -> _Test:
+    return lambda statement: any(True for _ in _definitions(statement, name))
+
+
+def _definitions(
+    statement: ast.stmt, name: str
+) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    nodes = [statement] if isinstance(statement, DEFINITIONS) else own_nodes(statement)
+    return (node for node in nodes if isinstance(node, DEFINITIONS) and node.name == name)
+
+
+def _says_nothing(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    """True for a body that is left out: docstring, `pass`, `...`, `raise NotImplementedError`."""
+    elided = any(
+        isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and n.value.value is ...
+        for n in node.body
+    )
+    return elided or all(map(_is_filler, node.body))
+
+
+def _is_filler(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Raise) and node.exc is not None:
+        return "NotImplemented" in ast.dump(node.exc)
+    if isinstance(node, ast.Return) and isinstance(node.value, ast.Name):
+        return node.value.id == "NotImplemented"
+    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+
+
+def _assigns(name: str) -> _Test:
+    def test(statement: ast.stmt) -> bool:
+        return not isinstance(statement, (ast.Import, ast.ImportFrom)) and name in bound_names(statement)
+
+    return test
+
+
+def _imports(name: str) -> _Test:
+    def test(statement: ast.stmt) -> bool:
+        if not isinstance(statement, (ast.Import, ast.ImportFrom)) or name not in bound_names(statement):
+            return False
+        module = (
+            (statement.module or "") if isinstance(statement, ast.ImportFrom) else statement.names[0].name
         )
+        return bool(module) and not module.startswith(_PROJECT_NAMES) and module != name
+
+    return test
 
 
-def function_and_needs(candidates: Sequence[str], entry_point: str, prompt: str) -> str | None:
-    """Return the function with its needs from the first sound candidate that has it; None if none has.
+def _returns(code: _Code, defines: _Test) -> bool:
+    """Whether the definition in a block that broke off is whole: something follows it, or it returns."""
+    if not any(map(defines, code.tree.body[-1:])):
+        return True
+    last: ast.AST = code.tree.body[-1]
+    while body := getattr(last, "orelse", None) or getattr(last, "body", None):
+        if not isinstance(body, list):
+            break
+        last = body[-1]
+    return isinstance(last, (ast.Return, ast.Raise))
 
-    Names it lacks are looked for in the other candidates, and among the imports that `prompt` makes inside
-    its function (HumanEval/115), which a whole function would lose. A stub (docstring, `pass`) is taken last.
+
+def _program(code: _Code, codes: Sequence[_Code], entry_point: str, prompt: str) -> str:
+    """Return the code without demonstrations, after what it lacks: from other blocks, from the prompt."""
+    pieces = [_kept(code, entry_point)]
+    others = [other for other in codes if other is not code]
+    if others or "import" in prompt:
+        missing = global_reads(code.text, code.tree)
+        for other in reversed(others):
+            lender = [node for node in other.tree.body if entry_point not in bound_names(node)]
+            lent = {name for node in lender for name in bound_names(node)} & missing
+            if lent:
+                tree = ast.Module(lender, [])
+                text = cut(other.text, other.tree, [node for node in other.tree.body if node not in lender])
+                pieces.insert(0, _kept(_Code(text, ast.parse(text), True), entry_point))
+                missing = (missing - lent) | global_reads(text, tree)
+        pieces[:0] = [text for text, binds in _inner_imports(prompt) if binds & missing]
+    return pieces[0] if len(pieces) == 1 else "\n\n".join(piece.rstrip("\n") for piece in pieces) + "\n"
+
+
+def _kept(code: _Code, entry_point: str) -> str:
+    text, tree = code.text, code.tree
+    if imports := _future_imports(tree):
+        text = _without_future(text, tree, imports)
+        tree = ast.parse(text)
+    return without_demonstrations(text, tree, entry_point)
+
+
+def _future_imports(tree: ast.Module) -> list[ast.ImportFrom]:
+    return [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+
+
+def _without_future(text: str, tree: ast.Module, imports: list[ast.ImportFrom]) -> str:
+    """Write annotations as the strings that `from __future__ import annotations` makes of them, and drop it.
+
+    After a prompt such an import is a syntax error; all other features are in the language by now.
     """
-    modules = [_statements(code) for code in candidates]
-    stubs: list[list[_Statement]] = []
-    for number, statements in enumerate(modules):
-        if statements is None or not _defines(statements, entry_point):
-            continue
-        if _is_stub(statements, entry_point):
-            stubs.append(statements)
-            continue
-        others = [s for n, other in enumerate(modules) if n != number and other for s in other]
-        return _program(statements, others, entry_point, prompt)
-    return _program(stubs[0], [], entry_point, prompt) if stubs else None
+    if any(alias.name == "annotations" for node in imports for alias in node.names):
+        annotations = filter(None, map(_annotation, ast.walk(tree)))
+        text = replaced(
+            text,
+            [
+                (
+                    (node.lineno, node.col_offset),
+                    (node.end_lineno or 0, node.end_col_offset or 0),
+                    repr(ast.unparse(node)),
+                )
+                for node in annotations
+            ],
+        )
+        tree = ast.parse(text)
+        imports = _future_imports(tree)
+    return cut(text, tree, imports)
 
 
-def continuation(code: str, entry_point: str, prompt: str) -> str | None:
-    """Return the part of `code` that goes on where `prompt` stops, without what follows the function's needs.
+def _annotation(node: ast.AST) -> ast.expr | None:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return node.returns
+    return node.annotation if isinstance(node, (ast.arg, ast.AnnAssign)) else None
 
-    None where prompt and code together hold no whole function of that name.
+
+def _continuation(text: str, entry_point: str, prompt: str) -> str | None:
+    """Return the part of a text that goes on where `prompt` stops, without demonstrations.
+
+    None where prompt and text together hold no whole function of that name, and for an example that would be
+    the function's body only by its place.
     """
-    for text in (code, "    " + code.lstrip(" \t")):  # a server may have stripped the first indentation
-        if not text.strip() or not text[:1].isspace():
+    text = without_special_tokens(text.translate(_INVISIBLE))
+    begins = prompt.count("\n") + 1
+    # A server may have stripped the first indentation, a model all of it.
+    for body in (text, "    " + text.lstrip(" \t"), textwrap.indent(textwrap.dedent(text), "    ")):
+        if not text.strip() or not body[:1].isspace():
             continue
-        joined = _longest_sound(prompt, text)
-        statements = _statements(joined) if joined else None
-        if not statements or not _defines(statements, entry_point) or _is_stub(statements, entry_point):
+        joined = _longest_sound(prompt, body)
+        tree = parse_python(joined) if joined else None
+        if tree is None or not _goes_on(tree, entry_point, begins):
             continue
-        n_prompt_lines = prompt.count("\n") + (not prompt.endswith("\n"))
-        needed, _ = _needed(statements, {entry_point})
-        lines = joined.split("\n")
-        body: list[str] = []
-        for s in needed:
-            end = s.node.end_lineno or s.node.lineno
-            if end > n_prompt_lines:
-                body.extend(lines[max(_first_line(s.node) - 1, n_prompt_lines) : end])
-        if body:
-            return "\n".join(body) + "\n"
+        if body is not text and not _leaves(tree, entry_point):
+            continue
+        kept = without_demonstrations(joined, tree, entry_point, begins)
+        return kept[len(prompt) :].rstrip("\n") + "\n"
     return None
 
 
-def salvaged(candidates: Sequence[str], entry_point: str) -> str | None:
-    """Return the function with its needs from text that does not parse whole: prose around it, a cut end."""
-    for code in candidates:
-        if entry_point in code:
-            statements = _statements("\n".join(sound_pieces(code)))
-            if statements and _defines(statements, entry_point):
-                return _program(statements, [], entry_point, "")
-    return None
+def _goes_on(tree: ast.Module, name: str, line: int) -> bool:
+    """Whether a function's body does something from this line on; the same function, indented, is nothing."""
+    definitions = (node for statement in tree.body for node in _definitions(statement, name))
+    added = [n for node in definitions for n in node.body if n.lineno >= line and not _is_filler(n)]
+    return any(not (isinstance(n, DEFINITIONS) and n.name == name) for n in added)
+
+
+def _leaves(tree: ast.Module, name: str) -> bool:
+    """Whether a function returns, yields or raises."""
+    leaving = (ast.Return, ast.Yield, ast.YieldFrom, ast.Raise)
+    definitions = (node for statement in tree.body for node in _definitions(statement, name))
+    return any(isinstance(n, leaving) for node in definitions for n in ast.walk(node))
 
 
 def _longest_sound(prompt: str, text: str) -> str:
@@ -106,181 +288,18 @@ def _longest_sound(prompt: str, text: str) -> str:
     return ""
 
 
-def _program(statements: list[_Statement], others: list[_Statement], entry_point: str, prompt: str) -> str:
-    kept, missing = _needed(statements, {entry_point})
-    borrowed, missing = _needed(others, missing, also_bound={n for s in kept for n in s.binds})
-    imports = [text for text, binds in _inner_imports(prompt) if binds & missing]
-    # After a prompt an import from __future__ is a syntax error, and no function here needs one.
-    return "\n\n".join([*imports, *(s.text for s in borrowed), *(s.text for s in kept)]) + "\n"
-
-
-def _needed(
-    statements: list[_Statement], wanted: set[str], also_bound: Iterable[str] = ()
-) -> tuple[list[_Statement], set[str]]:
-    """Return the statements that `wanted` names need, in their order, and the names nothing binds."""
-    needed = set(wanted)
-    kept: set[int] = set()
-    functions = {name for s in statements if isinstance(s.node, _DEFINITIONS) for name in s.binds}
-    grown = True
-    while grown:
-        grown = False
-        everything = bool(needed & _DYNAMIC)
-        for number, s in enumerate(statements):
-            if number in kept or s.is_guard or _from_future(s.node):
-                continue
-            defines = isinstance(s.node, (*_DEFINITIONS, ast.Import, ast.ImportFrom))
-            if (
-                s.binds & needed
-                or "*" in s.binds
-                or (everything and defines)
-                or (s.changes & needed - (functions if isinstance(s.node, ast.Expr) else set()))
-                or _sets_interpreter(s.node)
-            ):
-                kept.add(number)
-                needed |= s.reads
-                grown = True
-    bound = {name for number in kept for name in statements[number].binds} | set(also_bound) | _BUILTINS
-    return [statements[number] for number in sorted(kept)], needed - bound
-
-
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-
-
-def _statements(code: str) -> list[_Statement] | None:
-    tree = parse_python(code)
-    if tree is None:
+def _salvaged(text: str, entry_point: str) -> _Code | None:
+    """Return the sound statements of a text that does not parse whole: prose around it, a cut end."""
+    if re.search(rf"\b(?:def|class)[ \t]+{re.escape(entry_point)}\b", text) is None:
         return None
-    lines = code.split("\n")
-    return [_statement(node, lines, code) for node in tree.body]
-
-
-def _statement(node: ast.stmt, lines: list[str], code: str) -> _Statement:
-    first, last = _first_line(node), node.end_lineno or node.lineno
-    text = "\n".join(lines[first - 1 : last])
-    if node.col_offset or len(lines[last - 1].encode("utf-8", "replace")) > (node.end_col_offset or 0):
-        # A line shared with another statement (a; b) or with a comment.
-        text = ast.get_source_segment(code, node) or text
-        if isinstance(node, _DEFINITIONS) and node.decorator_list:
-            text = "\n".join(lines[first - 1 : node.lineno - 1]) + "\n" + text
-    if isinstance(node, _DEFINITIONS):
-        return _Statement(node, text, frozenset({node.name}), _global_reads(text), frozenset())
-    return _Statement(
-        node, text, frozenset(_bound(node)), frozenset(_names_read(node)), frozenset(_changed(node))
-    )
-
-
-def _first_line(node: ast.stmt) -> int:
-    decorators = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(int(d.lineno) for d in decorators)])
-
-
-def _global_reads(text: str) -> frozenset[str]:
-    """Return the global names that a definition reads, in any scope within it."""
-    try:
-        top = symtable.symtable(text, "answer", "exec")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return frozenset()
-    names: set[str] = set()
-    tables = [top]
-    while tables:
-        table = tables.pop()
-        tables.extend(table.get_children())
-        is_top = table is top
-        names.update(
-            s.get_name() for s in table.get_symbols() if s.is_referenced() and (is_top or s.is_global())
-        )
-    return frozenset(names)
-
-
-def _own_nodes(node: ast.stmt) -> Iterator[ast.AST]:
-    """Yield the nodes of a statement without the bodies of functions and classes inside it."""
-    stack: list[ast.AST] = [node]
-    while stack:
-        current = stack.pop()
-        yield current
-        if current is node or not isinstance(current, (*_DEFINITIONS, ast.Lambda)):
-            stack.extend(ast.iter_child_nodes(current))
-
-
-def _bound(node: ast.stmt) -> set[str]:
-    names: set[str] = set()
-    for n in _own_nodes(node):
-        if isinstance(n, ast.Name) and isinstance(n.ctx, (ast.Store, ast.Del)):
-            names.add(n.id)
-        elif isinstance(n, _DEFINITIONS):
-            names.add(n.name)
-        elif isinstance(n, (ast.Import, ast.ImportFrom)):
-            names.update((alias.asname or alias.name).split(".")[0] for alias in n.names)
-        elif isinstance(n, ast.ExceptHandler) and n.name:
-            names.add(n.name)
-    return names
-
-
-def _names_read(node: ast.stmt) -> set[str]:
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-
-
-def _changed(node: ast.stmt) -> set[str]:
-    """Return names that a statement may change in place: `x[i] = `, `x.a = `, `x.append(...)`, `fill(x)`."""
-    names: set[str] = set()
-    for n in _own_nodes(node):
-        if isinstance(n, (ast.Subscript, ast.Attribute)) and isinstance(n.ctx, (ast.Store, ast.Del)):
-            names |= _root(n)
-        elif isinstance(n, ast.Expr) and isinstance(n.value, ast.Call):
-            call = n.value
-            if isinstance(call.func, ast.Name) and call.func.id in _DISPLAYS:
-                continue
-            if isinstance(call.func, ast.Attribute):
-                names |= _root(call.func)
-            names.update(a.id for a in call.args if isinstance(a, ast.Name))
-    return names
-
-
-def _root(node: ast.expr) -> set[str]:
-    while isinstance(node, (ast.Subscript, ast.Attribute, ast.Call)):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return {node.id} if isinstance(node, ast.Name) else set()
-
-
-def _sets_interpreter(node: ast.stmt) -> bool:
-    if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
-        return False
-    called = node.value.func
-    name = (
-        called.attr
-        if isinstance(called, ast.Attribute)
-        else called.id
-        if isinstance(called, ast.Name)
-        else ""
-    )
-    return name in _SETTINGS
-
-
-def _from_future(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
-
-
-def _defines(statements: list[_Statement], entry_point: str) -> bool:
-    return any(entry_point in s.binds for s in statements)
-
-
-def _is_stub(statements: list[_Statement], entry_point: str) -> bool:
-    """True where every definition of the function has no body but a docstring, `pass` or `...`."""
-    definitions = [s.node for s in statements if entry_point in s.binds]
-    return all(isinstance(node, _DEFINITIONS) and all(map(_says_nothing, node.body)) for node in definitions)
-
-
-def _says_nothing(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    return _code("\n".join(sound_pieces(without_special_tokens(text.translate(_INVISIBLE)))), closed=True)
 
 
 def _inner_imports(prompt: str) -> Iterator[tuple[str, set[str]]]:
-    """Yield the imports that a prompt makes inside a function, as (text, names)."""
+    """Yield the imports that a prompt makes inside a function, as (text, names); HumanEval/115 has one."""
     tree = parse_python(prompt)
-    if tree is None:
-        return
-    for top in tree.body:
+    for top in tree.body if tree else ():
         if not isinstance(top, (ast.Import, ast.ImportFrom)):
             for node in ast.walk(top):
                 if isinstance(node, (ast.Import, ast.ImportFrom)):
-                    yield ast.unparse(node), _bound(node)
+                    yield ast.unparse(node), bound_names(node)

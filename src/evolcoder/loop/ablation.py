@@ -1,8 +1,9 @@
 """Ablations, as the paper's tables: what each round, each method and each teacher is worth.
 
-Every arm is a training set; its model is trained and measured as the recipe says. All arms live in the run's
-folder and share its work: rounds that the run has evolved, models it has trained and replies in its journal
-are not made again, and arms whose rows are the same are one training.
+Every arm is a training set; its model is trained and measured as the recipe says, once or with several seeds.
+One training does not tell the arm from the run: the scores of several do. All arms live in the run's folder
+and share its work: rounds that the run has evolved, models it has trained and replies in its journal are not
+made again, and arms whose rows are the same are one training.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import UserError, nearest
-from evolcoder.evaluate.comparison import compare
 from evolcoder.evaluate.overlap import evaluation_folder
-from evolcoder.evolve.methods import method_set
+from evolcoder.execution.event_loop import run_async
 from evolcoder.instructions import instruction_from_row, write_instructions
-from evolcoder.loop.ablation_arms import Arm, ArmResult, ArmScore, Count, Equal, Question, cut
+from evolcoder.loop.ablation_arms import Arm, Count, Equal, Question, cut
+from evolcoder.loop.ablation_scores import ArmResult, arm_scores
 from evolcoder.loop.model_stages import evaluation_stage, fine_tune, measure, model_identity, training_stage
 from evolcoder.loop.recipe_stages import RecipeStages
-from evolcoder.loop.run import alone_in, check_before_start
+from evolcoder.loop.run import alone_in, as_begun, check_before_start
 from evolcoder.loop.stages import Stage, Stages
 from evolcoder.loop.steps import Steps
 from evolcoder.models.opening import is_remote
 from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, recipe_yaml
-from evolcoder.records import Instruction
+from evolcoder.records import SEEDS_ROUND, Instruction
 from evolcoder.runs import file_hash, read_jsonl, write_json_whole, write_text_whole
 
 FOLDER = "ablation"
@@ -41,14 +42,15 @@ def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, co
     """
     _check(recipe, question)
     check_before_start(recipe)
+    recipe = as_begun(recipe, run)
     run.mkdir(parents=True, exist_ok=True)
     with alone_in(run):
         stages = Stages(run, progress)
         if not (run / "recipe.yaml").exists():
             write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
-        work = _Work(recipe, RecipeStages(recipe, run), stages)
+        work = _Work(recipe, RecipeStages(recipe, run), stages, question)
         try:
-            groups = list(work.groups(question))
+            groups = list(work.groups())
             stages.announce(title for group in groups for arm in group for title in work.titles(arm))
             results = [row for group in groups for row in work.results(group)]
         finally:
@@ -58,6 +60,7 @@ def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, co
             "command": command,
             "base": recipe.base.model,
             "benchmarks": list(recipe.measured),
+            "trainings": question.seeds,
             "arms": [asdict(row) for row in results],
         }
         write_json_whole(run / FOLDER / "ablation.json", found)
@@ -79,11 +82,14 @@ def _check(recipe: Recipe, question: Question) -> None:
         raise UserError(f"the recipe has one method only ({known[0]}): none can be left out")
     if "teachers" in question.over and not question.teachers:
         raise UserError("--over teachers needs at least one --teacher MODEL besides the recipe's own")
+    if ("steps" in question.over) != bool(question.steps):
+        raise UserError(
+            "--over steps and --steps N,N,... go together: how many steps each round is trained for"
+        )
 
 
 def _methods(recipe: Recipe) -> Sequence[Any]:
-    settings = recipe.evolve
-    return method_set(settings.methods, settings.custom_methods, settings.weights).methods
+    return recipe.evolve.method_set().methods
 
 
 @dataclass(frozen=True)
@@ -91,23 +97,36 @@ class _Work:
     recipe: Recipe
     made: RecipeStages
     stages: Stages
+    question: Question
 
     @property
     def last(self) -> int:
         """The last round that arms reach: where the run stopped, else as far as the recipe goes."""
+        if self.question.over == ("seeds-only",):
+            return 1
         path = self.made.run / "result.json"
         if path.exists():
             rounds = [entry["round"] for entry in json.loads(path.read_text())["rounds"]]
             return max([1, *map(int, rounds)])
         return self.recipe.rounds.max_rounds
 
-    def groups(self, question: Question) -> Iterator[list[Arm]]:
+    def groups(self) -> Iterator[list[Arm]]:
         """Yield the arms that are compared with each other."""
+        question = self.question
         alone_or: Equal = "nothing" if question.equal == ("nothing",) else "samples"
         for equal in question.equal if {"rounds", "alone"} & set(question.over) else ():
             yield list(self._rounds_alone(equal))
         if {"rounds", "merged"} & set(question.over):
-            yield list(self._rounds_merged())
+            yield list(self._rounds_merged("rounds merged"))
+        if "seeds-only" in question.over:
+            yield list(self._seeds_only())
+        if "steps" in question.over:
+            yield [
+                replace(arm, name=f"{arm.name}, {steps} steps", data=arm.name, steps=steps, reference=first)
+                for arm in self._rounds_merged("rounds and steps")
+                for steps in question.steps
+                for first in [arm.reference and steps == question.steps[0]]
+            ]
         if "methods" in question.over:
             yield list(self._methods_left_out(question, alone_or))
         if "teachers" in question.over:
@@ -116,12 +135,20 @@ class _Work:
     def titles(self, arm: Arm) -> Iterator[str]:
         """Yield the titles of an arm's stages."""
         yield from (stage.title for stage in self._evolution(arm.made))
-        if (number := self._round_of_the_run(arm)) is not None:
-            yield self.made.train(number).title
+        number = self._round_of_the_run(arm)
+        if number is not None:
+            yield from (self.made.train(number).title for _ in arm.files)
             yield from (stage.title for stage in self.made.evaluations(number))
-        else:
-            yield f"train {arm.group}: {arm.name}"
-            yield from (f"evaluate {arm.group}: {arm.name} on {name}" for name in self.recipe.measured)
+        for nth in range(0 if number is None else 1, self._trainings(arm)):
+            title = self._title(arm, nth)
+            yield f"train {title}"
+            yield from (f"evaluate {title} on {name}" for name in self.recipe.measured)
+
+    def _trainings(self, arm: Arm) -> int:
+        return self.question.seeds if arm.files else 1
+
+    def _title(self, arm: Arm, nth: int) -> str:
+        return f"{arm.group}: {arm.name}" + (f", seed {self.recipe.seed + nth}" if nth else "")
 
     def _rounds_alone(self, equal: Equal) -> Iterator[Arm]:
         group = "rounds alone" + ("" if equal == "nothing" else f", equal {equal}")
@@ -131,12 +158,17 @@ class _Work:
             rows = (self.made.folder(number) / "evolved.jsonl",)
             yield Arm(group, f"round {number}", rows, equal, self.made)
 
-    def _rounds_merged(self) -> Iterator[Arm]:
-        group, seeds = "rounds merged", (self.made.run / "seeds.jsonl",)
+    def _rounds_merged(self, group: str) -> Iterator[Arm]:
+        seeds = (self.made.run / "seeds.jsonl",)
         yield Arm(group, "seeds", seeds, "nothing", self.made, reference=True)
         for number in range(1, self.last + 1):
             name = f"seeds and rounds 1 to {number}" if number > 1 else "seeds and round 1"
             yield Arm(group, name, (self.made.folder(number) / "dataset.jsonl",), "nothing", self.made)
+
+    def _seeds_only(self) -> Iterator[Arm]:
+        """Fine-tuning on the seeds alone is what the first round is compared with, not the base model."""
+        seeds, first, *_ = self._rounds_merged("seeds only")
+        yield from (seeds, replace(seeds, name="base model", files=(), reference=False), first)
 
     def _methods_left_out(self, question: Question, equal: Equal) -> Iterator[Arm]:
         group = "methods left out" + ("" if equal == "nothing" else f", equal {equal}")
@@ -144,7 +176,7 @@ class _Work:
         for method in question.methods or [method.name for method in _methods(self.recipe)]:
             weights = {**self.recipe.evolve.weights, method: 0.0}
             other = replace(self.recipe, evolve=replace(self.recipe.evolve, weights=weights))
-            made = self._beside(other, f"without-{method}")
+            made = self._beside(other, f"without-{_slug(method)}")
             yield Arm(group, f"without {method}", self._merged(made), equal, made)
 
     def _teachers(self, question: Question, equal: Equal) -> Iterator[Arm]:
@@ -186,8 +218,13 @@ class _Work:
 
     def _round_of_the_run(self, arm: Arm) -> int | None:
         """Return the round whose training set an arm is, where it is one of the run's own as it stands."""
+        if not arm.files:
+            return 0
         path = arm.files[0]
-        if arm.equal == "nothing" and arm.made is self.made and path.name == "dataset.jsonl":
+        as_in_the_run = arm.equal == "nothing" and arm.steps in (None, self.recipe.train.max_steps)
+        if as_in_the_run and path == self.made.seeds_file and self.recipe.rounds.train_seeds:
+            return SEEDS_ROUND
+        if as_in_the_run and arm.made is self.made and path.name == "dataset.jsonl":
             return int(path.parent.name.removeprefix("round-"))
         return None
 
@@ -196,37 +233,45 @@ class _Work:
         for arm in arms:
             self._evolve(arm.made)
         sets = cut([_rows(arm) for arm in arms], arms[0].equal, self._count, self.recipe.seed)
-        verdicts: dict[str, dict[str, Any]] = {}
-        for arm, rows in zip(arms, sets, strict=True):
-            verdicts[arm.name] = self._measured(arm, rows)
-        reference = next(arm.name for arm in arms if arm.reference)
-        return [
-            ArmResult(
-                arm.group,
-                arm.name,
-                len(rows),
-                sum(map(self._count, rows)),
-                tuple(
-                    _score(benchmark, found, None if arm.reference else verdicts[reference][benchmark])
-                    for benchmark, found in verdicts[arm.name].items()
-                ),
-            )
+        found = [
+            [self._measured(arm, rows, nth) for nth in range(self._trainings(arm))]
             for arm, rows in zip(arms, sets, strict=True)
         ]
+        reference = next(at for at, arm in enumerate(arms) if arm.reference)
+        by_benchmark = [
+            arm_scores([[training[benchmark] for training in arm] for arm in found], reference, benchmark)
+            for benchmark in self.recipe.measured
+        ]
+        return [
+            ArmResult(
+                arm.group, arm.name, len(rows), sum(map(self._count, rows)), scores, arm.data, arm.steps
+            )
+            for arm, rows, scores in zip(arms, sets, zip(*by_benchmark, strict=True), strict=True)
+        ]
 
-    def _measured(self, arm: Arm, rows: Sequence[Instruction]) -> dict[str, Any]:
-        """Train on the rows and measure, unless rows like these were; return `scores.json` by benchmark."""
-        if (number := self._round_of_the_run(arm)) is not None:
+    def _measured(self, arm: Arm, rows: Sequence[Instruction], nth: int) -> dict[str, Any]:
+        """Train on the rows and measure, unless rows like these were; return `scores.json` by benchmark.
+
+        The first training has the recipe's seed, the nth one that seed and n more.
+        """
+        if nth == 0 and (number := self._round_of_the_run(arm)) is not None:
             return self._of_the_run(number)
+        recipe = replace(self.recipe, seed=self.recipe.seed + nth)
         folder = self.made.run / FOLDER / "arms"
         waiting = folder / "rows.jsonl"
         write_instructions(waiting, rows)
-        arm_folder = folder / file_hash(waiting)[:12]
+        name = file_hash(waiting)[:12]
+        if arm.steps not in (None, recipe.train.max_steps):
+            recipe, name = (
+                replace(recipe, train=replace(recipe.train, max_steps=arm.steps)),
+                f"{name}-{arm.steps}-steps",
+            )
+        arm_folder = folder / (name + (f"-seed-{recipe.seed}" if nth else ""))
         arm_folder.mkdir(exist_ok=True)
         data = waiting.replace(arm_folder / "dataset.jsonl")
-        title = f"{arm.group}: {arm.name}"
+        title = self._title(arm, nth)
         training = training_stage(
-            self.recipe,
+            recipe,
             f"ablation:{arm_folder.name}:train",
             f"train {title}",
             data,
@@ -237,7 +282,7 @@ class _Work:
         )
         with self.stages.doing(training) as undone:
             if undone:
-                fine_tune(self.recipe, data, arm_folder / "checkpoint", self.stages.progress)
+                fine_tune(recipe, data, arm_folder / "checkpoint", self.stages.progress)
         return {benchmark: self._measure(arm_folder, title, benchmark) for benchmark in self.recipe.measured}
 
     def _measure(self, folder: Path, title: str, benchmark: str) -> Any:
@@ -254,12 +299,15 @@ class _Work:
         )
         with self.stages.doing(evaluation) as undone:
             if undone:
-                measure(self.recipe, model, benchmark, out, self.made.journal_path, self.stages.progress)
+                run_async(
+                    measure(self.recipe, model, benchmark, out, self.made.journal_path, self.stages.progress)
+                )
         return _scores(out)
 
     def _of_the_run(self, number: int) -> dict[str, Any]:
         steps = self._steps(self.made)
-        steps.fine_tune(number)
+        if number:
+            steps.fine_tune(number)
         steps.measure(number)
         return {b: _scores(self.made.evaluation(number, b)) for b in self.recipe.measured}
 
@@ -282,30 +330,13 @@ class _Work:
 
 def _rows(arm: Arm) -> list[Instruction]:
     rows = [instruction_from_row(row) for path in arm.files for _, row in read_jsonl(path)]
-    if not rows:
+    if arm.files and not rows:
         raise UserError(f"{arm.group}: {arm.name} has no rows")
     return rows
 
 
 def _scores(folder: Path) -> Any:
     return json.loads((folder / "scores.json").read_text())
-
-
-def _score(benchmark: str, found: Any, reference: Any | None) -> ArmScore:
-    score = next(score for score in found["scores"] if score["k"] == 1)
-    paired = compare(reference["problems"], found["problems"]) if reference else None
-    return ArmScore(
-        benchmark,
-        score["value"],
-        score["low"],
-        score["high"],
-        score["n_problems"],
-        score["settings"].get("problems") or str(score["n_problems"]),
-        paired.difference if paired else None,
-        paired.low if paired else None,
-        paired.high if paired else None,
-        paired.p_value if paired else None,
-    )
 
 
 def _slug(name: str) -> str:

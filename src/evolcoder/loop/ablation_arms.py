@@ -11,7 +11,7 @@ from evolcoder.evolve.methods import fraction_of
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.records import Instruction
 
-Over = Literal["rounds", "alone", "merged", "methods", "teachers"]
+Over = Literal["rounds", "alone", "merged", "seeds-only", "steps", "methods", "teachers"]
 Equal = Literal["samples", "tokens", "nothing"]
 
 Count = Callable[[Instruction], int]
@@ -23,8 +23,9 @@ class Question:
     """What is ablated."""
 
     over: tuple[Over, ...] = ("rounds",)
-    """"alone": each round's rows alone; "merged": the rounds merged; "rounds": both; "methods": each method
-    left out; "teachers": the recipe's teacher and others."""
+    """"alone": each round's rows alone; "merged": the rounds merged; "rounds": both; "seeds-only": the base
+    model, the model of the seeds, round 1; "steps": the rounds merged, each trained for each number of
+    `steps`; "methods": each method left out; "teachers": the recipe's teacher and others."""
     equal: tuple[Equal, ...] = ("samples", "tokens")
     """What is made the same for the rounds alone; methods and teachers are compared at equal samples unless
     this is only "nothing"."""
@@ -32,6 +33,10 @@ class Question:
     """Further MODEL strings for "teachers"."""
     methods: tuple[str, ...] = ()
     """Methods that are left out one by one; all of the recipe's where empty."""
+    steps: tuple[int, ...] = ()
+    """Steps of training for "steps"."""
+    seeds: int = 1
+    """Trainings of each arm, which differ in their seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +47,16 @@ class Arm:
     """The table it belongs to: "rounds alone, equal samples"."""
     name: str
     files: tuple[Path, ...]
-    """Row files that it is made of, in order."""
+    """Row files that it is made of, in order; none for the base model, which is not trained."""
     equal: Equal
     made: RecipeStages
     """Whose rounds it is made of: the run's own, or those of a recipe that differs."""
     reference: bool = False
     """Whether the others of its group are compared with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArmScore:
-    """What an arm came to on one benchmark."""
-
-    benchmark: str
-    value: float
-    low: float
-    high: float
-    n_problems: int
-    problems: str
-    """Which part of the benchmark they are, as the score says it: "16 of 464, evenly spaced"."""
-    difference: float | None
-    """Against the group's reference; None for the reference itself."""
-    difference_low: float | None
-    difference_high: float | None
-    p_value: float | None
-    """Exact paired test against the reference."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArmResult:
-    """An arm with its size and its scores."""
-
-    group: str
-    name: str
-    rows: int
-    tokens: int
-    """Of instructions, inputs and answers, by the base model's tokenizer."""
-    scores: tuple[ArmScore, ...]
+    data: str = ""
+    """In the grid of rounds and steps: what the training set is."""
+    steps: int | None = None
+    """Steps of training; as the recipe says where absent."""
 
 
 def cut(sets: Sequence[list[Instruction]], equal: Equal, count: Count, seed: int) -> list[list[Instruction]]:

@@ -1,4 +1,4 @@
-"""The stages of a recipe: what each follows from, and where its products lie. `steps.py` does them."""
+"""The stages of a recipe: what each is made from, and its products. `steps.py` does them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from evolcoder.loop.model_stages import (
     evaluation_stage,
     hash_of,
     model_identity,
+    own_benchmarks,
+    own_methods,
     settings_of,
     training_stage,
 )
 from evolcoder.loop.stages import Pace, Stage
 from evolcoder.recipe import Recipe
-from evolcoder.records import Instruction
+from evolcoder.records import SEEDS_ROUND, Instruction, round_folder
 from evolcoder.runs import content_hash
 
 
@@ -41,8 +43,8 @@ class RecipeStages:
         return self.journal or self.run / "journal.sqlite"
 
     def folder(self, number: int) -> Path:
-        """Return the folder of a round; 0 is the base model."""
-        return self.run / f"round-{number}"
+        """Return the folder of a round; 0 is the base model, SEEDS_ROUND the model of the seeds alone."""
+        return self.run / round_folder(number)
 
     @property
     def seeds_file(self) -> Path:
@@ -51,6 +53,8 @@ class RecipeStages:
 
     def dataset(self, number: int) -> Path:
         """Return the training set of a round: the seeds and what all rounds so far kept."""
+        if number == SEEDS_ROUND:
+            return self.seeds_file
         return self.folder(number) / "dataset.jsonl"
 
     def checkpoint(self, number: int) -> str:
@@ -64,10 +68,13 @@ class RecipeStages:
     def all(self) -> Iterator[Stage]:
         """Yield the stages of the whole run, as many rounds as it may have."""
         yield self.seeds()
-        for number in range(self.recipe.rounds.max_rounds + 1):
-            if number:
-                yield self.evolve(number)
-                yield self.train(number)
+        yield from self.evaluations(0)
+        if self.recipe.rounds.train_seeds:
+            yield self.train(SEEDS_ROUND)
+            yield from self.evaluations(SEEDS_ROUND)
+        for number in range(1, self.recipe.rounds.max_rounds + 1):
+            yield self.evolve(number)
+            yield self.train(number)
             yield from self.evaluations(number)
 
     def seeds(self) -> Stage:
@@ -82,6 +89,7 @@ class RecipeStages:
             },
             inputs={
                 "seeds": lambda: content_hash([asdict(seed) for seed in self.chosen_seeds]),
+                **own_benchmarks(self.screened_against),
             },
             after=(),
             products=(self.seeds_file,),
@@ -104,8 +112,10 @@ class RecipeStages:
                 "decontaminate.against": list(self.screened_against),
             },
             inputs={
+                **own_methods(recipe.evolve.methods),
                 "the teacher's weights": lambda: self.identity(recipe.teacher.model),
                 **{str(path.relative_to(self.run)): hash_of(path) for path in read},
+                **own_benchmarks(self.screened_against),
             },
             after=(f"evolve:{number - 1}",) if number > 1 else ("seeds",),
             products=(out / "evolved.jsonl", out / "eliminated.jsonl", out / "dataset.jsonl"),
@@ -117,12 +127,12 @@ class RecipeStages:
         """Fine-tune the base model on a round's training set."""
         return training_stage(
             self.recipe,
-            f"train:{number}",
-            f"train round {number}",
+            f"train:{round_id(number)}",
+            f"train {_title(number)}",
             self.dataset(number),
             Path(self.checkpoint(number)),
             base_identity=lambda: self.identity(self.recipe.base.model),
-            after=(f"evolve:{number}",),
+            after=("seeds",) if number == SEEDS_ROUND else (f"evolve:{number}",),
             rows=self.rows_of(number),
         )
 
@@ -136,13 +146,13 @@ class RecipeStages:
         model = self.checkpoint(number)
         return evaluation_stage(
             self.recipe,
-            f"evaluate:{number}:{benchmark}",
-            f"evaluate round {number} on {benchmark}",
+            f"evaluate:{round_id(number)}:{benchmark}",
+            f"evaluate {_title(number)} on {benchmark}",
             benchmark,
             model,
             self.evaluation(number, benchmark),
             identity=lambda: model_identity(model) if number else self.identity(model),
-            after=(f"train:{number}",) if number else (),
+            after=(f"train:{round_id(number)}",) if number else (),
         )
 
     def rows_of(self, number: int) -> int:
@@ -150,7 +160,7 @@ class RecipeStages:
         data = self.dataset(number)
         if data.exists():
             return sum(1 for _ in data.open("rb"))
-        return len(self.chosen_seeds) + number * self._rows_a_round
+        return len(self.chosen_seeds) + max(0, number) * self._rows_a_round
 
     @cached_property
     def screened_against(self) -> tuple[str, ...]:
@@ -177,3 +187,12 @@ class RecipeStages:
     def _rows_a_round(self) -> int:
         seeds = len(self.chosen_seeds)
         return min(seeds, self.recipe.rounds.rows_per_round or seeds)
+
+
+def round_id(number: int) -> str:
+    """Return how the ids of a round's stages name it."""
+    return "seeds" if number == SEEDS_ROUND else str(number)
+
+
+def _title(number: int) -> str:
+    return "seeds alone" if number == SEEDS_ROUND else f"round {number}"

@@ -1,4 +1,4 @@
-"""What a finished run says of itself: `result.json`, and the link to the best checkpoint."""
+"""The result of a finished run: `result.json`, and the link to the best checkpoint."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
-from evolcoder.evaluate.overlap import selection_notice
+from evolcoder.evaluate.overlap import benchmarks_overlap, selection_notice
 from evolcoder.loop.stopping import RoundScore
 from evolcoder.loop.wizardcoder import LoopResult
 from evolcoder.recipe import Recipe
+from evolcoder.records import round_folder
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy")
 
@@ -39,7 +40,8 @@ def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str,
         "environment": environment(),
     }
     stop = recipe.stop
-    if notice := selection_notice(stop.benchmark, recipe.evaluate.benchmarks, stop.rule):
+    reported = recipe.evaluate.benchmarks
+    if notice := selection_notice(stop.benchmark, reported, stop.rule, benchmarks_overlap):
         result["notice"] = notice
     return result
 
@@ -66,7 +68,7 @@ def point_to_best(run: Path, best: int | None) -> None:
     link = run / "best"
     link.unlink(missing_ok=True)
     if best:
-        link.symlink_to(Path(f"round-{best}") / "checkpoint")
+        link.symlink_to(Path(round_folder(best)) / "checkpoint")
 
 
 def _entry(score: RoundScore) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def _entry(score: RoundScore) -> dict[str, Any]:
 def _best_model(recipe: Recipe, best: RoundScore | None) -> str | None:
     if best is None:
         return None
-    return f"round-{best.round}/checkpoint" if best.round else recipe.base.model
+    return f"{round_folder(best.round)}/checkpoint" if best.round else recipe.base.model
 
 
 def _version(name: str) -> str:

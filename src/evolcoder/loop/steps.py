@@ -1,6 +1,6 @@
-"""The steps of a run, each done once: take the seeds, evolve and merge, fine-tune, measure.
+"""The steps of a run: take the seeds, evolve and merge, fine-tune, measure. Each is done once.
 
-What a step is made from, and so whether it is done, `recipe_stages.py` says; planning asks the same list.
+`recipe_stages.py` says what each step is made from, and so whether it is done; planning asks the same list.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from evolcoder.execution.event_loop import run_async
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions, row_from_instruction, write_instructions
 from evolcoder.loop.model_stages import fine_tune, measure, summary_numbers
-from evolcoder.loop.recipe_stages import RecipeStages
+from evolcoder.loop.recipe_stages import RecipeStages, round_id
 from evolcoder.loop.stages import Stages
 from evolcoder.loop.stopping import RoundCost, RoundScore
 from evolcoder.models.session import model_session
@@ -85,7 +85,9 @@ class Steps:
             with self.stages.doing(self.of.evaluate(number, benchmark)) as undone:
                 if undone:
                     model, journal = self.of.checkpoint(number), self.of.journal_path
-                    measure(self.recipe, model, benchmark, out, journal, self.progress, self.engine)
+                    run_async(
+                        measure(self.recipe, model, benchmark, out, journal, self.progress, self.engine)
+                    )
         return self._score(number)
 
     async def _evolve(self, seeds: list[Instruction], number: int) -> None:
@@ -123,8 +125,8 @@ class Steps:
         return RoundScore(number, value, low, high, rows, score["n_problems"], scores["problems"], cost)
 
     def _cost(self, number: int) -> RoundCost:
-        """Return what a round took: the teacher's part as its summary tells, time as the markers tell."""
-        suffix = f":{number}"
+        """Return what a round took: the teacher's part as its summary says, time as the markers say."""
+        suffix = f":{round_id(number)}"
         ids = [id_ for id_ in self.stages.met if id_.endswith(suffix) or f"{suffix}:" in id_]
         ids += ["seeds"] if number == 0 else []
         summary = self.of.folder(number) / "summary.json"

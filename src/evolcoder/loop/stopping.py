@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import cast
 
+from evolcoder.errors import UserError
 from evolcoder.evaluate.comparison import exact_binomial_p
+from evolcoder.own_files import is_own, load_own_file
 from evolcoder.recipe import Budget, StopRule
+from evolcoder.records import SEEDS_ROUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class RoundCost:
 
 @dataclass(frozen=True, slots=True)
 class RoundScore:
-    """What one round (0: the base model) came to on the benchmark that decides."""
+    """What one round (0: the base model, SEEDS_ROUND: the seeds alone) came to on the deciding benchmark."""
 
     round: int
     value: float | None
@@ -55,10 +61,18 @@ class Decision:
     reason: str
 
 
+Rule = Callable[[Sequence[RoundScore]], tuple[bool, str]]
+"""Looks at the rounds so far, the base model first; returns whether to stop, and why."""
+
+
 def decide(stop: StopRule, max_rounds: int, budget: Budget, history: Sequence[RoundScore]) -> Decision:
-    """Apply the stopping rule to the rounds so far; `max_rounds` and the budget bound every rule."""
+    """Apply the stopping rule to the rounds so far; `max_rounds` and the budget bound every rule.
+
+    Where a model of the seeds alone was measured, rounds are compared with it and not with the base model.
+    """
     last = history[-1]
-    ends, reason = _RULES[stop.rule](stop, history)
+    compared = history[1:] if any(score.round == SEEDS_ROUND for score in history) else history
+    ends, reason = stopping_rule(stop)(compared)
     if not ends and last.round >= max_rounds:
         ends, reason = True, _joined(f"max_rounds = {max_rounds} reached", reason)
     if not ends and (full := _next_round_does_not_fit(budget, history)):
@@ -66,10 +80,20 @@ def decide(stop: StopRule, max_rounds: int, budget: Budget, history: Sequence[Ro
     return Decision(last.round, ends, reason)
 
 
+def stopping_rule(stop: StopRule) -> Rule:
+    """Return the rule that a recipe names; raises UserError for a mistake in a user's own."""
+    if not is_own(stop.rule):
+        return partial(_RULES[stop.rule], stop)
+    rule = load_own_file(Path(stop.rule))[0]
+    if not callable(rule):
+        raise UserError(f"{stop.rule}: a function load() that returns a stopping rule is expected")
+    return cast(Rule, rule)
+
+
 def best_round(history: Sequence[RoundScore]) -> RoundScore | None:
     """Return the best-scoring round, the earliest of equals; None where none was measured."""
     measured = [score for score in history if score.value is not None]
-    return max(measured, key=lambda score: (score.value or 0.0, -score.round), default=None)
+    return max(measured, key=lambda score: score.value or 0.0, default=None)
 
 
 def _decline(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
@@ -80,7 +104,7 @@ def _decline(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
 def _significant(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
     """Stop after a round below the best before it where an exact paired test over problems says so too."""
 
-    def judge(last: RoundScore, best: RoundScore) -> tuple[bool, str]:
+    def compare(last: RoundScore, best: RoundScore) -> tuple[bool, str]:
         lost, gained = _lost_and_gained(best.passed, last.passed)
         p = exact_binomial_p(lost, gained)
         counts = f"{lost} problem{'' if lost == 1 else 's'} lost, {gained} gained, p = {p:.2g}"
@@ -88,7 +112,7 @@ def _significant(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, s
             return True, f" ({counts}, at most alpha = {stop.alpha:g})"
         return False, f", but this may be chance ({counts}, above alpha = {stop.alpha:g})"
 
-    return _against_the_best(history, judge)
+    return _against_the_best(history, compare)
 
 
 def _patience(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
@@ -121,15 +145,15 @@ _RULES: Mapping[str, Callable[[StopRule, Sequence[RoundScore]], tuple[bool, str]
 
 
 def _against_the_best(
-    history: Sequence[RoundScore], judge: Callable[[RoundScore, RoundScore], tuple[bool, str]]
+    history: Sequence[RoundScore], compare: Callable[[RoundScore, RoundScore], tuple[bool, str]]
 ) -> tuple[bool, str]:
-    """Compare the last round with the best before it; `judge` has the word where it scored lower."""
+    """Compare the last round with the best before it; `compare` decides if it scored lower."""
     last, best = history[-1], best_round(history[:-1])
     if last.value is None or best is None or best.value is None:
         return False, ""
     if last.value >= best.value:
         return False, _new_best(history)
-    ends, told = judge(last, best)
+    ends, told = compare(last, best)
     return ends, f"round {last.round} scored {last.value:.1%}, below {_named(best)}{told}"
 
 
@@ -154,14 +178,15 @@ def _new_best(history: Sequence[RoundScore]) -> str:
 
 
 def _named(score: RoundScore) -> str:
-    name = f"round {score.round}" if score.round else "the base model"
+    names = {0: "the base model", SEEDS_ROUND: "the model of the seeds"}
+    name = names.get(score.round, f"round {score.round}")
     return f"{name} with {score.value or 0.0:.1%}"
 
 
 def _next_round_does_not_fit(budget: Budget, history: Sequence[RoundScore]) -> str:
     """Return why the next round, taken to spend what the last one did, is too much; "" where it fits."""
     total = sum((score.cost for score in history), RoundCost())
-    last = history[-1].cost if history[-1].round else RoundCost()
+    last = history[-1].cost if history[-1].round > 0 else RoundCost()
     limits = (
         ("max_usd", budget.max_usd, total.usd, last.usd, "US dollars"),
         ("max_requests", budget.max_requests, total.requests, last.requests, "requests"),

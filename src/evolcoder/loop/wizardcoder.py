@@ -1,8 +1,9 @@
 """The loop of WizardCoder (section 3.2, and 4.5 on the rounds), from the seeds to the best checkpoint.
 
-The base model is measured. Then each round evolves the instructions of the round before, merges what it
-kept with the seeds and all rounds so far, fine-tunes the base model on that, and measures the checkpoint. A
-rule that looks at the scores says when to stop; the best checkpoint is kept.
+The base model is measured, and where the recipe says so, as the paper does, a model fine-tuned on the seeds
+alone, with which the rounds are compared. Then each round evolves the instructions of the round before,
+merges what it kept with the seeds and all rounds so far, fine-tunes the base model on that, and measures the
+checkpoint. A rule that looks at the scores says when to stop; the best checkpoint is kept.
 
 `steps.py` does the steps, each of them once, `stopping.py` has the rules.
 """
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from evolcoder.errors import BudgetExhaustedError
 from evolcoder.loop.steps import Steps
 from evolcoder.loop.stopping import Decision, RoundScore, best_round, decide
-from evolcoder.recipe import Budget, StopRule
+from evolcoder.recipe import Budget, Rounds, StopRule
+from evolcoder.records import SEEDS_ROUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +24,27 @@ class LoopResult:
     """What the rounds came to."""
 
     history: tuple[RoundScore, ...]
-    """Base model first; only rounds that came to their end."""
+    """Base model first, then the seeds' model if there is one; only rounds that came to their end."""
     decisions: tuple[Decision, ...]
-    """One a score; the last one stopped."""
+    """One after each round, and one before the first; the last one stopped."""
     best: RoundScore | None
     """The round that is kept (0: the base model); None where none was measured."""
 
 
-def wizardcoder(steps: Steps, stop: StopRule, max_rounds: int, budget: Budget) -> LoopResult:
-    """Go round until the rule `stop`, `max_rounds` or the budget says stop.
+def wizardcoder(steps: Steps, stop: StopRule, rounds: Rounds, budget: Budget) -> LoopResult:
+    """Go round until the rule `stop`, `rounds.max_rounds` or the budget says stop.
 
     A round that meets the budget's end does not count, and ends the run; in the first round, where there is
     nothing to keep yet, BudgetExhaustedError is raised. Raises what the steps raise.
     """
     steps.take_seeds()
     history = [steps.measure(0)]
-    decisions = [decide(stop, max_rounds, budget, history)]
+    if rounds.train_seeds:
+        steps.fine_tune(SEEDS_ROUND)
+        history.append(steps.measure(SEEDS_ROUND))
+    decisions = [decide(stop, rounds.max_rounds, budget, history)]
     while not decisions[-1].stop:
-        number = len(history)
+        number = len(decisions)
         try:
             steps.evolve_and_merge(number)
             steps.fine_tune(number)
@@ -48,7 +53,7 @@ def wizardcoder(steps: Steps, stop: StopRule, max_rounds: int, budget: Budget) -
             if number == 1:
                 raise
             reason = f"the budget ended within round {number}, which does not count: {error}"
-            decisions[-1] = Decision(number - 1, True, reason)
+            decisions[-1] = Decision(history[-1].round, True, reason)
             break
-        decisions.append(decide(stop, max_rounds, budget, history))
+        decisions.append(decide(stop, rounds.max_rounds, budget, history))
     return LoopResult(tuple(history), tuple(decisions), best_round(history))

@@ -1,1 +1,1 @@
-"""Models that complete requests: behind endpoints or in this process; the journal; what they may spend."""
+"""Language models, behind endpoints or in this process; the journal; the budget."""

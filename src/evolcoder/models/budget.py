@@ -1,6 +1,6 @@
-"""Limits on money and requests that a run may spend, over all its sittings.
+"""Limits on the money and requests that a run may spend, counted over all its sittings.
 
-A limit is met by waiting for what is in flight, so that nothing paid for is thrown away, and then stopping.
+At a limit no further request is sent; requests in flight are awaited, because they are paid for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from evolcoder.errors import BudgetExhaustedError
 
 
-class Budget:
+class SpendingBudget:
     """What may be spent in all, what is spent, and what is set aside for requests in flight."""
 
     def __init__(self, max_usd: float | None = None, max_requests: int | None = None) -> None:

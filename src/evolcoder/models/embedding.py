@@ -11,7 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import EndpointError
-from evolcoder.models.endpoint.address import checked_base_url, key_from_environment, open_session
+from evolcoder.models.endpoint.address import (
+    Connection,
+    address_of,
+    connection_to,
+    masked,
+    open_session,
+    shown_url,
+)
 from evolcoder.models.endpoint.chat_format import error_message
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.local.weights import load_encoder
@@ -40,11 +47,8 @@ def open_embedder(ref: str, base_url: str | None = None) -> Embed:
     the server gives no vectors.
     """
     if ref.startswith("openai:"):
-        url = checked_base_url(base_url or "https://api.openai.com/v1")
-        key = key_from_environment(EndpointSettings(), url)
-        return lambda texts: asyncio.run(
-            _ask_for_all(f"{url}/embeddings", ref.removeprefix("openai:"), key, texts)
-        )
+        connection = connection_to(base_url or "https://api.openai.com/v1", EndpointSettings())
+        return lambda texts: asyncio.run(_ask_for_all(connection, ref.removeprefix("openai:"), texts))
     return _local(ref)
 
 
@@ -75,15 +79,16 @@ def _local(ref: str) -> Embed:
     return embed
 
 
-async def _ask_for_all(url: str, name: str, key: str | None, texts: Sequence[str]) -> NDArray[np.float32]:
+async def _ask_for_all(connection: Connection, name: str, texts: Sequence[str]) -> NDArray[np.float32]:
     import numpy as np
 
-    gate = asyncio.Semaphore(_AT_ONCE)
-    async with open_session(key, EndpointSettings()) as session:
+    at_once = asyncio.Semaphore(_AT_ONCE)
+    address = str(address_of(connection.base_url, "/embeddings"))
+    async with open_session(connection, EndpointSettings()) as session:
 
         async def ask(part: Sequence[str]) -> list[list[float]]:
-            async with gate:
-                return await _ask(session, url, name, part)
+            async with at_once:
+                return await _ask(session, address, name, connection.key, part)
 
         parts = [texts[start : start + _TEXTS_A_REQUEST] for start in range(0, len(texts), _TEXTS_A_REQUEST)]
         answers = await asyncio.gather(*(ask(part) for part in parts))
@@ -92,7 +97,7 @@ async def _ask_for_all(url: str, name: str, key: str | None, texts: Sequence[str
 
 
 async def _ask(
-    session: aiohttp.ClientSession, url: str, name: str, texts: Sequence[str]
+    session: aiohttp.ClientSession, url: str, name: str, key: str | None, texts: Sequence[str]
 ) -> list[list[float]]:
     """Ask for the vectors of some texts; refusals and broken answers are asked for again."""
     import aiohttp
@@ -118,7 +123,7 @@ async def _ask(
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             said = str(error) or type(error).__name__
         await asyncio.sleep(0.5 * 2**attempt)
-    raise EndpointError(f"{url} gave no embeddings by {name!r}: {said}")
+    raise EndpointError(f"{shown_url(url)} gave no embeddings by {name!r}: {masked(said, key, url)}")
 
 
 def _vectors(answer: Any, count: int) -> list[list[float]] | None:

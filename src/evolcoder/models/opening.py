@@ -6,8 +6,10 @@ openai:NAME                 NAME at --base-url, else at OPENAI_BASE_URL, else at
 openai:NAME@URL             the same with the address in the string
 openai:NAME@URL#VARIABLE    the same with its key in another environment variable
 
-Several of the last three, with commas between them, are one model that spreads requests over all; `3*` before
-one, or before an address, gives it three times the share of the others.
+FILE.py, FILE.py:NAME       a backend of the user's own: what `load()` of the file returns is called with NAME
+
+Several that begin with "openai:", with commas between them, are one model that spreads requests over all;
+`3*` before one, or before an address, gives it three times the share of the others.
 """
 
 from __future__ import annotations
@@ -16,22 +18,40 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
-from evolcoder.errors import ModelError
-from evolcoder.models.budget import Budget
+from evolcoder.errors import ModelError, UserError
+from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal, JournaledModel
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import RequestStats
+from evolcoder.own_files import load_own_file
 
 REMOTE_PREFIX = "openai:"
+_OWN = re.compile(r"(.+\.py)(?::(.*))?")
 _WEIGHTED = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
 
 
 def is_remote(ref: str) -> bool:
     """Whether a MODEL string names a model behind an endpoint."""
     return ref.startswith(REMOTE_PREFIX)
+
+
+def own_backend(ref: str) -> tuple[Path, str] | None:
+    """Return (file, NAME) of a MODEL string that names a user's own backend; None for any other."""
+    found = None if is_remote(ref) else _OWN.fullmatch(ref)
+    return None if found is None else (Path(found[1]), found[2] or "")
+
+
+def open_own(file: Path, name: str) -> LanguageModel:
+    """Open a model of a user's own backend; raises UserError for a mistake in the file."""
+    backend = load_own_file(file)[0]
+    if not callable(backend):
+        raise UserError(f"{file}: a function load() that returns a LanguageModel's class is expected")
+    return cast(LanguageModel, backend(name))
 
 
 def open_model(
@@ -41,7 +61,7 @@ def open_model(
     journal: Journal | None = None,
     settings: EndpointSettings | None = None,
     local: LocalSettings | None = None,
-    budget: Budget | None = None,
+    budget: SpendingBudget | None = None,
 ) -> LanguageModel:
     """Open a model; with a journal, every reply is kept and none is asked for twice.
 
@@ -55,6 +75,8 @@ def open_model(
         return _open_pool(parts, base_url, journal, settings, budget)
     if is_remote(ref):
         model = _open_remote(ref, base_url, journal, settings, budget, RequestStats())
+    elif (own := own_backend(ref)) is not None:
+        model = open_own(*own)
     else:
         if base_url:
             raise ModelError(f"--base-url goes with a model {REMOTE_PREFIX}NAME, found {ref!r}")
@@ -64,9 +86,9 @@ def open_model(
     return model if journal is None else JournaledModel(model, journal)
 
 
-def budget_of(journal: Journal | None, max_usd: float | None, max_requests: int | None) -> Budget:
-    """Return a run's budget with what earlier sittings spent, as its journal tells."""
-    budget = Budget(max_usd, max_requests)
+def budget_of(journal: Journal | None, max_usd: float | None, max_requests: int | None) -> SpendingBudget:
+    """Return a run's budget with what earlier sittings spent, as its journal says."""
+    budget = SpendingBudget(max_usd, max_requests)
     if journal is not None and budget.limited:
         totals = journal.totals()
         budget.count_earlier(totals.spent_usd, totals.requests_sent)
@@ -90,7 +112,7 @@ def _open_pool(
     base_url: str | Sequence[str] | None,
     journal: Journal | None,
     settings: EndpointSettings,
-    budget: Budget | None,
+    budget: SpendingBudget | None,
 ) -> LanguageModel:
     from evolcoder.models.teacher_pool import Teacher, TeacherPool
 
@@ -110,10 +132,10 @@ def _open_remote(
     base_url: str | Sequence[str] | None,
     journal: Journal | None,
     settings: EndpointSettings,
-    budget: Budget | None,
+    budget: SpendingBudget | None,
     stats: RequestStats,
 ) -> LanguageModel:
-    from evolcoder.models.endpoint.address import OPENAI_URL
+    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
     from evolcoder.models.endpoint.http_model import HttpModel
     from evolcoder.models.endpoint.pricing import price_for
 
@@ -129,13 +151,16 @@ def _open_remote(
         raise ModelError(f"model {ref!r}: {REMOTE_PREFIX}NAME is expected")
     if at:
         base_url = "http" + inline
+        # The string names the model in results, cards and pages, and a query may hold a secret.
+        if "?" in inline:
+            raise ModelError(f"model {shown_url(ref)!r}: an address with a query belongs into --base-url")
     named = [base_url] if isinstance(base_url, str) else base_url
     addresses = [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
     urls = [url for _, url in addresses]
     price = price_for(name, urls[0], settings)
     if budget is not None and budget.max_usd is not None and price is None:
         raise ModelError(
-            f"max_usd needs a price for {name!r} at {urls[0]}, and none is known: "
+            f"max_usd needs a price for {name!r} at {shown_url(urls[0])}, and none is known: "
             "set usd_per_million_input and usd_per_million_output of the endpoint"
         )
     if settings.batch:
@@ -159,8 +184,10 @@ def _open_remote(
 
 def _weighted(text: str) -> tuple[float, str]:
     """Return (weight, address) of "3*URL" or "URL"; raises ModelError for a weight of 0."""
+    from evolcoder.models.endpoint.address import shown_url
+
     found = _WEIGHTED.fullmatch(text.strip())
     weight, url = (1.0, text) if found is None else (float(found[1] or 1), found[2])
     if weight <= 0:
-        raise ModelError(f"base URL {text!r}: a weight above 0 is expected")
+        raise ModelError(f"base URL {shown_url(text)!r}: a weight above 0 is expected")
     return weight, url

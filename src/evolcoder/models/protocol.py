@@ -1,7 +1,7 @@
-"""What a language model is to the rest of evolcoder: it completes requests, and each request has a key.
+"""The interface of a language model (`LanguageModel`): it completes requests, and each request has a key.
 
-Every backend (HTTP endpoint, in-process transformers, vLLM) implements `LanguageModel`; the journal wraps
-any of them and answers what was answered before.
+Every backend (HTTP endpoint, transformers in this process, vLLM) implements it. The journal wraps any of them
+and repeats the answers that it holds.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     """Strings that end the answer; they are not part of it."""
     seed: int = 0
+    further_fields: str = ""
+    """Further fields of the request to an endpoint, as JSON; a model in this process has no use for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Completion:
     """True where the journal answered and nothing was sent."""
     model: str = ""
     """Name of the model that answered, where several stand behind one name; "" where the asked one did."""
+    reasoning: str = ""
+    """What the model thought before it answered, where its endpoint tells it apart from the answer."""
 
 
 class LanguageModel(Protocol):
@@ -113,4 +117,7 @@ _encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 @lru_cache(maxsize=256)
 def _encoded_sampling(sampling: Sampling) -> bytes:
     # A run uses a handful of samplings and asks for thousands of keys.
-    return _encode(asdict(sampling)).encode("utf-8", "surrogatepass")
+    fields = asdict(sampling)
+    if not sampling.further_fields:
+        del fields["further_fields"]  # keys of older journals know no such field
+    return _encode(fields).encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""A model opened for work with all that goes with it: its journal, its budget, the machines it works on."""
+"""Opens a model with its journal, its budget and the machines it works on, and closes them in order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ModelChoice:
     """Batch size and number format of a model in this process."""
 
 
-class Engine(Protocol):
+class ReplicaEngine(Protocol):
     """What is needed of an engine; `evolcoder.execution.engine.Engine` is one."""
 
     @property
@@ -46,14 +46,14 @@ class Engine(Protocol):
 async def model_session(
     choice: ModelChoice,
     journal: Path,
-    engine: Engine,
+    engine: ReplicaEngine,
     *,
     max_usd: float | None = None,
     max_requests: int | None = None,
 ) -> AsyncIterator[LanguageModel]:
     """Open a model whose replies are kept in the file `journal`; close all in order at the end.
 
-    The budget counts what earlier sittings spent, as the journal tells. Raises JournalError for the file,
+    The budget counts what earlier sittings spent, as the journal says. Raises JournalError for the file,
     ModelError where the MODEL string names nothing, a key is missing, or `max_usd` has no price to go by.
     """
     from evolcoder.models.journal.journal import Journal
@@ -74,7 +74,7 @@ async def model_session(
 
 
 @contextmanager
-def _answers_written_on(engine: Engine, model: LanguageModel) -> Iterator[None]:
+def _answers_written_on(engine: ReplicaEngine, model: LanguageModel) -> Iterator[None]:
     """Have a local model's answers written on an engine's GPUs (or machines).
 
     Nothing changes where the engine is this machine, or for a model behind an endpoint.

@@ -1,11 +1,11 @@
-"""What the requests of a run come to, counted as they go; progress views read it."""
+"""Counts of a run's requests, for the progress views."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -13,20 +13,24 @@ class RequestStats:
     """Counts of one model's requests since it was opened. Written by the client, read by anyone."""
 
     sent: int = 0
-    """Requests sent, retries and second askings included."""
+    """Requests sent, retries and second attempts included."""
     answered: int = 0
     """Requests that got a valid answer."""
     hits: int = 0
     """Requests that the journal answered."""
     retries: Counter[str] = field(default_factory=Counter)
-    """Askings that gave no valid answer, by kind: rate limit, server, timeout, connection, broken, empty,
+    """Attempts that gave no valid answer, by kind: rate limit, server, timeout, connection, broken, empty,
     refused, truncated."""
     truncated: int = 0
     """Answers taken although cut off at max_tokens."""
+    left_out: dict[str, None] = field(default_factory=dict)
+    """Sampling fields that an endpoint refused and that are left out since."""
+    resumes_at: float = 0.0
+    """Until when an endpoint asked to wait, on the clock `time.monotonic`."""
     hedged: int = 0
     """Requests asked a second time because the first was slow."""
     hedges_won: int = 0
-    """Of those, how often the second asking answered first."""
+    """Of those, how often the second request answered first."""
     prompt_tokens: int = 0
     """Tokens billed, thrown-away answers included."""
     completion_tokens: int = 0
@@ -77,15 +81,6 @@ class Latencies:
             left -= self._bins[position]
             position += 1
         return float(0.001 * 1.1 ** (position + 1))
-
-
-class HasStats(Protocol):
-    """A model that counts its requests."""
-
-    @property
-    def stats(self) -> RequestStats:
-        """Its counts."""
-        ...
 
 
 def stats_of(model: Any) -> RequestStats | None:

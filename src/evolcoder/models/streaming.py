@@ -1,4 +1,4 @@
-"""An answer as it is written: for a person who reads along. Stages ask for whole answers instead."""
+"""An answer as it is written, for the chat. Evolution and evaluation ask for whole answers instead."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def stream_answer(model: LanguageModel, request: Request) -> AsyncGenerato
 async def heard_parts(
     ask: Callable[[Callable[[str], None]], Coroutine[Any, Any, Completion]],
 ) -> AsyncGenerator[StreamPart, None]:
-    """Yield what `ask` hears, from whatever thread, and what it returns; closing it cancels the asking.
+    """Yield what `ask` hears, from whatever thread, and what it returns; closing it cancels the request.
 
     A text that comes while the one before it was not taken yet replaces it.
     """

@@ -1,7 +1,7 @@
-"""Several teachers as one: each request has its teacher by weight, or another where that one is away.
+"""Several teachers as one model: a request goes to one of them by weight, or to another if that one is down.
 
-The choice is a function of the request alone, so that a resumed run asks the same teacher again; an answer
-that any of them gave before is taken first.
+The choice depends on the request alone, so a resumed run asks the same teacher again. An answer that any of
+them gave before is used first.
 """
 
 from __future__ import annotations

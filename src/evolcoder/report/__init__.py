@@ -1,4 +1,4 @@
-"""What a run shows: the HTML report, the table in the terminal, the cards of a model and its data."""
+"""Reports of a run: the HTML page, the table in the terminal, the cards of a model and its data."""
 
 from evolcoder.report.cards import write_cards
 from evolcoder.report.comparing import write_comparison

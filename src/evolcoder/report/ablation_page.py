@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from evolcoder import __version__
 from evolcoder.errors import DataError
+from evolcoder.evaluate.t_test import smallest_difference
 from evolcoder.report.charts import ScorePoint, interval_bar
 from evolcoder.report.svg import nice_ticks
 from evolcoder.report.table import percent, text_table
@@ -16,7 +19,12 @@ from evolcoder.report.templating import p_value, template
 from evolcoder.runs import write_text_whole
 
 ABLATION_NAME = "ablation.html"
-_HEADER = ("arm", "rows", "tokens", "pass@1", "95% interval", "difference", "95% interval", "exact test")
+ONE_TRAINING = "one training: differences may be of the run, not of the arm"
+_HEADER = (
+    *("arm", "rows", "tokens", "pass@1", "95% interval", "trainings"),
+    *("difference", "95% interval", "p (Holm)"),
+)
+_TRAININGS = _HEADER.index("trainings")
 
 
 def write_ablation(folder: Path) -> Path:
@@ -42,10 +50,15 @@ def ablation_table(found: Mapping[str, Any]) -> str:
         view = _view(found, benchmark)
         rows: list[tuple[str, ...]] = []
         for group in view["groups"]:
-            rows.append((f"{group['name']}:", *[""] * (len(_HEADER) - 1)))
+            rows.append((f"{group['name']}:", *[""] * (len(view["header"]) - 1)))
             rows += [tuple(arm["cells"]) for arm in group["arms"]]
         title = f"{benchmark}, problems: {view['problems']}; differences: against the first arm of a group"
-        parts.append(text_table(title, _HEADER, rows))
+        parts.append(text_table(title, view["header"], rows))
+        for group in view["groups"]:
+            if grid := group["grid"]:
+                cells = [(name, *(percent(cell["value"]) for cell in row)) for name, row in grid["rows"]]
+                parts.append(text_table(f"{benchmark}, pass@1 by steps of training", grid["header"], cells))
+        parts.append("\n".join(view["notes"]))
     return "\n\n".join(parts)
 
 
@@ -54,26 +67,73 @@ def _view(found: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
     scored = [
         (arm, score) for arm in found["arms"] for score in arm["scores"] if score["benchmark"] == benchmark
     ]
-    whole = nice_ticks(0.0, max(score["high"] for _, score in scored))[-1]
-    groups: dict[str, list[dict[str, Any]]] = {}
+    several = found["trainings"] > 1
+    columns = [at for at in range(len(_HEADER)) if several or at != _TRAININGS]
+    whole = nice_ticks(0.0, max(max(score["high"], *score["trainings"]) for _, score in scored))[-1]
+    groups: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
     for arm, score in scored:
-        point = ScorePoint(0, arm["name"], score["value"], score["low"], score["high"])
-        first = not groups.get(arm["group"])
-        groups.setdefault(arm["group"], []).append(
-            {
-                "name": arm["name"],
-                "bar": interval_bar(point, whole, "muted" if first else "c0"),
-                "value": score["value"],
-                "cells": _cells(arm, score),
-            }
-        )
+        groups.setdefault(arm["group"], []).append((arm, score))
     return {
         "name": benchmark,
         "whole": whole,
         "problems": scored[0][1]["problems"],
-        "header": _HEADER,
-        "groups": [{"name": name, "arms": arms} for name, arms in groups.items()],
+        "header": [_HEADER[at] for at in columns],
+        "groups": [
+            {
+                "name": name,
+                "grid": _grid(members),
+                "arms": [
+                    {
+                        "name": arm["name"],
+                        "bar": _bar(arm["name"], score, whole, "c0" if at else "muted"),
+                        "value": score["value"],
+                        "cells": [_cells(arm, score)[column] for column in columns],
+                    }
+                    for at, (arm, score) in enumerate(members)
+                ],
+            }
+            for name, members in groups.items()
+        ],
+        "notes": _notes(found["trainings"], scored[0][1]),
     }
+
+
+def _bar(name: str, score: Mapping[str, Any], whole: float, css: str) -> Markup:
+    point = ScorePoint(0, name, score["value"], score["low"], score["high"])
+    return interval_bar(point, whole, css, score["trainings"] if len(score["trainings"]) > 1 else ())
+
+
+def _grid(members: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any] | None:
+    """Return the grid of training sets (down) and steps (across); None for arms that are no grid."""
+    if members[0][0]["steps"] is None:
+        return None
+    values = [score["value"] for _, score in members]
+    least, span = min(values), (max(values) - min(values)) or 1.0
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for arm, score in members:
+        shade = round(10 + 50 * (score["value"] - least) / span)
+        rows.setdefault(arm["data"], []).append({"value": score["value"], "shade": shade})
+    steps = dict.fromkeys(arm["steps"] for arm, _ in members)
+    return {"header": ("trained on", *(f"{number:,} steps" for number in steps)), "rows": list(rows.items())}
+
+
+def _notes(trainings: int, score: Mapping[str, Any]) -> list[str]:
+    """Say what the tests are, and the smallest difference that they can see."""
+    if trainings > 1:
+        test = (
+            f"{trainings} trainings an arm, which differ in their seed: means and intervals over them "
+            "(Student's t), differences by Welch's t."
+        )
+    else:
+        test = f"{ONE_TRAINING}. Intervals and exact paired tests are over the problems."
+    samples = score["n_samples"] // score["n_problems"]
+    smallest = smallest_difference(score["value"], score["n_problems"], samples, trainings)
+    of = "arms" if trainings > 1 else "two models"
+    return [
+        test,
+        "p (Holm): in brackets corrected for the number of arms compared in the group.",
+        f"The smallest difference seen in 80% of cases: {100 * smallest:.1f} points between {of}.",
+    ]
 
 
 def _cells(arm: Mapping[str, Any], score: Mapping[str, Any]) -> Sequence[str]:
@@ -84,7 +144,12 @@ def _cells(arm: Mapping[str, Any], score: Mapping[str, Any]) -> Sequence[str]:
         f"{arm['tokens']:,}",
         percent(score["value"]),
         f"{percent(score['low'])} – {percent(score['high'])}",
+        " ".join(map(percent, score["trainings"])),
         f"{100 * score['difference']:+.1f}" if compared else "",
         f"{100 * score['difference_low']:+.1f} to {100 * score['difference_high']:+.1f}" if compared else "",
-        p_value(score["p_value"]) if compared else "",
+        f"{p_value(score['p_value'])} ({p_value(score['p_adjusted'])})".replace("p = ", "").replace(
+            "p <", "<"
+        )
+        if compared
+        else "",
     )

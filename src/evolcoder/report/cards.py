@@ -10,6 +10,7 @@ from typing import Any
 
 from evolcoder import __version__
 from evolcoder.errors import DataError
+from evolcoder.evaluate.benchmarks import named_set
 from evolcoder.model_cards import (
     TAGS,
     CardScore,
@@ -19,7 +20,7 @@ from evolcoder.model_cards import (
     restriction_lines,
     with_header,
 )
-from evolcoder.report.licences import licence_chain, resulting_licence
+from evolcoder.report.licence_chain import licence_chain, resulting_licence
 from evolcoder.report.rows import numbered_rows
 from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
@@ -57,7 +58,7 @@ def model_card(run: Run) -> str:
     best = int(run.result["best_round"])
     base = next(link for link in chain if link.role == "base model")
     summary = (
-        f"`{base.name}`, fine-tuned on coding instructions that {best} round{'s' if best > 1 else ''} of "
+        f"`{base.name}`, fine-tuned on coding instructions that {_rounds(best)} of "
         "Code Evol-Instruct (WizardCoder, arXiv 2306.08568) made from seeds. "
         f"Made with evolcoder {__version__}."
     )
@@ -67,11 +68,19 @@ def model_card(run: Run) -> str:
             summary=summary,
             chain=chain,
             training=_training_facts(rounds, best),
-            data=tuple(_data_lines(rounds[: best + 1])),
+            data=tuple(_data_lines(_up_to(rounds, best))),
             scores=tuple(_card_score(view, best) for view in benchmarks if _point(view, best)),
             notes=tuple(_honest_sentences(run, benchmarks)),
         )
     )
+
+
+def _rounds(best: int) -> str:
+    return f"{max(0, best) or 'no'} round{'' if best == 1 else 's'}"
+
+
+def _up_to(rounds: Sequence[Round], best: int) -> list[Round]:
+    return [round_ for round_ in rounds if round_.number <= best]
 
 
 def dataset_card(run: Run) -> str:
@@ -79,7 +88,7 @@ def dataset_card(run: Run) -> str:
     chain = [link for link in licence_chain(run) if link.role != "base model"]
     rounds = rounds_of_result(run)
     best = int(run.result.get("best_round") or rounds[-1].number)
-    rows = _count_rows(run, rounds[: best + 1])
+    rows = _count_rows(run, _up_to(rounds, best))
     header = {
         "license": resulting_licence(chain),
         "language": ["en"],
@@ -94,7 +103,7 @@ def dataset_card(run: Run) -> str:
         f"# {run.name} instructions",
         "",
         *restriction_lines(chain),
-        f"{rows:,} coding instructions with answers: seeds, and what {best} round{'s' if best > 1 else ''} "
+        f"{rows:,} coding instructions with answers: seeds, and what {_rounds(best)} "
         f"of Code Evol-Instruct made of them. Teacher: `{teacher.name}`. Made with evolcoder {__version__}.",
         "",
         "| column | holds |",
@@ -103,7 +112,7 @@ def dataset_card(run: Run) -> str:
         "",
         "## How it was made",
         "",
-        *_data_lines(rounds[: best + 1]),
+        *_data_lines(_up_to(rounds, best)),
         "",
         *chain_lines(chain),
         "",
@@ -121,9 +130,10 @@ def _point(view: BenchmarkScores, number: int) -> Any:
 
 def _card_score(view: BenchmarkScores, best: int) -> CardScore:
     point = _point(view, best)
+    name = view.name.split(" ")[0]
     return CardScore(
         benchmark=view.name,
-        dataset=view.folder.split("+")[0].split("-")[0],
+        dataset=named_set(name).hub_dataset or name,
         value=point.value,
         low=point.low,
         high=point.high,

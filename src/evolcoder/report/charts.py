@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from evolcoder.records import SEEDS_ROUND
 from evolcoder.report.svg import (
     Points,
     drawing,
@@ -123,14 +124,17 @@ def scores_chart(lines: Sequence[ScoreLine], width: int = WIDE) -> Markup:
     points = [point for line in lines for point in line.points]
     ticks = nice_ticks(0.0, max(point.high for point in points))
     label = tick_label([100 * tick for tick in ticks])
-    x_of = scale(0, max(1, *(point.round for point in points)), _LEFT + 40, width - _RIGHT - 40)
+    # The seeds' model stands between the base model and the first round.
+    numbers = sorted({point.round for point in points}, key=lambda n: 0.5 if n == SEEDS_ROUND else n)
+    place_of = {number: place for place, number in enumerate(numbers)}
+    x_of = scale(0, max(1, len(numbers) - 1), _LEFT + 40, width - _RIGHT - 40)
     y_of = scale(0.0, ticks[-1], floor, top)
     parts = _level_lines(ticks, y_of, width, lambda tick: f"{label(100 * tick)}%")
     names = {point.round: point.label for point in points}
-    parts += [_text("tick", x_of(round_), floor + 24, name) for round_, name in sorted(names.items())]
+    parts += [_text("tick", x_of(place_of[number]), floor + 24, name) for number, name in names.items()]
     for place, line in enumerate(lines):
         apart = 9 * (place - (len(lines) - 1) / 2)
-        at = [(x_of(point.round) + apart, y_of(point.value)) for point in line.points]
+        at = [(x_of(place_of[point.round]) + apart, y_of(point.value)) for point in line.points]
         parts.append(element("path", class_=f"curve {line.css}", d=path(at)))
         for point, (x, y) in zip(line.points, at, strict=True):
             title = element("title", f"{line.name}, {point.label}: {_with_interval(point)}")
@@ -202,14 +206,24 @@ def spread_bar(p5: float, p25: float, p50: float, p75: float, p95: float, whole:
     return strip(22, f"median {plain(p50)}, middle half {plain(p25)} to {plain(p75)}", parts)
 
 
-def interval_bar(point: ScorePoint, whole: float, css: str) -> Markup:
-    """Draw one score as a dot on its interval, on an axis from 0 to `whole`."""
+def interval_bar(point: ScorePoint, whole: float, css: str, trainings: Sequence[float] = ()) -> Markup:
+    """Draw one score as a dot on its interval, on an axis from 0 to `whole`.
+
+    Of a mean over `trainings`, the dot is a line across and each training a point of its own.
+    """
     x, x1, x2 = (f"{number(share(v, whole))}%" for v in (point.value, point.low, point.high))
     parts = [
         element("line", class_="grid", x1="0", x2="100%", y1=12, y2=12),
         element("line", class_=f"interval {css}", x1=x1, x2=x2, y1=12, y2=12),
-        element("circle", class_=f"dot {css}", cx=x, cy=12, r=7),
     ]
+    if trainings:
+        parts.append(element("line", class_=f"interval {css}", x1=x, x2=x, y1=3, y2=21))
+        for value in trainings:
+            title = element("title", f"one training: {100 * value:.1f}%")
+            at = f"{number(share(value, whole))}%"
+            parts.append(element("circle", title, class_=f"dot training {css}", cx=at, cy=12, r=4.5))
+    else:
+        parts.append(element("circle", class_=f"dot {css}", cx=x, cy=12, r=7))
     return strip(24, _with_interval(point), parts)
 
 

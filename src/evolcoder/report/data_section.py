@@ -1,4 +1,4 @@
-"""What the report says of the data: kept and eliminated rows, methods, lengths, likeness to the parents."""
+"""The data section of the report: kept and eliminated rows, methods, lengths, similarity to the parents."""
 
 from __future__ import annotations
 

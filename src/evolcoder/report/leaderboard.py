@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import DataError, UserError, nearest
-from evolcoder.evaluate.published import published_for
-
-SOURCES = {
-    "P": "WizardCoder, arXiv 2306.08568",
-    "R": "README of WizardCoder",
-    "Q": "Qwen2.5-Coder report, arXiv 2409.12186",
-    "B": "BigCode models leaderboard",
-}
-"""What the letters of published figures mean."""
+from evolcoder.evaluate.benchmarks import benchmark_names
+from evolcoder.evaluate.published import (
+    DecodingKind,
+    Published,
+    decoding_kind,
+    published_benchmarks,
+    published_for,
+    published_sources,
+    published_table,
+)
+from evolcoder.records import SEEDS_ROUND
+from evolcoder.report.table import round_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Entry:
     """As the score names it: "humaneval", "humaneval+ v0.1.10"."""
     k: int
     percent: float
+    """Points of 10 on mt-bench."""
     low: float | None
     """95% interval in percent; None for a published figure, which has none."""
     high: float | None
@@ -52,56 +56,108 @@ class Entry:
     @property
     def family(self) -> str:
         """The benchmark without its data version, as published figures name it."""
-        return self.benchmark.split(" ")[0].split("@")[0]
+        return _family(self.benchmark)
+
+    @property
+    def kind(self) -> DecodingKind:
+        """How the answers were drawn: only scores of one kind compare."""
+        # `score` does not know how its samples were drawn: one a problem was greedy, as published ones are.
+        one_a_problem = self.measured and self.n_samples == self.n_problems
+        return decoding_kind(self.decoding or ("greedy" if one_a_problem else "n=several"))
 
 
-def gather(folders: Sequence[Path], with_published: bool = True) -> list[Entry]:
-    """Return the scores under the folders, and the published ones of the same benchmarks, best first.
+def gather(
+    folders: Sequence[Path],
+    with_published: bool = True,
+    benchmarks: Sequence[str] = (),
+    table: str | None = None,
+) -> list[Entry]:
+    """Return the scores under the folders, and the published ones of the same and of the named benchmarks.
 
-    A file is one that holds what `score --json` or `evaluate --json` printed.
+    By benchmark, k and kind of decoding, best first. A file is one that holds what `score --json` or
+    `evaluate --json` printed. With `table`, the published figures are those of that table, and the measured
+    scores those of its benchmarks.
 
-    Raises DataError for a folder without scores, or with a file that is not what its name says.
+    Raises DataError for a folder without scores, or with a file that is not what its name says, UserError for
+    a benchmark that is not known.
     """
     measured = _told_apart([entry for folder in folders for entry in _entries_under(folder)])
-    families = dict.fromkeys(entry.family for entry in measured)
-    published = [entry for family in families for entry in _published(family)] if with_published else []
+    if table is not None:
+        figures = published_table(table)
+        families = dict.fromkeys(figure.benchmark for figure in figures)
+        measured = [entry for entry in measured if entry.family in families and entry.k == 1]
+    else:
+        families = dict.fromkeys([*map(_family, benchmarks), *(entry.family for entry in measured)])
+        _check_known(families, measured)
+        figures = [figure for family in families for figure in published_for(family)]
+    published = [_published(figure) for figure in figures] if with_published else []
     order = {family: at for at, family in enumerate(families)}
     return sorted(
         [*measured, *published],
-        key=lambda e: (order[e.family], e.k, -e.percent, not e.measured),
+        key=lambda e: (order[e.family], e.k, _KINDS.index(e.kind), -e.percent, not e.measured),
     )
+
+
+_KINDS: tuple[DecodingKind, ...] = ("greedy", "sampled", "not said")
+
+
+def _family(benchmark: str) -> str:
+    return benchmark.split(" ")[0].split("@")[0]
+
+
+def _check_known(families: Iterable[str], measured: Sequence[Entry]) -> None:
+    known = {*map(_family, benchmark_names()), *published_benchmarks(), *(entry.family for entry in measured)}
+    for name in families:
+        if name not in known:
+            raise UserError(f"benchmark {name!r} has no score here{nearest(name, known)}")
 
 
 def chosen_benchmark(entries: Sequence[Entry], named: str | None) -> str:
     """Return the benchmark to draw: the one named, else the first; UserError for one without a score."""
     families = list(dict.fromkeys(entry.family for entry in entries))
-    name = (named or families[0]).split("@")[0]
+    name = _family(named) if named is not None else families[0] if families else ""
     if name not in families:
-        raise UserError(
-            f"benchmark {name!r} has no score here{nearest(name, families)}: one of {', '.join(families)}"
-        )
+        have = ", ".join(families or published_benchmarks())
+        raise UserError(f"benchmark {name!r} has no score here{nearest(name, families)}: one of {have}")
     return name
+
+
+def chart_kind(entries: Sequence[Entry]) -> DecodingKind:
+    """Return the kind of decoding that a chart of the entries shows: greedy, unless none measured is."""
+    kinds = {entry.kind for entry in entries if entry.measured} or {"greedy"}
+    return next(kind for kind in _KINDS if kind in kinds)
 
 
 def for_chart(entries: Sequence[Entry], family: str) -> list[Entry]:
     """Return the pass@1 entries of a benchmark, best first; of a published model its figure that fits best.
 
-    Fits best: the decoding of the measured ones, else greedy.
+    Fits best: the kind of decoding of the measured ones, else greedy.
     """
     # Scores of parts ("ds1000 (Pandas)", "humaneval+ (base tests)") have rows of the table, no bars.
     ones = [e for e in entries if e.family == family and e.k == 1 and "(" not in e.benchmark]
-    # `score` does not know how its samples were drawn: one a problem was greedy, as published ones are.
-    decodings = [e.decoding or ("greedy" if e.n_samples == e.n_problems else "") for e in ones if e.measured]
-    greedy = all(decoding == "greedy" for decoding in decodings)
+    kind = chart_kind(ones)
     best: dict[str, Entry] = {}
     for entry in ones:
         if entry.measured:
             best[entry.source + entry.model] = entry
-            continue
-        kept = best.get(entry.model)
-        if kept is None or (entry.decoding == "greedy") == greedy != (kept.decoding == "greedy"):
+        elif (kept := best.get(entry.model)) is None or (kept.kind != kind == entry.kind):
             best[entry.model] = entry
     return sorted(best.values(), key=lambda e: (-e.percent, e.model))
+
+
+def for_figure_1(entries: Sequence[Entry]) -> list[tuple[Entry | None, Entry | None]]:
+    """Return (HumanEval, HumanEval+) by model, best HumanEval first: greedy pass@1 alone, as in Figure 1."""
+    pairs: dict[str, list[Entry | None]] = {}
+    for entry in entries:
+        if entry.kind == "greedy" and entry.k == 1 and "(" not in entry.benchmark:
+            key = entry.model if not entry.measured else f"measured {entry.model}"
+            pairs.setdefault(key, [None, None])[entry.family == "humaneval+"] = entry
+    found = [(base, plus) for base, plus in pairs.values()]
+
+    def place(pair: tuple[Entry | None, Entry | None]) -> float:
+        return -next(entry.percent for entry in pair if entry is not None)
+
+    return sorted(found, key=place)
 
 
 def _entries_under(folder: Path) -> list[Entry]:
@@ -127,17 +183,23 @@ def _entries_of(file: Path, folder: Path) -> list[Entry]:
     try:
         value = json.loads(file.read_bytes())
         parts = [value] if "scores" in value else list(value.values())
-        return [_entry(score, file, folder) for part in parts for score in part["scores"]]
+        return [
+            _entry(score, file, folder, part.get("missing") or ())
+            for part in parts
+            for score in part["scores"]
+        ]
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: not the scores of an evaluation ({error!r})") from error
 
 
-def _entry(score: Mapping[str, Any], file: Path, folder: Path) -> Entry:
+def _entry(score: Mapping[str, Any], file: Path, folder: Path, missing: Sequence[str]) -> Entry:
     named = {str(key): str(value) for key, value in score.get("settings", {}).items()}
     problems = re.match(r"(\d+) of (\d+)", named.get("problems", ""))
     subset = f"{problems[1]} of {problems[2]}" if problems and problems[1] != problems[2] else ""
+    if missing and not problems:  # older results name the problems without a sample only
+        subset = f"{score['n_problems']} of {int(score['n_problems']) + len(missing)}"
     decoding = named.get("decoding", "")
     return Entry(
         model=_label(named.get("model", ""), file, folder),
@@ -158,9 +220,9 @@ def _entry(score: Mapping[str, Any], file: Path, folder: Path) -> Entry:
 def _label(model: str, file: Path, folder: Path) -> str:
     """Name a round of a run by the run, any other evaluation by its model."""
     for parent in file.relative_to(folder.parent).parents:
-        if match := re.fullmatch(r"round-(\d+)", parent.name):
+        if match := re.fullmatch(r"round-(\d+|seeds)", parent.name):
             run = parent.parent.name or folder.resolve().name
-            return f"{run} base" if match[1] == "0" else f"{run} round {match[1]}"
+            return f"{run} {round_name(SEEDS_ROUND if match[1] == 'seeds' else int(match[1]))}"
     if not model and folder.is_file():
         return file.stem
     is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
@@ -180,11 +242,10 @@ def _told_apart(entries: list[Entry]) -> list[Entry]:
     return entries
 
 
-def _published(family: str) -> list[Entry]:
-    return [
-        Entry(p.model, family, 1, p.percent, None, None, None, None, "", p.decoding, "", p.source, False)
-        for p in published_for(family)
-    ]
+def _published(p: Published) -> Entry:
+    return Entry(
+        p.model, p.benchmark, 1, p.value, None, None, None, None, "", p.decoding, "", p.source, False
+    )
 
 
 _COLUMNS = ("model", "benchmark", "pass@", "score", "95% interval", "problems", "decoding", "style", "source")
@@ -195,23 +256,51 @@ def _cells(entry: Entry) -> tuple[str, ...]:
     problems = entry.subset or ("" if entry.n_problems is None else str(entry.n_problems))
     name = entry.model if entry.measured else f"({entry.model})"
     source = "measured" if entry.measured else f"[{entry.source}]"
-    score = f"{entry.percent:.1f}{'*' if entry.subset else ''}"
-    return (
-        name,
-        entry.benchmark,
-        str(entry.k),
-        score,
-        interval,
-        problems,
-        entry.decoding,
-        entry.style,
-        source,
-    )
+    k = "" if entry.family in _NO_PROGRAMS else str(entry.k)
+    middle = (interval, problems, entry.decoding, entry.style)
+    return (name, entry.benchmark, k, _score(entry), *middle, source)
+
+
+_NO_PROGRAMS = ("mt-bench", "alpacaeval", "gsm8k", "math")
+"""Benchmarks whose figures are no pass@k."""
+
+
+def _score(entry: Entry) -> str:
+    places = 2 if entry.family in ("mt-bench", "alpacaeval") else 1
+    return f"{entry.percent:.{places}f}{'*' if entry.subset else ''}"
+
+
+def _by_kind(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+    """Set scores apart that do not compare, each part with its heading: "humaneval, greedy"."""
+    parts: dict[str, list[Entry]] = {}
+    for entry in entries:
+        words = {"greedy": "greedy", "sampled": "mean over samples", "not said": "decoding not said"}
+        k = f" pass@{entry.k}" if entry.k > 1 else ""
+        parts.setdefault(f"{entry.family}{k}, {words[entry.kind]}", []).append(entry)
+    return list(parts.items())
+
+
+def as_matrix(entries: Sequence[Entry]) -> str:
+    """Return a table for a terminal: a row a model and decoding, a column a benchmark."""
+    families = list(dict.fromkeys(entry.family for entry in entries))
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for entry in sorted(entries, key=lambda e: _KINDS.index(e.kind)):
+        name, *_, decoding, _, source = _cells(entry)
+        if "(" not in entry.benchmark:
+            rows.setdefault((name, decoding, source), {}).setdefault(entry.family, _score(entry))
+    cells = [
+        (name, *(found.get(family, "") for family in families), decoding, source)
+        for (name, decoding, source), found in rows.items()
+    ]
+    right = set(range(1, 1 + len(families)))
+    table = _aligned([("model", *families, "decoding", "source"), *cells], right)
+    return "\n".join([*table, *_notes(entries)])
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
     used = dict.fromkeys(entry.source for entry in entries if not entry.measured)
-    notes = [f"({', '.join(f'[{letter}] {SOURCES.get(letter, letter)}' for letter in used)})"] if used else []
+    sources = published_sources()
+    notes = [f"({', '.join(f'[{letter}] {sources[letter]}' for letter in used)})"] if used else []
     if used:
         notes.insert(0, "In brackets: published, not measured here.")
     if any(entry.subset for entry in entries):
@@ -220,10 +309,23 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
 
 
 def as_text(entries: Sequence[Entry]) -> str:
-    """Return the table for a terminal."""
-    rows = [_COLUMNS, *map(_cells, entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    right = {2, 3, 5}
+    """Return the table for a terminal: a part for each benchmark and kind of decoding."""
+    if not entries:
+        have = ", ".join(published_benchmarks())
+        return f"no score measured, and no figure published that is known here; there are figures of {have}"
+    parts = _by_kind(entries)
+    lines = _aligned([_COLUMNS, *map(_cells, entries)], {2, 3, 5})
+    if len(parts) > 1:
+        rows = iter(lines[2:])
+        lines = lines[:2] + [
+            line for heading, part in parts for line in (f"{heading}:", *(next(rows) for _ in part))
+        ]
+    return "\n".join([*lines, *_notes(entries)])
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: set[int]) -> list[str]:
+    """Return the rows as lines, with a rule under the first; the columns `right` are set right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
             cell.rjust(width) if at in right else cell.ljust(width)
@@ -231,16 +333,18 @@ def as_text(entries: Sequence[Entry]) -> str:
         ).rstrip()
         for row in rows
     ]
-    lines.insert(1, "  ".join("─" * width for width in widths))
-    return "\n".join([*lines, *_notes(entries)])
+    return [lines[0], "  ".join("─" * width for width in widths), *lines[1:]]
 
 
 def as_markdown(entries: Sequence[Entry]) -> str:
-    """Return the table as Markdown; measured models are bold."""
-    lines = [_markdown_row(_COLUMNS), _markdown_row(["---"] * len(_COLUMNS))]
-    for entry in entries:
-        name, *rest = (cell.replace("|", "\\|").replace("*", "\\*") for cell in _cells(entry))
-        lines.append(_markdown_row([f"**{name}**" if entry.measured else name, *rest]))
+    """Return the table as Markdown, in the same parts; measured models are bold."""
+    lines: list[str] = []
+    for heading, part in _by_kind(entries):
+        lines += [*([""] if lines else []), f"**{heading}**", ""]
+        lines += [_markdown_row(_COLUMNS), _markdown_row(["---"] * len(_COLUMNS))]
+        for entry in part:
+            name, *rest = (cell.replace("|", "\\|").replace("*", "\\*") for cell in _cells(entry))
+            lines.append(_markdown_row([f"**{name}**" if entry.measured else name, *rest]))
     return "\n".join([*lines, "", *(note.replace("*", "\\*") for note in _notes(entries)), ""])
 
 
@@ -251,30 +355,23 @@ def _markdown_row(cells: Iterable[str]) -> str:
 def as_csv(entries: Sequence[Entry]) -> str:
     """Return one line an entry, with every field; numbers in percent, unrounded."""
     text = io.StringIO()
-    rows = as_rows(entries)
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=_FIELDS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(as_rows(entries))
     return text.getvalue()
+
+
+_FIELDS = (
+    *("model", "benchmark", "k", "percent", "low", "high", "n_problems", "n_samples", "subset"),
+    *("decoding", "style", "measured", "source"),
+)
 
 
 def as_rows(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Return the entries as plain values, for CSV and JSON."""
+    sources = published_sources()
     return [
-        {
-            "model": entry.model,
-            "benchmark": entry.benchmark,
-            "k": entry.k,
-            "percent": entry.percent,
-            "low": entry.low,
-            "high": entry.high,
-            "n_problems": entry.n_problems,
-            "n_samples": entry.n_samples,
-            "subset": entry.subset,
-            "decoding": entry.decoding,
-            "style": entry.style,
-            "measured": entry.measured,
-            "source": entry.source if entry.measured else SOURCES.get(entry.source, entry.source),
-        }
+        {name: getattr(entry, name) for name in _FIELDS}
+        | ({} if entry.measured else {"source": sources[entry.source]})
         for entry in entries
     ]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import DataError, EndpointError, MissingExtraError, UserError
+from evolcoder.records import SEEDS_ROUND, round_folder
 from evolcoder.report.cards import write_cards
-from evolcoder.report.licences import Link, licence_chain, restrictions, resulting_licence
+from evolcoder.report.licence_chain import Link, licence_chain, restrictions, resulting_licence
 from evolcoder.report.run_folder import read_run, rounds_of_result
 from evolcoder.report.table import round_name
 
@@ -76,7 +77,7 @@ def what_to_publish(folder: Path, model: str | None, dataset: str | None) -> lis
     if model is not None:
         if not best or "model" not in cards:
             raise UserError(f"{folder}: no round did better than the base model: no model to publish")
-        checkpoint = folder / f"round-{best}" / "checkpoint"
+        checkpoint = folder / round_folder(int(best)) / "checkpoint"
         if not (checkpoint / "config.json").exists():
             raise DataError(f"{checkpoint}: no such checkpoint; the command that made the run makes it again")
         files = [_file(path, path.relative_to(checkpoint)) for path in sorted(checkpoint.rglob("*"))]
@@ -86,7 +87,8 @@ def what_to_publish(folder: Path, model: str | None, dataset: str | None) -> lis
         found.append(Repository("model", model, what, (card, *files), chain))
     if dataset is not None:
         number = int(best or rounds[-1].number)
-        rows = folder / f"round-{number}" / "dataset.jsonl"
+        merged = folder / round_folder(number) / "dataset.jsonl"
+        rows = folder / "seeds.jsonl" if number == SEEDS_ROUND else merged
         if not rows.exists():
             raise DataError(f"{rows}: no such file; the command that made the run makes it again")
         parts = (_file(cards["dataset"], Path("README.md")), _file(rows, Path("dataset.jsonl")))

@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 
 from evolcoder.errors import DataError
 from evolcoder.evaluate.overlap import selection_notice
+from evolcoder.records import SEEDS_ROUND, round_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round of a run; round 0 is the base model."""
+    """One round of a run; round 0 is the base model, SEEDS_ROUND the model of the seeds alone."""
 
     number: int
     folder: Path
@@ -73,7 +74,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageTime:
     """How long one stage took."""
 
     name: str
@@ -89,7 +90,7 @@ class Run:
     recipe_text: str
     result: Mapping[str, Any]
     """`result.json`; empty while the run is under way."""
-    stages: tuple[Stage, ...]
+    stages: tuple[StageTime, ...]
     rounds: tuple[Round, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     """Versions that the run recorded."""
@@ -132,6 +133,8 @@ def read_run(folder: Path) -> Run:
         for path in folder.iterdir()
         if path.is_dir() and (match := re.fullmatch(r"round-(\d+)", path.name))
     )
+    if (folder / round_folder(SEEDS_ROUND)).is_dir():
+        numbers.insert(1, SEEDS_ROUND)
     recipe_path = folder / "recipe.yaml"
     if not numbers and not recipe_path.exists():
         raise DataError(f"{folder}: not a run folder (recipe.yaml or round-0 is expected in it)")
@@ -143,7 +146,7 @@ def read_run(folder: Path) -> Run:
         recipe_text=recipe_text,
         result=result,
         stages=_read_stages(folder),
-        rounds=tuple(_read_round(folder / f"round-{number}", number) for number in numbers),
+        rounds=tuple(_read_round(folder / round_folder(number), number) for number in numbers),
         environment=_environment(folder, result),
         seeds_summary=_read_object(folder / "seeds.json"),
     )
@@ -201,7 +204,7 @@ def _points(listed: Sequence[Any]) -> tuple[tuple[float, float], ...]:
     return tuple(points)
 
 
-def _read_stages(run: Path) -> tuple[Stage, ...]:
+def _read_stages(run: Path) -> tuple[StageTime, ...]:
     """Read `stages.json`, or while the run is under way what `stages/` holds of the finished ones."""
     listed = run / "stages.json"
     if listed.exists():
@@ -210,7 +213,7 @@ def _read_stages(run: Path) -> tuple[Stage, ...]:
         markers = (run / "stages").glob("*.json")
         entries = [_read_json(path) for path in sorted(markers, key=lambda path: path.stat().st_mtime_ns)]
     return tuple(
-        Stage(str(entry.get("name") or "?"), float(entry["seconds"]))
+        StageTime(str(entry.get("name") or "?"), float(entry["seconds"]))
         for entry in entries
         if isinstance(entry, Mapping) and _is_number(entry.get("seconds"))
     )

@@ -1,4 +1,4 @@
-"""What the rounds scored: points with intervals, what each round gained and lost, and the words for it."""
+"""The scores of the rounds: points with intervals, what each round gained and lost, and a sentence on it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from evolcoder.evaluate.benchmarks import named_set
 from evolcoder.evaluate.comparison import compare
 from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.report.charts import Cell, ScorePoint, problem_strip
 from evolcoder.report.run_folder import Evaluation, Round, Run
 from evolcoder.report.table import round_name
-
-PUBLISHED_SIZES = {"humaneval": 164, "humaneval+": 164, "mbpp": 500, "mbpp-400": 464}
-"""Problems of a benchmark, for scores that do not say of how many theirs are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def _one_benchmark(
     first = next(evaluation for _, evaluation in measured if evaluation.pass_at_1)
     score = first.pass_at_1 or {}
     known = [point.round for point in points]
-    best = kept if kept in known else max(points, key=lambda p: (p.value, -p.round)).round
+    best = kept if kept in known else max(points, key=lambda p: p.value).round
     n_problems = int(score.get("n_problems") or len(first.problems))
     settings = {str(key): str(value) for key, value in (score.get("settings") or {}).items()}
     verdicts = {number: evaluation.problems for number, evaluation in measured}
@@ -202,7 +200,7 @@ def _cell(before: float | None, now: float | None) -> tuple[str, str]:
 def _subset_sentence(folder: str, n_problems: int, named: str) -> str:
     """`named` is what the score itself says, e.g. "40 of 164, evenly spaced"."""
     match = re.match(r"\d+ of (\d+)(.*)", named)
-    whole = int(match[1]) if match else PUBLISHED_SIZES.get(folder, 0)
+    whole = int(match[1]) if match else named_set(folder).size
     if n_problems >= whole:
         return ""
     return (

@@ -1,8 +1,8 @@
-"""A drawing as plain shapes, written as SVG or as PNG: one chart, two files that show the same."""
+"""Shapes of a drawing, written as SVG or as PNG, so that both files show the same chart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
@@ -53,9 +53,21 @@ class Label:
 Shape = Box | Stroke | Label
 
 
-def as_svg(width: float, height: float, shapes: Sequence[Shape], label: str) -> str:
-    """Return a standalone SVG file; `label` is for readers who do not see it."""
-    parts = [element("rect", width=width, height=height, fill="#ffffff"), *map(_element, shapes)]
+def as_svg(width: float, height: float, shapes: Sequence[Shape], label: str, dark: Mapping[str, str]) -> str:
+    """Return a standalone SVG file; `label` is for readers who do not see it.
+
+    `dark` has the colours to show instead where the reader's system is dark.
+    """
+    rules = "".join(
+        f'[{attribute}="{color}"]{{{attribute}:{shown}}}'
+        for color, shown in dark.items()
+        for attribute in ("fill", "stroke")
+    )
+    parts = [
+        element("style", Markup(f"@media (prefers-color-scheme:dark){{{rules}}}")),
+        element("rect", width=width, height=height, fill="#ffffff"),
+        *map(_element, shapes),
+    ]
     svg = element(
         "svg",
         element("title", label),

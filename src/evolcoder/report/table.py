@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evolcoder.records import SEEDS_ROUND
+
 _HEADER = ("model", "training rows", "pass@1", "95% interval", "against base")
 
 
@@ -39,8 +41,8 @@ def _subset(result: Mapping[str, Any]) -> str:
 
 
 def round_name(number: int) -> str:
-    """Return what a reader calls round `number`: "base" for 0, else "round N"."""
-    return "base" if number == 0 else f"round {number}"
+    """Return what a reader calls round `number`: "base" for 0, "seeds" for SEEDS_ROUND, else "round N"."""
+    return {0: "base", SEEDS_ROUND: "seeds"}.get(number, f"round {number}")
 
 
 def percent(value: float) -> str:

@@ -15,12 +15,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import types
 from dataclasses import dataclass
 from typing import NoReturn
 
 from evolcoder.sandbox.inside import wire
-from evolcoder.sandbox.protocol import Compare, Comparison
+from evolcoder.sandbox.protocol import BatchComparison, Compare
 from evolcoder.sandbox.reasons import Frame, call_value
 
 _MEMORY_BYTES = 4 << 30
@@ -65,10 +66,16 @@ class Comparer:
             )
         self.control = ours
 
-    def begin(self, comparison: int, stream: int, expected: int, cpu_s: tuple[float, ...] | None) -> None:
-        """Have it compare; `comparison` and `stream` are descriptors, of a pickle and of a pipe."""
+    def begin(
+        self, comparison: int, stream: int, expected: int, cpu_s: tuple[float, ...] | None, most_cpu_s: float
+    ) -> None:
+        """Have it compare; `comparison` and `stream` are descriptors, of a pickle and of a pipe.
+
+        All values together may take `most_cpu_s`.
+        """
         with contextlib.suppress(OSError):  # it has ended, which `result` will tell
-            socket.send_fds(self.control, [pickle.dumps((expected, cpu_s))], [comparison, stream])
+            request = pickle.dumps((expected, cpu_s, most_cpu_s))
+            socket.send_fds(self.control, [request], [comparison, stream])
 
     def result(self) -> Compared | None:
         """Return what came of it, once `control` can be read; None where it has ended or is not done."""
@@ -97,7 +104,7 @@ def serve(control: socket.socket) -> NoReturn:
     """Compare one batch after another until the worker closes its end."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     signal.signal(signal.SIGPROF, _over_time)
-    known: tuple[bytes, Comparison] | None = None
+    known: tuple[bytes, BatchComparison] | None = None
     while True:
         try:
             request, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)
@@ -106,12 +113,13 @@ def serve(control: socket.socket) -> NoReturn:
         if not request:
             os._exit(0)
         pickled, stream = descriptors
-        expected, cpu_s = pickle.loads(request)
+        expected, cpu_s, most_cpu_s = pickle.loads(request)
         data = wire.read_all(pickled)
         os.close(pickled)
         if known is None or known[0] != data:
             known = data, pickle.loads(data)
-        compared = _compared(stream, known[1].make(), expected, cpu_s)
+        over_at_s = time.process_time() + most_cpu_s
+        compared = _compared(stream, known[1].make(), expected, cpu_s, over_at_s)
         os.close(stream)
         try:
             control.send(pickle.dumps((compared.values, compared.mismatch, compared.last)))
@@ -119,7 +127,9 @@ def serve(control: socket.socket) -> NoReturn:
             os._exit(0)
 
 
-def _compared(stream: int, compare: Compare, expected: int, cpu_s: tuple[float, ...] | None) -> Compared:
+def _compared(
+    stream: int, compare: Compare, expected: int, cpu_s: tuple[float, ...] | None, over_at_s: float
+) -> Compared:
     """Read and compare until something is wrong or the program has said its last word."""
     count = 0
     awaited = wire.READY + wire.UNFIT
@@ -133,16 +143,21 @@ def _compared(stream: int, compare: Compare, expected: int, cpu_s: tuple[float, 
         if count == expected:
             break
         limit_s = cpu_s[count] if cpu_s is not None else None
-        mismatch = _mismatch(frame, compare, count, limit_s)
+        mismatch = _mismatch(frame, compare, count, limit_s, over_at_s)
         count += 1
         if mismatch is not None:
             return Compared(count, mismatch[:500], (b"", b""))
     return Compared(count, None, (b"", b""))
 
 
-def _mismatch(frame: Frame, compare: Compare, number: int, limit_s: float | None) -> str | None:
+def _mismatch(
+    frame: Frame, compare: Compare, number: int, limit_s: float | None, over_at_s: float
+) -> str | None:
     """Return what is wrong with one value, None for one that is right."""
-    bound_s = max(limit_s or 0.0, _LEAST_CPU_S)
+    left_s = over_at_s - time.process_time()
+    if left_s <= 0:
+        return _TOO_LONG
+    bound_s = min(left_s, max(limit_s or 0.0, _LEAST_CPU_S))
     # The second timer ends this process where a comparison in C does not listen.
     signal.setitimer(signal.ITIMER_VIRTUAL, bound_s + _LAST_WORD_S)
     try:

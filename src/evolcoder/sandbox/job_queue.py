@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.waiting import Waiting, Waits
-from evolcoder.sandbox.worker import Steps, Worker, to_end, to_mark
+from evolcoder.sandbox.worker import SandboxWorker, Steps, to_end, to_mark
 
 Tag = TypeVar("Tag")
 ATTEMPTS = 3
@@ -24,12 +24,12 @@ _MOMENT_S = 0.02
 _LOOK_EVERY_S = 0.01
 
 
-def outcome_of(job: Job, worker: Worker) -> Waiting[Outcome]:
+def outcome_of(job: Job, worker: SandboxWorker) -> Waiting[Outcome]:
     """Run one job to its end, and again where the machine failed it."""
     return (yield from _settled(job, worker, (yield from to_end(worker.steps(job)))))
 
 
-def _settled(job: Job, worker: Worker, outcome: Outcome) -> Waiting[Outcome]:
+def _settled(job: Job, worker: SandboxWorker, outcome: Outcome) -> Waiting[Outcome]:
     for _ in range(ATTEMPTS - 1):
         if outcome.verdict.reason != "infrastructure":
             break
@@ -45,7 +45,10 @@ class JobQueue(Generic[Tag]):
     """
 
     def __init__(
-        self, borrow: Callable[[bool], Worker | None], give_back: Callable[[Worker], None], most: int
+        self,
+        borrow: Callable[[bool], SandboxWorker | None],
+        give_back: Callable[[SandboxWorker], None],
+        most: int,
     ) -> None:
         """`borrow` returns an idle worker, or None where there is none and it is not told to wait for one.
 
@@ -54,8 +57,8 @@ class JobQueue(Generic[Tag]):
         self._borrow, self._give_back, self._most = borrow, give_back, most
         self._waiting: deque[tuple[Tag, Job]] = deque()  # no worker has begun them
         self._told: deque[tuple[Tag, Outcome]] = deque()
-        self._working: dict[Worker, Waiting[None]] = {}  # borrowed workers, each with its jobs
-        self._waits: Waits[Worker] = Waits()
+        self._working: dict[SandboxWorker, Waiting[None]] = {}  # borrowed workers, each with its jobs
+        self._waits: Waits[SandboxWorker] = Waits()
         self._failure: Exception | None = None
         self._in_hand = 0  # jobs taken and not yet yielded
         self._mine = threading.Lock()  # held by the thread that may touch all this
@@ -147,11 +150,11 @@ class JobQueue(Generic[Tag]):
         for worker, ready in self._waits.over(block and bool(self._working)):
             self._advance(worker, ready)
 
-    def _close(self, worker: Worker) -> None:
+    def _close(self, worker: SandboxWorker) -> None:
         self._working.pop(worker).close()
         self._give_back(worker)
 
-    def _advance(self, worker: Worker, ready: list[int] | None = None) -> None:
+    def _advance(self, worker: SandboxWorker, ready: list[int] | None = None) -> None:
         """Take a worker to what it waits for next; the first failure is kept for who asks for outcomes."""
         jobs = self._working[worker]
         try:
@@ -163,7 +166,7 @@ class JobQueue(Generic[Tag]):
             if not isinstance(error, StopIteration):
                 self._failure = self._failure or error
 
-    def _jobs_of(self, worker: Worker) -> Waiting[None]:
+    def _jobs_of(self, worker: SandboxWorker) -> Waiting[None]:
         """Run jobs one after another, each begun while the process of the one before comes to its end."""
         before: _Running[Tag] | None = None
         while before or self._waiting:
@@ -173,7 +176,7 @@ class JobQueue(Generic[Tag]):
                 yield from self._end(before)
             before = None if now is None or is_over or (yield from self._step(now)) else now
 
-    def _begun(self, worker: Worker) -> _Running[Tag]:
+    def _begun(self, worker: SandboxWorker) -> _Running[Tag]:
         tag, job = self._waiting.popleft()
         return _Running(tag, job, worker, worker.steps(job))
 
@@ -197,5 +200,5 @@ class _Running(Generic[Tag]):
 
     tag: Tag
     job: Job
-    worker: Worker
+    worker: SandboxWorker
     steps: Steps

@@ -150,7 +150,12 @@ def _class_name(kind: type) -> str:
 
 
 def _are_fields(fields: Any, count: int) -> bool:
-    return type(fields) is tuple and len(fields) == count and all(type(field) is str for field in fields)
+    return type(fields) is tuple and len(fields) == count and all(map(_is_field, fields))
+
+
+def _is_field(name: Any) -> bool:
+    # numpy takes the array that `__array_interface__` of any object describes, an address in memory included.
+    return type(name) is str and not name.startswith("__")
 
 
 def _attributes(value: Any, kind: type) -> dict[str, Any] | None:
@@ -161,7 +166,7 @@ def _attributes(value: Any, kind: type) -> dict[str, Any] | None:
     fields = getattr(kind, "__dataclass_fields__", None)
     if type(fields) is not dict:
         return None
-    return {name: getattr(value, name, None) for name in fields if type(name) is str}
+    return {name: getattr(value, name, None) for name in fields if _is_field(name)}
 
 
 def _items(iterator: Any) -> list[Any] | None:
@@ -239,7 +244,7 @@ def _need(fits: bool) -> None:
 def _made_object(class_name: str, attributes: dict[str, Any] | None) -> ProgramObject:
     _need(type(class_name) is str and len(class_name) <= _NAME_CHARACTERS)
     if attributes is not None:
-        _need(type(attributes) is dict and all(type(name) is str for name in attributes))
+        _need(type(attributes) is dict and all(map(_is_field, attributes)))
     return ProgramObject(class_name, attributes)
 
 
@@ -344,6 +349,7 @@ def _made_numpy(is_array: bool, dtype: str, shape: tuple[int, ...], data: bytes)
     for size in shape:
         count *= size
     _need(kind.itemsize > 0 and count * kind.itemsize == len(data))
+    _need(kind.kind != "b" or not data.strip(b"\0\1"))  # a truth that is neither would differ from both
     array = np.frombuffer(data, kind).reshape(shape).copy() if count else np.empty(shape, kind)
     return array if is_array else array[()]
 

@@ -12,7 +12,7 @@ from evolcoder.errors import SandboxError, nearest
 from evolcoder.sandbox.container import Confinement, ContainerGoneError, Keeper, bubblewrap
 from evolcoder.sandbox.inside import seccomp
 from evolcoder.sandbox.protocol import InProcessJob, Limits
-from evolcoder.sandbox.worker import Worker
+from evolcoder.sandbox.worker import SandboxWorker
 
 Level = Literal["full", "userns"]
 
@@ -90,7 +90,7 @@ def probe() -> Protection:
 
 def _problem_with(confinement: Confinement) -> str | None:
     keeper = Keeper()
-    worker = Worker(keeper, confinement, (1 << 20) + os.getpid())
+    worker = SandboxWorker(keeper, confinement, (1 << 20) + os.getpid())
     try:
         outcome = worker.run(InProcessJob(_SELF_CHECK, Limits(cpu_s=5.0)))
     except (SandboxError, ContainerGoneError) as error:

@@ -97,7 +97,7 @@ class BatchJob:
     """CPU limit of each call, in the order of `inputs`; None: only `limits` counts."""
     stop_at_first_error: bool = False
     preimport: Preimport = "plain"
-    comparison: Comparison | None = None
+    comparison: BatchComparison | None = None
     """What the values must be; the first that is wrong ends the program."""
     values_bytes: int = 16 << 20
     """How much memory values that come back may take, about."""
@@ -154,7 +154,7 @@ Compare = Callable[[int, CallValue], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class BatchComparison:
     """How the values of a batch are compared, as the process that does it is told."""
 
     key: str

@@ -16,6 +16,8 @@ from evolcoder.sandbox.protocol import CallValue, Limits, Outcome
 STARVED_SHARE = 0.25
 """A program that spent more of its wall time than this waiting for a processor was not given its chance."""
 DETAIL_CHARACTERS = 500
+_LAST_BYTES = 1 << 16
+"""Only so much of what a program wrote is split into lines: a million short ones take sixty times as much."""
 
 
 def clean(text: str) -> str:
@@ -56,9 +58,14 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def last_lines(output: bytes) -> list[str]:
+    """Return the last lines that a program wrote, without those of its end that are empty."""
+    return output[-_LAST_BYTES:].decode("utf-8", "replace").strip().splitlines()
+
+
 def reason_from_stderr(stderr: bytes) -> tuple[Reason, str]:
     """Name what the last line of a traceback says of a script that ended with an exit code of its own."""
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    lines = last_lines(stderr)
     last = lines[-1] if lines else ""
     kind = last.partition(":")[0]
     if not any(line.startswith(("Traceback", "  File ")) for line in lines[-200:]):
@@ -252,7 +259,7 @@ def end_of_steps(
         return EndOfSteps("timeout", "used up its CPU time", exit_code, len(statuses) - 1)
     if exit_code is not None and exit_code < 0:
         return EndOfSteps("crashed", signal_name(-exit_code), exit_code, len(statuses) - 1)
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    lines = last_lines(stderr)
     said = lines[-1] if lines else f"exit code {exit_code}"
     return EndOfSteps("failed", said, exit_code, len(statuses) - 1)
 

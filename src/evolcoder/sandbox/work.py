@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evolcoder.sandbox.pool import Sandbox
 from evolcoder.sandbox.protection import Level
 from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.reasons import infrastructure
+from evolcoder.sandbox.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True)

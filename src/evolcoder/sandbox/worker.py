@@ -32,10 +32,10 @@ from evolcoder.sandbox.container import (
 from evolcoder.sandbox.inside import wire
 from evolcoder.sandbox.pipes import close_now, collect, job_descriptors, output_pipes
 from evolcoder.sandbox.protocol import (
+    BatchComparison,
     BatchJob,
     CallJob,
     CallValue,
-    Comparison,
     ExecJob,
     InProcessJob,
     Job,
@@ -86,7 +86,7 @@ class _Tester:
         self.control.close()
 
 
-class Worker:
+class SandboxWorker:
     """Runs jobs one at a time; not thread-safe, the pool hands it to one thread at a time."""
 
     def __init__(self, keeper: Keeper, confinement: Confinement, uid: int, core: int | None = None) -> None:
@@ -199,7 +199,7 @@ class Worker:
         return Outcome(verdict(reason, detail, "batch", self.confinement, end), values=values)
 
     def _run_compared(
-        self, job: BatchJob, comparison: Comparison, payload: dict[str, Any]
+        self, job: BatchJob, comparison: BatchComparison, payload: dict[str, Any]
     ) -> Waiting[Outcome]:
         """Have the values of a batch compared as they come; the first that is wrong ends the program."""
         container = yield from self._container("programs", job.preimport)
@@ -209,7 +209,8 @@ class Worker:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             own(read_end), own(write_end)
             container.launch(wire.BATCH, job.limits, [sealed_payload, write_end])
-            comparer.begin(self._sealed_comparison(comparison), read_end, len(job.inputs), job.call_cpu_s)
+            sealed_comparison = self._sealed_comparison(comparison)
+            comparer.begin(sealed_comparison, read_end, len(job.inputs), job.call_cpu_s, job.limits.cpu_s)
         end: ProgramEnd | None = None
         control, compared_fd = container.control.fileno(), comparer.control.fileno()
         if compared_fd not in (yield Wait((control, compared_fd))):
@@ -235,7 +236,7 @@ class Worker:
         judged = verdict(reason, detail, "batch", self.confinement, end)
         return Outcome(judged, compared=compared.values, mismatch=compared.mismatch)
 
-    def _sealed_comparison(self, comparison: Comparison) -> int:
+    def _sealed_comparison(self, comparison: BatchComparison) -> int:
         """Return the comparison as its process reads it; that of the last job is kept at hand."""
         if self._comparison_at_hand is None or self._comparison_at_hand[0] != comparison.key:
             self._forget_comparison()
@@ -413,7 +414,7 @@ def _program(program: str, preimport: Preimport | PythonEnvironment) -> bytes | 
     Compiling here costs a fraction of what it costs a fresh process. The code is never executed here.
     """
     compiled = program if isinstance(preimport, PythonEnvironment) else compiled_python(program)
-    return _source(program) if isinstance(compiled, str) else compiled
+    return compiled if isinstance(compiled, types.CodeType) else _source(program)
 
 
 def _source(program: str) -> bytes:

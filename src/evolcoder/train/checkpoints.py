@@ -1,19 +1,28 @@
-"""Checkpoints that training resumes from: whole or absent, a few kept, written by every process together."""
+"""Checkpoints that training resumes from: whole or absent, a few kept, written by every process together.
+
+Reading one runs no code, whoever wrote it: torch keeps the list of tensors as a pickle, which is read here by
+an unpickler that knows only what such a list is made of.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import torch
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 
-from evolcoder.errors import TrainingError
+from evolcoder.errors import TrainingError, shortened
 from evolcoder.runs import sync_folder
 from evolcoder.train.processes import Processes
 
@@ -97,6 +106,73 @@ class Checkpoints:
             f"{self.folder}: {what} cannot be written ({reason}); {safe}; "
             "make room and run the same command again"
         )
+
+
+def load_tensors(folder: Path, into: dict[str, torch.Tensor], *, alone: bool) -> None:
+    """Read a distributed checkpoint into tensors; `alone` where this is the only process.
+
+    Raises TrainingError where it cannot be read, or holds anything but tensors.
+    """
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    try:
+        load(into, storage_reader=_TensorsReader(folder), planner=_TensorsPlanner(), no_dist=alone)
+    except (Exception, CheckpointException) as error:  # torch's is no Exception
+        failures = getattr(error, "failures", None)
+        cause = next(iter(failures.values()))[0] if failures else error
+        raise TrainingError(
+            f"{folder}: no checkpoint that can be read ({shortened(' '.join(str(cause).split()), 200)}); "
+            "remove it, and the same command goes on from the one before"
+        ) from error
+
+
+_CHECKPOINT = "torch.distributed.checkpoint"
+_LISTED = {
+    *(
+        (f"{_CHECKPOINT}.metadata", name)
+        for name in (
+            *("Metadata", "MetadataIndex", "TensorStorageMetadata", "ChunkStorageMetadata"),
+            *("TensorProperties", "_MEM_FORMAT_ENCODING", "StorageMeta"),
+        )
+    ),
+    (f"{_CHECKPOINT}.filesystem", "_StorageInfo"),
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+    ("collections", "OrderedDict"),
+    ("pathlib", "PosixPath"),
+    ("pathlib._local", "PosixPath"),
+}
+
+
+class _ListUnpickler(pickle.Unpickler):
+    """Knows the classes that a list of tensors is made of, and the number formats."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _LISTED or (
+            module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        ):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no list of tensors does")
+
+
+class _TensorsReader(FileSystemReader):
+    """Reads the list of tensors without running code; torch reads tensors themselves so."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        with self.fs.create_stream(self._get_metadata_path(kwargs.get("rank")), "rb") as stream:
+            metadata = _ListUnpickler(stream).load()
+        if not isinstance(metadata, Metadata):
+            raise pickle.UnpicklingError(f"a list of tensors is expected, found {type(metadata).__name__}")
+        metadata.storage_meta = metadata.storage_meta or StorageMeta()
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
+
+
+class _TensorsPlanner(DefaultLoadPlanner):
+    """Reads nothing but tensors; torch would unpickle whatever else."""
+
+    def load_bytes(self, read_item: Any, value: Any) -> NoReturn:
+        raise pickle.UnpicklingError(f"{read_item.dest_index.fqn} is no tensor")
 
 
 def _name(step: int) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pickle
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,24 @@ from evolcoder.train.settings import TrainSettings
 
 _TAG = "weights"
 """Name of DeepSpeed's folder inside a step checkpoint."""
+
+_TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_RECORDS = {
+    "deepspeed.runtime.zero.config": ("ZeroStageEnum",),
+    "deepspeed.runtime.fp16.loss_scaler": ("LossScaler", "DynamicLossScaler"),
+    "deepspeed.utils.tensor_fragment": ("fragment_address", "tensor_fragment"),
+}
+"""Classes that DeepSpeed's checkpoints hold beside tensors; they keep numbers."""
+
+
+def _deepspeed_records() -> list[Any]:
+    """Return the classes of `_RECORDS` that this version of DeepSpeed has."""
+    found = []
+    for module, names in _RECORDS.items():
+        with suppress(ImportError):
+            loaded = importlib.import_module(module)
+            found += [getattr(loaded, name) for name in names if hasattr(loaded, name)]
+    return found
 
 
 def _group_of_one(backend: str) -> None:
@@ -75,8 +96,20 @@ class DeepSpeedUpdate:
         self.engine.save_checkpoint(str(folder), tag=_TAG, exclude_frozen_parameters=False)
 
     def load(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Read this process's part."""
-        self.engine.load_checkpoint(str(folder), tag=_TAG)
+        """Read this process's part; torch unpickles only tensors and DeepSpeed's own records."""
+        # DeepSpeed asks torch for any pickle; this variable of torch's overrules it.
+        before = os.environ.get(_TENSORS_ONLY)
+        os.environ[_TENSORS_ONLY] = "1"
+        try:
+            with torch.serialization.safe_globals(_deepspeed_records()):
+                self.engine.load_checkpoint(str(folder), tag=_TAG)
+        except pickle.UnpicklingError as error:
+            raise TrainingError(f"{folder}: {' '.join(str(error).split())[:300]}") from error
+        finally:
+            if before is None:
+                del os.environ[_TENSORS_ONLY]
+            else:
+                os.environ[_TENSORS_ONLY] = before
 
     def facts(self) -> dict[str, Any]:
         """Return nothing: the engine's files hold all."""

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import MissingExtraError, ModelError
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.weights import load_tokenizer, load_weights, quiet_library
 from evolcoder.runs import write_text_whole
-from evolcoder.train.prompts import WITHOUT_INPUT, published_template
+from evolcoder.train.chat_templates import published_template
 from evolcoder.train.tokenization import opening_tokens
 
 Quantization = Literal["none", "q8_0", "q4_k_m"]
@@ -76,7 +77,7 @@ def modelfile(file: str, model: Any, tokenizer: Any) -> str:
     published = published_template("wizardcoder", tokenizer.decode(opening_tokens(tokenizer)))
     template = ""
     if tokenizer.chat_template == published:
-        before, _, after = WITHOUT_INPUT.partition("{instruction}")
+        before, _, after = instruction_prompt("\0").partition("\0")
         prompt = f"{before}{{{{ if .System }}}}{{{{ .System }}}}\n\n{{{{ end }}}}{{{{ .Prompt }}}}{after}"
         template = f'TEMPLATE """{prompt}{{{{ .Response }}}}"""\n'
         stops.append("### Instruction:")

@@ -1,4 +1,4 @@
-"""What a model does between its head's product and its logits: a scale, a soft cap."""
+"""What a model does to the logits after its output head: a scale, a soft cap."""
 
 from __future__ import annotations
 

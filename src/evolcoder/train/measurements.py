@@ -1,4 +1,4 @@
-"""What a training did, step by step: loss, tokens, padding, time, memory."""
+"""Measurements of a training by step: loss, tokens, padding, time, memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StepRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class HeldOutLoss:
     """The loss on rows that are not trained on."""
 
     step: int
@@ -55,7 +55,7 @@ class Measurements:
     """All steps so far, those before a resume included."""
 
     steps: list[StepRecord] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
+    evaluations: list[HeldOutLoss] = field(default_factory=list)
     """Held-out losses, in the order of their steps."""
     resumed_from: int = 0
     """Steps that an earlier process had done; 0 where training ran through."""
@@ -65,7 +65,7 @@ class Measurements:
         """Take over what a checkpoint's facts hold."""
         return cls(
             [StepRecord(**record) for record in facts["steps"]],
-            [Evaluation(**record) for record in facts["evaluations"]],
+            [HeldOutLoss(**record) for record in facts["evaluations"]],
             int(facts["step"]),
         )
 

@@ -1,4 +1,4 @@
-"""Master weights, AdamW and its schedule: what one optimizer step does, and what a resumed one needs."""
+"""Master weights, AdamW and its schedule: one optimizer step, and the state that a resumed training needs."""
 
 from __future__ import annotations
 
@@ -158,10 +158,10 @@ class WeightsUpdate:
 
     def load(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """Read weights and moments, and the loss scale of fp16."""
-        from torch.distributed.checkpoint.state_dict_loader import load
+        from evolcoder.train.checkpoints import load_tensors
 
         with _one_process_is_meant():
-            load(self.tensors(), checkpoint_id=folder, no_dist=self._alone)
+            load_tensors(folder, self.tensors(), alone=self._alone)
         for master in self.masters.values():
             self._moments(master)["step"].fill_(float(facts["n_updates"]))
         if facts["scaler"]:

@@ -1,4 +1,4 @@
-"""Which documents go through the model together, step by step."""
+"""Packing: which documents go through the model together, step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training takes, before anything is rented or downloaded: memory by part, steps, tokens, days.
+"""The memory, steps, tokens and days of a training, before anything is rented or downloaded.
 
 The model is built from its configuration alone on torch's meta device, which holds shapes and no numbers.
 """
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import MissingExtraError, ModelError
+from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import read_instructions
 from evolcoder.models.local.weights import load_config, load_tokenizer, locate_weights
 from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.deepspeed_config import read_deepspeed_config
-from evolcoder.train.prompts import wizardcoder_prompt
-from evolcoder.train.recipes import Training, checked_config
+from evolcoder.train.recipes import TrainingJob, checked_config
 from evolcoder.train.sanity_checks import prove_supervision
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.special_tokens import add_wizardcoder_tokens
@@ -71,7 +71,7 @@ class Plan:
 
 
 def plan_training(
-    training: Training,
+    training: TrainingJob,
     *,
     gpus: int,
     gpu_gb: float,
@@ -96,7 +96,7 @@ def plan_training(
     return replace(plan, advice=_advice(model, training, plan, gpu_gb, tokens_a_row))
 
 
-def _on_meta(training: Training) -> Any:
+def _on_meta(training: TrainingJob) -> Any:
     """Build the model without weights."""
     try:
         import torch
@@ -133,7 +133,7 @@ def _rows_note(model: Any, settings: TrainSettings) -> str:
     return "rows: packed, once its weights have shown that packed rows do not change each other"
 
 
-def _counted(training: Training) -> tuple[int, float, list[str]]:
+def _counted(training: TrainingJob) -> tuple[int, float, list[str]]:
     """Return the rows of the training's data that are trained on, their mean tokens, and what is to be said.
 
     Counted by the base's tokenizer where it is on this machine, else estimated from the characters.
@@ -150,7 +150,10 @@ def _counted(training: Training) -> tuple[int, float, list[str]]:
         )
         notes = [*prove_supervision(data), *check_before_loading(config, tokenizer, data, settings)]
         return n, float(data.lengths.mean()), notes
-    lengths = [(len(wizardcoder_prompt(row)) + len(row.response)) / _CHARACTERS_A_TOKEN for row in rows]
+    lengths = [
+        (len(instruction_prompt(row.instruction, row.input)) + len(row.response)) / _CHARACTERS_A_TOKEN
+        for row in rows
+    ]
     return n, sum(min(length, settings.max_length) for length in lengths) / len(rows), []
 
 
@@ -260,7 +263,7 @@ def _adapter_parameters(model: Any, rank: int) -> int:
     return int(sum(rank * (a + b) for a, b in shapes))
 
 
-def _advice(model: Any, training: Training, plan: Plan, gpu_gb: float, tokens_a_row: float) -> str:
+def _advice(model: Any, training: TrainingJob, plan: Plan, gpu_gb: float, tokens_a_row: float) -> str:
     """Say the least that makes it fit: checkpointing, more devices, or adapters."""
 
     def fits(settings: TrainSettings, gpus: int) -> bool:

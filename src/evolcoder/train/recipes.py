@@ -18,7 +18,7 @@ _KEYS = ("name", "base", "data", "eval_data", "train", "architecture", "source")
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingJob:
     """What one fine-tuning is made of."""
 
     base: str
@@ -66,7 +66,7 @@ def training_from(
     given: Mapping[str, Any],
     overrides: Sequence[str] = (),
     eval_data: Sequence[str] = (),
-) -> Training:
+) -> TrainingJob:
     """Put a recipe and what was given beside it together; what was given wins.
 
     Raises RecipeError for an unknown or impossible setting.
@@ -78,7 +78,7 @@ def training_from(
             raise RecipeError(f"--set {override}: key=value is expected")
         values[key.removeprefix("train.")] = yaml.safe_load(text)
     another = base is not None and base != recipe.get("base")
-    return Training(
+    return TrainingJob(
         base=base or str(recipe.get("base") or ""),
         data=tuple(data) or _names(recipe.get("data")),
         settings=settings_from(values),

@@ -1,4 +1,4 @@
-"""What training leaves behind, and whether it already did. Nothing heavy is imported here."""
+"""The result of a training, and whether a folder holds one already. Nothing heavy is imported here."""
 
 from __future__ import annotations
 

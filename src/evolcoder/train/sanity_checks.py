@@ -1,7 +1,7 @@
-"""What training proves before it starts, so that a silent mistake stops it instead of spoiling the model.
+"""Checks before training starts, so that a silent mistake stops it instead of spoiling the model.
 
-The three mistakes users of trainers meet most: masks that hide everything, an end token that is never
-learnt, and packed examples that see each other.
+They cover three frequent mistakes: masks that hide everything, an end token that is never learnt, and packed
+examples that see each other.
 """
 
 from __future__ import annotations

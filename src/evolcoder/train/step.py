@@ -1,4 +1,4 @@
-"""The model made ready to train: attention, adapters, precision, sharding; one step of it, and its loss."""
+"""The model prepared for training (attention, adapters, precision, sharding), one step, and its loss."""
 
 from __future__ import annotations
 

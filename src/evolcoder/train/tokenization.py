@@ -1,4 +1,7 @@
-"""From rows to documents: prompt and response tokenized apart, the end token appended and supervised."""
+"""From rows to documents: prompt and response tokenized apart, the end token appended, the prompt masked.
+
+The supervised mask is `learnt_places`: all that follows `prompt_lengths`, or, in chats, what `learnt` marks.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash, writing_whole
-from evolcoder.train.prompts import dialogue, turn_end, turn_marks
+from evolcoder.train.chat_templates import dialogue, turn_end, turn_marks
 from evolcoder.train.settings import PromptStyle
 
 _ROWS_AT_ONCE = 2048
@@ -24,11 +27,12 @@ _BREAK = "\ue0fe\ue0ff"
 
 @dataclass(frozen=True, slots=True)
 class TokenizedData:
-    """All documents in one array: document i is tokens[starts[i]:starts[i+1]]; its prompt is not learnt."""
+    """All documents in one array: document i is tokens[starts[i]:starts[i+1]]; its prompt is masked."""
 
     tokens: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64]
     prompt_lengths: npt.NDArray[np.int32]
+    """The supervised mask: so many tokens at a document's start are masked, all others count in the loss."""
     end_token: int
     """The token that ends a response."""
     n_cut: int = 0

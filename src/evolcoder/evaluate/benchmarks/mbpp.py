@@ -10,39 +10,109 @@ from __future__ import annotations
 
 import ast
 import builtins
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
-from evolcoder.evaluate.benchmarks.benchmark import Benchmark
-from evolcoder.evaluate.benchmarks.data_files import benchmark_rows
-from evolcoder.records import Problem, Sample
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
+from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
+from evolcoder.evaluate.benchmarks.humaneval import published_gap
+from evolcoder.evaluate.prompts import SCRIPT_LINE, Asked
+from evolcoder.extraction.code_blocks import PublishedCuts
+from evolcoder.records import Problem, ProblemText
 
-SPLITS = {
-    "mbpp": range(11, 511),
-    "mbpp:test": range(11, 511),
-    "mbpp:prompt": range(1, 11),
-    "mbpp:validation": range(511, 601),
-    "mbpp:train": range(601, 975),
-    "mbpp-400": range(511, 975),
-    "mbpp:all": range(1, 975),
-    "mbpp:sanitized": range(1, 975),
-    "mbpp:sanitized-test": range(11, 511),
+_PUBLISHED = "https://raw.githubusercontent.com/google-research/google-research/master/mbpp/"
+DATA = DataFile(
+    "mbpp/mbpp.jsonl.gz",
+    "ccf64ceae9c5403bf50a044cb6d505bfd2a2963ee58338ba268fd65beab92a9f",
+    _PUBLISHED + "mbpp.jsonl",
+)
+SANITIZED_DATA = DataFile(
+    "mbpp/sanitized-mbpp.json.gz",
+    "8ac32b2799150228e2d745aed09c870b7e4444246d4727d1004576207ef40769",
+    _PUBLISHED + "sanitized-mbpp.json",
+)
+_HUB = "google-research-datasets/mbpp"
+NAMES = {
+    "mbpp": NamedSet("mbpp", 11, 510, size=500, hub_dataset=_HUB),
+    "mbpp-400": NamedSet("mbpp", 511, 974, size=464, hub_dataset=_HUB),
+    "mbpp:train": NamedSet("mbpp", 601, 974, hub_dataset=_HUB),
+    "mbpp:validation": NamedSet("mbpp", 511, 600, hub_dataset=_HUB),
+    "mbpp:prompt": NamedSet("mbpp", 1, 10, hub_dataset=_HUB),
+    "mbpp:all": NamedSet("mbpp", 1, 974, hub_dataset=_HUB),
+    "mbpp:test": NamedSet("mbpp", 11, 510, hub_dataset=_HUB),
+    "mbpp:sanitized": NamedSet("mbpp", 1, 974, hub_dataset=_HUB),
+    "mbpp:sanitized-test": NamedSet("mbpp", 11, 510, hub_dataset=_HUB),
 }
+GAPS = {"published": "\n\n", "script": "\n\n", "33b": "\n\n"}
+STOPS = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n```", "\n#")
+"""Where a continued answer ends."""
+
+CUTS = PublishedCuts(("# Test examples",), closing="\n```", keeps_returns=True)
+"""Those of `process_mbpp.py`."""
 
 
 @dataclass(frozen=True)
-class _Mbpp(AssertionBenchmark):
-    def program(self, problem: Problem, sample: Sample) -> str:
-        """An MBPP answer is a whole program: the prompt is prose and no part of it."""
-        return sample.program
+class Mbpp(AssertionBenchmark):
+    """A split of MBPP."""
+
+    prompt_form: PromptForm = "prose"
+    cuts: PublishedCuts = CUTS
+
+    def instruction(self, problem: Problem) -> str:
+        """Return the instruction of the published script: the text and the tests."""
+        return f"{SCRIPT_LINE}\n{problem.prompt}\nTest examples:\n" + "\n".join(_examples(problem))
+
+    def question(self, problem: Problem) -> str:
+        """Ask a chat model for code that passes the tests."""
+        return question_with_tests(problem.prompt, "\n".join(_examples(problem)))
+
+    def continued(self, problem: Problem, preset: str) -> Asked:
+        """Have a base model go on after the text and the tests."""
+        return continued_docstring(problem.prompt, "\n".join(_examples(problem)))
+
+    def gap(self, preset: str) -> str:
+        """Return the newlines of the published files; raises UserError for an unknown preset."""
+        return published_gap(preset, GAPS)
+
+    def origin(self, problem: Problem) -> str:
+        """Return the problem's number in MBPP."""
+        return f"mbpp {problem.task_id.rpartition('/')[2]}"
+
+    def texts(self) -> list[ProblemText]:
+        """Return the problems of the split; the test split stands for all that WizardCoder kept apart.
+
+        Its development set is part of the benchmark too, and no training data may copy it.
+        """
+        further = load("mbpp-400").texts() if self.name == "mbpp" else []
+        return [*(replace(text, benchmark="mbpp") for text in super().texts()), *further]
 
 
-def load_mbpp(name: str) -> Benchmark:
-    """Return a split of MBPP by its name in `SPLITS`."""
-    rows = benchmark_rows("mbpp:sanitized" if "sanitized" in name else "mbpp")
-    problems = tuple(_problem(row) for row in rows if row["task_id"] in SPLITS[name])
-    return _Mbpp(name, "", problems)
+def load(name: str) -> Benchmark:
+    """Return a split of MBPP by its name."""
+    rows = rows_of(SANITIZED_DATA, "mbpp:sanitized") if "sanitized" in name else rows_of(DATA, "mbpp")
+    named = NAMES[name]
+    return Mbpp(name, "", tuple(_problem(row) for row in rows if named.first <= row["task_id"] <= named.last))
+
+
+def question_with_tests(text: str, tests: str) -> str:
+    """Return what a chat model is asked about a task in words with its tests."""
+    return (
+        f"{text}\n\nAnswer with one Python code block. The code should pass these tests:\n\n"
+        f"```python\n{tests}\n```"
+    )
+
+
+def continued_docstring(text: str, tests: str) -> Asked:
+    """Return what a base model continues: text and tests as a docstring."""
+    return Asked(f'"""\n{text}\n{tests}\n"""', STOPS)
+
+
+def _examples(problem: Problem) -> list[str]:
+    if problem.task_id == "MBPP/493":
+        # Its tests are too long; the published script shows the call alone.
+        return ["calculate_polygons(startx, starty, endx, endy, radius)"]
+    return list(problem.extra["test_list"])
 
 
 def _problem(row: dict[str, Any]) -> Problem:

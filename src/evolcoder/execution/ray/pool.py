@@ -1,6 +1,6 @@
 """One kind of work on the workers of a Ray cluster: a thread that keeps them fed and takes in what is ready.
 
-Each worker is kept about a second of work ahead, as its rate tells. Every item stays here until
+Each worker is kept about a second of work ahead, by its rate. Every item stays here until
 its result has arrived. What a lost worker had not reported is worked on elsewhere, apart from others, so that
 an item that kills its worker shows itself: the third time it is set aside, with the reason. When nothing is
 left to hand out, idle workers get what busy ones have not begun.
@@ -15,19 +15,16 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 from evolcoder.errors import EvolcoderError, OutsideError
-from evolcoder.execution.engine import Item, Result, Tag, Work
+from evolcoder.execution.engine import Item, Place, Result, Tag, Work
 from evolcoder.execution.in_order import in_order
 from evolcoder.execution.queues import Inlet, TaskInlet, ThreadInlet, Ticket
-from evolcoder.execution.ray.worker import Reply
-from evolcoder.execution.ray.worker_state import Seat
-
-if TYPE_CHECKING:
-    from evolcoder.execution.ray.engine import RayEngine
+from evolcoder.execution.ray.worker import WorkerReply
+from evolcoder.execution.ray.worker_state import HostHandle, WorkerState
 
 LOSSES_ALLOWED = 3
 """An item whose worker died this often is set aside."""
@@ -53,11 +50,19 @@ class RayPool(Generic[Item, Result]):
     """Implements `Pool`; made by `RayEngine.open`."""
 
     def __init__(
-        self, engine: RayEngine, ray: Any, work: Work[Item, Result], workers: int | None, key: str
+        self,
+        hosts: Callable[[Place, int | None], Sequence[HostHandle]],
+        lost: Callable[[HostHandle], None],
+        ray: Any,
+        work: Work[Item, Result],
+        workers: int | None,
+        key: str,
     ) -> None:
-        self._engine, self._ray, self._work, self._most, self._key = engine, ray, work, workers, key
+        """`hosts` returns the cluster's workers of a place, at most so many; `lost` has one replaced."""
+        self._hosts, self._lost_host = hosts, lost
+        self._ray, self._work, self._most, self._key = ray, work, workers, key
         self._work_ref = ray.put(ray.cloudpickle.dumps(work))
-        self._seats: dict[int, Seat] = {}
+        self._states: dict[int, WorkerState] = {}
         self._refused: set[int] = set()
         self._inbox: deque[Ticket] = deque()
         self._suspects: deque[list[Ticket]] = deque()
@@ -65,7 +70,7 @@ class RayPool(Generic[Item, Result]):
         self._bytes_an_item = 1024.0
         self._losses_in_a_row = 0
         self._labels: dict[str, None] = {}
-        self._events: queue.SimpleQueue[tuple[Seat, Any] | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[WorkerState, Any] | None] = queue.SimpleQueue()
         self._inlets: set[Inlet] = set()
         self._lock = threading.Lock()
         self._hungry = True
@@ -81,7 +86,7 @@ class RayPool(Generic[Item, Result]):
     @property
     def workers(self) -> int:
         """Workers that are ready or getting ready."""
-        return max(1, len(self._seats))
+        return max(1, len(self._states))
 
     @property
     def label(self) -> str:
@@ -136,9 +141,9 @@ class RayPool(Generic[Item, Result]):
         self._events.put(None)
         self._thread.join()
         self._fail(OutsideError("the pool of workers is closed"))
-        for seat in self._seats.values():
+        for state in self._states.values():
             with suppress(Exception):
-                seat.host.actor.close_work.remote(self._key)
+                state.host.actor.close_work.remote(self._key)
 
     def _leave(self, inlet: Inlet) -> None:
         inlet.closed = True
@@ -179,19 +184,19 @@ class RayPool(Generic[Item, Result]):
             looked_at = 0.0
             while not self._closed:
                 if time.monotonic() - looked_at > 1.0:
-                    self._take_seats()
+                    self._take_workers()
                     looked_at = time.monotonic()
                 self._hear()
                 self._feed_all()
         except BaseException as error:  # it is raised again where results are waited for
             self._fail(error)
 
-    def _take_seats(self) -> None:
+    def _take_workers(self) -> None:
         """Open the work on workers that have joined."""
-        for host in self._engine.hosts(self._work.place, self._most):
-            if host.number not in self._seats and host.number not in self._refused:
-                seat = self._seats[host.number] = Seat(host)
-                self._call(seat, [], work=self._work_ref)
+        for host in self._hosts(self._work.place, self._most):
+            if host.number not in self._states and host.number not in self._refused:
+                state = self._states[host.number] = WorkerState(host)
+                self._call(state, [], work=self._work_ref)
 
     def _hear(self) -> None:
         """Wait for an event, and take in all that are there."""
@@ -202,34 +207,34 @@ class RayPool(Generic[Item, Result]):
                     self._take_in(*event)
                 event = self._events.get_nowait()
 
-    def _take_in(self, seat: Seat, future: Any) -> None:
-        if self._seats.get(seat.host.number) is not seat:
+    def _take_in(self, state: WorkerState, future: Any) -> None:
+        if self._states.get(state.host.number) is not state:
             return  # it was given up; whatever it says, its items are elsewhere
-        seat.calls -= 1
+        state.calls -= 1
         try:
-            reply: Reply = pickle.loads(future.result())
+            reply: WorkerReply = pickle.loads(future.result())
         except EvolcoderError:
             raise
         except self._ray.exceptions.RayTaskError as error:
             raise OutsideError(f"a worker of the Ray cluster failed: {_last_line(error)}") from error
         except self._ray.exceptions.RayError as error:
-            self._lose(seat, error)
+            self._lose(state, error)
             return
         if reply.error is not None and not reply.opened:
-            self._refuse(seat, reply.error)
+            self._refuse(state, reply.error)
             return
-        if reply.opened and not seat.ready:
-            seat.ready = True
+        if reply.opened and not state.ready:
+            state.ready = True
             self._labels[reply.label] = None
             self._ready.set()
-        self._deliver(seat, reply)
+        self._deliver(state, reply)
         if reply.error is not None:
             raise reply.error
 
-    def _deliver(self, seat: Seat, reply: Reply) -> None:
+    def _deliver(self, state: WorkerState, reply: WorkerReply) -> None:
         delivered: dict[Inlet, list[tuple[Any, Any]]] = {}
         for number, result in reply.results:
-            ticket = seat.sent.pop(number, None)
+            ticket = state.sent.pop(number, None)
             if ticket is not None and not ticket.inlet.closed:
                 delivered.setdefault(ticket.inlet, []).append((ticket.tag, result))
         for inlet, results in delivered.items():
@@ -237,99 +242,101 @@ class RayPool(Generic[Item, Result]):
         if reply.results:
             self._losses_in_a_row = 0
         if reply.given_back:
-            returned = [seat.sent.pop(number) for number in reply.given_back if number in seat.sent]
+            returned = [state.sent.pop(number) for number in reply.given_back if number in state.sent]
             self._put_back(returned)
-        self._pace(seat, len(reply.results))
+        self._pace(state, len(reply.results))
 
-    def _pace(self, seat: Seat, done: int) -> None:
+    def _pace(self, state: WorkerState, done: int) -> None:
         """Learn how fast a worker is, and with it how many items keep it busy."""
-        allowed = min(_MOST_BYTES_AHEAD, _MOST_BYTES_IN_FLIGHT / 2 / len(self._seats))
-        seat.learn(done, self._interval(), int(allowed / self._bytes_an_item))
-        self._window = max(8, 2 * sum(s.ahead for s in self._seats.values() if s.ready))
+        allowed = min(_MOST_BYTES_AHEAD, _MOST_BYTES_IN_FLIGHT / 2 / len(self._states))
+        state.learn(done, self._interval(), int(allowed / self._bytes_an_item))
+        self._window = max(8, 2 * sum(s.ahead for s in self._states.values() if s.ready))
 
     def _interval(self) -> float:
-        return max(_ANSWER_WITHIN_S, len(self._seats) / _ANSWERS_A_SECOND)
+        return max(_ANSWER_WITHIN_S, len(self._states) / _ANSWERS_A_SECOND)
 
     def _feed_all(self) -> None:
-        ready = [seat for seat in self._seats.values() if seat.ready]
+        ready = [state for state in self._states.values() if state.ready]
         # While items are under suspicion, some workers finish what they have and then take only those.
         n_apart = min(len(self._suspects), max(1, len(ready) // 4)) if self._suspects else 0
-        for position, seat in enumerate(ready):
-            self._feed(seat, len(ready), only_suspects=position < n_apart)
-        for seat in self._seats.values():
-            if not seat.ready and not seat.calls:  # it takes long to get ready: a model's weights
-                self._call(seat, [])
+        for position, state in enumerate(ready):
+            self._feed(state, len(ready), only_suspects=position < n_apart)
+        for state in self._states.values():
+            if not state.ready and not state.calls:  # it takes long to get ready: a model's weights
+                self._call(state, [])
         with self._lock:
             self._hungry = not self._inbox
         if not self._inbox and not self._suspects:
             self._share_the_rest(ready)
 
-    def _feed(self, seat: Seat, n_seats: int, only_suspects: bool) -> None:
-        if not seat.sent:
-            seat.apart = False
-        if not seat.apart and seat.calls < _CALLS_AT_ONCE:
-            if self._suspects and not seat.sent:
+    def _feed(self, state: WorkerState, n_workers: int, only_suspects: bool) -> None:
+        if not state.sent:
+            state.apart = False
+        if not state.apart and state.calls < _CALLS_AT_ONCE:
+            if self._suspects and not state.sent:
                 group = [ticket for ticket in self._suspects.popleft() if not ticket.inlet.closed]
                 if group:
-                    seat.apart = True
-                    self._send(seat, group)
+                    state.apart = True
+                    self._send(state, group)
             elif not only_suspects:
-                room = seat.ahead - len(seat.sent)
-                if room > 0 and (not seat.sent or room >= seat.ahead // 2):
-                    self._send(seat, self._take(room, n_seats))
-        if seat.sent and not seat.calls:
-            self._call(seat, [])
+                room = state.ahead - len(state.sent)
+                if room > 0 and (not state.sent or room >= state.ahead // 2):
+                    self._send(state, self._take(room, n_workers))
+        if state.sent and not state.calls:
+            self._call(state, [])
 
-    def _take(self, room: int, n_seats: int) -> list[Ticket]:
+    def _take(self, room: int, n_workers: int) -> list[Ticket]:
         """Take items from the inbox: not more than a fair share where few are left."""
         with self._lock:
-            count = min(room, max(1, math.ceil(len(self._inbox) / n_seats)))
+            count = min(room, max(1, math.ceil(len(self._inbox) / n_workers)))
             taken = [self._inbox.popleft() for _ in range(min(count, len(self._inbox)))]
         return [ticket for ticket in taken if not ticket.inlet.closed]
 
-    def _share_the_rest(self, ready: list[Seat]) -> None:
+    def _share_the_rest(self, ready: list[WorkerState]) -> None:
         """Ask the worker with the most items for those it has not begun, if another one is idle."""
-        if all(seat.sent for seat in ready) or not ready:
+        if all(state.sent for state in ready) or not ready:
             return
-        fullest = max(ready, key=lambda seat: len(seat.sent))
+        fullest = max(ready, key=lambda state: len(state.sent))
         waits_s = time.monotonic() - fullest.heard_at
         if len(fullest.sent) > 1 and not fullest.asked_back and not fullest.apart and waits_s > 0.05:
             fullest.asked_back = True
             self._call(fullest, [], give_back=True)
 
-    def _send(self, seat: Seat, tickets: list[Ticket]) -> None:
+    def _send(self, state: WorkerState, tickets: list[Ticket]) -> None:
         if tickets:
-            if not seat.sent:
-                seat.begins()
-            seat.sent |= {ticket.number: ticket for ticket in tickets}
-            self._call(seat, tickets)
+            if not state.sent:
+                state.begins()
+            state.sent |= {ticket.number: ticket for ticket in tickets}
+            self._call(state, tickets)
 
-    def _call(self, seat: Seat, tickets: list[Ticket], work: Any = None, give_back: bool = False) -> None:
+    def _call(
+        self, state: WorkerState, tickets: list[Ticket], work: Any = None, give_back: bool = False
+    ) -> None:
         batch = pickle.dumps([(t.number, t.item) for t in tickets], 5) if tickets else b""
         if tickets:
             self._bytes_an_item += 0.2 * (len(batch) / len(tickets) - self._bytes_an_item)
-        # Among suspects each result is told at once: the next item may be the one that kills.
+        # Among suspects each result is reported at once: the next item may be the one that kills.
         # Others tell what they have in time for more: the driver sends when half of what is ahead is done.
-        low, within_s = (1 << 30, 0.0) if seat.apart else (seat.ahead // 4, self._interval())
+        low, within_s = (1 << 30, 0.0) if state.apart else (state.ahead // 4, self._interval())
         chunks = [batch[start : start + _CHUNK_BYTES] for start in range(0, len(batch), _CHUNK_BYTES)]
-        reply = seat.host.actor.exchange.remote(self._key, work, low, within_s, give_back, *chunks)
-        seat.calls += 1
-        reply.future().add_done_callback(lambda future: self._events.put((seat, future)))
+        reply = state.host.actor.exchange.remote(self._key, work, low, within_s, give_back, *chunks)
+        state.calls += 1
+        reply.future().add_done_callback(lambda future: self._events.put((state, future)))
 
     # -- what fails ---------------------------------------------------------------------------------------
 
-    def _lose(self, seat: Seat, error: BaseException) -> None:
+    def _lose(self, state: WorkerState, error: BaseException) -> None:
         """Have a lost worker's unreported items worked on elsewhere."""
-        del self._seats[seat.host.number]
+        del self._states[state.host.number]
         if "creation task" in str(error):
             told = "evolcoder must be installed on every machine of the cluster, in the same version"
             raise OutsideError(f"a worker cannot start ({_last_line(error)}): {told}")
-        self._engine.lost(seat.host)
+        self._lost_host(state.host)
         self._losses_in_a_row += 1
-        if self._losses_in_a_row > 10 + LOSSES_ALLOWED * (len(self._seats) + len(seat.sent)):
+        if self._losses_in_a_row > 10 + LOSSES_ALLOWED * (len(self._states) + len(state.sent)):
             told = "workers of the Ray cluster die before they finish anything"
             raise OutsideError(f"{told}: {_reason(error)}")
-        unreported = list(seat.sent.values())
+        unreported = list(state.sent.values())
         for ticket in unreported:
             ticket.losses += 1
         suspects = [ticket for ticket in unreported if ticket.losses < LOSSES_ALLOWED]
@@ -342,17 +349,17 @@ class RayPool(Generic[Item, Result]):
             if ticket.losses >= LOSSES_ALLOWED and not ticket.inlet.closed:
                 reason = f"its worker died {ticket.losses} times: {_reason(error)}"
                 ticket.inlet.deliver([(ticket.tag, self._work.set_aside(ticket.item, reason))])
-        self._take_seats()
+        self._take_workers()
 
     def _put_back(self, tickets: list[Ticket]) -> None:
         with self._lock:
             self._inbox.extendleft(reversed(tickets))
 
-    def _refuse(self, seat: Seat, error: BaseException) -> None:
+    def _refuse(self, state: WorkerState, error: BaseException) -> None:
         """Go on without a worker whose work did not open; raises its error where no other is there."""
-        del self._seats[seat.host.number]
-        self._refused.add(seat.host.number)
-        if not self._seats:
+        del self._states[state.host.number]
+        self._refused.add(state.host.number)
+        if not self._states:
             raise error
 
     def _fail(self, error: BaseException) -> None:

@@ -24,7 +24,7 @@ _KEEPALIVE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class WorkerReply:
     """What an exchange answers."""
 
     results: list[tuple[int, Any]]
@@ -57,7 +57,9 @@ class Host:
         """
         if self._wanted != versions():
             told = "this machine has evolcoder {} on Python {}, a worker {} on {}: the same are needed"
-            return pickle.dumps(Reply([], [], error=OutsideError(told.format(*self._wanted, *versions()))), 5)
+            return pickle.dumps(
+                WorkerReply([], [], error=OutsideError(told.format(*self._wanted, *versions()))), 5
+            )
         with self._lock:
             if key not in self._benches:
                 assert work is not None, "the first exchange brings the work"
@@ -90,7 +92,7 @@ class _Bench:
         self._thread = threading.Thread(target=self._run, name="work", daemon=True)
         self._thread.start()
 
-    def exchange(self, items: list[tuple[int, Any]], low: int, wait_s: float, give_back: bool) -> Reply:
+    def exchange(self, items: list[tuple[int, Any]], low: int, wait_s: float, give_back: bool) -> WorkerReply:
         begun = time.monotonic()
         with self._changed:
             self._queue.extend(items)
@@ -104,7 +106,7 @@ class _Bench:
                 returned = [number for number, _ in self._queue]
                 self._queue.clear()
             results, self._ready = self._ready, []
-            return Reply(results, returned, self._label, self._error, self._opened)
+            return WorkerReply(results, returned, self._label, self._error, self._opened)
 
     def close(self) -> None:
         with self._changed:
@@ -172,9 +174,9 @@ def versions() -> tuple[str, str]:
     return __version__, platform.python_version()
 
 
-def _pickled(reply: Reply) -> bytes:
+def _pickled(reply: WorkerReply) -> bytes:
     try:
         return pickle.dumps(reply, 5)
     except Exception as error:
         told = RuntimeError(f"a result or an error of a worker cannot travel: {error!r}; {reply.error!r}")
-        return pickle.dumps(Reply([], [], reply.label, told, reply.opened), 5)
+        return pickle.dumps(WorkerReply([], [], reply.label, told, reply.opened), 5)

@@ -1,15 +1,13 @@
-"""One worker of a Ray cluster at one kind of work: what it holds, and how much keeps it busy."""
+"""The state of one worker of a Ray cluster: the items it was sent, and how many keep it busy."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
+from evolcoder.execution.engine import Place
 from evolcoder.execution.queues import Ticket
-
-if TYPE_CHECKING:
-    from evolcoder.execution.ray.engine import HostHandle
 
 _ROUND_TRIP_S = 0.1
 """A worker is kept this much work ahead, and two answers' worth."""
@@ -18,8 +16,19 @@ _SPAN_S = 0.02
 _MOST_AHEAD = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class HostHandle:
+    """An actor, as the driver knows it."""
+
+    number: int
+    place: Place
+    actor: Any
+    node_id: str
+    """The node it was bound to, "" where Ray chose."""
+
+
 @dataclass(slots=True, eq=False)
-class Seat:
+class WorkerState:
     """A worker."""
 
     host: HostHandle

@@ -1,19 +1,22 @@
-"""One OpenAI-compatible address: sends one asking and says what came back."""
+"""One OpenAI-compatible address: sends one request and returns the reply or the failure."""
 
 from __future__ import annotations
 
 import os
+import re
 import resource
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
+from urllib.request import proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from evolcoder import __version__
 from evolcoder.errors import ModelError
-from evolcoder.models.endpoint.chat_format import Failure, Reply, read_failure, read_reply
-from evolcoder.models.endpoint.gate import Gate
+from evolcoder.models.endpoint.chat_format import UNTOLD, Failure, Reply, read_failure, read_reply
+from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
 
 _REFUSED_REQUESTS = 3
@@ -21,18 +24,17 @@ _REFUSED_REQUESTS = 3
 OPENAI_URL = "https://api.openai.com/v1"
 MOST_BYTES = 32 << 20
 """Most bytes of one answer."""
-_PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(slots=True)
 class Endpoint:
-    """An address, its gate, and how it fares."""
+    """An address, its rate limit, and how requests to it went."""
 
     base_url: str
     weight: float
-    gate: Gate
+    limiter: RateLimiter
     assigned: int = 0
-    """Askings that are its to answer: in flight, at the gate, or about to be."""
+    """Requests given to this address: in flight, waiting for the rate limit, or about to be sent."""
     answers: int = 0
     """HTTP answers of any status."""
     last_whole_answer: float | None = None
@@ -43,9 +45,10 @@ class Endpoint:
     dead: str | None = None
     """Why it is no longer asked; None while it is."""
 
-    def url(self, path: str) -> URL:
-        """Return the whole address of a path under it."""
-        return URL(self.base_url + path)
+    @property
+    def shown(self) -> str:
+        """The address as messages show it."""
+        return shown_url(self.base_url)
 
     @property
     def shows_whose_fault_it_is(self) -> bool:
@@ -75,45 +78,129 @@ def checked_base_url(base_url: str) -> str:
     """Return a base URL without its closing slash; raises ModelError where it is no http(s) address."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ModelError(f"base URL {base_url!r}: an address such as http://127.0.0.1:8000/v1 is expected")
+        raise ModelError(
+            f"base URL {shown_url(base_url)!r}: an address such as http://127.0.0.1:8000/v1 is expected"
+        )
     if parts.username or parts.password:
         raise ModelError("base URL: a key does not belong into the address; give it in the environment")
-    return base_url.rstrip("/")
+    return parts._replace(path=parts.path.rstrip("/"), fragment="").geturl()
 
 
-def key_from_environment(settings: EndpointSettings, base_url: str) -> str | None:
-    """Return the key of an endpoint; None where the variable is unset.
+_OPEN_FIELDS = ("api-version",)
+"""Fields of a query that are no secret."""
+_SHORTEST_SECRET = 8
+"""A shorter text cannot be told from the words of a message."""
 
-    Raises ModelError where OpenAI itself is asked without one.
+
+def shown_url(url: str) -> str:
+    """Return an address without what may be a secret in it: the values of its query, a user's password."""
+    before, mark, query = url.partition("?")
+    fields = [field.partition("=") for field in query.split("&")] if mark else []
+    shown = "&".join(
+        f"{name}={value if name in _OPEN_FIELDS else '***'}" if equals else "***"
+        for name, equals, value in fields
+    )
+    return re.sub(r"(?<=://)[^/@]*@", "***@", before) + mark + shown
+
+
+def masked(text: str, key: str | None, url: str = "") -> str:
+    """Return a message without the key and the values of the address's query, where these stand whole."""
+    secrets = [key or ""]
+    for field in urlsplit(url).query.split("&"):
+        name, _, value = field.partition("=")
+        if name not in _OPEN_FIELDS:
+            secrets += [value or name, unquote_plus(value or name)]
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", "***", text)
+    return text
+
+
+def address_of(base_url: str, path: str) -> URL:
+    """Return the address of a path under a base URL; a query of either stands behind both."""
+    base, _, query = base_url.partition("?")
+    path, _, more = path.partition("?")
+    return URL(f"{base}{path}{'?' if query or more else ''}{'&'.join(filter(None, (query, more)))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What connections to one address are made with."""
+
+    base_url: str
+    key: str | None
+    headers: dict[str, str]
+    proxy: URL | None
+
+
+def connection_to(base_url: str, settings: EndpointSettings) -> Connection:
+    """Return what the settings and the environment say about connections to an address.
+
+    Raises ModelError for an address that is none, for an unset variable that a key of OpenAI itself or a
+    header is expected in, and for a proxy that is no HTTP proxy.
     """
-    key = os.environ.get(settings.api_key_env, "").strip()
+    base_url = checked_base_url(base_url)
+    key = os.environ.get(settings.api_key_env, "").strip() or None
     if not key and urlsplit(base_url).hostname == "api.openai.com":
         raise ModelError(
-            f"{base_url} needs a key: export {settings.api_key_env}=...,"
+            f"{shown_url(base_url)} needs a key: export {settings.api_key_env}=...,"
             " or name another server with --base-url"
         )
-    return key or None
-
-
-def open_session(key: str | None, settings: EndpointSettings) -> aiohttp.ClientSession:
-    """Return the HTTP session of one model; call it inside the event loop."""
     headers = {
         "Content-Type": "application/json",
         "Accept": "application/json",
         "User-Agent": f"evolcoder/{__version__}",
     }
     if key:
-        headers["Authorization"] = f"Bearer {key}"
+        headers |= {"api-key": key} if _is_azure(base_url) else {"Authorization": f"Bearer {key}"}
+    if settings.organization:
+        headers["OpenAI-Organization"] = settings.organization
+    if settings.project:
+        headers["OpenAI-Project"] = settings.project
+    for name, variable in settings.headers.items():
+        if not (value := os.environ.get(variable, "").strip()):
+            raise ModelError(
+                f"header {name}: its value is expected in the variable {variable}, which is unset"
+            )
+        headers[name] = value
+    return Connection(base_url, key, headers, _proxy_for(base_url))
+
+
+def open_session(connection: Connection, settings: EndpointSettings) -> aiohttp.ClientSession:
+    """Return the HTTP session of one address; call it inside the event loop."""
+    proxy = connection.proxy
     _allow_open_files(settings.concurrency + 200)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
-        headers=headers,
+        headers=connection.headers,
         cookie_jar=aiohttp.DummyCookieJar(),
-        # Deadlines are watched for all requests by one timer (see http.py); a timer each costs more.
+        # Deadlines are watched for all requests by one timer (see hedging.py); a timer each costs more.
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
         auto_decompress=True,
-        trust_env=any(os.environ.get(name) for name in _PROXY_VARIABLES),
+        proxy=proxy and proxy.with_user(None),
+        proxy_auth=aiohttp.BasicAuth(proxy.user, proxy.password or "") if proxy and proxy.user else None,
     )
+
+
+def _is_azure(base_url: str) -> bool:
+    """Whether an address wants its key as Azure does: in the header `api-key`."""
+    parts = urlsplit(base_url)
+    return (parts.hostname or "").endswith(".azure.com") or "api-version" in dict(parse_qsl(parts.query))
+
+
+def _proxy_for(base_url: str) -> URL | None:
+    """Return the proxy that the environment names for an address; ALL_PROXY where none for its scheme is."""
+    parts = urlsplit(base_url)
+    names = (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+    proxy = next((found for name in names if (found := os.environ.get(name, "").strip())), None)
+    if proxy is None or proxy_bypass(parts.hostname or ""):
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    url = URL(proxy)
+    if url.scheme not in ("http", "https"):
+        raise ModelError(f"proxy {url.scheme}://{url.host}: an HTTP proxy is expected, no other is supported")
+    return url
 
 
 def _allow_open_files(n: int) -> None:
@@ -136,26 +223,81 @@ async def read_body(response: aiohttp.ClientResponse, most: int = MOST_BYTES) ->
 
 
 async def post(session: aiohttp.ClientSession, url: URL, body: bytes, key: str | None) -> Reply | Failure:
-    """Send one asking and return what came; never raises for what the endpoint or the network did."""
+    """Send one request and return what came; never raises for what the endpoint or the network did."""
+    failure: Failure
     try:
         # A redirect could carry the key to another host.
         async with session.post(url, data=body, allow_redirects=False) as response:
-            data = await read_body(response)
-            if response.status in (200, 201):
-                return read_reply(data)
-            failure = read_failure(response.status, response.headers, data)
+            try:
+                data = await read_body(response)
+            except ValueError as error:
+                failure = Failure("broken", str(error), None, response.status, UNTOLD)
+            else:
+                if response.status in (200, 201):
+                    return read_reply(_as_utf8(data, response.charset))
+                failure = read_failure(response.status, response.headers, data)
+    except aiohttp.ClientResponseError as error:  # a server that speaks, and no HTTP that can be read
+        failure = Failure("broken", " ".join(error.message.split()), None, 200, UNTOLD)
+    except aiohttp.ClientPayloadError as error:  # it cannot be unpacked, or it broke off
+        packed = "content-encoding" in str(error)
+        failure = Failure("broken", words_of(error), None, 200 if packed else 0, UNTOLD)
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-        failure = Failure("connection", _words_of(error))
-    if key and key in failure.detail:
-        failure = Failure(
-            failure.kind, failure.detail.replace(key, "***"), failure.retry_after_s, failure.status
-        )
-    return failure
+        failure = Failure("connection", words_of(error))
+    return replace(failure, detail=masked(failure.detail, key, str(url)))
 
 
-def _words_of(error: BaseException) -> str:
+def _as_utf8(data: bytes, charset: str | None) -> bytes:
+    """Return a body in UTF-8, as JSON has to be, where the server says that it is not."""
+    if charset is None or charset.lower() in ("utf-8", "utf8", "us-ascii"):
+        return data
+    try:
+        return data.decode(charset, "replace").encode()
+    except LookupError:
+        return data
+
+
+def words_of(error: BaseException) -> str:
+    """Return what a failed connection comes down to, for a person."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+        return f"its certificate is not trusted: {why}; SSL_CERT_FILE names a file of private authorities"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "no TLS is spoken there; is it http:// instead of https://?"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"the proxy cannot be reached: {_words_of_system(error.os_error)}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return os.strerror(error.os_error.errno).lower() if error.os_error.errno else str(error.os_error)
+        return _words_of_system(error.os_error)
     if isinstance(error, TimeoutError):
         return "no connection in time"
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _words_of_system(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error)
+
+
+class Sender:
+    """Sends any number of requests at once to several addresses."""
+
+    def __init__(self, settings: EndpointSettings, connections: Sequence[Connection]) -> None:
+        self._keys = {connection.base_url: connection.key for connection in connections}
+        self._sessions: dict[str, aiohttp.ClientSession] = {
+            connection.base_url: open_session(connection, settings) for connection in connections
+        }
+        self._urls: dict[tuple[str, str], URL] = {}
+
+    def session(self, base_url: str) -> aiohttp.ClientSession:
+        """Return the session that goes with an address."""
+        return self._sessions[base_url]
+
+    async def send(self, base_url: str, path: str, body: bytes) -> Reply | Failure:
+        """Post a JSON body to a path under an address; never raises for what endpoint or network did."""
+        place = (base_url, path)
+        if place not in self._urls:
+            self._urls[place] = address_of(base_url, path)
+        return await post(self.session(base_url), self._urls[place], body, self._keys[base_url])
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for session in self._sessions.values():
+            await session.close()

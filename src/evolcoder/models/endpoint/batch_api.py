@@ -1,13 +1,14 @@
 """The OpenAI Batch API: requests go as one file and are answered within a day, for half the price.
 
 What is submitted is in the journal before and after it is submitted, so a killed run finds its batches again
-and pays for none twice. Answers go to the journal first, then to whoever waits.
+and pays for none twice. Answers go to the journal first, then to the callers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,15 +17,25 @@ import aiohttp
 import orjson
 
 from evolcoder.errors import EndpointError, EvolcoderError, RequestFailedError, RequestRefusedError
-from evolcoder.models.budget import Budget
-from evolcoder.models.endpoint.address import checked_base_url, key_from_environment, open_session, read_body
+from evolcoder.models.budget import SpendingBudget
+from evolcoder.models.endpoint.address import (
+    address_of,
+    connection_to,
+    masked,
+    open_session,
+    read_body,
+    shown_url,
+    words_of,
+)
 from evolcoder.models.endpoint.chat_format import (
+    BodyFormat,
     Failure,
     Reply,
-    asks_for_other_field,
     body_of,
     encode,
+    ended_at_stop,
     error_message,
+    first_format,
     is_own_refusal,
     path_of,
     read_failure,
@@ -44,8 +55,10 @@ _QUIET_S = 1.0
 """A batch is sent when nobody has asked for this long."""
 _MOST_ATTEMPTS = 3
 _NETWORK_ATTEMPTS = 6
-_QUEUE_ATTEMPTS = 6
-"""How often a batch is submitted to a queue that is full, waiting twice as long each time."""
+_QUEUE_WAITS = 120
+"""How long a batch waits for room in a queue that is full, in times of `batch_wait_s` (one hour)."""
+_LONGEST_QUEUE_WAIT = 16
+"""Longest time between two tries, in times of `batch_wait_s`."""
 _SUBMIT_ATTEMPTS = 3
 _MOST_PAGES = 100
 _MOST_FILE_BYTES = 2 << 30
@@ -59,11 +72,15 @@ class _Waiting:
     request: Request
     answer: asyncio.Future[Completion]
     attempts: int = 0
+    reformatted: int = 0
+    """Attempts that failed only because the endpoint wants its requests otherwise."""
+    form: BodyFormat = field(default_factory=BodyFormat)
+    """Of the last attempt."""
     expected_usd: float = 0.0
 
 
 @dataclass(slots=True)
-class _Outcome:
+class _LineResult:
     """What a batch brought, by key."""
 
     answers: dict[str, Completion] = field(default_factory=dict)
@@ -95,24 +112,25 @@ class BatchModel(LanguageModel):
         journal: Journal,
         *,
         price: Price | None = None,
-        budget: Budget | None = None,
+        budget: SpendingBudget | None = None,
         stats: RequestStats | None = None,
     ) -> None:
         self._name = name
         self._settings = settings
-        self._base_url = checked_base_url(base_url)
-        self._key = key_from_environment(settings, self._base_url)
+        self._connection = connection_to(base_url, settings)
+        self._base_url, self._key = self._connection.base_url, self._connection.key
+        self._shown = shown_url(self._base_url)
         self._journal = journal
         self._price = price
-        self._budget = budget or Budget()
-        self._length_field = (
-            "max_tokens" if settings.max_tokens_field == "auto" else settings.max_tokens_field
-        )
+        self._budget = budget or SpendingBudget()
+        self._format = first_format(settings)
         self._session: aiohttp.ClientSession | None = None
         self._waiting: dict[str, _Waiting] = {}
         self._recovered: asyncio.Task[None] | None = None
         self._sender: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._worked_on: set[str] = set()
+        """Batches that the endpoint is at work on."""
         self._last_asked = 0.0
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
@@ -122,6 +140,12 @@ class BatchModel(LanguageModel):
         """The model's name at its endpoint."""
         return self._name
 
+    @property
+    def key_name(self) -> str:
+        """What requests are keyed by: other fields in each request make another model of it."""
+        further = self._settings.further_fields
+        return self._name + json.dumps(further, sort_keys=True) if further else self._name
+
     async def complete(self, request: Request) -> Completion:
         """Answer one request, when its batch is done.
 
@@ -130,11 +154,11 @@ class BatchModel(LanguageModel):
         """
         loop = asyncio.get_running_loop()
         if self._session is None:
-            self._session = open_session(self._key, self._settings)
+            self._session = open_session(self._connection, self._settings)
             self._recovered = loop.create_task(self._recover())
         assert self._recovered is not None
         await asyncio.shield(self._recovered)
-        key = request.key(self._name)
+        key = request.key(self.key_name)
         if (found := self._journal.find(key)) is not None:
             return found
         waiting = self._waiting[key] = _Waiting(request, loop.create_future())
@@ -191,7 +215,8 @@ class BatchModel(LanguageModel):
             path = path or path_of(waiting.request)
             if path_of(waiting.request) != path or len(batch) == MOST_IN_BATCH:
                 continue
-            body = body_of(waiting.request, self._name, self._settings, self._length_field)
+            body = body_of(waiting.request, self._name, self._settings, self._format)
+            waiting.form = self._format
             line = encode({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
             if size + len(line) > _MOST_BYTES:
                 break
@@ -211,11 +236,6 @@ class BatchModel(LanguageModel):
             self._fail(batch, self._told(error))
             return
         self._settle(batch, outcome.usd)
-        other_field = self._length_field == "max_tokens" and any(
-            asks_for_other_field(failure, self._settings) for failure in outcome.errors.values()
-        )
-        if other_field:
-            self._length_field = "max_completion_tokens"
         for key, waiting in batch.items():
             if waiting.answer.done():
                 continue
@@ -225,48 +245,66 @@ class BatchModel(LanguageModel):
             failure = outcome.errors.get(key, Failure("broken", "no answer in the batch"))
             waiting.attempts += 1
             self.stats.retries["batch"] += 1
-            again = other_field and asks_for_other_field(failure, self._settings)
-            if not again and failure.kind == "rejected" and (outcome.answers or is_own_refusal(failure)):
-                why = f"{self._base_url}: refuses one request ({failure.detail})"
+            reformatted = self._learn_format(waiting.form, failure)
+            waiting.reformatted += reformatted
+            final = failure.kind == "rejected" and (bool(outcome.answers) or is_own_refusal(failure))
+            if final and not reformatted:
+                why = f"{self._shown}: refuses one request ({failure.detail})"
                 waiting.answer.set_exception(RequestRefusedError(why))
-            elif waiting.attempts >= _MOST_ATTEMPTS:
+            elif waiting.attempts - waiting.reformatted >= _MOST_ATTEMPTS:
                 why = f"no valid answer in {waiting.attempts} batches ({failure.detail})"
-                waiting.answer.set_exception(RequestFailedError(f"{self._base_url}: {why}"))
+                waiting.answer.set_exception(RequestFailedError(f"{self._shown}: {why}"))
             else:
                 self._waiting[key] = waiting
                 self._wake_sender()
 
-    async def _answers_of(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> _Outcome:
+    def _learn_format(self, sent: BodyFormat, failure: Failure) -> bool:
+        """Whether a refusal asks for another format than was sent; it is kept for all that follows."""
+        if (form := sent.adapted(failure, self._settings)) is None:
+            return False
+        self.stats.left_out |= dict.fromkeys(form.omit - sent.omit)
+        self._format = BodyFormat(form.length_field, self._format.omit | form.omit)
+        return True
+
+    async def _answers_of(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> _LineResult:
         """Submit a batch and wait for its answers; again after a while where the queue was full."""
-        expected = {key: waiting.expected_usd for key, waiting in batch.items()}
-        for turn in range(_QUEUE_ATTEMPTS):
+        file = await self._upload(lines)
+        turn, waited_s, longest_s = 0, 0.0, _QUEUE_WAITS * self._settings.batch_wait_s
+        while True:
             tried = sorted((key, w.attempts) for key, w in batch.items())
             marker = content_hash("batch", tried, turn) if turn else content_hash("batch", tried)
             await self._remember(marker, None, "intended", len(batch))
-            batch_id = await self._submit(marker, lines)
+            batch_id = await self._submit(marker, file, orjson.loads(lines[0])["url"])
             await self._remember(marker, batch_id, "submitted", len(batch))
             self.stats.sent += len(batch)
             self._journal.count("sent", len(batch))
             try:
-                return await self._fetch(marker, batch_id, expected)
+                return await self._fetch(marker, batch_id, batch)
             except _BatchFailedError as error:
-                if "token_limit" not in str(error) or turn == _QUEUE_ATTEMPTS - 1:
+                if "token_limit" not in str(error) or waited_s > longest_s:
                     raise
-            await asyncio.sleep(self._settings.batch_wait_s * 2**turn)
-        raise AssertionError("the last turn returns or raises")
+            wait_s = self._settings.batch_wait_s * min(2**turn, _LONGEST_QUEUE_WAIT)
+            await asyncio.sleep(wait_s)
+            turn += 1
+            # While other batches of this run are worked on, room will come.
+            waited_s += 0.0 if self._worked_on else wait_s
 
     def _told(self, error: Exception) -> EvolcoderError:
         if isinstance(error, EvolcoderError):
             return error
-        return EndpointError(f"{self._base_url}: {type(error).__name__}: {error}")
+        return EndpointError(f"{self._shown}: {type(error).__name__}: {error}")
 
-    async def _submit(self, marker: str, lines: Sequence[bytes]) -> str:
+    async def _upload(self, lines: Sequence[bytes]) -> str:
+        """Send the file of a batch and return its id."""
         content, content_type = _form({"purpose": b"batch"}, "batch.jsonl", b"\n".join(lines) + b"\n")
         file = await self._ask("POST", "/files", content, content_type)
-        first = orjson.loads(lines[0])
+        return _id_of(file, f"{self._shown}/files")
+
+    async def _submit(self, marker: str, file: str, path: str) -> str:
+        """Make a batch of a file and return its id."""
         body = {
-            "input_file_id": _id_of(file, f"{self._base_url}/files"),
-            "endpoint": first["url"],
+            "input_file_id": file,
+            "endpoint": path,
             "completion_window": "24h",
             "metadata": {"evolcoder": marker},
         }
@@ -278,14 +316,14 @@ class BatchModel(LanguageModel):
                 if (found := await self._find_by_marker(marker)) is not None:
                     return found
             else:
-                return _id_of(batch, f"{self._base_url}/batches")
+                return _id_of(batch, f"{self._shown}/batches")
         raise told
 
     # ---- fetching ---------------------------------------------------------------------------------
 
     async def _recover(self) -> None:
         """Fetch what earlier sittings submitted and did not live to read."""
-        for marker, batch_id, state in self._journal.open_batches(self._base_url):
+        for marker, batch_id, state in self._journal.open_batches(self._shown):
             found = batch_id or await self._find_by_marker(marker)
             if found is None:  # the run died before the batch was made
                 await self._remember(marker, None, "never made", 0)
@@ -303,36 +341,38 @@ class BatchModel(LanguageModel):
             batches = [batch for batch in listed.get("data") or [] if isinstance(batch, dict)]
             for batch in batches:
                 if (batch.get("metadata") or {}).get("evolcoder") == marker:
-                    return _id_of(batch, f"{self._base_url}/batches")
+                    return _id_of(batch, f"{self._shown}/batches")
             if not listed.get("has_more") or not batches:
                 break
             after = f"&after={batches[-1].get('id')}"
         return None
 
-    async def _fetch(self, marker: str, batch_id: str, expected: Mapping[str, float]) -> _Outcome:
+    async def _fetch(self, marker: str, batch_id: str, asked: Mapping[str, _Waiting]) -> _LineResult:
         """Wait for a batch, make its answers durable, and return what it brought.
 
-        `expected`: US dollars set aside by key, for answers whose tokens are not told.
+        `asked`: its requests, where they are known.
         """
-        while True:
-            batch = await self._ask("GET", f"/batches/{batch_id}")
-            if batch.get("status") in _FINISHED:
-                break
-            await asyncio.sleep(self._settings.batch_wait_s)
-        found = _Outcome()
+        try:
+            while (batch := await self._ask("GET", f"/batches/{batch_id}")).get("status") not in _FINISHED:
+                if batch.get("status") != "validating":  # a queue without room shows then
+                    self._worked_on.add(batch_id)
+                await asyncio.sleep(self._settings.batch_wait_s)
+        finally:
+            self._worked_on.discard(batch_id)
+        found = _LineResult()
         for name in ("output_file_id", "error_file_id"):
             if batch.get(name):
                 data = await self._ask_bytes("GET", f"/files/{batch[name]}/content")
-                self._read_lines(data, found, expected)
+                self._read_lines(data, found, asked)
         if found.answers:
             await asyncio.gather(*(self._journal.put(k, a, self._name) for k, a in found.answers.items()))
         await self._remember(marker, batch_id, str(batch["status"]), len(found.answers))
         if batch["status"] == "failed" and not found.answers:
             why = orjson.dumps(batch.get("errors")).decode()[:300]
-            raise _BatchFailedError(f"{self._base_url}: batch {batch_id} failed ({why})")
+            raise _BatchFailedError(f"{self._shown}: batch {batch_id} failed ({why})")
         return found
 
-    def _read_lines(self, data: bytes, found: _Outcome, expected: Mapping[str, float]) -> None:
+    def _read_lines(self, data: bytes, found: _LineResult, asked: Mapping[str, _Waiting]) -> None:
         for line in data.splitlines():
             if not line.strip():
                 continue
@@ -343,7 +383,7 @@ class BatchModel(LanguageModel):
                 response = row.get("response") or {}
                 status, body = int(response.get("status_code") or 0), orjson.dumps(response.get("body"))
             except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
-                continue  # whoever waits for it asks again
+                continue  # its caller asks again
             if status != 200:
                 told = orjson.dumps(row["error"]) if row.get("error") else body
                 found.errors[key] = read_failure(status, {}, told)
@@ -351,9 +391,12 @@ class BatchModel(LanguageModel):
             reply = read_reply(body)
             billed = reply if isinstance(reply, Reply) else reply.billed
             is_told = reply.tokens_told if isinstance(reply, Reply) else reply.billed.told
-            usd = expected.get(key, 0.0)
+            waiting = asked.get(key)
+            usd = waiting.expected_usd if waiting is not None else 0.0
+            if isinstance(reply, Reply) and waiting is not None and "stop" in waiting.form.omit:
+                reply = ended_at_stop(reply, waiting.request.sampling.stop)
             if is_told and self._price is not None:
-                usd = self._price.of(billed.prompt_tokens, billed.completion_tokens)
+                usd = self._price(billed.prompt_tokens, billed.completion_tokens)
             self.stats.estimated += not is_told and self._price is not None
             self.stats.prompt_tokens += billed.prompt_tokens
             self.stats.completion_tokens += billed.completion_tokens
@@ -377,6 +420,7 @@ class BatchModel(LanguageModel):
             reply.completion_tokens,
             None if self._price is None else usd,
             model=self._name,
+            reasoning=reply.reasoning,
         )
 
     # ---- the wire and the books -------------------------------------------------------------------
@@ -405,7 +449,7 @@ class BatchModel(LanguageModel):
             try:
                 async with self._session.request(
                     method,
-                    self._base_url + path,
+                    address_of(self._base_url, path),
                     data=data,
                     headers={"Content-Type": content_type},
                     allow_redirects=False,
@@ -419,22 +463,21 @@ class BatchModel(LanguageModel):
                     if response.status < 500 and response.status != 429:
                         break
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                why, maybe_arrived = str(error) or type(error).__name__, True
+                why, maybe_arrived = words_of(error), True
             if method != "GET" and maybe_arrived:
                 break
             await asyncio.sleep(min(0.5 * 2**attempt, 10.0))
-        if self._key:
-            why = why.replace(self._key, "***")
+        why = masked(why, self._key, self._base_url)
         kind = _MaybeArrivedError if maybe_arrived and path == "/batches" else EndpointError
-        raise kind(f"{self._base_url}{path}: {why}; what was answered is safe, the same command continues")
+        raise kind(f"{self._shown}{path}: {why}; what was answered is safe, the same command continues")
 
     async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
-        await self._journal.record_batch(self._base_url, marker, batch_id, state, n_requests)
+        await self._journal.record_batch(self._shown, marker, batch_id, state, n_requests)
 
     def _expected_usd(self, request: Request, size: int) -> float:
         if self._price is None:
             return 0.0
-        return self._price.of(size // 4, request.sampling.max_tokens)
+        return self._price(size // 4, request.sampling.max_tokens)
 
     def _settle(self, batch: dict[str, _Waiting], usd: Mapping[str, float]) -> None:
         if self._budget.limited:

@@ -1,8 +1,10 @@
-"""What goes over the wire to an OpenAI-compatible endpoint, and what counts as an answer from it."""
+"""Requests and replies of OpenAI-compatible endpoints as JSON, and which replies count as an answer."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ from evolcoder.models.protocol import FinishReason, Request
 FailureKind = Literal[
     "rate limit", "server", "timeout", "connection", "broken", "empty", "refused", "truncated", "rejected"
 ]
-"""Why an asking gave no answer. "rejected": the endpoint will not take this request (HTTP 400, 413, 422)."""
+"""Why an attempt gave no answer. "rejected": the endpoint will not take this request (HTTP 400, 413, 422)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Reply:
     doubt: Literal["empty", "refused", "truncated"] | None = None
     tokens_told: bool = True
     """Whether the endpoint counted the tokens; where not, they are what was set aside, or 0."""
+    reasoning: str = ""
+    """What the model thought before it answered, where the endpoint tells it apart from the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ UNTOLD = Billed(0, 0, told=False)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An asking that gave no answer."""
+    """An attempt that gave no answer."""
 
     kind: FailureKind
     detail: str
@@ -60,7 +64,49 @@ def path_of(request: Request) -> str:
     return "/completions" if isinstance(request.prompt, str) else "/chat/completions"
 
 
-def body_of(request: Request, model: str, settings: EndpointSettings, length_field: str) -> dict[str, Any]:
+SAMPLING_FIELDS = ("temperature", "top_p", "seed", "stop")
+"""Fields of a body that an endpoint may refuse and an answer can be had without."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFormat:
+    """How an endpoint wants its requests, as far as it has said so."""
+
+    length_field: str = "max_tokens"
+    omit: frozenset[str] = frozenset()
+
+    def adapted(self, failure: Failure, settings: EndpointSettings) -> BodyFormat | None:
+        """Return the format that a refusal asks for; None where it asks for none that is new."""
+        if failure.status not in (400, 422):
+            return None
+        words = failure.detail
+        if (
+            self.length_field == "max_tokens"
+            and settings.max_tokens_field == "auto"
+            and "max_completion_tokens" in words
+        ):
+            return replace(self, length_field="max_completion_tokens")
+        if not _UNSUPPORTED.search(words):
+            return None
+        named = [name for name in SAMPLING_FIELDS if re.search(rf"\b{name}\b", words)]
+        new = frozenset(named[:1]) - self.omit
+        return replace(self, omit=self.omit | new) if new else None
+
+
+_UNSUPPORTED = re.compile(
+    r"unsupported|not support|unknown|unrecogni[sz]ed|unexpected|not (?:permitted|allowed|available)|"
+    r"extra input|deprecated|invalid|too (?:many|long)|at most|cannot both",
+    re.IGNORECASE,
+)
+
+
+def first_format(settings: EndpointSettings) -> BodyFormat:
+    """Return the format of the first request."""
+    named = settings.max_tokens_field
+    return BodyFormat("max_tokens" if named == "auto" else named, frozenset(settings.omit))
+
+
+def body_of(request: Request, model: str, settings: EndpointSettings, form: BodyFormat) -> dict[str, Any]:
     """Return the JSON body that asks for this request."""
     sampling = request.sampling
     body: dict[str, Any] = {"model": model}
@@ -68,16 +114,22 @@ def body_of(request: Request, model: str, settings: EndpointSettings, length_fie
         body["prompt"] = request.prompt
     else:
         body["messages"] = [{"role": m.role, "content": m.content} for m in request.prompt]
-    body[length_field] = sampling.max_tokens
+    body[form.length_field] = sampling.max_tokens
     body["temperature"] = sampling.temperature
     body["top_p"] = sampling.top_p
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     # Repeated samples of one question must differ also where the endpoint honours the seed.
     body["seed"] = sampling.seed + request.index
-    for name in settings.omit:
+    for name in form.omit:
         body.pop(name, None)
-    return body
+    return {**body, **settings.further_fields, **json.loads(sampling.further_fields or "{}")}
+
+
+def ended_at_stop(reply: Reply, stop: tuple[str, ...]) -> Reply:
+    """Return an answer cut before the first of its stop strings, for an endpoint that takes none."""
+    at = min((found for text in stop if (found := reply.text.find(text)) >= 0), default=-1)
+    return reply if at < 0 else replace(reply, text=reply.text[:at], finish_reason="stop", doubt=None)
 
 
 def encode(body: dict[str, Any]) -> bytes:
@@ -85,8 +137,6 @@ def encode(body: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)
     except TypeError:  # orjson refuses lone surrogates
-        import json
-
         return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
@@ -97,8 +147,8 @@ def read_reply(data: bytes) -> Reply | Failure:
     length limit nor a filter means that the text is no answer.
     """
     try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        body = _parsed(data)
+    except (ValueError, RecursionError) as error:
         if data.lstrip()[:1] in (b"{", b"["):  # the answer broke off
             return Failure("broken", f"not JSON ({error})", billed=UNTOLD)
         return _no_answer(f"not JSON, it begins {data[:120].decode('utf-8', 'replace')!r}", Billed(0, 0))
@@ -117,21 +167,29 @@ def read_reply(data: bytes) -> Reply | Failure:
     if not isinstance(message, dict):
         message = {"content": choice.get("text")}
     text, refusal = _text_of(message.get("content")), message.get("refusal")
+    reasoning = _reasoning_of(message)
     finish = str(choice.get("finish_reason") or "").lower()
-    tokens = (billed.prompt_tokens, billed.completion_tokens)
+    whole = Reply(
+        text or "",
+        "stop",
+        billed.prompt_tokens,
+        billed.completion_tokens,
+        None,
+        billed.told,
+        reasoning,
+    )
     if finish in _FILTERED or (refusal and not text):
-        return Reply(text or str(refusal or ""), "content_filter", *tokens, "refused", billed.told)
+        said = text or _unicode(str(refusal or ""))
+        return replace(whole, text=said, finish_reason="content_filter", doubt="refused")
     if finish in _CUT_OFF:
-        return Reply(text or "", "length", *tokens, "truncated", billed.told)
+        return replace(whole, finish_reason="length", doubt="truncated")
     if finish not in _ENDED or (text is None and not finish):
         return _no_answer(f"it ended with {finish or 'no text'!r}", billed)
     if not text and finish in _CALLED:
         return _no_answer("a tool is called instead of answering", billed)
-    text = text or ""
-    return Reply(text, "stop", *tokens, None if text.strip() else "empty", billed.told)
+    return whole if whole.text.strip() else replace(whole, doubt="empty")
 
 
-_CALLED = ("tool_calls", "function_call")
 _ENDED = (
     "",
     "stop",
@@ -149,14 +207,45 @@ _FILTERED = ("content_filter", "safety", "refusal", "recitation", "blocklist", "
 _MOST_TOKENS = 1e8
 
 
+def _parsed(data: bytes) -> Any:
+    """Read JSON as servers write it: with a byte order mark, comments of an event stream before it, control
+    characters in strings, or text that is no valid Unicode; raises ValueError, RecursionError."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    while text.lstrip().startswith(":"):  # keep-alive comments
+        text = text.partition("\n")[2]
+    return json.loads(text, strict=False)
+
+
+def _unicode(text: str) -> str:
+    """Return a text whose lone surrogates, which no file takes, are replacement characters."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _text_of(content: Any) -> str | None:
     """Return the text of a message: as it is, or its text parts joined; None where there is none."""
     if not isinstance(content, list):
-        return content if isinstance(content, str) else None
+        return _unicode(content) if isinstance(content, str) else None
     parts = [
         part for part in content if isinstance(part, dict) and part.get("type") in ("text", "output_text")
     ]
-    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    return _unicode("".join(part["text"] for part in parts if isinstance(part.get("text"), str)))
+
+
+def _reasoning_of(message: Mapping[str, Any]) -> str:
+    """Return what an endpoint tells of a model's reasoning, apart from the answer."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(message.get(name), str) and message[name]:
+            return _unicode(message[name])
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    told = [p.get(p["type"]) for p in parts if isinstance(p, dict) and p.get("type") in _THINKING_PARTS]
+    return "".join(text if isinstance(text, str) else _text_of(text) or "" for text in told)
+
+
+_THINKING_PARTS = ("thinking", "reasoning")
 
 
 def _billed(usage: Any) -> Billed:
@@ -182,11 +271,12 @@ def _told_error(error: Any, billed: Billed) -> Failure | None:
         return None
     code = str(error.get("code")) if isinstance(error, dict) else ""
     status = int(code) if re.fullmatch(r"[45][0-9]{2}", code) else 0
-    data = orjson.dumps({"error": error})
+    data = json.dumps({"error": error}).encode()
+    own = Billed(billed.prompt_tokens, billed.completion_tokens)
     if status == 429 or (400 <= status < 500 and status not in (408, 409, 425)):
-        failure = read_failure(status, {}, data)
-        return replace(failure, billed=Billed(billed.prompt_tokens, billed.completion_tokens))
-    return _no_answer(error_message(data), Billed(billed.prompt_tokens, billed.completion_tokens))
+        return replace(read_failure(status, {}, data), billed=own)
+    # Status 200 tells a server that speaks and never answers from one that is down.
+    return Failure("server", error_message(data), None, 200, own)
 
 
 def _no_answer(detail: str, billed: Billed | None = None) -> Failure:
@@ -196,11 +286,14 @@ def _no_answer(detail: str, billed: Billed | None = None) -> Failure:
 def read_failure(status: int, headers: Any, data: bytes) -> Failure:
     """Read an answer whose status is not 200."""
     detail = f"HTTP {status}: {error_message(data)}"
+    if status in _MOVED and (place := headers.get("Location")):
+        # A redirect that is followed could carry the key to another host.
+        detail = f"HTTP {status}: moved to {place}; name that address"
     wait = _retry_after(headers)
     if status == 429 or status == 529:
         kind: FailureKind = "rate limit"
         if _out_of_quota(data):
-            # No retry mends an empty purse (OpenAI: "insufficient_quota").
+            # No retry mends an exhausted quota (OpenAI: "insufficient_quota").
             return Failure("rejected", detail, None, 402)
     elif status in (408, 504):
         kind = "timeout"
@@ -211,6 +304,7 @@ def read_failure(status: int, headers: Any, data: bytes) -> Failure:
     return Failure(kind, detail, wait, status)
 
 
+_MOVED = (301, 302, 303, 307, 308)
 _OWN_STATUS = (413, 451)
 _OWN_WORDS = re.compile(
     r"content_filter|content management|moderation|flagged|content.policy|safety|context.?length|"
@@ -224,26 +318,27 @@ def is_own_refusal(failure: Failure) -> bool:
     return failure.status in _OWN_STATUS or _OWN_WORDS.search(failure.detail) is not None
 
 
-def asks_for_other_field(failure: Failure, settings: EndpointSettings) -> bool:
-    """Whether a refusal asks for max_completion_tokens, and the settings leave the name open."""
-    return "max_completion_tokens" in failure.detail and settings.max_tokens_field == "auto"
-
-
 def error_message(data: bytes) -> str:
     """Return the endpoint's own words about an error, at most 300 characters, on one line."""
     text = ""
     try:
-        body = orjson.loads(data)
+        body = _parsed(data)
         if isinstance(body, dict):
             error = body.get("error") or body.get("message") or body.get("detail") or ""
             text = error.get("message", "") if isinstance(error, dict) else str(error)
-    except orjson.JSONDecodeError:
+    except (ValueError, RecursionError):
         text = data[:2000].decode("utf-8", "replace")
-    return " ".join(str(text).split())[:300] or "no message"
+    return " ".join(_unicode(str(text)).split())[:300] or "no message"
+
+
+_NO_MONEY = re.compile(
+    rb"insufficient_quota|billing_hard_limit|credit balance|insufficient (?:balance|funds|credit)",
+    re.IGNORECASE,
+)
 
 
 def _out_of_quota(data: bytes) -> bool:
-    return b"insufficient_quota" in data or b"billing_hard_limit" in data
+    return _NO_MONEY.search(data) is not None
 
 
 def _retry_after(headers: Any) -> float | None:

@@ -1,9 +1,10 @@
-"""Watches requests in flight: asks the slow ones a second time, and gives up on those past the deadline.
+"""Requests in flight: repeats slow ones, and gives up on those past the deadline.
 
-One timer looks at the oldest requests a few times a second; a request that is answered in the usual time
-never costs a timer of its own. What is usual is learnt for each answer length asked for, since a judge's
-one word and a program of 2,000 tokens take different times. A request is slow when it took long and others
-that were sent well after it are answered: where endpoint or machine stalls, asking again helps nobody.
+A timer looks at the oldest requests a few times a second, so a request that is answered in the usual time
+needs no timer of its own. The usual time is learnt for each answer length, because an answer of one word and
+one of 2,000 tokens take different times. A request is slow when it took much longer than usual and requests
+that were sent after it are answered. If none of those is answered either, the endpoint or this machine is
+stalled, and a second request would not help.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LONELY = 2.5
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One request and its askings under way."""
+    """One request and its attempts under way."""
 
     endpoint: Endpoint
     """Where it was sent first."""
@@ -35,12 +36,12 @@ class Flight:
     length: int
     """Answer length asked for, in tokens: the class its latency belongs to."""
     tokens: float
-    """Tokens expected of one asking."""
+    """Tokens expected of one attempt."""
     done: asyncio.Future[Any]
     attempts: dict[asyncio.Task[None], None] = field(default_factory=dict)
-    """Askings under way, the oldest first."""
+    """Attempts under way, the oldest first."""
     begun: float = 0.0
-    """When the first of them was sent; 0 while it waits at the gate."""
+    """When the first of them was sent; 0 while it waits for the rate limit."""
     hedges: int = 0
 
 
@@ -66,7 +67,7 @@ class Watch:
         self._looked = self._loop.time()
 
     def begin(self, flight: Flight) -> None:
-        """Watch a flight from now on; the first asking was just sent."""
+        """Watch a flight from now on; the first attempt was just sent."""
         flight.begun = self._loop.time()
         self._flights[flight] = None
         if self._timer is None:
@@ -78,7 +79,7 @@ class Watch:
         self._flights.pop(flight, None)
 
     def took(self, flight: Flight, seconds: float) -> None:
-        """Learn how long an asking took; of one given up, how long at least."""
+        """Learn how long an attempt took; of one given up, how long at least."""
         usual = self._usual.get(flight.length)
         if usual is None:
             usual = self._usual[flight.length] = Latencies()
@@ -127,7 +128,7 @@ class Watch:
         self._timer = self._loop.call_later(soonest, self._look) if self._flights else None
 
     def _is_slow(self, flight: Flight, age: float, limit: float) -> bool:
-        """Tell whether a flight of this age is due for another asking; `limit` is when it counts as slow."""
+        """Return whether a request of this age is to be sent again; it is slow after `limit` seconds."""
         due = limit * (flight.hedges + 1)
         overtaken = self._newest.get(flight.length, 0.0) - flight.begun >= limit / 2
         return age >= (due if overtaken else _LONELY * due)

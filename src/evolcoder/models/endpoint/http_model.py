@@ -1,42 +1,45 @@
 """A model behind one or several OpenAI-compatible addresses: limits, retries, hedging, failover.
 
-One request goes: pick an address, pass its gate, take from the budget, send, read. An answer that is no
-answer is asked for again, by kind: refusals wait as told, broken servers wait longer each time, and an
-address that cannot be asked at all is left to the others. Requests are never dropped: each ends with a
-completion or one clear error.
+A request picks an address, waits for its rate limit, reserves its cost in the budget, is sent, and is read.
+A failed request is retried, depending on the kind of failure: after HTTP 429 it waits as long as the endpoint
+says; after a server error it waits longer each time; an address that cannot be reached is left to the
+others. Every request ends with a completion or an error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedError
-from evolcoder.models.budget import Budget
+from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.address import (
     Endpoint,
-    checked_base_url,
-    key_from_environment,
+    Sender,
+    connection_to,
     refusal_hint,
 )
 from evolcoder.models.endpoint.chat_format import (
     Billed,
+    BodyFormat,
     Failure,
     Reply,
-    asks_for_other_field,
     body_of,
     encode,
+    ended_at_stop,
+    first_format,
     is_own_refusal,
     path_of,
 )
-from evolcoder.models.endpoint.gate import Gate
 from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
-from evolcoder.models.endpoint.sender import Sender
+from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
 from evolcoder.models.protocol import Completion, LanguageModel, Request
@@ -58,14 +61,14 @@ class _Try:
     """How far one request has come."""
 
     request: Request
-    length_field: str
+    form: BodyFormat
     failures: Counter[str] = field(default_factory=Counter)
     last: Failure | None = None
     avoid: Endpoint | None = None
 
     @property
     def attempts(self) -> int:
-        """Askings that failed; refusals for too many requests are not the request's own."""
+        """Attempts that failed; refusals for too many requests are not the request's own."""
         return sum(n for kind, n in self.failures.items() if kind != "rate limit")
 
 
@@ -84,21 +87,18 @@ class HttpModel(LanguageModel):
         *,
         weights: Sequence[float] = (),
         price: Price | None = None,
-        budget: Budget | None = None,
+        budget: SpendingBudget | None = None,
         ledger: Ledger | None = None,
         stats: RequestStats | None = None,
     ) -> None:
         self._name = name
         self._settings = settings or EndpointSettings()
-        self._base_urls = [checked_base_url(url) for url in base_urls]
-        self._weights = list(weights) or [1.0] * len(self._base_urls)
-        self._keys = {url: key_from_environment(self._settings, url) for url in self._base_urls}
+        self._connections = [connection_to(url, self._settings) for url in base_urls]
+        self._weights = list(weights) or [1.0] * len(self._connections)
         self._price = price
-        self._budget = budget or Budget()
+        self._budget = budget or SpendingBudget()
         self._ledger: Ledger = ledger or (lambda name, n: None)
-        self._length_field = "max_tokens"
-        if self._settings.max_tokens_field != "auto":
-            self._length_field = self._settings.max_tokens_field
+        self._format = first_format(self._settings)
         self._expected_tokens: dict[int, float] = {}
         self._endpoints: list[Endpoint] = []
         self._sender: Sender | None = None
@@ -111,6 +111,12 @@ class HttpModel(LanguageModel):
         """The model's name at its endpoint."""
         return self._name
 
+    @property
+    def key_name(self) -> str:
+        """What requests are keyed by: other fields in each request make another model of it."""
+        further = self._settings.further_fields
+        return self._name + json.dumps(further, sort_keys=True) if further else self._name
+
     async def complete(self, request: Request) -> Completion:
         """Answer one request.
 
@@ -120,9 +126,11 @@ class HttpModel(LanguageModel):
         if self._watch is None:
             self._open()
         begun = asyncio.get_running_loop().time()
-        state = _Try(request, self._length_field)
+        state = _Try(request, self._format)
         while True:
             outcome, endpoint = await self._ask(state)
+            if isinstance(outcome, Reply) and "stop" in state.form.omit:
+                outcome = ended_at_stop(outcome, request.sampling.stop)
             if isinstance(outcome, Reply) and not self._ask_again(state, outcome):
                 seconds = asyncio.get_running_loop().time() - begun
                 return self._completion(outcome, seconds)
@@ -135,22 +143,22 @@ class HttpModel(LanguageModel):
             self._throw_away(outcome)
             state.failures[outcome.kind] += 1
             state.last = outcome
-            wait_s = await self._judge(state, outcome, endpoint)
+            wait_s = await self._wait_after(state, outcome, endpoint)
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
 
     async def stream(self, request: Request) -> AsyncGenerator[StreamPart, None]:
         """Yield the answer as it is written, for a person who reads along; closing it ends the connection.
 
-        Sent at once, past the gate and uncounted by a budget; an endpoint that streams nothing is asked for
-        the whole answer. Raises what `complete` raises, and EndpointError where an answer breaks off.
+        Sent at once: no rate limit, not counted by a budget. An endpoint that cannot stream is asked for the
+        whole answer. Raises what `complete` raises, and EndpointError where an answer breaks off.
         """
         if self._watch is None:
             self._open()
         begun = asyncio.get_running_loop().time()
         endpoint = self._pick(None)
-        key = self._keys[endpoint.base_url]
-        body = body_of(request, self._name, self._settings, self._length_field) | {"stream": True}
+        key = next(c.key for c in self._connections if c.base_url == endpoint.base_url)
+        body = body_of(request, self._name, self._settings, self._format) | {"stream": True}
         assert self._sender is not None
         session, silent_s = self._sender.session(endpoint.base_url), self._settings.timeout_s
         reply: Reply | None = None
@@ -164,7 +172,7 @@ class HttpModel(LanguageModel):
                     else:
                         yield StreamPart(part)
         except BrokenStreamError as error:
-            raise EndpointError(f"{endpoint.base_url}: the answer broke off ({error})") from error
+            raise EndpointError(f"{endpoint.shown}: the answer broke off ({error})") from error
         except NoStreamError:
             completion = await self.complete(request)
         else:
@@ -182,20 +190,20 @@ class HttpModel(LanguageModel):
     def _open(self) -> None:
         settings = self._settings
         self._watch = Watch(settings, self._hedge, self._give_up)
-        self._sender = Sender(settings, self._keys)
+        self._sender = Sender(settings, self._connections)
         self._endpoints = [
-            Endpoint(url, weight, Gate(settings.concurrency, settings.rpm, settings.tpm))
-            for url, weight in zip(self._base_urls, self._weights, strict=True)
+            Endpoint(c.base_url, weight, RateLimiter(settings.concurrency, settings.rpm, settings.tpm))
+            for c, weight in zip(self._connections, self._weights, strict=True)
         ]
 
-    # ---- one asking -------------------------------------------------------------------------------
+    # ---- one attempt -------------------------------------------------------------------------------
 
     async def _ask(self, state: _Try) -> tuple[Reply | Failure, Endpoint]:
         """Send a request, and again where it is slow, and return the first answer, or the last failure."""
         assert self._watch is not None
         request = state.request
         length = request.sampling.max_tokens
-        body = body_of(request, self._name, self._settings, state.length_field)
+        body = body_of(request, self._name, self._settings, state.form)
         if state.failures and "seed" in body:
             # A server that honours the seed would give the same empty or broken answer again.
             body["seed"] += 1_000_003 * sum(state.failures.values())
@@ -226,19 +234,19 @@ class HttpModel(LanguageModel):
             self._launch(flight, self._pick(others[0] if len(others) > 1 else None), retry=True)
 
     def _give_up(self, flight: Flight) -> None:
-        """End a flight past its deadline; its askings are cancelled by whoever waits for it."""
-        flight.endpoint.gate.pacer.broke(asyncio.get_running_loop().time())
+        """End a flight past its deadline; its attempts are cancelled by its caller."""
+        flight.endpoint.limiter.limits.broke(asyncio.get_running_loop().time())
         if not flight.done.done():
             timeout = Failure("timeout", f"no answer in {self._settings.timeout_s:g} s")
             flight.done.set_result((timeout, flight.endpoint))
 
     async def _attempt(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
-        """Send one asking through the gate, and settle what it cost."""
-        loop, stats, gate = asyncio.get_running_loop(), self.stats, endpoint.gate
+        """Wait for the rate limit, send the request once, and settle what it cost."""
+        loop, stats, limiter = asyncio.get_running_loop(), self.stats, endpoint.limiter
         me = asyncio.current_task()
         assert me is not None and self._watch is not None and self._sender is not None
         reply: Reply | Failure | None = None
-        await gate.enter(flight.tokens, retry)
+        await limiter.enter(flight.tokens, retry)
         try:
             expected_usd = await self._take_from_budget(flight)
             begun = loop.time()
@@ -259,11 +267,11 @@ class HttpModel(LanguageModel):
                 stats.in_flight -= 1
                 self._settle(flight, endpoint, reply, loop.time() - begun)
                 if self._budget.limited:
-                    # An asking that was cut short may still be billed: count what it was expected to cost.
+                    # An attempt that was cut short may still be billed: count what it was expected to cost.
                     usd = expected_usd if reply is None else self._usd_of(reply)
                     self._budget.settle(expected_usd, usd)
         finally:
-            gate.leave()
+            limiter.leave()
         if not flight.done.done():
             only = len(flight.attempts) == 1
             if isinstance(reply, Reply) or only:
@@ -274,10 +282,10 @@ class HttpModel(LanguageModel):
     def _settle(
         self, flight: Flight, endpoint: Endpoint, reply: Reply | Failure | None, seconds: float
     ) -> None:
-        """Tell the gate's pacer, the watch and the counts how one asking went."""
+        """Report the outcome of one attempt to the rate limit, the hedging and the statistics."""
         assert self._watch is not None
         loop_now = asyncio.get_running_loop().time()
-        pacer, stats = endpoint.gate.pacer, self.stats
+        limits, stats = endpoint.limiter.limits, self.stats
         if reply is not None:
             billed = reply if isinstance(reply, Reply) else reply.billed
             stats.prompt_tokens += billed.prompt_tokens
@@ -289,16 +297,16 @@ class HttpModel(LanguageModel):
             stats.latency.add(seconds)
             if reply.tokens_told:
                 self._learn_tokens(flight.length, reply.completion_tokens)
-            endpoint.gate.correct_tokens(flight.tokens, reply.prompt_tokens + reply.completion_tokens)
-            pacer.answered(loop_now, seconds, endpoint.gate.waiting > 0)
+            endpoint.limiter.correct_tokens(flight.tokens, reply.prompt_tokens + reply.completion_tokens)
+            limits.answered(loop_now, seconds, endpoint.limiter.waiting > 0)
         elif reply is None:
             self._watch.took(flight, seconds)  # cut short: it took at least this long
         elif reply.kind == "rate limit":
-            pacer.refused(loop_now, reply.retry_after_s)
+            limits.refused(loop_now, reply.retry_after_s)
         elif reply.kind in ("server", "connection", "timeout"):
-            pacer.broke(loop_now)
-        stats.allowed = sum(int(e.gate.pacer.allowed) for e in self._endpoints)
-        stats.per_second = pacer.rate
+            limits.broke(loop_now)
+        stats.allowed = sum(int(e.limiter.limits.allowed) for e in self._endpoints)
+        stats.per_second = limits.rate
 
     # ---- what to make of an answer ----------------------------------------------------------------
 
@@ -330,10 +338,11 @@ class HttpModel(LanguageModel):
             cost_usd=None if self._price is None else self._usd_of(reply),
             seconds=seconds,
             model=self._name,
+            reasoning=reply.reasoning,
         )
 
-    async def _judge(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
-        """Return the seconds to wait before the next asking; raises where there shall be none."""
+    async def _wait_after(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
+        """Return the seconds to wait before the next attempt; raises where there shall be none."""
         now = asyncio.get_running_loop().time()
         if failure.kind == "rejected":
             return await self._rejected(state, failure, endpoint)
@@ -347,23 +356,34 @@ class HttpModel(LanguageModel):
         patience_s = self._settings.patience_s
         if (told := failure.retry_after_s or 0.0) > max(_LONGEST_TOLD_WAIT_S, patience_s):
             self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
+        if told:
+            self.stats.resumes_at = max(self.stats.resumes_at, time.monotonic() + told)
         if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
             self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
-        if failure.kind == "broken" and failure.status == 200 and endpoint.last_whole_answer is None:
-            # It speaks, and never an answer: neither will the next asking bring one.
-            if state.failures["broken"] >= _UNREADABLE_ATTEMPTS:
+        if failure.status == 200 and endpoint.last_whole_answer is None:
+            # It replies, but never with an answer; the next attempt would not bring one either.
+            if state.failures[failure.kind] >= _UNREADABLE_ATTEMPTS:
                 self._bury(endpoint, f"gives no answer that can be read ({failure.detail})")
         elif state.attempts >= self._settings.max_attempts and endpoint.last_whole_answer is None:
             self._bury(endpoint, f"answers no request ({failure.detail})")
-        if state.attempts >= self._settings.max_attempts:
+        most_attempts = self._settings.max_attempts
+        if failure.kind == "broken" and failure.status == 200:
+            most_attempts = min(
+                most_attempts, 1 + self._settings.refused_retries
+            )  # whole, and billed, and no answer
+        if state.attempts >= most_attempts:
             raise RequestFailedError(
-                f"{endpoint.base_url}: no valid answer to one request in {state.attempts} attempts "
+                f"{endpoint.shown}: no valid answer to one request in {state.attempts} attempts "
                 f"(last: {failure.kind}, {failure.detail}); it answers others, finished work is safe"
             )
         state.avoid = endpoint
-        if failure.kind == "connection" and state.failures["connection"] == 1 and endpoint.gate.pacer.healthy:
+        if (
+            failure.kind == "connection"
+            and state.failures["connection"] == 1
+            and endpoint.limiter.limits.healthy
+        ):
             return 0.0  # most likely a kept connection that the server closed just then
-        first, most = (0.05, 1.0) if endpoint.gate.pacer.healthy else (0.5, 30.0)
+        first, most = (0.05, 1.0) if endpoint.limiter.limits.healthy else (0.5, 30.0)
         n = state.failures[failure.kind]
         wait_s: float = min(first * 2 ** min(n - 1, 10), most) * random.uniform(0.5, 1.0)
         return max(wait_s, told * random.uniform(1.0, 1.1)) if told else wait_s
@@ -371,14 +391,14 @@ class HttpModel(LanguageModel):
     async def _rejected(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
         """Deal with a request that the endpoint will not take: leave the request, or the address.
 
-        Returns the seconds to wait before the next asking; raises RequestRefusedError where the refusal is
+        Returns the seconds to wait before the next attempt; raises RequestRefusedError where the refusal is
         this request's own, EndpointError where it is every request's.
         """
-        if state.length_field == "max_tokens" and asks_for_other_field(failure, self._settings):
-            self._length_field = state.length_field = "max_completion_tokens"
+        if (form := state.form.adapted(failure, self._settings)) is not None:
+            self._learn_format(state, form)
             return 0.0
         hint = refusal_hint(failure.status, self._settings.api_key_env)
-        if failure.status in (401, 402):
+        if failure.status in (401, 402) or 300 <= failure.status < 400:
             self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
             return 0.0
         endpoint.refused += 1
@@ -390,7 +410,14 @@ class HttpModel(LanguageModel):
                 which = "every request" if endpoint.refused > 1 else "the first request"
                 self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
                 return 0.0
-        raise RequestRefusedError(f"{endpoint.base_url}: refuses one request ({failure.detail})")
+        raise RequestRefusedError(f"{endpoint.shown}: refuses one request ({failure.detail})")
+
+    def _learn_format(self, state: _Try, form: BodyFormat) -> None:
+        """Send this request, and all that follow, as the endpoint asks for it."""
+        for name in form.omit - state.form.omit:
+            self.stats.left_out[name] = None
+        state.form = form
+        self._format = BodyFormat(form.length_field, self._format.omit | form.omit)
 
     # ---- several addresses ------------------------------------------------------------------------
 
@@ -404,7 +431,7 @@ class HttpModel(LanguageModel):
         choice = [endpoint for endpoint in living if endpoint is not avoid] or living
         return min(
             choice,
-            key=lambda e: (not e.gate.pacer.healthy, (e.assigned + 1) / e.weight),
+            key=lambda e: (not e.limiter.limits.healthy, (e.assigned + 1) / e.weight),
         )
 
     def _bury(self, endpoint: Endpoint, why: str) -> None:
@@ -414,7 +441,7 @@ class HttpModel(LanguageModel):
             raise self._nowhere_to_go()
 
     def _nowhere_to_go(self) -> EndpointError:
-        reasons = "; ".join(f"{e.base_url}: {e.dead}" for e in self._endpoints)
+        reasons = "; ".join(f"{e.shown}: {e.dead}" for e in self._endpoints)
         return EndpointError(f"{reasons} (answers so far are safe; the same command continues)")
 
     # ---- counting ---------------------------------------------------------------------------------
@@ -445,10 +472,10 @@ class HttpModel(LanguageModel):
         if self._price is None:
             return 0.0
         billed = reply if isinstance(reply, Reply) else reply.billed
-        return self._price.of(billed.prompt_tokens, billed.completion_tokens)
+        return self._price(billed.prompt_tokens, billed.completion_tokens)
 
     def _set_aside(self, flight: Flight) -> tuple[int, int]:
-        """Return the tokens of prompt and answer that one asking is expected to come to."""
+        """Return the tokens of prompt and answer that one attempt is expected to come to."""
         # Before the first answer nothing is known but the most it can be.
         answer_tokens = self._expected_tokens.get(flight.length, float(flight.length))
         return len(flight.body) // 4, int(answer_tokens) + 1
@@ -458,18 +485,18 @@ class HttpModel(LanguageModel):
         self._expected_tokens[length] = before + 0.05 * (used - before)
 
     async def _take_from_budget(self, flight: Flight) -> float:
-        """Set aside what one asking is expected to cost; return it in US dollars."""
+        """Set aside what one attempt is expected to cost; return it in US dollars."""
         if not self._budget.limited:
             return 0.0
         expected_usd = 0.0
         if self._price is not None:
-            expected_usd = self._price.of(*self._set_aside(flight))
+            expected_usd = self._price(*self._set_aside(flight))
         await self._budget.take(expected_usd)
         return expected_usd
 
 
 def _landed(flight: Flight, endpoint: Endpoint, task: asyncio.Task[None]) -> None:
-    """Take an asking that ended off its flight; its error, if any, ends the flight."""
+    """Take an attempt that ended off its flight; its error, if any, ends the flight."""
     flight.attempts.pop(task, None)
     endpoint.assigned -= 1
     if task.cancelled():

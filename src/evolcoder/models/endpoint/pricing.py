@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from evolcoder.models.endpoint.settings import EndpointSettings
 
+Price = Callable[[int, int], float]
+"""Returns what a request of so many prompt and answer tokens costs now, in US dollars."""
+
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars a token."""
+class FixedPrice:
+    """US dollars a token, whatever the hour and the length."""
 
     input_usd: float
     output_usd: float
 
-    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+    def __call__(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Return the price of one request in US dollars."""
         return prompt_tokens * self.input_usd + completion_tokens * self.output_usd
-
-    def times(self, factor: float) -> Price:
-        """Return this price with a discount (0.5: the Batch API) or surcharge."""
-        return Price(self.input_usd * factor, self.output_usd * factor)
 
 
 BATCH_FACTOR = 0.5
@@ -31,28 +33,36 @@ BATCH_FACTOR = 0.5
 def price_for(model: str, base_url: str, settings: EndpointSettings) -> Price | None:
     """Return the price of a model at an address; None where the settings give none and no vendor is known.
 
-    Prices in the settings are what is billed, a batch discount included. Looked-up prices come from the
-    `genai-prices` package and are the vendor's base tier.
+    Prices in the settings are what is billed, a batch discount included. Others are looked up for each
+    request (package `genai-prices`): some vendors' prices change with the hour and the length of the prompt.
     """
     if settings.usd_per_million_input is not None and settings.usd_per_million_output is not None:
-        return Price(settings.usd_per_million_input / 1e6, settings.usd_per_million_output / 1e6)
+        return FixedPrice(settings.usd_per_million_input / 1e6, settings.usd_per_million_output / 1e6)
     if _is_private(base_url):
         return None  # somebody's own server: no list knows its price (and the lists cost 20 MB to load)
-    price = _looked_up(model, base_url)
-    return price.times(BATCH_FACTOR) if price is not None and settings.batch else price
+    factor = BATCH_FACTOR if settings.batch else 1.0
 
-
-def _looked_up(model: str, base_url: str) -> Price | None:
-    from genai_prices import Usage, calc_price
-
-    def usd(prompt_tokens: int, completion_tokens: int) -> float:
-        usage = Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens)
-        return float(calc_price(usage, model, provider_api_url=base_url).total_price)
+    def price(prompt_tokens: int, completion_tokens: int) -> float:
+        now = datetime.now(UTC).replace(second=0, microsecond=0)
+        return factor * _looked_up(model, base_url, prompt_tokens, completion_tokens, now)
 
     try:
-        return Price(usd(1000, 0) / 1000, usd(0, 1000) / 1000)
+        price(1, 1)
     except LookupError:
         return None
+    return price
+
+
+@lru_cache(maxsize=256)
+def _looked_up(
+    model: str, base_url: str, prompt_tokens: int, completion_tokens: int, when: datetime
+) -> float:
+    """Return a vendor's price of one request at a time; raises LookupError where none is known."""
+    from genai_prices import Usage, calc_price
+
+    usage = Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens)
+    found = calc_price(usage, model, provider_api_url=base_url, genai_request_timestamp=when)
+    return float(found.total_price)
 
 
 def _is_private(base_url: str) -> bool:

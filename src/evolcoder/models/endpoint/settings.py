@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -11,7 +11,7 @@ class EndpointSettings:
     """Settings of one OpenAI-compatible endpoint (or several that serve the same model)."""
 
     concurrency: int = 1024
-    """Most requests in flight; below it the number that the endpoint bears is found by itself."""
+    """Most requests in flight; the number that the endpoint accepts is found automatically."""
     rpm: float | None = None
     """Requests a minute that the endpoint allows; None: found by its refusals."""
     tpm: float | None = None
@@ -43,7 +43,20 @@ class EndpointSettings:
     max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
     """What the endpoint calls the length limit; "auto": max_tokens until it asks for the other name."""
     omit: tuple[str, ...] = ()
-    """Sampling fields the endpoint does not know, left out: temperature, top_p, seed, stop."""
+    """Sampling fields to leave out: temperature, top_p, seed, stop. One that the endpoint refuses is left out
+    by itself; stop strings that are not sent are cut off here."""
+    reasoning_effort: str | None = None
+    """How much a reasoning model shall think, in the endpoint's words: minimal, low, medium, high, none."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the model's chat template, where the server takes them: enable_thinking: false."""
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    """Further fields of each request, as they are."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Further headers, name: the environment variable that holds the value."""
+    organization: str | None = None
+    """Sent as OpenAI-Organization."""
+    project: str | None = None
+    """Sent as OpenAI-Project."""
     usd_per_million_input: float | None = None
     """Price of a million prompt tokens; None: looked up for a known vendor."""
     usd_per_million_output: float | None = None
@@ -71,6 +84,21 @@ class EndpointSettings:
         unknown = set(self.omit) - {"temperature", "top_p", "seed", "stop"}
         if unknown:
             raise ValueError(f"omit may name temperature, top_p, seed, stop; found {sorted(unknown)}")
+        if taken := set(self.extra_body) & _OWN_FIELDS:
+            raise ValueError(f"extra_body: {sorted(taken)[0]!r} is evolcoder's to set")
+
+    @property
+    def further_fields(self) -> dict[str, Any]:
+        """Fields of each request beside the question and its sampling."""
+        fields = dict(self.extra_body)
+        if self.reasoning_effort is not None:
+            fields["reasoning_effort"] = self.reasoning_effort
+        if self.chat_template_kwargs:
+            fields["chat_template_kwargs"] = self.chat_template_kwargs
+        return fields
+
+
+_OWN_FIELDS = {"model", "messages", "prompt", "stream", "n", "max_tokens", "max_completion_tokens"}
 
 
 def _at_least(name: str, value: Any, least: int) -> None:

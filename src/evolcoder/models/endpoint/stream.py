@@ -9,7 +9,7 @@ from typing import Literal
 import aiohttp
 import orjson
 
-from evolcoder.models.endpoint.address import Endpoint, read_body
+from evolcoder.models.endpoint.address import Endpoint, address_of, masked, read_body
 from evolcoder.models.endpoint.chat_format import Reply, read_reply
 
 _LONGEST_LINE = 1 << 20
@@ -59,7 +59,7 @@ async def follow(
     heard = _Heard()
     try:
         async with session.post(
-            endpoint.url(path),
+            address_of(endpoint.base_url, path),
             data=body,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_read=silent_s),
@@ -79,8 +79,7 @@ async def follow(
                 _take(heard, data)
                 yield heard.text
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-        text = str(error) or type(error).__name__
-        text = text.replace(key, "***") if key else text
+        text = masked(str(error) or type(error).__name__, key, endpoint.base_url)
         raise (BrokenStreamError(text) if heard.text else NoStreamError(text)) from error
     if not heard.events:
         raise NoStreamError

@@ -5,13 +5,12 @@ Opening refuses what is not that, with what to do; nothing is ever overwritten t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 
 from evolcoder.errors import JournalError
+from evolcoder.runs import take_lock
 
 APPLICATION_ID = 0x45564F4C
 """"EVOL": marks a SQLite file as a journal of evolcoder."""
@@ -47,35 +46,20 @@ CREATE TABLE batches (
 );
 """
 
-
-@dataclass(frozen=True, slots=True)
-class WriteLock:
-    """The right to write one journal; the kernel takes it back when the process dies."""
-
-    fd: int
-
-    def release(self) -> None:
-        """Let another process write."""
-        os.close(self.fd)
+_REASONING = "CREATE TABLE IF NOT EXISTS reasoning (key BLOB PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID"
+"""What a model thought before a reply, where it told; journals of 0.1.0 have no such table."""
 
 
-def lock_for_writing(path: Path) -> WriteLock:
-    """Take the write lock of a journal; raises JournalError where another process holds it."""
+def lock_for_writing(path: Path) -> int:
+    """Take the write lock of a journal, a descriptor; raises JournalError where another process holds it."""
     # A file of its own: closing any descriptor of the database would drop SQLite's own locks on it.
-    lock_path = path.with_name(f".{path.name}.lock")
-    fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
+        return take_lock(path.with_name(f".{path.name}.lock"))
+    except BlockingIOError as error:
         raise JournalError(
-            f"{path}: another evolcoder (process {holder}) writes this journal; "
+            f"{path}: another evolcoder ({error.strerror}) writes this journal; "
             "wait for it to end, or name another folder"
         ) from error
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-    return WriteLock(fd)
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
@@ -97,6 +81,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
                 f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
+        connection.execute(_REASONING)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise damaged(path, error) from error
@@ -114,8 +99,12 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise JournalError(f"{path}: no journal there")
     check_file(path)
+    how = "mode=ro"
+    log = path.with_name(f"{path.name}-wal")
+    if not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
+        how = "immutable=1"  # SQLite would write an index beside its log, of which there is none
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False
     )
     try:
         _identify(connection, path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import time
 import zlib
@@ -30,9 +31,10 @@ _INSERT = (
     " completion_tokens, cost_usd, seconds, written_at) VALUES (?,?,?,?,?,?,?,?,?,?)"
 )
 _FIND = (
-    "SELECT model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds"
-    " FROM replies WHERE key = ?"
+    "SELECT model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds,"
+    " (SELECT text FROM reasoning WHERE reasoning.key = replies.key) FROM replies WHERE key = ?"
 )
+_REASON = "INSERT OR IGNORE INTO reasoning (key, text) VALUES (?,?)"
 _COUNT = (
     "INSERT INTO counts (name, value) VALUES (?, ?)"
     " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
@@ -63,7 +65,7 @@ class Journal:
             self._writer = open_for_writing(self.path)
             self._reader = open_for_reading(self.path)
         except BaseException:
-            self._lock.release()
+            os.close(self._lock)
             raise
         self._commit_every_s = commit_every_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -95,7 +97,7 @@ class Journal:
             raise damaged(self.path, error) from error
         if row is None:
             return None
-        model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds = row
+        model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds, why = row
         if zlib.crc32(text) != checksum:
             raise damaged(self.path, ValueError(f"reply {key} differs from its checksum"))
         if finish_reason == _REFUSED:
@@ -109,6 +111,7 @@ class Journal:
             seconds=seconds,
             cached=True,
             model=model,
+            reasoning="" if why is None else why.decode("utf-8", "surrogatepass"),
         )
 
     def put(self, key: str, completion: Completion, model: str = "") -> Awaitable[None]:
@@ -125,6 +128,9 @@ class Journal:
 
     def _put(self, key: str, completion: Completion, finish_reason: str, model: str) -> Awaitable[None]:
         text = completion.text.encode("utf-8", "surrogatepass")
+        if completion.reasoning:
+            why = completion.reasoning.encode("utf-8", "surrogatepass")
+            self._statements.append((_REASON, (bytes.fromhex(key), why)))
         self._rows.append(
             (
                 bytes.fromhex(key),
@@ -195,7 +201,7 @@ class Journal:
         finally:
             self._reader.close()
             self._writer.close()
-            self._lock.release()
+            os.close(self._lock)
 
     async def __aenter__(self) -> Journal:
         return self
@@ -285,12 +291,18 @@ class Journal:
         )
 
 
+def key_name_of(model: LanguageModel) -> str:
+    """Return the name that requests to a model are keyed by: its own, with what it is always asked beside."""
+    return str(getattr(model, "key_name", model.name))
+
+
 class JournaledModel(LanguageModel):
     """A model whose every reply is durable before it is returned, and whose old replies come from there."""
 
     def __init__(self, model: LanguageModel, journal: Journal) -> None:
         self._model = model
         self._journal = journal
+        self._key_name = key_name_of(model)
         self.stats = stats_of(model) or RequestStats()
         """Counts of the model behind, and how many requests the journal answered."""
 
@@ -306,11 +318,11 @@ class JournaledModel(LanguageModel):
 
     def find(self, request: Request) -> Completion | None:
         """Return the journal's reply to this request; None where it must be asked."""
-        return self._journal.find(request.key(self.name))
+        return self._journal.find(request.key(self._key_name))
 
     async def complete(self, request: Request) -> Completion:
         """Return the journal's reply, or ask the model, once for all who ask the same at the same time."""
-        key = request.key(self._model.name)
+        key = request.key(self._key_name)
         journal = self._journal
         while True:
             if (found := journal.find(key)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def repair_journal(path: Path) -> Repair:
         fresh_path.replace(path)
         return Repair(saved, lost, kept_as)
     finally:
-        lock.release()
+        os.close(lock)
 
 
 def _copy(old: sqlite3.Connection, fresh: sqlite3.Connection) -> tuple[int, int]:
@@ -71,7 +72,7 @@ def _copy(old: sqlite3.Connection, fresh: sqlite3.Connection) -> tuple[int, int]
         marks = ",".join("?" * len(row))
         fresh.execute(f"INSERT OR IGNORE INTO replies ({_COLUMNS}) VALUES ({marks})", row)
         saved += 1
-    for table in ("counts", "batches"):
+    for table in ("counts", "batches", "reasoning"):
         try:
             rows = old.execute(f"SELECT * FROM {table}").fetchall()
         except sqlite3.DatabaseError:

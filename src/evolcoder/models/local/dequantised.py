@@ -5,7 +5,6 @@ Reading SmolLM2-135M from its folder takes a fiftieth of the CPU time that its G
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evolcoder.cache import cache_folder, kept_file_hash
-from evolcoder.runs import content_hash, making_folder_whole
+from evolcoder.errors import OutsideError
+from evolcoder.runs import content_hash, making_folder_whole, take_lock
 
 LARGEST_BYTES = 2 << 30
 """A larger GGUF file is dequantised at each start: as fp32 it takes four to eight times its size on disk."""
@@ -39,7 +39,7 @@ def dequantised_folder(file: Path, version: str, write: Callable[[Path], None]) 
                 with making_folder_whole(folder, "dequantised model") as partial:
                     write(partial)
                 _drop_oldest(folder.parent)
-    except OSError:
+    except (OSError, OutsideError):
         return file
     return folder
 
@@ -58,14 +58,11 @@ def _folder_of(file: Path, version: str) -> Path:
 def _alone(folder: Path) -> Iterator[None]:
     """Let one process make the folder; the others wait for it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(
-        folder.parent / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
+    lock = take_lock(folder.parent / ".lock", wait=True)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        os.close(lock)
 
 
 def _drop_oldest(cache: Path) -> None:

@@ -33,7 +33,7 @@ class AnsweringEngine(Protocol):
         on_step: Callable[[int, int], None] = lambda tokens, ended: None,
         hear: Sequence[Callable[[str], None] | None] = (),
     ) -> list[Completion]:
-        """Answer requests together; see `Engine.answer`."""
+        """Answer requests together; see `TransformersEngine.answer`."""
         ...
 
 
@@ -50,7 +50,7 @@ def open_answering_engine(ref: str, settings: LocalSettings) -> AnsweringEngine:
         raise ModelError(
             f"{ref}: tensor_parallel {settings.tensor_parallel} needs vLLM: name it {VLLM_PREFIX}{ref}"
         )
-    return Engine(ref, settings)
+    return TransformersEngine(ref, settings)
 
 
 def weights_identity(ref: str) -> str:
@@ -67,7 +67,7 @@ def weights_identity(ref: str) -> str:
     return f"{location.name}@{content_identity(ref)[:16]}"
 
 
-class Engine:
+class TransformersEngine:
     """Weights, tokenizer and decode loop: requests in, completions out. Blocking."""
 
     def __init__(self, ref: str, settings: LocalSettings) -> None:
@@ -171,7 +171,7 @@ def _device(name: str) -> str:
 
 
 def number_format(name: str, device: str) -> str:
-    """Return the format that `name` means on a device; "auto" is bf16 where that is multiplied fast."""
+    """Return the number format that `name` means on a device: "auto" is bf16 where that is fast."""
     if name != "auto":
         return name
     return "bf16" if device != "cpu" or cpu_multiplies_bf16() else "fp32"

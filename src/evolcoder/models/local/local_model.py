@@ -1,12 +1,12 @@
-"""A model in this process: requests from many tasks are answered together, wave after wave.
+"""A model in this process: requests from many tasks are answered together, in waves.
 
-A run that was killed and continued gives the same bytes as one that was not, even where arithmetic depends
-on who shares the batch, because
-1. work is chosen only when everything that could still ask has asked (`_quiet`);
-2. the choice is a pure function of the set of requests that wait (`next_wave`);
-3. all replies of a wave are given in one tick of the event loop, so that a journal commits them together.
-Within a wave a waiting row takes a finished one's place. Torch runs in one thread of its own; the event
-loop, and with it Ctrl-C and whatever judges the answers, stays live.
+Arithmetic can depend on which requests share a batch. A run that was killed and continued gives the same
+bytes as one that was not, because
+1. a wave is chosen only when every task that could still send a request has sent it (`_quiet`);
+2. the choice is a pure function of the set of waiting requests (`next_wave`);
+3. all replies of a wave are given in one tick of the event loop, so the journal commits them together.
+Within a wave a waiting row takes the slot of a finished one. Torch runs in a thread of its own; the event
+loop, and with it Ctrl-C and the scoring of answers, is not blocked.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class LocalModel(LanguageModel):
         self._waves_at_once = 1
         self._processes: ReplicaProcesses | None = None
         self.tokens_written = 0
-        """Tokens generated so far, for whoever measures."""
+        """Tokens generated so far, for measurements."""
         self.seconds_busy = 0.0
         """Wall seconds spent generating, loading not counted."""
 

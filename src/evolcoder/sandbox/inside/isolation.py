@@ -53,6 +53,9 @@ _CALLS = {
 }
 _CAPABILITY_VERSION_3 = 0x20080522
 _MAY_FAIL = "no part of the promise"
+_RLIMIT_SIGPENDING = 11
+_TIMERS = 1024
+"""Of one user, with signals that wait: memory of the kernel's that no other limit counts."""
 OPEN_FILES = 256
 """Of one process; what sockets hold in the kernel counts against no other limit."""
 
@@ -153,6 +156,7 @@ class Isolator:
         set_limit(resource.RLIMIT_CORE, (0, 0))
         set_limit(resource.RLIMIT_MEMLOCK, (1 << 16, 1 << 16))
         set_limit(resource.RLIMIT_MSGQUEUE, (0, 0))
+        set_limit(_RLIMIT_SIGPENDING, (_TIMERS, _TIMERS))
         if core in self.processors:
             os.sched_setaffinity(0, {core})
         program = seccomp.filter_program(self._machine, mounts=self._namespaces)

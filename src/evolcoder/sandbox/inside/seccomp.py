@@ -11,7 +11,6 @@ import errno
 import struct
 
 NEWEST_CALL = 462  # mseal, Linux 6.10
-X32_BIT = 0x40000000
 NAMESPACE_FLAGS = 0x7E020080  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET,TIME}
 USER_NAMESPACE = 0x10000000  # CLONE_NEWUSER
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -52,6 +51,7 @@ _ABSENT: dict[str, tuple[int | None, int | None]] = {  # answered ENOSYS: caller
     "inotify_init": (253, None),  # tells what other programs read
     "inotify_init1": (294, 26),
     "inotify_add_watch": (254, 27),
+    "io_setup": (206, 0),  # rings that all programs of the machine share a number of
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
@@ -59,6 +59,8 @@ _ABSENT: dict[str, tuple[int | None, int | None]] = {  # answered ENOSYS: caller
 _FORBIDDEN: dict[str, tuple[int | None, int | None]] = {  # answered EPERM
     "unshare": (272, 97),
     "setns": (308, 268),
+    "sendmsg": (46, 211),  # descriptors in flight are in no process, and rings of them outlive the program
+    "sendmmsg": (307, 269),
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -70,6 +72,11 @@ _FORBIDDEN: dict[str, tuple[int | None, int | None]] = {  # answered EPERM
     "fsmount": (432, 432),
     "fspick": (433, 433),
     "mount_setattr": (442, 442),
+    "setpriority": (141, 140),  # who gives way to all others waits as if the machine had no time
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
     "bpf": (321, 280),
     "userfaultfd": (323, 282),
     "perf_event_open": (298, 241),

@@ -114,6 +114,8 @@ def _judge(payload: dict[str, Any], channel: int, kept: dict[bytes, types.CodeTy
         if remote.report is None:
             return remote.reason_of(error), _with_line(error, source)
     # Tests may swallow what must not be swallowed (`except:`); what the candidate did stands all the same.
+    if remote.report is None and not remote.was_called:
+        return "untested", f"the tests ended without a call of {payload['names'][0]}"
     return remote.report or ("passed", "")
 
 
@@ -137,6 +139,7 @@ class _Remote:
     def __init__(self, channel: int) -> None:
         self._channel = channel
         self.report: tuple[str, str] | None = None
+        self.was_called = False
         self._raised: dict[int, str] = {}
 
     def wait_until_ready(self) -> None:
@@ -162,6 +165,7 @@ class _Remote:
     def _call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if self.report is not None:
             raise CandidateReportError(*self.report)
+        self.was_called = True
         try:
             request = codec.encode((name, list(arguments), keywords), objects=False)
         except codec.UnsupportedValueError as error:

@@ -9,7 +9,6 @@ import time
 from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 # Of children too; what the kernel itself does is left out, as an ordinary user may not ask for it.
 _TASK_CLOCK = struct.pack("<IIQQQQQ16x", 1, 64, 1, 0, 0, 0, 1 << 1 | 1 << 5)
@@ -23,11 +22,12 @@ _COUNTED = (b"RssAnon:", b"RssShmem:", b"VmPTE:", b"HugetlbPages:")
 
 
 class TreeUse(NamedTuple):
-    """CPU seconds, memory and seconds spent waiting for a processor, of a program and all it started."""
+    """What a program and all it started use."""
 
     cpu_s: float
     memory_bytes: int
     starved_s: float
+    """Seconds that a process of it waited for a processor which none of the others had."""
 
 
 class TreeClock:
@@ -71,7 +71,8 @@ class TreeWatch:
 
     def read(self) -> TreeUse:
         """Sum over every process of the container that is not infrastructure."""
-        ticks = waited_ns = memory_bytes = descriptors = 0
+        ticks = memory_bytes = descriptors = 0
+        longest_ns = 0
         names = []
         for name in os.listdir("/proc"):
             if not name.isdigit() or int(name) in self._infrastructure:
@@ -86,7 +87,8 @@ class TreeWatch:
                 names.append(name)
                 descriptors += len(os.listdir(f"/proc/{name}/fd"))
                 with open(f"/proc/{name}/schedstat", "rb") as file:
-                    waited_ns += int(file.read().split()[1])
+                    on_ns, waited_ns = map(int, file.read().split()[:2])
+                longest_ns = max(longest_ns, on_ns + waited_ns)
             except (OSError, IndexError, ValueError):
                 continue  # it ended while we looked
         # Children that nobody waits for vanish from their parent's sum, but not from what was seen.
@@ -99,7 +101,9 @@ class TreeWatch:
         if self._namespaces:
             memory_bytes += self._socket_bytes * max(0, _sockets() - _FEW)
         self.peak_bytes = max(self.peak_bytes, memory_bytes)
-        return TreeUse(ticks / _TICKS, memory_bytes, waited_ns / 1e9)
+        cpu_s = ticks / _TICKS
+        # While one of them waits the others may run; what they had meanwhile was the program's own.
+        return TreeUse(cpu_s, memory_bytes, max(0.0, longest_ns / 1e9 - cpu_s))
 
 
 def _held_bytes(name: str) -> int:

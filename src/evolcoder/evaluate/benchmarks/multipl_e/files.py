@@ -14,7 +14,6 @@ Where a problem has both kinds of file in a folder, its results are read.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 
 from evolcoder.errors import DataError
 from evolcoder.records import Problem
-from evolcoder.runs import read_jsonl
+from evolcoder.runs import read_jsonl, read_unpacked
 
 Row = dict[str, Any]
 Find = Callable[[str], Problem | None]
@@ -77,8 +76,7 @@ def _problem_name(file: Path) -> str:
 
 def _loaded(file: Path) -> Any:
     try:
-        data = file.read_bytes()
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        data = read_unpacked(file)
         if ".json" in file.name:
             return json.loads(data)
         import yaml

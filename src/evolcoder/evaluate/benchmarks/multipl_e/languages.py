@@ -55,6 +55,11 @@ class Language:
     """Steps before the one that runs the program."""
     syntax_marks: tuple[bytes, ...] = ()
     """What an interpreter writes of a program that does not parse."""
+    last_word: str = ""
+    """Statement that writes {word}; put after the last assertion, so that to end early is no pass. "" where
+    there is no such place: Ruby's tests run as the process ends, Lua's end it, Go's output is go's own."""
+    braces: int = 0
+    """How many closing braces stand behind the last assertion."""
     whole_answer: bool = False
     """True where the tests stand after a whole program, False where they close the function first."""
 
@@ -168,6 +173,8 @@ LANGUAGES: dict[str, Language] = {
             {"compiler": Tool(("g++",), "apt install g++")},
             _cpp,
             compile_steps=1,
+            last_word='puts("{word}");',
+            braces=1,
         ),
         Language(
             "cs",
@@ -189,6 +196,8 @@ LANGUAGES: dict[str, Language] = {
             test_mark="Debug.Assert(",
             passed=_cs_passed,
             compile_steps=1,
+            last_word='System.Console.WriteLine("{word}");',
+            braces=2,
         ),
         Language(
             "go",
@@ -214,6 +223,8 @@ LANGUAGES: dict[str, Language] = {
             _java,
             test_mark="assert(",
             compile_steps=1,
+            last_word='System.out.println("{word}");',
+            braces=2,
         ),
         Language(
             "jl",
@@ -224,6 +235,7 @@ LANGUAGES: dict[str, Language] = {
             _interpreted("tmp.jl"),
             syntax_marks=(b"ParseError", b"syntax:"),
             whole_answer=True,
+            last_word='println("{word}")',
         ),
         Language(
             "js",
@@ -234,6 +246,7 @@ LANGUAGES: dict[str, Language] = {
             _interpreted("tmp.js"),
             syntax_marks=(b"SyntaxError",),
             whole_answer=True,
+            last_word='console.log("{word}");',
         ),
         Language(
             "lua",
@@ -261,6 +274,7 @@ LANGUAGES: dict[str, Language] = {
             _interpreted("tmp.php"),
             syntax_marks=(b"Parse error",),
             whole_answer=True,
+            last_word='echo "{word}";',
         ),
         Language(
             "py",
@@ -271,6 +285,7 @@ LANGUAGES: dict[str, Language] = {
             _interpreted("tmp.py"),
             syntax_marks=(b"SyntaxError", b"IndentationError"),
             whole_answer=True,
+            last_word='print("{word}")',
         ),
         Language(
             "r",
@@ -281,6 +296,7 @@ LANGUAGES: dict[str, Language] = {
             _interpreted("tmp.r"),
             syntax_marks=(b"unexpected ",),
             whole_answer=True,
+            last_word='cat("{word}")',
         ),
         Language(
             "rb",
@@ -309,6 +325,8 @@ LANGUAGES: dict[str, Language] = {
             },
             _rust,
             compile_steps=1,
+            last_word='println!("{word}");',
+            braces=1,
         ),
         Language(
             "scala",
@@ -324,6 +342,8 @@ LANGUAGES: dict[str, Language] = {
             compile_s=90.0,
             compile_steps=2,
             passed=lambda outcome: outcome.verdict.passed and not outcome.stderr,
+            last_word='println("{word}");',
+            braces=2,
         ),
         Language(
             "sh",
@@ -333,6 +353,7 @@ LANGUAGES: dict[str, Language] = {
             {"runtime": Tool(("bash",), "apt install bash")},
             _interpreted("tmp.sh"),
             syntax_marks=(b"syntax error",),
+            last_word="echo {word}",
         ),
         Language(
             "swift",
@@ -345,6 +366,7 @@ LANGUAGES: dict[str, Language] = {
             run_s=5.0,
             compile_s=90.0,
             compile_steps=1,
+            last_word='print("{word}")',
         ),
         Language(
             "ts",
@@ -358,6 +380,7 @@ LANGUAGES: dict[str, Language] = {
             _ts,
             compile_steps=1,
             whole_answer=True,
+            last_word='console.log("{word}");',
         ),
     )
 }

@@ -14,19 +14,34 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, SampleRows
+from evolcoder.evaluate.benchmarks.benchmark import (
+    Benchmark,
+    JobRunner,
+    NamedSet,
+    PromptForm,
+    SampleRows,
+)
 from evolcoder.evaluate.benchmarks.data_files import rows_of
 from evolcoder.evaluate.benchmarks.multipl_e import answers, files
 from evolcoder.evaluate.benchmarks.multipl_e.data import VERSION, data_file
 from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES, Language
 from evolcoder.evaluate.benchmarks.multipl_e.prepared import INSIDE, prepared_folder
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed, shown
-from evolcoder.evaluate.settings import Decoding
+from evolcoder.evaluate.prompts import Asked, check_style
+from evolcoder.evaluate.settings import Decoding, Style
 from evolcoder.extraction.code_blocks import Extraction, without_thinking
+from evolcoder.models.protocol import Message
 from evolcoder.records import Problem, Reason, Sample, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import ExecJob, Job, Limits, Outcome
+from evolcoder.sandbox.reasons import last_lines
 
+SOURCES = {
+    "": NamedSet("humaneval", 0, 163),
+    "humaneval-": NamedSet("humaneval", 0, 163),
+    "mbpp-": NamedSet("mbpp", 1, 974),
+}
+NAMES = {f"multipl-e:{of}{key}": named for of, named in SOURCES.items() for key in LANGUAGES}
 DECODING = Decoding(n=50, temperature=0.2, top_p=0.95, max_tokens=1024)
 """The paper's: WizardCoder, section 4.2; MultiPL-E itself takes 1024 new tokens at most."""
 _MEMORY = 4 << 30
@@ -44,6 +59,7 @@ class MultiplE(Benchmark):
     oracles: tuple[str, ...] = ("multipl-e",)
     default_memory_bytes: int = _MEMORY
     decoding: Decoding = DECODING
+    prompt_form: PromptForm = "code"
     language: Language = LANGUAGES["js"]
 
     @cached_property
@@ -66,6 +82,27 @@ class MultiplE(Benchmark):
             return None
         fits = match[1] is None or problem.task_id.lower().startswith(match[1].lower() + "_")
         return problem if fits else None
+
+    def origin(self, problem: Problem) -> str:
+        """Return which problem of HumanEval or MBPP this one translates."""
+        source, number, *_ = problem.task_id.split("_")
+        return f"{source.lower()} {number}"
+
+    def ask(self, problem: Problem, style: Style, preset: str = "published") -> Asked:
+        """Have the prompt continued, as the paper does with WizardCoder too, or ask for it in a chat."""
+        check_style(style)
+        if style == "chat":
+            return Asked((Message("user", self.question(problem)),))
+        return Asked(problem.prompt.strip(), tuple(problem.extra["stop_tokens"]))
+
+    def question(self, problem: Problem) -> str:
+        """Ask a chat model for the whole function."""
+        name, label = problem.extra["language"], problem.extra["label"]
+        return (
+            f"Complete this {name} function. Answer with the whole function and what it needs, imports "
+            f"included, in one {name} code block, without a main function, tests or examples.\n\n"
+            f"```{label}\n{problem.prompt.strip()}\n```"
+        )
 
     def check_ready(self) -> None:
         """Raise MissingToolchainError where a compiler or runtime is not on this machine."""
@@ -106,7 +143,7 @@ class MultiplE(Benchmark):
         """Return `status` of each result, where the files have it."""
         return files.own_verdicts(path, self.find)
 
-    def unfit(self, program: str) -> str | None:
+    def verdict_at_once(self, problem: Problem, program: str, oracle: str, suite: str) -> Verdict | None:
         """A compiler says what is no program."""
         return None
 
@@ -140,7 +177,7 @@ class MultiplE(Benchmark):
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
         """The tests are in the program; what else decides is the language and its tools' versions."""
         versions = [(part, tool.name, tool.version) for part, tool in self._tools.items()]
-        return content_hash(oracle, suite, self.language.key, versions)
+        return content_hash(oracle, suite, self.language.key, self.language.last_word, versions)
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return the job that compiles and runs a program, each with CPU time of its own."""
@@ -150,7 +187,7 @@ class MultiplE(Benchmark):
         compiling = language.compile_steps
         assert len(recipe.steps) == compiling + 1, f"{language.key}: {recipe.steps}"
         return ExecJob(
-            files={language.file: program.encode("utf-8", "replace")},
+            files={language.file: _with_last_word(program, language, problem).encode("utf-8", "replace")},
             steps=recipe.steps,
             limits=replace(
                 limits,
@@ -174,17 +211,13 @@ class MultiplE(Benchmark):
         if outcome.exit_code == 128 + signal.SIGXCPU:  # as a shell script tells of its program's (scala)
             return replace(verdict, passed=False, reason="timeout", detail="used up its CPU time")
         passed = self.language.passed(outcome)
+        if passed and self.language.last_word and _last_word(problem).encode() not in outcome.stdout:
+            return replace(verdict, passed=False, reason="exited", detail="it ended before its tests did")
         reason: Reason = "passed"
         if not passed:
             reason = "syntax error" if self._is_compile_error(outcome) else "failed"
         detail = "" if passed else told(outcome)
         return replace(verdict, passed=passed, reason=reason, detail=detail)
-
-    def fallback(
-        self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base"
-    ) -> Job | None:
-        """There is none: the job judges every program."""
-        return None
 
     def _is_compile_error(self, outcome: Outcome) -> bool:
         if self.language.compile_steps:
@@ -193,7 +226,21 @@ class MultiplE(Benchmark):
         return any(mark in text for mark in self.language.syntax_marks)
 
 
-def load_multipl_e(name: str) -> Benchmark:
+def _last_word(problem: Problem) -> str:
+    return content_hash("the tests came to their end", problem.task_id)[:16]
+
+
+def _with_last_word(program: str, language: Language, problem: Problem) -> str:
+    """Return the program with a statement after its last assertion that writes what a pass is known by."""
+    if not language.last_word:
+        return program
+    at = len(program)
+    for _ in range(language.braces):
+        at = max(0, program.rfind("}", 0, at))
+    return f"{program[:at]}\n{language.last_word.format(word=_last_word(problem))}\n{program[at:]}"
+
+
+def load(name: str) -> Benchmark:
     """Return a language of MultiPL-E: "multipl-e:java" (HumanEval) or "multipl-e:mbpp-java"."""
     published = name.removeprefix("multipl-e:")
     if "-" not in published:
@@ -213,8 +260,8 @@ def cut(completion: str, stop_tokens: Sequence[str]) -> str:
 
 def told(outcome: Outcome) -> str:
     """Return the line of what a program wrote that says most of why it failed."""
-    lines = [line.strip() for line in outcome.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    lines += [line.strip() for line in outcome.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
+    both = (*last_lines(outcome.stderr), *last_lines(outcome.stdout))
+    lines = [line.strip() for line in both if line.strip()]
     telling = (line for line in lines if _TELLING.search(line))
     return next(telling, lines[-1] if lines else outcome.verdict.detail)[:500]
 

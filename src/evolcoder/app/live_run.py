@@ -1,0 +1,166 @@
+"""The state of a run at this moment: the stage under way, all stages, the scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from evolcoder.app.shown_text import code, notice, shown, table, tag
+from evolcoder.errors import DataError
+from evolcoder.progress import StageLine, duration, left_text, seconds_left
+from evolcoder.report.charts import both_widths, score_chart
+from evolcoder.report.run_folder import Run, read_run, rounds_of_result
+from evolcoder.report.scores import BenchmarkScores, benchmark_scores
+from evolcoder.report.table import percent, round_name
+from evolcoder.run_progress import BarState, RunProgress, read_progress
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """What is known of a run at one moment."""
+
+    run: Run
+    progress: RunProgress | None
+    scores: tuple[BenchmarkScores, ...]
+    stages: tuple[StageLine, ...]
+
+    @property
+    def state(self) -> str:
+        """ "finished", "running", or "stopped"."""
+        if self.progress is not None and self.progress.running:
+            return "running"
+        return "finished" if self.run.result else "stopped"
+
+
+Scores = Callable[[Run], tuple[BenchmarkScores, ...]]
+
+
+def scores_now(run: Run) -> tuple[BenchmarkScores, ...]:
+    """Return the scores of a run with their intervals; its bootstraps take a while on large benchmarks."""
+    return tuple(benchmark_scores(run, rounds_of_result(run)))
+
+
+def live_run(folder: Path, scores_of: Scores = scores_now) -> LiveRun:
+    """Read a run as it stands; raises DataError where the folder holds none, or a broken file."""
+    run = read_run(folder)
+    progress = read_progress(folder)
+    scores = scores_of(run)
+    stages = progress.stages if progress is not None and progress.stages else ()
+    if not stages:
+        stages = tuple(StageLine(stage.name, "done", stage.seconds) for stage in run.stages)
+    return LiveRun(run, progress, scores, stages)
+
+
+def live_html(folder: Path, scores_of: Scores = scores_now) -> Markup:
+    """Return the live view of a run; a folder that cannot be read says why."""
+    try:
+        live = live_run(folder, scores_of)
+    except DataError as error:
+        return notice(error)
+    parts = [_head(live)]
+    if live.progress is not None and live.progress.running:
+        parts += [_bar(bar) for bar in live.progress.bars]
+    parts.append(_scores(live.scores))
+    if live.stages:
+        parts.append(Markup("<h3>Stages</h3>") + _stages(live.stages))
+    if live.progress is not None and live.progress.notes:
+        parts.append(Markup("<h3>Latest notes</h3>") + code("\n".join(live.progress.notes)))
+    return Markup('<div class="live">{}</div>').format(Markup("").join(parts))
+
+
+def _head(live: LiveRun) -> Markup:
+    kind = {"running": "good", "finished": "plain", "stopped": "warn"}[live.state]
+    lines = [Markup("<h2>{} {}</h2>").format(shown(live.run.name, 200), tag(live.state, kind))]
+    if live.run.result:
+        stop = live.run.result.get("stop") or {}
+        best = live.run.result.get("best_round")
+        kept = "the base model" if not best else round_name(int(best))
+        lines.append(Markup("<p>Kept: <b>{}</b>. {}</p>").format(kept, shown(stop.get("reason") or "", 500)))
+    if live.run.notice:
+        lines.append(notice(live.run.notice))
+    if live.state == "running" and live.progress is not None:
+        ago = max(0.0, time.time() - live.progress.written)
+        told = f"last sign of life {duration(ago)} ago"
+        if live.progress.stages:
+            elapsed = max((bar.seconds for bar in live.progress.bars), default=0.0)
+            told = f"{left_text(live.progress.stages, elapsed)}; {told}"
+        lines.append(Markup('<p class="soft">{}</p>').format(shown(told, 300)))
+    if live.state == "stopped":
+        lines.append(
+            Markup(
+                '<p class="soft">Not finished, and nobody works on it on this machine; '
+                "the same <code>evolcoder run</code> command continues it.</p>"
+            )
+        )
+    return Markup("").join(lines)
+
+
+def _bar(bar: BarState) -> Markup:
+    facts = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in bar.facts.items()
+    )
+    share = min(1.0, bar.done / bar.total) if bar.total else None
+    ahead = seconds_left(bar.done, bar.total, bar.seconds) if bar.seconds > 5 else None
+    left = "" if ahead is None else f", about {duration(ahead)} left"
+    width = f"{100 * share:.1f}%" if share is not None else "100%"
+    return Markup(
+        '<div class="bar-line"><div class="bar-head"><b>{}</b><span>{}{}</span></div>'
+        '<div class="track {}"><div class="fill" style="width:{}"></div></div>'
+        '<p class="soft small">{}{}</p></div>'
+    ).format(
+        shown(bar.name, 120),
+        f"{bar.done:,}",
+        f" of {bar.total:,}" if bar.total is not None else "",
+        "" if share is not None else "unknown",
+        width,
+        shown(f"{duration(bar.seconds)}{left}", 100),
+        shown(f" · {facts}" if facts else "", 300),
+    )
+
+
+def _scores(scores: Sequence[BenchmarkScores]) -> Markup:
+    if not scores:
+        return Markup('<p class="soft">No scores yet.</p>')
+    parts = []
+    for view in scores:
+        rows = [
+            (
+                Markup("<b>{}</b>").format(point.label) if point.round == view.best else point.label,
+                percent(point.value),
+                f"{percent(point.low)} – {percent(point.high)}",
+            )
+            for point in view.points
+        ]
+        deciding = tag("decides", "plain") if view.decides else Markup("")
+        chart = _chart(view)
+        head = Markup("<h3>{} {}</h3>").format(shown(view.name, 100), deciding)
+        figure = Markup("<figure>{}</figure>").format(chart) if len(view.points) > 1 else Markup("")
+        subset = Markup('<p class="soft small">{}</p>').format(shown(view.subset, 300))
+        parts.append(head + figure + table(("model", "pass@1, %", "95% interval"), rows) + subset)
+    return Markup("").join(parts)
+
+
+def _chart(view: BenchmarkScores) -> Markup:
+    return both_widths(lambda width: score_chart(view.points, view.best, width))
+
+
+_STATES = {"done": "good", "kept": "good", "running": "new", "waiting": "plain", "skipped": "plain"}
+
+
+def _stages(stages: Sequence[StageLine]) -> Markup:
+    rows = [
+        (
+            shown(stage.title, 120),
+            tag(stage.state, _STATES.get(stage.state, "plain")),
+            ""
+            if stage.seconds is None
+            else ("about " if stage.state == "waiting" else "") + duration(stage.seconds),
+        )
+        for stage in stages
+    ]
+    return table(("stage", "", "time"), rows)

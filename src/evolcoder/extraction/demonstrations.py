@@ -1,0 +1,424 @@
+"""Drop from a Python program what only shows it at work: prints, asserts, calls of the function, tests.
+
+Everything else at the top level stays as it is written. A statement that shows something stays too where the
+rest may need it: where it binds or changes a name that the rest reads, or sets something of the interpreter.
+When in doubt it stays: a program that is right as a whole is right without what is dropped here.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import symtable
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_SHOWS = frozenset({"print", "pprint", "display", "input", "raw_input", "exit", "quit", "breakpoint"})
+_SHOWS_OF_MODULES = {
+    "sys": {"stdin", "stdout", "stderr", "exit"},
+    "pprint": {"pprint", "pp"},
+    "unittest": {"main", "TextTestRunner", "TestLoader"},
+    "doctest": {"testmod", "run_docstring_examples"},
+    "pytest": {"main"},
+    "timeit": {"timeit", "repeat"},
+}
+_READS_ANY = {"eval", "exec", "globals", "locals", "vars", "__import__", "__name__", "inspect", "importlib"}
+"""Code that uses one of these may read any name."""
+_CHANGES_ANY = {"eval", "exec", "globals", "setattr", "delattr", "__import__"}
+_CHANGES_NOTHING = {
+    "print",
+    "len",
+    "str",
+    "int",
+    "float",
+    "repr",
+    "isinstance",
+    "type",
+    "abs",
+    "bool",
+    "range",
+}
+_SETTINGS = {"seed", "filterwarnings", "simplefilter", "disable", "stack_size"}
+_ANY = "*"
+"""Stands among changed names for what has no name: a setting, an attribute of what a call returns."""
+_BUILTINS = frozenset(dir(builtins))
+
+
+def without_demonstrations(code: str, tree: ast.Module, entry_point: str, first_line: int = 1) -> str:
+    """Return a program without the statements from `first_line` on that only show it at work.
+
+    `tree` is the program's. What is kept is kept as it is written.
+    """
+    if not any(_may_show(node, entry_point) for node in tree.body):
+        return code
+    statements = _statements(code, tree)
+    if statements is None:
+        return code
+    dropped = _Program(statements, entry_point).dropped()
+    return cut(code, tree, [node for node in dropped if node.lineno >= first_line])
+
+
+def global_reads(code: str, tree: ast.Module) -> set[str]:
+    """Return the names that a program looks up and neither binds at its top level nor finds in Python."""
+    statements = _statements(code, tree) or []
+    read = {name for s in statements for name in s.reads}
+    return read - {name for s in statements for name in s.binds} - _BUILTINS
+
+
+def bound_names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds in its own scope."""
+    names: set[str] = set()
+    for n in own_nodes(node):
+        if isinstance(n, ast.Name) and isinstance(n.ctx, (ast.Store, ast.Del)):
+            names.add(n.id)
+        elif isinstance(n, DEFINITIONS):
+            names.add(n.name)
+        elif isinstance(n, _IMPORTS):
+            names.update((alias.asname or alias.name).split(".")[0] for alias in n.names)
+        elif isinstance(n, ast.ExceptHandler) and n.name:
+            names.add(n.name)
+    return names
+
+
+def own_nodes(node: ast.stmt) -> Iterator[ast.AST]:
+    """Yield the nodes of a statement without the bodies of functions and classes inside it."""
+    stack: list[ast.AST] = [node]
+    while stack:
+        current = stack.pop()
+        yield current
+        if isinstance(current, DEFINITIONS):
+            stack.extend(current.decorator_list)
+        else:
+            stack.extend(ast.iter_child_nodes(current))
+
+
+def first_line(node: ast.stmt) -> int:
+    """Return the line on which a statement begins, its decorators included."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def cut(code: str, tree: ast.Module, dropped: Collection[ast.stmt]) -> str:
+    """Return the code without statements; one that shares a line with another leaves a `pass`."""
+    n_on_line: Counter[int] = Counter()
+    for node in tree.body:
+        n_on_line.update({first_line(node), node.end_lineno or node.lineno})
+    pieces = []
+    for node in dropped:
+        first, last = first_line(node), node.end_lineno or node.lineno
+        if n_on_line[first] > 1 or n_on_line[last] > 1:
+            pieces.append(((first, node.col_offset), (last, node.end_col_offset or 0), "pass"))
+        else:
+            pieces.append(((first, 0), (last + 1, 0), ""))
+    return replaced(code, pieces)
+
+
+def replaced(code: str, pieces: Iterable[tuple[tuple[int, int], tuple[int, int], str]]) -> str:
+    """Return the code with each (beginning, end, text) put in; places are (line, byte of it) as in `ast`."""
+    data = code.encode()
+    lines = [0, *(match.end() for match in re.finditer(b"\n", data)), len(data)]
+    kept: list[bytes] = []
+    at = 0
+    for (line, byte), (end_line, end_byte), new in sorted(pieces):
+        kept += [data[at : lines[line - 1] + byte], new.encode()]
+        at = lines[min(end_line, len(lines)) - 1] + end_byte
+    return b"".join([*kept, data[at:]]).decode()
+
+
+@dataclass(eq=False)
+class _Statement:
+    node: ast.stmt
+    binds: set[str]
+    reads_now: set[str]
+    """Names that are looked up when it is executed."""
+    reads: set[str]
+    """Global names that are looked up then, or later by what it defines."""
+
+
+def _statements(code: str, tree: ast.Module) -> list[_Statement] | None:
+    try:
+        scopes = symtable.symtable(code, "answer", "exec").get_children()
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    statements = []
+    for node in tree.body:
+        nodes = list(own_nodes(node))
+        reads = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        for n in nodes:
+            if isinstance(n, ast.comprehension):
+                reads -= _names(n.target)
+        statements.append(_Statement(node, bound_names(node), reads, set(reads)))
+    begins = [first_line(node) for node in tree.body]
+    while scopes:
+        scope = scopes.pop()
+        scopes.extend(scope.get_children())
+        read = {s.get_name() for s in scope.get_symbols() if s.is_referenced() and s.is_global()}
+        number = bisect_right(begins, scope.get_lineno()) - 1
+        while number >= 0:
+            statements[number].reads |= read
+            if number == 0 or begins[number - 1] != begins[number]:
+                break  # of several statements on one line each may be the one
+            number -= 1
+    return statements
+
+
+def _may_show(node: ast.stmt, entry_point: str) -> bool:
+    """Whether a look into the statement is worth it: most definitions and assignments show nothing."""
+    if isinstance(node, _IMPORTS):
+        return False
+    if isinstance(node, DEFINITIONS):
+        return node.name != entry_point and _is_test(node)
+    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+        return any(isinstance(n, ast.Call) for n in ast.walk(node))
+    return not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+
+
+class _Program:
+    """Top-level statements, and what its functions do when they are called."""
+
+    def __init__(self, statements: list[_Statement], entry_point: str) -> None:
+        self.statements = statements
+        self.entry_point = entry_point
+        self.imported = {n for s in statements if isinstance(s.node, _IMPORTS) for n in s.binds}
+        self.functions = {s.node.name for s in statements if isinstance(s.node, DEFINITIONS)}
+        self.variables = (
+            {n for s in statements for n in s.binds} - self.imported - self.functions - {entry_point}
+        )
+        self.sources: dict[str, set[str]] = {}
+        """For each variable those that its value was made of: it may be another name of theirs."""
+        for s in statements:
+            for name in s.binds & self.variables:
+                self.sources.setdefault(name, set()).update(s.reads_now & self.variables)
+        self.lent = {
+            s.node.name: s.reads & self.variables for s in statements if isinstance(s.node, DEFINITIONS)
+        }
+        """For each function the variables that it may return."""
+        self.shows: dict[str, bool] = dict.fromkeys(self.functions, False)
+        self.changes: dict[str, set[str]] = {name: set() for name in self.functions}
+        self._look_into_functions()
+
+    def dropped(self) -> list[ast.stmt]:
+        """Return the statements that only show something, and the imports that only they read."""
+        unfit = self._unfit()
+        showing = [s for s in self.statements if s in unfit or self._demonstrates(s)]
+        undecided = {s: self._changed_by_statement(s) for s in [*showing, *self._following(showing)]}
+        resting = [s for s in self.statements if s not in undecided]
+        needed = {self.entry_point}.union(*(s.reads for s in resting))
+        if needed & _READS_ANY:
+            needed |= self._words()
+        waiting = [s for s in undecided if s not in unfit]
+        grown = True
+        while grown:
+            grown = False
+            for s in waiting:
+                what = undecided[s] | s.binds
+                if _ANY in what or what & needed:
+                    needed |= s.reads
+                    grown = True
+                    del undecided[s]
+            waiting = [s for s in waiting if s in undecided]
+        read = {name for s in undecided for name in s.reads} - needed
+        imports = (s for s in resting if isinstance(s.node, _IMPORTS))
+        unneeded = [s for s in imports if s.binds & read and not s.binds & needed]
+        return [s.node for s in [*undecided, *unneeded]]
+
+    def _unfit(self) -> set[_Statement]:
+        """Return what cannot run where a program is judged: main guards, what is made of a user's input."""
+        unfit: set[_Statement] = set()
+        typed: set[str] = set()
+        for s in self.statements:
+            if isinstance(s.node, (*DEFINITIONS, *_IMPORTS)):
+                typed -= s.binds
+            elif _is_main_guard(s.node):
+                unfit.add(s)
+            elif s.reads_now & typed or self._asks(s.node):
+                unfit.add(s)
+                typed |= s.binds
+            else:
+                typed -= s.binds
+        return unfit
+
+    def _asks(self, node: ast.stmt) -> bool:
+        """Whether a statement always calls `input`, which fails where nobody types."""
+        return isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)) and any(
+            isinstance(n, ast.Call)
+            and isinstance(n.func, ast.Name)
+            and n.func.id == "input"
+            and n.func.id not in self.functions
+            for n in own_nodes(node)
+        )
+
+    def _words(self) -> set[str]:
+        """Return the words in the program's strings: names that it may look up by their text."""
+        nodes = (n for s in self.statements for n in ast.walk(s.node))
+        texts = (n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str))
+        return {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
+
+    def _following(self, showing: list[_Statement]) -> list[_Statement]:
+        """Return the plain statements that look up names which only showing statements bind."""
+        others = [s for s in self.statements if s not in showing]
+        following: list[_Statement] = []
+        lacking = {n for s in showing for n in s.binds}
+        while lacking:
+            lacking -= {n for s in others for n in s.binds}
+            more = [
+                s
+                for s in others
+                if s.reads_now & lacking and not isinstance(s.node, (*DEFINITIONS, *_IMPORTS))
+            ]
+            following += more
+            others = [s for s in others if s not in more]
+            lacking = {n for s in more for n in s.binds} | (lacking if more else set())
+            if not more:
+                break
+        return following
+
+    def _look_into_functions(self) -> None:
+        callers: dict[str, set[str]] = {name: set() for name in self.functions}
+        for s in self.statements:
+            if not isinstance(s.node, DEFINITIONS):
+                continue
+            name = s.node.name
+            nodes = list(ast.walk(s.node))
+            self.shows[name] |= any(map(self._shows_itself, nodes))
+            changed = self._changed(nodes)
+            self.changes[name] |= changed & (s.reads | {_ANY})
+            for n in nodes:
+                if isinstance(n, ast.Global):
+                    self.changes[name].update(n.names)
+            if isinstance(s.node, ast.ClassDef) and _has_state(s.node):
+                self.changes[name].add(name)
+            for called in s.reads & self.functions - {self.entry_point}:
+                callers[called].add(name)
+        waiting = sorted(self.functions)
+        while waiting:
+            name = waiting.pop()
+            for caller in callers[name]:
+                if self.changes[name] <= self.changes[caller] and self.shows[name] <= self.shows[caller]:
+                    continue
+                self.changes[caller] |= self.changes[name]
+                self.shows[caller] |= self.shows[name]
+                waiting.append(caller)
+
+    def _demonstrates(self, s: _Statement) -> bool:
+        """Whether a statement shows something; a loop that only calls the function may fill its memory."""
+        if isinstance(s.node, _IMPORTS):
+            return False
+        if isinstance(s.node, DEFINITIONS):
+            return s.node.name != self.entry_point and _is_test(s.node)
+        if _is_main_guard(s.node) or (isinstance(s.node, ast.Expr) and self._calls_entry_point(s.node.value)):
+            return True
+        nodes = list(own_nodes(s.node))
+        discarded = {id(n.value) for n in nodes if isinstance(n, ast.Expr)}
+        return any(
+            (self._shows_itself(n) and not (id(n) in discarded and self._calls_entry_point(n)))
+            or (isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and self.shows.get(n.func.id, False))
+            for n in nodes
+        )
+
+    def _calls_entry_point(self, node: ast.AST) -> bool:
+        return (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == self.entry_point
+        )
+
+    def _shows_itself(self, node: ast.AST) -> bool:
+        """Whether a node asserts, prints, reads what a user types, ends the program or calls the function."""
+        if not isinstance(node, ast.Call):
+            return isinstance(node, ast.Assert)
+        if isinstance(node.func, ast.Name):
+            name = node.func.id
+            return name == self.entry_point or (name in _SHOWS and name not in self.functions)
+        root, attributes = _path(node.func)
+        return not attributes.isdisjoint(_SHOWS_OF_MODULES.get(root, ()))
+
+    def _changed_by_statement(self, s: _Statement) -> set[str]:
+        """Return the names whose values it may change, by other names of the same value too."""
+        changed = self._changed(own_nodes(s.node))
+        for name in s.reads_now & self.functions - {self.entry_point}:
+            changed |= self.changes[name]
+        waiting = list(changed)
+        while waiting:
+            more = self.sources.get(waiting.pop(), set()) - changed
+            changed |= more
+            waiting += more
+        return changed
+
+    def _changed(self, nodes: Iterable[ast.AST]) -> set[str]:
+        """Return names whose values may change: `x[i] =`, `x.a =`, `x.append(y)`, `fill(x)`, `for i in x`."""
+        changed: set[str] = set()
+        for n in nodes:
+            if isinstance(n, (ast.Subscript, ast.Attribute)) and isinstance(n.ctx, (ast.Store, ast.Del)):
+                root = _path(n)[0]
+                changed.add(root if root in self.variables | self.functions else _ANY)
+                changed |= self.lent.get(root, set())
+            elif isinstance(n, ast.Call):
+                changed |= self._changed_by_call(n)
+            elif isinstance(n, (ast.For, ast.AsyncFor, ast.comprehension)):
+                changed |= {_path(n.iter)[0]} & self.variables
+        return changed
+
+    def _changed_by_call(self, call: ast.Call) -> set[str]:
+        root, attributes = _path(call.func)
+        if not attributes and root in _CHANGES_NOTHING:
+            return set()
+        if not attributes and root in _CHANGES_ANY:
+            return {_ANY}
+        changed = {name for a in [*call.args, *(k.value for k in call.keywords)] for name in _names(a)}
+        changed &= self.variables
+        if root in self.imported:
+            if any(a.startswith("set") or a in _SETTINGS for a in attributes | {root}):
+                changed.add(_ANY)
+        elif root in self.functions:
+            changed |= self.lent.get(root, set()) if attributes else set()
+        elif root in self.variables:
+            changed.add(root)
+        return changed
+
+
+def _path(node: ast.AST) -> tuple[str, set[str]]:
+    """Return (the name that a chain of attributes, items and calls begins with or "", its attributes)."""
+    attributes: set[str] = set()
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+        if isinstance(node, ast.Attribute):
+            attributes.add(node.attr)
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return (node.id if isinstance(node, ast.Name) else ""), attributes
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    """True for `if __name__ == "__main__":` without an else."""
+    if not isinstance(node, ast.If) or node.orelse:
+        return False
+    is_and = isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.And)
+    tests = node.test.values if isinstance(node.test, ast.BoolOp) and is_and else [node.test]
+    return any(
+        isinstance(test, ast.Compare)
+        and isinstance(test.ops[0], ast.Eq)
+        and "__name__" in _names(test)
+        and any(isinstance(n, ast.Constant) and n.value == "__main__" for n in ast.walk(test))
+        for test in tests
+    )
+
+
+def _is_test(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    if any(_path(d.func if isinstance(d, ast.Call) else d)[0] != "pytest" for d in node.decorator_list):
+        return False
+    if isinstance(node, ast.ClassDef):
+        return any("TestCase" in {_path(base)[0], *_path(base)[1]} for base in node.bases)
+    return node.name.startswith("test_")
+
+
+def _has_state(node: ast.ClassDef) -> bool:
+    """Whether instances of a class may share something that they change."""
+    return any(isinstance(n, (ast.Assign, ast.AnnAssign)) and n.value is not None for n in node.body)

@@ -1,0 +1,93 @@
+"""What the arms of an ablation came to, and whether they differ from the reference beyond chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from evolcoder.evaluate.comparison import compare
+from evolcoder.evaluate.t_test import holm, mean_interval, welch_test
+
+
+@dataclass(frozen=True, slots=True)
+class ArmScore:
+    """What an arm came to on one benchmark."""
+
+    benchmark: str
+    value: float
+    """pass@1, the mean over the trainings."""
+    low: float
+    high: float
+    """95% interval: over the problems where there was one training, over the trainings (Student's t) else."""
+    n_problems: int
+    n_samples: int
+    """Of one training."""
+    problems: str
+    """Which part of the benchmark they are, as the score says it: "16 of 464, evenly spaced"."""
+    trainings: tuple[float, ...]
+    """pass@1 of each training, by its seed."""
+    difference: float | None = None
+    """Against the group's reference; None for the reference itself."""
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p_value: float | None = None
+    """Against the reference: exact and paired over problems where there was one training, Welch's t over the
+    trainings' scores else."""
+    p_adjusted: float | None = None
+    """The p value corrected for the number of arms (Holm)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """An arm with its size and its scores."""
+
+    group: str
+    name: str
+    rows: int
+    tokens: int
+    """Of instructions, inputs and answers, by the base model's tokenizer."""
+    scores: tuple[ArmScore, ...]
+    data: str = ""
+    """In the grid of rounds and steps: what was trained on."""
+    steps: int | None = None
+    """In the grid: for how many steps."""
+
+
+def arm_scores(arms: Sequence[Sequence[Mapping[str, Any]]], reference: int, benchmark: str) -> list[ArmScore]:
+    """Return the scores of the arms of one group on one benchmark, each compared with the reference.
+
+    `arms` are what each arm's trainings left in `scores.json`; `reference` is the place of one of them.
+    """
+    scores = [_alone(trainings, benchmark) for trainings in arms]
+    against = [at for at in range(len(arms)) if at != reference]
+    for at in against:
+        scores[at] = _compared(scores[at], scores[reference], arms[at][0], arms[reference][0])
+    adjusted = holm([scores[at].p_value or 0.0 for at in against])
+    for at, p_value in zip(against, adjusted, strict=True):
+        scores[at] = replace(scores[at], p_adjusted=p_value)
+    return scores
+
+
+def _alone(trainings: Sequence[Mapping[str, Any]], benchmark: str) -> ArmScore:
+    found = [next(score for score in training["scores"] if score["k"] == 1) for training in trainings]
+    first, values = found[0], tuple(float(score["value"]) for score in found)
+    low, high = first["low"], first["high"]
+    if len(values) > 1:
+        low, high = mean_interval(values, 1 / first["n_samples"])
+    problems = first["settings"].get("problems") or str(first["n_problems"])
+    n_problems, n_samples = first["n_problems"], first["n_samples"]
+    return ArmScore(benchmark, fmean(values), low, high, n_problems, n_samples, problems, values)
+
+
+def _compared(
+    score: ArmScore, reference: ArmScore, found: Mapping[str, Any], base: Mapping[str, Any]
+) -> ArmScore:
+    if len(score.trainings) == len(reference.trainings) == 1:
+        paired = compare(base["problems"], found["problems"])
+        difference, low, high, p_value = paired.difference, paired.low, paired.high, paired.p_value
+    else:
+        means = welch_test(reference.trainings, score.trainings, 1 / score.n_samples)
+        difference, low, high, p_value = means.difference, means.low, means.high, means.p_value
+    return replace(score, difference=difference, difference_low=low, difference_high=high, p_value=p_value)

@@ -1,0 +1,107 @@
+"""The sandbox as the rest of the project sees it: jobs in, outcomes out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, LifoQueue
+from types import TracebackType
+from typing import Self, TypeVar
+
+from evolcoder.errors import SandboxError
+from evolcoder.sandbox.container import Keeper
+from evolcoder.sandbox.cores import CoreClaim
+from evolcoder.sandbox.job_queue import JobQueue, outcome_of
+from evolcoder.sandbox.protection import Level, confinement_of
+from evolcoder.sandbox.protocol import Job, Outcome
+from evolcoder.sandbox.waiting import finished
+from evolcoder.sandbox.worker import SandboxWorker
+
+Tag = TypeVar("Tag")
+_FIRST_UID = 1 << 20
+_UIDS = 1 << 30
+
+
+class Sandbox:
+    """A pool of contained workers; a context manager.
+
+    `level` asks for "full" or "userns" by name; without it the best there is. Raises SandboxError when the
+    machine offers no protection, unless `unsafe`, which runs programs with limits but without containment:
+    they can read, write and connect as you can.
+    """
+
+    def __init__(self, workers: int | None = None, unsafe: bool = False, level: Level | None = None) -> None:
+        self.level, confinement = confinement_of(unsafe, level)
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self._owner = os.getpid()
+        self._keeper = Keeper()
+        self._idle: LifoQueue[SandboxWorker] = LifoQueue()
+        # Users of their own: the kernel counts processes by user, so that no program uses up another's share.
+        uid = _FIRST_UID + int.from_bytes(os.urandom(4), "little") % _UIDS
+        self._claims = [CoreClaim() for _ in range(self.workers)]
+        self._all = [
+            SandboxWorker(self._keeper, confinement, uid + i, claim.core)
+            for i, claim in enumerate(self._claims)
+        ]
+        for worker in reversed(self._all):
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="sandbox")
+        self._closed = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all containers; running jobs end with them."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._all:
+            worker.close()
+        for claim in self._claims:
+            claim.close()
+        self._keeper.close()
+
+    def run(self, job: Job) -> Outcome:
+        """Run one job and wait for its outcome; any number of threads may call this."""
+        self._check_open()
+        worker = self._idle.get()
+        try:
+            return finished(outcome_of(job, worker))
+        finally:
+            self._idle.put(worker)
+
+    async def run_async(self, job: Job) -> Outcome:
+        """Run one job without blocking the event loop."""
+        return await asyncio.wrap_future(self._threads.submit(self.run, job))
+
+    def run_many(
+        self, jobs: Iterable[tuple[Tag, Job]], ahead: int | None = None
+    ) -> Iterator[tuple[Tag, Outcome]]:
+        """Run tagged jobs and yield outcomes as they come; at most `ahead` are taken and not yet yielded.
+
+        The thread that asks for outcomes serves all workers. Between two they may all be taken: another job
+        that is begun there waits until those taken are over.
+        """
+        self._check_open()
+        queue: JobQueue[Tag] = JobQueue(self._borrowed, self._idle.put, self.workers)
+        yield from queue.outcomes(jobs, max(ahead or 4 * self.workers, self.workers))
+
+    def _borrowed(self, wait: bool) -> SandboxWorker | None:
+        try:
+            return self._idle.get(block=wait)
+        except Empty:
+            return None
+
+    def _check_open(self) -> None:
+        if self._closed.is_set() or os.getpid() != self._owner:
+            raise SandboxError("the sandbox is closed, or belongs to another process")
