@@ -2,11 +2,11 @@
 
     python bench/train.py --data code_alpaca_20k.json --trl-python /tmp/trl/bin/python
 
-Every scheme is a process of its own: SmolLM2-135M (the embedded model) or --base, in --dtype, prompts masked, 16 rows a step,
-the same rows (a sample of the data drawn with --seed) in the same order. Useful tokens are those that are not
-padding; the clock is the process's CPU time in whole training steps, after one step that warms up, so that
-other work on the machine disturbs the ratios little. With --device cuda the clock is wall time and the table
-also has the share of the device's bf16 peak (MFU). TRL runs in the environment that --trl-python names
+Every scheme is a process of its own: SmolLM2-135M (the embedded model) or --base, in --dtype, prompts masked,
+16 rows a step, the same rows (a sample of the data drawn with --seed) in the same order. Useful tokens are those
+that are not padding; the clock is the process's CPU time in whole training steps, after one step that warms up,
+so that other work on the machine disturbs the ratios little. With --device cuda the clock is wall time, and the
+share of the device's bf16 peak (MFU) is printed too. TRL runs in the environment that --trl-python names
 (`pip install trl==1.16.*` beside this project's dependencies).
 """
 
@@ -30,10 +30,11 @@ SCHEMES = ("published", "trl", "evolcoder", "evolcoder-checkpointing")
 
 
 _BASE, _DEVICE, _DTYPE = "BENCH_TRAIN_BASE", "BENCH_TRAIN_DEVICE", "BENCH_TRAIN_DTYPE"
+_PARAMETERS = "BENCH_TRAIN_PARAMETERS"
 
 
 def cpu_seconds() -> float:
-    """Return the clock: CPU seconds of this process, or wall seconds once a GPU has done what it was given."""
+    """Return CPU seconds of this process, or wall seconds once a GPU has done what it was given."""
     if os.environ[_DEVICE] == "cuda":
         import torch
 
@@ -50,8 +51,11 @@ def report(tokens: int, slots: int, seconds: float, losses: Sequence[float]) -> 
     if os.environ[_DEVICE] == "cuda":
         import torch
 
+        from evolcoder.train.measurements import model_flops_utilization
+
         found["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
-        found["device"] = torch.cuda.get_device_name()
+        n = int(os.environ[_PARAMETERS])
+        found["mfu"] = model_flops_utilization(n, n, tokens / seconds, torch.device("cuda"))
     print(json.dumps(found))
 
 
@@ -62,6 +66,7 @@ def documents(data: str, n_rows: int, seed: int) -> tuple[Any, Any, Any]:
     from evolcoder.train.tokenization import tokenize
 
     model, tokenizer = load_weights(os.environ[_BASE], "fp32")
+    os.environ[_PARAMETERS] = str(model.num_parameters())
     rows = random.Random(seed).sample(read_instructions(data), n_rows)
     return model, tokenizer, tokenize(rows, tokenizer, "wizardcoder", 2048)
 
@@ -264,6 +269,8 @@ def main() -> None:
             f"| {found['peak_gb'] / first_peak:.2f} |",
             flush=True,
         )
+        if "mfu" in found:
+            print(f"\n{scheme}: {found['mfu'] or 0.0:.1%} of the device's bf16 peak\n", flush=True)
 
 
 if __name__ == "__main__":
