@@ -332,8 +332,15 @@ def _sections() -> dict[str, type]:
     while waiting:
         cls = waiting.pop()
         found[cls.__name__] = cls
-        waiting += [part for kind in _field_types(cls).values() if (part := _dataclass_of(kind))]
+        waiting += [part for kind in _field_types(cls).values() for part in _dataclasses_in(kind)]
     return found
+
+
+def _dataclasses_in(kind: Any) -> list[type]:
+    """Return the dataclasses that a type is made of, such as the values of a mapping."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return [kind]
+    return [part for arg in typing.get_args(kind) for part in _dataclasses_in(arg)]
 
 
 def _unknown_keys(data: Mapping[str, Any], cls: type, prefix: str) -> list[str]:
@@ -347,6 +354,11 @@ def _unknown_keys(data: Mapping[str, Any], cls: type, prefix: str) -> list[str]:
             problems.append(f"{prefix}{key}: unknown key{nearest(str(key), kinds)}; {known}")
         elif (part := _dataclass_of(kinds[key])) and isinstance(value, Mapping):
             problems += _unknown_keys(value, part, f"{prefix}{key}.")
+        elif typing.get_origin(kinds[key]) is dict and isinstance(value, Mapping):
+            for part in _dataclasses_in(kinds[key])[:1]:
+                for name, inner in value.items():
+                    if isinstance(inner, Mapping):
+                        problems += _unknown_keys(inner, part, f"{prefix}{key}.{name}.")
     return problems
 
 

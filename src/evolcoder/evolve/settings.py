@@ -16,8 +16,11 @@ class AskSettings:
     system: str = ""
     """System prompt."""
     temperature: float | None = None
+    """Of this kind of request."""
     top_p: float | None = None
+    """Of this kind of request."""
     max_tokens: int | None = None
+    """Most tokens of its answer."""
     reasoning_effort: str | None = None
     """How much a reasoning model behind an endpoint shall think: minimal, low, medium, high, none."""
     extra_body: dict[str, Any] = field(default_factory=dict)
