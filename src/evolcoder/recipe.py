@@ -342,6 +342,13 @@ def _sections() -> dict[str, type]:
     return found
 
 
+def _dataclasses_in(kind: Any) -> list[type]:
+    """Return the dataclasses that a type is made of, such as the values of a mapping."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return [kind]
+    return [part for arg in typing.get_args(kind) for part in _dataclasses_in(arg)]
+
+
 def _unknown_keys(data: Mapping[str, Any], cls: type, prefix: str) -> list[str]:
     """Return a message for each key of `data` that the section `cls`, or one within it, does not have."""
     kinds = _field_types(cls)
@@ -355,10 +362,11 @@ def _unknown_keys(data: Mapping[str, Any], cls: type, prefix: str) -> list[str]:
             continue
         elif part := _dataclass_of(kinds[key]):
             problems += _unknown_keys(value, part, f"{prefix}{key}.")
-        elif part := _dataclass_of(next(iter(typing.get_args(kinds[key])[1:]), None)):  # of dict[str, part]
-            for name, inner in value.items():
-                if isinstance(inner, Mapping):
-                    problems += _unknown_keys(inner, part, f"{prefix}{key}.{name}.")
+        elif typing.get_origin(kinds[key]) is dict and isinstance(value, Mapping):
+            for part in _dataclasses_in(kinds[key])[:1]:
+                for name, inner in value.items():
+                    if isinstance(inner, Mapping):
+                        problems += _unknown_keys(inner, part, f"{prefix}{key}.{name}.")
     return problems
 
 
