@@ -23,6 +23,7 @@ from evolcoder.evolve.duplicates import DuplicateIndex, Text
 from evolcoder.evolve.elimination import Elimination, answer_elimination, instruction_elimination
 from evolcoder.evolve.evolve_one import question_of
 from evolcoder.evolve.methods import METHOD_SETS
+from evolcoder.evolve.settings import Phase
 from evolcoder.evolve.verification import Verifier
 from evolcoder.instructions import read_instructions
 from evolcoder.models.protocol import Completion, Message
@@ -62,7 +63,7 @@ def judged(row: Instruction, parent: Instruction) -> Elimination | None:
 
 
 async def syntax(row: Instruction) -> Elimination | None:
-    async def no_teacher(chat: tuple[Message, ...]) -> Completion:
+    async def no_teacher(phase: Phase, chat: tuple[Message, ...]) -> Completion:
         raise AssertionError("nothing is repaired here")
 
     verifier = Verifier(tests=False, repairs=0, blocking=True)

@@ -30,7 +30,7 @@ def test_every_shipped_recipe_is_valid_and_survives_being_written_out(path: Path
         ("rounds: {max_rounds: 0}", "max_rounds must be at least 1, found 0"),
         ("train: {learning_rate: -1}", "learning_rate must be above 0, found -1"),
         ("train: 5", "train: "),
-        ("stop: {rule: sometimes}", "stop.rule: Input should be 'decline'"),
+        ("stop: {rule: sometimes}", "stop: rule 'sometimes': decline, paper-v1"),
         ("- a list", "a mapping of sections is expected, found list"),
         ("a: [", "not YAML"),
         ("", "a mapping of sections is expected, found NoneType"),

@@ -3,7 +3,7 @@
 from evolcoder.api import compare_samples as compare_samples
 from evolcoder.api import evaluate_model as evaluate_model
 from evolcoder.api import evolve_instructions as evolve_instructions
-from evolcoder.api import judge_program as judge_program
+from evolcoder.api import reinforce_model as reinforce_model
 from evolcoder.api import run_recipe as run_recipe
 from evolcoder.api import score_samples as score_samples
 from evolcoder.api import train_model as train_model
@@ -16,6 +16,9 @@ from evolcoder.models.endpoint.settings import EndpointSettings as EndpointSetti
 from evolcoder.models.local.settings import LocalSettings as LocalSettings
 from evolcoder.records import Instruction as Instruction
 from evolcoder.records import Lineage as Lineage
+from evolcoder.reinforce.judging import judge as judge
+from evolcoder.reinforce.settings import ReinforceSettings as ReinforceSettings
+from evolcoder.reinforce.tasks import read_tasks as read_tasks
 from evolcoder.train.settings import TrainSettings as TrainSettings
 
 __version__: str

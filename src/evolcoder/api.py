@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from evolcoder.models.endpoint.settings import EndpointSettings
     from evolcoder.models.local.settings import LocalSettings
     from evolcoder.models.session import ModelChoice
-    from evolcoder.records import Instruction, Verdict
+    from evolcoder.records import Instruction
+    from evolcoder.reinforce.settings import ReinforceSettings
+    from evolcoder.reinforce.tasks import Task
     from evolcoder.train.result import TrainResult
     from evolcoder.train.settings import TrainSettings
 
@@ -209,8 +211,8 @@ def score_samples(
     Args:
         samples: A JSONL file (compressed or not), or a folder of them.
         benchmark: Its name, or a file of your own that ends in ".py".
-        extract: How the program is found in a model's text: "none", "wizardcoder", "fence" or "auto"; where
-            absent, "auto" for chat answers, else "none".
+        extract: How the program is found in a model's text: "none", "wizardcoder", "fence" ("first"),
+            "last" or "auto"; where absent, "auto" for chat answers, else "none".
         oracle: How values are compared; the benchmark's own where absent.
         ks: pass@k for each of these, where there are samples enough.
         workers: Programs judged at once; one a core where absent.
@@ -343,36 +345,48 @@ def run_recipe(
     return loop.run_recipe(checked, run, progress or SilentProgress(), command_line)
 
 
-def judge_program(
-    program: str,
-    tests: str,
-    entry_point: str,
+def reinforce_model(
+    model: str,
+    tasks: str | Path | Sequence[Task],
+    out: str | Path,
     *,
-    timeout_s: float = 3.0,
-    memory_bytes: int = 2 << 30,
-) -> Verdict:
-    """Judge one Python program by test code, in the sandbox; the program cannot see or change the tests.
+    settings: ReinforceSettings | None = None,
+    held_out: str | Path | Sequence[Task] = (),
+    decontaminate: Sequence[str] = ("humaneval", "mbpp:test"),
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Train a model on whether its own programs work: the sandbox is the reward.
 
     Args:
-        program: Source code that defines the function `entry_point`.
-        tests: Source code that calls the function by its name and asserts; it runs in another process.
-        entry_point: Name of the function.
-        timeout_s: CPU seconds that the program may take.
-        memory_bytes: Memory that it may take.
+        model: A MODEL in this process: "embedded", a folder, a GGUF file, a Hugging Face name.
+        tasks: A file of instructions with tests, "benchmark:mbpp:train", or tasks.
+        out: Folder for the finished model.
+        settings: Method (grpo, rft, dpo), loss, group size, reward.
+        held_out: Tasks that are only measured, before, meanwhile and after.
+        decontaminate: Benchmarks whose copies among the tasks are left out.
+        progress: Is told what is done.
 
     Returns:
-        Whether it passed, and if not, why. For many programs use `score_samples` with a benchmark of your
-        own: a sandbox of one call takes a moment to start.
+        The folder, and the loss of each step; the curves stand in the folder's `training.json`.
 
     Raises:
-        SandboxError: This machine cannot run programs safely.
+        EvolcoderError: No task can be used, the machine cannot run programs safely, the loss is no number.
     """
-    from evolcoder.sandbox import Sandbox
-    from evolcoder.sandbox.protocol import CallJob, Limits
+    from evolcoder.reinforce.run import reinforce
+    from evolcoder.reinforce.settings import ReinforceSettings
+    from evolcoder.reinforce.tasks import read_tasks
 
-    with Sandbox(workers=1) as sandbox:
-        limits = Limits(cpu_s=timeout_s, memory_bytes=memory_bytes)
-        return sandbox.run(CallJob(program, entry_point, tests, limits)).verdict
+    chosen = read_tasks(tasks) if isinstance(tasks, (str, Path)) else tasks
+    measured = read_tasks(held_out) if isinstance(held_out, (str, Path)) else held_out
+    return reinforce(
+        model,
+        chosen,
+        settings or ReinforceSettings(),
+        Path(out),
+        held_out=measured,
+        decontaminate=decontaminate,
+        progress=progress,
+    )
 
 
 def _choice(

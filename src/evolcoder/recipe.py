@@ -17,17 +17,20 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 from evolcoder.errors import RecipeError, nearest, shortened
-from evolcoder.evaluate.overlap import names_overlap
+from evolcoder.evaluate.overlap import folder_clash, names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import SHIPPED_SEEDS
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.session import ModelChoice
+from evolcoder.own_files import is_own
 from evolcoder.shipped_recipes import RUN, recipe_file
 from evolcoder.train.settings import TrainSettings
+
+STOP_RULES = ("decline", "paper-v1", "patience", "significant", "budget", "max_rounds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,12 @@ class Rounds:
 class StopRule:
     """When the rounds end. Every rule keeps the round with the highest score, the earliest of equals."""
 
-    rule: Literal["decline", "paper-v1", "patience", "significant", "budget", "max_rounds"] = "decline"
+    rule: str = "decline"
     """"decline": after the first round below the best before it (WizardCoder 3.2); "paper-v1": the same on
     HumanEval, the test, as the paper's first version did; "patience": after `patience` rounds without a new
     best; "significant": after a decline that an exact paired test confirms; "budget": when the next round
-    does not fit the budget; "max_rounds": never early. `rounds.max_rounds` and the budget bound them all."""
+    does not fit the budget; "max_rounds": never early; or a Python file whose `load()` returns a rule.
+    `rounds.max_rounds` and the budget bound them all."""
     benchmark: str = "mbpp-400"
     """The benchmark whose pass@1 decides: MBPP's train and validation problems in the paper's v2."""
     patience: int = 2
@@ -86,6 +90,11 @@ class StopRule:
     """Allow a deciding benchmark that shares problems with a reported one; the report then says so."""
 
     def __post_init__(self) -> None:
+        if self.rule not in STOP_RULES and not is_own(self.rule):
+            raise ValueError(
+                f"rule {self.rule!r}{nearest(self.rule, STOP_RULES)}: {', '.join(STOP_RULES)} or a file.py "
+                "is expected"
+            )
         if self.rule == "paper-v1":
             object.__setattr__(self, "benchmark", "humaneval")
             object.__setattr__(self, "select_on_test", True)
@@ -139,6 +148,7 @@ class Evaluations:
     """Batch size and number format of the model under test."""
 
 
+Section = TypeVar("Section")
 _FOLDER_NAME = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
@@ -181,6 +191,8 @@ class Recipe:
             raise ValueError('stop.rule "budget" needs budget.max_usd, max_requests or max_hours')
         if unused := [name for name in ("evolve", "train") if getattr(self, name).seed]:
             raise ValueError(f"{unused[0]}.seed has no effect in a run's recipe: set seed at the top instead")
+        if clash := folder_clash(self.measured):
+            raise ValueError(clash)
         shared = [name for name in self.evaluate.benchmarks if names_overlap(self.stop.benchmark, name)]
         if shared and not self.stop.select_on_test:
             raise ValueError(
@@ -215,22 +227,30 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a mapping of sections is expected, found {type(data).__name__}")
-    for override in overrides:
-        _apply_override(data, override)
+    data = with_overrides(data, overrides)
     data.setdefault("name", path.stem)
     return recipe_from_data(data, where=str(path))
 
 
 def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
     """Check plain data (as YAML gives it) and return the recipe; `where` opens every message."""
+    return section_from_data(Recipe, data, where)
+
+
+def section_from_data(section: type[Section], data: Mapping[str, Any], where: str) -> Section:
+    """Check plain data and return it as a settings dataclass.
+
+    Raises RecipeError that opens with `where` and names every bad key, what was found and what is expected.
+    """
     from pydantic import ValidationError
 
-    problems = _unknown_keys(data, Recipe, "")
+    problems = _unknown_keys(data, section, "")
     if problems:
         raise RecipeError(f"{where}: " + "; ".join(problems))
     try:
-        recipe: Recipe = _adapter().validate_python(data)
-        return recipe
+        kind: Any = section
+        checked: Section = _adapter(kind).validate_python(data)
+        return checked
     except ValidationError as error:
         found = [
             ": ".join(
@@ -241,6 +261,14 @@ def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
             for item in error.errors(include_url=False)
         ]
         raise RecipeError(f"{where}: " + "; ".join(found)) from error
+
+
+def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return data with each "section.key=value" put in; raises RecipeError for what is no such thing."""
+    merged = dict(data)
+    for override in overrides:
+        _apply_override(merged, override)
+    return merged
 
 
 def recipe_yaml(recipe: Recipe) -> str:
@@ -259,7 +287,7 @@ def plain_data(settings: Any) -> dict[str, Any]:
 
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON Schema of a recipe, each key with its one-line description."""
-    schema: dict[str, Any] = _adapter().json_schema()
+    schema: dict[str, Any] = _adapter(Recipe).json_schema()
     for name, cls in _sections().items():
         part = schema if name == Recipe.__name__ else schema.get("$defs", {}).get(name)
         if part is None:
@@ -291,10 +319,10 @@ def field_descriptions(cls: type) -> dict[str, str]:
 
 
 @functools.cache
-def _adapter() -> Any:
+def _adapter(section: type) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Recipe)
+    return TypeAdapter(section)
 
 
 def _sections() -> dict[str, type]:

@@ -92,6 +92,10 @@ class Site(NamedTuple):
     run: Path
     endpoint: Endpoint
 
+    @property
+    def origin(self) -> str:
+        return self.address.partition("?")[0]
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -141,7 +145,7 @@ def visiting(browser: Any, site: Site, part: str, width: int = WIDE, **context: 
     elsewhere: list[str] = []
     page.on("console", lambda said: errors.append(said.text) if is_error(said) else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    here = (site.address, "data:")
+    here = (site.origin, "data:")
     page.on("request", lambda asked: None if asked.url.startswith(here) else elsewhere.append(asked.url))
     page.goto(site.address)
     open_part(page, part)
@@ -381,5 +385,50 @@ def test_only_this_machine_s_name_is_served_and_nothing_may_be_fetched(site: Sit
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(stranger)
     for path in ("docs", "openapi.json", "redoc"):
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(site.address + path)
+        assert status_of(f"{own(site)}/{path}") == 404
+
+
+def own(site: Site) -> str:
+    """Return the address that the page lies at, without a slash at its end."""
+    with urllib.request.urlopen(site.address) as reply:
+        return str(reply.url).rstrip("/")
+
+
+def status_of(url: str, data: bytes | None = None, **headers: str) -> int:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, named)) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_nothing_is_served_without_the_token(site: Site) -> None:
+    assert own(site).removeprefix(site.origin) == site.address.partition("token=")[2]
+    for path in (
+        "",
+        "?token=",
+        "?token=wrong",
+        "config",
+        "gradio_api/info",
+        "theme.css",
+        "x/config",
+        "/",
+        "%2e/",
+    ):
+        assert status_of(site.origin + path) == 403
+    for path in ("gradio_api/queue/join", "gradio_api/upload", "gradio_api/run/predict"):
+        assert status_of(site.origin + path, b"{}", Content_Type="application/json") == 403
+    assert status_of(own(site)[:-1] + "/config") == 403
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:1", "http://127.0.0.1:1", "https://evil.example", "null", ""]
+)
+def test_other_pages_are_not_answered_though_they_know_the_token(site: Site, origin: str) -> None:
+    assert status_of(own(site) + "/config", Origin=origin) == 403
+    assert status_of(own(site) + "/gradio_api/queue/join", b"{}", Origin=origin) == 403
+    assert status_of(own(site) + "/config", Sec_Fetch_Site="same-site", Sec_Fetch_Mode="no-cors") == 403
+    followed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert status_of(site.address, **followed) == 200
+    assert status_of(own(site) + "/config", Origin=site.origin.rstrip("/")) == 200

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.models.byte_llama import save_tiny_model
+from tests.models.scripted_server import good, serving
 
-from evolcoder.app.chatting import ChatSide, Turn, converse, model_choices, request_of, stopped, style_for
+from evolcoder.app.chatting import (
+    ChatOptions,
+    ChatSide,
+    Turn,
+    converse,
+    model_choices,
+    named_model,
+    request_of,
+    stopped,
+    style_for,
+)
 from evolcoder.app.open_models import ModelName, OpenModels
 from evolcoder.errors import EndpointError, ModelError
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
@@ -169,3 +181,59 @@ def test_a_checkpoint_is_asked_as_it_was_trained(tmp_path: Path) -> None:
     recipe = run / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("train: {", "train: {prompt_style: chat, "))
     assert style_for(folder, "auto", read_run(run)) == "chat"
+
+
+STARTED = ChatOptions(("openai:own", "openai:far@http://far/v1#FAR_KEY"), "http://own/v1")
+
+
+@pytest.mark.parametrize(
+    ("ref", "url", "options", "asked", "keyed"),
+    [
+        ("openai:own", "http://evil/v1", STARTED, "http://own/v1", True),
+        ("openai:far@http://far/v1#FAR_KEY", "http://evil/v1", STARTED, "http://own/v1", True),
+        ("openai:x", "", STARTED, "http://own/v1", True),
+        ("openai:x", "http://own/v1", STARTED, "http://own/v1", True),
+        ("openai:x", "http://evil/v1", STARTED, "http://evil/v1", False),
+        ("openai:x", "http://own/v1.evil", STARTED, "http://own/v1.evil", False),
+        ("openai:x", "http://evil/v1", ChatOptions(), "http://evil/v1", False),
+        ("openai:x", "http://evil/v1", replace(STARTED, any_model=False), "http://own/v1", True),
+    ],
+)
+def test_keys_go_only_where_the_app_was_started_with(
+    ref: str, url: str, options: ChatOptions, asked: str, keyed: bool
+) -> None:
+    assert named_model(ref, url, options) == ModelName(ref, asked, keyed)
+
+
+@pytest.mark.parametrize(
+    ("ref", "url"),
+    [
+        ("openai:x@http://evil/v1", ""),
+        ("openai:x@http://evil/v1#SECRET", ""),
+        ("openai:x#SECRET", "http://own/v1"),
+        ("openai:x,openai:y", "http://evil/v1"),
+    ],
+)
+def test_the_page_names_no_address_and_no_variable_within_a_model(ref: str, url: str) -> None:
+    with pytest.raises(ModelError, match="only openai:NAME is taken here"):
+        named_model(ref, url, STARTED)
+    with pytest.raises(ModelError, match="start the app with"):
+        named_model("openai:x", "", ChatOptions())
+
+
+def test_an_address_named_in_the_page_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-1234")
+    heard: list[dict[str, str]] = []
+
+    async def main() -> None:
+        async with serving(lambda body, n: good()) as server:
+            for keyed in (True, False):
+                models = OpenModels()
+                one = ChatSide(ModelName("openai:x", server.url, keyed), "chat", (Turn("hello"),))
+                await last_of(models, one)
+                await models.close()
+            heard.extend(server.headers)
+
+    asyncio.run(main())
+    sent = [headers.get("Authorization") for headers in heard]
+    assert set(sent) == {"Bearer sk-secret-1234", None} and sent[-1] is None

@@ -44,7 +44,7 @@ def test_without_gradio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_addresses_of_this_machine_are_known() -> None:
-    from evolcoder.app.site import is_loopback
+    from evolcoder.app.access import is_loopback
 
     assert all(map(is_loopback, ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.8.8"]))
     assert not any(map(is_loopback, ["0.0.0.0", "::", "192.168.1.4", "example.org", ""]))

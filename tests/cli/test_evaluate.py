@@ -64,6 +64,18 @@ def test_generate_keeps_every_field_and_the_order(model: Path, tmp_path: Path) -
         for row, given in zip(answered, rows, strict=True)
     )
     assert json.loads(done.stdout)["rows"] == 3
+    again = CliRunner().invoke(
+        cli, [*arguments, "--max-tokens", "8", "--dtype", "fp32", "--fields", "wizardcoder"]
+    )
+    assert again.exit_code == 0, again.output
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [
+        {
+            "id": row["idx"],
+            "instruction": row.get("Instruction") or row["instruction"],
+            "wizardcoder": row["response"],
+        }
+        for row in answered
+    ]
 
 
 def test_generate_tells_of_all_bad_lines_at_once(model: Path, tmp_path: Path) -> None:

@@ -133,7 +133,11 @@ def test_fenced_answers_are_told_with_the_extraction_that_reads_them(
 ) -> None:
     text = "```python\ndef add(x, y):\n    return x + y\n```"
     path = rows_file(tmp_path / "s.jsonl", {"task_id": ADD, "completion": text})
-    assert "--extract auto reads it" in type_("score", path, "-b", "humaneval").output
+    said = type_("score", path, "-b", "humaneval").output
+    assert "of the first 1 a program is found by --extract auto in 1, --extract fence in 1" in said
+    assert "unread" not in type_("score", path, "-b", "humaneval", "--extract", "last").output
+    prose = rows_file(tmp_path / "p.jsonl", {"task_id": ADD, "completion": "```\nno code, sorry\n```"})
+    assert "unread" not in type_("score", prose, "-b", "humaneval", "--extract", "auto").output
     turns = [{"role": "assistant", "content": text}]
     chat = rows_file(tmp_path / "c.jsonl", {"task_id": ADD, "messages": turns})
     result = type_("score", chat, "-b", "humaneval")

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolcoder.errors import UserError
-from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
+from evolcoder.evaluate.benchmarks import Benchmark, environment_spec, load_benchmark
 from evolcoder.evaluate.benchmarks.ds1000.answers import solution_of
+from evolcoder.evaluate.benchmarks.ds1000.environment import ENVIRONMENT
 from evolcoder.evaluate.environments import build_environment, find_environment
 from evolcoder.evaluate.pass_at_k import scores_of_groups
 from evolcoder.evaluate.sample_files import read_samples
@@ -97,6 +98,11 @@ def test_every_style_asks_about_every_problem(ds1000: Benchmark, style: str) -> 
         ("result = df\n# SOLUTION END\nplt.show()", "result = df\n"),
         ("result = df\n```\nThis is it.", "result = df\n"),
         ("Here it is:\n```python\nresult = df\n```\nand\n```python\nprint(df)\n```", "result = df\n"),
+        (
+            "```python\nresult = 1\n```\nWrong:\n```\nresult = df\n```\n```python\nprint(result)\n```",
+            "result = df\n",
+        ),
+        ("```python\nprint(result)\n```\nafter\n```py3\nresult = df\n```", "result = df\n"),
         ("Here it is:\n<code>\nresult = df\n</code> Good luck", "\nresult = df\n"),
         ("<code>\n```python\nresult = df\n```\n</code>", "result = df\n"),
         ("<think>\n```python\nresult = 1\n```\n</think>\nresult = df", "\nresult = df"),
@@ -116,6 +122,14 @@ def test_the_solution_is_found_in_an_answer(raw: str, solution: str) -> None:
         ("# so:\n    return df\n", "# so:\n    return df\n"),
         ("    ### END SOLUTION\n    return df\n", "    ### END SOLUTION\n    return df\n"),
         ("```python\ndef f(df, n=3):\n    return df\n\nprint(f(df))\n```", "    return df\n"),
+        (
+            "```python\nf(1)\n```\n```\ndef f(df, n=3):\n    return df\n```\n```python\nf(2)\n```",
+            "    return df\n",
+        ),
+        (
+            "```python\ndef f(df):\n    pass\n```\nso\n```python\ndef f(df):\n    return df\n```",
+            "    return df\n",
+        ),
         ("import math\ndef f(\n    df,\n    n=3,\n):\n    return df", "    import math\n    return df"),
     ],
 )
@@ -147,7 +161,7 @@ def test_without_its_environment_the_command_that_builds_it_is_told(
 ) -> None:
     monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="not built: evolcoder setup ds1000"):
-        find_environment("ds1000")
+        find_environment(ENVIRONMENT)
 
 
 def test_nothing_is_installed_into_a_folder_of_somebody_else(
@@ -157,9 +171,9 @@ def test_nothing_is_installed_into_a_folder_of_somebody_else(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match="not empty and no virtual environment"):
-        build_environment("ds1000", tmp_path / "mine", None, SilentProgress())
+        build_environment(ENVIRONMENT, tmp_path / "mine", None, SilentProgress())
     with pytest.raises(UserError, match=r"nothing to set up for 'ds100' \(did you mean 'ds1000'\?\)"):
-        build_environment("ds100", None, None, SilentProgress())
+        environment_spec("ds100")
 
 
 def test_the_authors_own_answer_files_are_read(ds1000: Benchmark, tmp_path: Path) -> None:
@@ -173,7 +187,7 @@ def test_the_authors_own_answer_files_are_read(ds1000: Benchmark, tmp_path: Path
 def environment() -> None:
     """Skip unless the environment was built."""
     try:
-        find_environment("ds1000")
+        find_environment(ENVIRONMENT)
     except UserError as error:
         pytest.skip(f"needs the environment of DS-1000: evolcoder setup ds1000 ({error})")
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from evolcoder.cli import main
-from evolcoder.errors import UserError
+from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.overlap import benchmarks_overlap, names_overlap, shared_problems
 from evolcoder.evaluate.own_tests import check_own_tests
+from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import score_samples
 from evolcoder.records import Sample
 from evolcoder.sandbox import Sandbox, probe
@@ -40,6 +41,7 @@ CASE = """    class T(unittest.TestCase):
 FORMS = {
     "assertions": "assert f(2) == 4",
     "human-eval": "def check(candidate):\n    assert candidate(2) == 4\n",
+    "human-eval, guarded": "def check(c):\n    assert c(2) == 4\nif __name__ == '__main__':\n    check(f)",
     "human-eval, called": "def check(candidate):\n    assert candidate(2) == 4\ncheck(f)",
     "a helper called check": "def check(a, b):\n    assert a == b\ncheck(f(2), 4)",
     "pytest": "def test_f():\n    assert f(2) == 4\ndef test_more():\n    assert f(3) == 6\n",
@@ -131,6 +133,14 @@ def test_tests_that_pass_what_is_wrong_are_refused_when_tried(
     benchmark = load_benchmark(written(tmp_path, **{"A/1": tests}))
     with pytest.raises(UserError, match=rf"mine\.py: line 6: problem A/1: ({said})"):
         check_own_tests(benchmark, engine=shared)
+
+
+def test_a_number_that_may_be_two_problems_is_no_id(tmp_path: Path) -> None:
+    benchmark = load_benchmark(written(tmp_path, **{"A/1": "assert f(2) == 4", "B/1": "assert f(2) == 6"}))
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text('{"task_id": 1, "completion": "    return 2 * x"}')
+    with pytest.raises(DataError, match="line 1: task id '1' may be A/1 or B/1: write it whole"):
+        list(read_samples(samples, benchmark))
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,21 @@ def test_an_inspect_archive_is_read_with_its_epochs(tmp_path: Path, humaneval: B
         read(tmp_path / "other.eval", humaneval)
 
 
+def test_an_inspect_archive_packed_by_zstd_is_read(tmp_path: Path, humaneval: Benchmark) -> None:
+    text = json.dumps(inspect_sample(CHAT)).encode()
+    packed = pyarrow.compress(text, codec="zstd", asbytes=True)
+    with zipfile.ZipFile(tmp_path / "log.eval", "w") as archive:
+        archive.writestr("header.json", "{}")
+        archive.writestr(f"samples/{ADD}_epoch_1.json", packed)
+        stored = archive.infolist()[1]
+        stored.compress_type, stored.file_size = 93, len(text)  # goes into the archive's directory
+    assert read(tmp_path / "log.eval", humaneval) == [(ADD, CODE, "")]
+    data = (tmp_path / "log.eval").read_bytes()
+    (tmp_path / "broken.eval").write_bytes(data.replace(packed[:8], b"\0" * 8))
+    with pytest.raises(DataError, match=r"broken.eval: cannot be read"):
+        read(tmp_path / "broken.eval", humaneval)
+
+
 def test_a_row_of_another_benchmark_is_no_sample_by_its_number_alone(
     tmp_path: Path, humaneval: Benchmark
 ) -> None:
@@ -174,6 +189,15 @@ def test_a_row_of_another_benchmark_is_no_sample_by_its_number_alone(
     row["doc"] = {"task_id": 11, "entry_point": "remove_Occ"}
     write_jsonl_whole(tmp_path / "s.jsonl", [row])
     with pytest.raises(DataError, match=r"'11 \(remove_Occ\)' is not in humaneval"):
+        read(tmp_path / "s.jsonl", humaneval)
+    row["doc"] = {
+        "task_id": 11,
+        "text": "Write a function",
+        "code": "def remove_Occ(s): ...",
+        "test_list": [],
+    }
+    write_jsonl_whole(tmp_path / "s.jsonl", [row])
+    with pytest.raises(DataError, match=r"'11 \(Write a function\)' is not in humaneval"):
         read(tmp_path / "s.jsonl", humaneval)
     (tmp_path / "long.json").write_text(json.dumps([["x"]] * 165))
     with pytest.raises(DataError, match="'problem number 165' is not in humaneval"):
@@ -184,6 +208,8 @@ ROWS = [{"task_id": ADD, "completion": "    return x + y"}, {"task_id": ZERO, "c
 JUDGED = [{**row, "result": "passed", "passed": True} for row in ROWS]
 PROGRAMS = [{"task_id": ADD, "solution": CODE}]
 RAW = [{"task_id": ADD, "solution": CHAT}]
+LIVE = [{"question_id": ADD, "code_list": [CODE], "output_list": [CHAT]}]
+GRADED = [{**LIVE[0], "graded_list": [True], "pass@1": 1.0}]
 EVAL = {"eval": {ADD: [{"solution": CODE, "base_status": "pass"}]}}
 
 
@@ -198,6 +224,17 @@ EVAL = {"eval": {ADD: [{"solution": CODE, "base_status": "pass"}]}}
         ({"m.jsonl": PROGRAMS, "m_eval_results.json": EVAL}, ["m.jsonl"], ["m.jsonl"]),
         ({"m_eval_results.json": EVAL}, ["m_eval_results.json"], ["m_eval_results.json"]),
         ({"m.jsonl": PROGRAMS, "m.jsonl.gz": PROGRAMS}, ["m.jsonl"], ["m.jsonl"]),
+        (
+            {"generations.json": [[CODE]], "references.json": ["check(add)"]},
+            ["generations.json"],
+            ["generations.json"],
+        ),
+        (
+            {"g_1_0.2.json": LIVE, "g_1_0.2_eval.json": [{"pass@1": 1}], "g_1_0.2_eval_all.json": GRADED},
+            ["g_1_0.2.json"],
+            ["g_1_0.2.json"],
+        ),
+        ({"g_eval_all.json": GRADED}, ["g_eval_all.json"], ["g_eval_all.json"]),
         ({"a.jsonl": ROWS, "b.jsonl": PROGRAMS}, ["a.jsonl", "b.jsonl"], ["a.jsonl", "b.jsonl"]),
         ({"a.jsonl": JUDGED, "b.jsonl": PROGRAMS}, ["a.jsonl", "b.jsonl"], ["a.jsonl", "b.jsonl"]),
         ({"x/s.jsonl": ROWS, "config.json": {"a": 1}, "x/results.json": {}}, ["s.jsonl"], ["s.jsonl"]),
@@ -231,6 +268,9 @@ def test_of_an_evaluations_folder_the_samples_of_the_benchmark_are_read(
     for place in (tmp_path, tmp_path / "humaneval"):
         files = [file for file, _ in rows_by_file(place, humaneval)]
         assert files == [tmp_path / "humaneval" / "samples.jsonl"]
+    (tmp_path / "mbpp" / "scores.json").write_text(json.dumps({"scores": [{"benchmark": "humaneval"}]}))
+    with pytest.raises(DataError, match=r"samples of 2 evaluations .*; give one of them"):
+        list(rows_by_file(tmp_path, humaneval))
 
 
 def test_programs_of_two_models_are_not_one_set_of_samples(tmp_path: Path, humaneval: Benchmark) -> None:

@@ -1,7 +1,10 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evolcoder.evolve.answer_tests import runnable_tests
 from evolcoder.evolve.elimination import (
     answer_elimination,
     has_content,
@@ -11,6 +14,7 @@ from evolcoder.evolve.elimination import (
     says_equal,
 )
 from evolcoder.evolve.methods import METHOD_SETS
+from evolcoder.evolve.preambles import without_preamble
 
 CODE = METHOD_SETS["code"]
 PARENT = "Write a Python function that merges two calendars."
@@ -152,3 +156,23 @@ def test_judging_never_fails_and_empty_means_no_content(parent: str, evolved: st
     else:
         assert found is not None
         assert found.reason == ("unchanged" if is_part_of(parent, evolved) else "empty")
+
+
+REPEATED = [*"-#`'(<*_:. a\n\x00\u4e00", "a ", "a\n", "# ", "```\n", "~~~\n", "#\n", "new ", "Sure! "]
+REPEATED += ["sorry ", "user: ", "Note: ", "given prompt ", "assert f(1) == 1\n"]
+
+
+@pytest.mark.parametrize("kind", REPEATED)
+def test_no_rule_takes_more_than_linear_time(kind: str) -> None:
+    def seconds(n: int) -> float:
+        text = "Note: " + kind * (n // len(kind))
+        begun = time.process_time()
+        instruction_elimination("Write a function f.", text, CODE.methods[0], CODE)
+        answer_elimination(text, "Write a function f.")
+        answer_elimination(text + "x", text)
+        without_preamble("Sure: " + text)
+        runnable_tests(text, "def f(x):\n    return x")
+        return time.process_time() - begun
+
+    # Ten times the text: a quadratic rule would take a hundred times as long.
+    assert seconds(200_000) < 50 * max(seconds(20_000), 0.002)

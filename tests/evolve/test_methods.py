@@ -1,13 +1,17 @@
 import pytest
 
+from evolcoder.evolve.elimination import instruction_elimination
 from evolcoder.evolve.methods import (
+    CODE_SENTENCES,
     METHOD_SETS,
+    CustomMethod,
     choose_method,
     equality_messages,
     evolution_messages,
     method_set,
 )
 from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.evolve.shots import Shot
 
 
 def test_the_code_prompt_is_the_papers_word_for_word() -> None:
@@ -104,3 +108,35 @@ def test_a_method_left_out_changes_only_the_rows_that_had_it() -> None:
     ]
     assert all(before == after for before, after in pairs if before != "misdirect")
     assert len({after for before, after in pairs if before == "misdirect"}) == 4
+
+
+def test_a_template_shots_and_leak_words_of_ones_own_in_any_language() -> None:
+    settings = EvolveSettings(
+        template="Mach diese Aufgabe schwerer: {method}\n\n{question}",
+        leaks=("mach diese aufgabe schwerer",),
+        custom_methods={
+            "randfall": CustomMethod(
+                "Verlange einen Randfall.", shots=(Shot("Addiere.", "Addiere, auch NaN."),)
+            ),
+            "frei": CustomMethod(template="Nur so: {question}"),
+        },
+        weights=dict.fromkeys(CODE_SENTENCES, 0.0),
+    )
+    methods = settings.method_set()
+    by_name = {m.name: m for m in methods.methods}
+    first, example, asked = evolution_messages(methods, by_name["randfall"], "Sortiere.", shots=2)
+    assert first.content == "Mach diese Aufgabe schwerer: Verlange einen Randfall.\n\nAddiere."
+    assert (example.role, example.content) == ("assistant", "Addiere, auch NaN.")
+    assert asked.content.endswith("Sortiere.")
+    (only,) = evolution_messages(methods, by_name["frei"], "Sortiere.", shots=2)
+    assert only.content == "Nur so: Sortiere."
+    found = instruction_elimination(
+        "Sortiere.", "Mach diese Aufgabe schwerer: sortiere Listen.", by_name["frei"], methods
+    )
+    assert found is not None and found.reason == "leaked prompt"
+    for wrong in (
+        {"template": "no place"},
+        {"custom_methods": {"x": CustomMethod("s")}, "template": "{method}"},
+    ):
+        with pytest.raises(ValueError, match="question"):
+            EvolveSettings(**wrong)

@@ -3,10 +3,10 @@ from pathlib import Path
 
 from teacher import TASKS, Teacher, seeds
 
-from evolcoder.evolve.evolve_one import RowUsage
 from evolcoder.evolve.round_progress import LiveCounts, by_number
 from evolcoder.evolve.rounds import evolve_dataset
 from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.models.protocol import Completion
 from evolcoder.models.stats import RequestStats
 from evolcoder.progress import Bar
 
@@ -14,7 +14,9 @@ from evolcoder.progress import Bar
 def test_money_is_told_so_far_and_for_the_end_of_the_last_round() -> None:
     live = LiveCounts(Teacher(), rows=10, usd_before=1.0, rounds_after=2)
     for _ in range(4):
-        live.add(RowUsage(2, 30, 40, usd=0.5))
+        live.add_reply(Completion("", "stop", 10, 20, 0.2))
+        live.add_reply(Completion("", "stop", 20, 20, 0.3))
+        live.add_row()
     assert live.facts(4, {})["usd"] == "3.0000 of about 16.0000"
     assert live.facts(4, {})["tokens"] == 280
 

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from teacher import ANSWER, TASKS, Teacher, harder, seeds
 from evolcoder.errors import BudgetExhaustedError, RequestFailedError
 from evolcoder.evolve.merging import merged_rows, pool_after
 from evolcoder.evolve.rounds import RoundSummary, evolve_dataset, evolve_rounds
-from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.evolve.settings import AskSettings, EvolveSettings
 from evolcoder.instructions import read_instructions
-from evolcoder.models.protocol import Completion, Request
+from evolcoder.models.protocol import Completion, Message, Request
 from evolcoder.progress import SilentProgress
 from evolcoder.records import Instruction
 
@@ -188,9 +189,10 @@ def test_thinking_is_in_neither_instruction_nor_response(tmp_path: Path) -> None
 
         teacher = Teacher(evolve=lambda text, before=before: before + harder(text), answer=answer)  # type: ignore[misc]
         assert one_round(tmp_path / str(i), teacher).kept == 6
-        rows = rows_of(tmp_path / str(i) / "round-1" / "evolved.jsonl")
+        rows = rows_of(tmp_path / str(i) / "round-1/evolved.jsonl")
         assert [row["instruction"] for row in rows] == [harder(text) for text in TASKS]
         assert {row["response"] for row in rows} == {ANSWER}
+        assert ["see." in row["reasoning"] and "think>" not in row["reasoning"] for row in rows] == [True] * 6
         assert sorted(asked) == sorted(harder(text) for text in TASKS)
 
 
@@ -199,3 +201,86 @@ def test_a_reply_cut_off_or_filtered_before_any_text_is_told_as_that(tmp_path: P
     assert one_round(tmp_path / "cut", cut).eliminated == {"truncated": 6}
     filtered = Teacher(answer=lambda text: "", finish=lambda k: "content_filter" if k == "answer" else "stop")
     assert one_round(tmp_path / "filtered", filtered).eliminated == {"refused": 6}
+
+
+def test_reasoning_that_the_endpoint_tells_apart_is_the_rows_column_too(tmp_path: Path) -> None:
+    class Thinking(Teacher):
+        async def complete(self, request: Request) -> Completion:
+            return replace(await super().complete(request), reasoning=f"about {self.last(request)[:20]}")
+
+    one_round(tmp_path, Thinking())
+    rows = rows_of(tmp_path / "round-1/evolved.jsonl")
+    assert [row["reasoning"] for row in rows] == [f"about {row['instruction'][:20]}" for row in rows]
+    one_round(tmp_path / "plain", Teacher())
+    assert "reasoning" not in rows_of(tmp_path / "plain/round-1/evolved.jsonl")[0]
+
+
+def test_words_around_an_instruction_are_cut_and_counted(tmp_path: Path) -> None:
+    def chatty(text: str) -> str:
+        return f"Sure! Here's a more challenging version:\n\n**Question:** {harder(text)}\n\nLet me know!"
+
+    chats = Teacher(evolve=chatty)
+    summary = one_round(tmp_path, chats)
+    assert summary.preambles == summary.kept == 6
+    rows = rows_of(tmp_path / "round-1/evolved.jsonl")
+    assert [row["instruction"] for row in rows] == [harder(text) for text in TASKS]
+    assert json.loads((tmp_path / "round-1/summary.json").read_text())["preambles"] == 6
+    one_round(tmp_path / "plain", Teacher())
+    assert "preambles" not in json.loads((tmp_path / "plain/round-1/summary.json").read_text())
+
+
+def test_each_kind_of_request_has_its_own_settings(tmp_path: Path) -> None:
+    phases = {
+        "evolve": AskSettings(system="Du bist streng.", temperature=0.3, max_tokens=99),
+        "answer": AskSettings(reasoning_effort="high", extra_body={"top_k": 5}),
+        "judge": AskSettings(reasoning_effort="low", max_tokens=500),
+    }
+    teacher = Teacher()
+    one_round(tmp_path, teacher, TASKS[:1], judge=True, phases=phases)
+    evolve, judge, answer = teacher.requests
+    assert evolve.prompt[0] == Message("system", "Du bist streng.")
+    assert (evolve.sampling.temperature, evolve.sampling.max_tokens) == (0.3, 99)
+    assert json.loads(answer.sampling.further_fields) == {"reasoning_effort": "high", "top_k": 5}
+    assert (answer.sampling.temperature, answer.sampling.max_tokens) == (1.0, 2048)
+    assert (judge.sampling.temperature, judge.sampling.max_tokens) == (0.0, 500)
+
+
+def test_four_answers_cost_four_answers_and_one_evolution_and_the_next_round_evolves_once(
+    tmp_path: Path,
+) -> None:
+    teacher = Several()
+    summary = one_round(tmp_path, teacher, TASKS[:2], answers=4)
+    rows = rows_of(tmp_path / "round-1/evolved.jsonl")
+    assert len(teacher.requests) == 2 * (1 + 4)
+    assert (summary.asked, summary.kept, summary.requests) == (2, 8, 10)
+    assert [row["requests"] for row in rows] == [5, 0, 0, 0] * 2
+    assert [row["response"][-1] for row in rows] == list("01230123")
+    assert len({row["id"] for row in rows}) == 8
+    second = round_of_all(tmp_path / "two", Several(), TASKS[:2], answers=4)
+    assert [s.asked for s in second] == [2, 2]
+
+
+def test_copies_among_the_answers_are_one_row_and_the_shortest_may_do(tmp_path: Path) -> None:
+    assert one_round(tmp_path / "a", Teacher(), TASKS[:2], answers=4).kept == 2
+    longer = Several(lambda index: ANSWER + "!" * (5 - index))
+    assert one_round(tmp_path / "b", longer, TASKS[:2], answers=3, keep_answers="shortest").kept == 2
+    assert {row["response"] for row in rows_of(tmp_path / "b/round-1/evolved.jsonl")} == {ANSWER + "!!!"}
+
+
+class Several(Teacher):
+    """Answers each sample of a question differently."""
+
+    def __init__(self, answer: Callable[[int], str] = lambda index: f"{ANSWER}\n{index}") -> None:
+        super().__init__()
+        self.by_index = answer
+
+    async def complete(self, request: Request) -> Completion:
+        reply = await super().complete(request)
+        return replace(reply, text=self.by_index(request.index)) if reply.text == ANSWER else reply
+
+
+def round_of_all(out: Path, teacher: Teacher, texts: list[str], **settings) -> list[RoundSummary]:
+    work = evolve_rounds(
+        seeds(texts), teacher, EvolveSettings(**settings), range(1, 3), out, SilentProgress()
+    )
+    return asyncio.run(work)

@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from teacher import TASKS, Teacher, seeds
@@ -8,6 +9,7 @@ from teacher import TASKS, Teacher, seeds
 from evolcoder.errors import SandboxError
 from evolcoder.evolve.rounds import evolve_rounds
 from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.models.protocol import Completion, Request
 from evolcoder.progress import SilentProgress
 
 RIGHT = "```python\ndef double(x):\n    return x * 2\n```"
@@ -170,3 +172,25 @@ def test_tests_that_read_a_class_of_the_answer_leave_the_row_untested(tmp_path) 
     answer = "```python\nclass Box:\n    def __init__(self, n): self.n = n\ndef box(n): return Box(n)\n```"
     row, _ = verified(tmp_path, replies(answer, "```python\nassert isinstance(box(2), Box)\n```"))
     assert row["verdict"] == "untested"
+
+
+def test_several_answers_are_run_with_the_same_tests_and_all_that_pass_stay(tmp_path) -> None:
+    texts = [RIGHT, WRONG, RIGHT.replace("x * 2", "x + x"), BROKEN]
+
+    class Several(Teacher):
+        async def complete(self, request: Request) -> Completion:
+            reply = await super().complete(request)
+            return replace(reply, text=texts[request.index]) if reply.text == RIGHT else reply
+
+    teacher = Several(answer=replies(RIGHT))
+    settings = EvolveSettings(verify="tests", answers=4, verify_cpu_s=0.5)
+    work = evolve_rounds(seeds(TASKS[:1]), teacher, settings, range(1, 2), tmp_path, SilentProgress())
+    try:
+        (summary,) = asyncio.run(work)
+    except SandboxError as error:
+        pytest.skip(f"needs a sandbox: {error}")
+    rows = [json.loads(line) for line in (tmp_path / "round-1/evolved.jsonl").read_text().splitlines()]
+    assert [row["response"] for row in rows] == [texts[0], texts[2]]
+    assert {row["tests"] for row in rows} == {"assert double(2) == 4\nassert double(0) == 0"}
+    assert [row["verdict"] for row in rows] == ["passed", "passed"]
+    assert summary.requests == len(teacher.requests) == 1 + 4 + 1

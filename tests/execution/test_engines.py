@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,92 @@ def test_an_address_where_no_cluster_answers_is_told_in_one_line() -> None:
     assert isinstance(done.exception, OutsideError)
     assert str(done.exception).startswith("no Ray cluster answers at 127.0.0.1:1 (")
     assert "\n" not in str(done.exception)
+
+
+OWN_CLUSTER = """
+import os
+from evolcoder.execution.engine import open_engine
+import ray
+with open_engine("ray"):
+    print(ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"], flush=True)
+    input()
+print(os.listdir(os.environ["RAY_TMPDIR"]))
+"""
+STRANGER = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+print("joined")
+"""
+
+
+def listeners(folder: str) -> set[str]:
+    """Return the addresses, as hex, that the processes listen on whose environment names the folder."""
+    inodes = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"RAY_TMPDIR={folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                inodes |= {str(fd.readlink()) for fd in (process / "fd").iterdir()}
+    rows = [
+        row.split()
+        for name in ("tcp", "tcp6")
+        for row in Path("/proc/net", name).read_text().splitlines()[1:]
+    ]
+    return {row[1].split(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes}
+
+
+def test_a_cluster_begun_here_is_of_this_machine_alone_and_asks_for_its_token(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets lie in it: no long path
+    environment = {**os.environ, "RAY_ADDRESS": "", "HOME": str(tmp_path), "RAY_TMPDIR": folder}
+    own = subprocess.Popen(
+        [sys.executable, "-c", OWN_CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert own.stdout is not None and own.stdin is not None
+        address, token = own.stdout.readline().split()
+        loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+        heard = listeners(folder)
+        assert address.startswith("127.0.0.1:") and heard and heard <= loopback
+        assert len(token) == 64 and not (tmp_path / ".ray").exists()
+        environment["RAY_AUTH_MODE"] = "disabled"
+        stranger = subprocess.run(
+            [sys.executable, "-c", STRANGER, address], capture_output=True, text=True, env=environment
+        )
+        assert stranger.returncode != 0 and "joined" not in stranger.stdout
+        own.stdin.write("end\n")
+        own.stdin.flush()
+        assert own.stdout.read().strip() == "[]"
+    finally:
+        own.stdin.close()
+        own.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_cluster_that_another_user_noted_is_not_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **how: pytest.fail(f"joined {how}"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(OutsideError, match="no Ray cluster answers at this machine"):
+        open_engine("ray:auto")
+    note = tmp_path / "ray" / "ray_current_cluster"
+    note.parent.mkdir()
+    (tmp_path / "elsewhere").write_text("127.0.0.1:6379")
+    note.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutsideError, match="no Ray cluster answers at this machine"):
+        open_engine("ray:auto")
+    note.unlink()
+    note.write_text("127.0.0.1:6379")
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    with pytest.raises(OutsideError, match="another user's"):
+        open_engine("ray:auto")
 
 
 def test_ray_is_not_imported_unless_asked_for_and_a_missing_one_is_told(tmp_path: Path) -> None:

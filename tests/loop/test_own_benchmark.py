@@ -106,3 +106,9 @@ def test_problems_of_its_own_may_decide_whatever_the_name_of_their_file(
     )
     with pytest.raises(RecipeError, match="shares 3 problems with humaneval"):
         plan_recipe(decided_by(small, copy, "humaneval"), folder / "run")
+
+
+def test_two_files_of_one_name_do_not_share_a_folder(small: Callable[..., Recipe], folder: Path) -> None:
+    other = folder / "humaneval.py"
+    with pytest.raises(RecipeError, match=r"humaneval and .*humaneval\.py would both write into humaneval/"):
+        decided_by(small, other, "humaneval")

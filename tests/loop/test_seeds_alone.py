@@ -13,8 +13,12 @@ from tests.loop.conftest import Notes, new_task, taught_by, teacher
 from evolcoder.loop import plan_recipe, run_recipe
 from evolcoder.loop.ablation import ablate
 from evolcoder.loop.ablation_arms import Question
+from evolcoder.loop.results import point_to_best
 from evolcoder.recipe import Recipe, load_recipe
+from evolcoder.records import SEEDS_ROUND
+from evolcoder.report.publishing import what_to_publish
 from evolcoder.report.table import scores_table
+from evolcoder.runs import write_json_whole
 
 
 def test_base_seeds_and_rounds_are_trained_measured_and_shown(
@@ -47,6 +51,16 @@ def test_base_seeds_and_rounds_are_trained_measured_and_shown(
     report = (run / "report.html").read_text()
     assert report.index(">seeds</td>") < report.index(">round 1</td>")
     assert "<dt>rounds</dt><dd>1</dd>" in report
+    # Where the seeds' model is the best one, that is what is linked, described and published.
+    write_json_whole(run / "result.json", {**result, "best_round": SEEDS_ROUND})
+    point_to_best(run, SEEDS_ROUND)
+    assert (run / "best").resolve() == (run / "round-seeds" / "checkpoint").resolve()
+    model, dataset = what_to_publish(run, "me/m", "me/d")
+    assert {"config.json", "README.md"} <= {file.name for file in model.files}
+    assert [str(file.path) for file in dataset.files if file.name == "dataset.jsonl"] == [
+        str(run / "seeds.jsonl")
+    ]
+    assert "12 coding instructions with answers" in (run / "cards" / "dataset" / "README.md").read_text()
 
 
 def test_it_is_the_default_of_the_papers_first_rule_but_not_of_a_run_that_began_without(

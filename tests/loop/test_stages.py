@@ -241,7 +241,12 @@ def test_a_changed_recipe_redoes_what_depends_on_the_change_and_says_so_first(
     notes = Notes()
     result = run_recipe(small(), run, notes, "evolcoder run x")
     assert [line.state for line in notes.shown] == ["done"] * 5
-    assert "nothing to do" in plan_text(plan_recipe(small(), run))
+    done = plan_recipe(small(), run)
+    assert "nothing to do" in plan_text(done)
+    # Two problems show nothing but all against none; half is assumed before the base model is measured.
+    assert "humaneval, 2 problems, samples of each 1: the smallest difference seen is" in plan_text(before)
+    assert plan_data(before)["designs"]["humaneval"]["rate"] == 0.5
+    assert done.designs["humaneval"].rate == result["rounds"][0]["value"]
     assert result["decisions"][-1]["stop"]
     assert "first version" in result["notice"]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from evolcoder.errors import BudgetExhaustedError, RequestFailedError
+from evolcoder.errors import BudgetExhaustedError, EndpointError, RequestFailedError
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import budget_of, open_model
@@ -31,9 +32,20 @@ class BatchServer:
         self.made = asyncio.Event()
         self.spoil: set[str] = set()
         self.submitted: list[str] = []
+        self.faults: dict[str, list[web.Response]] = {}
+        """Answers given instead of the right one, by kind of question: files, batches, look."""
+        self.answer: Callable[[dict[str, Any]], tuple[int, dict[str, Any]]] | None = None
+        """Answers one line of a batch with a status and a body."""
+        self.full = 0
+        """How many batches find the queue full."""
         self.url = ""
 
+    def fault(self, kind: str) -> web.Response | None:
+        return self.faults[kind].pop(0) if self.faults.get(kind) else None
+
     async def upload(self, http: web.Request) -> web.Response:
+        if (fault := self.fault("files")) is not None:
+            return fault
         form = await http.post()
         assert form["purpose"] == "batch"
         name = f"file-{len(self.files)}"
@@ -47,17 +59,25 @@ class BatchServer:
         self.made.set()
         lines = [json.loads(line) for line in self.files[body["input_file_id"]].splitlines()]
         self.submitted += [line["body"]["messages"][0]["content"] for line in lines]
-        return web.json_response(batch)
+        if self.full > 0:
+            self.full -= 1
+            batch |= {"status": "failed", "errors": {"data": [{"code": "token_limit_exceeded"}]}}
+        return self.fault("batches") or web.json_response(batch)
 
     async def look(self, http: web.Request) -> web.Response:
+        if (fault := self.fault("look")) is not None:
+            return fault
         batch = self.batches[http.match_info["id"]]
-        if self.open.is_set() and batch["status"] != "completed":
+        if self.open.is_set() and batch["status"] == "in_progress":
             out = []
             for line in map(json.loads, self.files[batch["input_file_id"]].splitlines()):
                 text = line["body"]["messages"][0]["content"]
                 message = {"message": {"content": None if text in self.spoil else f"re: {text}"}}
                 answer = {"choices": [message], "usage": {"prompt_tokens": 5, "completion_tokens": 5}}
-                response = {"status_code": 200, "body": answer}
+                status = 200
+                if self.answer is not None:
+                    status, answer = self.answer(line["body"])
+                response = {"status_code": status, "body": answer}
                 out.append(json.dumps({"custom_id": line["custom_id"], "response": response}))
             batch["output_file_id"] = f"out-{batch['id']}"
             self.files[batch["output_file_id"]] = "\n".join(out).encode()
@@ -168,3 +188,99 @@ def test_a_budget_cuts_the_batch(tmp_path: Path) -> None:
             assert [type(answer) for answer in answers] == [Completion] * 3 + [BudgetExhaustedError]
 
     asyncio.run(main())
+
+
+def html(status: int = 200) -> web.Response:
+    return web.Response(text="<html>maintenance</html>", content_type="text/html", status=status)
+
+
+def told(status: int, message: str) -> web.Response:
+    return web.json_response({"error": {"message": message}}, status=status)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (html(), "JSON is expected"),
+        (told(200, "file API is off"), "file API is off"),
+        (told(404, "Not Found"), "Not Found"),
+        (web.json_response({"object": "file"}), "an id is expected"),
+        (html(502), "HTTP 502"),
+    ],
+)
+def test_what_stops_a_batch_is_told_to_all_who_wait(tmp_path: Path, fault: Any, words: str) -> None:
+    async def main() -> list[Any]:
+        async with batch_server() as server:
+            server.faults["files"] = [fault]
+            return await ask(tmp_path / "j", server.url, ["a", "b"])
+
+    errors = asyncio.run(main())
+    assert all(isinstance(error, EndpointError) and words in str(error) for error in errors)
+
+
+def test_a_poll_that_is_no_json_is_asked_again_and_any_text_can_be_sent(tmp_path: Path) -> None:
+    async def main() -> tuple[list[Any], int]:
+        async with batch_server() as server:
+            server.faults["look"] = [html(), html(503)]
+            return await ask(tmp_path / "j", server.url, ["cut \ud83d", "b"]), len(server.batches)
+
+    answers, batches = asyncio.run(main())
+    assert [answer.text for answer in answers] == ["re: cut ?", "re: b"]
+    assert batches == 1
+
+
+def test_a_batch_that_was_made_though_the_gateway_timed_out_is_found_and_paid_once(tmp_path: Path) -> None:
+    async def main() -> tuple[list[Any], list[str]]:
+        async with batch_server() as server:
+            server.faults["batches"] = [html(504)]
+            return await ask(tmp_path / "j", server.url, ["a", "b"]), server.submitted
+
+    answers, submitted = asyncio.run(main())
+    assert [answer.text for answer in answers] == ["re: a", "re: b"]
+    assert sorted(submitted) == ["a", "b"]
+
+
+def test_a_batch_waits_for_room_in_a_full_queue(tmp_path: Path) -> None:
+    async def main() -> tuple[list[Any], int, int]:
+        async with batch_server() as server:
+            server.full = 3
+            answers = await ask(tmp_path / "j", server.url, ["a"])
+            return answers, len(server.batches), len(server.files)
+
+    answers, batches, files = asyncio.run(main())
+    assert answers[0].text == "re: a"
+    assert (batches, files) == (4, 1 + 1)  # one file for all tries, and the answers
+
+
+def test_fields_that_a_model_refuses_are_left_out_in_batches_too(tmp_path: Path) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        for name in ("max_tokens", "temperature", "top_p"):
+            if name in body:
+                instead = "Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
+                message = f"Unsupported parameter: '{name}' is not supported. {instead}"
+                return 400, {"error": {"message": message}}
+        return 200, {"choices": [{"message": {"content": "fine"}}], "usage": {"prompt_tokens": 1}}
+
+    async def main() -> list[Any]:
+        async with batch_server() as server:
+            server.answer = answer
+            return await ask(tmp_path / "j", server.url, ["a", "b"])
+
+    assert [answer.text for answer in asyncio.run(main())] == ["fine", "fine"]
+
+
+def test_answers_of_no_use_are_billed_and_truncated_ones_are_not_asked_again(tmp_path: Path) -> None:
+    spoilt = {"message": {"content": None}, "finish_reason": "length"}
+    body = {"choices": [spoilt], "usage": {"prompt_tokens": 100, "completion_tokens": 2048}}
+
+    async def main() -> tuple[list[Any], int, float]:
+        async with batch_server() as server:
+            server.answer = lambda _: (200, body)
+            answers = await ask(tmp_path / "j", server.url, ["a", "b"])
+            async with Journal(tmp_path / "j") as journal:
+                return answers, len(server.submitted), journal.totals().spent_usd
+
+    answers, submitted, usd = asyncio.run(main())
+    assert [answer.finish_reason for answer in answers] == ["length", "length"]
+    assert submitted == 2
+    assert usd == pytest.approx(2 * 2148 / 1e6)

@@ -409,11 +409,12 @@ def test_padding_trains_to_nearly_the_same_losses(tiny: str, tmp_path: Path) -> 
 
 
 def test_the_script_s_padding_token_gets_the_mean_embedding(tiny: str, tmp_path: Path) -> None:
-    from evolcoder.train.special_tokens import apply_wizardcoder_rule
+    from evolcoder.train.special_tokens import add_wizardcoder_tokens, embed_added_tokens
 
     model, tokenizer = load_weights(tiny, "fp32")
     mean = model.get_input_embeddings().weight[:259].mean(dim=0)
-    assert apply_wizardcoder_rule(model, tokenizer) == 1
+    assert add_wizardcoder_tokens(tokenizer, model.config.model_type) == 1
+    embed_added_tokens(model, tokenizer)
     assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("[PAD]", 259)
     assert torch.allclose(model.get_input_embeddings().weight[259], mean)
     result = train(

@@ -56,13 +56,19 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def byte_tokenizer() -> Any:
-    """One token a byte, and three special ones; the end token is also the padding token."""
+def byte_tokenizer(merged: bool = False) -> Any:
+    """One token a byte, and three special ones; the end token is also the padding token.
+
+    `merged`: "de" is one token, in the place of a byte that no text here has.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    if merged:
+        alphabet[-1] = "de"
+    merges = [("d", "e")] if merged else []
+    core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=merges))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(

@@ -17,32 +17,23 @@ from evolcoder.app.chatting import (
     MOST_TEMPERATURE,
     MOST_TOKENS,
     STYLES,
+    ChatOptions,
     ChatSide,
     Turn,
     converse,
     model_choices,
+    named_model,
     style_for,
 )
-from evolcoder.app.open_models import ModelName, OpenModels
+from evolcoder.app.open_models import OpenModels
 from evolcoder.app.run_view import RunView
 from evolcoder.app.shown_text import answer, notice, shown, tag
 from evolcoder.app.widgets import html_view
+from evolcoder.errors import ModelError
 from evolcoder.models.protocol import Sampling
 
 NOBODY = "(none)"
 _GREETING = Markup('<p class="soft">Ask something; the model loads at its first question.</p>')
-
-
-@dataclass(frozen=True, slots=True)
-class ChatOptions:
-    """What the chat offers."""
-
-    models: Sequence[str] = ()
-    """MODEL strings beside the run's checkpoints."""
-    base_url: str = ""
-    """Address of the endpoint that openai: models are asked at first."""
-    any_model: bool = True
-    """Whether a visitor may name any model and address; else only those on offer."""
 
 
 def chat_tab(view: RunView | None, models: OpenModels, options: ChatOptions, page: gr.Blocks) -> None:
@@ -78,7 +69,7 @@ def chat_tab(view: RunView | None, models: OpenModels, options: ChatOptions, pag
             value=options.base_url,
             label="Endpoint",
             placeholder="http://127.0.0.1:8000/v1",
-            info="for models named openai:NAME",
+            info="for openai:NAME typed above; keys go only to the address that the app was started with",
             interactive=options.any_model,
         )
     with gr.Row(elem_classes=["split", "panes"]):
@@ -111,7 +102,10 @@ def chat_tab(view: RunView | None, models: OpenModels, options: ChatOptions, pag
         if label not in known and not options.any_model:
             raise gr.Error(f"{label}: not one of the models on offer", print_exception=False)
         ref = known.get(label, label).strip()
-        name = ModelName(ref, (url if options.any_model else options.base_url).strip())
+        try:
+            name = named_model(ref, url, options)
+        except ModelError as error:
+            raise gr.Error(str(error), print_exception=False) from error
         side = ChatSide(name, style_for(ref, asked_style, view.run() if view else None))
         same = len(before) > at and (before[at].model, before[at].style) == (side.model, side.style)
         return before[at] if same else side

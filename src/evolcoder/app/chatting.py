@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.app.open_models import ModelName, OpenModels
-from evolcoder.errors import EvolcoderError
+from evolcoder.errors import EvolcoderError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.opening import is_remote
 from evolcoder.models.protocol import Message, Request, Sampling
@@ -71,6 +71,37 @@ def model_choices(run: Run | None, more: Sequence[str] = ()) -> dict[str, str]:
     for ref in more:
         choices[ref] = ref
     return choices or {"embedded": "embedded"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """What the chat offers."""
+
+    models: Sequence[str] = ()
+    """MODEL strings beside the run's checkpoints."""
+    base_url: str = ""
+    """Address of the endpoint that openai: models are asked at first."""
+    any_model: bool = True
+    """Whether a visitor may name any model and address; else only those on offer."""
+
+
+def named_model(ref: str, url: str, options: ChatOptions) -> ModelName:
+    """Return the model that the page, or the run's recipe, names by a MODEL string and an address.
+
+    Keys go only to what the app was started with: its own MODEL strings, at its own address. Raises
+    ModelError for a string that names an address or an environment variable itself, and where the usual
+    address, which needs a key, would be asked.
+    """
+    if ref in options.models:
+        return ModelName(ref, options.base_url)
+    if not is_remote(ref):
+        return ModelName(ref)
+    if any(sign in ref for sign in "@#,*"):
+        raise ModelError(f"{ref}: only openai:NAME is taken here; start the app with --model for all else")
+    url = url.strip() if options.any_model else options.base_url
+    if not (url or options.base_url):
+        raise ModelError(f"{ref}: its endpoint is not named; start the app with --model {ref} or --base-url")
+    return ModelName(ref, url or options.base_url, keyed=url in ("", options.base_url))
 
 
 def style_for(ref: str, asked: Style, run: Run | None = None) -> Literal["wizardcoder", "chat"]:

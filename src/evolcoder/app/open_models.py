@@ -11,7 +11,9 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.opening import is_remote, open_model
 from evolcoder.models.protocol import LanguageModel
@@ -25,6 +27,8 @@ class ModelName:
     """The MODEL string."""
     base_url: str = ""
     """Address of the endpoint, for openai:NAME; "" for the usual one."""
+    keyed: bool = True
+    """Whether the endpoint is sent the key of the environment."""
 
 
 @dataclass(slots=True)
@@ -90,10 +94,12 @@ class OpenModels:
 
     async def _open(self, name: ModelName) -> LanguageModel:
         # Naming a folder's weights reads them whole.
-        base_url = name.base_url or None
-        return await asyncio.to_thread(
-            self.open_, name.ref, base_url=base_url if is_remote(name.ref) else None, local=self.local
-        )
+        remote: dict[str, Any] = {}
+        if is_remote(name.ref):
+            remote = {"base_url": name.base_url or None}
+            if not name.keyed:
+                remote["settings"] = EndpointSettings(api_key_env="")
+        return await asyncio.to_thread(self.open_, name.ref, local=self.local, **remote)
 
 
 def _failed(entry: _Open) -> bool:

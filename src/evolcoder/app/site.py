@@ -1,20 +1,18 @@
 """The app as a web page on this machine: its parts, its style, and a server that nothing leaves.
 
 Gradio's analytics, version check, fonts from elsewhere and API pages are off; a content security policy
-keeps the browser from asking any other host, whatever a model wrote; a page under another host's name is not
-served.
+keeps the browser from asking any other host, whatever a model wrote; only who has the printed address is
+served (see `access.py`).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 # Read when Gradio is imported.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -23,10 +21,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 from markupsafe import Markup
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from evolcoder.app.chat_tab import ChatOptions, chat_tab
+from evolcoder.app.access import Access, is_loopback, new_token
+from evolcoder.app.chat_tab import chat_tab
+from evolcoder.app.chatting import ChatOptions
 from evolcoder.app.data_tab import data_tab
 from evolcoder.app.live_tab import live_tab
 from evolcoder.app.open_models import OpenModels
@@ -69,16 +68,6 @@ class AppOptions:
         return is_loopback(self.host)
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether an address is this machine's alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def build(options: AppOptions) -> gr.Blocks:
     """Return the app; raises DataError where `options.run` is no run folder."""
     view = RunView(options.run) if options.run else None
@@ -110,19 +99,20 @@ def _head(run: Path | None) -> Markup:
 
 
 def serve(options: AppOptions, *, wait: bool = True) -> tuple[gr.Blocks, str]:
-    """Serve the app and return it with its address; with `wait`, until Ctrl-C.
+    """Serve the app and return it with its address, which holds its token; with `wait`, until Ctrl-C.
 
     Raises OutsideError where the port is taken, DataError where `options.run` is no run folder.
     """
     page = build(options)
     own = resources.files("evolcoder.app")
-    middleware = [Middleware(NothingElsewhere)]
-    if options.local_only:
-        middleware.append(Middleware(OnlyByItsOwnName))
+    token = new_token()
+    access = Middleware(Access, token=token, local_only=options.local_only)
+    middleware = [Middleware(NothingElsewhere), access]
     try:
         _, address, _ = page.launch(
             server_name=options.host,
             server_port=options.port or _free_port(options.host),
+            root_path=f"/{token}",
             theme=_theme(),
             css=own.joinpath("style.css").read_text(encoding="utf-8"),
             head=f"<script>{own.joinpath('page.js').read_text(encoding='utf-8')}</script>",
@@ -148,7 +138,7 @@ def serve(options: AppOptions, *, wait: bool = True) -> tuple[gr.Blocks, str]:
         ) from error
     if wait:
         page.block_thread()
-    return page, address
+    return page, f"{address.rstrip('/')}/?token={token}"
 
 
 def _free_port(host: str) -> int:
@@ -165,34 +155,6 @@ def _theme() -> gr.themes.Base:
     return gr.themes.Default(
         primary_hue="blue", neutral_hue="stone", font=fonts, font_mono=mono, radius_size="md"
     )
-
-
-class OnlyByItsOwnName:
-    """ASGI middleware that refuses requests under another host's name.
-
-    A page elsewhere whose name was pointed at this machine (DNS rebinding) could otherwise read the run.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] in ("http", "websocket"):
-            host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-            if not _names_this_machine(host):
-                await PlainTextResponse("this app is served under this machine's own name only", 400)(
-                    scope, receive, send
-                )
-                return
-        await self._app(scope, receive, send)
-
-
-def _names_this_machine(host: str) -> bool:
-    try:
-        return is_loopback(urlsplit(f"//{host}").hostname or "")
-    except ValueError:
-        return False
 
 
 class NothingElsewhere:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -17,6 +18,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a whole recipe: evolve, fine-tune, evaluate, round after round."),
     "evolve": ("evolve", "Evolve seed instructions into harder ones and answer them."),
     "train": ("train", "Fine-tune a base model on instructions."),
+    "reinforce": ("reinforce", "Train a model on whether its own programs work."),
+    "export": ("export", "Write a model as a GGUF file with an Ollama Modelfile."),
+    "serve": ("serve", "Serve a model over an OpenAI-compatible API."),
+    "judge": ("judge", "Judge programs for other trainers: an HTTP server over the sandbox."),
     "generate": ("generate", "Answer a file of instructions in batch."),
     "evaluate": ("evaluate", "Sample a model on benchmarks and score it."),
     "score": ("score", "Judge a file of samples against a benchmark, in the sandbox."),
@@ -68,9 +73,20 @@ def cli() -> None:
 
 
 def _own_mistake(error: Exception) -> EvolcoderError | None:
-    """Return the line that tells of an exception raised by a user's benchmark, if one was loaded."""
-    own_files = sys.modules.get("evolcoder.evaluate.benchmarks.own_files")
+    """Return the line that tells of an exception raised by a user's own file, if one was loaded."""
+    own_files = sys.modules.get("evolcoder.own_files")
     return None if own_files is None else own_files.own_mistake(error)
+
+
+_DISK_SAYS_NO = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
+
+
+def _disk_failure(error: Exception) -> EvolcoderError | None:
+    """Return the line that tells of a disk that takes nothing: read-only, full, or somebody else's."""
+    if not isinstance(error, OSError) or error.errno not in _DISK_SAYS_NO:
+        return None
+    where, why = error.filename or "the disk", str(error.strerror).lower()
+    return EvolcoderError(f"{where}: {why}; what was there is safe")
 
 
 def main() -> None:
@@ -93,8 +109,8 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except Exception as error:
-        if (mistake := _own_mistake(error)) is None:
+        if (known := _own_mistake(error) or _disk_failure(error)) is None:
             raise
-        click.echo(f"error: {mistake}", err=True)
-        sys.exit(mistake.exit_code)
+        click.echo(f"error: {known}", err=True)
+        sys.exit(known.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--extract",
     "how",
-    type=click.Choice(["none", "wizardcoder", "fence", "auto"]),
+    type=click.Choice(["none", "wizardcoder", "fence", "first", "last", "auto"]),
     help="How programs are found in raw text  [default: auto for chat answers, else none].",
 )
 @click.option("--oracle", help="As for evolcoder score.")

@@ -151,10 +151,12 @@ def toolchain_findings() -> list[Finding]:
 def environment_finding() -> Finding:
     """Return whether DS-1000 can be judged: its environment is built by a command."""
     from evolcoder.errors import UserError
+    from evolcoder.evaluate.benchmarks import environment_spec
     from evolcoder.evaluate.environments import find_environment
 
     try:
-        return Finding("DS-1000 environment", True, find_environment("ds1000").title)
+        found = find_environment(environment_spec("ds1000"))
+        return Finding("DS-1000 environment", True, found.title)
     except UserError as error:
         said, _, command = str(error).rpartition(": ")
         return Finding("DS-1000 environment", False, said, command)

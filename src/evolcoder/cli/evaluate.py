@@ -50,7 +50,7 @@ _BESIDE = 3
 )
 @click.option(
     "--extract",
-    type=click.Choice(["wizardcoder", "fence", "auto", "none"]),
+    type=click.Choice(["wizardcoder", "fence", "first", "last", "auto", "none"]),
     help="How the program is found; by the style where absent.",
 )
 @click.option("--greedy", is_flag=True, help="One greedy sample a problem (the default of most benchmarks).")
@@ -108,6 +108,7 @@ def command(
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.overlap import folder_clash
     from evolcoder.evaluate.settings import EvaluationSettings, Style
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
@@ -135,6 +136,8 @@ def command(
 
     choice = model_choice(model, options)
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
+    if clash := folder_clash(names):
+        raise UserError(clash)
     try:
         plan = {name: settings_for(load_benchmark(name).decoding) for name in names}
     except ValueError as error:

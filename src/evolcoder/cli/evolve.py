@@ -50,7 +50,7 @@ _LIKELY_IN_FLIGHT = 256
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Evolve this many of the seeds; all stay in the data set."
 )
-@click.option("--methods", default="code", show_default=True, help="Method set: code or general.")
+@click.option("--methods", default="code", show_default=True, help="Method set: code, general, or a file.py.")
 @click.option("--method", "custom", multiple=True, metavar="NAME=SENTENCE", help="A further method.")
 @click.option(
     "--weight", "weights", multiple=True, metavar="NAME=NUMBER", help="Chance of a method; 0: never."
@@ -63,6 +63,13 @@ _LIKELY_IN_FLIGHT = 256
     default="off",
     show_default=True,
     help="Drop answers that do not parse, or fail tests that the teacher writes (sandboxed).",
+)
+@click.option(
+    "--answers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Answers to an evolved instruction; all that pass stay.",
 )
 @click.option("--temperature", type=float, default=1.0, show_default=True)
 @click.option("--top-p", type=float, default=0.9, show_default=True)
@@ -105,6 +112,7 @@ def command(
             shots=options["shots"],
             judge=options["judge"],
             verify=options["verify"],
+            answers=options["answers"],
             temperature=options["temperature"],
             top_p=options["top_p"],
             max_tokens=options["max_tokens"],
@@ -131,6 +139,7 @@ def command(
     work = _evolve(rows, teacher, settings, rounds, out, out, progress, options)
     summaries, stats, seconds = run_async(work)
     _tell(summaries, stats, seconds, out, as_json)
+    _check_that_something_was_kept(summaries)
 
 
 async def _evolve(
@@ -211,6 +220,10 @@ def _tell(
     for summary in summaries:
         dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.eliminated.items())) or "none"
         click.echo(f"round {summary.round}: {summary.kept} of {summary.asked} kept; eliminated: {dropped}")
+        if summary.preambles:
+            click.echo(f"  {summary.preambles} instructions freed of words around them")
+        if summary.repeated_parents:
+            click.echo(f"  {summary.repeated_parents} seeds passed over: their ids came before")
         if summary.verdicts:
             verdicts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(summary.verdicts.items()))
             click.echo(f"  answers verified: {verdicts}")
@@ -218,7 +231,28 @@ def _tell(
     money = sum(summary.usd or 0.0 for summary in summaries)
     cost = f", {money:.4f} US dollars" if money else ""
     click.echo(f"{sum(s.requests for s in summaries)} requests, {tokens} tokens{cost}, {seconds:.1f} s")
+    if stats is not None and stats.estimated:
+        click.echo(f"{stats.estimated} replies came without a count of tokens: theirs is an estimate")
+    if stats is not None and stats.left_out:
+        click.echo(f"left out, since the endpoint refuses them: {', '.join(stats.left_out)}")
     click.echo(f"{out / 'dataset.jsonl'}")
+
+
+def _check_that_something_was_kept(summaries: list[RoundSummary]) -> None:
+    """Raise EndpointError where the teacher gave no answer of use to anything."""
+    from collections import Counter
+
+    from evolcoder.errors import EndpointError
+    from evolcoder.evolve.round_progress import by_number
+
+    reasons = sum((Counter(summary.eliminated) for summary in summaries), Counter[str]())
+    if reasons and not any(summary.kept for summary in summaries) and reasons.keys() <= _NO_ANSWER:
+        hint = "; is --max-tokens too small for it?" if "truncated" in reasons else ""
+        why = f"the teacher gave no answer of use ({by_number(reasons)}){hint}"
+        raise EndpointError(f"no row was kept: {why}")
+
+
+_NO_ANSWER = {"truncated", "no reply", "refused"}
 
 
 def _tell_estimate(

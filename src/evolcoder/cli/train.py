@@ -115,6 +115,10 @@ def command(
     if plan:
         from evolcoder.train.plan import plan_text, plan_training
 
+        if out is not None:
+            from evolcoder.train.export import check_place
+
+            check_place(out, planned.base)
         estimate = plan_training(planned, gpus=gpus, gpu_gb=gpu_gb, rows=rows)
         click.echo(json.dumps(dataclasses.asdict(estimate), indent=2) if as_json else plan_text(estimate))
         return

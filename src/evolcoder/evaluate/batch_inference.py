@@ -22,6 +22,9 @@ from evolcoder.progress import Progress
 from evolcoder.runs import bad_rows_message, read_jsonl, write_jsonl_whole
 
 InferenceStyle = Literal["wizardcoder", "chat"]
+OutputFields = Literal["own", "wizardcoder"]
+"""What a line of the answers holds: the row's own fields, `response` and `finish_reason`; or the three fields
+of the published script, `id` (the row's `idx`), `instruction` and `wizardcoder`."""
 _INPUT_FIELDS = ("input", "Input")
 
 
@@ -83,8 +86,9 @@ async def answer_batch(
     style: InferenceStyle,
     output: Path,
     progress: Progress,
+    fields: OutputFields = "own",
 ) -> BatchSummary:
-    """Answer every row and write them, in order, with the fields `response` and `finish_reason`; whole.
+    """Answer every row and write them, in order, with the fields asked for; whole.
 
     Raises what the model raises; the answers so far are in its journal, if it has one.
     """
@@ -94,12 +98,21 @@ async def answer_batch(
         stream = _answers(model, rows, sampling, style)
         async with contextlib.aclosing(stream):
             async for row, n_tokens in stream:
-                answered.append(row)
+                answered.append(row if fields == "own" else _as_published(row, len(answered) + 1))
                 tokens += n_tokens
                 cut += row["finish_reason"] == "length"
                 bar.advance(tokens=tokens)
     write_jsonl_whole(output, answered)
     return BatchSummary(len(answered), tokens, cut)
+
+
+def _as_published(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """Name fields as `inference_wizardcoder.py` (WizardLM repository) does; number a row without `idx`."""
+    return {
+        "id": row.get("idx", number),
+        "instruction": row[_instruction_field(row) or "Instruction"],
+        "wizardcoder": row["response"],
+    }
 
 
 async def _answers(

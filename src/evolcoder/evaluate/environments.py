@@ -12,58 +12,35 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from evolcoder.cache import cache_folder
-from evolcoder.errors import OutsideError, UserError, nearest
-from evolcoder.evaluate.benchmarks.ds1000 import data_sets
+from evolcoder.errors import OutsideError, UserError
 from evolcoder.progress import Progress
 from evolcoder.runs import content_hash, write_json_whole
 from evolcoder.sandbox.protocol import PythonEnvironment
 
-DATA_FOLDER = "ds1000_data"
-"""Beside the packages: data sets that libraries would fetch, which no program can."""
-PYTHON = "3.11"
-"""The newest Python that pandas 1.5 runs under."""
-
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSpec:
-    """What an environment is made of."""
+    """What an environment is made of; a benchmark's module has one as `ENVIRONMENT`."""
 
-    lock: str
-    """Its lock file, a resource of the package: every distribution with its version."""
-    preimport: tuple[str, ...]
+    name: str
+    """Of the benchmark that needs it."""
+    lock: Traversable
+    """Its lock file: every distribution with its version."""
+    python: str
+    """Version of Python, such as "3.11"."""
+    preimport: tuple[str, ...] = ()
     """Modules that its programs find loaded."""
     variables: tuple[tuple[str, str], ...] = ()
-
-
-_LIBRARIES = """
-numpy pandas scipy scipy.integrate scipy.interpolate scipy.ndimage scipy.optimize scipy.signal scipy.sparse
-scipy.spatial scipy.stats sklearn sklearn.cluster sklearn.datasets sklearn.decomposition sklearn.ensemble
-sklearn.feature_extraction.text sklearn.impute sklearn.linear_model sklearn.model_selection sklearn.neighbors
-sklearn.pipeline sklearn.preprocessing sklearn.svm sklearn.tree matplotlib.pyplot seaborn PIL.Image torch
-statsmodels.api xgboost lightgbm nltk gensim yaml tensorflow
-"""
-ENVIRONMENTS = {
-    "ds1000": EnvironmentSpec(
-        lock="ds1000-lock.txt",
-        preimport=tuple(_LIBRARIES.split()),
-        variables=(
-            ("MPLBACKEND", "Agg"),
-            ("SEABORN_DATA", f"{{packages}}/{DATA_FOLDER}/seaborn"),
-            ("SCIKIT_LEARN_DATA", f"{{packages}}/{DATA_FOLDER}/sklearn"),
-            ("CUDA_VISIBLE_DEVICES", ""),
-            ("TF_CPP_MIN_LOG_LEVEL", "3"),
-            ("TF_ENABLE_ONEDNN_OPTS", "0"),  # rounding then does not depend on the processor
-            ("TF_NUM_INTEROP_THREADS", "1"),
-            ("TF_NUM_INTRAOP_THREADS", "1"),
-        ),
-    )
-}
-"""By the name of the benchmark that needs it."""
+    """Environment variables of its programs; "{packages}" stands for the folder of its packages."""
+    gather: Callable[[Path, Path], list[str]] | None = None
+    """Gets further data, given the environment's Python and packages; returns the names of what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +52,9 @@ class Environment:
     """Python's version, the hash of the lock file, data sets it lacks: part of every verdict's name."""
 
 
-def find_environment(name: str) -> Environment:
+def find_environment(spec: EnvironmentSpec) -> Environment:
     """Return an environment that was built; raises UserError with the command that builds it."""
+    name = spec.name
     command = f"evolcoder setup {name}"
     try:
         note: dict[str, Any] = json.loads(_note_path(name).read_bytes())
@@ -86,32 +64,28 @@ def find_environment(name: str) -> Environment:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{_note_path(name)}: cannot be read ({error}): {command}") from error
-    recipe = ENVIRONMENTS[name]
-    if note.get("lock") != _lock_hash(recipe):
+    if note.get("lock") != _lock_hash(spec):
         raise UserError(f"the environment of {name} is of another version of evolcoder: {command}")
     missing = [note[key] for key in ("interpreter", "base", "packages") if not Path(note[key]).exists()]
     if missing:
         raise UserError(f"the environment of {name} is gone ({missing[0]} does not exist): {command}")
     python = PythonEnvironment(
-        note["interpreter"], note["base"], note["packages"], recipe.preimport, recipe.variables
+        note["interpreter"], note["base"], note["packages"], spec.preimport, spec.variables
     )
     without = f", without {', '.join(note['without'])}" if note.get("without") else ""
-    return Environment(python, f"Python {note['version']}, {recipe.lock} {note['lock'][:8]}{without}")
+    return Environment(python, f"Python {note['version']}, {spec.lock.name} {note['lock'][:8]}{without}")
 
 
-def build_environment(name: str, into: Path | None, python: str | None, progress: Progress) -> Environment:
-    """Build an environment (3 GB), by uv where that is installed, and note where it is.
+def build_environment(
+    spec: EnvironmentSpec, into: Path | None, python: str | None, progress: Progress
+) -> Environment:
+    """Build an environment (DS-1000's: 3 GB), by uv where that is installed, and note where it is.
 
     `into` is its folder (None: under the cache folder), `python` an interpreter to use. What is there already
     is kept, so a build that was stopped goes on. Raises UserError where there is no Python of the right
     version or the folder is none of ours, OutsideError where the installer fails.
     """
-    if name not in ENVIRONMENTS:
-        known = ", ".join(ENVIRONMENTS)
-        raise UserError(
-            f"there is nothing to set up for {name!r}{nearest(name, ENVIRONMENTS)}: {known} is expected"
-        )
-    recipe = ENVIRONMENTS[name]
+    name = spec.name
     folder = (into or cache_folder() / "environments" / name).absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
         raise UserError(f"{folder}: not empty and no virtual environment; name a folder of its own")
@@ -121,52 +95,49 @@ def build_environment(name: str, into: Path | None, python: str | None, progress
     if not own.exists():
         progress.note(f"make {folder}")
         if python is None and uv is not None:
-            _run([uv, "venv", "--python", PYTHON, str(folder)])
+            _run([uv, "venv", "--python", spec.python, str(folder)])
         else:
-            _run([python or _interpreter(), "-m", "venv", str(folder)])
+            _run([python or _interpreter(spec.python), "-m", "venv", str(folder)])
     found = _facts(own)
-    if not found["version"].startswith(f"{PYTHON}."):
-        raise UserError(f"{own}: Python {PYTHON} is expected, found {found['version']}")
-    with importlib.resources.as_file(_lock(recipe)) as lock:
-        progress.note(f"install {len(_requirements(recipe))} packages of {recipe.lock}, about 3 GB")
+    if not found["version"].startswith(f"{spec.python}."):
+        raise UserError(f"{own}: Python {spec.python} is expected, found {found['version']}")
+    with importlib.resources.as_file(spec.lock) as lock:
+        progress.note(f"install {len(_requirements(spec))} packages of {spec.lock.name}")
         if uv is not None:
             _run([uv, "pip", "install", "--python", str(own), "-r", str(lock)])
         else:
             quiet = ["--disable-pip-version-check", "--progress-bar", "off", "-q"]
             _run([str(own), "-m", "pip", "install", *quiet, "-r", str(lock)])
-    progress.note("import them once")
-    _run([str(own), "-c", f"import {', '.join(recipe.preimport)}"], dict(recipe.variables))
-    missing = data_sets.gather(own, Path(found["packages"]) / DATA_FOLDER)
+    if spec.preimport:
+        progress.note("import them once")
+        _run([str(own), "-c", f"import {', '.join(spec.preimport)}"], dict(spec.variables))
+    missing = spec.gather(own, Path(found["packages"])) if spec.gather else []
     if missing:
         progress.note(f"out of reach, so that problems with them fail: {', '.join(missing)}")
-    write_json_whole(_note_path(name), {**found, "lock": _lock_hash(recipe), "without": missing})
-    return find_environment(name)
+    write_json_whole(_note_path(name), {**found, "lock": _lock_hash(spec), "without": missing})
+    return find_environment(spec)
 
 
 def _note_path(name: str) -> Path:
     return cache_folder() / "environments" / f"{name}.json"
 
 
-def _lock(recipe: EnvironmentSpec) -> Any:
-    return importlib.resources.files("evolcoder.evaluate.benchmarks") / recipe.lock
+def _requirements(spec: EnvironmentSpec) -> list[str]:
+    return [line for line in spec.lock.read_text().splitlines() if line and not line.startswith("#")]
 
 
-def _requirements(recipe: EnvironmentSpec) -> list[str]:
-    return [line for line in _lock(recipe).read_text().splitlines() if line and not line.startswith("#")]
+def _lock_hash(spec: EnvironmentSpec) -> str:
+    return content_hash(_requirements(spec))
 
 
-def _lock_hash(recipe: EnvironmentSpec) -> str:
-    return content_hash(_requirements(recipe))
-
-
-def _interpreter() -> str:
+def _interpreter(version: str) -> str:
     """Return a Python of the right version on this machine."""
-    if f"{sys.version_info[0]}.{sys.version_info[1]}" == PYTHON:
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
         return sys.executable
-    found = shutil.which(f"python{PYTHON}")
+    found = shutil.which(f"python{version}")
     if found is None:
         raise UserError(
-            f"no Python {PYTHON} on this machine: install it, or uv (pip install uv), which fetches it; "
+            f"no Python {version} on this machine: install it, or uv (pip install uv), which fetches it; "
             "or name one with --python"
         )
     return found

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from evolcoder.evaluate.benchmarks import Benchmark, is_own, load_benchmark, named_set
+from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark, named_set
+from evolcoder.own_files import is_own
 from evolcoder.records import Problem
 
 
@@ -18,6 +19,16 @@ def evaluation_folder(benchmark: str) -> str:
     """Return the name of the folder that a benchmark's samples and scores lie in."""
     short = Path(benchmark).stem if is_own(benchmark) else benchmark
     return short.replace(":", "-").replace("@", "-")
+
+
+def folder_clash(benchmarks: Sequence[str]) -> str:
+    """Return the sentence that says which two benchmarks would write into one folder; "" where none do."""
+    named: dict[str, str] = {}
+    for name in dict.fromkeys(benchmarks):
+        first = named.setdefault(evaluation_folder(name), name)
+        if first != name:
+            return f"{first} and {name} would both write into {evaluation_folder(name)}/: rename a file"
+    return ""
 
 
 def names_overlap(first: str, second: str) -> bool:

@@ -17,7 +17,9 @@ from evolcoder.runs import content_hash
 
 _READABLE = re.compile(r"\.(jsonl|json|parquet|eval)(\.gz|\.zst)?$")
 _PROGRAM_FOLDER = re.compile(r"[A-Za-z]+[_-]\d+")
-_VERDICTS = ("passed", "base_status")
+_VERDICTS = ("passed", "base_status", "graded_list")
+_TESTS = re.compile(r"references\w*\.json")
+"""The tests that bigcode-evaluation-harness writes beside its generations."""
 
 
 def sample_files(path: Path, benchmark: Benchmark, how: Extraction = "none") -> list[Path]:
@@ -31,7 +33,7 @@ def sample_files(path: Path, benchmark: Benchmark, how: Extraction = "none") -> 
         raise DataError(f"{path}: no such file")
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.is_file() and _READABLE.search(file.name))
+    found = sorted(file for file in path.rglob("*") if _is_candidate(file))
     found = _one_form_each(found, how)
     kinds = {file: _kind(file, benchmark) for file in found}
     plain = [file for file in found if kinds[file] == "samples"]
@@ -47,6 +49,10 @@ def sample_files(path: Path, benchmark: Benchmark, how: Extraction = "none") -> 
     return sorted(files)
 
 
+def _is_candidate(file: Path) -> bool:
+    return file.is_file() and bool(_READABLE.search(file.name)) and not _TESTS.fullmatch(file.name)
+
+
 def program_row(file: Path) -> dict[str, Any]:
     """Return one program of EvalPlus's folders as a row; raises DataError where it cannot be read."""
     try:
@@ -59,13 +65,17 @@ def program_row(file: Path) -> dict[str, Any]:
 def own_outputs(path: Path, benchmark: Benchmark) -> list[Path]:
     """Return the samples that evaluations left in the folder `path` or below; [] for any other path.
 
-    Where some are of this benchmark, the others are left out.
+    Where some are of this benchmark, the others are left out. Raises DataError where several are left: they
+    are of several models.
     """
     folders = [scores.parent for scores in sorted(path.rglob("scores.json"))]
     folders += [verdicts.parent for verdicts in sorted(path.rglob("verdicts.jsonl"))]
     own = [folder for folder in dict.fromkeys(folders) if (folder / "samples.jsonl").is_file()]
-    of_this = [folder for folder in own if _benchmark_of(folder) == benchmark.title]
-    return [folder / "samples.jsonl" for folder in of_this or own]
+    of_this = [folder for folder in own if _benchmark_of(folder) == benchmark.title] or own
+    if len(of_this) > 1:
+        names = ", ".join(map(str, of_this[:4]))
+        raise DataError(f"{path}: samples of {len(of_this)} evaluations ({names}); give one of them")
+    return [folder / "samples.jsonl" for folder in of_this]
 
 
 def _benchmark_of(folder: Path) -> str:

@@ -63,8 +63,10 @@ class FileScore:
     """With the verdicts that the file itself carries, where it does."""
     files: tuple[str, ...] = ()
     """The files that were read; results beside their samples are none of them."""
-    fenced: int = 0
-    """Syntax errors whose text holds a fenced block: an extraction would find a program in them."""
+    unread: int = 0
+    """Samples that are no program as they were read."""
+    readable: dict[str, int] = field(default_factory=dict)
+    """Of the first 50 of them: in how many another extraction finds a program, the best one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,8 @@ def score_file(
         seconds=time.monotonic() - begun,
         level=level,
         files=tuple(str(file) for file, _ in rows_by_file(request.samples, benchmark, request.how or "none")),
-        fenced=tally.fenced,
+        unread=tally.reasons["syntax error"],
+        readable=_readable(tally.unread, benchmark, request.how or "none", oracle),
         agreement=_agreement(tally.passed, benchmark.own_verdicts(request.samples), benchmark),
     )
 
@@ -197,17 +200,34 @@ class _Tally:
         self.passed: dict[str, list[bool]] = {}
         self.suites: dict[str, dict[str, list[bool]]] = {}
         self.reasons: Counter[str] = Counter()
-        self.fenced = 0
+        self.unread: list[Sample] = []
+        """Some samples that are no program."""
         self.tiers: Counter[str] = Counter()
 
     def add(self, judgement: Judgement) -> None:
         task_id, verdict = judgement.sample.task_id, judgement.verdict
         self.passed.setdefault(task_id, []).append(verdict.passed)
         self.reasons[verdict.reason] += 1
-        self.fenced += verdict.reason == "syntax error" and "```" in judgement.sample.raw
+        if verdict.reason == "syntax error" and len(self.unread) < 50:
+            self.unread.append(judgement.sample)
         self.tiers[verdict.tier if verdict.level else "not run"] += 1
         for suite, of_suite in judgement.suites.items():
             self.suites.setdefault(suite, {}).setdefault(task_id, []).append(of_suite.passed)
+
+
+def _readable(unread: list[Sample], benchmark: Benchmark, how: Extraction, oracle: str) -> dict[str, int]:
+    """Count by extraction in how many of these samples it finds a program."""
+    found: Counter[str] = Counter()
+    others: tuple[Extraction, ...] = ("auto", "fence", "last", "wizardcoder")
+    for other in others:
+        for sample in unread if other != how else ():
+            problem = benchmark.by_task[sample.task_id]
+            read = benchmark.sample(problem, sample.index, sample.raw, other)
+            program = benchmark.program(problem, read)
+            verdict = benchmark.verdict_at_once(problem, program, oracle, benchmark.suites[0])
+            if read.program.strip() and (verdict is None or verdict.reason != "syntax error"):
+                found[other] += 1
+    return dict(found.most_common())
 
 
 def _rows(

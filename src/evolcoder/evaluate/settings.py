@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from evolcoder.extraction.code_blocks import Extraction
+from evolcoder.extraction import Extraction
 
 Style = Literal["wizardcoder", "chat", "completion"]
 

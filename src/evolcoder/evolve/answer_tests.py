@@ -28,11 +28,15 @@ if not _evolcoder_held:
     raise RuntimeError({NOTHING_ASSERTED!r})
 """
 _SHOWN_CHARACTERS = 160
+_LONGEST = 50_000
+"""Characters of a program or of its tests beyond which it is not looked at: a syntax tree takes seconds."""
 _Definition = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def why_untestable(program: str) -> str:
     """Say why no assertion could test a Python program, or return "" where one could."""
+    if len(program) > _LONGEST:
+        return f"it is longer than {_LONGEST} characters"
     tree = parse_python(program)
     if tree is None:
         return "it does not parse"
@@ -65,6 +69,8 @@ def runnable_tests(tests: str, program: str) -> RunnableTests:
     program's own definitions goes; tests that use none of these, or a module beside the standard library that
     the program does not use, are useless.
     """
+    if len(tests) > _LONGEST:
+        return RunnableTests("")
     tree, solution = parse_python(tests), parse_python(program)
     if tree is None or solution is None:
         return RunnableTests("")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evolcoder.evolve.decontamination import ContaminationIndex, Hit
@@ -111,21 +111,23 @@ class ContaminationScreen:
 
     def __call__(self, candidates: Sequence[EvolvedRow]) -> Sequence[EvolvedRow]:
         """Return the same rows, copies among them eliminated."""
-        looked_at = [candidate.row for candidate in candidates if candidate.elimination is None]
+        looked_at = [row for c in candidates if c.elimination is None for row in (c.row, *c.more)]
         found = iter([hits for _, hits in hits_on(self._pool, looked_at)])
         return [
-            candidate if candidate.elimination is not None else self._screened(candidate, next(found))
+            candidate if candidate.elimination is not None else self._screened(candidate, found)
             for candidate in candidates
         ]
 
-    def _screened(self, candidate: EvolvedRow, hits: Sequence[Hit]) -> EvolvedRow:
+    def _screened(self, candidate: EvolvedRow, found: Iterator[Sequence[Hit]]) -> EvolvedRow:
+        hits = next(found)
+        more = tuple(row for row, copied in zip(candidate.more, found) if not copied)  # noqa: B905
         if not hits:
-            return candidate
+            return replace(candidate, more=more)
         hit = hits[0]
+        elimination = Elimination("contaminated", f"copies {hit.task_id} of {hit.benchmark} ({hit.how})")
         if hit.how == "set aside":
-            return EvolvedRow(candidate.row, Elimination("set aside", hit.problem_text), candidate.usage)
-        detail = f"copies {hit.task_id} of {hit.benchmark} ({hit.how})"
-        return EvolvedRow(candidate.row, Elimination("contaminated", detail), candidate.usage)
+            elimination = Elimination("set aside", hit.problem_text)
+        return replace(candidate, elimination=elimination, more=())
 
 
 def write_contamination_report(path: Path, result: Decontaminated) -> None:

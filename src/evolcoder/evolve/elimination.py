@@ -66,6 +66,8 @@ _PROMPT_MARK = re.compile(r"#\s*(?:given|rewritten|created|new) prompt\s*#", re.
 _TEMPLATE_WORDS = "increase the difficulty of the given programming test question"
 """What of the evolving prompts no answer holds by chance."""
 _ROLE = re.compile(r"\W*(?:user|human|assistant|question|instruction|prompt)\s*:\s*", re.IGNORECASE)
+_LONGEST_ROLE = 40
+"""Characters."""
 
 _WORD = re.compile(r"\w+")
 _SIGNS = re.compile(r"[^\w\s]")
@@ -129,7 +131,8 @@ def is_part_of(parent: str, evolved: str) -> bool:
 
 def repeats(instruction: str, answer: str) -> bool:
     """Return whether an answer is its instruction again, if with a role before it ("user: ...")."""
-    bare = _ROLE.sub("", answer, count=1) if ":" in answer[:20] else answer
+    role = _ROLE.match(answer, 0, _LONGEST_ROLE)
+    bare = answer if role is None else answer[role.end() :]
     if abs(len(bare.strip()) - len(instruction)) > 0.1 * len(instruction) + 10:
         return False  # nearly every answer: told without looking at its words
     return is_unchanged(instruction, bare)

@@ -68,6 +68,7 @@ def _evolved_in_place(pool: Iterator[Instruction], evolved: Iterator[Instruction
     for parent in pool:
         if child is not None and child.lineage.parent_id == parent.id:
             yield child
-            child = next(evolved, None)
+            while child is not None and child.lineage.parent_id == parent.id:  # its further answers
+                child = next(evolved, None)
         else:
             yield parent

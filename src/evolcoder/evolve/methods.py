@@ -1,18 +1,21 @@
 """The evolving prompts: Code Evol-Instruct's template with its five methods, and WizardLM's general set.
 
 Code: WizardCoder (arXiv 2306.08568, 3.1). General: WizardLM (arXiv 2304.12244, appendix A) and its
-repository. The wording is the published one. A new method is one entry here, or one line in a recipe
-(`custom_methods`).
+repository. The wording is the published one. A new method is one entry here, one line in a recipe
+(`custom_methods`), or a set in a file of the user's own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from evolcoder.errors import UserError
 from evolcoder.evolve.shots import CODE_SHOTS, Shot
 from evolcoder.models.protocol import Message
+from evolcoder.own_files import is_own, load_own_file
 from evolcoder.runs import content_hash
 
 
@@ -29,6 +32,28 @@ class Method:
     """Worked examples, for teachers too small to follow the bare template."""
     weight: float = 1.0
     """Chance relative to the others; the papers say no more than "random", so all are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomMethod:
+    """A method of one's own, in any language."""
+
+    sentence: str = ""
+    """What stands for {method} in the template; needed unless the method has a template of its own."""
+    template: str | None = None
+    """Own template with {question}, and {method} where the sentence shall stand."""
+    shots: tuple[Shot, ...] = ()
+    """Worked examples, each with `question` and `evolved`."""
+
+    def __post_init__(self) -> None:
+        """Refuse a method that says nothing; raises ValueError."""
+        check_template(self.template, "template")
+
+
+def check_template(template: str | None, what: str) -> None:
+    """Refuse a template without a place for the question; raises ValueError."""
+    if template is not None and "{question}" not in template:
+        raise ValueError(f"{what}: {{question}} is expected in it, where the instruction shall stand")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +166,30 @@ METHOD_SETS: Mapping[str, MethodSet] = {
 adds misdirection by erroneous code and complexity requirements."""
 
 
-def method_set(name: str, custom: Mapping[str, str], weights: Mapping[str, float]) -> MethodSet:
-    """Return the named set with `custom` methods (name: sentence) added and `weights` applied.
+def method_set(
+    name: str,
+    custom: Mapping[str, str | CustomMethod],
+    weights: Mapping[str, float],
+    template: str | None = None,
+    leaks: Sequence[str] = (),
+) -> MethodSet:
+    """Return the named set with `custom` methods (a sentence, or more) added and `weights` applied.
 
-    Raises ValueError for an unknown name, an empty sentence, a negative weight, or when no method is left.
+    A name that ends in .py is a user's file whose `load()` returns a MethodSet. `template` replaces the
+    set's; `leaks` are further words that no evolved instruction may hold. Raises ValueError for an unknown
+    name, an empty method, a negative weight, or when no method is left, UserError for a mistake in the
+    user's file.
     """
-    if name not in METHOD_SETS:
-        raise ValueError(f"methods must be one of {', '.join(METHOD_SETS)}, found {name!r}")
-    chosen = METHOD_SETS[name]
-    if empty := [key for key, sentence in custom.items() if not sentence.strip()]:
+    chosen = load_own_file(Path(name))[0] if is_own(name) else METHOD_SETS.get(name)
+    if not isinstance(chosen, MethodSet):
+        if is_own(name):
+            raise UserError(f"{name}: a function load() that returns a MethodSet is expected")
+        raise ValueError(f"methods must be one of {', '.join(METHOD_SETS)}, or a file.py; found {name!r}")
+    own = {key: CustomMethod(value) if isinstance(value, str) else value for key, value in custom.items()}
+    if empty := [key for key, value in own.items() if not value.sentence.strip() and value.template is None]:
         raise ValueError(f"custom method {empty[0]!r} has no sentence")
-    methods = [m for m in chosen.methods if m.name not in custom]
-    methods += [Method(key, sentence) for key, sentence in custom.items()]
+    methods = [m for m in chosen.methods if m.name not in own]
+    methods += [Method(key, value.sentence, value.template, value.shots) for key, value in own.items()]
     known = [m.name for m in methods]
     if unknown := [key for key in weights if key not in known]:
         raise ValueError(f"weight for an unknown method {unknown[0]!r}; the methods are {', '.join(known)}")
@@ -162,7 +199,7 @@ def method_set(name: str, custom: Mapping[str, str], weights: Mapping[str, float
     left = tuple(m for m in weighed if m.weight > 0)
     if not left:
         raise ValueError("every method has weight 0; at least one is needed")
-    return replace(chosen, methods=left)
+    return replace(chosen, template=template or chosen.template, methods=left, leaks=(*chosen.leaks, *leaks))
 
 
 def choose_method(methods: MethodSet, seed: int, row_id: str, round_number: int) -> Method:

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 
 from evolcoder.evolve.evolve_one import RowUsage
-from evolcoder.models.protocol import LanguageModel
+from evolcoder.models.protocol import Completion, LanguageModel
 from evolcoder.models.stats import stats_of
 
 _WINDOW_S = 10.0
@@ -26,14 +26,13 @@ class LiveCounts:
         self._usage = RowUsage()
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), self._answers())])
 
-    def add(self, usage: RowUsage) -> None:
-        """Count a finished row with its requests."""
+    def add_reply(self, completion: Completion) -> None:
+        """Count a reply as it comes."""
+        self._usage.add(completion)
+
+    def add_row(self) -> None:
+        """Count a finished row."""
         self._finished += 1
-        self._usage.requests += usage.requests
-        self._usage.prompt_tokens += usage.prompt_tokens
-        self._usage.completion_tokens += usage.completion_tokens
-        if usage.usd is not None:
-            self._usage.usd = (self._usage.usd or 0.0) + usage.usd
 
     def newly_finished(self) -> int:
         """Return how many rows were finished since this was last asked."""
@@ -53,6 +52,10 @@ class LiveCounts:
             shown["eliminated"] = by_number(eliminated)
         if self._stats is not None and self._stats.retries:
             shown["asked again"] = by_number(self._stats.retries)
+        if self._stats is not None and self._stats.left_out:
+            shown["refused and left out"] = ", ".join(self._stats.left_out)
+        if self._stats is not None and (wait_s := self._stats.resumes_at - time.monotonic()) > 1:
+            shown["waits as told"] = f"{wait_s:.0f} s"
         return shown
 
     def _answers(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +19,6 @@ from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow, evolve_row
 from evolcoder.evolve.merging import evolved_rows, merged_rows, pool_after, round_folder
-from evolcoder.evolve.methods import method_set
 from evolcoder.evolve.round_progress import LiveCounts
 from evolcoder.evolve.row_files import RowWriter, write_parquet, write_rows_whole
 from evolcoder.evolve.screening_work import sketch_work
@@ -47,6 +46,7 @@ class RoundSummary:
     asked: int = 0
     """Parents that were evolved."""
     kept: int = 0
+    """Rows kept; with several answers to an instruction, each is one."""
     eliminated: dict[str, int] = field(default_factory=dict)
     """Rows dropped, by reason."""
     methods: dict[str, int] = field(default_factory=dict)
@@ -61,6 +61,8 @@ class RoundSummary:
     verdicts: dict[str, int] = field(default_factory=dict)
     """Answers that were verified, dropped ones included, by what became of them; "repaired" ones and those
     that failed in spite of it were asked for again."""
+    preambles: int = 0
+    """Instructions that a teacher's words around them were cut off from."""
 
 
 class RowScreen(Protocol):
@@ -182,13 +184,13 @@ async def evolve_round(
     eliminate more. `total`, `usd_before` and `rounds_after` are for the progress bar.
     """
     summary = RoundSummary(round_number)
-    methods = method_set(settings.methods, settings.custom_methods, settings.weights)
+    methods = settings.method_set()
     live = LiveCounts(model, total, usd_before, rounds_after)
     verifier = verifier_for(settings, model, engine)
 
     async def evolve(parent: Instruction) -> EvolvedRow:
-        candidate = await evolve_row(parent, model, methods, settings, round_number, verifier)
-        live.add(candidate.usage)
+        candidate = await evolve_row(parent, model, methods, settings, round_number, verifier, live.add_reply)
+        live.add_row()
         return candidate
 
     (out / "summary.json").unlink(missing_ok=True)
@@ -210,7 +212,8 @@ async def evolve_round(
                 for candidate in batch:
                     count(summary, candidate)
                     if candidate.elimination is None:
-                        kept.write(candidate.row)
+                        for row in (candidate.row, *candidate.more):
+                            kept.write(row)
                     else:
                         dropped.write(candidate.row, **candidate.elimination._asdict())
         bar.advance(live.newly_finished(), **live.facts(summary.kept, summary.eliminated))
@@ -226,7 +229,10 @@ async def _tell_again_and_again(bar: Bar, live: LiveCounts, summary: RoundSummar
 async def _finish(out: Path, summary: RoundSummary) -> None:
     """Write the round's Parquet file, and last its summary."""
     await asyncio.to_thread(write_parquet, out / "evolved.jsonl", out / "evolved.parquet")
-    write_json_whole(out / "summary.json", asdict(summary))
+    facts = asdict(summary)
+    if not summary.preambles:
+        del facts["preambles"]
+    write_json_whole(out / "summary.json", facts)
 
 
 def verifier_for(
@@ -240,7 +246,7 @@ def verifier_for(
     in_process = stats_of(getattr(model, "inner", model)) is None
     return Verifier(
         tests=settings.verify == "tests",
-        repairs=settings.repairs,
+        repairs=settings.repairs if settings.answers == 1 else 0,
         blocking=in_process,
         cpu_s=settings.verify_cpu_s,
         engine=engine,
@@ -268,12 +274,15 @@ def count(summary: RoundSummary, candidate: EvolvedRow) -> None:
     summary.tokens["completion"] += candidate.usage.completion_tokens
     if candidate.usage.usd is not None:
         summary.usd = (summary.usd or 0.0) + candidate.usage.usd
-    if verdict := str(candidate.row.extra.get("verdict") or ""):
-        summary.verdicts[verdict] = summary.verdicts.get(verdict, 0) + 1
+    summary.preambles += candidate.preamble_cut
+    rows = (candidate.row, *candidate.more)
+    for row in rows:
+        if verdict := str(row.extra.get("verdict") or ""):
+            summary.verdicts[verdict] = summary.verdicts.get(verdict, 0) + 1
     if candidate.elimination is None:
-        summary.kept += 1
+        summary.kept += len(rows)
         method = str(candidate.row.lineage.method)
-        summary.methods[method] = summary.methods.get(method, 0) + 1
+        summary.methods[method] = summary.methods.get(method, 0) + len(rows)
     else:
         reason = candidate.elimination.reason
         summary.eliminated[reason] = summary.eliminated.get(reason, 0) + 1
@@ -312,8 +321,8 @@ def _without_duplicates(batch: Sequence[EvolvedRow], index: DuplicateIndex) -> l
         repeated = next(verdicts) if candidate.elimination is None else None
         if repeated is not None:
             how = "an exact copy" if repeated.similarity == 1 else f"{repeated.similarity:.0%} the same"
-            candidate = EvolvedRow(
-                candidate.row, Elimination("duplicate", f"{how} as an earlier row"), candidate.usage
+            candidate = replace(
+                candidate, elimination=Elimination("duplicate", f"{how} as an earlier row"), more=()
             )
         judged.append(candidate)
     return judged

@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from evolcoder.evolve.methods import method_set
+from evolcoder.evolve.methods import CustomMethod, MethodSet, check_template, method_set
+
+
+@dataclass(frozen=True, slots=True)
+class AskSettings:
+    """How one kind of request is asked; what is absent is as in the rest of the settings."""
+
+    system: str = ""
+    """System prompt."""
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    reasoning_effort: str | None = None
+    """How much a reasoning model behind an endpoint shall think: minimal, low, medium, high, none."""
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the request to an endpoint, chat_template_kwargs for one."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible numbers; raises ValueError that names the field."""
+        _check_sampling(self.temperature, self.top_p)
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, found {self.max_tokens}")
+
+    @property
+    def further_fields(self) -> str:
+        """Further fields of the request as JSON; "" where there are none."""
+        effort = {} if self.reasoning_effort is None else {"reasoning_effort": self.reasoning_effort}
+        fields = {**self.extra_body, **effort}
+        return json.dumps(fields, sort_keys=True) if fields else ""
+
+
+Phase = Literal["evolve", "answer", "judge", "tests"]
+"""What the teacher is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +46,17 @@ class EvolveSettings:
     """One round of evolution; the defaults are the published method for a strong teacher."""
 
     methods: str = "code"
-    """Method set: "code" (WizardCoder's five) or "general" (WizardLM's six)."""
+    """Method set: "code" (WizardCoder's five), "general" (WizardLM's six), or a Python file whose `load()`
+    returns a `MethodSet`."""
     weights: dict[str, float] = field(default_factory=dict)
     """Chance of each method relative to the others, by name; 1 where absent, 0 leaves a method out."""
-    custom_methods: dict[str, str] = field(default_factory=dict)
-    """Further methods, name: the sentence that stands for {method} in the template."""
+    custom_methods: dict[str, str | CustomMethod] = field(default_factory=dict)
+    """Further methods, name: the sentence that stands for {method} in the template; or sentence, template and
+    shots of its own."""
+    template: str | None = None
+    """Template of one's own instead of the set's, in any language, with {method} and {question}."""
+    leaks: tuple[str, ...] = ()
+    """Words of that template that an evolved instruction must not hold (rule 4)."""
     shots: int = 0
     """Worked examples of the same method shown as earlier turns; 0 for a strong teacher, 2 for a small "
     "one."""
@@ -27,6 +66,8 @@ class EvolveSettings:
     """Of the teacher, for evolving and answering (WizardLM 4.2)."""
     top_p: float = 0.9
     """Of the teacher, for evolving and answering (WizardLM 4.2)."""
+    phases: dict[Phase, AskSettings] = field(default_factory=dict)
+    """Settings of one kind of request alone: evolve, answer, judge, tests."""
     max_tokens: int = 2048
     """Most tokens of an answer (WizardLM 4.2)."""
     instruction_max_tokens: int = 2048
@@ -39,6 +80,11 @@ class EvolveSettings:
     verify: Literal["off", "syntax", "tests"] = "off"
     """"syntax": drop answers whose code does not parse; "tests": also run Python answers with tests that the
     teacher writes, in the sandbox."""
+    answers: int = 1
+    """Answers to each evolved instruction, each a row; copies and those that `verify` fails are dropped. All
+    are run with the same tests, and none is repaired where there are several."""
+    keep_answers: Literal["all", "shortest"] = "all"
+    """Which of the answers that pass stay."""
     repairs: int = 1
     """How often the error of a failed answer goes back to the teacher before the row is dropped."""
     verify_cpu_s: float = 5.0
@@ -49,16 +95,25 @@ class EvolveSettings:
     """Rows under way at once; the endpoint's own limit decides how many requests are."""
 
     def __post_init__(self) -> None:
-        method_set(self.methods, self.custom_methods, self.weights)
+        self.method_set()
+        check_template(self.template, "template")
         for name in ("shots", "repairs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, found {getattr(self, name)}")
-        for name in ("max_tokens", "instruction_max_tokens", "rows_in_flight"):
+        for name in ("max_tokens", "instruction_max_tokens", "rows_in_flight", "answers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if not 0 <= self.temperature <= 2:
-            raise ValueError(f"temperature must be between 0 and 2, found {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, found {self.top_p}")
+        _check_sampling(self.temperature, self.top_p)
         if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
             raise ValueError(f"near_duplicates must be above 0 and at most 1, found {self.near_duplicates}")
+
+    def method_set(self) -> MethodSet:
+        """Return the methods that instructions are evolved by."""
+        return method_set(self.methods, self.custom_methods, self.weights, self.template, self.leaks)
+
+
+def _check_sampling(temperature: float | None, top_p: float | None) -> None:
+    if temperature is not None and not 0 <= temperature <= 2:
+        raise ValueError(f"temperature must be between 0 and 2, found {temperature}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, found {top_p}")

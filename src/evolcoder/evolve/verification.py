@@ -25,6 +25,7 @@ from evolcoder.evolve.answer_tests import (
     why_untestable,
 )
 from evolcoder.evolve.elimination import Elimination
+from evolcoder.evolve.settings import Phase
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.extraction.code_blocks import CodeBlock, code_blocks, extract, syntax_error
@@ -32,8 +33,8 @@ from evolcoder.extraction.grammar import has_grammar
 from evolcoder.models.protocol import Completion, Message
 from evolcoder.sandbox.protocol import CallJob, Job, Limits, Outcome
 
-Ask = Callable[[tuple[Message, ...]], Awaitable[Completion]]
-"""Sends a chat to the teacher, on the account of the row."""
+Ask = Callable[[Phase, tuple[Message, ...]], Awaitable[Completion]]
+"""Sends a chat of a kind to the teacher, on the account of the row."""
 
 State = Literal["no code", "unchecked", "parses", "syntax error", "passed", "repaired", "failed", "untested"]
 """What became of an answer. "unchecked": no grammar for its language, or none that can be trusted."""
@@ -129,9 +130,11 @@ class Verifier:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    async def verify(self, task: str, answer: str, ask: Ask) -> Verified:
-        """Check an answer, ask for repairs, and say how it ended. Raises what `ask` raises."""
-        tests: str | None = None
+    async def verify(self, task: str, answer: str, ask: Ask, tests: str | None = None) -> Verified:
+        """Check an answer, ask for repairs, and say how it ended. Raises what `ask` raises.
+
+        `tests` of another answer to the same task are used instead of asking for some.
+        """
         repairs = 0
         while True:
             block = answer_block(answer)
@@ -159,7 +162,7 @@ class Verifier:
     async def _ask_for_tests(self, task: str, program: str, ask: Ask) -> str:
         """Return the tests that the teacher wrote, whatever they are."""
         text = TESTS_REQUEST.replace("{program}", program.strip()).replace("{task}", task)
-        return extract((await ask((Message("user", text),))).text, "fence").strip()
+        return extract((await ask("tests", (Message("user", text),))).text, "fence").strip()
 
     async def _repair(self, task: str, answer: str, error: str, ask: Ask) -> str:
         turns = (
@@ -167,7 +170,7 @@ class Verifier:
             Message("assistant", answer),
             Message("user", REPAIR_REQUEST.replace("{error}", error)),
         )
-        return (await ask(turns)).text.strip()
+        return (await ask("answer", turns)).text.strip()
 
     async def _run(self, program: str, tests: RunnableTests) -> str:
         """Run a program and, in another process, its tests in the sandbox; return the error, or ""."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -23,17 +23,15 @@ def run_async(main: Coroutine[Any, Any, Result]) -> Result:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _run(main)
-    with ThreadPoolExecutor(1, thread_name_prefix="event-loop") as thread:
-        return thread.submit(_run, main).result()
-
-
-def _run(main: Coroutine[Any, Any, Result]) -> Result:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        pass  # none runs in this thread
+    else:
+        with ThreadPoolExecutor(1, thread_name_prefix="event-loop") as thread:
+            found: Future[Result] = thread.submit(run_async, main)
+            return found.result()
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with contextlib.suppress(ImportError):
+        from uvloop import new_event_loop as loop_factory
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(main)
 
 

@@ -11,8 +11,8 @@ def open_engine(spec: str) -> Engine:
     """Return the engine that a user names.
 
     local             this machine
-    ray               the Ray cluster this machine belongs to, or RAY_ADDRESS names; else a new one
-    ray:auto          the same, but never a new one
+    ray               a new Ray cluster of this machine alone, or the one that RAY_ADDRESS names
+    ray:auto          the cluster that this user began or joined on this machine; never a new one
     ray:HOST:PORT     the cluster whose head listens there
     ray://HOST:PORT   the same through a Ray client server
 

@@ -1,10 +1,11 @@
-"""From a model's answer to the program that is judged: fenced blocks, and the four named extractions.
+"""From a model's answer to the program that is judged: fenced blocks, and the named extractions.
 
 - `none`: the answer is the program.
 - `wizardcoder`: the published post-processing of the WizardCoder evaluation, quirks included; it reproduces
   the published files row by row.
-- `fence`: the first fenced block of the language (or the first without a label).
-- `auto`: by the language's grammar; the function asked for and what it needs, never an example block.
+- `fence`, also called `first`: the first fenced block of the language (or the first without a label).
+- `last`: the last of these.
+- `auto`: by the language's grammar; the last block that defines the function asked for, without examples.
 
 Every function takes any text (lone surrogates and NUL included), runs in time about linear in its length,
 and executes nothing.
@@ -14,15 +15,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
 
-from evolcoder.extraction import python_program
+from evolcoder.extraction import Extraction, python_program
+from evolcoder.extraction.definitions import defining_block
 from evolcoder.extraction.grammar import syntax_error
 from evolcoder.extraction.thinking import without_thinking
 
 __all__ = ["CodeBlock", "Extraction", "code_blocks", "extract", "syntax_error", "without_thinking"]
-
-Extraction = Literal["wizardcoder", "fence", "auto", "none"]
 
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*(.*)")
 _FENCE_AFTER_TEXT = re.compile(r"([^`]*)(`{3,})[ \t]*([A-Za-z0-9+#_.-]*)[ \t]*")
@@ -260,11 +259,11 @@ def extract(
     if how == "auto" and language == "python" and len(raw) <= _GRAMMAR_LIMIT:
         return _auto_python(raw, entry_point, prompt)
     text = without_thinking(raw)
-    if how == "fence" or (how == "auto" and len(text) > _GRAMMAR_LIMIT):
-        return _fence(text, language)
+    if how in ("fence", "first", "last") or (how == "auto" and len(text) > _GRAMMAR_LIMIT):
+        return block_of(code_blocks(text), language, how) or text
     if how == "auto":
         return _auto_by_grammar(text, entry_point, language)
-    raise ValueError(f"extraction {how!r}: one of wizardcoder, fence, auto, none is expected")
+    raise ValueError(f"extraction {how!r}: one of wizardcoder, fence, first, last, auto, none is expected")
 
 
 def _wizardcoder(raw: str, cuts: PublishedCuts) -> str:
@@ -281,22 +280,28 @@ def _wizardcoder(raw: str, cuts: PublishedCuts) -> str:
     return text
 
 
-def _fence(text: str, language: str) -> str:
-    blocks = language_blocks(code_blocks(text), language)
-    return blocks[0].code if blocks else text
+def block_of(blocks: list[CodeBlock], language: str, how: Extraction) -> str | None:
+    """Return the first block of a language as it stands, the last one for `last`; None without blocks."""
+    chosen = language_blocks(blocks, language)
+    return chosen[-1 if how == "last" else 0].code if chosen else None
+
+
+def some_blocks(blocks: list[CodeBlock]) -> list[tuple[str, bool]]:
+    """Return (code, closed) of the blocks that are looked into.
+
+    Of 10,000 the answer is in the first few, or in the last (a long attempt, then the result).
+    """
+    return [(block.code, block.closed) for block in blocks[:64] + blocks[64:][-8:]]
 
 
 def _auto_by_grammar(text: str, entry_point: str, language: str) -> str:
-    """Return the first sound block that names the function, else one that names it, else the first sound."""
-    blocks = [block.code for block in language_blocks(code_blocks(text), language)][:64]
-    naming = [code for code in blocks if entry_point and entry_point in code]
-    for codes in (naming, blocks):
-        for code in codes:
-            if syntax_error(code, language) is None:
-                return code
-        if codes:
-            return codes[0]
-    return text
+    """Return the block that defines the function, else the first sound one of the language."""
+    blocks, outside = read_fences(text)
+    if (found := defining_block(some_blocks(blocks), outside, entry_point, language)) is not None:
+        return found
+    codes = [block.code for block in language_blocks(blocks, language)][:64]
+    sound = (code for code in codes if syntax_error(code, language) is None)
+    return next(sound, None) or next(iter(codes), text)
 
 
 def _auto_python(raw: str, entry_point: str, prompt: str) -> str:
@@ -308,9 +313,8 @@ def _auto_python(raw: str, entry_point: str, prompt: str) -> str:
     if any(block.language in ("markdown", "md") for block in blocks):
         blocks = [inner for block in blocks for inner in code_blocks(block.code) or [block]]
     if entry_point:
-        # Of 10,000 blocks the answer is in the first few, or in the last (a long attempt, then the result).
-        few = [(block.code, block.closed) for block in blocks[:64] + blocks[64:][-8:]]
-        if (program := python_program.program_in(few, outside, entry_point, prompt)) is not None:
-            return program
+        found = python_program.program_in(some_blocks(blocks), outside, entry_point, prompt)
+        if found is not None:
+            return found
     likely = language_blocks(blocks, "python")
     return likely[0].code if likely else python_program.without_special_tokens(text)

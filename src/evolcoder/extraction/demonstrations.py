@@ -119,7 +119,7 @@ def cut(code: str, tree: ast.Module, dropped: Collection[ast.stmt]) -> str:
 
 
 def replaced(code: str, pieces: Iterable[tuple[tuple[int, int], tuple[int, int], str]]) -> str:
-    """Return the code with each (beginning, end, new text) put in; places are (line, byte), as in `ast`."""
+    """Return the code with each (beginning, end, text) put in; places are (line, byte of it) as in `ast`."""
     data = code.encode()
     lines = [0, *(match.end() for match in re.finditer(b"\n", data)), len(data)]
     kept: list[bytes] = []

@@ -17,7 +17,7 @@ from typing import Any
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.overlap import evaluation_folder
-from evolcoder.evolve.methods import method_set
+from evolcoder.execution.event_loop import run_async
 from evolcoder.instructions import instruction_from_row, write_instructions
 from evolcoder.loop.ablation_arms import Arm, Count, Equal, Question, cut
 from evolcoder.loop.ablation_scores import ArmResult, arm_scores
@@ -89,8 +89,7 @@ def _check(recipe: Recipe, question: Question) -> None:
 
 
 def _methods(recipe: Recipe) -> Sequence[Any]:
-    settings = recipe.evolve
-    return method_set(settings.methods, settings.custom_methods, settings.weights).methods
+    return recipe.evolve.method_set().methods
 
 
 @dataclass(frozen=True)
@@ -300,7 +299,9 @@ class _Work:
         )
         with self.stages.doing(evaluation) as undone:
             if undone:
-                measure(self.recipe, model, benchmark, out, self.made.journal_path, self.stages.progress)
+                run_async(
+                    measure(self.recipe, model, benchmark, out, self.made.journal_path, self.stages.progress)
+                )
         return _scores(out)
 
     def _of_the_run(self, number: int) -> dict[str, Any]:

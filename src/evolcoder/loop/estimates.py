@@ -12,6 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from evolcoder.evaluate.t_test import smallest_difference
+from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.stages import PlannedStage
 from evolcoder.recipe import Recipe
 
@@ -30,6 +32,33 @@ class Cost:
     """None where no price is known."""
     assumed: bool
     """Whether tokens are assumed, not learnt from an earlier round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What the measurements of a run on one benchmark can see."""
+
+    problems: int
+    samples: int
+    """Of each problem."""
+    rate: float
+    """pass@1 near which: the base model's where it is measured, else one half, where the most is needed."""
+    smallest_difference: float
+    """Between two models, found in 80% of cases at the 5% level; as a fraction."""
+
+
+def designs(recipe: Recipe, of: RecipeStages) -> dict[str, Design]:
+    """Return the design of each benchmark that the recipe measures on."""
+    from evolcoder.evaluate.benchmarks import load_benchmark
+
+    found = {}
+    for name in recipe.measured:
+        in_all = len(load_benchmark(name).problems)
+        problems, samples = min(in_all, recipe.evaluate.settings.limit or in_all), recipe.evaluate.settings.n
+        scores = _read(of.evaluation(0, name) / "scores.json").get("scores") or [{"value": 0.5}]
+        rate = float(scores[0]["value"])
+        found[name] = Design(problems, samples, rate, smallest_difference(rate, problems, samples))
+    return found
 
 
 def expected_seconds(planned: Sequence[PlannedStage], run: Path) -> dict[str, float]:

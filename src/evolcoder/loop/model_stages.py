@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.execution.engine import Engine
-from evolcoder.execution.event_loop import run_async
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.stages import Pace, Stage
 from evolcoder.models.session import ModelChoice, model_session
+from evolcoder.own_files import is_own, load_own_file
 from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, plain_data
 from evolcoder.runs import file_hash
@@ -61,9 +61,12 @@ def own_benchmarks(names: Sequence[str]) -> dict[str, Callable[[], str]]:
 
     Those of the package are named by their versions, so that nothing is added for them.
     """
-    from evolcoder.evaluate.benchmarks import is_own
-
     return {name: partial(_own_identity, name) for name in names if is_own(name)}
+
+
+def own_methods(name: str) -> dict[str, Callable[[], str]]:
+    """Return what a stage follows from where its method set is a user's file; nothing for a named set."""
+    return {name: lambda: load_own_file(Path(name))[1].hash} if is_own(name) else {}
 
 
 def _own_identity(name: str) -> str:
@@ -75,8 +78,10 @@ def _own_identity(name: str) -> str:
 def model_identity(model: str) -> str:
     """Return what identifies the weights behind a MODEL string; "" for a folder that is not there yet."""
     from evolcoder.models.local.engine import weights_identity
-    from evolcoder.models.opening import is_remote
+    from evolcoder.models.opening import is_remote, own_backend
 
+    if (own := own_backend(model)) is not None:
+        return f"{model}@{load_own_file(own[0])[1].hash[:16]}"
     if is_remote(model) or (Path(model).name == "checkpoint" and not Path(model).exists()):
         return model if is_remote(model) else ""
     return weights_identity(model)
@@ -153,7 +158,7 @@ def fine_tune(recipe: Recipe, data: Path, out: Path, progress: Progress) -> None
     train(recipe.base.model, read_instructions(data), settings, out, progress)
 
 
-def measure(
+async def measure(
     recipe: Recipe,
     model: str,
     benchmark: str,
@@ -165,12 +170,9 @@ def measure(
     """Sample and judge a model on a benchmark into the folder `out`; raises what evaluation does."""
     from evolcoder.evaluate.evaluation import evaluate_model
 
-    async def evaluate() -> None:
-        choice = ModelChoice(model, local=recipe.evaluate.local)
-        async with model_session(choice, journal, engine) as opened:
-            await evaluate_model(opened, benchmark, recipe.evaluate.settings, out, progress, engine)
-
-    run_async(evaluate())
+    choice = ModelChoice(model, local=recipe.evaluate.local)
+    async with model_session(choice, journal, engine) as opened:
+        await evaluate_model(opened, benchmark, recipe.evaluate.settings, out, progress, engine)
 
 
 def summary_numbers(summary: Mapping[str, Any]) -> tuple[float, int]:

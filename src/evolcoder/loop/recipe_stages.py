@@ -15,6 +15,7 @@ from evolcoder.loop.model_stages import (
     hash_of,
     model_identity,
     own_benchmarks,
+    own_methods,
     settings_of,
     training_stage,
 )
@@ -111,6 +112,7 @@ class RecipeStages:
                 "decontaminate.against": list(self.screened_against),
             },
             inputs={
+                **own_methods(recipe.evolve.methods),
                 "the teacher's weights": lambda: self.identity(recipe.teacher.model),
                 **{str(path.relative_to(self.run)): hash_of(path) for path in read},
                 **own_benchmarks(self.screened_against),

@@ -14,11 +14,12 @@ from evolcoder.evaluate.overlap import shared_problems
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
-from evolcoder.loop.estimates import Cost, expected_cost, expected_seconds
+from evolcoder.loop.estimates import Cost, Design, designs, expected_cost, expected_seconds
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.results import point_to_best, result_of
 from evolcoder.loop.stages import Choice, PlannedStage, Stages
 from evolcoder.loop.steps import Steps
+from evolcoder.loop.stopping import stopping_rule
 from evolcoder.loop.wizardcoder import wizardcoder
 from evolcoder.progress import Progress, SilentProgress
 from evolcoder.recipe import Recipe, recipe_yaml
@@ -36,6 +37,8 @@ class RunPlan:
     """Expected seconds of the stages to do, by id; absent where they are not known."""
     costs: dict[str, Cost]
     """What the teacher will be asked, by id of the stage."""
+    designs: dict[str, Design]
+    """What the measurements can see, by benchmark."""
 
 
 def run_recipe(
@@ -84,9 +87,10 @@ def plan_recipe(recipe: Recipe, run: Path, choice: Choice | None = None) -> RunP
     recipe = as_begun(recipe, run)
     progress = SilentProgress()
     stages = Stages(run, progress, choice or Choice())
-    planned = stages.plan(list(RecipeStages(recipe, run).all()))
+    of = RecipeStages(recipe, run)
+    planned = stages.plan(list(of.all()))
     costs = {item.stage.id: cost for item in planned if (cost := expected_cost(item, recipe, run))}
-    return RunPlan(tuple(planned), expected_seconds(planned, run), costs)
+    return RunPlan(tuple(planned), expected_seconds(planned, run), costs, designs(recipe, of))
 
 
 def as_begun(recipe: Recipe, run: Path) -> Recipe:
@@ -115,7 +119,7 @@ def check_before_start(recipe: Recipe) -> None:
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.own_tests import check_own_tests
     from evolcoder.models.local.weights import locate_weights
-    from evolcoder.models.opening import is_remote
+    from evolcoder.models.opening import is_remote, open_own, own_backend
     from evolcoder.sandbox import probe
 
     read_instructions(recipe.seeds.source)
@@ -131,10 +135,13 @@ def check_before_start(recipe: Recipe) -> None:
                     f"stop.benchmark {deciding} shares {len(shared)} problems with {name} ({shared[0]} ...), "
                     "whose score would be no test score; stop.select_on_test: true allows it"
                 )
-    if is_remote(recipe.base.model):
+    stopping_rule(recipe.stop)
+    if is_remote(recipe.base.model) or own_backend(recipe.base.model):
         raise RecipeError(f"base.model: weights to fine-tune are expected, found {recipe.base.model!r}")
     locate_weights(recipe.base.model)
-    if not is_remote(recipe.teacher.model):
+    if own := own_backend(recipe.teacher.model):
+        open_own(*own)
+    elif not is_remote(recipe.teacher.model):
         locate_weights(recipe.teacher.model)
     if (protection := probe()).level == "none":
         raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")

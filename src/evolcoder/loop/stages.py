@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,10 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import UserError, nearest, shortened
-from evolcoder.loop.stage_clock import begun, clock
 from evolcoder.progress import Progress, StageLine, StageState, StageWatcher
 from evolcoder.runs import OUTPUT_MARK, content_hash, write_json_whole
 
+_CLOCK_S = 1.0
+"""How often the time of a stage under way is written down, in seconds."""
 State = Literal["done", "to do", "again", "perhaps again", "skipped"]
 """"perhaps again": an earlier stage is done again, and may come out as it was."""
 
@@ -127,7 +130,7 @@ class Stages:
         key, inputs = _key(stage)
         clock_path, sitting = marker.with_suffix(".clock"), f"{key}-redo" if redo else key
         # Killed while it was done again, it goes on; done again and whole, it is done once more.
-        afresh = redo and (marker.exists() or not begun(clock_path, sitting))
+        afresh = redo and (marker.exists() or not _begun(clock_path, sitting))
         if marker.exists():
             found = json.loads(marker.read_text())
             differences = _differences(stage, found, inputs)
@@ -145,7 +148,7 @@ class Stages:
         for product in stage.products if afresh else unmarked:
             _remove(product)
         self._show(stage, "running", self.expected.get(stage.id))
-        with clock(clock_path, sitting) as seconds:
+        with _clock(clock_path, sitting) as seconds:
             yield True
         took = round(seconds(), 1)
         write_json_whole(
@@ -299,3 +302,40 @@ def _remove(product: Path) -> None:
         shutil.rmtree(product)
     else:
         product.unlink(missing_ok=True)
+
+
+@contextmanager
+def _clock(path: Path, key: str) -> Iterator[Callable[[], float]]:
+    """Measure a block over all its sittings: what killed ones took stands in the file `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start, ended = time.monotonic() - (_earlier_seconds(path, key) or 0.0), threading.Event()
+
+    def seconds() -> float:
+        return time.monotonic() - start
+
+    def keep() -> None:
+        while not ended.wait(_CLOCK_S):
+            path.write_text(f"{key} {seconds():.1f}")
+
+    thread = threading.Thread(target=keep, name="clock", daemon=True)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        ended.set()
+        thread.join()
+        path.write_text(f"{key} {seconds():.1f}")
+
+
+def _begun(path: Path, key: str) -> bool:
+    """Return whether an earlier sitting of the same stage did not come to its end."""
+    return _earlier_seconds(path, key) is not None
+
+
+def _earlier_seconds(path: Path, key: str) -> float | None:
+    """Return what earlier sittings took; None for a file that is missing, cut short or of another stage."""
+    try:
+        of, seconds = path.read_text().split()
+        return float(seconds) if of == key else None
+    except (OSError, ValueError):
+        return None

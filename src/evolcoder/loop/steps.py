@@ -85,7 +85,9 @@ class Steps:
             with self.stages.doing(self.of.evaluate(number, benchmark)) as undone:
                 if undone:
                     model, journal = self.of.checkpoint(number), self.of.journal_path
-                    measure(self.recipe, model, benchmark, out, journal, self.progress, self.engine)
+                    run_async(
+                        measure(self.recipe, model, benchmark, out, journal, self.progress, self.engine)
+                    )
         return self._score(number)
 
     async def _evolve(self, seeds: list[Instruction], number: int) -> None:

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import cast
 
+from evolcoder.errors import UserError
 from evolcoder.evaluate.comparison import exact_binomial_p
+from evolcoder.own_files import is_own, load_own_file
 from evolcoder.recipe import Budget, StopRule
 from evolcoder.records import SEEDS_ROUND
 
@@ -56,6 +61,10 @@ class Decision:
     reason: str
 
 
+Rule = Callable[[Sequence[RoundScore]], tuple[bool, str]]
+"""Looks at the rounds so far, the base model first; returns whether to stop, and why."""
+
+
 def decide(stop: StopRule, max_rounds: int, budget: Budget, history: Sequence[RoundScore]) -> Decision:
     """Apply the stopping rule to the rounds so far; `max_rounds` and the budget bound every rule.
 
@@ -63,12 +72,22 @@ def decide(stop: StopRule, max_rounds: int, budget: Budget, history: Sequence[Ro
     """
     last = history[-1]
     compared = history[1:] if any(score.round == SEEDS_ROUND for score in history) else history
-    ends, reason = _RULES[stop.rule](stop, compared)
+    ends, reason = stopping_rule(stop)(compared)
     if not ends and last.round >= max_rounds:
         ends, reason = True, _joined(f"max_rounds = {max_rounds} reached", reason)
     if not ends and (full := _next_round_does_not_fit(budget, history)):
         ends, reason = True, _joined(full, reason)
     return Decision(last.round, ends, reason)
+
+
+def stopping_rule(stop: StopRule) -> Rule:
+    """Return the rule that a recipe names; raises UserError for a mistake in a user's own."""
+    if not is_own(stop.rule):
+        return partial(_RULES[stop.rule], stop)
+    rule = load_own_file(Path(stop.rule))[0]
+    if not callable(rule):
+        raise UserError(f"{stop.rule}: a function load() that returns a stopping rule is expected")
+    return cast(Rule, rule)
 
 
 def best_round(history: Sequence[RoundScore]) -> RoundScore | None:

@@ -6,8 +6,10 @@ openai:NAME                 NAME at --base-url, else at OPENAI_BASE_URL, else at
 openai:NAME@URL             the same with the address in the string
 openai:NAME@URL#VARIABLE    the same with its key in another environment variable
 
-Several of the last three, with commas between them, are one model that spreads requests over all; `3*` before
-one, or before an address, gives it three times the share of the others.
+FILE.py, FILE.py:NAME       a backend of the user's own: what `load()` of the file returns is called with NAME
+
+Several that begin with "openai:", with commas between them, are one model that spreads requests over all;
+`3*` before one, or before an address, gives it three times the share of the others.
 """
 
 from __future__ import annotations
@@ -16,22 +18,40 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
-from evolcoder.errors import ModelError
+from evolcoder.errors import ModelError, UserError
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal, JournaledModel
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import RequestStats
+from evolcoder.own_files import load_own_file
 
 REMOTE_PREFIX = "openai:"
+_OWN = re.compile(r"(.+\.py)(?::(.*))?")
 _WEIGHTED = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
 
 
 def is_remote(ref: str) -> bool:
     """Whether a MODEL string names a model behind an endpoint."""
     return ref.startswith(REMOTE_PREFIX)
+
+
+def own_backend(ref: str) -> tuple[Path, str] | None:
+    """Return (file, NAME) of a MODEL string that names a user's own backend; None for any other."""
+    found = None if is_remote(ref) else _OWN.fullmatch(ref)
+    return None if found is None else (Path(found[1]), found[2] or "")
+
+
+def open_own(file: Path, name: str) -> LanguageModel:
+    """Open a model of a user's own backend; raises UserError for a mistake in the file."""
+    backend = load_own_file(file)[0]
+    if not callable(backend):
+        raise UserError(f"{file}: a function load() that returns a LanguageModel's class is expected")
+    return cast(LanguageModel, backend(name))
 
 
 def open_model(
@@ -55,6 +75,8 @@ def open_model(
         return _open_pool(parts, base_url, journal, settings, budget)
     if is_remote(ref):
         model = _open_remote(ref, base_url, journal, settings, budget, RequestStats())
+    elif (own := own_backend(ref)) is not None:
+        model = open_own(*own)
     else:
         if base_url:
             raise ModelError(f"--base-url goes with a model {REMOTE_PREFIX}NAME, found {ref!r}")

@@ -1,10 +1,11 @@
-"""The finished model as a Hugging Face folder, whole or not at all."""
+"""The finished model as a Hugging Face folder, whole or not at all: weights, tokenizer, facts, card."""
 
 from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,33 @@ from typing import Any
 import torch
 
 from evolcoder import __version__
+from evolcoder.errors import DataError
+from evolcoder.licences import Link, model_link
+from evolcoder.model_cards import ModelCard, model_card_text
 from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.weights import quiet_library
 from evolcoder.records import Instruction
-from evolcoder.runs import making_folder_whole, write_json_whole
+from evolcoder.runs import check_output_folder, making_folder_whole, write_json_whole, write_text_whole
 from evolcoder.train.chat_templates import wizardcoder_template
-from evolcoder.train.lora_merge import split_adapters
 from evolcoder.train.measurements import Measurements
-from evolcoder.train.model_card import data_lineage, write_model_card
 from evolcoder.train.optimizer import TORCH_DTYPES
 from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
 from evolcoder.train.step import PreparedModel
 from evolcoder.train.tokenization import opening_tokens
 
+_ADAPTER = "default"
+"""The name that peft gives a model's only adapter."""
 MODEL_OUTPUT = "trained model"
 """The kind of output, in the mark of its folder."""
+
+
+def check_place(out: Path, base: str) -> Path:
+    """Return the absolute path of `out`; raises DataError where a trained model of `base` cannot go there."""
+    out = out.absolute()  # "." has no name to put the checkpoints beside
+    check_output_folder(out, MODEL_OUTPUT)
+    if out == Path(base).absolute():
+        raise DataError(f"{out}: the base itself; another folder is expected for the trained model")
+    return out
 
 
 def export(
@@ -38,10 +51,11 @@ def export(
     tokenizer: Any,
     measurements: Measurements,
     steps_folder: Path,
+    further: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Write weights, tokenizer, generation config, model card and `training.json` to `out`.
 
-    The step checkpoints are removed once the folder stands.
+    `further` facts stand in `training.json` too. The step checkpoints are removed once the folder stands.
     """
     weights = prepared.update.whole_weights()
     if prepared.processes.first:
@@ -61,6 +75,7 @@ def export(
                 "data": data_lineage(data),
                 **summary,
                 **measurements.facts(),
+                **(further or {}),
             }
             write_json_whole(folder / TRAINING_FACTS, facts)
             write_model_card(folder, facts, out.name)
@@ -124,3 +139,79 @@ def _save_model(
 
 def _as_peft_names(adapters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {f"base_model.model.{name}": tensor for name, tensor in adapters.items()}
+
+
+def split_adapters(
+    model: Any, weights: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return (plain weights with adapters merged, the adapters' own weights), both on the CPU.
+
+    `weights` is the whole state of `model`, whose linear layers carry adapters. A merged weight is
+    W + scale * B @ A in fp32, W as the training saw it: of a 4-bit base, what its code stands for. peft's own
+    method would need the whole model on every device, and would round a 4-bit base a second time.
+    """
+    adapters = {name: tensor.cpu() for name, tensor in weights.items() if ".lora_" in name}
+    plain = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in weights.items()
+        if ".lora_" not in name and ".weight." not in name  # what follows .weight. is 4-bit bookkeeping
+    }
+    for name, layer in model.named_modules():
+        if not hasattr(layer, "lora_A"):
+            continue
+        base = layer.get_base_layer()
+        weight = _dequantized(base) if hasattr(base.weight, "quant_state") else plain[f"{name}.weight"]
+        a = adapters[f"{name}.lora_A.{_ADAPTER}.weight"].float()
+        b = adapters[f"{name}.lora_B.{_ADAPTER}.weight"].float()
+        delta = layer.scaling[_ADAPTER] * (b @ a)
+        plain[f"{name}.weight"] = weight.cpu().float() + (delta.T if layer.fan_in_fan_out else delta)
+    return {name: tensor.cpu() for name, tensor in plain.items()}, adapters
+
+
+def _dequantized(layer: Any) -> torch.Tensor:
+    from bitsandbytes.functional import dequantize_4bit  # type: ignore[import-not-found]
+
+    dense: torch.Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    return dense
+
+
+def data_lineage(data: Sequence[Instruction]) -> dict[str, Any]:
+    """Count rows by round, method and teacher, and by the licence that their column states."""
+    return {
+        "rows_by_round": _counts(str(row.lineage.round) for row in data),
+        "rows_by_method": _counts(row.lineage.method or "seed" for row in data),
+        "rows_by_teacher": _counts(row.lineage.teacher or "none (seeds)" for row in data),
+        "licenses": _counts(str(row.extra.get("license") or "not given") for row in data),
+    }
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def write_model_card(folder: Path, facts: Mapping[str, Any], name: str) -> None:
+    """Write README.md beside the weights from what `training.json` says."""
+    base = model_link("base model", str(facts["base"]))
+    lineage = facts["data"]
+    licences = [
+        Link("data", f"{count:,} rows", "" if licence == "not given" else licence.lower())
+        for licence, count in lineage["licenses"].items()
+    ]
+    teachers = [
+        model_link("teacher", teacher) for teacher in lineage["rows_by_teacher"] if teacher != "none (seeds)"
+    ]
+    card = ModelCard(
+        name=name,
+        summary=f"`{base.name}`, fine-tuned on {facts['rows']:,} coding instructions, loss on the responses "
+        f"only. Made with evolcoder {facts['evolcoder']}.",
+        chain=(*licences, *teachers, base),
+        training=facts,
+        data=(
+            "| | rows |",
+            "|---|---|",
+            *(f"| round {number} | {count:,} |" for number, count in lineage["rows_by_round"].items()),
+            *(f"| method: {method} | {count:,} |" for method, count in lineage["rows_by_method"].items()),
+            *(f"| teacher: {teacher} | {count:,} |" for teacher, count in lineage["rows_by_teacher"].items()),
+        ),
+    )
+    write_text_whole(folder / "README.md", model_card_text(card))

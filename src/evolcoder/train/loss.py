@@ -6,6 +6,7 @@ Shapes: T tokens of a row, S supervised positions, C positions of a chunk, D wid
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,10 @@ from evolcoder.train.tokenization import TokenizedData
 
 _LOGITS_AT_ONCE = 1 << 25
 """Logits in memory at a time: 128 MiB in fp32."""
+
+Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From the log-probabilities of a micro-batch's supervised tokens and the entropies at their places (S, fp32,
+in nats) to a loss. The entropies carry no gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +123,79 @@ class SummedLoss(nn.Module):
     def __init__(self, model: Any, head: HeadForm | None = HeadForm()) -> None:  # noqa: B008 - frozen
         super().__init__()
         self.model = model
-        self._head = head
+        self.head = head
 
-    def forward(self, batch: MicroBatch) -> torch.Tensor:
-        """Return the sum over supervised positions, in nats, as fp32."""
-        if self._head is None:
-            logits = self.model(**self._inputs(self.model, batch)).logits
-            logits_SV = logits.reshape(-1, logits.shape[-1])[batch.supervised_S]
-            return functional.cross_entropy(logits_SV.float(), batch.targets_S, reduction="sum")
-        hidden = self.hidden_states(batch)
-        hidden_SD = hidden.reshape(-1, hidden.shape[-1])[batch.supervised_S]
+    def forward(
+        self, batch: MicroBatch, objective: Objective | None = None, temperature: float = 1.0
+    ) -> torch.Tensor:
+        """Return the sum over supervised positions, in nats, as fp32; or what `objective` makes of them.
+
+        `temperature` divides the logits, as sampling does.
+        """
+        if self.head is None:
+            logp_S, entropy_S = _read_logits(self._own_logits(batch) / temperature, batch.targets_S)
+            return -logp_S.sum() if objective is None else objective(logp_S, entropy_S.detach())
+        hidden_SD = self._supervised(self.hidden_states(batch), batch)
+        if objective is None and temperature == 1.0:
+            return self._summed(hidden_SD, batch.targets_S, None, temperature)
+        objective = objective or (lambda logp_S, entropy_S: -logp_S.sum())
+        # The head is computed twice, so that an objective may look at whole answers before it weighs a token.
+        logp_S, entropy_S = self._read(hidden_SD.detach(), batch.targets_S, temperature)
+        with torch.enable_grad():
+            leaf_S = logp_S.requires_grad_()
+            value = objective(leaf_S, entropy_S)
+            (slope_S,) = torch.autograd.grad(value, leaf_S)
+        summed = self._summed(hidden_SD, batch.targets_S, -slope_S, temperature)
+        return value.detach() + (summed - summed.detach())
+
+    @torch.no_grad()
+    def log_probabilities(
+        self, batch: MicroBatch, temperature: float = 1.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each supervised token's log-probability and the entropy at its place, in nats (S, fp32)."""
+        if self.head is None:
+            return _read_logits(self._own_logits(batch) / temperature, batch.targets_S)
+        hidden_SD = self._supervised(self.hidden_states(batch), batch)
+        return self._read(hidden_SD, batch.targets_S, temperature)
+
+    def _own_logits(self, batch: MicroBatch) -> torch.Tensor:
+        logits = self.model(**self._inputs(self.model, batch)).logits
+        return self._supervised(logits, batch).float()
+
+    def _supervised(self, rows: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
+        return rows.reshape(-1, rows.shape[-1])[batch.supervised_S]
+
+    def _summed(
+        self,
+        hidden_SD: torch.Tensor,
+        targets_S: torch.Tensor,
+        weights_S: torch.Tensor | None,
+        temperature: float,
+    ) -> torch.Tensor:
         head = self.model.get_output_embeddings()
         bias = getattr(head, "bias", None)
         loss: torch.Tensor = _HeadAndCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden_SD, head.weight, bias, batch.targets_S, self._head
+            hidden_SD, head.weight, bias, targets_S, weights_S, self.head, temperature
         )
         return loss
+
+    @torch.no_grad()
+    def _read(
+        self, hidden_SD: torch.Tensor, targets_S: torch.Tensor, temperature: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probability and entropy at each position, a chunk of logits at a time."""
+        assert self.head is not None
+        head = self.model.get_output_embeddings()
+        bias = getattr(head, "bias", None)
+        logp_S = torch.empty(len(targets_S), dtype=torch.float32, device=hidden_SD.device)
+        entropy_S = torch.empty_like(logp_S)
+        chunk = max(64, _LOGITS_AT_ONCE // head.weight.shape[0])
+        for begin in range(0, len(targets_S), chunk):
+            at = slice(begin, begin + chunk)
+            logits_CV = functional.linear(hidden_SD[at], head.weight, bias).float()
+            _apply_form(logits_CV, self.head)
+            logp_S[at], entropy_S[at] = _read_logits(logits_CV.div_(temperature), targets_S[at])
+        return logp_S, entropy_S
 
     def hidden_states(self, batch: MicroBatch) -> torch.Tensor:
         """Return what the head gets: rows x tokens x width."""
@@ -169,6 +231,12 @@ class SummedLoss(nn.Module):
         }
 
 
+def _read_logits(logits_SV: torch.Tensor, targets_S: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the targets' log-probabilities and the entropies, in nats."""
+    logp_SV = logits_SV.log_softmax(dim=-1)
+    return logp_SV.gather(1, targets_S[:, None])[:, 0], -(logp_SV.exp() * logp_SV).sum(dim=-1)
+
+
 class _HeadAndCrossEntropy(torch.autograd.Function):
     """Logits, loss and gradients of the head chunk by chunk, so that the logits never exist as a whole.
 
@@ -183,7 +251,9 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
         weight_VD: torch.Tensor,
         bias_V: torch.Tensor | None,
         targets_S: torch.Tensor,
+        weights_S: torch.Tensor | None,
         form: HeadForm,
+        temperature: float,
     ) -> torch.Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         n, vocabulary = hidden_SD.shape[0], weight_VD.shape[0]
@@ -197,18 +267,25 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
             # Every step in place: at this size a temporary costs as much as the arithmetic.
             exp_CV = functional.linear(hidden_CD, weight_VD, bias_V).float()
             slope_CV = _apply_form(exp_CV, form)
+            if temperature != 1.0:
+                exp_CV.div_(temperature)
             top_C = exp_CV.amax(dim=-1)
             target_C = exp_CV.gather(1, targets_C[:, None])[:, 0]
             sum_C = exp_CV.sub_(top_C[:, None]).exp_().sum(dim=-1)
-            loss += (sum_C.log() + top_C - target_C).sum()
+            loss_C = sum_C.log() + top_C - target_C
+            if weights_S is not None:
+                loss_C = loss_C * weights_S[begin : begin + chunk]
+            loss += loss_C.sum()
             if not (needs_hidden or needs_weight or needs_bias):
                 continue
             grad_CV = exp_CV.div_(sum_C[:, None])
             grad_CV.scatter_add_(1, targets_C[:, None], torch.full_like(sum_C, -1.0)[:, None])
+            if weights_S is not None:
+                grad_CV.mul_(weights_S[begin : begin + chunk, None])
             if slope_CV is not None:
                 grad_CV.mul_(slope_CV)
-            if form.scale != 1.0:
-                grad_CV.mul_(form.scale)
+            if form.scale != temperature:
+                grad_CV.mul_(form.scale / temperature)
             if grad_bias_V is not None:
                 grad_bias_V += grad_CV.sum(dim=0)
             low_CV = grad_CV.to(hidden_SD.dtype)
@@ -226,7 +303,13 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scale,) = grads
-        return (*(None if saved is None else saved.mul_(scale) for saved in ctx.saved_tensors), None, None)
+        return (
+            *(None if saved is None else saved.mul_(scale) for saved in ctx.saved_tensors),
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 def _apply_form(logits_CV: torch.Tensor, form: HeadForm) -> torch.Tensor | None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from evolcoder.train.before_loading import shortened_warmup
 from evolcoder.train.processes import Processes
 from evolcoder.train.settings import TrainSettings
 
@@ -21,12 +22,12 @@ TORCH_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.flo
 def learning_rate(step: int, n_steps: int, settings: TrainSettings) -> float:
     """Return the learning rate of step `step` (from 0): linear warm-up, then as the schedule says.
 
-    The formula is that of transformers' cosine scheduler, which the published run used: step 0 of a warm-up
-    has rate 0.
+    The formula is that of transformers' cosine scheduler, which the published run used, but for the warm-up:
+    there its first step has rate 0 and learns nothing, here it has the first of warmup + 1 equal parts.
     """
-    warmup = min(settings.warmup_steps, n_steps // 2)
+    warmup = shortened_warmup(settings, n_steps)
     if step < warmup:
-        return settings.learning_rate * step / warmup
+        return settings.learning_rate * (step + 1) / (warmup + 1)
     done = (step - warmup) / max(1, n_steps - warmup)
     if settings.schedule == "cosine":
         return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))

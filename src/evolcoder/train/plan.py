@@ -14,10 +14,13 @@ from typing import Any
 from evolcoder.errors import MissingExtraError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import read_instructions
-from evolcoder.models.local.weights import load_tokenizer, locate_weights
+from evolcoder.models.local.weights import load_config, load_tokenizer, locate_weights
+from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.deepspeed_config import read_deepspeed_config
 from evolcoder.train.recipes import TrainingJob, checked_config
+from evolcoder.train.sanity_checks import prove_supervision
 from evolcoder.train.settings import TrainSettings
+from evolcoder.train.special_tokens import add_wizardcoder_tokens
 from evolcoder.train.tokenization import tokenize_cached
 
 _PAPER_ROWS = 78_000
@@ -61,6 +64,10 @@ class Plan:
     steps: int
     days: float
     """At 40% of an H100's bf16 peak on each device; an assumption, not a measurement."""
+    settings: dict[str, Any]
+    """The hyperparameters, every default written out."""
+    notes: tuple[str, ...] = ()
+    """What a user should know before it starts."""
 
 
 def plan_training(
@@ -74,12 +81,16 @@ def plan_training(
     """Estimate a training on `gpus` devices of `gpu_gb` (1e9 bytes) each.
 
     Rows and tokens are those of the training's data where it names any and `rows` is not given. Raises
-    ModelError where the architecture is neither in the recipe nor on this machine.
+    ModelError where the architecture is neither in the recipe nor on this machine, TrainingError or DataError
+    for what would stop the training before its first step.
     """
     model = _on_meta(training)
+    notes = [_rows_note(model, training.settings)]
     if rows is None and training.data:
-        rows, tokens_a_row = _counted(training)
+        rows, tokens_a_row, found = _counted(training)
+        notes += found
     plan = _estimate(model, training.name, training.settings, gpus, gpu_gb, rows or _PAPER_ROWS, tokens_a_row)
+    plan = replace(plan, notes=tuple(notes))
     if plan.fits:
         return plan
     return replace(plan, advice=_advice(model, training, plan, gpu_gb, tokens_a_row))
@@ -108,8 +119,22 @@ def _on_meta(training: TrainingJob) -> Any:
         return transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
 
 
-def _counted(training: TrainingJob) -> tuple[int, float]:
-    """Return the rows of the training's data that are trained on, and their mean tokens.
+def _rows_note(model: Any, settings: TrainSettings) -> str:
+    """Say how rows will go through the model, as far as its class tells; its weights decide."""
+    name = type(model).__name__
+    kinds = set(getattr(model.config.get_text_config(decoder=True), "layer_types", None) or ())
+    mixing = sorted(kind for kind in kinds if kind not in ("full_attention", "sliding_attention"))
+    if not settings.packing:
+        return "rows: padded, as packing: false asks"
+    if not model._supports_attention_backend:
+        return f"rows: padded, for {name} takes no attention function that would keep packed rows apart"
+    if mixing:
+        return f"rows: padded where packed ones change each other ({name} has layers of {', '.join(mixing)})"
+    return "rows: packed, once its weights have shown that packed rows do not change each other"
+
+
+def _counted(training: TrainingJob) -> tuple[int, float, list[str]]:
+    """Return the rows of the training's data that are trained on, their mean tokens, and what is to be said.
 
     Counted by the base's tokenizer where it is on this machine, else estimated from the characters.
     """
@@ -117,26 +142,31 @@ def _counted(training: TrainingJob) -> tuple[int, float]:
     settings = training.settings
     n = max(1, len(rows) - settings.eval_rows)
     if isinstance(locate_weights(training.base), Path):
-        tokenizer = load_tokenizer(training.base)
+        config, tokenizer = load_config(training.base), load_tokenizer(training.base)
+        if settings.special_tokens == "wizardcoder":
+            add_wizardcoder_tokens(tokenizer, config.model_type)
         data, _ = tokenize_cached(
             rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token
         )
-        return n, float(data.lengths.mean())
+        notes = [*prove_supervision(data), *check_before_loading(config, tokenizer, data, settings)]
+        return n, float(data.lengths.mean()), notes
     lengths = [
         (len(instruction_prompt(row.instruction, row.input)) + len(row.response)) / _CHARACTERS_A_TOKEN
         for row in rows
     ]
-    return n, sum(min(length, settings.max_length) for length in lengths) / len(rows)
+    return n, sum(min(length, settings.max_length) for length in lengths) / len(rows), []
 
 
 def _estimate(
     model: Any, name: str, settings: TrainSettings, gpus: int, gpu_gb: float, rows: int, tokens_a_row: float
 ) -> Plan:
-    config = model.config
+    config = model.config.get_text_config(decoder=True)
     parameters = int(model.num_parameters())
+    # The head's matrix is the embedding's where the two are tied, and is counted once.
+    matrices = 1 if config.tie_word_embeddings else 2
     low = 4 if settings.dtype == "fp32" else 2
     width, n_layers = int(config.hidden_size), int(config.num_hidden_layers)
-    layer_parameters = (parameters - 2 * config.vocab_size * width) // n_layers
+    layer_parameters = (parameters - matrices * config.vocab_size * width) // n_layers
     trainable = parameters
     if settings.lora:
         trainable = _adapter_parameters(model, settings.lora)
@@ -145,7 +175,7 @@ def _estimate(
     frozen = parameters - trainable if settings.lora is None else parameters
     frozen_bytes = frozen * (0.55 if settings.quantize == "4bit" else low)
     head_bytes = config.vocab_size * width * low
-    gathered = 0 if gpus == 1 else 2 * layer_parameters * low + 2 * head_bytes
+    gathered = 0 if gpus == 1 else 2 * layer_parameters * low + matrices * head_bytes
     own_copy = trainable * low if gpus == 1 and low == 2 else 0
     weights = int((trainable * 4 + frozen_bytes) / gpus) + gathered + own_copy
     gradients = int(trainable * 4 / gpus) + (2 * layer_parameters * low if settings.lora is None else 0)
@@ -197,6 +227,7 @@ def _estimate(
         tokens=tokens,
         steps=steps,
         days=days,
+        settings=asdict(settings),
     )
 
 
@@ -261,6 +292,12 @@ def _duration(days: float) -> str:
     return f"{days:.1f} days" if days >= 1 else f"{24 * days:.1f} hours ({days:.2f} days)"
 
 
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def plan_text(plan: Plan) -> str:
     """Return the plan as the lines that a terminal shows."""
     parts = {
@@ -277,5 +314,7 @@ def plan_text(plan: Plan) -> str:
         *([f"CPU memory, all machines: {plan.host_bytes / 1e9:.0f} GB"] if plan.host_bytes else []),
         f"{plan.rows:,} rows: {plan.steps:,} steps, {plan.tokens / 1e6:,.1f} M tokens, "
         f"about {_duration(plan.days)} (at {_UTILIZATION:.0%} of 989 TFLOP/s a GPU, an assumption)",
+        *plan.notes,
+        "hyperparameters: " + ", ".join(f"{key} {_shown(value)}" for key, value in plan.settings.items()),
     ]
     return "\n".join(lines)

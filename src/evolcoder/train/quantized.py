@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from evolcoder.errors import MissingExtraError
-from evolcoder.models.local.weights import load_tokenizer, load_weights, locate_weights, quiet_library
+from evolcoder.models.local.weights import load_weights, locate_weights, quiet_library
 from evolcoder.train.processes import Processes
 
 
-def load_quantized(base: str, processes: Processes) -> tuple[Any, Any]:
-    """Load a model with its linear layers in NF4, double-quantized, computing in bf16; and its tokenizer.
+def load_quantized(base: str, processes: Processes) -> Any:
+    """Load a model with its linear layers in NF4, double-quantized, computing in bf16.
 
     Raises MissingExtraError where bitsandbytes is not installed.
     """
@@ -22,12 +22,12 @@ def load_quantized(base: str, processes: Processes) -> tuple[Any, Any]:
         raise MissingExtraError("quantize: 4bit", "qlora")
     location = str(locate_weights(base))
     if not location.lower().endswith(".gguf"):
-        return _in_nf4(location, processes.device), load_tokenizer(base)
+        return _in_nf4(location, processes.device)
     # GGUF has codes of its own; transformers quantizes only what it reads from a plain folder.
-    model, tokenizer = load_weights(base, "bf16")
+    model, _ = load_weights(base, "bf16")
     with tempfile.TemporaryDirectory(prefix="evolcoder-") as folder, quiet_library():
         model.save_pretrained(folder)
-        return _in_nf4(folder, processes.device), tokenizer
+        return _in_nf4(folder, processes.device)
 
 
 def _in_nf4(location: str, device: torch.device) -> Any:

@@ -157,6 +157,11 @@ class _Encoder:
             raise DataError(
                 "the tokenizer has no end-of-sequence token, so the model would never learn to stop"
             )
+        if not hasattr(tokenizer, "backend_tokenizer"):
+            raise DataError(
+                f"its tokenizer ({type(tokenizer).__name__}) is Python code; a base with a tokenizer.json is "
+                "expected"
+            )
         self._tokenizer = tokenizer
         self._style = style
         self._opening = opening_tokens(tokenizer)

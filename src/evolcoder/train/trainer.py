@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import MissingExtraError, TrainingError
-from evolcoder.models.local.weights import load_weights
+from evolcoder.models.local.weights import load_config, load_tokenizer, load_weights
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Instruction
-from evolcoder.runs import check_output_folder
+from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.checkpoints import Checkpoints
-from evolcoder.train.export import MODEL_OUTPUT, export
+from evolcoder.train.export import check_place, export
 from evolcoder.train.held_out import split_held_out
 from evolcoder.train.measurements import (
     HeldOutLoss,
@@ -37,7 +37,7 @@ from evolcoder.train.quantized import load_quantized
 from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
 from evolcoder.train.sanity_checks import prove_supervision
 from evolcoder.train.settings import TrainSettings
-from evolcoder.train.special_tokens import apply_wizardcoder_rule
+from evolcoder.train.special_tokens import add_wizardcoder_tokens, embed_added_tokens
 from evolcoder.train.step import PreparedModel, prepare
 from evolcoder.train.tokenization import TokenizedData, tokenize_cached
 from evolcoder.train.tracking import Tracker, open_trackers
@@ -62,7 +62,7 @@ def train(
     fingerprint = training_fingerprint(base, data, settings, held_out)
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
-    check_output_folder(out, MODEL_OUTPUT)
+    out = check_place(out, base)
     if settings.deepspeed is not None and importlib.util.find_spec("deepspeed") is None:
         raise MissingExtraError("deepspeed", "deepspeed")
     processes = join_processes()
@@ -91,17 +91,20 @@ def _prepared(
     base: str, data: Sequence[Instruction], settings: TrainSettings, processes: Processes, progress: Progress
 ) -> tuple[PreparedModel, Any]:
     """Load the base, tokenize the data and put the two together; return that and the tokenizer."""
-    if settings.quantize == "none":
-        model, tokenizer = load_weights(base, "fp32")
-    else:
-        model, tokenizer = load_quantized(base, processes)
+    # All that needs no weights comes first: these are what takes long to load.
+    config, tokenizer = load_config(base), load_tokenizer(base)
     if settings.special_tokens == "wizardcoder":
-        apply_wizardcoder_rule(model, tokenizer)
+        add_wizardcoder_tokens(tokenizer, config.model_type)
     tokens = _tokenized(data, tokenizer, settings)
-    for line in prove_supervision(tokens):
+    for line in [*prove_supervision(tokens), *check_before_loading(config, tokenizer, tokens, settings)]:
         progress.note(line)
-    pad = tokenizer.pad_token_id
-    assert isinstance(pad, int)  # load_tokenizer sees to it
+    if settings.quantize == "none":
+        model, _ = load_weights(base, "fp32")
+    else:
+        model = load_quantized(base, processes)
+    if settings.special_tokens == "wizardcoder":
+        embed_added_tokens(model, tokenizer)
+    pad = tokens.end_token if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     prepared = prepare(model, tokens, settings, processes, pad)
     for line in prepared.notes:
         progress.note(line)

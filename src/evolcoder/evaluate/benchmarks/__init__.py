@@ -9,17 +9,14 @@ from typing import cast
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, BenchmarkFile, NamedSet
+from evolcoder.evaluate.environments import EnvironmentSpec
+from evolcoder.own_files import is_own
 
-__all__ = ["Benchmark", "benchmark_names", "is_own", "load_benchmark", "named_set"]
+__all__ = ["Benchmark", "benchmark_names", "environment_spec", "load_benchmark", "named_set"]
 
 _FILES = ("humaneval", "evalplus", "mbpp", "ds1000.problems", "multipl_e.problems")
 _SHOWN_NAMES = 16
 """Names of one file that an error lists."""
-
-
-def is_own(name: str) -> bool:
-    """Whether a benchmark's name is the path of a user's file."""
-    return name.endswith(".py")
 
 
 @lru_cache(maxsize=1)
@@ -55,6 +52,19 @@ def _published(name: str) -> Benchmark:
             return module.load(name)
     known = "; ".join(_shown(list(_module(file).NAMES)) for file in _FILES)
     raise UserError(f"benchmark {name!r} is not known{nearest(name, benchmark_names())}: {known}")
+
+
+def environment_spec(name: str) -> EnvironmentSpec:
+    """Return the environment that a benchmark is judged in; raises UserError for one that needs none."""
+    specs: list[EnvironmentSpec] = [
+        module.ENVIRONMENT for module in map(_module, _FILES) if hasattr(module, "ENVIRONMENT")
+    ]
+    known = {spec.name: spec for spec in specs}
+    if name not in known:
+        raise UserError(
+            f"there is nothing to set up for {name!r}{nearest(name, known)}: {', '.join(known)} is expected"
+        )
+    return known[name]
 
 
 def _shown(names: list[str]) -> str:

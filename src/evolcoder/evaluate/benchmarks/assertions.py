@@ -106,7 +106,7 @@ def _calls_of_tests(tree: ast.Module, entry_point: str) -> list[str]:
     the tests with its exception.
     """
     defining = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    run = _read([node for node in tree.body if not isinstance(node, defining)])
+    run = _read([node for node in tree.body if not isinstance(node, defining) and not _is_main_guard(node)])
     lines: list[str] = []
     cases: list[str] = []
     for node in tree.body:
@@ -121,6 +121,10 @@ def _calls_of_tests(tree: ast.Module, entry_point: str) -> list[str]:
 
 def _read(nodes: list[ast.stmt]) -> set[str]:
     return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
 def _is_test(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:

@@ -27,6 +27,7 @@ from evolcoder.extraction.code_blocks import HUMANEVAL_CUTS, Extraction, Publish
 from evolcoder.extraction.grammar import compiled_python
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.protocol import Message
+from evolcoder.own_files import OwnFile
 from evolcoder.records import Problem, ProblemText, Sample, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import Job, Limits, Outcome, Preimport
@@ -61,15 +62,6 @@ class NamedSet:
     def overlaps(self, other: NamedSet) -> bool:
         """Whether two benchmarks may share problems."""
         return self.source == other.source and self.first <= other.last and other.first <= self.last
-
-
-@dataclass(frozen=True, slots=True)
-class OwnFile:
-    """A user's file that a benchmark comes from."""
-
-    path: Path
-    hash: str
-    """Of the content of the file and of what it imports from its folder."""
 
 
 class BenchmarkFile(Protocol):

@@ -7,17 +7,22 @@ worker is dear to get ready (a sandbox, a model's weights) and items are small.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import logging
 import os
 import re
+import secrets
+import shutil
 import socket
+import tempfile
 import threading
 import time
 import uuid
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import MissingExtraError, OutsideError
@@ -36,9 +41,9 @@ class RayEngine:
     """The workers of one Ray cluster."""
 
     def __init__(self, spec: str) -> None:
-        """Connect; raises MissingExtraError without Ray, OutsideError where no cluster answers."""
+        """Connect, or begin a cluster; raises MissingExtraError without Ray, OutsideError if none answers."""
         self._ray = imported_ray()
-        self._began_ray = connect(self._ray, spec)
+        self._end_ray = connect(self._ray, spec)
         self.name = spec
         self._lock = threading.Lock()
         self._numbers = itertools.count()
@@ -53,14 +58,13 @@ class RayEngine:
         self.close()
 
     def close(self) -> None:
-        """End the workers; leave the cluster if it was joined here."""
+        """End the workers; leave the cluster if it was joined here, end it if it was begun here."""
         with self._lock:
             hosts, self._hosts = list(self._hosts.values()), {}
         for host in hosts:
             self._kill(host)
-        if self._began_ray:
-            self._began_ray = False
-            self._ray.shutdown()
+        self._end_ray()
+        self._end_ray = _nothing
 
     @contextmanager
     def open(
@@ -136,31 +140,102 @@ def imported_ray() -> Any:
     return ray
 
 
-def connect(ray: Any, spec: str) -> bool:
-    """Join the cluster that an engine's name names, or begin one for "ray"; return whether this did it.
+def connect(ray: Any, spec: str) -> Callable[[], None]:
+    """Join the cluster that an engine's name names, or begin one for "ray"; return how that is undone.
 
-    Raises OutsideError where no cluster answers.
+    A cluster is joined only where its address is given, by the name or RAY_ADDRESS, or where this user began
+    or joined it on this machine ("ray:auto"): whoever runs a cluster reads what its members send and runs
+    programs as them. Raises OutsideError where no cluster answers.
     """
     if ray.is_initialized():
-        return False
+        return _nothing
     _, _, address = spec.partition(":")
-    if spec.startswith("ray://"):
-        address = spec
+    address = spec if spec.startswith("ray://") else address.removeprefix("auto")
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    if not address and spec == "ray":
+        folder = _begin_own(ray)
+
+        def end() -> None:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+        return end
+    address = address if address not in ("", "auto") else _own_address()
     if ":" in address:
         _check_reached(address)
-    options = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    named = address or os.environ.get("RAY_ADDRESS", "")
     try:
         with warnings.catch_warnings(action="ignore"):  # what they say the error says
-            ray.init(address=address or "auto", **options)
+            ray.init(address=address, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        if named or isinstance(error, ray.exceptions.RayError):  # such as a token that is missing
-            raise _no_cluster(named or "this machine", error) from error
-        if "not find any" not in str(error):
-            _log.warning("the Ray cluster of this machine: %s; a new one is begun", _first_line(error))
-        ray.init(address="local", include_dashboard=False, **options)
+        raise _no_cluster(address, error) from error
     _silence_raylets()
-    return True
+    shutdown: Callable[[], None] = ray.shutdown
+    return shutdown
+
+
+_QUIET = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+_LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Where this is 0, Ray takes 127.0.0.1 for this machine's address, and its servers listen there alone."""
+
+
+def _begin_own(ray: Any) -> Path:
+    """Begin a cluster of this machine that nobody else can reach or join; return its folder."""
+    # A token of this process and those it starts; not the one in the home, which other clusters may know.
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    with suppress(ImportError, AttributeError):  # Ray has read its settings at its import, if it was earlier
+        core: Any = importlib.import_module("ray._raylet")
+        core.Config.initialize("")
+        core.AuthenticationTokenLoader.instance().reset_cache()
+    # Ray's own folder below /tmp is of whoever came first, and its sockets ask for no token.
+    folder = Path(tempfile.mkdtemp(prefix="evolcoder-ray-", dir=os.environ.get("RAY_TMPDIR") or "/tmp"))
+    try:
+        with _on_the_loopback():
+            ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **_QUIET)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    _silence_raylets()
+    return folder
+
+
+@contextmanager
+def _on_the_loopback() -> Generator[None, None, None]:
+    from ray._private import ray_constants
+
+    before = os.environ.get(_LOOPBACK_ONLY), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_LOOPBACK_ONLY], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[1]
+        if before[0] is None:
+            del os.environ[_LOOPBACK_ONLY]
+        else:
+            os.environ[_LOOPBACK_ONLY] = before[0]
+
+
+def _own_address() -> str:
+    """Return the address of the cluster that this user last began or joined on this machine.
+
+    Raises OutsideError where there is none, or where the note of it is another user's.
+    """
+    temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    note = Path(temporary) / "ray" / "ray_current_cluster"
+    try:
+        fd = os.open(note, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise _no_cluster("this machine", error) from error
+    try:
+        if os.fstat(fd).st_uid != os.geteuid():
+            raise _no_cluster("this machine", PermissionError(f"{note} is another user's; name its address"))
+        return os.read(fd, 1000).decode("utf-8", "replace").strip()
+    finally:
+        os.close(fd)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _check_reached(address: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -20,6 +21,7 @@ from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedEr
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.address import (
     Endpoint,
+    Sender,
     connection_to,
     refusal_hint,
 )
@@ -38,7 +40,6 @@ from evolcoder.models.endpoint.chat_format import (
 from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.rate_limit import RateLimiter
-from evolcoder.models.endpoint.sender import Sender
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
 from evolcoder.models.protocol import Completion, LanguageModel, Request
@@ -355,6 +356,8 @@ class HttpModel(LanguageModel):
         patience_s = self._settings.patience_s
         if (told := failure.retry_after_s or 0.0) > max(_LONGEST_TOLD_WAIT_S, patience_s):
             self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
+        if told:
+            self.stats.resumes_at = max(self.stats.resumes_at, time.monotonic() + told)
         if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
             self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
         if failure.status == 200 and endpoint.last_whole_answer is None:

@@ -5,6 +5,7 @@ Opening refuses what is not that, with what to do; nothing is ever overwritten t
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -98,8 +99,12 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise JournalError(f"{path}: no journal there")
     check_file(path)
+    how = "mode=ro"
+    log = path.with_name(f"{path.name}-wal")
+    if not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
+        how = "immutable=1"  # SQLite would write an index beside its log, of which there is none
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False
     )
     try:
         _identify(connection, path)

@@ -53,6 +53,8 @@ class DecodeJob:
     """True once nobody waits for the answer any more."""
     hear: Callable[[str], None] | None = field(default=None, compare=False)
     """Is told the answer so far, a few times a second, while it is written."""
+    keep_log_probabilities: bool = False
+    """Return the log-probability of every token as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class Decoded:
     token_ids: tuple[int, ...]
     """What the model wrote, without the end token."""
     finish_reason: FinishReason
+    end_token: int | None = None
+    """The token that ended it; None where something else did."""
+    log_probabilities: tuple[float, ...] = ()
+    """Of each token, the end token's last, at the temperature of sampling, in nats; where asked for."""
 
 
 class Cancelled(Exception):  # noqa: N818 - an event, not an error
@@ -77,6 +83,7 @@ class _Row:
     job: DecodeJob
     stream: UniformStream
     tokens: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
     told: float = 0.0
     """When its reader was told last."""
 
@@ -103,11 +110,11 @@ class _Prefilled:
 class Decoder:
     """Decodes with one model; not safe to call from two threads at once."""
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int) -> None:
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int, further_ends: Iterable[int] = ()) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._batch_size = batch_size
-        self._end_tokens = end_tokens(model, tokenizer)
+        self._end_tokens = end_tokens(model, tokenizer) | frozenset(further_ends)
         self._windows: dict[str, int | None] = {"full_attention": None}
         self.prompt_tokens_computed = 0
         """Prompt tokens run through the model so far; samples of one prompt count it once."""
@@ -303,6 +310,13 @@ class Decoder:
         )
         for row, token in zip(rows, tokens, strict=True):
             row.tokens.append(token)
+        kept = [i for i, row in enumerate(rows) if row.job.keep_log_probabilities]
+        if kept:
+            chosen = torch.tensor([[tokens[i]] for i in kept], device=logits_NV.device)
+            heat = torch.tensor([[rows[i].job.temperature or 1.0] for i in kept], device=logits_NV.device)
+            logp_NV = (logits_NV[kept].float() / heat).log_softmax(dim=1)
+            for i, logp in zip(kept, logp_NV.gather(1, chosen)[:, 0].tolist(), strict=True):
+                rows[i].log_probabilities.append(logp)
 
     def _tell_readers(self, rows: Sequence[_Row]) -> None:
         """Tell the text so far to the reader; half a character at its end is kept back."""
@@ -339,7 +353,9 @@ class Decoder:
 
     def _answer(self, row: _Row, tokens: Sequence[int], finish: FinishReason) -> Decoded:
         text = self._text(tokens)
-        return Decoded(before_stop(text, row.job.stop), tuple(tokens), finish)
+        end = row.tokens[-1] if len(tokens) < len(row.tokens) else None
+        kept = tuple(row.log_probabilities)
+        return Decoded(before_stop(text, row.job.stop), tuple(tokens), finish, end, kept)
 
     def _text(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(

@@ -83,7 +83,8 @@ class TransformersEngine:
             self.model.to(device)
         self._ref = ref
         self.decoder: Decoder = Decoder(self.model, self.tokenizer, settings.batch_size)
-        trained_for = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
+        text = self.model.config.get_text_config(decoder=True)
+        trained_for = getattr(text, "max_position_embeddings", None) or 1 << 30
         self.context_tokens = min(settings.context_tokens or trained_for, trained_for)
 
     def answer(
@@ -100,6 +101,7 @@ class TransformersEngine:
         """
         begun = time.monotonic()
         prompts = prompt_tokens(self.tokenizer, requests, self._ref)
+        self._check_embedded(prompts)
         room = [self.context_tokens - len(prompt) for prompt in prompts]
         fitting = [i for i in range(len(requests)) if room[i] > 0]
         jobs = [
@@ -117,6 +119,17 @@ class TransformersEngine:
         )
         seconds = time.monotonic() - begun
         return [_completion(decoded.get(i), len(prompt), seconds) for i, prompt in enumerate(prompts)]
+
+    def _check_embedded(self, prompts: Sequence[tuple[int, ...]]) -> None:
+        """Raise ModelError for a token that the model has no embedding for."""
+        embedded = int(self.model.get_input_embeddings().weight.shape[0])
+        largest = max((max(prompt) for prompt in prompts), default=0)
+        if largest >= embedded:
+            name = self.tokenizer.convert_ids_to_tokens(largest)
+            raise ModelError(
+                f"{self._ref}: a prompt holds the token {name!r} ({largest}), the model has embeddings for "
+                f"{embedded:,}: its tokenizer is of another model, or tokens were added to it alone"
+            )
 
 
 def _job(

@@ -95,6 +95,17 @@ def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, 
     return model.eval(), tokenizer
 
 
+def load_config(ref: str) -> Any:
+    """Load the model's configuration alone; raises ModelError where `ref` names nothing that loads."""
+    location = locate_weights(ref)
+    _, transformers = _libraries()
+    if isinstance(location, Path) and _is_gguf(location):
+        location = known_folder(location, transformers.__version__) or location
+    arguments = {"gguf_file": location.name} if isinstance(location, Path) and _is_gguf(location) else {}
+    with quiet_library(), _naming_failures(ref):
+        return transformers.AutoConfig.from_pretrained(_folder(location), **arguments)
+
+
 def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model for its hidden states, sentence encoders without a language head too, and its tokenizer.
 
@@ -239,6 +250,6 @@ def _naming_failures(ref: str) -> Iterator[None]:
     """Turn the libraries' many errors for a bad name or file into one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # a file that is cut short or of another kind fails in any way
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{ref}: cannot be loaded ({type(error).__name__}: {reason})") from error

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import lru_cache
 
-from evolcoder.extraction.code_blocks import code_blocks, language_blocks, without_thinking
+from evolcoder.extraction.code_blocks import (
+    CodeBlock,
+    code_blocks,
+    language_blocks,
+    some_blocks,
+    without_thinking,
+)
+from evolcoder.extraction.definitions import defining_block
+from evolcoder.extraction.grammar import parse_python
 
 STOPS = ("</code>", "# SOLUTION END", "\nEND SOLUTION")
 """Where a continued prompt ends; not at "### END SOLUTION", after which the function it stands in returns."""
 
 _BODY = re.compile(r"^def[ \t]+(\w+)\(.*\)[^\n]*:[ \t]*\n\[insert\]", re.MULTILINE)
+_CONTEXT = re.compile(r'exec_context = r"""(.*?)\[insert\](.*?)"""', re.DOTALL)
 _HEADER_END = re.compile(r":[ \t]*(?:#.*)?$")
 
 
 def solution_of(raw: str, tests: str) -> str:
-    """Return the solution in an answer: within `<code>` tags or the first Python fence, up to the end mark.
+    """Return the solution in an answer: within `<code>` tags or a fence, up to the end mark.
 
-    Where the tests want the body of a function, a whole function gives its body, and a body without
-    indentation is indented. Never raises.
+    Of several blocks it is the last that sets what the tests look at, or defines the function that they call;
+    the first where none does. Where the tests want the body of a function, a whole function gives its body,
+    and a body without indentation is indented. Never raises.
     """
     text = without_thinking(raw).replace("\r\n", "\n").replace("\r", "\n")
     _, tag, tagged = text.partition("<code>")
@@ -27,12 +39,40 @@ def solution_of(raw: str, tests: str) -> str:
         text = tagged
     text = _before(text, STOPS)
     if "```" in text or "~~~" in text:
-        blocks = language_blocks(code_blocks(text), "python")
+        blocks = code_blocks(text)
         # An answer that goes on in the prompt's block closes a fence which it did not open.
-        text = blocks[0].code if blocks and _opens_a_block(text) else text.split("```")[0]
+        text = _chosen(blocks, tests) if blocks and _opens_a_block(text) else text.split("```")[0]
         text = _before(text.replace("<code>", ""), STOPS)
     match = _BODY.search(tests)
     return _as_body(text, match[1]) if match else text
+
+
+def _chosen(blocks: list[CodeBlock], tests: str) -> str:
+    body = _BODY.search(tests)
+    if body:
+        found = defining_block(some_blocks(blocks), "", body[1], "python")
+    else:
+        sets = _sets(tests)
+        sound = (code for code, _ in reversed(some_blocks(blocks)) if parse_python(code) is not None)
+        found = next((code for code in sound if sets.search(code)), None)
+    return found or language_blocks(blocks, "python")[0].code
+
+
+@lru_cache(maxsize=2048)
+def _sets(tests: str) -> re.Pattern[str]:
+    """A pattern for code that sets a name which the tests read after the solution and did not set before."""
+    context = _CONTEXT.search(tests)
+    before, after = (parse_python(part) for part in context.groups()) if context else (None, None)
+    read, bound = _names(after)
+    _, given = _names(before)
+    names = "|".join(map(re.escape, sorted(read - bound - given))) or "result"
+    return re.compile(rf"^[^\n=#(]*\b(?:{names})\b[^\n=(]*=(?!=)", re.MULTILINE)
+
+
+def _names(tree: ast.Module | None) -> tuple[set[str], set[str]]:
+    names = [node for node in (ast.walk(tree) if tree else ()) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    return read, {node.id for node in names} - read
 
 
 def _before(text: str, marks: tuple[str, ...]) -> str:

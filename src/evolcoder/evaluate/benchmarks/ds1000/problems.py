@@ -20,6 +20,7 @@ from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptF
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.ds1000 import prompts
 from evolcoder.evaluate.benchmarks.ds1000.answers import solution_of
+from evolcoder.evaluate.benchmarks.ds1000.environment import ENVIRONMENT
 from evolcoder.evaluate.environments import Environment, find_environment
 from evolcoder.evaluate.prompts import Asked
 from evolcoder.evaluate.settings import Decoding
@@ -61,7 +62,7 @@ class Ds1000(Benchmark):
     @cached_property
     def environment(self) -> Environment:
         """The environment that programs run in; raises UserError where it was not built."""
-        return find_environment("ds1000")
+        return find_environment(ENVIRONMENT)
 
     def check_ready(self) -> None:
         """Raise UserError with the command that builds the environment, where it is missing."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 
 from evolcoder.evaluate.benchmarks.multipl_e.languages import Language
-from evolcoder.extraction.code_blocks import Extraction, code_blocks, language_blocks
+from evolcoder.extraction.code_blocks import Extraction, block_of, read_fences, some_blocks
+from evolcoder.extraction.definitions import defining_block, definition
 from evolcoder.records import Problem
 
 _IMPORT = re.compile(r"^[ \t]*(?:#include\b.*|using [^(={]*;|import .*|use .*;|package .*)$", re.MULTILINE)
@@ -35,30 +36,17 @@ def entry_point(prompt: str) -> str:
 
 def program_of(problem: Problem, language: Language, text: str, how: Extraction) -> tuple[str, bool]:
     """Return (program with its tests, True), or (continuation of the prompt, False) without a function."""
-    blocks = language_blocks(code_blocks(text), language.label)[:64]
-    codes = [block.code for block in blocks]
-    naming = [code for code in codes if _definition(code, problem.entry_point)] if how == "auto" else []
-    code = next(iter([*naming, *codes]), text)
-    if not _definition(code, problem.entry_point):
+    blocks, outside = read_fences(text)
+    found = None
+    if how == "auto":
+        found = defining_block(some_blocks(blocks), outside, problem.entry_point, language.label)
+    code = found or block_of(blocks, language.label, how) or text
+    if not definition(code, problem.entry_point):
         return code, False
     if language.whole_answer:
         return _after_preamble(problem, language.key, code), True
     parts = _taken_apart(problem, code, language.key)
     return (parts, True) if parts is not None else (code, False)
-
-
-def _definition(code: str, name: str) -> re.Match[str] | None:
-    """Return where a function is defined: its name with what opens it, on a line that ends no statement."""
-    if not name:
-        return None
-    named = re.escape(name)
-    function = rf"^[^\n;=]*?\b{named}\s*\([^;]*?\)[^;\n]*?\{{"  # C and its kin, shell, Go, Rust, Swift
-    keyword = rf"^[ \t]*(?:local\s+)?(?:function|def|fn|func)\s+{named}\b"
-    assigned = rf"^[^\n]*\b{named}\s*(?:<-|=|:[^=\n]*=)\s*(?:async\s*)?(?:function|\(|lambda|->|\w+\s*=>)"
-    for pattern in (keyword, function, assigned):
-        if match := re.search(pattern, code, re.MULTILINE):
-            return match
-    return None
 
 
 def _after_preamble(problem: Problem, key: str, code: str) -> str:
@@ -89,7 +77,7 @@ def _with_go_imports(prompt: str, code: str) -> str:
 
 def _taken_apart(problem: Problem, code: str, key: str) -> str | None:
     """Return imports, prompt with the answer's other definitions before its header, body and tests."""
-    found = _definition(code, problem.entry_point)
+    found = definition(code, problem.entry_point)
     opening = code.find("{", found.end() - 1) if found else -1
     if found is None or opening < 0:
         return None

@@ -1,6 +1,7 @@
-"""Data sets that 15 problems of DS-1000 fetch from the network, gathered when the environment is built.
+"""The environment that DS-1000 is judged in: packages of a lock file, and five data sets.
 
-From their publishers where those can be reached; two of the five come with packages of the lock file too.
+15 problems fetch the data sets from the network, so they are gathered when the environment is built: from
+their publishers where those can be reached; two come with packages of the lock file too.
 """
 
 from __future__ import annotations
@@ -8,9 +9,14 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import importlib.resources
 import subprocess
 from pathlib import Path
 
+from evolcoder.evaluate.environments import EnvironmentSpec
+
+DATA_FOLDER = "ds1000_data"
+"""Beside the packages: data sets that libraries would fetch, which no program can."""
 SEABORN = ("tips", "penguins", "planets", "exercise")
 HOUSING = "california_housing"
 
@@ -32,8 +38,9 @@ except Exception:
 """
 
 
-def gather(python: Path, folder: Path) -> list[str]:
-    """Fill `folder` as seaborn and scikit-learn expect it; return the names of those still missing."""
+def gather(python: Path, packages: Path) -> list[str]:
+    """Get the data sets, as seaborn and scikit-learn expect them; return the names of those still missing."""
+    folder = packages / DATA_FOLDER
     seaborn, sklearn = folder / "seaborn", folder / "sklearn"
     for part in (seaborn, sklearn):
         part.mkdir(parents=True, exist_ok=True)
@@ -63,3 +70,30 @@ def _as_seaborn_has_it(row: list[str]) -> list[str]:
     """Return a penguin without its year, its sex in capitals, what is unknown empty."""
     *measures, sex, _year = ("" if cell == "NA" else cell for cell in row)
     return [*measures, sex.upper()]
+
+
+_LIBRARIES = """
+numpy pandas scipy scipy.integrate scipy.interpolate scipy.ndimage scipy.optimize scipy.signal scipy.sparse
+scipy.spatial scipy.stats sklearn sklearn.cluster sklearn.datasets sklearn.decomposition sklearn.ensemble
+sklearn.feature_extraction.text sklearn.impute sklearn.linear_model sklearn.model_selection sklearn.neighbors
+sklearn.pipeline sklearn.preprocessing sklearn.svm sklearn.tree matplotlib.pyplot seaborn PIL.Image torch
+statsmodels.api xgboost lightgbm nltk gensim yaml tensorflow
+"""
+ENVIRONMENT = EnvironmentSpec(
+    name="ds1000",
+    lock=importlib.resources.files(__package__) / "ds1000-lock.txt",
+    python="3.11",  # the newest that pandas 1.5 runs under
+    preimport=tuple(_LIBRARIES.split()),
+    gather=gather,
+    variables=(
+        ("MPLBACKEND", "Agg"),
+        ("SEABORN_DATA", f"{{packages}}/{DATA_FOLDER}/seaborn"),
+        ("SCIKIT_LEARN_DATA", f"{{packages}}/{DATA_FOLDER}/sklearn"),
+        ("CUDA_VISIBLE_DEVICES", ""),
+        ("TF_CPP_MIN_LOG_LEVEL", "3"),
+        ("TF_ENABLE_ONEDNN_OPTS", "0"),  # rounding then does not depend on the processor
+        ("TF_NUM_INTEROP_THREADS", "1"),
+        ("TF_NUM_INTRAOP_THREADS", "1"),
+    ),
+)
+"""About 3 GB."""

@@ -1,0 +1,106 @@
+"""`evolcoder reinforce`: let a model learn from whether its own programs work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from evolcoder.cli.engine_option import engine_option
+
+
+@click.command()
+@click.option("--model", default="embedded", show_default=True, help="The model that learns, as for train.")
+@click.option(
+    "--tasks",
+    required=True,
+    metavar="FILE",
+    help="Rows with instruction and tests, or benchmark:mbpp:train; see docs/reinforce.md.",
+)
+@click.option("--held-out", metavar="FILE", help="Tasks that are only measured, as --tasks.")
+@click.option("--held-out-tasks", type=int, default=0, help="Keep so many of --tasks for measuring.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the finished model.")
+@click.option(
+    "--method",
+    type=click.Choice(("grpo", "rft", "dpo")),
+    default="grpo",
+    show_default=True,
+    help="Policy gradient, rejection sampling, or preference.",
+)
+@click.option("--steps", type=int, help="Steps of grpo.  [default: 100]")
+@click.option("--rounds", type=int, help="Rounds of rft.  [default: 1]")
+@click.option("--group-size", type=int, help="Answers to a task.  [default: 8]")
+@click.option("--loss", type=click.Choice(("grpo", "dr_grpo", "dapo")), help="Loss of grpo.  [default: dapo]")
+@click.option(
+    "--decontaminate",
+    multiple=True,
+    metavar="BENCHMARK",
+    help="Leave out tasks that copy its problems; repeatable.  [default: humaneval and mbpp's test split]",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting, see docs/reinforce.md."
+)
+@engine_option
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    model: str,
+    tasks: str,
+    held_out: str | None,
+    held_out_tasks: int,
+    out: Path,
+    method: str,
+    steps: int | None,
+    rounds: int | None,
+    group_size: int | None,
+    loss: str | None,
+    decontaminate: tuple[str, ...],
+    overrides: tuple[str, ...],
+    engine: str,
+    as_json: bool,
+) -> None:
+    """Sample answers to tasks, judge them in the sandbox, and train on the verdicts.
+
+    A killed run goes on when the same command is given again; no answer is sampled twice.
+
+    \b
+    Example:
+      evolcoder reinforce --model model --tasks benchmark:mbpp:train --out better --steps 50
+      evolcoder reinforce --method rft --rounds 3 --model model --tasks tasks.jsonl --out better
+    """
+    import json
+
+    from evolcoder.cli.progress_view import progress_view
+    from evolcoder.execution.opening import open_engine
+    from evolcoder.recipe import section_from_data, with_overrides
+    from evolcoder.reinforce.run import reinforce
+    from evolcoder.reinforce.settings import ReinforceSettings
+    from evolcoder.reinforce.tasks import read_tasks, split_tasks
+
+    given = {"method": method, "steps": steps, "rounds": rounds, "group_size": group_size, "loss": loss}
+    named = {key: value for key, value in given.items() if value is not None}
+    settings = section_from_data(ReinforceSettings, with_overrides(named, overrides), "reinforce")
+    learnt, measured = split_tasks(read_tasks(tasks), held_out_tasks, settings.seed)
+    if held_out is not None:
+        measured += read_tasks(held_out)
+    with open_engine(engine) as where:
+        result = reinforce(
+            model,
+            learnt,
+            settings,
+            out,
+            held_out=measured,
+            decontaminate=decontaminate or ("humaneval", "mbpp:test"),
+            progress=progress_view(),
+            engine=where,
+        )
+    facts = json.loads((result.folder / "training.json").read_text(encoding="utf-8")).get("reinforce", {})
+    if as_json:
+        click.echo(json.dumps({"folder": str(result.folder), "seconds": result.seconds, **facts}))
+        return
+    click.echo(f"{result.folder}: {len(result.losses)} steps in {result.seconds:.0f} s")
+    if scores := facts.get("held_out"):
+        first, last = scores[0], scores[-1]
+        click.echo(
+            f"held-out tasks solved: {first['solved']:.1%} before, {last['solved']:.1%} after "
+            f"({last['n_tasks']} tasks, {last['n_samples']} answers each)"
+        )

@@ -1,0 +1,98 @@
+"""Answers of a finished model to tasks, judged: what rejection sampling and DPO learn from.
+
+The model's journal keeps every answer, so a run that was killed samples nothing twice.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.engine import Engine
+from evolcoder.execution.event_loop import run_async
+from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.models.local.settings import LocalSettings
+from evolcoder.models.protocol import Completion, Message, Request, Sampling
+from evolcoder.models.session import ModelChoice, model_session
+from evolcoder.progress import Progress
+from evolcoder.reinforce.reward import Answer, Reward, Rewarder, program_of
+from evolcoder.reinforce.settings import ReinforceSettings
+from evolcoder.reinforce.tasks import Task
+
+_IN_FLIGHT = 4096
+"""Requests begun at once; a model in this process takes its waves from all that wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAnswer:
+    """One answer to one task."""
+
+    task: Task
+    text: str
+    reward: Reward
+    same: str
+    """The same for answers whose programs differ in comments and layout only."""
+
+
+def judged_answers(
+    model: str,
+    tasks: Sequence[Task],
+    settings: ReinforceSettings,
+    journal: Path,
+    rewarder: Rewarder,
+    engine: Engine,
+    progress: Progress,
+) -> list[JudgedAnswer]:
+    """Return `group_size` answers of a model to each task, with their rewards, in the order of the tasks."""
+    completions = run_async(_complete(model, tasks, settings, journal, engine, progress))
+    asked = [task for task in tasks for _ in range(settings.group_size)]
+    answers = [Answer(c.text, c.completion_tokens, c.finish_reason == "length") for c in completions]
+    rewards = rewarder.rewards(list(zip(asked, answers, strict=True)))
+    return [
+        JudgedAnswer(task, answer.text, reward, same_program(program_of(task, answer.text)))
+        for task, answer, reward in zip(asked, answers, rewards, strict=True)
+        if not answer.truncated
+    ]
+
+
+def same_program(program: str) -> str:
+    """Return a text that programs share which differ in comments and layout only."""
+    try:
+        return ast.unparse(ast.parse(program))
+    except (SyntaxError, ValueError, RecursionError):
+        return program
+
+
+async def _complete(
+    model: str,
+    tasks: Sequence[Task],
+    settings: ReinforceSettings,
+    journal: Path,
+    engine: Engine,
+    progress: Progress,
+) -> list[Completion]:
+    sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens, seed=settings.seed)
+    choice = ModelChoice(model, local=LocalSettings(batch_size=settings.sample_batch, dtype=settings.dtype))
+    found = []
+    async with model_session(choice, journal, engine) as opened:
+        stream = map_bounded(opened.complete, _requests(tasks, settings, sampling), _IN_FLIGHT)
+        total = len(tasks) * settings.group_size
+        with progress.bar("sampling (answers)", total) as bar:
+            async with contextlib.aclosing(stream):
+                async for completion in stream:
+                    found.append(completion)
+                    bar.advance()
+    return found
+
+
+def _requests(tasks: Sequence[Task], settings: ReinforceSettings, sampling: Sampling) -> Iterator[Request]:
+    for task in tasks:
+        prompt: tuple[Message, ...] | str = (Message("user", task.instruction),)
+        if settings.prompt_style == "wizardcoder":
+            prompt = instruction_prompt(task.instruction)
+        for index in range(settings.group_size):
+            yield Request(prompt, sampling, index)

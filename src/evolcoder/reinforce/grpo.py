@@ -1,0 +1,392 @@
+"""GRPO (arXiv 2402.03300) with the corrections of Dr. GRPO and DAPO, the sandbox as its reward.
+
+Read `grpo` first. A step samples groups of answers, judges them, learns from those groups whose answers
+earned different rewards, and leaves its answers on disk before it learns, so that a run that was killed
+samples nothing twice and ends in the same weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evolcoder.errors import TrainingError
+from evolcoder.models.local.identity import content_identity
+from evolcoder.models.local.weights import load_weights
+from evolcoder.progress import Progress
+from evolcoder.reinforce.policy import Policy, documents_of, open_policy
+from evolcoder.reinforce.policy_loss import PolicyStats, advantages, policy_objective, token_weights
+from evolcoder.reinforce.result import Curves, HeldOutScore, StepRecord, mean
+from evolcoder.reinforce.reward import Rewarder
+from evolcoder.reinforce.sampling import Rollout, Sampler, read_rollouts, write_rollouts
+from evolcoder.reinforce.settings import ReinforceSettings
+from evolcoder.reinforce.tasks import Task
+from evolcoder.runs import check_output_folder, content_hash
+from evolcoder.train.checkpoints import Checkpoints
+from evolcoder.train.export import MODEL_OUTPUT, export
+from evolcoder.train.loss import Objective, SummedLoss
+from evolcoder.train.measurements import Measurements
+from evolcoder.train.measurements import StepRecord as TrainStep
+from evolcoder.train.optimizer import learning_rate
+from evolcoder.train.processes import join_processes
+from evolcoder.train.result import TrainResult, finished_result
+from evolcoder.train.step import PreparedModel
+from evolcoder.train.tokenization import TokenizedData
+
+_EVAL_TEMPERATURE = 0.2
+_WITHOUT_EFFECT = ("save_every", "keep", "eval_every", "eval_samples")
+"""Settings that change no weight."""
+
+
+def grpo(
+    base: str,
+    tasks: Sequence[Task],
+    held_out: Sequence[Task],
+    settings: ReinforceSettings,
+    out: Path,
+    rewarder: Rewarder,
+    progress: Progress,
+) -> TrainResult:
+    """Train `base` on the verdicts on its own answers; write a model folder to `out`, whole or not at all.
+
+    The answers of every step stay beside it in `OUT.rollouts/`, the curves in its `training.json`. A finished
+    run with the same base, tasks and settings is returned as it is, a killed one goes on. Raises
+    TrainingError where the loss is not a number, DataError where `out` holds what no training wrote.
+    """
+    fingerprint = run_fingerprint(base, tasks, held_out, settings)
+    if (finished := finished_result(out, fingerprint)) is not None:
+        return finished
+    check_output_folder(out, MODEL_OUTPUT)
+    processes = join_processes()
+    policy = open_policy(base, [*tasks, *held_out], settings, processes, progress)
+    checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
+    run = _Run(
+        policy=policy,
+        sampler=Sampler(policy.prepared.model, policy.tokenizer, policy.prepared.data.end_token, settings),
+        tasks=[task for task in tasks if task.id in policy.prompts],
+        held_out=[task for task in held_out if task.id in policy.prompts],
+        settings=settings,
+        rewarder=rewarder,
+        rollouts=out.with_name(f"{out.name}.rollouts") / fingerprint[:16],
+        reference=_reference(base, policy, settings),
+    )
+    run.resume(checkpoints, progress)
+    run.go(checkpoints, progress)
+    rows = [task.row for task in run.tasks]
+    try:
+        further = {"reinforce": {"settings": asdict(settings), **run.curves.facts()}}
+        return export(
+            out,
+            base,
+            rows,
+            fingerprint,
+            policy.prepared,
+            policy.tokenizer,
+            run.measurements,
+            checkpoints.folder,
+            further,
+        )
+    except Exception as error:
+        raise checkpoints.unwritten(f"the finished model {out}", error) from error
+
+
+def run_fingerprint(
+    base: str, tasks: Sequence[Task], held_out: Sequence[Task], settings: ReinforceSettings
+) -> str:
+    """Return the name, by content, of a run: model, tasks, settings."""
+    chosen = {key: value for key, value in asdict(settings).items() if key not in _WITHOUT_EFFECT}
+    told = [[asdict(task) for task in some] for some in (tasks, held_out)]
+    return content_hash("reinforce", content_identity(base), told, chosen)
+
+
+def _reference(base: str, policy: Policy, settings: ReinforceSettings) -> SummedLoss | None:
+    """Return the first model, to stay near to; None where nothing holds the policy back."""
+    if not settings.kl:
+        return None
+    prepared = policy.prepared
+    model, _ = load_weights(base, settings.dtype)
+    model.set_attn_implementation(prepared.model.config._attn_implementation)
+    model.requires_grad_(False)
+    return SummedLoss(model, prepared.loss.head).to(prepared.processes.device)
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run under way."""
+
+    policy: Policy
+    sampler: Sampler
+    tasks: list[Task]
+    held_out: list[Task]
+    settings: ReinforceSettings
+    rewarder: Rewarder
+    rollouts: Path
+    reference: SummedLoss | None
+    drawn: int = 0
+    """Tasks taken from the endless order so far."""
+    curves: Curves = field(default_factory=Curves)
+    measurements: Measurements = field(default_factory=Measurements)
+
+    @property
+    def prepared(self) -> PreparedModel:
+        """The model, its loss and its optimizer."""
+        return self.policy.prepared
+
+    def resume(self, checkpoints: Checkpoints, progress: Progress) -> None:
+        """Go on from the newest whole checkpoint of this run, where there is one."""
+        latest = checkpoints.latest()
+        if latest is None:
+            return
+        path, facts = latest
+        self.prepared.update.load(path, facts)
+        self.drawn = int(facts["drawn"])
+        self.curves = Curves.of_facts(facts["curves"])
+        self.measurements = Measurements.resumed(facts)
+        progress.note(f"continuing after step {facts['step']} from {path}")
+
+    def go(self, checkpoints: Checkpoints, progress: Progress) -> None:
+        """Do the steps that are left, measure, and keep checkpoints."""
+        settings = self.settings
+        with progress.bar("reinforce (steps)", settings.steps) as bar:
+            bar.advance(len(self.curves.steps))
+            if not self.curves.steps:
+                self._measure(0, progress)
+            for number in range(len(self.curves.steps), settings.steps):
+                record = self._step(number, progress)
+                self.curves.steps.append(record)
+                bar.advance(1, reward=round(record.reward, 3), solved=round(record.solved, 3))
+                last = number + 1 == settings.steps
+                if last or (number + 1) % settings.eval_every == 0:
+                    self._measure(number + 1, progress)
+                if not last and (number + 1) % settings.save_every == 0:
+                    facts = {
+                        "drawn": self.drawn,
+                        "curves": self.curves.facts(),
+                        **self.measurements.facts(),
+                        **self.prepared.update.facts(),
+                    }
+                    checkpoints.save(number + 1, self.prepared.update.save, facts)
+
+    def _step(self, number: int, progress: Progress) -> StepRecord:
+        """Sample, judge and learn once."""
+        begun = time.monotonic()
+        clock = {"sampling": 0.0, "judging": 0.0}
+        groups: list[list[Rollout]] = []
+        seen: list[list[Rollout]] = []
+        for wave in range(self.settings.refill + 1):
+            wanted = self.settings.tasks_per_step - len(groups)
+            if not wanted:
+                break
+            new = self._wave(number, wave, wanted, clock, progress)
+            seen += new
+            groups += [group for group in new if _has_signal(group)]
+        loss, norm, rate, stats = self._learn(groups, number)
+        seconds = time.monotonic() - begun
+        answers = [rollout for group in seen for rollout in group]
+        self._count(number, groups, loss, norm, rate, seconds)
+        watched = [r.reward.watched for r in answers if r.reward.watched is not None]
+        paired = [r.reward.passed for r in answers if r.reward.watched is not None]
+        return StepRecord(
+            step=number + 1,
+            reward=mean([r.reward.value for r in answers]),
+            passed=mean([r.reward.passed for r in answers]),
+            solved=mean([float(r.reward.solved) for r in answers]),
+            watched=mean(watched) if watched else None,
+            gap=mean(paired) - mean(watched) if watched else None,
+            tokens=mean([float(len(r.tokens)) for r in answers]),
+            truncated=mean([float(r.truncated) for r in answers]),
+            with_signal=sum(map(_has_signal, seen)) / len(seen),
+            answers=len(answers),
+            loss=loss,
+            grad_norm=norm,
+            learning_rate=rate,
+            seconds=seconds,
+            seconds_sampling=clock["sampling"],
+            seconds_judging=clock["judging"],
+            **stats.means(),
+        )
+
+    def _wave(
+        self, number: int, wave: int, n_tasks: int, clock: dict[str, float], progress: Progress
+    ) -> list[list[Rollout]]:
+        """Return the judged groups of the next tasks: as an earlier sitting left them, or sampled now."""
+        tasks = [self._task_at(self.drawn + i) for i in range(n_tasks)]
+        self.drawn += n_tasks
+        path = self.rollouts / f"step-{number + 1:06d}-{wave}.jsonl"
+        if path.exists():
+            rollouts = read_rollouts(path)
+        else:
+            rollouts = self._sampled(
+                tasks, self.settings.group_size, self.settings.temperature, [number, wave], clock, progress
+            )
+            write_rollouts(path, rollouts)
+        n = self.settings.group_size
+        return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
+
+    def _sampled(
+        self,
+        tasks: Sequence[Task],
+        n: int,
+        temperature: float,
+        noise: Sequence[Any],
+        clock: dict[str, float],
+        progress: Progress,
+    ) -> list[Rollout]:
+        begun = time.monotonic()
+        prompts = [self.policy.prompts[task.id] for task in tasks]
+        names = [[self.settings.seed, *noise, i, task.id] for i, task in enumerate(tasks)]
+        with progress.bar("sampling (answers)", n * len(tasks)) as bar:
+            written = self.sampler.sample(prompts, n, temperature=temperature, noise=names, bar=bar)
+        between = time.monotonic()
+        flat = [(task, *one) for task, group in zip(tasks, written, strict=True) for one in group]
+        rewards = self.rewarder.rewards([(task, answer) for task, answer, _, _ in flat])
+        clock["sampling"] += between - begun
+        clock["judging"] += time.monotonic() - between
+        return [
+            Rollout(task.id, tokens, logps, answer.truncated, answer.text, reward)
+            for (task, answer, tokens, logps), reward in zip(flat, rewards, strict=True)
+        ]
+
+    def _task_at(self, position: int) -> Task:
+        """Return the task at a place of the endless order: one permutation after another."""
+        epoch, at = divmod(position, len(self.tasks))
+        order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.tasks))
+        return self.tasks[int(order[at])]
+
+    def _learn(
+        self, groups: Sequence[Sequence[Rollout]], number: int
+    ) -> tuple[float, float, float, PolicyStats]:
+        """Move the weights by groups with signal; return loss, gradient norm, rate and what was seen."""
+        settings, stats = self.settings, PolicyStats()
+        rate = learning_rate(number, settings.steps, self.prepared.settings)
+        batch = batch_of(groups, self.policy.prompts, settings, self.prepared.data.end_token)
+        if not batch.documents:
+            return 0.0, 0.0, rate, stats
+        old = reference = None
+        if settings.updates > 1:
+            old = self.policy.log_probabilities(batch.data, batch.documents)
+        if self.reference is not None:
+            reference = self.policy.log_probabilities(batch.data, batch.documents, self.reference)
+        loss = norm = 0.0
+        for _ in range(settings.updates):
+            stats = PolicyStats()
+            objectives = batch.objectives(settings, stats, self.prepared.processes.device, old, reference)
+            loss, norm = self.policy.update(batch.data, batch.documents, objectives, rate)
+            if not np.isfinite(loss) or not np.isfinite(norm):
+                raise TrainingError(
+                    f"the loss of step {number + 1} is {loss}, its gradient {norm}; a lower learning_rate "
+                    f"(now {rate:.1e}) or dtype fp32 usually helps"
+                )
+        return loss, norm, rate, stats
+
+    def _count(
+        self,
+        number: int,
+        groups: Sequence[Sequence[Rollout]],
+        loss: float,
+        norm: float,
+        rate: float,
+        seconds: float,
+    ) -> None:
+        rollouts = [rollout for group in groups for rollout in group]
+        supervised = sum(len(r.tokens) for r in rollouts)
+        tokens = supervised + sum(len(self.policy.prompts[r.task_id]) for r in rollouts)
+        self.measurements.steps.append(
+            TrainStep(number + 1, loss, rate, norm, tokens, supervised, tokens, seconds)
+        )
+
+    def _measure(self, step: int, progress: Progress) -> None:
+        """Measure on the held-out tasks."""
+        if not self.held_out:
+            return
+        n = self.settings.eval_samples
+        temperature = 0.0 if n == 1 else _EVAL_TEMPERATURE
+        clock = {"sampling": 0.0, "judging": 0.0}
+        rollouts = self._sampled(self.held_out, n, temperature, ["held out"], clock, progress)
+        watched = [r.reward.watched for r in rollouts if r.reward.watched is not None]
+        score = HeldOutScore(
+            step,
+            mean([float(r.reward.solved) for r in rollouts]),
+            mean(watched) if watched else None,
+            len(self.held_out),
+            n,
+        )
+        self.curves.held_out.append(score)
+        progress.note(f"step {step}: {score.solved:.1%} of {len(self.held_out)} held-out tasks solved")
+
+
+def _has_signal(group: Sequence[Rollout]) -> bool:
+    return len({rollout.reward.value for rollout in group}) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The answers of one step, ready to be learnt from."""
+
+    data: TokenizedData
+    documents: list[int]
+    """Those that count."""
+    advantages: list[float]
+    weights: list[float]
+    """Of each token of a document."""
+    sampled: list[tuple[float, ...]]
+
+    def objectives(
+        self,
+        settings: ReinforceSettings,
+        stats: PolicyStats,
+        device: torch.device,
+        old: dict[int, torch.Tensor] | None,
+        reference: dict[int, torch.Tensor] | None,
+    ) -> Any:
+        """Return a function from the documents of a micro-batch to its objective."""
+
+        def per_token(values: Sequence[float], chosen: tuple[int, ...]) -> torch.Tensor:
+            lengths = torch.tensor([len(self.sampled[i]) for i in chosen])
+            return torch.tensor([values[i] for i in chosen]).repeat_interleave(lengths).to(device)
+
+        def together(known: dict[int, torch.Tensor] | None, chosen: tuple[int, ...]) -> torch.Tensor | None:
+            return None if known is None else torch.cat([known[i] for i in chosen])
+
+        def objective(chosen: tuple[int, ...]) -> Objective:
+            sampled = torch.tensor([logp for i in chosen for logp in self.sampled[i]])
+            return policy_objective(
+                per_token(self.advantages, chosen),
+                per_token(self.weights, chosen),
+                settings,
+                stats,
+                sampled_S=sampled.to(device),
+                old_S=together(old, chosen),
+                reference_S=together(reference, chosen),
+            )
+
+        return objective
+
+
+def batch_of(
+    groups: Sequence[Sequence[Rollout]],
+    prompts: dict[str, tuple[int, ...]],
+    settings: ReinforceSettings,
+    end_token: int,
+) -> Batch:
+    """Return groups of answers as a batch: documents, advantages, weights."""
+    rollouts = [rollout for group in groups for rollout in group]
+    counts = [bool(r.tokens) and not (r.truncated and settings.mask_truncated) for r in rollouts]
+    return Batch(
+        data=documents_of([prompts[r.task_id] for r in rollouts], [r.tokens for r in rollouts], end_token),
+        documents=[i for i, counted in enumerate(counts) if counted],
+        advantages=list(_all_advantages(groups, settings)),
+        weights=token_weights([len(r.tokens) for r in rollouts], counts, settings),
+        sampled=[r.log_probabilities for r in rollouts],
+    )
+
+
+def _all_advantages(groups: Sequence[Sequence[Rollout]], settings: ReinforceSettings) -> Iterator[float]:
+    for group in groups:
+        yield from advantages([rollout.reward.value for rollout in group], settings.loss)

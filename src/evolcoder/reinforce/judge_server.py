@@ -1,0 +1,222 @@
+"""The reward door: an HTTP server that judges batches of programs and streams the verdicts.
+
+POST /v1/judge takes {"items": [{"id", "program", "tests", "entry_point"}, ...]} and answers one JSON object a
+line, as verdicts come: {"id", "passed", "reason", "detail", "tier", "cpu_s"}. Beyond its queue it answers 503
+at once. GET /v1/health says how many programs wait. Every request carries the token, as
+"Authorization: Bearer TOKEN".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from evolcoder.errors import UserError
+from evolcoder.records import Verdict
+from evolcoder.reinforce.judging import test_of
+from evolcoder.reinforce.reward import Rewarder
+from evolcoder.reinforce.settings import RewardSettings
+from evolcoder.reinforce.tasks import Test
+from evolcoder.sandbox.protocol import Job, Outcome
+from evolcoder.sandbox.sandbox import Sandbox
+
+MOST_BODY_BYTES = 64 << 20
+_LINES = "application/x-ndjson"
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The programs of one request."""
+
+    loop: asyncio.AbstractEventLoop
+    verdicts: asyncio.Queue[tuple[Any, Verdict]] = field(default_factory=asyncio.Queue)
+    gone: bool = False
+    """True once its client is away: what has not begun is left out."""
+
+    def put(self, id_: Any, verdict: Verdict) -> None:
+        """Take a verdict from the thread that judges."""
+        self.loop.call_soon_threadsafe(self.verdicts.put_nowait, (id_, verdict))
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    batch: _Batch
+    id: Any
+    program: str
+    test: Test
+
+
+class JudgeServer:
+    """A sandbox behind HTTP; a context manager. `most_waiting` programs wait at most."""
+
+    def __init__(
+        self,
+        token: str,
+        settings: RewardSettings,
+        *,
+        workers: int | None = None,
+        most_waiting: int = 20_000,
+        trusted_tests: bool = False,
+    ) -> None:
+        self._token = token
+        self._trusted = trusted_tests
+        self._most_waiting = most_waiting
+        self._sandbox = Sandbox(workers)
+        self.workers = self._sandbox.workers
+        self.level = self._sandbox.level
+        self._rewarder = Rewarder(self._sandbox, settings, 1)
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._lock = threading.Lock()
+        # A thread for each worker: while one waits for a slow program, the others go on.
+        self._threads = [
+            threading.Thread(target=self._work, name=f"judge-{i}", daemon=True) for i in range(self.workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> JudgeServer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads and the sandbox."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._sandbox.close()
+
+    def app(self) -> web.Application:
+        """Return the application to serve."""
+        app = web.Application(client_max_size=MOST_BODY_BYTES)
+        app.router.add_post("/v1/judge", self._judge)
+        app.router.add_get("/v1/health", self._health)
+        return app
+
+    def _check_token(self, request: web.Request) -> None:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
+            raise web.HTTPUnauthorized(text="Authorization: Bearer TOKEN is expected\n")
+
+    async def _health(self, request: web.Request) -> web.Response:
+        self._check_token(request)
+        told = {"workers": self.workers, "level": self.level, "waiting": self._waiting}
+        return web.json_response(told)
+
+    async def _judge(self, request: web.Request) -> web.StreamResponse:
+        self._check_token(request)
+        batch = _Batch(asyncio.get_running_loop())
+        items = self._items(await _json_body(request), batch)
+        with self._lock:
+            room = self._most_waiting - self._waiting
+            if len(items) <= room:
+                self._waiting += len(items)
+        if len(items) > room:
+            raise web.HTTPServiceUnavailable(
+                text=f"{self._waiting} programs wait, at most {self._most_waiting} may: "
+                f"{len(items)} more are refused; try again later\n",
+                headers={"Retry-After": "1"},
+            )
+        for item in items:
+            self._queue.put(item)
+        response = web.StreamResponse(headers={"Content-Type": _LINES})
+        try:
+            await response.prepare(request)
+            left = len(items)
+            while left:
+                told = [await batch.verdicts.get()]
+                while not batch.verdicts.empty():
+                    told.append(batch.verdicts.get_nowait())
+                left -= len(told)
+                await response.write(b"".join(_line(id_, verdict) for id_, verdict in told))
+            await response.write_eof()
+        finally:
+            batch.gone = True
+        return response
+
+    def _items(self, body: Any, batch: _Batch) -> list[_Item]:
+        rows = body.get("items") if isinstance(body, Mapping) else None
+        if not isinstance(rows, list) or not rows:
+            raise web.HTTPBadRequest(text='{"items": [{"program", "tests", ...}]} is expected\n')
+        items = []
+        for number, row in enumerate(rows):
+            try:
+                if not isinstance(row, Mapping) or not isinstance(row.get("program"), str):
+                    raise UserError("an object with a program is expected")
+                tests = row.get("tests")
+                if not isinstance(tests, (str, Mapping)):
+                    raise UserError("tests: code, or an object with input and output, is expected")
+                test = test_of(tests, str(row.get("entry_point") or ""), self._trusted)
+            except UserError as error:
+                raise web.HTTPBadRequest(text=f"item {number}: {error}\n") from error
+            items.append(_Item(batch, row.get("id", number), row["program"], test))
+        return items
+
+    def _work(self) -> None:
+        """Judge what waits, as long as the server is open."""
+        while (first := self._queue.get()) is not None:
+            try:
+                self._judge_from(first)
+            except Exception as error:  # the sandbox is gone: every waiting program hears of it
+                first.batch.put(first.id, Verdict(False, "infrastructure", str(error)[:300]))
+
+    def _judge_from(self, first: _Item) -> None:
+        """Judge `first` and what comes while a worker is free."""
+        rewarder = self._rewarder
+
+        def jobs() -> Iterator[tuple[_Item, Job]]:
+            item: _Item | None = first
+            while item is not None:
+                if item.batch.gone:
+                    self._done(item, None)
+                elif (verdict := rewarder.known(item.program, item.test)) is not None:
+                    self._done(item, verdict)
+                else:
+                    yield item, rewarder.job(item.program, item.test)
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    return
+                if item is None:
+                    self._queue.put(None)  # the end is for every thread
+
+        outcome: Outcome
+        for item, outcome in self._sandbox.run_many(jobs()):
+            self._done(item, rewarder.learn(item.program, item.test, outcome))
+
+    def _done(self, item: _Item, verdict: Verdict | None) -> None:
+        with self._lock:
+            self._waiting -= 1
+        if verdict is not None:
+            item.batch.put(item.id, verdict)
+
+
+async def _json_body(request: web.Request) -> Any:
+    try:
+        return json.loads(await request.read())
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"JSON is expected ({error})\n") from error
+
+
+def _line(id_: Any, verdict: Verdict) -> bytes:
+    told = {
+        "id": id_,
+        "passed": verdict.passed,
+        "reason": verdict.reason,
+        "detail": verdict.detail,
+        "tier": verdict.tier,
+        "level": verdict.level,
+        "cpu_s": round(verdict.cpu_s, 4),
+    }
+    return json.dumps(told).encode() + b"\n"

@@ -1,0 +1,154 @@
+"""The model that learns: prepared as for fine-tuning, moved by objectives over its own log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from evolcoder.errors import DataError, TrainingError
+from evolcoder.models.local.weights import load_weights
+from evolcoder.progress import Progress
+from evolcoder.records import Instruction
+from evolcoder.reinforce.settings import ReinforceSettings
+from evolcoder.reinforce.tasks import Task
+from evolcoder.train.loss import Objective, SummedLoss
+from evolcoder.train.packing import micro_batches
+from evolcoder.train.processes import Processes
+from evolcoder.train.settings import TrainSettings
+from evolcoder.train.step import PreparedModel, prepare
+from evolcoder.train.tokenization import TokenizedData, tokenize
+
+_ANY_LENGTH = 1 << 30
+_ROW_TOKENS = 2048
+"""Tokens that go through the model at once, unless one answer is longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A model that samples and learns."""
+
+    prepared: PreparedModel
+    tokenizer: Any
+    prompts: dict[str, tuple[int, ...]]
+    """Prompt tokens by task id."""
+    temperature: float
+
+    def update(
+        self,
+        data: TokenizedData,
+        documents: Sequence[int],
+        objective_of: Callable[[tuple[int, ...]], Objective],
+        rate: float,
+        groups: Sequence[tuple[int, ...]] | None = None,
+    ) -> tuple[float, float]:
+        """Do one optimizer step on `documents`; return the loss and the gradient's norm before clipping.
+
+        `groups`, where given, are the micro-batches themselves (of pairs that must stay together).
+        """
+        prepared = self.prepared
+        batches = groups or micro_batches(documents, data.lengths, prepared.settings)
+        total = 0.0
+        for at, batch in enumerate(batches, 1):
+            inputs = prepared.batch(batch, data).to(prepared.processes.device)
+            loss = prepared.loss(inputs, objective_of(batch), self.temperature)
+            prepared.update.backward(loss, last=at == len(batches))
+            total += float(loss.detach())
+        return total, prepared.update.step(rate)
+
+    def log_probabilities(
+        self, data: TokenizedData, documents: Sequence[int], loss: SummedLoss | None = None
+    ) -> dict[int, torch.Tensor]:
+        """Return log-probabilities of the supervised tokens by document, of this model or of `loss`."""
+        prepared = self.prepared
+        model: SummedLoss = prepared.loss if loss is None else loss
+        model.eval()
+        found: dict[int, torch.Tensor] = {}
+        for batch in micro_batches(documents, data.lengths, prepared.settings):
+            inputs = prepared.batch(batch, data).to(prepared.processes.device)
+            logp_S, _ = model.log_probabilities(inputs, self.temperature)
+            lengths = [int(data.supervised[i]) for i in batch]
+            found |= dict(zip(batch, torch.split(logp_S, lengths), strict=True))
+        prepared.model.train()
+        return found
+
+
+def open_policy(
+    base: str, tasks: Sequence[Task], settings: ReinforceSettings, processes: Processes, progress: Progress
+) -> Policy:
+    """Load a model and make it ready to sample and to learn; tasks whose prompts leave no room are left out.
+
+    Raises DataError where none is left, TrainingError for what this model, or several processes, cannot do.
+    """
+    if processes.count > 1:
+        raise TrainingError("reinforce: one process is expected (the sampler uses the trainer's own weights)")
+    model, tokenizer = load_weights(base, "fp32")
+    rows = [_row(task) for task in tasks]
+    data = tokenize(rows, tokenizer, settings.prompt_style, _ANY_LENGTH)
+    positions = getattr(model.config, "max_position_embeddings", None) or _ANY_LENGTH
+    prompts = {
+        task.id: tuple(int(t) for t in data.document(i)[: data.prompt_lengths[i]])
+        for i, task in enumerate(tasks)
+        if data.prompt_lengths[i] + settings.max_tokens <= positions
+    }
+    if not prompts:
+        raise DataError(f"no task leaves room for max_tokens {settings.max_tokens} in {positions} positions")
+    if len(prompts) < len(tasks):
+        progress.note(f"{len(tasks) - len(prompts)} tasks leave no room for an answer and are left out")
+    longest = max(map(len, prompts.values())) + settings.max_tokens
+    trained = train_settings(settings, longest)
+    pad = tokenizer.pad_token_id
+    assert isinstance(pad, int)
+    short = tokenize(
+        [row for row in rows if row.id in prompts][:64], tokenizer, settings.prompt_style, max(longest, 64)
+    )
+    prepared = prepare(model, short, trained, processes, pad)
+    for line in (*prepared.notes, prepared.prove()):
+        progress.note(line)
+    return Policy(prepared, tokenizer, prompts, settings.temperature)
+
+
+def train_settings(settings: ReinforceSettings, longest: int) -> TrainSettings:
+    """Return how the model is trained; `longest` tokens have a prompt and an answer at most."""
+    return TrainSettings(
+        max_length=longest,
+        pack_length=max(longest, _ROW_TOKENS),
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        schedule="constant",
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        dtype=settings.dtype,
+        dropout=False,
+        lora=settings.lora,
+        prompt_style=settings.prompt_style,
+        save_every_steps=settings.save_every,
+        keep=settings.keep,
+        tracking=(),
+        seed=settings.seed,
+    )
+
+
+def documents_of(
+    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], end_token: int
+) -> TokenizedData:
+    """Return prompts and their answers as documents whose answers are supervised."""
+    lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    flat = [t for prompt, answer in zip(prompts, answers, strict=True) for t in (*prompt, *answer)]
+    return TokenizedData(
+        tokens=np.array(flat, dtype=np.int32),
+        starts=starts,
+        prompt_lengths=np.array([len(prompt) for prompt in prompts], dtype=np.int32),
+        end_token=end_token,
+    )
+
+
+def _row(task: Task) -> Instruction:
+    # Only the prompt is used; the proofs of batching want a response beside it.
+    row = task.row
+    return Instruction(row.id, row.instruction, row.input, task.solution or "pass", row.lineage)

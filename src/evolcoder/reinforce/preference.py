@@ -1,0 +1,187 @@
+"""DPO (arXiv 2305.18290) on verdicts: of two answers to one task, the one that passes is preferred."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evolcoder.errors import DataError, TrainingError
+from evolcoder.execution.engine import Engine
+from evolcoder.progress import Progress
+from evolcoder.records import Instruction
+from evolcoder.reinforce.answers import JudgedAnswer, judged_answers
+from evolcoder.reinforce.policy import Policy, open_policy
+from evolcoder.reinforce.policy_loss import preference_objective
+from evolcoder.reinforce.result import mean
+from evolcoder.reinforce.reward import Rewarder
+from evolcoder.reinforce.settings import ReinforceSettings
+from evolcoder.reinforce.tasks import Task
+from evolcoder.runs import check_output_folder, content_hash, write_jsonl_whole
+from evolcoder.train.checkpoints import Checkpoints
+from evolcoder.train.export import MODEL_OUTPUT, export
+from evolcoder.train.loss import Objective
+from evolcoder.train.measurements import Measurements, StepRecord
+from evolcoder.train.optimizer import learning_rate
+from evolcoder.train.processes import join_processes
+from evolcoder.train.result import TrainResult, finished_result
+from evolcoder.train.tokenization import TokenizedData, tokenize
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers to one task."""
+
+    task: Task
+    chosen: str
+    rejected: str
+
+
+def preference(
+    base: str,
+    tasks: Sequence[Task],
+    settings: ReinforceSettings,
+    out: Path,
+    fingerprint: str,
+    rewarder: Rewarder,
+    engine: Engine,
+    progress: Progress,
+) -> TrainResult:
+    """Sample, judge, pair and train; write a model folder to `out`.
+
+    The pairs stay in `OUT.rollouts/`. A killed run goes on. Raises DataError where no task has an answer that
+    passes and one that fails.
+    """
+    if (finished := finished_result(out, fingerprint)) is not None:
+        return finished
+    check_output_folder(out, MODEL_OUTPUT)
+    folder = out.with_name(f"{out.name}.rollouts")
+    answers = judged_answers(base, tasks, settings, folder / "journal.sqlite", rewarder, engine, progress)
+    pairs = pairs_of(answers, settings.answers_kept)
+    if not pairs:
+        raise DataError(f"{base}: no task has both an answer that passes and one that fails")
+    write_jsonl_whole(
+        folder / "pairs.jsonl",
+        ({"task_id": p.task.id, "chosen": p.chosen, "rejected": p.rejected} for p in pairs),
+    )
+    progress.note(f"{len(pairs)} pairs of {len({pair.task.id for pair in pairs})} tasks")
+    return train_on_pairs(base, pairs, settings, out, fingerprint, progress)
+
+
+def pairs_of(answers: Sequence[JudgedAnswer], most: int) -> list[Pair]:
+    """Return pairs of distinct answers, one that passes and one that fails, `most` a task."""
+    right: dict[str, dict[str, JudgedAnswer]] = {}
+    wrong: dict[str, dict[str, JudgedAnswer]] = {}
+    for answer in answers:
+        side = right if answer.reward.solved else wrong
+        side.setdefault(answer.task.id, {}).setdefault(answer.same, answer)
+    return [
+        Pair(chosen.task, chosen.text, rejected.text)
+        for id_, some in right.items()
+        for chosen, rejected in list(zip(some.values(), wrong.get(id_, {}).values(), strict=False))[:most]
+    ]
+
+
+def train_on_pairs(
+    base: str,
+    pairs: Sequence[Pair],
+    settings: ReinforceSettings,
+    out: Path,
+    fingerprint: str,
+    progress: Progress,
+) -> TrainResult:
+    """Train on pairs of answers against the first model's own log-probabilities, computed once."""
+    processes = join_processes()
+    tasks = list({pair.task.id: pair.task for pair in pairs}.values())
+    policy = open_policy(base, tasks, settings, processes, progress)
+    prepared = policy.prepared
+    data = _documents(pairs, policy, settings)
+    checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
+    reference = _sums(policy, data)
+    order = _steps(len(pairs), settings)
+    measurements = Measurements()
+    if (latest := checkpoints.latest()) is not None:
+        path, facts = latest
+        prepared.update.load(path, facts)
+        measurements = Measurements.resumed(facts)
+        progress.note(f"continuing after step {facts['step']} from {path}")
+    margins: list[float] = []
+    with progress.bar("dpo (steps)", len(order)) as bar:
+        bar.advance(measurements.n_steps)
+        for number in range(measurements.n_steps, len(order)):
+            margins = []
+            rate = learning_rate(number, len(order), prepared.settings)
+            chosen = order[number]
+            groups = tuple((2 * i, 2 * i + 1) for i in chosen)
+            objectives = _objectives(data, reference, settings, len(chosen), margins)
+            loss, norm = policy.update(data, [], objectives, rate, groups)
+            if not math.isfinite(loss):
+                raise TrainingError(f"the loss of step {number + 1} is {loss}; a lower learning_rate helps")
+            tokens = int(sum(data.lengths[2 * i] + data.lengths[2 * i + 1] for i in chosen))
+            answered = int(sum(data.supervised[2 * i] + data.supervised[2 * i + 1] for i in chosen))
+            measurements.steps.append(StepRecord(number + 1, loss, rate, norm, tokens, answered, tokens, 0.0))
+            bar.advance(1, loss=round(loss, 4), margin=round(mean(margins), 3))
+            if number + 1 < len(order) and (number + 1) % settings.save_every == 0:
+                facts = {**measurements.facts(), **prepared.update.facts()}
+                checkpoints.save(number + 1, prepared.update.save, facts)
+    rows = [Instruction(t.id, t.instruction, "", "", t.row.lineage) for t in tasks]
+    further = {"reinforce": {"settings": asdict(settings), "pairs": len(pairs), "last_margin": mean(margins)}}
+    return export(
+        out, base, rows, fingerprint, prepared, policy.tokenizer, measurements, checkpoints.folder, further
+    )
+
+
+def pairs_fingerprint(base_identity: str, pairs: Sequence[Pair], settings: ReinforceSettings) -> str:
+    """Return the name, by content, of a training on pairs that were made elsewhere."""
+    told = [[pair.task.instruction, pair.chosen, pair.rejected] for pair in pairs]
+    return content_hash("dpo", base_identity, told, asdict(settings))
+
+
+def _documents(pairs: Sequence[Pair], policy: Policy, settings: ReinforceSettings) -> TokenizedData:
+    """Return all answers as documents, each chosen one before its rejected one."""
+    rows = [
+        Instruction(f"{i}", pair.task.instruction, "", text, pair.task.row.lineage)
+        for i, pair in enumerate(pairs)
+        for text in (pair.chosen or " ", pair.rejected or " ")
+    ]
+    longest = policy.prepared.settings.max_length
+    data = tokenize(rows, policy.tokenizer, settings.prompt_style, longest + 1)
+    assert len(data) == len(rows)
+    return data
+
+
+def _sums(policy: Policy, data: TokenizedData) -> list[float]:
+    known = policy.log_probabilities(data, range(len(data)))
+    return [float(known[i].sum()) for i in range(len(data))]
+
+
+def _steps(n_pairs: int, settings: ReinforceSettings) -> list[list[int]]:
+    """Return the pairs of each step: passes over all, in an order of their own."""
+    random = np.random.default_rng(settings.seed)
+    left = max(1, round(settings.epochs * n_pairs))
+    size = settings.tasks_per_step
+    steps: list[list[int]] = []
+    while left > 0:
+        order = [int(i) for i in random.permutation(n_pairs)[:left]]
+        left -= len(order)
+        steps += [order[i : i + size] for i in range(0, len(order), size)]
+    return steps
+
+
+def _objectives(
+    data: TokenizedData,
+    reference: Sequence[float],
+    settings: ReinforceSettings,
+    n_pairs: int,
+    margins: list[float],
+) -> Callable[[tuple[int, ...]], Objective]:
+    def objective(documents: tuple[int, ...]) -> Any:
+        lengths = [int(data.supervised[i]) for i in documents]
+        known = [reference[i] for i in documents]
+        return preference_objective(lengths, known, settings.beta, n_pairs, margins)
+
+    return objective

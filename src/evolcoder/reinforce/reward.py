@@ -1,0 +1,215 @@
+"""The reward: an answer's program runs in the sandbox against each test of its task, in the closed tiers.
+
+Tests run in another process than the program ("rpc"), or compare what it writes ("stdio"): expected values
+never enter the program's process. Equal programs are judged once for a task, and verdicts are kept.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from threading import Lock
+
+from evolcoder.errors import SandboxError
+from evolcoder.evaluate.benchmarks.benchmark import JobRunner, preimport_for
+from evolcoder.evaluate.verdict_cache import VerdictCache
+from evolcoder.extraction.code_blocks import code_blocks, extract, syntax_error
+from evolcoder.records import Verdict
+from evolcoder.reinforce.settings import RewardSettings
+from evolcoder.reinforce.tasks import CallTest, StdinTest, Task, Test
+from evolcoder.runs import content_hash
+from evolcoder.sandbox.protocol import CallJob, Job, Limits, Outcome, StdioJob
+
+_MOST_KNOWN = 65_536
+"""Verdicts held in memory, the latest ones."""
+_LONGEST_PROGRAM = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model wrote for a task, as far as its reward is concerned."""
+
+    text: str
+    n_tokens: int
+    truncated: bool
+    """True where it was cut at the longest allowed length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """What an answer earned, and why."""
+
+    value: float
+    passed: float
+    """Share of the rewarded tests that passed, in [0, 1]."""
+    watched: float | None
+    """Share of the watched tests that passed; None where the task has none."""
+    solved: bool
+    """True where every rewarded test passed."""
+    reason: str
+    """Of the first rewarded test that did not pass; "passed" where all did."""
+
+
+class Rewarder:
+    """Judges answers in a sandbox (or an engine's pool of them)."""
+
+    def __init__(
+        self,
+        sandbox: JobRunner,
+        settings: RewardSettings,
+        max_tokens: int,
+        cache: VerdictCache | None = None,
+    ) -> None:
+        self._sandbox = sandbox
+        self._settings = settings
+        self._max_tokens = max_tokens
+        self._cache = cache
+        self._limits = Limits(cpu_s=settings.cpu_s, memory_bytes=settings.memory_bytes)
+        self._known: dict[str, Verdict] = {}
+        self._lock = Lock()
+
+    def rewards(self, answers: Sequence[tuple[Task, Answer]]) -> list[Reward]:
+        """Return the reward of each answer to its task; raises SandboxError where the machine fails."""
+        programs = [program_of(task, answer.text) for task, answer in answers]
+        wanted = [
+            (program, test)
+            for (task, _), program in zip(answers, programs, strict=True)
+            for test in (*task.tests, *task.watched)
+        ]
+        verdicts = iter(self.verdicts(wanted))
+        return [
+            self._reward(
+                answer,
+                [next(verdicts) for _ in task.tests],
+                [next(verdicts) for _ in task.watched],
+            )
+            for task, answer in answers
+        ]
+
+    def verdicts(self, wanted: Sequence[tuple[str, Test]]) -> list[Verdict]:
+        """Return the verdict of each program on its test, in order; equal ones are judged once."""
+        keys = [self._key(program, test) for program, test in wanted]
+        found = {key: self._known[key] for key in keys if key in self._known}
+        if self._cache is not None:
+            found |= self._cache.get_many(key for key in keys if key not in found)
+        asked = {key: item for key, item in zip(keys, wanted, strict=True) if key not in found}
+        unfit = {key: verdict for key, (program, _) in asked.items() if (verdict := _unfit(program))}
+        jobs = ((key, self.job(*item)) for key, item in asked.items() if key not in unfit)
+        found |= unfit
+        for key, outcome in self._sandbox.run_many(jobs):
+            verdict = _verdict(asked[key][1], outcome)
+            if verdict.reason == "infrastructure":
+                raise SandboxError(f"the sandbox could not run a program: {verdict.detail}")
+            found[key] = verdict
+            if self._cache is not None:
+                self._cache.put(key, verdict)
+        if self._cache is not None:
+            self._cache.flush()
+        self._remember(found)
+        return [found[key] for key in keys]
+
+    def known(self, program: str, test: Test) -> Verdict | None:
+        """Return what is known of a program without running it."""
+        return _unfit(program) or self._known.get(self._key(program, test))
+
+    def job(self, program: str, test: Test) -> Job:
+        """Return the job that judges a program by one test."""
+        if isinstance(test, StdinTest):
+            return StdioJob(program, test.input.encode(), self._limits, preimport_for(program))
+        first, *helpers = test.functions
+        return CallJob(
+            f"{program}\n\n",
+            first,
+            test.code,
+            self._limits,
+            preimport_for(program),
+            tuple(helpers),
+            trusted_tests=test.trusted,
+        )
+
+    def learn(self, program: str, test: Test, outcome: Outcome) -> Verdict:
+        """Return the verdict that an outcome means, and remember it."""
+        verdict = _verdict(test, outcome)
+        if verdict.reason != "infrastructure":
+            self._remember({self._key(program, test): verdict})
+        return verdict
+
+    def _remember(self, found: dict[str, Verdict]) -> None:
+        with self._lock:
+            self._known |= found
+            for key in list(islice(self._known, max(0, len(self._known) - _MOST_KNOWN))):
+                del self._known[key]
+
+    def _key(self, program: str, test: Test) -> str:
+        limits = [self._limits.cpu_s, self._limits.memory_bytes]
+        if isinstance(test, StdinTest):
+            told = ["stdin", test.input, test.output]
+        else:
+            told = ["call", test.code, *test.functions]
+        return content_hash("reward 1", program, told, limits, platform.python_version())
+
+    def _reward(self, answer: Answer, rewarded: Sequence[Verdict], watched: Sequence[Verdict]) -> Reward:
+        settings = self._settings
+        passed = _share(rewarded)
+        solved = all(verdict.passed for verdict in rewarded)
+        value = passed if settings.score == "share" else float(solved)
+        blocks = code_blocks(answer.text)
+        if settings.format and len(blocks) == 1 and blocks[0].closed:
+            value += settings.format
+        if settings.length_buffer:
+            beyond = answer.n_tokens - (self._max_tokens - settings.length_buffer)
+            value -= min(max(beyond, 0) / settings.length_buffer, 1.0)
+        return Reward(
+            value,
+            passed,
+            _share(watched) if watched else None,
+            solved,
+            next((verdict.reason for verdict in rewarded if not verdict.passed), "passed"),
+        )
+
+
+def program_of(task: Task, text: str) -> str:
+    """Return the program in an answer; "" where it has none."""
+    return extract(text, "auto", entry_point=task.entry_point)
+
+
+def tasks_that_hold(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Task], int]:
+    """Return the tasks whose known solution passes all tests, and how many do not; unknown ones stay."""
+    chosen = list(tasks)
+    known = [task for task in chosen if task.solution]
+    wanted = [(task.solution, test) for task in known for test in (*task.tests, *task.watched)]
+    verdicts = iter(rewarder.verdicts(wanted))
+    broken = set()
+    for task in known:
+        passed = [next(verdicts).passed for _ in (*task.tests, *task.watched)]
+        if not all(passed):
+            broken.add(task.id)
+    return [task for task in chosen if task.id not in broken], len(broken)
+
+
+def _share(verdicts: Sequence[Verdict]) -> float:
+    return sum(verdict.passed for verdict in verdicts) / len(verdicts)
+
+
+def _unfit(program: str) -> Verdict | None:
+    if not program.strip():
+        return Verdict(False, "no answer", "no program was found in the answer")
+    if len(program) > _LONGEST_PROGRAM:
+        return Verdict(False, "unsupported", f"a program of {len(program):,} characters")
+    error = syntax_error(program, "python")
+    return Verdict(False, "syntax error", error[:500]) if error else None
+
+
+def _verdict(test: Test, outcome: Outcome) -> Verdict:
+    if isinstance(test, CallTest) or not outcome.verdict.passed:
+        return outcome.verdict
+    if _lines(outcome.stdout) == _lines(test.output.encode()):
+        return outcome.verdict
+    return Verdict(False, "failed", "another output is expected", "stdio", outcome.verdict.level)
+
+
+def _lines(output: bytes) -> list[bytes]:
+    """Return the lines that are compared: blanks at their ends and at the end of the output do not count."""
+    return [line.rstrip() for line in output.rstrip().splitlines()]

@@ -1,0 +1,208 @@
+"""Tasks to learn from: an instruction and tests, a part of them rewarded, the others only watched.
+
+From a file of the user's, from rows that `evolve --verify tests` kept, or from a benchmark's split. A test is
+Python code that calls functions of the answer, or an input and the output that a program must write for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evolcoder.errors import DataError
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark
+from evolcoder.evaluate.prompts import with_tabs
+from evolcoder.evolve.answer_tests import RunnableTests, runnable_tests
+from evolcoder.extraction.code_blocks import extract
+from evolcoder.extraction.grammar import parse_python
+from evolcoder.instructions import instruction_from_row, stream_instructions
+from evolcoder.records import Instruction, Lineage, Problem
+from evolcoder.runs import content_hash
+
+BENCHMARK_PREFIX = "benchmark:"
+"""Before a benchmark's name, where tasks are expected: `benchmark:mbpp:train`."""
+_WATCHED_OF = 3
+"""One test in so many is only watched, where there are as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTest:
+    """Test code that runs in another process than the answer and calls its functions."""
+
+    code: str
+    functions: tuple[str, ...]
+    """The functions of the answer that it calls; the first is the entry point."""
+    trusted: bool = False
+    """True for tests that no model wrote: one process then runs those of many programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StdinTest:
+    """What a program gets on its standard input, and what it must write."""
+
+    input: str
+    output: str
+
+
+Test = CallTest | StdinTest
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task with tests."""
+
+    id: str
+    instruction: str
+    tests: tuple[Test, ...]
+    """Those that are rewarded."""
+    watched: tuple[Test, ...] = ()
+    """Those that are run, told and never rewarded: a gap between the two is the sign of hacking."""
+    entry_point: str = ""
+    solution: str = ""
+    """A program that passes, where one is known."""
+
+    @property
+    def row(self) -> Instruction:
+        """The task as an instruction without a response."""
+        return Instruction(self.id, self.instruction, "", "", Lineage(self.id))
+
+
+def read_tasks(source: str | Path) -> list[Task]:
+    """Read tasks from a file (JSONL, JSON, Parquet), or of a benchmark: "benchmark:mbpp:train".
+
+    Rows have `instruction` and `tests` (Python code, or a list of it, or a list of {"input", "output"}), and
+    may have `entry_point`, `setup` (code before each test), `watched_tests`, `solution`, `id`. A row that
+    `evolve --verify tests` wrote is one as it is. Raises DataError for a file without tasks.
+    """
+    text = str(source)
+    if text.startswith(BENCHMARK_PREFIX):
+        benchmark = load_benchmark(text.removeprefix(BENCHMARK_PREFIX))
+        tasks = [t for p in benchmark.problems if (t := task_of_problem(benchmark, p)) is not None]
+    else:
+        tasks = [task for row in stream_instructions(text) if (task := task_of_row(row)) is not None]
+    if not tasks:
+        raise DataError(
+            f"{text}: no row has tests that call its answer; columns instruction and tests expected"
+        )
+    return list({task.id: task for task in tasks}.values())
+
+
+def task_from_mapping(row: Mapping[str, Any]) -> Task | None:
+    """Return the task in one outside row, None where its tests prove nothing; raises ValueError."""
+    return task_of_row(instruction_from_row(row))
+
+
+def task_of_row(row: Instruction) -> Task | None:
+    """Return the task in a row with the columns of `read_tasks`; None where its tests prove nothing."""
+    extra = row.extra
+    solution = str(extra.get("solution") or "") or (extract(row.response, "auto") if row.response else "")
+    entry_point = str(extra.get("entry_point") or "")
+    setup = str(extra.get("setup") or "")
+    make = _test_maker(solution, entry_point, setup)
+    tests = [test for text in _listed(extra.get("tests")) if (test := make(text)) is not None]
+    watched = [test for text in _listed(extra.get("watched_tests")) if (test := make(text)) is not None]
+    if not tests:
+        return None
+    if not extra.get("watched_tests"):
+        tests, watched = split_watched(tests)
+    first = tests[0]
+    called = first.functions[0] if isinstance(first, CallTest) else ""
+    instruction = f"{row.instruction}\n\n{row.input}" if row.input else row.instruction
+    return Task(row.id, instruction, tuple(tests), tuple(watched), entry_point or called, solution)
+
+
+def task_of_problem(benchmark: Benchmark, problem: Problem) -> Task | None:
+    """Return a benchmark's problem with assertions as a task, asked in the published words.
+
+    Only the rewarded tests are shown, where the words show tests. None where it has no list of assertions.
+    """
+    listed = problem.extra.get("test_list")
+    if not listed:
+        return None
+    make = _test_maker("", problem.entry_point, str(problem.extra.get("test_setup_code") or ""))
+    texts = [text for text in listed if make(text) is not None]
+    shown, kept_back = split_watched(texts)
+    kept_back += problem.extra.get("challenge_test_list", ())
+    tests = [test for text in shown if (test := make(text)) is not None]
+    watched = [test for text in kept_back if (test := make(text)) is not None]
+    if not tests:
+        return None
+    seen = replace(problem, extra={**problem.extra, "test_list": shown}, tests="\n".join(shown))
+    instruction = with_tabs(benchmark.instruction(seen))
+    return Task(
+        problem.task_id,
+        instruction,
+        tuple(tests),
+        tuple(watched),
+        problem.entry_point,
+        problem.canonical_solution,
+    )
+
+
+def split_watched(tests: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Return (rewarded, only watched): the last third is watched, one of two, none of a single test."""
+    n_watched = max(len(tests) // _WATCHED_OF, 1) if len(tests) > 1 else 0
+    return list(tests[: len(tests) - n_watched]), list(tests[len(tests) - n_watched :])
+
+
+def split_tasks(tasks: Sequence[Task], n_held_out: int, seed: int) -> tuple[list[Task], list[Task]]:
+    """Return (tasks to learn from, `n_held_out` others), chosen by the hash of the task and the seed."""
+    order = sorted(tasks, key=lambda task: content_hash("held out", seed, task.id))
+    held_out = {task.id for task in order[:n_held_out]}
+    return [t for t in tasks if t.id not in held_out], [t for t in tasks if t.id in held_out]
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return the tests of a column one by one; code is split into its assertions and test functions."""
+    if value is None or value == "":
+        return []
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)  # a nested column that went through Parquet
+    if isinstance(value, str):
+        return list(split_code(value))
+    return list(value)
+
+
+def split_code(tests: str) -> Iterable[str]:
+    """Yield each assertion or test function of test code, with all other statements before it."""
+    tree = parse_python(tests)
+    if tree is None:
+        return
+    single = [s for s in tree.body if isinstance(s, ast.Assert) or _is_test_function(s)]
+    common = [s for s in tree.body if s not in single]
+    for statement in single:
+        yield ast.unparse(ast.Module([*common, statement], []))
+
+
+def _is_test_function(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.FunctionDef) and statement.name.startswith("test")
+
+
+def _test_maker(solution: str, entry_point: str, setup: str) -> Any:
+    """Return a function from one test as it was given to a `Test`; None where it asserts nothing.
+
+    What a test may call follows from the solution or the entry point, never from the answers it will judge.
+    """
+    known = solution or (f"def {entry_point}(*args, **kwargs):\n    pass\n" if entry_point else "")
+
+    def make(given: Any) -> Test | None:
+        if isinstance(given, Mapping):
+            return StdinTest(str(given.get("input", "")), str(given.get("output", "")))
+        runnable: RunnableTests = runnable_tests(f"{setup}\n{given}", known)
+        tree = parse_python(str(given))
+        asserts = tree is not None and any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+        if not asserts or not runnable.code or runnable.beyond or not runnable.functions:
+            return None
+        names = runnable.functions
+        if entry_point in names:
+            names = (entry_point, *(name for name in names if name != entry_point))
+        return CallTest(runnable.code, names)
+
+    return make

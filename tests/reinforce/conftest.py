@@ -1,0 +1,76 @@
+"""A tiny model that half knows how to answer four tasks, and a cache of its own for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.train.tiny import save_tiny
+
+from evolcoder.records import Instruction, Lineage
+from evolcoder.reinforce.tasks import Task, task_from_mapping
+
+
+def task(digit: int) -> Task:
+    """A task whose answer is one line."""
+    found = task_from_mapping(
+        {
+            "id": f"t{digit}",
+            "instruction": f"f gives {digit}",
+            "entry_point": "f",
+            "tests": [
+                f"assert f() == {digit}",
+                f"assert f() + 1 == {digit + 1}",
+                f"assert f() < {digit + 1}",
+            ],
+        }
+    )
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def tasks() -> list[Task]:
+    """Four tasks."""
+    return [task(digit) for digit in (1, 2, 3, 4)]
+
+
+@pytest.fixture(scope="session")
+def half_taught(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a tiny llama that writes `def f():return N`, but does not yet know which N is asked for."""
+    import os
+
+    from evolcoder.train import train
+    from evolcoder.train.settings import TrainSettings
+
+    folder = tmp_path_factory.mktemp("half-taught")
+    os.environ.setdefault("EVOLCODER_CACHE", str(folder / "cache"))
+    rows = [
+        Instruction(f"{n}-{m}", f"f gives {n}", "", f"def f():return {m}", Lineage(f"{n}"))
+        for n in (1, 2, 3, 4)
+        for m in (1, 2, 3, 4)
+    ]
+    settings = TrainSettings(
+        max_steps=60, batch_size=16, learning_rate=1e-2, warmup_steps=2, dtype="fp32", max_length=256
+    )
+    train(save_tiny(folder / "base"), rows, settings, folder / "taught")
+    return str(folder / "taught")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens and verdicts are cached under the test's own folder."""
+    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Models this small lose more time to thread barriers than they gain."""
+    import torch
+
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

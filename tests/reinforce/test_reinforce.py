@@ -1,0 +1,153 @@
+"""A model learns from the verdicts on its own answers: through the command line and the Python door."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evolcoder.errors import DataError
+from evolcoder.reinforce.run import reinforce
+from evolcoder.reinforce.settings import ReinforceSettings
+from evolcoder.reinforce.tasks import Task
+
+SMALL = ReinforceSettings(
+    steps=12,
+    tasks_per_step=4,
+    group_size=8,
+    max_tokens=24,
+    learning_rate=3e-3,
+    eval_every=12,
+    eval_samples=8,
+    save_every=2,
+)
+
+
+def facts_of(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "training.json").read_text())["reinforce"]
+    return found
+
+
+def write_tasks(path: Path, tasks: list[Task]) -> Path:
+    lines = [
+        {
+            "id": t.id,
+            "instruction": t.instruction,
+            "entry_point": "f",
+            "tests": [f"assert f() == {t.id[1:]}"] * 2,
+        }
+        for t in tasks
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_grpo_raises_the_share_of_answers_that_pass(
+    half_taught: str, tasks: list[Task], tmp_path: Path
+) -> None:
+    result = reinforce(half_taught, tasks, SMALL, tmp_path / "out", held_out=tasks)
+    facts = facts_of(result.folder)
+    before, after = facts["held_out"][0]["solved"], facts["held_out"][-1]["solved"]
+    assert after > before + 0.2, (before, after)
+    for step in facts["curve"]:
+        assert step["sampler_difference"] < 1e-4, "sampler and trainer are the same weights"
+        assert step["answers"] >= 32 and step["entropy"] > 0
+        assert step["gap"] == pytest.approx(step["passed"] - step["watched"])
+    assert len(list((tmp_path / "out.rollouts").rglob("step-*.jsonl"))) >= 12
+    again = reinforce(half_taught, tasks, SMALL, tmp_path / "out", held_out=tasks)
+    assert again.losses == result.losses, "a finished run is returned as it is"
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
+    half_taught: str, tasks: list[Task], tmp_path: Path
+) -> None:
+    data = write_tasks(tmp_path / "tasks.jsonl", tasks)
+
+    def command(out: Path) -> list[str]:
+        told = {
+            "steps": 6, "tasks_per_step": 2, "max_tokens": 24, "learning_rate": 3e-3, "save_every": 2,
+            "updates": 2, "kl": 0.01,
+        }  # fmt: skip
+        changes = [f"--set={key}={value}" for key, value in told.items()]
+        head = [sys.executable, "-m", "evolcoder", "reinforce", "--model", half_taught, "--tasks", str(data)]
+        return [*head, "--out", str(out), "--group-size", "4", *changes, "--decontaminate", "humaneval"]
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command(tmp_path / "whole"), check=True, env=environment, capture_output=True)
+    killed = subprocess.Popen(
+        command(tmp_path / "killed"), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    rollouts = tmp_path / "killed.rollouts"
+    while killed.poll() is None and len(list(rollouts.rglob("step-*.jsonl"))) < 4:
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    begun = {path: path.stat().st_mtime_ns for path in rollouts.rglob("step-*.jsonl")}
+    subprocess.run(command(tmp_path / "killed"), check=True, env=environment, capture_output=True)
+
+    def digest(folder: Path) -> str:
+        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+    assert digest(tmp_path / "whole") == digest(tmp_path / "killed")
+    assert {path: path.stat().st_mtime_ns for path in begun} == begun, "nothing was sampled twice"
+    sampled = [
+        sorted(p.read_bytes() for p in (tmp_path / f"{n}.rollouts").rglob("step-*"))
+        for n in ("whole", "killed")
+    ]
+    assert sampled[0] == sampled[1]
+    assert not (tmp_path / "killed.steps").exists(), "checkpoints are gone once the model stands"
+
+
+@pytest.mark.parametrize("method", ["rft", "dpo"])
+def test_rejection_sampling_and_preference_learn_from_distinct_answers(
+    method: str, half_taught: str, tasks: list[Task], tmp_path: Path
+) -> None:
+    settings = ReinforceSettings(
+        method=method,  # type: ignore[arg-type]
+        rounds=2,
+        group_size=16,
+        max_tokens=24,
+        learning_rate=3e-3,
+        epochs=6,
+        tasks_per_step=4,
+    )
+    result = reinforce(half_taught, tasks, settings, tmp_path / "out")
+    assert (result.folder / "model.safetensors").exists()
+    if method == "rft":
+        rounds = json.loads((tmp_path / "out.rollouts" / "rounds.json").read_text())
+        assert rounds[1]["passed"] > rounds[0]["passed"]
+        rows = [json.loads(line) for line in (tmp_path / "out.rollouts" / "round-2.jsonl").open()]
+        assert len({(row["instruction"], row["response"]) for row in rows}) == len(rows)
+    else:
+        assert result.losses[-1] < result.losses[0] == pytest.approx(0.6931, abs=1e-3)
+        pairs = [json.loads(line) for line in (tmp_path / "out.rollouts" / "pairs.jsonl").open()]
+        assert pairs and all(pair["chosen"] != pair["rejected"] for pair in pairs)
+
+
+def test_tasks_that_copy_a_benchmark_or_fail_their_own_tests_are_left_out(
+    half_taught: str, tmp_path: Path, data_folder: Path
+) -> None:
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.reinforce.tasks import task_from_mapping
+
+    problem = load_benchmark("humaneval").problems[0]
+    copied = task_from_mapping(
+        {
+            "instruction": problem.prompt,
+            "entry_point": problem.entry_point,
+            "tests": ["assert has_close_elements([1.0], 1) == False"],
+        }
+    )
+    wrong = task_from_mapping(
+        {"instruction": "f gives 9", "solution": "def f():\n    return 8", "tests": ["assert f() == 9"]}
+    )
+    assert copied is not None and wrong is not None
+    with pytest.raises(DataError, match="no task is left"):
+        reinforce(half_taught, [copied, wrong], SMALL, tmp_path / "out", decontaminate=("humaneval",))

@@ -1,0 +1,121 @@
+"""What an answer earns, and what a policy that hacks its tests looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.reinforce.reward import Answer, Rewarder
+from evolcoder.reinforce.settings import RewardSettings
+from evolcoder.reinforce.tasks import Task, read_tasks, split_watched, task_from_mapping
+from evolcoder.sandbox import Sandbox
+
+SQUARE = {
+    "instruction": "Write square(n).",
+    "entry_point": "square",
+    "tests": ["assert square(2) == 4", "assert square(3) == 9", "assert square(-5) == 25"],
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(1) as opened:
+        yield opened
+
+
+def made(row: dict[str, object]) -> Task:
+    task = task_from_mapping(row)
+    assert task is not None
+    return task
+
+
+def answer(program: str, n_tokens: int = 10) -> Answer:
+    return Answer(f"Here:\n```python\n{program}\n```\n", n_tokens, False)
+
+
+def test_a_share_of_tests_or_all_of_them(sandbox: Sandbox) -> None:
+    task = made({**SQUARE, "watched_tests": ["assert square(1) == 1"]})
+    half = answer("def square(n):\n    return n * n if n > 0 else 0")
+    whole = answer("def square(n):\n    return n ** 2")
+    for score, expected in (("all", [0.0, 1.0]), ("share", [2 / 3, 1.0])):
+        rewarder = Rewarder(sandbox, RewardSettings(score=score), 100)  # type: ignore[arg-type]
+        rewards = rewarder.rewards([(task, half), (task, whole)])
+        assert [r.value for r in rewards] == pytest.approx(expected)
+        assert [r.solved for r in rewards] == [False, True]
+
+
+def test_a_policy_that_special_cases_the_rewarded_tests_is_shown_by_the_watched_ones(
+    sandbox: Sandbox,
+) -> None:
+    task = made(SQUARE)
+    assert len(task.tests) == 2 and len(task.watched) == 1
+    hack = answer("def square(n):\n    return {2: 4, 3: 9}.get(n)")
+    honest = answer("def square(n):\n    return n * n")
+    rewarder = Rewarder(sandbox, RewardSettings(), 100)
+    hacked, earned = rewarder.rewards([(task, hack), (task, honest)])
+    assert (hacked.value, hacked.passed, hacked.watched) == (1.0, 1.0, 0.0)
+    assert (earned.value, earned.passed, earned.watched) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys\nsys.exit(0)",
+        "def square(n):\n    import os\n    os._exit(0)",
+        "class E:\n    def __eq__(self, o): return True\n    __hash__ = None\ndef square(n): return E()",
+        "from unittest.mock import ANY as square",
+        "from unittest.mock import MagicMock as square",
+        "import builtins\nbuiltins.AssertionError = Exception\ndef square(n): return 0",
+        "def square(n):\n    raise SystemExit(0)",
+        "",
+        "def square(n:",
+    ],
+)
+def test_nothing_is_earned_by_what_is_no_answer(sandbox: Sandbox, program: str) -> None:
+    (reward,) = Rewarder(sandbox, RewardSettings(), 100).rewards([(made(SQUARE), answer(program))])
+    assert reward.value == 0.0 and not reward.solved
+
+
+def test_form_and_length_count_where_asked_for(sandbox: Sandbox) -> None:
+    task = made(SQUARE)
+    rewarder = Rewarder(sandbox, RewardSettings(format=0.1, length_buffer=10), 100)
+    program = "def square(n):\n    return n * n"
+    rewards = rewarder.rewards(
+        [(task, answer(program)), (task, Answer(program, 95, False)), (task, answer(program, 200))]
+    )
+    assert [r.value for r in rewards] == pytest.approx([1.1, 0.5, 0.1])
+
+
+def test_programs_that_read_their_input(sandbox: Sandbox) -> None:
+    cases = [{"input": f"{n}\n", "output": f"{2 * n}"} for n in (1, 2, 3)]
+    task = made({"instruction": "Double the number read.", "tests": cases})
+    right, wrong = answer("print(2 * int(input()))"), answer("print(2)")
+    rewards = Rewarder(sandbox, RewardSettings(score="share"), 100).rewards([(task, right), (task, wrong)])
+    assert [r.value for r in rewards] == pytest.approx([1.0, 0.5])
+
+
+def test_tests_that_prove_nothing_make_no_task() -> None:
+    assert task_from_mapping({**SQUARE, "tests": ["x = square(2)"]}) is None
+    assert task_from_mapping({**SQUARE, "tests": ["assert True"]}) is None
+    assert task_from_mapping({"instruction": "x", "tests": []}) is None
+
+
+def test_the_last_third_of_the_tests_is_watched() -> None:
+    assert split_watched([1]) == ([1], [])
+    assert split_watched([1, 2]) == ([1], [2])
+    assert split_watched([1, 2, 3]) == ([1, 2], [3])
+    assert split_watched(list(range(9))) == (list(range(6)), [6, 7, 8])
+
+
+def test_mbpp_is_asked_as_it_is_evaluated_without_the_watched_test(data_folder: object) -> None:
+    task = read_tasks("benchmark:mbpp:train")[5]
+    benchmark = load_benchmark("mbpp:train")
+    problem = benchmark.by_task[task.id]
+    shown = benchmark.ask(problem, "wizardcoder").prompt
+    assert isinstance(shown, str)
+    hidden = problem.extra["test_list"][2].replace("    ", "\t")
+    assert instruction_prompt(task.instruction) == shown.replace("\n" + hidden, "")
+    assert hidden not in task.instruction and len(task.tests) == 2 and len(task.watched) >= 1

@@ -1,0 +1,78 @@
+"""A model written as GGUF is the model: read back, it gives the same answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from tests.train.tiny import byte_tokenizer, rows, save_tiny
+
+from evolcoder.cli import cli
+from evolcoder.errors import ModelError
+from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.models.local.engine import TransformersEngine
+from evolcoder.models.local.settings import LocalSettings
+from evolcoder.models.protocol import Request, Sampling
+from evolcoder.train import TrainSettings, train
+from evolcoder.train.gguf_export import export_gguf
+
+
+def answers(model: str) -> list[str]:
+    engine = TransformersEngine(model, LocalSettings(dtype="fp32"))
+    prompts = [instruction_prompt(row.instruction, row.input) for row in rows(20)]
+    return [c.text for c in engine.answer([Request(p, Sampling(max_tokens=12)) for p in prompts])]
+
+
+def save_merged(folder: Path, family: str = "llama", **changes: object) -> str:
+    """Write a tiny model whose tokenizer merges, as GGUF's readers expect of one."""
+    save_tiny(folder, family, **changes)
+    byte_tokenizer(merged=True).save_pretrained(folder)
+    return str(folder)
+
+
+def halved(folder: Path) -> None:
+    """Round the weights to what fp16 holds, so that nothing is lost on the way."""
+    from safetensors.torch import load_file, save_file
+
+    weights = {k: v.half().float() for k, v in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "starcoder2"])
+def test_greedy_answers_of_the_file_are_those_of_the_folder(family: str, tmp_path: Path) -> None:
+    changes = {"sliding_window": None} if family == "starcoder2" else {}
+    base = save_merged(tmp_path / "model", family, **changes)
+    halved(Path(base))
+    file = export_gguf(base, tmp_path / "out" / "tiny.gguf")
+    assert answers(str(file)) == answers(base)
+    assert len(set(answers(base))) > 3
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["Modelfile", "tiny.gguf"]
+
+
+def test_the_command_quantizes_and_writes_the_prompt_that_was_trained(tmp_path: Path) -> None:
+    settings = TrainSettings(max_steps=1, batch_size=4, max_length=512, dtype="fp32", tracking=())
+    base = save_merged(tmp_path / "base")
+    train(base, rows(), settings, tmp_path / "model")
+    arguments = ["export", str(tmp_path / "model"), "--quantize", "q8_0", "--out", str(tmp_path / "m.gguf")]
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "Modelfile").read_text()
+    assert text.startswith("FROM ./m.gguf\nTEMPLATE") and "{{ .Prompt }}\n\n### Response:" in text
+    assert 'PARAMETER stop "<|im_end|>"' in text
+    engine = TransformersEngine(str(tmp_path / "m.gguf"), LocalSettings(dtype="fp32"))
+    whole = TransformersEngine(str(tmp_path / "model"), LocalSettings(dtype="fp32"))
+    ids = torch.arange(60)[None]
+    with torch.no_grad():
+        one, two = engine.model(input_ids=ids).logits, whole.model(input_ids=ids).logits
+    assert ((one - two).norm() / two.norm()).item() < 0.05
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path, tiny: str) -> None:
+    base = save_tiny(tmp_path / "model", "gpt_bigcode")
+    with pytest.raises(ModelError, match=r"gpt_bigcode: this architecture is written by llama.cpp"):
+        export_gguf(base, tmp_path / "m.gguf")
+    with pytest.raises(ModelError, match=r"q4_k_m needs llama.cpp's llama-quantize"):
+        export_gguf(tiny, tmp_path / "m.gguf", "q4_k_m")
+    assert not list(tmp_path.glob("*.gguf")) and not list(tmp_path.glob(".*"))
