@@ -2,11 +2,12 @@
 
     python bench/train.py --data code_alpaca_20k.json --trl-python /tmp/trl/bin/python
 
-Every scheme is a process of its own: SmolLM2-135M (the embedded model), bf16, prompts masked, 16 rows a step,
-the same rows (a sample of the data drawn with --seed) in the same order. Useful tokens are those that are not
-padding; the clock is the process's CPU time in whole training steps, after one step that warms up, so that
-other work on the machine disturbs the ratios little. TRL runs in the environment that --trl-python names
-(`pip install trl==1.16.*` beside this project's dependencies).
+Every scheme is a process of its own: SmolLM2-135M (the embedded model) or --base, in --dtype, prompts
+masked, 16 rows a step, the same rows (a sample of the data drawn with --seed) in the same order. Useful
+tokens are those that are not padding; the clock is the process's CPU time in whole training steps, after
+one step that warms up, so that other work on the machine disturbs the ratios little. With --device cuda the
+clock is wall time, and the share of the device's bf16 peak (MFU) is printed too. TRL runs in the
+environment that --trl-python names (`pip install trl==1.16.*` beside this project's dependencies).
 """
 
 from __future__ import annotations
@@ -19,15 +20,26 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROWS_A_STEP = 16
 SCHEMES = ("published", "trl", "evolcoder", "evolcoder-checkpointing")
 
 
+_BASE, _DEVICE, _DTYPE = "BENCH_TRAIN_BASE", "BENCH_TRAIN_DEVICE", "BENCH_TRAIN_DTYPE"
+_PARAMETERS = "BENCH_TRAIN_PARAMETERS"
+
+
 def cpu_seconds() -> float:
+    """Return CPU seconds of this process, or wall seconds once a GPU has done what it was given."""
+    if os.environ[_DEVICE] == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+        return time.perf_counter()
     times = os.times()
     return times.user + times.system
 
@@ -36,6 +48,14 @@ def report(tokens: int, slots: int, seconds: float, losses: Sequence[float]) -> 
     """Print what a scheme did after its warm-up step, as the line that the parent process reads."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     found = {"tokens": tokens, "slots": slots, "cpu_s": seconds, "peak_gb": peak, "losses": list(losses)}
+    if os.environ[_DEVICE] == "cuda":
+        import torch
+
+        from evolcoder.train.measurements import model_flops_utilization
+
+        found["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        n = int(os.environ[_PARAMETERS])
+        found["mfu"] = model_flops_utilization(n, n, tokens / seconds, torch.device("cuda"))
     print(json.dumps(found))
 
 
@@ -45,7 +65,8 @@ def documents(data: str, n_rows: int, seed: int) -> tuple[Any, Any, Any]:
     from evolcoder.models.local.weights import load_weights
     from evolcoder.train.tokenization import tokenize
 
-    model, tokenizer = load_weights("embedded", "fp32")
+    model, tokenizer = load_weights(os.environ[_BASE], "fp32")
+    os.environ[_PARAMETERS] = str(model.num_parameters())
     rows = random.Random(seed).sample(read_instructions(data), n_rows)
     return model, tokenizer, tokenize(rows, tokenizer, "wizardcoder", 2048)
 
@@ -53,11 +74,12 @@ def documents(data: str, n_rows: int, seed: int) -> tuple[Any, Any, Any]:
 def run_evolcoder(data: str, n_steps: int, seed: int, checkpointing: bool) -> None:
     from evolcoder.train.packing import Step, best_fit
     from evolcoder.train.processes import join_processes
-    from evolcoder.train.settings import TrainSettings
+    from evolcoder.train.settings import Precision, TrainSettings
     from evolcoder.train.step import prepare
 
     model, _, rows = documents(data, ROWS_A_STEP * (n_steps + 1), seed)
-    settings = TrainSettings(batch_size=ROWS_A_STEP, gradient_checkpointing=checkpointing)
+    dtype = cast("Precision", os.environ[_DTYPE])
+    settings = TrainSettings(batch_size=ROWS_A_STEP, gradient_checkpointing=checkpointing, dtype=dtype)
     training = prepare(model, rows, settings, join_processes(), pad=2)
     lengths = [int(n) for n in rows.lengths]
     losses, begin = [], 0.0
@@ -108,8 +130,8 @@ def run_published(data: str, n_steps: int, seed: int) -> None:
             per_device_train_batch_size=ROWS_A_STEP,
             max_steps=n_steps + 1,
             learning_rate=2e-5,
-            bf16=True,
-            use_cpu=True,
+            bf16=os.environ[_DTYPE] == "bf16",
+            use_cpu=os.environ[_DEVICE] == "cpu",
             gradient_checkpointing=True,
             logging_steps=1,
             save_strategy="no",
@@ -150,8 +172,8 @@ def run_trl(data: str, n_steps: int, seed: int) -> None:
             per_device_train_batch_size=1,
             num_train_epochs=1,
             learning_rate=2e-5,
-            bf16=True,
-            use_cpu=True,
+            bf16=os.environ[_DTYPE] == "bf16",
+            use_cpu=os.environ[_DEVICE] == "cpu",
             packing=True,
             max_length=2048,
             completion_only_loss=True,
@@ -192,7 +214,8 @@ def measure(scheme: str, options: argparse.Namespace) -> dict[str, Any] | None:
     if python is None:
         return None
     command = [python, __file__, "--data", options.data, "--steps", str(options.steps), "--only", scheme]
-    command += ["--seed", str(options.seed)]
+    command += ["--seed", str(options.seed), "--base", options.base]
+    command += ["--device", options.device, "--dtype", options.dtype]
     source = str(Path(__file__).resolve().parents[1] / "src")  # TRL's environment has its own packages
     env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "PYTHONPATH": source}
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
@@ -207,10 +230,16 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="rows (JSON, JSONL or Parquet)")
     parser.add_argument("--steps", type=int, default=3, help="measured steps of 16 rows")
     parser.add_argument("--seed", type=int, default=0, help="which rows are drawn")
+    parser.add_argument("--base", default="embedded", help="the model")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--dtype", default="bf16", choices=("bf16", "fp32"), help="of all schemes")
     parser.add_argument("--trl-python", help="a Python that has TRL; left out where absent")
     parser.add_argument("--schemes", nargs="*", default=SCHEMES, choices=SCHEMES)
     parser.add_argument("--only", choices=SCHEMES, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    os.environ.update({_BASE: options.base, _DEVICE: options.device, _DTYPE: options.dtype})
+    if options.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if options.only == "published":
         run_published(options.data, options.steps, options.seed)
     elif options.only == "trl":
@@ -240,6 +269,8 @@ def main() -> None:
             f"| {found['peak_gb'] / first_peak:.2f} |",
             flush=True,
         )
+        if "mfu" in found:
+            print(f"\n{scheme}: {found['mfu'] or 0.0:.1%} of the device's bf16 peak\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ code 1): it says what is safe and how to continue. Any other exception is a bug 
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -44,6 +45,12 @@ class MissingExtraError(UserError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs packages that are not installed: pip install 'evolcoder[{extra}]'")
+
+
+def require_packages(what: str, extra: str, *packages: str) -> None:
+    """Raise MissingExtraError where `what` cannot work because one of `packages` is not installed."""
+    if any(importlib.util.find_spec(package) is None for package in packages):
+        raise MissingExtraError(what, extra)
 
 
 class OutsideError(EvolcoderError):

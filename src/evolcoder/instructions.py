@@ -1,7 +1,8 @@
 """Seeds and data sets: read JSONL, JSON, Parquet or a Hugging Face data set; write JSONL and Parquet.
 
 Field names accepted, first match wins: instruction | prompt | question | Instruction; input; response |
-output | answer | completion. Files that evolcoder wrote carry their lineage and keep it.
+output | answer | completion. A row of `messages` is a chat. Files that evolcoder wrote carry their lineage
+and keep it.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ def instruction_from_row(row: Mapping[str, Any]) -> Instruction:
     """
     if isinstance(row.get("evolved_instruction"), str):
         row = _distilabel_row(row)
+    if row.get("messages") is not None and not any(field in row for field in INSTRUCTION_FIELDS):
+        row = {**row, **_from_messages(row["messages"])}
     instruction = _text_field(row, INSTRUCTION_FIELDS, required=True)
     if not instruction.strip():
         raise ValueError("field 'instruction' is empty")
@@ -124,6 +127,30 @@ def _distilabel_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "instruction": row["evolved_instruction"],
         "evolved_from": row.get("instruction"),
     }
+
+
+def _from_messages(messages: Any) -> dict[str, Any]:
+    """Return the fields of a row that is a chat: its first question, its last answer, and the chat itself.
+
+    A chat is [{"role": "user", "content": "..."}, ...]: a system message or none, then user and assistant by
+    turns; what follows the last answer is left out. Raises ValueError for anything else.
+    """
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise ValueError("field 'messages': a list of objects is expected")
+    roles = [message.get("role") for message in messages]
+    if any(not isinstance(message.get("content"), str) for message in messages):
+        raise ValueError("field 'messages': each content is expected to be text")
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    while turns and turns[-1] == "user":
+        turns.pop()
+    if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
+        raise ValueError(
+            "field 'messages': user and assistant by turns are expected, after a system message or none, "
+            f"found {', '.join(map(str, roles)) or 'nothing'}"
+        )
+    begin = 1 if roles[0] == "system" else 0
+    chat = [{"role": m["role"], "content": m["content"]} for m in messages[: begin + len(turns)]]
+    return {"instruction": chat[begin]["content"], "response": chat[-1]["content"], "messages": chat}
 
 
 def row_from_instruction(row: Instruction) -> dict[str, Any]:

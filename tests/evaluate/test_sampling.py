@@ -6,21 +6,29 @@ import asyncio
 import gzip
 import itertools
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from click.testing import CliRunner
+from tests.models.scripted_server import bad, good, serving, text_of
 
-from evolcoder.errors import UserError
+from evolcoder.cli import cli
+from evolcoder.errors import EndpointError, UserError
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.benchmarks.evalplus import MbppPlus
 from evolcoder.evaluate.benchmarks.humaneval import HumanEval
 from evolcoder.evaluate.benchmarks.mbpp import Mbpp
 from evolcoder.evaluate.evaluation import EvaluationResult, evaluate_model
 from evolcoder.evaluate.published import published_benchmarks, published_for
+from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.sampling import subset
-from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.evaluate.settings import EvaluationSettings, trained_style
 from evolcoder.models.journal.journal import Journal, JournaledModel
+from evolcoder.models.opening import open_model
 from evolcoder.models.protocol import Completion, Request
 from evolcoder.records import Problem
 
@@ -225,3 +233,92 @@ def test_published_figures_are_found_whatever_the_data_version() -> None:
         for p in published_for("humaneval")
         if p.model == "WizardCoder-15B-V1.0" and p.decoding == "greedy"
     }
+
+
+def reply(message: dict[str, object], finish: str | None = "stop") -> web.Response:
+    choices = [{"index": 0, "message": message, "finish_reason": finish}]
+    return web.json_response({"choices": choices, "usage": {"prompt_tokens": 5, "completion_tokens": 9}})
+
+
+FAULTS: dict[str, Callable[[], web.Response]] = {
+    "length": lambda: reply({"content": None, "reasoning_content": "on and on"}, "length"),
+    "content_filter": lambda: reply({"content": ""}, "content_filter"),
+    "tool": lambda: reply({"content": None, "tool_calls": [{"id": "x"}]}, "tool_calls"),
+    "no choice": lambda: web.json_response(
+        {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 0}}
+    ),
+    "context": lambda: bad(400, "This model's maximum context length is 2048 tokens."),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_problem_without_an_answer_is_a_failed_sample_with_its_reason(tmp_path: Path, fault: str) -> None:
+    settings = EvaluationSettings(style="chat", limit=4, workers=1)
+    first = load_benchmark("humaneval").problems[0].prompt.strip()
+
+    def answer(body: dict[str, object], n: int) -> web.Response:
+        text = text_of(body)
+        return FAULTS[fault]() if first in text else good(canonical(text))
+
+    async def main() -> tuple[EvaluationResult, int, int]:
+        async with serving(answer) as server:
+            sent = []
+            for _ in range(2):
+                async with Journal(tmp_path / "j.sqlite") as journal:
+                    model = open_model("openai:m", base_url=server.url, journal=journal)
+                    result = await evaluate_model(model, "humaneval", settings, tmp_path / "out")
+                    await model.close()
+                sent.append(len(server.bodies))
+            return result, sent[0], sent[1]
+
+    result, sent, sent_in_all = asyncio.run(main())
+    assert [passed for (passed,) in result.passed.values()] == [False, True, True, True]
+    assert result.reasons == {"passed": 3, "no answer": 1}
+    rows = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
+    assert rows[0]["completion"] is None and rows[0]["absent"]
+    again = list(read_samples(tmp_path / "out" / "samples.jsonl", load_benchmark("humaneval")))
+    assert again[0].absent and not again[1].absent
+    assert sent_in_all == sent
+
+
+class _ChatOnly(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        chat = self.path.endswith("/chat/completions")
+        assert "temperature" not in body
+        answer: dict[str, object] = {"error": {"message": "Not Found"}}
+        if chat:
+            message = {"role": "assistant", "content": canonical(body["messages"][-1]["content"])}
+            answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+        data = json.dumps(answer).encode()
+        self.send_response(200 if chat else 404)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_auto_finds_out_that_a_server_only_chats_and_a_named_style_is_told_of_it(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _ChatOnly)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    asked = ["evaluate", "-m", "openai:m", "--base-url", url, "-b", "humaneval", "--limit", "2"]
+    asked += ["--workers", "1", "--omit", "temperature", "--json", "--out", str(tmp_path / "out")]
+    try:
+        found = CliRunner().invoke(cli, asked)
+        assert found.exit_code == 0, found.output
+        score = json.loads(found.stdout)["humaneval"]["scores"][0]
+        assert (score["value"], score["settings"]["style"]) == (1.0, "chat")
+        told = CliRunner().invoke(cli, [*asked, "--style", "wizardcoder"])
+    finally:
+        server.shutdown()
+    assert isinstance(told.exception, EndpointError) and "--style chat" in str(told.exception)
+
+
+def test_a_checkpoint_is_asked_in_the_style_that_it_was_trained_in(tmp_path: Path) -> None:
+    assert trained_style(str(tmp_path)) is None
+    for style in ("chat", "wizardcoder"):
+        (tmp_path / "training.json").write_text(json.dumps({"settings": {"prompt_style": style}}))
+        assert trained_style(str(tmp_path)) == style

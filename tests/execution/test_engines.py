@@ -108,7 +108,7 @@ def test_an_address_where_no_cluster_answers_is_told_in_one_line() -> None:
 
 OWN_CLUSTER = """
 import os
-from evolcoder.execution.engine import open_engine
+from evolcoder.execution.opening import open_engine
 import ray
 with open_engine("ray"):
     print(ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"], flush=True)

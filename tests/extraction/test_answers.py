@@ -105,7 +105,7 @@ def calls_in(text: str) -> int:
 @pytest.mark.parametrize("piece", REPEATED)
 def test_extraction_is_linear_in_the_text(piece: str) -> None:
     few, many = (calls_in(piece * (size // len(piece))) for size in (5_000, 20_000))
-    assert many < 6 * few + 2_000
+    assert many < 8 * few + 2_000  # four times the text; sixteen times the calls would be quadratic
 
 
 def test_long_answers_are_read() -> None:

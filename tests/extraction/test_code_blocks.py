@@ -160,6 +160,13 @@ def test_auto_drops_an_import_from_the_future_that_cannot_follow_a_prompt() -> N
     [
         ("<think>maybe ```python\nx\n```</think>yes", "yes"),
         ("maybe</think>yes", "yes"),
+        ("[THINK]maybe</think>yes", "yes"),
+        ("<reasoning_content>maybe</reasoning_content>yes", "yes"),
+        ("Hm<|channel|>final<|message|>yes", "yes"),
+        ("<think>a</think>b<think>c</think>d", "bd"),
+        ("Write </think> and\n```python\nx\n```\n</think>\nyes", "\nyes"),
+        ("It ends at </think> as said.", "It ends at </think> as said."),
+        ("analysis of it: x", "analysis of it: x"),
         ("before<think>cut off", "before"),
         ("no tags", "no tags"),
     ],

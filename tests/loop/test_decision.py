@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from evolcoder.errors import RecipeError, UserError
+from evolcoder.errors import MissingExtraError, RecipeError, UserError
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
 from evolcoder.evaluate.overlap import shared_problems
-from evolcoder.loop import check_before_start
+from evolcoder.loop import check_before_start, run_recipe
 from evolcoder.loop.results import point_to_best
-from evolcoder.recipe import recipe_from_data
+from evolcoder.models.local.engine import open_answering_engine
+from evolcoder.models.local.settings import LocalSettings
+from evolcoder.progress import SilentProgress
+from evolcoder.recipe import Recipe, recipe_from_data
 
 
 def test_the_link_follows_the_best_round(tmp_path: Path) -> None:
@@ -40,6 +45,17 @@ def test_what_would_fail_later_fails_at_once(data: dict[str, object], said: str)
     asked = {"name": "t", "stop": {"rule": "paper-v1"}, **data}
     with pytest.raises((UserError, RecipeError), match=said):
         check_before_start(recipe_from_data(asked, "test"))
+
+
+def test_a_run_without_the_packages_for_training_says_so_before_any_stage(
+    small: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"a run needs .*pip install 'evolcoder\[train\]'"):
+        run_recipe(small(), tmp_path / "run", SilentProgress(), "")
+    assert not (tmp_path / "run" / "seeds.jsonl").exists()
+    with pytest.raises(MissingExtraError, match=r"a model in this process needs .*evolcoder\[local\]'"):
+        open_answering_engine("embedded", LocalSettings())
 
 
 def test_problems_are_recognised_under_other_ids_and_in_other_sets(

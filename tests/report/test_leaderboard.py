@@ -96,9 +96,10 @@ def test_a_subset_is_marked_everywhere(tmp_path: Path) -> None:
 def test_a_subset_that_older_results_name_by_its_missing_problems_is_marked_too(tmp_path: Path) -> None:
     score = {"benchmark": "humaneval", "k": 1, "value": 1.0, "low": 0.3, "high": 1.0, "n_problems": 2}
     result = {"scores": [{**score, "n_samples": 2}], "missing": [f"HumanEval/{n}" for n in range(2, 164)]}
-    (tmp_path / "my model.json").write_text(json.dumps(result))
-    [entry] = gather([tmp_path / "my model.json"], with_published=False)
-    assert entry.subset == "2 of 164"
+    for told in (result, {"scores": result["scores"]}):
+        (tmp_path / "my model.json").write_text(json.dumps(told))
+        [entry] = gather([tmp_path / "my model.json"], with_published=False)
+        assert entry.subset == "2 of 164"
     assert "100.0*" in as_text([entry]) and "not comparable" in as_text([entry])
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from evolcoder.evaluate.benchmarks.evalplus_oracles import Expectation, ValueComparison
 from evolcoder.sandbox import Sandbox
-from evolcoder.sandbox.protocol import BatchJob, CallJob, Comparison, Limits, Outcome, StdioJob
+from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallJob, Limits, Outcome, StdioJob
 
 SECRET = "SBXCANARY-4be1"
 LIMITS = Limits(cpu_s=0.4, wall_s=0.8, memory_bytes=512 << 20)
@@ -37,7 +37,7 @@ check(candidate)
 """
 INPUTS = ((3,), (4,), (7,), (12,))
 EXPECTED = (9.0, [16.0, 1.0], 49.0, (144.0,))
-COMPARISON = Comparison(
+COMPARISON = BatchComparison(
     "square",
     partial(ValueComparison, "evalplus", Expectation("humaneval", "square", 1e-6, INPUTS, EXPECTED)),
 )

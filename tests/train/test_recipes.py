@@ -10,7 +10,7 @@ import pytest
 from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
 from evolcoder.errors import ModelError, RecipeError
-from evolcoder.shipped_recipes import TRAIN, shipped_names
+from evolcoder.shipped_recipes import TRAIN, recipe_file, shipped_names
 from evolcoder.train.plan import plan_text, plan_training
 from evolcoder.train.recipes import checked_config, read_train_recipe, settings_from, training_from
 from evolcoder.train.settings import TrainSettings
@@ -55,7 +55,11 @@ def test_a_recipe_has_the_published_settings(name: str) -> None:
     settings = training(name).settings
     published = (settings.batch_size, settings.max_length, settings.learning_rate, settings.warmup_steps)
     assert published == (512, 2048, 2e-5, 30)
-    assert (settings.special_tokens == "wizardcoder") == name.startswith(("starcoderbase", "starcoder-"))
+    with_pad = ("starcoderbase", "starcoder-", "codellama")
+    assert (settings.special_tokens == "wizardcoder") == name.startswith(with_pad)
+    theirs = name.startswith((*with_pad, "deepseek"))
+    assert settings.dtype == ("fp16" if theirs else "bf16")
+    assert "# What differs from the published run" in recipe_file(Path(name), TRAIN).read_text()
 
 
 def test_more_devices_hold_less_each() -> None:

@@ -51,13 +51,11 @@ def command(
       evolcoder app --model embedded --model openai:NAME --base-url http://localhost:8000/v1
       evolcoder app --answers small=a.jsonl --answers large=b.jsonl
     """
-    import importlib.util
 
     from evolcoder.app.review_sources import named_files
-    from evolcoder.errors import MissingExtraError
+    from evolcoder.errors import require_packages
 
-    if importlib.util.find_spec("gradio") is None:
-        raise MissingExtraError("the app", "app")
+    require_packages("the app", "app", "gradio")
     files = named_files(answers)
     from evolcoder.app.site import AppOptions, serve
 
@@ -75,6 +73,7 @@ def command(
     click.echo(f"{address}  (Ctrl-C ends it)")
     if not options.local_only:
         click.echo(
-            f"note: everyone who reaches {host} can read the run and ask the models on offer", err=True
+            f"note: whoever reaches {host} with this address can read the run and ask the models on offer",
+            err=True,
         )
     page.block_thread()

@@ -36,10 +36,11 @@ _BESIDE = 3
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for samples and scores.")
 @click.option(
     "--style",
-    type=click.Choice(["wizardcoder", "chat", "completion"]),
-    default="wizardcoder",
+    type=click.Choice(["auto", "wizardcoder", "chat", "completion"]),
+    default="auto",
     show_default=True,
-    help="How problems are asked.",
+    help="How problems are asked; auto: as a checkpoint was trained, else wizardcoder, or chat where an "
+    "endpoint takes nothing else.",
 )
 @click.option(
     "--preset",
@@ -69,6 +70,9 @@ _BESIDE = 3
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Programs judged at once; all cores where absent."
 )
+@click.option(
+    "--omit", multiple=True, metavar="FIELD", help="Leave out temperature, top_p, seed or stop (repeat it)."
+)
 @model_options
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
@@ -89,6 +93,7 @@ def command(
     oracle: str | None,
     timeout_s: float | None,
     workers: int | None,
+    omit: tuple[str, ...],
     engine: str,
     as_json: bool,
     **options: Any,
@@ -109,7 +114,7 @@ def command(
     from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.overlap import folder_clash
-    from evolcoder.evaluate.settings import EvaluationSettings, Style
+    from evolcoder.evaluate.settings import EvaluationSettings, Style, trained_style
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
     from evolcoder.extraction.code_blocks import Extraction
@@ -120,7 +125,7 @@ def command(
     def settings_for(default: Decoding) -> EvaluationSettings:
         decoding = _decoding(default, 0.0 if greedy else temperature, n, top_p, max_tokens)
         return EvaluationSettings(
-            style=cast(Style, style),
+            style=trained_style(model) or "wizardcoder" if style == "auto" else cast(Style, style),
             preset=preset,
             extract=cast(Extraction | None, extract),
             n=decoding.n,
@@ -134,6 +139,8 @@ def command(
             workers=workers,
         )
 
+    if omit:
+        options["endpoint_pairs"] = (*options["endpoint_pairs"], f"omit=[{','.join(omit)}]")
     choice = model_choice(model, options)
     names = [name.strip() for name in benchmarks.split(",") if name.strip()]
     if clash := folder_clash(names):
@@ -143,7 +150,7 @@ def command(
     except ValueError as error:
         raise UserError(str(error)) from error
     with open_engine(engine) as where:
-        results = run_async(_evaluate_all(choice, plan, out, progress_view(), where))
+        results = run_async(_evaluate_all(choice, plan, out, progress_view(), where, style == "auto"))
     click.echo(_as_json(results) if as_json else _as_table(results, model))
 
 
@@ -176,20 +183,32 @@ async def _evaluate_all(
     out: Path,
     progress: Progress,
     engine: Engine,
+    any_style: bool,
 ) -> dict[str, EvaluationResult]:
+    """Evaluate on each benchmark; with `any_style`, by chat where the endpoint takes no raw prompts."""
+    from dataclasses import replace
+
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.evaluation import evaluate_model
     from evolcoder.evaluate.overlap import evaluation_folder
+    from evolcoder.evaluate.sampling import ChatOnlyError
     from evolcoder.models.session import model_session
 
     for name, settings in plan.items():
         load_benchmark(name).checked_oracle(settings.oracle)
         load_benchmark(name).check_ready()
     results = {}
-    async with model_session(choice, out / "journal.sqlite", engine) as model:
-        for name, settings in plan.items():
-            folder = out / evaluation_folder(name)
-            results[name] = await evaluate_model(model, name, settings, folder, progress, engine)
+    try:
+        async with model_session(choice, out / "journal.sqlite", engine) as model:
+            for name, settings in plan.items():
+                folder = out / evaluation_folder(name)
+                results[name] = await evaluate_model(model, name, settings, folder, progress, engine)
+    except ChatOnlyError as error:
+        if not any_style:
+            raise
+        progress.note(f"{choice.model}: its endpoint takes no raw prompts ({error}); asked with --style chat")
+        chat = {name: replace(settings, style="chat") for name, settings in plan.items()}
+        return await _evaluate_all(choice, chat, out, progress, engine, any_style=False)
     return results
 
 

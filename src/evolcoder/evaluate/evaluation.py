@@ -208,6 +208,8 @@ class _ScoringThread:
             self._bar.advance()
 
     def _sample(self, answer: Answer) -> Sample:
+        if answer.absent:
+            return Sample(answer.problem.task_id, answer.index, answer.raw, "", absent=answer.absent)
         return self._benchmark.sample(answer.problem, answer.index, answer.raw, self._how)
 
 
@@ -297,9 +299,12 @@ def _write(
             {
                 "task_id": answer.problem.task_id,
                 "index": answer.index,
-                "solution" if judgement.sample.whole else "completion": judgement.sample.program,
-                "all_code": answer.prompt + answer.raw,
+                "solution" if judgement.sample.whole else "completion": None
+                if answer.absent
+                else judgement.sample.program,
+                "all_code": None if answer.absent else answer.prompt + answer.raw,
                 "finish_reason": answer.completion.finish_reason,
+                **({"absent": answer.absent} if answer.absent else {}),
             }
             for answer, judgement in judged
         ),

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 
+from evolcoder.errors import EndpointError, RequestFailedError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.prompts import answer_text
 from evolcoder.evaluate.settings import EvaluationSettings
@@ -28,6 +29,12 @@ class Answer:
     """The prompt as text where it was text, "" for a chat."""
     raw: str
     completion: Completion
+    absent: str = ""
+    """Why there is no answer; "" where there is one."""
+
+
+class ChatOnlyError(EndpointError):
+    """The endpoint has no address for raw prompts."""
 
 
 def subset(problems: Sequence[Problem], limit: int | None) -> tuple[Problem, ...]:
@@ -58,17 +65,30 @@ def requests_for(
 async def answers(
     model: LanguageModel, benchmark: Benchmark, problems: Sequence[Problem], settings: EvaluationSettings
 ) -> AsyncGenerator[Answer, None]:
-    """Yield the model's answers by problem and index.
+    """Yield the model's answers by problem and index; a request that alone gets none is an absent answer.
 
-    Raises what the model raises; answers so far are in its journal, if it has one.
+    Raises what stops every request; answers so far are in the model's journal, if it has one.
     """
 
     async def ask(item: tuple[Problem, Request]) -> Answer:
         problem, request = item
-        completion = await model.complete(request)
         prompt = request.prompt if isinstance(request.prompt, str) else ""
+        absent = ""
+        try:
+            completion = await model.complete(request)
+        except RequestFailedError as error:
+            absent = " ".join(str(error).split())
+            completion = Completion("", "stop", 0, 0)
+        except EndpointError as error:
+            if prompt and "HTTP 404" in str(error):
+                raise ChatOnlyError(
+                    f"{error}; a server that only chats is asked with --style chat"
+                ) from error
+            raise
+        if not completion.text.strip() and completion.finish_reason != "stop":
+            absent = absent or f"no text, it ended with {completion.finish_reason!r}"
         raw = answer_text(settings.style, completion.text)
-        return Answer(problem, request.index, answer_text(settings.style, prompt), raw, completion)
+        return Answer(problem, request.index, answer_text(settings.style, prompt), raw, completion, absent)
 
     stream = map_bounded(ask, requests_for(benchmark, problems, settings), IN_FLIGHT)
     async with contextlib.aclosing(stream):

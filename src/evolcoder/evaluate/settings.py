@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from evolcoder.extraction import Extraction
 
 Style = Literal["wizardcoder", "chat", "completion"]
+
+
+def trained_style(model: str) -> Style | None:
+    """Return the style that a checkpoint of evolcoder was trained in; None for any other model."""
+    try:
+        facts = json.loads((Path(model) / "training.json").read_bytes())
+        found = facts["settings"]["prompt_style"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return "chat" if found == "chat" else "wizardcoder"
 
 
 @dataclass(frozen=True, slots=True)

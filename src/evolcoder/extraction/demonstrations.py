@@ -26,6 +26,7 @@ _SHOWS_OF_MODULES = {
     "doctest": {"testmod", "run_docstring_examples"},
     "pytest": {"main"},
     "timeit": {"timeit", "repeat"},
+    "plt": {"show", "plot", "bar", "scatter", "figure", "title", "xlabel", "ylabel", "legend", "savefig"},
 }
 _READS_ANY = {"eval", "exec", "globals", "locals", "vars", "__import__", "__name__", "inspect", "importlib"}
 """Code that uses one of these may read any name."""
@@ -72,8 +73,12 @@ def global_reads(code: str, tree: ast.Module) -> set[str]:
 
 def bound_names(node: ast.stmt) -> set[str]:
     """Return the names that a statement binds in its own scope."""
+    return _bound(own_nodes(node))
+
+
+def _bound(nodes: Iterable[ast.AST]) -> set[str]:
     names: set[str] = set()
-    for n in own_nodes(node):
+    for n in nodes:
         if isinstance(n, ast.Name) and isinstance(n.ctx, (ast.Store, ast.Del)):
             names.add(n.id)
         elif isinstance(n, DEFINITIONS):
@@ -133,6 +138,8 @@ def replaced(code: str, pieces: Iterable[tuple[tuple[int, int], tuple[int, int],
 @dataclass(eq=False)
 class _Statement:
     node: ast.stmt
+    nodes: list[ast.AST]
+    """Those that are executed with it: not the bodies of functions and classes inside it."""
     binds: set[str]
     reads_now: set[str]
     """Names that are looked up when it is executed."""
@@ -152,7 +159,7 @@ def _statements(code: str, tree: ast.Module) -> list[_Statement] | None:
         for n in nodes:
             if isinstance(n, ast.comprehension):
                 reads -= _names(n.target)
-        statements.append(_Statement(node, bound_names(node), reads, set(reads)))
+        statements.append(_Statement(node, nodes, _bound(nodes), reads, set(reads)))
     begins = [first_line(node) for node in tree.body]
     while scopes:
         scope = scopes.pop()
@@ -192,7 +199,7 @@ class _Program:
         self.sources: dict[str, set[str]] = {}
         """For each variable those that its value was made of: it may be another name of theirs."""
         for s in statements:
-            for name in s.binds & self.variables:
+            for name in s.binds & self.variables if s.reads_now else ():
                 self.sources.setdefault(name, set()).update(s.reads_now & self.variables)
         self.lent = {
             s.node.name: s.reads & self.variables for s in statements if isinstance(s.node, DEFINITIONS)
@@ -205,8 +212,11 @@ class _Program:
     def dropped(self) -> list[ast.stmt]:
         """Return the statements that only show something, and the imports that only they read."""
         unfit = self._unfit()
-        showing = [s for s in self.statements if s in unfit or self._demonstrates(s)]
-        undecided = {s: self._changed_by_statement(s) for s in [*showing, *self._following(showing)]}
+        showing = {s for s in self.statements if s in unfit or self._demonstrates(s)}
+        following = self._following(showing)
+        undecided = {
+            s: self._changed_by_statement(s) for s in self.statements if s in showing or s in following
+        }
         resting = [s for s in self.statements if s not in undecided]
         needed = {self.entry_point}.union(*(s.reads for s in resting))
         if needed & _READS_ANY:
@@ -215,7 +225,7 @@ class _Program:
         grown = True
         while grown:
             grown = False
-            for s in waiting:
+            for s in reversed(waiting):
                 what = undecided[s] | s.binds
                 if _ANY in what or what & needed:
                     needed |= s.reads
@@ -236,21 +246,21 @@ class _Program:
                 typed -= s.binds
             elif _is_main_guard(s.node):
                 unfit.add(s)
-            elif s.reads_now & typed or self._asks(s.node):
+            elif s.reads_now & typed or self._asks(s):
                 unfit.add(s)
                 typed |= s.binds
             else:
                 typed -= s.binds
         return unfit
 
-    def _asks(self, node: ast.stmt) -> bool:
+    def _asks(self, s: _Statement) -> bool:
         """Whether a statement always calls `input`, which fails where nobody types."""
-        return isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)) and any(
+        return isinstance(s.node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)) and any(
             isinstance(n, ast.Call)
             and isinstance(n.func, ast.Name)
             and n.func.id == "input"
             and n.func.id not in self.functions
-            for n in own_nodes(node)
+            for n in s.nodes
         )
 
     def _words(self) -> set[str]:
@@ -259,51 +269,60 @@ class _Program:
         texts = (n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str))
         return {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
 
-    def _following(self, showing: list[_Statement]) -> list[_Statement]:
+    def _following(self, showing: set[_Statement]) -> set[_Statement]:
         """Return the plain statements that look up names which only showing statements bind."""
-        others = [s for s in self.statements if s not in showing]
-        following: list[_Statement] = []
-        lacking = {n for s in showing for n in s.binds}
-        while lacking:
-            lacking -= {n for s in others for n in s.binds}
-            more = [
-                s
-                for s in others
-                if s.reads_now & lacking and not isinstance(s.node, (*DEFINITIONS, *_IMPORTS))
-            ]
-            following += more
-            others = [s for s in others if s not in more]
-            lacking = {n for s in more for n in s.binds} | (lacking if more else set())
-            if not more:
-                break
+        n_binding = Counter(name for s in self.statements if s not in showing for name in s.binds)
+        lacking = {name for s in showing for name in s.binds if not n_binding[name]}
+        following: set[_Statement] = set()
+        for s in self.statements:
+            plain = s not in showing and not isinstance(s.node, (*DEFINITIONS, *_IMPORTS))
+            if plain and s.reads_now & lacking:
+                following.add(s)
+                n_binding.subtract(s.binds)
+                lacking |= {name for name in s.binds if not n_binding[name]}
         return following
 
     def _look_into_functions(self) -> None:
-        callers: dict[str, set[str]] = {name: set() for name in self.functions}
+        """Find what the functions that are called at the top level show and change, with those they call."""
+        definitions: dict[str, list[_Statement]] = {}
+        waiting: list[str] = []
         for s in self.statements:
-            if not isinstance(s.node, DEFINITIONS):
-                continue
-            name = s.node.name
-            nodes = list(ast.walk(s.node))
-            self.shows[name] |= any(map(self._shows_itself, nodes))
-            changed = self._changed(nodes)
-            self.changes[name] |= changed & (s.reads | {_ANY})
-            for n in nodes:
-                if isinstance(n, ast.Global):
-                    self.changes[name].update(n.names)
-            if isinstance(s.node, ast.ClassDef) and _has_state(s.node):
-                self.changes[name].add(name)
-            for called in s.reads & self.functions - {self.entry_point}:
-                callers[called].add(name)
-        waiting = sorted(self.functions)
+            if isinstance(s.node, DEFINITIONS):
+                definitions.setdefault(s.node.name, []).append(s)
+            else:
+                waiting += s.reads & self.functions
+        callers: dict[str, set[str]] = {self.entry_point: set()}
         while waiting:
             name = waiting.pop()
-            for caller in callers[name]:
+            if name in callers:
+                continue
+            callers[name] = set()
+            for s in definitions[name]:
+                self._look_into(s, name)
+                waiting += s.reads & self.functions
+        for name in callers:
+            for s in definitions.get(name, ()):
+                for called in s.reads & callers.keys() - {self.entry_point}:
+                    callers[called].add(name)
+        waiting = sorted(callers)
+        while waiting:
+            name = waiting.pop()
+            for caller in callers[name] - {self.entry_point}:
                 if self.changes[name] <= self.changes[caller] and self.shows[name] <= self.shows[caller]:
                     continue
                 self.changes[caller] |= self.changes[name]
                 self.shows[caller] |= self.shows[name]
                 waiting.append(caller)
+
+    def _look_into(self, s: _Statement, name: str) -> None:
+        nodes = list(ast.walk(s.node))
+        self.shows[name] |= any(map(self._shows_itself, nodes))
+        self.changes[name] |= self._changed(nodes) & (s.reads | {_ANY})
+        for n in nodes:
+            if isinstance(n, ast.Global):
+                self.changes[name].update(n.names)
+        if isinstance(s.node, ast.ClassDef) and _has_state(s.node):
+            self.changes[name].add(name)
 
     def _demonstrates(self, s: _Statement) -> bool:
         """Whether a statement shows something; a loop that only calls the function may fill its memory."""
@@ -313,7 +332,7 @@ class _Program:
             return s.node.name != self.entry_point and _is_test(s.node)
         if _is_main_guard(s.node) or (isinstance(s.node, ast.Expr) and self._calls_entry_point(s.node.value)):
             return True
-        nodes = list(own_nodes(s.node))
+        nodes = s.nodes
         discarded = {id(n.value) for n in nodes if isinstance(n, ast.Expr)}
         return any(
             (self._shows_itself(n) and not (id(n) in discarded and self._calls_entry_point(n)))
@@ -340,7 +359,7 @@ class _Program:
 
     def _changed_by_statement(self, s: _Statement) -> set[str]:
         """Return the names whose values it may change, by other names of the same value too."""
-        changed = self._changed(own_nodes(s.node))
+        changed = self._changed(s.nodes)
         for name in s.reads_now & self.functions - {self.entry_point}:
             changed |= self.changes[name]
         waiting = list(changed)

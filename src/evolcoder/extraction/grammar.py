@@ -34,10 +34,22 @@ _GRAMMARS = {
 
 def parse_python(code: str) -> ast.Module | None:
     """Return the syntax tree, or None for what Python cannot parse (NUL, surrogates, absurd nesting)."""
+    return _parsed_again(code) if len(code) < _KEPT_CHARACTERS else _sound(code)
+
+
+_KEPT_CHARACTERS = 20_000
+"""A longer program's tree is not kept: it takes a hundred times the text's memory."""
+
+
+def _sound(code: str) -> ast.Module | None:
     try:
         return _parsed(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+_parsed_again = lru_cache(maxsize=16)(_sound)
+"""An answer's text is looked at in several ways, often the same."""
 
 
 def _parsed(code: str) -> ast.Module:

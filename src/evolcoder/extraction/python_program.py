@@ -72,7 +72,7 @@ def program_in(blocks: Sequence[tuple[str, bool]], outside: str, entry_point: st
         return found
     texts = [*(text for text, _ in reversed(blocks)), outside]
     for text in texts:
-        if (code := _salvaged(text, entry_point)) is not None and _has(code, defines):
+        if (code := _salvaged(text, entry_point)) is not None:
             return _program(code, codes, entry_point, prompt)
     if code := next((c for c in reversed(codes) if _has(c, defines)), None):
         return _program(code, codes, entry_point, prompt)
@@ -102,7 +102,7 @@ def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
 
 def without_special_tokens(text: str) -> str:
     """Return a text without special tokens at its start, and without what follows the one that ends it."""
-    if SPECIAL_TOKEN.search(text) is None:
+    if not ("<" in text or "INST]" in text) or SPECIAL_TOKEN.search(text) is None:
         return text
     begins = _BEGINS.match(text)
     text = text[begins.end() :] if begins else text
@@ -186,16 +186,22 @@ def _program(code: _Code, codes: Sequence[_Code], entry_point: str, prompt: str)
     pieces = [_kept(code, entry_point)]
     others = [other for other in codes if other is not code]
     if others or "import" in prompt:
-        missing = global_reads(code.text, code.tree)
+        missing: set[str] | None = None
         for other in reversed(others):
             lender = [node for node in other.tree.body if entry_point not in bound_names(node)]
-            lent = {name for node in lender for name in bound_names(node)} & missing
+            lent = {name for node in lender for name in bound_names(node)}
+            if missing is None and any(name in code.text for name in lent):
+                missing = global_reads(code.text, code.tree)
+            lent &= missing or set()
             if lent:
                 tree = ast.Module(lender, [])
                 text = cut(other.text, other.tree, [node for node in other.tree.body if node not in lender])
                 pieces.insert(0, _kept(_Code(text, ast.parse(text), True), entry_point))
-                missing = (missing - lent) | global_reads(text, tree)
-        pieces[:0] = [text for text, binds in _inner_imports(prompt) if binds & missing]
+                missing = ((missing or set()) - lent) | global_reads(text, tree)
+        for text, binds in _inner_imports(prompt):
+            missing = global_reads(code.text, code.tree) if missing is None else missing
+            if binds & missing:
+                pieces.insert(0, text)
     return pieces[0] if len(pieces) == 1 else "\n\n".join(piece.rstrip("\n") for piece in pieces) + "\n"
 
 
@@ -290,9 +296,19 @@ def _longest_sound(prompt: str, text: str) -> str:
 
 def _salvaged(text: str, entry_point: str) -> _Code | None:
     """Return the sound statements of a text that does not parse whole: prose around it, a cut end."""
-    if re.search(rf"\b(?:def|class)[ \t]+{re.escape(entry_point)}\b", text) is None:
+    found = re.search(
+        rf"^([ \t]*)(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(entry_point)}\b", text, re.MULTILINE
+    )
+    if found is None:
         return None
-    return _code("\n".join(sound_pieces(without_special_tokens(text.translate(_INVISIBLE)))), closed=True)
+    # The grammar may take the words before a definition for its beginning.
+    for part in (text, text[found.start() :]):
+        lines = without_special_tokens(part.translate(_INVISIBLE)).split("\n")
+        plain = "\n".join(line.removeprefix(found[1]) for line in lines)  # an indented block amid prose
+        code = _code("\n".join(sound_pieces(plain)), closed=True)
+        if code is not None and _has(code, _defines(entry_point)):
+            return code
+    return None
 
 
 def _inner_imports(prompt: str) -> Iterator[tuple[str, set[str]]]:

@@ -14,7 +14,7 @@ __all__ = ["split_thinking", "without_thinking"]
 
 _WORDS = (
     r"(?:[a-z]+:)?(?:longcat_)?"
-    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad|cot|inner_monologue)"
+    r"(?:think(?:ing)?(?:_process)?|thoughts?|reason(?:ing)?(?:_content|_process)?|reflection|analysis|scratchpad|cot|inner_monologue)"
 )
 # (opens, closes) of each form. Only the first is written in any case.
 _FORMS = (
@@ -35,9 +35,8 @@ _TOKENS = re.compile(
     + "".join(f"|(?P<o{n}>{opens})|(?P<c{n}>{closes})" for n, (opens, closes) in enumerate(_FORMS)),
     re.MULTILINE,
 )
-_MAY_HOLD = re.compile(
-    r"(?i)think|thought|reason|reflection|analysis|scratchpad|\bcot\b|inner_|unused9|assistantfinal|<\|channel"
-)
+_WORDS_OF_FORMS = ("think", "thought", "reason", "reflection", "analysis", "scratchpad", "cot>", "inner_")
+_MORE_OF_FORMS = ("unused9", "assistantfinal", "<|channel", "commentary")
 
 _HARMONY = re.compile(
     r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>"
@@ -45,7 +44,9 @@ _HARMONY = re.compile(
     re.DOTALL,
 )
 _HARMONY_BEGINS = re.compile(r"\s*<\|(?:channel|start)\|>")
-_HARMONY_AGAIN = re.compile(r"<\|end\|>\s*<\|start\|>assistant")
+_HARMONY_AGAIN = re.compile(
+    r"<\|end\|>\s*<\|start\|>assistant|(?<![\"'`])<\|channel\|>\s*final\s*<\|message\|>"
+)
 _STRIPPED = re.compile(r"\s*(?:analysis|commentary)(?=[A-Z\"`*])")
 _ANSWER_MARKS = re.compile(
     r"\A\s*(?:<(answer|response|solution|output|final)>|<\|begin_of_(solution)\|>|<\|START_(RESPONSE|TEXT)\|>)"
@@ -59,7 +60,8 @@ def without_thinking(text: str) -> str:
 
 def split_thinking(text: str) -> tuple[str, str]:
     """Return (reasoning, answer) of what a model wrote; either may be "". Linear in the text."""
-    if not _MAY_HOLD.search(text):
+    lowered = text.lower()
+    if not any(word in lowered for word in (*_WORDS_OF_FORMS, *_MORE_OF_FORMS)):
         return "", text
     if _HARMONY_BEGINS.match(text) or _HARMONY_AGAIN.search(text):
         return _harmony(text)
@@ -141,7 +143,8 @@ def _tagged(text: str) -> tuple[str, str]:
                 kept.append(text[at : token.start()])
                 at, opened = token.end(), int(kind[1:])
         elif opened is not None:
-            if opened == int(kind[1:]):
+            # Some models close by another tag than the one they opened.
+            if opened == int(kind[1:]) or place.close(opened, token.end()) > len(text):
                 thinking.append(text[at : token.start()])
                 at, opened = token.end(), None
         elif "details" not in token[0] and _closes_alone(place, token, fence):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import RecipeError, SandboxError, UserError
+from evolcoder.errors import RecipeError, SandboxError, UserError, require_packages
 from evolcoder.evaluate.overlap import shared_problems
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
@@ -155,6 +155,8 @@ def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
     planned = stages.plan(list(of.all()))
     stages.expect(planned, lambda: expected_seconds(planned, run))
     again = [item for item in planned if item.state in ("again", "perhaps again")]
+    if any(item.state not in ("done", "skipped") for item in planned):
+        require_packages("a run", "train", "torch", "transformers")
     for item in again:
         progress.note(f"to be done {item.state}: {item.stage.title} ({item.why})")
     if any(item.state != "done" for item in planned) or stages.choice != Choice():

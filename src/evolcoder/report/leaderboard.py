@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import DataError, UserError, nearest
-from evolcoder.evaluate.benchmarks import benchmark_names
+from evolcoder.evaluate.benchmarks import benchmark_names, named_set
 from evolcoder.evaluate.published import (
     DecodingKind,
     Published,
@@ -198,8 +198,10 @@ def _entry(score: Mapping[str, Any], file: Path, folder: Path, missing: Sequence
     named = {str(key): str(value) for key, value in score.get("settings", {}).items()}
     problems = re.match(r"(\d+) of (\d+)", named.get("problems", ""))
     subset = f"{problems[1]} of {problems[2]}" if problems and problems[1] != problems[2] else ""
-    if missing and not problems:  # older results name the problems without a sample only
-        subset = f"{score['n_problems']} of {int(score['n_problems']) + len(missing)}"
+    if not problems:  # older results name the problems without a sample, or say nothing
+        measured = int(score["n_problems"])
+        whole = measured + len(missing) if missing else named_set(_family(str(score["benchmark"]))).size
+        subset = f"{measured} of {whole}" if measured < whole else ""
     decoding = named.get("decoding", "")
     return Entry(
         model=_label(named.get("model", ""), file, folder),

@@ -167,10 +167,13 @@ class SandboxWorker:
         return Outcome(judged, stdout, stderr, exit_code=exit_code)
 
     def _run_in_process(self, job: InProcessJob) -> Waiting[Outcome]:
-        payload = {"program": _program(job.program, job.preimport)}
+        word = os.urandom(16)
+        payload = {"program": _program(job.program, job.preimport), "word": word}
         most = 2 * wire.MAX_WORD_BYTES  # its one word
         end, frames = yield from self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits, most)
         reason, detail = forced_or_told(end, frames, job.limits, most)
+        if reason == "passed" and frames[-1][1] != codec.encode((word,)):
+            reason, detail = "exited", "its process ended before its tests did"
         return Outcome(verdict(reason, detail, "in-process", self.confinement, end))
 
     def _run_batch(self, job: BatchJob) -> Waiting[Outcome]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evolcoder.errors import MissingExtraError
+from evolcoder.errors import require_packages
 from evolcoder.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -29,11 +29,7 @@ def train(
     held_out: Sequence[Instruction] = (),
 ) -> TrainResult:
     """Fine-tune `base` on `data` into the Hugging Face folder `out`; see `evolcoder.train.trainer.train`."""
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("fine-tuning", "train") from error
+    require_packages("fine-tuning", "train", "torch", "transformers")
     from evolcoder.train import trainer
 
     return trainer.train(base, data, settings, out, progress, held_out)

@@ -48,7 +48,7 @@ def complete_config(config: Mapping[str, Any], settings: TrainSettings) -> dict[
     # A micro-batch is whatever the loop gives it; how many make a step, the loop says with the last one.
     complete["train_micro_batch_size_per_gpu"] = complete["gradient_accumulation_steps"] = 1
     complete["gradient_clipping"] = settings.max_grad_norm
-    if settings.dtype != "fp32":
+    if settings.dtype in ("bf16", "fp16"):
         complete[settings.dtype] = {"enabled": True}
         if settings.dtype == "fp16":
             given = config.get("fp16")

@@ -20,7 +20,7 @@ from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.weights import quiet_library
 from evolcoder.records import Instruction
 from evolcoder.runs import check_output_folder, making_folder_whole, write_json_whole, write_text_whole
-from evolcoder.train.chat_templates import wizardcoder_template
+from evolcoder.train.chat_templates import published_template
 from evolcoder.train.measurements import Measurements
 from evolcoder.train.optimizer import TORCH_DTYPES
 from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
@@ -131,9 +131,10 @@ def _save_model(
                 if name in own
             },
         )
-    if prepared.settings.prompt_style == "wizardcoder":
+    style = prepared.settings.prompt_style
+    if style != "chat":
         tokenizer = copy.deepcopy(tokenizer)
-        tokenizer.chat_template = wizardcoder_template(tokenizer.decode(opening_tokens(tokenizer)))
+        tokenizer.chat_template = published_template(style, tokenizer.decode(opening_tokens(tokenizer)))
     tokenizer.save_pretrained(folder)
 
 

@@ -21,7 +21,7 @@ from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.weights import load_tokenizer, load_weights, quiet_library
 from evolcoder.runs import write_text_whole
-from evolcoder.train.chat_templates import wizardcoder_template
+from evolcoder.train.chat_templates import published_template
 from evolcoder.train.tokenization import opening_tokens
 
 Quantization = Literal["none", "q8_0", "q4_k_m"]
@@ -74,7 +74,7 @@ def export_gguf(model: str, out: Path, quantize: Quantization = "none") -> Path:
 def modelfile(file: str, model: Any, tokenizer: Any) -> str:
     """Return an Ollama Modelfile: the prompt that the model was trained on, and what ends an answer."""
     stops = sorted(tokenizer.convert_ids_to_tokens(sorted(end_tokens(model, tokenizer))))
-    published = wizardcoder_template(tokenizer.decode(opening_tokens(tokenizer)))
+    published = published_template("wizardcoder", tokenizer.decode(opening_tokens(tokenizer)))
     template = ""
     if tokenizer.chat_template == published:
         before, _, after = instruction_prompt("\0").partition("\0")

@@ -54,24 +54,12 @@ class MicroBatch:
         )
 
 
-def unmasked_positions(begin: int, prompt_length: int, length: int) -> npt.NDArray[np.int64]:
-    """Return the supervised mask of a document as positions: those whose next token is of the response.
-
-    The prompt is masked (label -100 in other trainers); the end token after the response is supervised.
-    `begin` is where the document stands in the micro-batch.
-    """
-    return np.arange(begin + prompt_length - 1, begin + length - 1)
-
-
 def packed_row(data: TokenizedData, documents: tuple[int, ...]) -> MicroBatch:
     """Put documents end to end in one row; positions start again at 0 in each."""
     parts = [data.document(i) for i in documents]
     lengths = tuple(len(part) for part in parts)
     begins = np.cumsum((0, *lengths[:-1]))
-    supervised = [
-        unmasked_positions(int(begin), int(data.prompt_lengths[i]), length)
-        for i, begin, length in zip(documents, begins, lengths, strict=True)
-    ]
+    supervised = [begin + data.learnt_places(i) - 1 for i, begin in zip(documents, begins, strict=True)]
     tokens = np.concatenate(parts)
     positions = np.concatenate([np.arange(length) for length in lengths])
     return _micro_batch(tokens[None], positions[None], None, lengths, np.concatenate(supervised))
@@ -86,7 +74,7 @@ def padded_rows(data: TokenizedData, documents: tuple[int, ...], pad: int) -> Mi
     for row, (i, length) in enumerate(zip(documents, lengths, strict=True)):
         tokens[row, :length] = data.document(i)
         begin = row * longest
-        supervised.append(unmasked_positions(begin, int(data.prompt_lengths[i]), length))
+        supervised.append(begin + data.learnt_places(i) - 1)
     columns = np.arange(longest)
     # The attention mask is made from lengths: made from "is not the pad token" it would hide the end token
     # where the two are one, and the model would never learn to stop.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from typing import Any
 
 import torch
 
-from evolcoder.errors import MissingExtraError
+from evolcoder.errors import require_packages
 from evolcoder.models.local.weights import load_weights, locate_weights, quiet_library
 from evolcoder.train.processes import Processes
 
@@ -18,8 +17,7 @@ def load_quantized(base: str, processes: Processes) -> Any:
 
     Raises MissingExtraError where bitsandbytes is not installed.
     """
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise MissingExtraError("quantize: 4bit", "qlora")
+    require_packages("quantize: 4bit", "qlora", "bitsandbytes")
     location = str(locate_weights(base))
     if not location.lower().endswith(".gguf"):
         return _in_nf4(location, processes.device)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from evolcoder.models.local.identity import content_identity
 from evolcoder.records import Instruction
@@ -48,9 +49,13 @@ def training_fingerprint(
         chosen["dtype"] = NAME_OF_AUTO
     if settings.deepspeed is not None:
         chosen["deepspeed"] = read_deepspeed_config(settings.deepspeed)
-    rows = [[row.instruction, row.input, row.response] for row in data]
-    measured = [[row.instruction, row.input, row.response] for row in held_out]
+    rows, measured = [_texts(row) for row in data], [_texts(row) for row in held_out]
     return content_hash(content_identity(base), rows, chosen, *([measured] if measured else []))
+
+
+def _texts(row: Instruction) -> list[Any]:
+    chat = row.extra.get("messages")
+    return [row.instruction, row.input, row.response, *([chat] if chat else [])]
 
 
 def finished_result(out: Path, fingerprint: str) -> TrainResult | None:

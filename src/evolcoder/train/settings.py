@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-PromptStyle = Literal["wizardcoder", "chat"]
+PromptStyle = Literal["wizardcoder", "wizardlm-7b", "wizardlm-13b", "chat"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 NAME_OF_AUTO = "bf16"
 """What `dtype: auto` is called where settings name a training: the default before it, so that a training
@@ -60,7 +60,8 @@ class TrainSettings:
     deepspeed: str | None = None
     """A DeepSpeed configuration file (JSON): several devices train by it instead of by FSDP2."""
     prompt_style: PromptStyle = "wizardcoder"
-    """The published prompts, or the model's own chat template."""
+    """The published prompts (WizardCoder's; WizardLM's free form of 7B, its chat of 13B and later), or
+    "chat": the model's own chat template."""
     end_token: str | None = None
     """The token that ends a response; found where absent (the chat template's, or the tokenizer's own)."""
     special_tokens: Literal["existing", "wizardcoder"] = "existing"

@@ -1,13 +1,13 @@
 """From rows to documents: prompt and response tokenized apart, the end token appended, the prompt masked.
 
-The supervised mask is kept as `prompt_lengths`; `loss.unmasked_positions` makes positions of it.
+The supervised mask is `learnt_places`: all that follows `prompt_lengths`, or, in chats, what `learnt` marks.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
-from evolcoder.instruction_prompt import instruction_prompt
-from evolcoder.records import Instruction, Lineage
+from evolcoder.records import Instruction
 from evolcoder.runs import content_hash, writing_whole
-from evolcoder.train.chat_templates import chat_parts, turn_marks
+from evolcoder.train.chat_templates import dialogue, turn_end, turn_marks
 from evolcoder.train.settings import PromptStyle
 
 _ROWS_AT_ONCE = 2048
@@ -43,6 +42,8 @@ class TokenizedData:
     """Rows left out: the prompt alone fills the allowed length, or the response is empty."""
     n_with_control: int = 0
     """Rows whose text spells control tokens of the model; they are tokenized as the text that they are."""
+    learnt: npt.NDArray[np.bool_] | None = field(default=None, kw_only=True)
+    """Of each token whether it counts in the loss, where rows have several turns; None: all after prompts."""
 
     def __len__(self) -> int:
         return len(self.prompt_lengths)
@@ -55,7 +56,15 @@ class TokenizedData:
     @property
     def supervised(self) -> npt.NDArray[np.int64]:
         """Tokens of each document that count in the loss."""
-        return self.lengths - self.prompt_lengths
+        if self.learnt is None:
+            return self.lengths - self.prompt_lengths
+        return np.add.reduceat(self.learnt.astype(np.int64), self.starts[:-1])
+
+    def learnt_places(self, i: int) -> npt.NDArray[np.int64]:
+        """Return the places, in document i, of the tokens that count in the loss."""
+        if self.learnt is None:
+            return np.arange(self.prompt_lengths[i], self.lengths[i])
+        return np.flatnonzero(self.learnt[self.starts[i] : self.starts[i + 1]])
 
     def document(self, i: int) -> npt.NDArray[np.int32]:
         """Return the tokens of document i."""
@@ -79,20 +88,26 @@ def tokenize(
     """
     encode = _Encoder(tokenizer, style, end_token)
     documents: list[list[int]] = []
+    masks: list[list[bool]] = []
     prompt_lengths: list[int] = []
+    several = False
     n_cut = n_cut_tokens = n_dropped = 0
     for begin in range(0, len(rows), _ROWS_AT_ONCE):
-        for prompt, response in encode.pairs(rows[begin : begin + _ROWS_AT_ONCE]):
+        for parts in encode.documents(rows[begin : begin + _ROWS_AT_ONCE]):
+            prompt = len(parts[0][0])
             # The published script keeps rows of which nothing is left to learn; they only dilute the batch.
-            if len(prompt) >= max_length or len(response) <= encode.n_end_tokens:
+            answered = any(learnt and len(ids) > encode.n_end_tokens for ids, learnt in parts)
+            if prompt >= max_length or not answered:
                 n_dropped += 1
                 continue
-            too_long = len(prompt) + len(response) - max_length
+            tokens = [token for ids, _ in parts for token in ids]
+            too_long = len(tokens) - max_length
             if too_long > 0:
                 n_cut, n_cut_tokens = n_cut + 1, n_cut_tokens + too_long
-                response = response[:-too_long]
-            documents.append(prompt + response)
-            prompt_lengths.append(len(prompt))
+            documents.append(tokens[:max_length])
+            masks.append([learnt for ids, learnt in parts for _ in ids][:max_length])
+            prompt_lengths.append(prompt)
+            several |= len(parts) > 2
     if not documents:
         raise DataError(
             f"none of the {len(rows)} rows has a response that fits {max_length} tokens after its prompt; "
@@ -109,6 +124,7 @@ def tokenize(
         n_cut_tokens=n_cut_tokens,
         n_dropped=n_dropped,
         n_with_control=encode.n_with_control,
+        learnt=np.concatenate([np.array(mask, dtype=np.bool_) for mask in masks]) if several else None,
     )
 
 
@@ -123,24 +139,33 @@ def tokenize_cached(
 
     Kept under EVOLCODER_CACHE, or the user's cache folder; a cache that cannot be written is done without.
     """
+    check_tokenizer(tokenizer)
     key = content_hash(
         tokenizer.backend_tokenizer.to_str(),
         [tokenizer.eos_token_id, tokenizer.chat_template, style, max_length, end_token, "v2"],
         "\x00".join(f"{row.instruction}\x01{row.input}\x01{row.response}" for row in rows),
+        *([chats] if any(chats := [row.extra.get("messages") for row in rows]) else []),
     )
     path = cache_folder() / "tokens" / f"{key}.npz"
     try:
         with np.load(path) as saved:
             facts = [int(x) for x in saved["facts"]]
-            return TokenizedData(saved["tokens"], saved["starts"], saved["prompt_lengths"], *facts), key
+            kept = TokenizedData(saved["tokens"], saved["starts"], saved["prompt_lengths"], *facts)
+            return replace(kept, learnt=saved.get("learnt")), key
     except (OSError, ValueError, KeyError, EOFError):
         pass
     data = tokenize(rows, tokenizer, style, max_length, end_token)
     facts = [data.end_token, data.n_cut, data.n_cut_tokens, data.n_dropped, data.n_with_control]
     try:
         with writing_whole(path) as partial, partial.open("wb") as f:
+            learnt: dict[str, Any] = {} if data.learnt is None else {"learnt": data.learnt}
             np.savez(
-                f, tokens=data.tokens, starts=data.starts, prompt_lengths=data.prompt_lengths, facts=facts
+                f,
+                tokens=data.tokens,
+                starts=data.starts,
+                prompt_lengths=data.prompt_lengths,
+                facts=facts,
+                **learnt,
             )
     except OSError:
         pass
@@ -157,40 +182,45 @@ class _Encoder:
             raise DataError(
                 "the tokenizer has no end-of-sequence token, so the model would never learn to stop"
             )
-        if not hasattr(tokenizer, "backend_tokenizer"):
-            raise DataError(
-                f"its tokenizer ({type(tokenizer).__name__}) is Python code; a base with a tokenizer.json is "
-                "expected"
-            )
+        check_tokenizer(tokenizer)
         self._tokenizer = tokenizer
         self._style = style
-        self._opening = opening_tokens(tokenizer)
+        # A template writes its own begin token.
+        self._opening = [] if style == "chat" else opening_tokens(tokenizer)
         self._anchor = self._anchor_tokens()
-        self._tail: list[int] = [tokenizer.eos_token_id]
+        self._turn_end_ids = self._turn_end() if style == "chat" else []
+        self._tail: list[int] = self._turn_end_ids or [tokenizer.eos_token_id]
         if end_token is not None:
             self._tail = [tokenizer.convert_tokens_to_ids(end_token)]
-        elif style == "chat":
-            self._tail = self._turn_end()
         self._control = self._control_texts()
         self.n_with_control = 0
         self.end_token = self._tail[-1]
         self.n_end_tokens = len(self._tail)
 
-    def pairs(self, rows: Sequence[Instruction]) -> Iterable[tuple[list[int], list[int]]]:
-        """Yield (prompt tokens, response tokens with the end token) of each row."""
+    def documents(self, rows: Sequence[Instruction]) -> Iterable[list[tuple[list[int], bool]]]:
+        """Yield the parts of each row: (tokens, whether they are learnt); an answer with its end token."""
         # Tokenized apart: joined, the boundary merges in 42 of 2,017 real rows and swallows the first
         # response token, which the prompt's mask then hides.
-        broken = [self._broken(row) for row in rows]
-        if self._style == "chat":
-            prompts = self._encode([chat_parts(row, self._tokenizer)[0] for row in broken])
-        else:
-            prompts = [
-                self._opening + ids
-                for ids in self._encode([instruction_prompt(row.instruction, row.input) for row in broken])
-            ]
-        responses = self._encode_continuations([row.response for row in broken])
-        for prompt, response in zip(prompts, responses, strict=True):
-            yield prompt, response + self._tail if response else []
+        try:
+            turns = [dialogue(self._broken(row), self._style, self._tokenizer) for row in rows]
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        prompts = self._encode([row[0][0] for row in turns])
+        answers = iter(self._encode_continuations([answer for row in turns for _, answer in row]))
+        befores = iter(self._encode_continuations([before for row in turns for before, _ in row[1:]]))
+        for prompt, row in zip(prompts, turns, strict=True):
+            parts = [(self._opening + prompt, False)]
+            for k in range(len(row)):
+                if k:
+                    parts.append((self._without_turn_end(next(befores)), False))
+                answer = next(answers)
+                parts.append((answer + self._tail if answer else [], True))
+            yield parts
+
+    def _without_turn_end(self, ids: list[int]) -> list[int]:
+        """Leave out the end of the turn before: it is learnt with its answer."""
+        n = len(self._turn_end_ids)
+        return ids[n:] if ids[:n] == self._turn_end_ids else ids
 
     def _control_texts(self) -> re.Pattern[str] | None:
         """Match what the tokenizer would read as a control token: special ones, and marks of turns.
@@ -209,7 +239,9 @@ class _Encoder:
     def _broken(self, row: Instruction) -> Instruction:
         """Break each control token that the row's text spells in two, so that it is tokenized as text."""
         pattern = self._control
-        if pattern is None or not any(map(pattern.search, (row.instruction, row.input, row.response))):
+        chat = row.extra.get("messages") or []
+        texts = (row.instruction, row.input, row.response, *(message["content"] for message in chat))
+        if pattern is None or not any(map(pattern.search, texts)):
             return row
         self.n_with_control += 1
 
@@ -223,6 +255,7 @@ class _Encoder:
             instruction=broken(row.instruction),
             input=broken(row.input),
             response=broken(row.response),
+            extra={**row.extra, "messages": [{**m, "content": broken(m["content"])} for m in chat]},
         )
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
@@ -260,7 +293,7 @@ class _Encoder:
     def _turn_end(self) -> list[int]:
         """Return the tokens that end the assistant's turn, up to and including the stop token."""
         try:
-            _, after = chat_parts(Instruction("", "x", "", "y", Lineage("")), self._tokenizer)
+            after = turn_end(self._tokenizer)
         except ValueError as error:
             raise DataError(str(error)) from error
         ids = self._encode([after])[0]
@@ -270,6 +303,15 @@ class _Encoder:
             if token in ending:
                 return ids[: i + 1]
         return [self._tokenizer.eos_token_id]
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raise DataError for a tokenizer in Python code: how it splits text cannot be known by content."""
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise DataError(
+            f"its tokenizer ({type(tokenizer).__name__}) is Python code; a base with a tokenizer.json is "
+            "expected"
+        )
 
 
 def opening_tokens(tokenizer: Any) -> list[int]:

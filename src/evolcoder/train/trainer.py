@@ -6,7 +6,6 @@ Read `train` first: the parts follow in the order it uses them. What one step co
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import MissingExtraError, TrainingError
+from evolcoder.errors import TrainingError, require_packages
 from evolcoder.models.local.weights import load_config, load_tokenizer, load_weights
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Instruction
@@ -63,8 +62,8 @@ def train(
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
     out = check_place(out, base)
-    if settings.deepspeed is not None and importlib.util.find_spec("deepspeed") is None:
-        raise MissingExtraError("deepspeed", "deepspeed")
+    if settings.deepspeed is not None:
+        require_packages("deepspeed", "deepspeed", "deepspeed")
     processes = join_processes()
     progress = progress if progress is not None and processes.first else SilentProgress()
 

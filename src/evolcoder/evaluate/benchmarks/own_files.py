@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark
-from evolcoder.own_files import load_own_file
+from evolcoder.own_files import file_stamp, load_own_file
 from evolcoder.records import Problem
 
 _TEXTS = ("task_id", "benchmark", "prompt", "entry_point", "tests", "canonical_solution")
@@ -16,7 +16,8 @@ _TEXTS = ("task_id", "benchmark", "prompt", "entry_point", "tests", "canonical_s
 
 def own_benchmark(path: Path) -> Benchmark:
     """Import a user's file and return its benchmark; raises UserError that names the file and the line."""
-    return _checked(path, load_own_file(path)[1].hash)
+    load_own_file(path)  # says so where there is no such file
+    return _checked(path, file_stamp(path))
 
 
 def problem_mistake(path: Path, task_id: str, said: str) -> UserError:
@@ -28,7 +29,8 @@ def problem_mistake(path: Path, task_id: str, said: str) -> UserError:
 
 
 @lru_cache(maxsize=8)
-def _checked(path: Path, hash_: str) -> Benchmark:
+def _checked(path: Path, stamp: object) -> Benchmark:
+    # The stamp and not the hash: the data that a file reads may differ where its text does not.
     found, own = load_own_file(path)
     if not isinstance(found, Benchmark):
         raise UserError(f"{path}: a function load() that returns a Benchmark is expected")

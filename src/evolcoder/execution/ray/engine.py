@@ -192,8 +192,11 @@ def _begin_own(ray: Any) -> Path:
     try:
         with _on_the_loopback():
             ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **_QUIET)
-    except BaseException:
+    except BaseException as error:
+        ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        if type(error) is Exception:  # what Ray raises where a part of it did not start in its time
+            raise OutsideError(f"no Ray cluster could be begun here ({_first_line(error)})") from error
         raise
     _silence_raylets()
     return folder

@@ -372,7 +372,9 @@ class HttpModel(LanguageModel):
                 most_attempts, 1 + self._settings.refused_retries
             )  # whole, and billed, and no answer
         if state.attempts >= most_attempts:
-            raise RequestFailedError(
+            # A refusal is remembered: a continuation that asked again would be billed again.
+            billed = failure.kind == "broken" and failure.status == 200
+            raise (RequestRefusedError if billed else RequestFailedError)(
                 f"{endpoint.shown}: no valid answer to one request in {state.attempts} attempts "
                 f"(last: {failure.kind}, {failure.detail}); it answers others, finished work is safe"
             )

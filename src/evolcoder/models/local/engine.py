@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evolcoder.errors import ModelError
+from evolcoder.errors import ModelError, require_packages
 from evolcoder.models.local.identity import content_identity
 from evolcoder.models.local.prompt_tokens import noise_key, prompt_tokens
 from evolcoder.models.local.settings import LocalSettings
@@ -74,6 +74,7 @@ class TransformersEngine:
         # OpenMP threads that spin steal the cores from the sandbox that judges meanwhile.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
+        require_packages("a model in this process", "local", "torch", "transformers")
         from evolcoder.models.local.decoding import Decoder
 
         device = _device(settings.device)

@@ -53,6 +53,7 @@ UNSUPPORTED: Final = b"U"
 UNFIT: Final = b"X"
 """Why the program cannot be called at all: reason, description."""
 PASSED: Final = b"P"
+"""The program came to its end: with the word of its run, where it carries its own tests."""
 CALL: Final = b"A"
 STEP_ENDED: Final = b"S"
 NO_COMMAND: Final = b"N"
@@ -62,7 +63,7 @@ MAX_VALUE_BYTES: Final = 64 << 20
 MAX_WORD_BYTES: Final = 1 << 14
 MAX_BODY_BYTES: Final[Mapping[bytes, int]] = {
     READY: 0,
-    PASSED: 0,
+    PASSED: 64,
     VALUE: MAX_VALUE_BYTES + 1024,
     CHANGED: MAX_VALUE_BYTES + 1024,
     CALL: MAX_VALUE_BYTES + 1024,

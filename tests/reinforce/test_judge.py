@@ -1,0 +1,130 @@
+"""The judge for other trainers: in Python, over HTTP, and in the forms that trainers call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+import evolcoder
+from evolcoder.errors import UserError
+from evolcoder.reinforce.adapters import ExecutionReward
+
+TESTS = "assert f(2) == 4\nassert f(3) == 9"
+RIGHT, WRONG = "def f(n): return n * n", "def f(n): return 2 * n"
+
+
+def test_programs_are_judged_in_order() -> None:
+    verdicts = evolcoder.judge([RIGHT, WRONG, "import os\nos._exit(0)", ""], TESTS, "f")
+    assert [v.passed for v in verdicts] == [True, False, False, False]
+    assert {v.tier for v in verdicts if v.passed} == {"rpc"}
+    checks = ["def check(candidate):\n    assert candidate(2) == 4", {"input": "3\n", "output": "9"}]
+    both = evolcoder.judge([RIGHT, "print(int(input()) ** 2)"], checks, "f")
+    assert [v.passed for v in both] == [True, True]
+    assert evolcoder.judge(RIGHT, "assert f(1) == 1")[0].passed, "the entry point is found in the tests"
+
+
+def test_tests_that_test_nothing_are_refused() -> None:
+    with pytest.raises(UserError, match="tests"):
+        evolcoder.judge(RIGHT, "assert True", "f")
+    with pytest.raises(UserError, match="2 programs and 1 tests"):
+        evolcoder.judge([RIGHT, WRONG], [TESTS], "f")
+
+
+@pytest.fixture(scope="module")
+def door() -> Iterator[dict[str, Any]]:
+    command = [sys.executable, "-m", "evolcoder", "judge", "--serve", "--port", "0", "--max-waiting", "300"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    process.wait()
+
+
+def ask(door: dict[str, Any], items: list[dict[str, Any]], token: str | None = None) -> list[dict[str, Any]]:
+    headers = {"Authorization": f"Bearer {door['token'] if token is None else token}"}
+    request = Request(f"{door['url']}/v1/judge", json.dumps({"items": items}).encode(), headers)
+    with urlopen(request) as response:
+        return [json.loads(line) for line in response]
+
+
+def items(n: int, offset: int = 0) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"{i}",
+            "program": f"def f(n): return n * n + {i % 3} # {i + offset}",
+            "tests": TESTS,
+            "entry_point": "f",
+        }
+        for i in range(n)
+    ]
+
+
+def test_the_server_streams_verdicts_to_many_clients_at_once(door: dict[str, Any]) -> None:
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda k: ask(door, items(30, 1000 * k)), range(8)))
+    for told in answers:
+        assert {row["id"]: row["passed"] for row in told} == {f"{i}": i % 3 == 0 for i in range(30)}
+
+
+def test_without_the_token_or_with_nonsense_nothing_is_judged(door: dict[str, Any]) -> None:
+    for token, rows, code in (("wrong", items(1), 401), (None, [], 400), (None, [{"program": 1}], 400)):
+        with pytest.raises(HTTPError) as refused:
+            ask(door, rows, token)
+        assert refused.value.code == code
+
+
+def test_beyond_its_queue_it_refuses_the_whole_batch(door: dict[str, Any]) -> None:
+    with pytest.raises(HTTPError) as refused:
+        ask(door, items(301))
+    assert refused.value.code == 503 and refused.value.headers["Retry-After"]
+    assert b"301 more are refused" in refused.value.read()
+    assert len(ask(door, items(2))) == 2
+
+
+def test_a_client_that_is_killed_takes_nothing_from_the_others(door: dict[str, Any]) -> None:
+    slow = [{"program": f"def f(n):\n    while True: pass # {i}", "tests": TESTS} for i in range(4)]
+    body = json.dumps({"items": slow})
+    code = (
+        "import sys, urllib.request as u\n"
+        f"r = u.Request({door['url'] + '/v1/judge'!r}, sys.stdin.buffer.read(), "
+        f"{{'Authorization': 'Bearer {door['token']}'}})\n"
+        "print('sent', flush=True)\nu.urlopen(r).read()\n"
+    )
+    client = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdin is not None and client.stdout is not None
+    client.stdin.write(body.encode())
+    client.stdin.close()
+    client.stdout.readline()
+    found: list[list[dict[str, Any]]] = []
+    other = threading.Thread(target=lambda: found.append(ask(door, items(20, 50_000))))
+    other.start()
+    os.kill(client.pid, signal.SIGKILL)
+    client.wait()
+    other.join()
+    assert len(found[0]) == 20
+
+
+def test_trainers_call_it_in_their_own_form() -> None:
+    text = f"```python\n{RIGHT}\n```"
+    chat = [{"role": "assistant", "content": text}]
+    told = {"tests": TESTS, "entry_point": "f"}
+    with ExecutionReward(workers=1) as reward:
+        assert reward(completions=[text, WRONG], tests=[TESTS] * 2, entry_point=["f"] * 2, other=[1, 2]) == [
+            1,
+            0,
+        ]
+        assert reward(completions=[chat], tests=[TESTS]) == [1.0]
+        assert reward.compute_score("own", text, json.dumps(told)) == 1.0
+        assert asyncio.run(reward.verifiers_reward(chat, told, state={})) == 1.0
