@@ -3,11 +3,11 @@
     python bench/train.py --data code_alpaca_20k.json --trl-python /tmp/trl/bin/python
 
 Every scheme is a process of its own: SmolLM2-135M (the embedded model) or --base, in --dtype, prompts
-masked, 16 rows a step, the same rows (a sample of the data drawn with --seed) in the same order.
-Useful tokens are those that are not padding; the clock is the process's CPU time in whole training steps,
-after one step that warms up, so that other work on the machine disturbs the ratios little. With --device cuda the clock is wall
-time, and the share of the device's bf16 peak (MFU) is printed too. TRL runs in the environment that
---trl-python names (`pip install trl==1.16.*` beside this project's dependencies).
+masked, 16 rows a step, the same rows (a sample of the data drawn with --seed) in the same order. Useful
+tokens are those that are not padding; the clock is the process's CPU time in whole training steps, after
+one step that warms up, so that other work on the machine disturbs the ratios little. With --device cuda the
+clock is wall time, and the share of the device's bf16 peak (MFU) is printed too. TRL runs in the
+environment that --trl-python names (`pip install trl==1.16.*` beside this project's dependencies).
 """
 
 from __future__ import annotations
