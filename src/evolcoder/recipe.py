@@ -385,13 +385,6 @@ def _dataclass_of(kind: Any) -> type | None:
     return None
 
 
-def _dataclasses_in(kind: Any) -> list[type]:
-    """Return all dataclasses within a type."""
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return [kind]
-    return [part for arg in typing.get_args(kind) for part in _dataclasses_in(arg)]
-
-
 def _apply_override(data: dict[str, Any], override: str) -> None:
     """Put "section.key=value" into the data."""
     import yaml
