@@ -188,12 +188,13 @@ def tell_tasks(page: Any, number: int) -> None:
     sync_api.expect(make).to_contain_text(f"{number} tasks")
 
 
-def send(page: Any) -> None:
-    """Press Send until it is taken: a press while the answer before is put away is passed over."""
-    turns = page.locator("#chat-left .turn")
-    before = turns.count()
+def send(page: Any, question: str) -> None:
+    """Ask until it is taken: a press while the answer before is put away is passed over."""
+    page.locator("#chat-question textarea").fill(question)
+    # Another model begins a conversation of its own, so the number of turns need not grow.
+    asked = page.locator("#chat-left .question").filter(has_text=question)
     tries = itertools.count()
-    while turns.count() == before and next(tries) < PATIENCE_MS // 100:
+    while not asked.count() and next(tries) < PATIENCE_MS // 100:
         page.locator("#chat-send").click()
         page.wait_for_timeout(100)
 
@@ -254,8 +255,7 @@ def test_an_answer_can_be_stopped_and_another_model_named(browser: Any, site: Si
         expect(left.locator(".turn.stopped .answer")).to_contain_text("word word")
         assert site.endpoint.broken_off.wait(PATIENCE_MS / 1000), "the endpoint must not be kept writing"
         choose(page, "#chat-model", "no-such-model")
-        page.locator("#chat-question textarea").fill("hello?")
-        send(page)
+        send(page, "hello?")
         expect(left.locator(".turn.failed")).to_contain_text("names no model")
         page.locator("#chat-clear").click()
         expect(left.locator(".turn")).to_have_count(0)
