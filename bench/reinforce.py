@@ -163,7 +163,8 @@ def byte_tokenizer() -> Any:
     core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    fast: Any = PreTrainedTokenizerFast
+    return fast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="</s>")
 
 
 def judge(trusted: bool) -> int:

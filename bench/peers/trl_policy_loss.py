@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ SHARED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def padded(rows: list[list[float]], left: bool = False, fill: float = 0) -> torch.Tensor:
+def padded(rows: Sequence[Sequence[float]], left: bool = False, fill: float = 0) -> torch.Tensor:
     """Return rows of different lengths as one matrix."""
     longest = max(map(len, rows))
-    filled = [[fill] * (longest - len(r)) + r if left else r + [fill] * (longest - len(r)) for r in rows]
+    filled = [
+        [fill] * (longest - len(r)) + [*r] if left else [*r] + [fill] * (longest - len(r)) for r in rows
+    ]
     return torch.tensor(filled)
 
 

@@ -27,6 +27,7 @@ from evolcoder.instructions import SHIPPED_SEEDS
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.session import ModelChoice
 from evolcoder.own_files import is_own
+from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.shipped_recipes import RUN, recipe_file
 from evolcoder.train.settings import TrainSettings
 
@@ -149,6 +150,20 @@ class Evaluations:
 
 
 Section = TypeVar("Section")
+
+
+@dataclass(frozen=True, slots=True)
+class Reinforcement:
+    """Learning from execution after each round's fine-tuning."""
+
+    tasks: str = "benchmark:mbpp:train"
+    """Instructions with tests: a file, or "benchmark:NAME"; copies of what is measured are left out."""
+    held_out: str | None = None
+    """Tasks that are only measured."""
+    settings: ReinforceSettings = field(default_factory=ReinforceSettings)
+    """Method, loss, group size, reward."""
+
+
 _FOLDER_NAME = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
@@ -172,6 +187,8 @@ class Recipe:
     """Methods, sampling, elimination."""
     train: TrainSettings = field(default_factory=TrainSettings)
     """Fine-tuning."""
+    reinforce: Reinforcement | None = None
+    """Learning from execution; none where absent."""
     decontaminate: Decontamination = field(default_factory=Decontamination)
     """Copies of benchmark problems in the training data."""
     evaluate: Evaluations = field(default_factory=Evaluations)
@@ -189,7 +206,12 @@ class Recipe:
             )
         if self.stop.rule == "budget" and not self.budget.limited:
             raise ValueError('stop.rule "budget" needs budget.max_usd, max_requests or max_hours')
-        if unused := [name for name in ("evolve", "train") if getattr(self, name).seed]:
+        seeds = {"evolve": self.evolve.seed, "train": self.train.seed}
+        if self.reinforce is not None:
+            seeds["reinforce.settings"] = self.reinforce.settings.seed
+            if self.reinforce.settings.prompt_style != self.train.prompt_style:
+                raise ValueError("reinforce.settings.prompt_style differs from train.prompt_style")
+        if unused := [name for name, seed in seeds.items() if seed]:
             raise ValueError(f"{unused[0]}.seed has no effect in a run's recipe: set seed at the top instead")
         if clash := folder_clash(self.measured):
             raise ValueError(clash)

@@ -16,15 +16,19 @@ from evolcoder.loop.stages import Pace, Stage
 from evolcoder.models.session import ModelChoice, model_session
 from evolcoder.own_files import is_own, load_own_file
 from evolcoder.progress import Progress
-from evolcoder.recipe import Recipe, plain_data
+from evolcoder.recipe import Recipe, Reinforcement, plain_data
+from evolcoder.reinforce.settings import WITHOUT_EFFECT
 from evolcoder.runs import file_hash
 from evolcoder.train.result import NOT_IN_NAME
 from evolcoder.train.settings import NAME_OF_AUTO
 
+FINE_TUNED = "fine-tuned"
+"""The folder of a fine-tuned model that learns from execution before it is the round's checkpoint."""
 _WITHOUT_EFFECT = {
     "evolve": ("seed", "rows_in_flight"),
     "train": ("seed", *NOT_IN_NAME),
     "evaluate.settings": ("workers",),
+    "reinforce.settings": ("seed", *WITHOUT_EFFECT),
 }
 """Settings that change no product, only how fast or how safely it is made (the recipe's own seed stands for
 those of the sections)."""
@@ -82,7 +86,7 @@ def model_identity(model: str) -> str:
 
     if (own := own_backend(model)) is not None:
         return f"{model}@{load_own_file(own[0])[1].hash[:16]}"
-    if is_remote(model) or (Path(model).name == "checkpoint" and not Path(model).exists()):
+    if is_remote(model) or (Path(model).name in ("checkpoint", FINE_TUNED) and not Path(model).exists()):
         return model if is_remote(model) else ""
     return weights_identity(model)
 
@@ -156,6 +160,31 @@ def fine_tune(recipe: Recipe, data: Path, out: Path, progress: Progress) -> None
 
     settings = replace(recipe.train, seed=recipe.seed)
     train(recipe.base.model, read_instructions(data), settings, out, progress)
+
+
+def learn_from_execution(
+    how: Reinforcement,
+    model: Path,
+    out: Path,
+    seed: int,
+    against: Sequence[str],
+    progress: Progress,
+    engine: Engine,
+) -> None:
+    """Let a model learn from the verdicts on its own answers, into the folder `out`."""
+    from evolcoder.reinforce.run import reinforce
+    from evolcoder.reinforce.tasks import read_tasks
+
+    reinforce(
+        str(model),
+        read_tasks(how.tasks),
+        replace(how.settings, seed=seed),
+        out,
+        held_out=read_tasks(how.held_out) if how.held_out else (),
+        decontaminate=against,
+        progress=progress,
+        engine=engine,
+    )
 
 
 async def measure(

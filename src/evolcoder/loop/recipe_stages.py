@@ -10,6 +10,7 @@ from pathlib import Path
 from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.model_stages import (
+    FINE_TUNED,
     defaults_of,
     evaluation_stage,
     hash_of,
@@ -20,7 +21,7 @@ from evolcoder.loop.model_stages import (
     training_stage,
 )
 from evolcoder.loop.stages import Pace, Stage
-from evolcoder.recipe import Recipe
+from evolcoder.recipe import Recipe, Reinforcement
 from evolcoder.records import SEEDS_ROUND, Instruction, round_folder
 from evolcoder.runs import content_hash
 
@@ -61,6 +62,11 @@ class RecipeStages:
         """Return the MODEL string of a round's checkpoint, of the base model for round 0."""
         return str(self.folder(number) / "checkpoint") if number else self.recipe.base.model
 
+    def fine_tuned(self, number: int) -> Path:
+        """Return the folder of a round's fine-tuned model: the checkpoint, unless that learns further."""
+        checkpoint = Path(self.checkpoint(number))
+        return checkpoint if self.recipe.reinforce is None else checkpoint.with_name(FINE_TUNED)
+
     def evaluation(self, number: int, benchmark: str) -> Path:
         """Return the folder of a checkpoint's samples, verdicts and scores on a benchmark."""
         return self.folder(number) / "evaluation" / evaluation_folder(benchmark)
@@ -70,11 +76,11 @@ class RecipeStages:
         yield self.seeds()
         yield from self.evaluations(0)
         if self.recipe.rounds.train_seeds:
-            yield self.train(SEEDS_ROUND)
+            yield from self.trainings(SEEDS_ROUND)
             yield from self.evaluations(SEEDS_ROUND)
         for number in range(1, self.recipe.rounds.max_rounds + 1):
             yield self.evolve(number)
-            yield self.train(number)
+            yield from self.trainings(number)
             yield from self.evaluations(number)
 
     def seeds(self) -> Stage:
@@ -123,6 +129,12 @@ class RecipeStages:
             defaults=defaults_of("evolve", recipe.evolve),
         )
 
+    def trainings(self, number: int) -> Iterator[Stage]:
+        """Fine-tune, and learn from execution where the recipe says so."""
+        yield self.train(number)
+        if self.recipe.reinforce is not None:
+            yield self.reinforce(number, self.recipe.reinforce)
+
     def train(self, number: int) -> Stage:
         """Fine-tune the base model on a round's training set."""
         return training_stage(
@@ -130,10 +142,35 @@ class RecipeStages:
             f"train:{round_id(number)}",
             f"train {_title(number)}",
             self.dataset(number),
-            Path(self.checkpoint(number)),
+            self.fine_tuned(number),
             base_identity=lambda: self.identity(self.recipe.base.model),
             after=("seeds",) if number == SEEDS_ROUND else (f"evolve:{number}",),
             rows=self.rows_of(number),
+        )
+
+    def reinforce(self, number: int, how: Reinforcement) -> Stage:
+        """Let a round's fine-tuned model learn from the verdicts on its own answers."""
+        model = str(self.fine_tuned(number))
+        files = [
+            Path(name) for name in (how.tasks, how.held_out) if name and not name.startswith("benchmark:")
+        ]
+        return Stage(
+            id=f"reinforce:{round_id(number)}",
+            title=f"reinforce {_title(number)}",
+            settings={
+                **settings_of("reinforce.settings", how.settings),
+                "seed": self.recipe.seed,
+                "reinforce.tasks": how.tasks,
+                "reinforce.held_out": how.held_out,
+                "decontaminate.against": list(self.screened_against),
+            },
+            inputs={
+                "the fine-tuned model": lambda: model_identity(model),
+                **{str(path): hash_of(path) for path in files},
+            },
+            after=(f"train:{round_id(number)}",),
+            products=(Path(self.checkpoint(number)),),
+            defaults=defaults_of("reinforce.settings", how.settings),
         )
 
     def evaluations(self, number: int) -> Iterator[Stage]:
@@ -144,6 +181,7 @@ class RecipeStages:
     def evaluate(self, number: int, benchmark: str) -> Stage:
         """Measure one checkpoint on one benchmark."""
         model = self.checkpoint(number)
+        before = "reinforce" if self.recipe.reinforce else "train"
         return evaluation_stage(
             self.recipe,
             f"evaluate:{round_id(number)}:{benchmark}",
@@ -152,7 +190,7 @@ class RecipeStages:
             model,
             self.evaluation(number, benchmark),
             identity=lambda: model_identity(model) if number else self.identity(model),
-            after=(f"train:{round_id(number)}",) if number else (),
+            after=(f"{before}:{round_id(number)}",) if number else (),
         )
 
     def rows_of(self, number: int) -> int:

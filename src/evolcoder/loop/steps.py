@@ -15,7 +15,7 @@ from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions, row_from_instruction, write_instructions
-from evolcoder.loop.model_stages import fine_tune, measure, summary_numbers
+from evolcoder.loop.model_stages import fine_tune, learn_from_execution, measure, summary_numbers
 from evolcoder.loop.recipe_stages import RecipeStages, round_id
 from evolcoder.loop.stages import Stages
 from evolcoder.loop.stopping import RoundCost, RoundScore
@@ -66,12 +66,29 @@ class Steps:
                 write_instructions(self.of.dataset(number), merged_rows(seeds, folders))
 
     def fine_tune(self, number: int) -> None:
-        """Fine-tune the base model on a round's training set; raises BudgetExhaustedError as above."""
+        """Fine-tune the base model on a round's training set; raises BudgetExhaustedError as above.
+
+        Where the recipe says so, the fine-tuned model then learns from the verdicts on its own answers.
+        """
         self._check_time()
         with self.stages.doing(self.of.train(number)) as undone:
             if undone:
-                out = Path(self.of.checkpoint(number))
-                fine_tune(self.recipe, self.of.dataset(number), out, self.progress)
+                fine_tune(self.recipe, self.of.dataset(number), self.of.fine_tuned(number), self.progress)
+        how = self.recipe.reinforce
+        if how is None:
+            return
+        self._check_time()
+        with self.stages.doing(self.of.reinforce(number, how)) as undone:
+            if undone:
+                learn_from_execution(
+                    how,
+                    self.of.fine_tuned(number),
+                    Path(self.of.checkpoint(number)),
+                    self.recipe.seed,
+                    self.of.screened_against,
+                    self.progress,
+                    self.engine,
+                )
 
     def measure(self, number: int) -> RoundScore:
         """Measure a round's checkpoint (0: the base model) on every benchmark; return the deciding score.

@@ -25,7 +25,7 @@ from evolcoder.reinforce.policy_loss import PolicyStats, advantages, policy_obje
 from evolcoder.reinforce.result import Curves, HeldOutScore, StepRecord, mean
 from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.sampling import Rollout, Sampler, read_rollouts, write_rollouts
-from evolcoder.reinforce.settings import ReinforceSettings
+from evolcoder.reinforce.settings import WITHOUT_EFFECT, ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import check_output_folder, content_hash
 from evolcoder.train.checkpoints import Checkpoints
@@ -40,8 +40,6 @@ from evolcoder.train.step import PreparedModel
 from evolcoder.train.tokenization import TokenizedData
 
 _EVAL_TEMPERATURE = 0.2
-_WITHOUT_EFFECT = ("save_every", "keep", "eval_every", "eval_samples")
-"""Settings that change no weight."""
 
 
 def grpo(
@@ -100,7 +98,7 @@ def run_fingerprint(
     base: str, tasks: Sequence[Task], held_out: Sequence[Task], settings: ReinforceSettings
 ) -> str:
     """Return the name, by content, of a run: model, tasks, settings."""
-    chosen = {key: value for key, value in asdict(settings).items() if key not in _WITHOUT_EFFECT}
+    chosen = {key: value for key, value in asdict(settings).items() if key not in WITHOUT_EFFECT}
     told = [[asdict(task) for task in some] for some in (tasks, held_out)]
     return content_hash("reinforce", content_identity(base), told, chosen)
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 from evolcoder.train.settings import Precision, PromptStyle
 
+WITHOUT_EFFECT = ("save_every", "keep", "eval_every", "eval_samples")
+"""Settings that change no weight."""
 PolicyLoss = Literal["grpo", "dr_grpo", "dapo"]
 
 
@@ -67,6 +69,7 @@ class ReinforceSettings:
     learning_rate: float = 1e-6
     """Constant, after `warmup_steps`."""
     warmup_steps: int = 0
+    """Steps of linear warm-up."""
     epochs: float = 1.0
     """Passes over the pairs (dpo) or over the answers that passed (rft)."""
     beta: float = 0.1
@@ -74,7 +77,9 @@ class ReinforceSettings:
     answers_kept: int = 4
     """RFT: most distinct right answers to a task; DPO: most pairs of one."""
     max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0 never does."""
     weight_decay: float = 0.0
+    """AdamW's decoupled weight decay, on matrices only."""
     dtype: Precision = "fp32"
     """Number format of the computation; master weights and optimizer are fp32."""
     lora: int | None = None
@@ -92,6 +97,7 @@ class ReinforceSettings:
     keep: int = 2
     """Checkpoints kept."""
     reward: RewardSettings = field(default_factory=RewardSettings)
+    """What an answer earns."""
     seed: int = 0
     """Order of the tasks and every random choice."""
 
