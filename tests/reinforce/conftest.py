@@ -11,21 +11,15 @@ from tests.train.tiny import save_tiny
 from evolcoder.records import Instruction, Lineage
 from evolcoder.reinforce.tasks import Task, task_from_mapping
 
+RIGHT = 3
+"""What every task wants; the model writes 1, 2, 3 and 4 alike."""
 
-def task(digit: int) -> Task:
+
+def task(number: int) -> Task:
     """A task whose answer is one line."""
-    found = task_from_mapping(
-        {
-            "id": f"t{digit}",
-            "instruction": f"f gives {digit}",
-            "entry_point": "f",
-            "tests": [
-                f"assert f() == {digit}",
-                f"assert f() + 1 == {digit + 1}",
-                f"assert f() < {digit + 1}",
-            ],
-        }
-    )
+    tests = [f"assert f() {what}" for what in (f"== {RIGHT}", f"> {RIGHT - 1}", f"< {RIGHT + 1}")]
+    row = {"id": f"t{number}", "instruction": f"f gives {number}", "entry_point": "f", "tests": tests}
+    found = task_from_mapping(row)
     assert found is not None
     return found
 
@@ -33,13 +27,15 @@ def task(digit: int) -> Task:
 @pytest.fixture(scope="session")
 def tasks() -> list[Task]:
     """Four tasks."""
-    return [task(digit) for digit in (1, 2, 3, 4)]
+    return [task(number) for number in (1, 2, 3, 4)]
 
 
 @pytest.fixture(scope="session")
 def half_taught(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a tiny llama that writes `def f():return N`, but does not yet know which N is asked for."""
+    """Path of a tiny llama that writes `def f():return N`, but does not know which N is wanted."""
     import os
+
+    import torch
 
     from evolcoder.train import train
     from evolcoder.train.settings import TrainSettings
@@ -52,9 +48,12 @@ def half_taught(tmp_path_factory: pytest.TempPathFactory) -> str:
         for m in (1, 2, 3, 4)
     ]
     settings = TrainSettings(
-        max_steps=60, batch_size=16, learning_rate=1e-2, warmup_steps=2, dtype="fp32", max_length=256
+        max_steps=60, batch_size=16, learning_rate=1e-2, warmup_steps=2, dtype="fp32", tracking=()
     )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     train(save_tiny(folder / "base"), rows, settings, folder / "taught")
+    torch.set_num_threads(threads)
     return str(folder / "taught")
 
 

@@ -23,7 +23,7 @@ SMALL = ReinforceSettings(
     tasks_per_step=4,
     group_size=8,
     max_tokens=24,
-    learning_rate=3e-3,
+    learning_rate=1e-3,
     eval_every=12,
     eval_samples=8,
     save_every=2,
@@ -41,7 +41,7 @@ def write_tasks(path: Path, tasks: list[Task]) -> Path:
             "id": t.id,
             "instruction": t.instruction,
             "entry_point": "f",
-            "tests": [f"assert f() == {t.id[1:]}"] * 2,
+            "tests": ["assert f() == 3"] * 2,
         }
         for t in tasks
     ]
@@ -55,7 +55,7 @@ def test_grpo_raises_the_share_of_answers_that_pass(
     result = reinforce(half_taught, tasks, SMALL, tmp_path / "out", held_out=tasks)
     facts = facts_of(result.folder)
     before, after = facts["held_out"][0]["solved"], facts["held_out"][-1]["solved"]
-    assert after > before + 0.2, (before, after)
+    assert before < 0.6 and after > before + 0.2, (before, after)
     for step in facts["curve"]:
         assert step["sampler_difference"] < 1e-4, "sampler and trainer are the same weights"
         assert step["answers"] >= 32 and step["entropy"] > 0
@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
 
     def command(out: Path) -> list[str]:
         told = {
-            "steps": 6, "tasks_per_step": 2, "max_tokens": 24, "learning_rate": 3e-3, "save_every": 2,
+            "steps": 6, "tasks_per_step": 2, "max_tokens": 24, "learning_rate": 1e-3, "save_every": 2,
             "updates": 2, "kl": 0.01,
         }  # fmt: skip
         changes = [f"--set={key}={value}" for key, value in told.items()]
@@ -114,7 +114,7 @@ def test_rejection_sampling_and_preference_learn_from_distinct_answers(
         rounds=2,
         group_size=16,
         max_tokens=24,
-        learning_rate=3e-3,
+        learning_rate=1e-3,
         epochs=6,
         tasks_per_step=4,
     )
