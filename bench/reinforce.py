@@ -1,10 +1,13 @@
 """Learning from execution beside TRL, and the judge's rate.
 
     python bench/reinforce.py parity --trl-python /tmp/trl/bin/python
+    python bench/reinforce.py steps --trl-python /tmp/trl/bin/python
     python bench/reinforce.py judge
 
 parity: loss and gradient of one batch of answers, for each loss by name, and DPO's, in fp32: this project's
 packed micro-batches against TRL's GRPOTrainer and DPOTrainer (bench/peers/trl_policy_loss.py).
+steps: seconds of a step of GRPO on the embedded model, in fp32, beside TRL's (bench/peers/trl_grpo_steps.py),
+by turns; the same prompts, group size and length, rewards that cost nothing.
 judge: programs a second through `evolcoder judge --serve` from 8 clients, at full isolation.
 """
 
@@ -21,8 +24,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from evolcoder.instruction_prompt import instruction_prompt
+
 GROUP, TASKS = 4, 3
 CLIENTS, PROGRAMS, BATCH = 8, 4000, 50
+STEPS, TURNS = 2, 3
 
 
 def parity(trl_python: str) -> int:
@@ -149,6 +155,61 @@ def parity(trl_python: str) -> int:
     return int(worst > 1e-5)
 
 
+def steps(trl_python: str) -> int:
+    """Print the median seconds of a step, ours and TRL's, over three turns."""
+    from statistics import median
+
+    from evolcoder.models.local.weights import load_weights
+    from evolcoder.reinforce.tasks import read_tasks
+
+    folder = Path(tempfile.mkdtemp())
+    model, tokenizer = load_weights("embedded", "fp32")
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    tasks = read_tasks("benchmark:mbpp:train")[:40]
+    (folder / "prompts.json").write_text(json.dumps([instruction_prompt(t.instruction) for t in tasks]))
+    sizes = [f"--steps={STEPS + 1}", "--group=8", "--tasks=4", "--max-tokens=64"]
+    peer = Path(__file__).with_name("peers") / "trl_grpo_steps.py"
+    theirs: list[float] = []
+    ours: list[float] = []
+    for turn in range(TURNS):
+        done = subprocess.run(
+            [trl_python, str(peer), str(folder / "model"), str(folder / "prompts.json"), *sizes],
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
+        )
+        theirs += json.loads(done.stdout.strip().splitlines()[-1])
+        ours += our_steps(folder / "model", tasks, folder / f"out-{turn}")
+        print(
+            f"turn {turn + 1}: TRL {median(theirs):.1f} s a step, evolcoder {median(ours):.1f} s", flush=True
+        )
+    print(f"{median(theirs) / median(ours):.2f} times TRL's rate of steps")
+    return 0
+
+
+def our_steps(model: Path, tasks: Any, out: Path) -> list[float]:
+    """Return the seconds of each step but the first."""
+    from evolcoder.progress import SilentProgress
+    from evolcoder.reinforce.grpo import grpo
+    from evolcoder.reinforce.reward import Reward
+    from evolcoder.reinforce.settings import ReinforceSettings
+
+    class Lengths:
+        """A reward that costs nothing."""
+
+        def rewards(self, answers: Any) -> list[Reward]:
+            return [Reward(len(a.text) % 7 / 7, 0.0, None, False, "") for _, a in answers]
+
+    settings = ReinforceSettings(
+        steps=STEPS + 1, tasks_per_step=4, max_tokens=64, refill=0, mask_truncated=False
+    )
+    free: Any = Lengths()
+    result = grpo(str(model), tasks, [], settings, out, free, SilentProgress())
+    facts = json.loads((result.folder / "training.json").read_text())
+    return [record["seconds"] for record in facts["reinforce"]["curve"]][1:]
+
+
 def gradients_of(model: Any) -> dict[str, Any]:
     """Return a model's gradients by name."""
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -212,11 +273,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("parity", "judge"))
+    parser.add_argument("what", choices=("parity", "steps", "judge"))
     parser.add_argument("--trl-python", default="/tmp/trl/bin/python")
     parser.add_argument("--trusted-tests", action="store_true")
     options = parser.parse_args()
-    sys.exit(parity(options.trl_python) if options.what == "parity" else judge(options.trusted_tests))
+    if options.what == "judge":
+        sys.exit(judge(options.trusted_tests))
+    sys.exit((parity if options.what == "parity" else steps)(options.trl_python))
 
 
 if __name__ == "__main__":
