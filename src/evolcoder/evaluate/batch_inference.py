@@ -16,9 +16,9 @@ from evolcoder.errors import DataError
 from evolcoder.evaluate.sampling import IN_FLIGHT
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.instruction_prompt import instruction_prompt
-from evolcoder.instructions import INSTRUCTION_FIELDS
 from evolcoder.models.protocol import LanguageModel, Message, Request, Sampling
 from evolcoder.progress import Progress
+from evolcoder.row_forms import INSTRUCTION_FIELDS
 from evolcoder.runs import bad_rows_message, read_jsonl, write_jsonl_whole
 
 InferenceStyle = Literal["wizardcoder", "chat"]
