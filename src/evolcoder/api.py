@@ -405,6 +405,6 @@ def _choice(
 
 def _rows(source: str | Path | Sequence[Instruction]) -> Sequence[Instruction]:
     """Return rows as they are, or read them from where `source` says."""
-    from evolcoder.instructions import read_instructions
+    from evolcoder.instructions import read_instructions, with_ids_apart
 
-    return read_instructions(source) if isinstance(source, (str, Path)) else source
+    return read_instructions(source) if isinstance(source, (str, Path)) else list(with_ids_apart(source))

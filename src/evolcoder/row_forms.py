@@ -60,6 +60,10 @@ def plain_rows(row: Mapping[str, Any], columns: Columns = NO_COLUMNS) -> list[di
 def _renamed(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     """Put columns under the names they were given; one that had such a name is kept as `original_NAME`."""
     renamed = {name: value for name, value in row.items() if name not in columns.values()}
+    if "instruction" in columns:  # what is asked for by name is not looked for in a chat
+        for name in _CHAT_FIELDS:
+            if name in renamed:
+                renamed[f"original_{name}"] = renamed.pop(name)
     for ours, theirs in columns.items():
         if theirs not in row:
             raise ValueError(
@@ -182,8 +186,8 @@ def _content(message: Mapping[str, Any], field: str) -> str:
     content = message.get("value") if content is None else content
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, dict) else part for part in content]
-        if all(isinstance(part, str) for part in parts):
-            return "".join(parts)
+        texts = [part for part in parts if isinstance(part, str)]
+        content = "".join(texts) if len(texts) == len(parts) else None
     if not isinstance(content, str):
         raise ValueError(f"field {field!r}: each content is expected to be text")
     return content

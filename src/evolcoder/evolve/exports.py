@@ -24,23 +24,35 @@ def write_alpaca(path: Path, rows: Iterable[Instruction]) -> int:
         f.write("[")
         for row in rows:
             f.write(",\n" if count else "\n")
-            item = {"instruction": row.instruction, "input": row.input, "output": row.response}
-            f.write(json.dumps(item, ensure_ascii=False))
+            f.write(json.dumps(_alpaca_row(row), ensure_ascii=False))
             count += 1
         f.write("\n]\n")
     return count
 
 
+def _alpaca_row(row: Instruction) -> dict[str, Any]:
+    """Return {instruction, input, output}; a chat of several turns has the earlier ones in `history`."""
+    chat = row.extra.get("messages") or []
+    system = chat[0]["content"] if chat and chat[0]["role"] == "system" else ""
+    texts = [message["content"] for message in chat[bool(system) :]]
+    if not system and len(texts) <= 2:
+        return {"instruction": row.instruction, "input": row.input, "output": row.response}
+    pairs = [list(pair) for pair in zip(texts[::2], texts[1::2], strict=True)]
+    item: dict[str, Any] = {"instruction": pairs[-1][0], "input": "", "output": pairs[-1][1]}
+    return {**item, "system": system, "history": pairs[:-1]}
+
+
 def write_chat(path: Path, rows: Iterable[Instruction]) -> int:
-    """Write JSONL of {messages: [user, assistant]}, as trainers of chat models read it; return the count."""
+    """Write JSONL of {id, messages}, as trainers of chat models read it; return the count."""
     return write_jsonl_whole(path, map(chat_row, rows))
 
 
 def chat_row(row: Instruction) -> dict[str, Any]:
-    """Return one row as a conversation of two turns, with its id."""
+    """Return one row as a conversation, with its id; of two turns where it is no chat itself."""
     return {
         "id": row.id,
-        "messages": [
+        "messages": row.extra.get("messages")
+        or [
             {"role": "user", "content": question_of(row)},
             {"role": "assistant", "content": row.response},
         ],

@@ -8,10 +8,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from evolcoder.data_files import is_streamed
+from evolcoder.errors import DataError
 from evolcoder.instructions import read_instructions, row_from_instruction, stream_instructions
 from evolcoder.records import Instruction
+from evolcoder.row_forms import NO_COLUMNS, Columns
 from evolcoder.runs import writing_whole
 
 _BATCH_ROWS = 1000
@@ -54,17 +58,43 @@ def write_rows_whole(path: Path, rows: Iterable[Instruction]) -> int:
 
 
 class RowFile:
-    """Rows of a data set, to be gone through again and again; JSONL and Parquet are not held in memory."""
+    """Rows of a data set, to be gone through again and again; only a JSON list and the hub's are held."""
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, columns: Columns = NO_COLUMNS) -> None:
         path = Path(source)
-        name = path.name.removesuffix(".gz")
-        streams = path.is_file() and name.endswith((".jsonl", ".parquet"))
-        self._source = source
-        self._rows = None if streams else read_instructions(source)
+        self._source, self._columns = source, columns
+        streams = path.exists() and is_streamed(path)
+        self._rows = None if streams else read_instructions(source, columns)
 
     def __iter__(self) -> Iterator[Instruction]:
-        return iter(self._rows) if self._rows is not None else stream_instructions(self._source)
+        if self._rows is not None:
+            return iter(self._rows)
+        return stream_instructions(self._source, self._columns)
+
+
+def try_to_write(path: Path, rows: Iterable[Instruction]) -> None:
+    """Write rows as they will be written and exported at the end, under names that are removed again.
+
+    Raises DataError where it cannot be done, so that it is known before anything is paid.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: a folder stands where the data set will be written; move it away")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    further_columns = False
+    with TemporaryDirectory(prefix=".trial-", dir=path.parent) as folder:
+        jsonl = Path(folder) / "rows.jsonl"
+        writer = RowWriter(jsonl)
+        try:
+            for row in rows:
+                further_columns = further_columns or bool(row.extra)
+                writer.write(row)
+            writer.close()
+            if further_columns:  # the columns of evolcoder's own have types that fit
+                write_parquet(jsonl, jsonl.with_suffix(".parquet"))
+        except (TypeError, ValueError, OverflowError, subprocess.CalledProcessError) as error:
+            raise DataError(f"{path}: the seeds cannot be written beside evolved rows ({error})") from error
+        finally:
+            writer.close()
 
 
 def write_parquet(jsonl: Path, parquet: Path) -> None:
