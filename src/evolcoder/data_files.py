@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from evolcoder.errors import DataError
+from evolcoder.parquet_files import parquet_rows
 from evolcoder.runs import MOST_ROW_BYTES, check_unpacked, read_jsonl, read_unpacked
 
 Row = dict[str, Any]
 ACCEPTED = "accepted: JSON lines, a JSON list, CSV, TSV, Parquet (text also as .gz or .zst)"
+"""Said where a file is none of them."""
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".txt")
 """What names of data files end in; a name that ends otherwise may be one of the hub."""
 _HEAD_BYTES = 1 << 16
-_BATCH_ROWS = 256
 
 
 def rows_of_data(path: Path) -> Iterator[tuple[str, Row]]:
@@ -71,8 +72,10 @@ def _form_of(path: Path) -> Literal["parquet", "separated", "list", "lines"]:
             head = stream.read(_HEAD_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    if head.startswith(b"PAR1") or name.endswith(".parquet"):
+    if head.startswith(b"PAR1"):
         return "parquet"
+    if name.endswith(".parquet"):
+        raise DataError(f"{path}: not a Parquet file; {ACCEPTED}")
     if name.endswith((".csv", ".tsv")):
         return "separated"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -162,53 +165,6 @@ def _text_lines(path: Path, stream: IO[bytes]) -> Iterator[str]:
             raise DataError(
                 f"{path}: line {number}: not UTF-8 ({error.reason} at byte {error.start})"
             ) from error
-
-
-def parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a Parquet file; values are Python's: Decimal, bytes, timedelta, lists, dicts.
-
-    Raises DataError for a file that is damaged, unpacks to far more than it is, or has a row over 64 MB.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = size = 0
-    packed = path.stat().st_size
-    try:
-        with pq.ParquetFile(path) as file:
-            groups = file.metadata
-            check_unpacked(
-                path, packed, sum(groups.row_group(at).total_byte_size for at in range(groups.num_row_groups))
-            )
-            for batch in file.iter_batches(_BATCH_ROWS):
-                size += batch.nbytes
-                check_unpacked(path, packed, size)
-                if batch.nbytes > MOST_ROW_BYTES:
-                    _check_each_row(path, batch, number)
-                columns = [_without_nanoseconds(column).to_pylist() for column in batch.columns]
-                for values in zip(*columns, strict=True):
-                    yield dict(zip(batch.schema.names, values, strict=True))
-                number += batch.num_rows
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read, not a Parquet file ({error}); {ACCEPTED}") from error
-
-
-def _check_each_row(path: Path, batch: Any, before: int) -> None:
-    for at in range(batch.num_rows):
-        if batch.slice(at, 1).nbytes > MOST_ROW_BYTES:
-            raise DataError(f"{path}: row {before + at + 1}: over {MOST_ROW_BYTES >> 20} MB long")
-
-
-def _without_nanoseconds(column: Any) -> Any:
-    """Cut times to microseconds, which Python has; finer ones would need pandas."""
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_duration(kind) and kind.unit == "ns":
-        return column.cast(pa.duration("us"), safe=False)
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
-        return column.cast(pa.timestamp("us", kind.tz), safe=False)
-    return column
 
 
 def json_value(value: Any) -> Any:

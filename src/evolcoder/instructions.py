@@ -5,20 +5,21 @@ Files that evolcoder wrote carry their lineage and keep it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from evolcoder.data_files import ACCEPTED, SUFFIXES, json_value, rows_of_data
 from evolcoder.errors import DataError, MissingExtraError
+from evolcoder.parquet_files import write_parquet
 from evolcoder.records import Instruction, Lineage
 from evolcoder.row_forms import FIELDS_ACCEPTED, LINEAGE_FIELDS, NO_COLUMNS, Columns, plain_rows
-from evolcoder.runs import bad_rows_message, content_hash, write_jsonl_whole, writing_whole
+from evolcoder.runs import bad_rows_message, content_hash, write_jsonl_whole
 
 SHIPPED_SEEDS = "shipped"
 """The source name of the 120 seed instructions in the package."""
@@ -157,28 +158,20 @@ def row_from_instruction(row: Instruction) -> dict[str, Any]:
 
 
 def write_instructions(path: str | Path, rows: Iterable[Instruction]) -> int:
-    """Write rows as JSONL or Parquet, by the file's suffix, whole or not at all; return the count."""
+    """Write rows as JSONL or Parquet, by the file's suffix, whole or not at all; return the count.
+
+    In Parquet nested columns, and those of several types, are JSON text.
+    """
     path = Path(path)
+    flat = (row_from_instruction(row) for row in rows)
     if path.suffix != ".parquet":
-        return write_jsonl_whole(path, (row_from_instruction(row) for row in rows))
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    flat = [_with_json_extras(row_from_instruction(row)) for row in rows]
-    # Arrow takes the columns of the first row alone, and seeds, which come first, have the fewest.
-    columns = dict.fromkeys(name for row in flat for name in row)
-    table = pa.table({name: [row.get(name) for row in flat] for name in columns})
-    with writing_whole(path) as partial:
-        pq.write_table(table, partial)
-    return int(table.num_rows)
-
-
-def _with_json_extras(row: dict[str, Any]) -> dict[str, Any]:
-    """Nested columns become JSON text, so that every row has the same Parquet schema."""
-    return {
-        key: json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
-        for key, value in row.items()
-    }
+        return write_jsonl_whole(path, flat)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".parquet-", dir=path.parent) as folder:
+        lines = Path(folder) / "rows.jsonl"
+        count = write_jsonl_whole(lines, flat)
+        write_parquet(lines, path)
+    return count
 
 
 def _hub_rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:

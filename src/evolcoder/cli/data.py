@@ -113,8 +113,9 @@ def export(
 ) -> None:
     """Write DATA as alpaca JSON, chat messages, Parquet, or a folder ready for the Hugging Face hub."""
     from evolcoder.evolve.data_card import facts_beside
-    from evolcoder.evolve.exports import write_alpaca, write_chat, write_hub_folder, write_parquet_rows
+    from evolcoder.evolve.exports import write_alpaca, write_chat, write_hub_folder
     from evolcoder.evolve.row_files import RowFile
+    from evolcoder.instructions import write_instructions
 
     rows = RowFile(data, columns)
     if form == "alpaca":
@@ -122,7 +123,7 @@ def export(
     elif form == "chat":
         count = write_chat(out, rows)
     elif form == "parquet":
-        count = write_parquet_rows(out, rows)
+        count = write_instructions(out, rows)
     else:
         facts = facts_beside(Path(data), name or out.name, seeds, licence, checked)
         count = write_hub_folder(out, rows, facts)

@@ -27,9 +27,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
-from evolcoder.data_files import open_unpacked, parquet_rows
+from evolcoder.data_files import open_unpacked
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.parquet_files import parquet_rows
 from evolcoder.runs import MOST_ROW_BYTES, bad_rows_message, read_jsonl, read_unpacked
 
 Row = dict[str, Any]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from evolcoder.evolve.data_card import CardFacts, data_card
 from evolcoder.evolve.data_stats import stats_of_rows
 from evolcoder.evolve.evolve_one import question_of
-from evolcoder.evolve.row_files import write_parquet, write_rows_whole
+from evolcoder.evolve.row_files import RowFile
+from evolcoder.instructions import write_instructions
 from evolcoder.records import Instruction
 from evolcoder.runs import making_folder_whole, write_jsonl_whole, writing_whole
 
@@ -59,28 +59,15 @@ def chat_row(row: Instruction) -> dict[str, Any]:
     }
 
 
-def write_parquet_rows(path: Path, rows: Iterable[Instruction]) -> int:
-    """Write Parquet with the columns of all rows, whole or not at all; return the number of rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent) as folder:
-        flat = Path(folder) / "rows.jsonl"
-        count = write_rows_whole(flat, rows)
-        write_parquet(flat, path)
-    return count
-
-
 def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) -> int:
     """Write a folder that `push_to_hub` or `hf upload` takes: README.md, data/train.parquet, eliminated rows.
 
     Whole or not at all; return the number of rows.
     """
     with making_folder_whole(path, "hub export") as folder:
-        (folder / "data").mkdir()
-        flat = folder / "rows.jsonl"
-        count = write_rows_whole(flat, rows)
-        write_parquet(flat, folder / "data" / "train.parquet")
-        stats = stats_of_rows(_rows_again(flat))
-        flat.unlink()
+        train = folder / "data" / "train.parquet"
+        count = write_instructions(train, rows)
+        stats = stats_of_rows(RowFile(train))
         if facts.eliminated_files:
             with (folder / "eliminated.jsonl").open("wb") as out:
                 for file in facts.eliminated_files:
@@ -88,9 +75,3 @@ def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) 
                         shutil.copyfileobj(f, out)
         (folder / "README.md").write_text(data_card(facts, stats), encoding="utf-8")
     return count
-
-
-def _rows_again(path: Path) -> Iterator[Instruction]:
-    from evolcoder.evolve.row_files import RowFile
-
-    return iter(RowFile(path))
