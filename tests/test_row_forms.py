@@ -163,3 +163,26 @@ def test_a_row_without_a_known_field_says_which_are_known(tmp_path: Path) -> Non
     (tmp_path / "a.jsonl").write_text('{"Aufgabe": "Add."}\n')
     with pytest.raises(DataError, match=r"fields accepted: instruction, .*conversations; .*--columns"):
         read_instructions(tmp_path / "a.jsonl")
+
+
+def test_tasks_and_rows_to_train_on_are_read_from_columns_of_any_name(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from evolcoder.cli import cli
+    from evolcoder.reinforce.tasks import read_tasks
+
+    row = {
+        "Aufgabe": "Write add(a, b).",
+        "Code": "def add(a, b): return a + b",
+        "check": "assert add(1, 2) == 3",
+    }
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    (task,) = read_tasks(
+        tmp_path / "a.jsonl", {"instruction": "Aufgabe", "tests": "check", "solution": "Code"}
+    )
+    assert (task.instruction, task.entry_point, len(task.tests)) == ("Write add(a, b).", "add", 1)
+
+    columns = ("--columns", "instruction=Aufgabe", "--columns", "response=Code")
+    plan = ("train", "--recipe", "starcoderbase-1b", "--data", str(tmp_path / "a.jsonl"), "--plan", "--json")
+    told = CliRunner().invoke(cli, [*plan, *columns], catch_exceptions=False)
+    assert json.loads(told.stdout)["rows"] == 1

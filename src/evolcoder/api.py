@@ -51,7 +51,7 @@ def evolve_instructions(
     """Evolve seed instructions into harder ones with a teacher model, and have it answer them.
 
     Args:
-        seeds: "shipped", a file (JSONL, JSON, Parquet), a Hugging Face data set, or rows.
+        seeds: "shipped", a file (docs/formats.md), a Hugging Face data set, or rows.
         teacher: A MODEL, as on the command line: "embedded", a folder, "openai:NAME".
         out: Folder for `round-R/`, `dataset.jsonl` (seeds and all rounds) and the journal.
         rounds: How often the instructions are evolved, each round from the one before.
