@@ -50,7 +50,8 @@ def plain_rows(row: Mapping[str, Any], columns: Columns = NO_COLUMNS) -> list[di
 
     Raises ValueError, without naming the place, where a field is missing or of a wrong type.
     """
-    row = _renamed(row, columns)
+    if columns:
+        row = _renamed(row, columns)
     several = row.get("evolved_instructions")
     if isinstance(row.get("evolved_instruction"), str) or (isinstance(several, list) and several):
         return [_plain_row(evolution) for evolution in _evolutions(row)]
@@ -79,16 +80,15 @@ def _names(row: Mapping[str, Any]) -> str:
     return ", ".join(map(str, row)) or "no fields"
 
 
-def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
+def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
     asked = next((name for name in INSTRUCTION_FIELDS if name in row), None)
     responses = ("solution", *RESPONSE_FIELDS) if asked == "problem" else RESPONSE_FIELDS
     answered = next((name for name in responses if name in row), None)
-    whole = all(name is not None and row[name] is not None for name in (asked, answered))
+    whole = asked is not None and answered is not None and None not in (row[asked], row[answered])
     chat, chat_field = _chat_of(row, whole=whole)
     if chat is not None:
         used = {chat_field, "system", "history"} if chat_field != "prompt" else {"prompt", "completion"}
-        row = {name: value for name, value in row.items() if name not in used}
-        row["messages"] = chat
+        row = {**{name: value for name, value in row.items() if name not in used}, "messages": chat}
         if not whole or chat_field != "messages":
             first = next(message for message in chat if message["role"] == "user")
             return {**row, "instruction": first["content"], "input": "", "response": chat[-1]["content"]}
