@@ -38,6 +38,7 @@ def separated(delimiter: str, end: str = "\n") -> str:
     [
         ("a.json", LINES.encode()),
         ("a.txt", LINES.encode()),
+        ("a.csv", LINES.encode()),
         ("a.ndjson", b"\xef\xbb\xbf" + LINES.encode()),
         ("a.jsonl", json.dumps(ROWS).encode()),
         ("a", json.dumps(ROWS, indent=1).encode()),

@@ -143,6 +143,12 @@ def test_stored_evolutions_may_begin_with_the_instruction_and_have_one_answer() 
         instructions_from_row({**row, "answers": ["a + b"]})
 
 
+def test_a_round_that_counts_something_else_is_a_foreign_column() -> None:
+    for value in ("Codeforces Round 12", float("nan"), [1]):
+        row = instruction_from_row({"instruction": "Add.", "round": value})
+        assert (row.lineage.round, list(row.extra)) == (0, ["original_round"])
+
+
 def test_rows_with_one_id_and_different_text_are_kept_apart(tmp_path: Path) -> None:
     lines = [
         {"id": "math", "instruction": "Add."},

@@ -76,14 +76,14 @@ def _form_of(path: Path) -> Literal["parquet", "separated", "list", "lines"]:
         return "parquet"
     if name.endswith(".parquet"):
         raise DataError(f"{path}: not a Parquet file; {ACCEPTED}")
-    if name.endswith((".csv", ".tsv")):
-        return "separated"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith(b"[") and (text[1:].lstrip()[:1] in b"{]" or not name.endswith((".jsonl", ".ndjson"))):
-        return "list"
     first, end, _ = text.partition(b"\n")
     if text.startswith(b"{") and text.strip() != b"{}" and (not end or _is_json(first)):
         return "lines"
+    if name.endswith((".csv", ".tsv")):
+        return "separated"
+    if text.startswith(b"[") and (text[1:].lstrip()[:1] in b"{]" or not name.endswith((".jsonl", ".ndjson"))):
+        return "list"
     if name.endswith(".json"):
         return "list"
     if text.startswith(b"{") or not text or name.endswith((".jsonl", ".ndjson")):

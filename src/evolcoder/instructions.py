@@ -122,10 +122,7 @@ def _instruction(row: Mapping[str, Any]) -> Instruction:
     if not row["instruction"].strip():
         raise ValueError("field 'instruction' is empty")
     id_ = str(row.get("id") or content_hash(row["instruction"], row["input"])[:16])
-    try:
-        round_number = int(row.get("round") or 0)
-    except (TypeError, ValueError):
-        raise ValueError(f"field 'round': a whole number is expected, found {row['round']!r}") from None
+    round_number, foreign_round = _round_of(row.get("round"))
     lineage = Lineage(
         seed_id=str(row.get("seed_id") or id_),
         parent_id=_text_or_none(row.get("parent_id")),
@@ -135,7 +132,17 @@ def _instruction(row: Mapping[str, Any]) -> Instruction:
     )
     known = ("id", "instruction", "input", "response", *LINEAGE_FIELDS)
     extra = {key: value for key, value in row.items() if key not in known}
+    if foreign_round is not None:
+        extra["original_round"] = foreign_round
     return Instruction(id_, row["instruction"], row["input"], row["response"], lineage, extra)
+
+
+def _round_of(value: Any) -> tuple[int, Any]:
+    """Return (round of evolution, None), or (0, value) where the column counts something else."""
+    try:
+        return int(value or 0), None
+    except (TypeError, ValueError, OverflowError):
+        return 0, value
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -136,6 +136,12 @@ def test_files_of_a_folder_are_readable_as_the_umask_says(tmp_path: Path) -> Non
     assert (tmp_path / "model/weights").stat().st_mode == plain.stat().st_mode
 
 
+def test_the_folder_of_a_run_is_its_data_set(folder: Path, tmp_path: Path) -> None:
+    run("export", str(folder), "--to", "hub", "--out", str(tmp_path / "hub"))
+    assert "code_alpaca_20k" in (tmp_path / "hub/README.md").read_text()
+    assert len(read_instructions(tmp_path / "hub")) == len(read_instructions(folder)) == 2
+
+
 CHAT = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "Add."},

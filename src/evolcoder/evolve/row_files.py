@@ -78,16 +78,16 @@ def try_to_write(path: Path, rows: Iterable[Instruction]) -> None:
     if path.is_dir():
         raise DataError(f"{path}: a folder stands where the data set will be written; move it away")
     path.parent.mkdir(parents=True, exist_ok=True)
-    further_columns = False
+    all_texts = True
     with TemporaryDirectory(prefix=".trial-", dir=path.parent) as folder:
         jsonl = Path(folder) / "rows.jsonl"
         writer = RowWriter(jsonl)
         try:
             for row in rows:
-                further_columns = further_columns or bool(row.extra)
+                all_texts = all_texts and all(type(value) is str for value in row.extra.values())
                 writer.write(row)
             writer.close()
-            if further_columns:  # the columns of evolcoder's own have types that fit
+            if not all_texts:  # what is text, as evolcoder's own columns of a seed are, fits Parquet
                 write_parquet(jsonl, jsonl.with_suffix(".parquet"))
         except (TypeError, ValueError, OverflowError, subprocess.CalledProcessError) as error:
             raise DataError(f"{path}: the seeds cannot be written beside evolved rows ({error})") from error
