@@ -1,22 +1,25 @@
-"""Rows to JSONL as they come, and JSONL to Parquet afterwards."""
+"""Rows to JSONL as they come, rows gone through again and again, and a trial of writing them."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from evolcoder.data_files import is_streamed
 from evolcoder.errors import DataError
-from evolcoder.instructions import read_instructions, row_from_instruction, stream_instructions
-from evolcoder.parquet_files import write_parquet
+from evolcoder.instructions import (
+    read_instructions,
+    row_from_instruction,
+    stream_instructions,
+    write_instructions,
+)
 from evolcoder.records import Instruction
 from evolcoder.row_forms import NO_COLUMNS, Columns
 from evolcoder.runs import writing_whole
-
-_BATCH_ROWS = 1000
 
 
 class RowWriter:
@@ -70,26 +73,24 @@ class RowFile:
         return stream_instructions(self._source, self._columns)
 
 
-def try_to_write(path: Path, rows: Iterable[Instruction]) -> None:
-    """Write rows as they will be written and exported at the end, under names that are removed again.
+def try_to_write(path: Path, rows: Sequence[Instruction]) -> None:
+    """Write rows on trial as they will be written and exported at the end; nothing of it is left.
 
     Raises DataError where it cannot be done, so that it is known before anything is paid.
     """
     if path.is_dir():
         raise DataError(f"{path}: a folder stands where the data set will be written; move it away")
-    path.parent.mkdir(parents=True, exist_ok=True)
     all_texts = True
-    with TemporaryDirectory(prefix=".trial-", dir=path.parent) as folder:
-        jsonl = Path(folder) / "rows.jsonl"
-        writer = RowWriter(jsonl)
-        try:
-            for row in rows:
-                all_texts = all_texts and all(type(value) is str for value in row.extra.values())
-                writer.write(row)
-            writer.close()
-            if not all_texts:  # what is text, as evolcoder's own columns of a seed are, fits Parquet
-                write_parquet(jsonl, jsonl.with_suffix(".parquet"))
-        except (TypeError, ValueError, OverflowError, subprocess.CalledProcessError) as error:
-            raise DataError(f"{path}: the seeds cannot be written beside evolved rows ({error})") from error
-        finally:
-            writer.close()
+    writer = RowWriter(Path(os.devnull))
+    try:
+        for row in rows:
+            all_texts = all_texts and all(type(value) is str for value in row.extra.values())
+            writer.write(row)
+        if not all_texts:  # what is text, as evolcoder's own columns of a seed are, fits Parquet
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".trial-", dir=path.parent) as folder:
+                write_instructions(Path(folder) / "rows.parquet", rows)
+    except (TypeError, ValueError, OverflowError, subprocess.CalledProcessError) as error:
+        raise DataError(f"{path}: the seeds cannot be written beside evolved rows ({error})") from error
+    finally:
+        writer.close()
