@@ -67,6 +67,14 @@ def test_one_row_in_a_json_file_is_a_row(tmp_path: Path) -> None:
     assert read_instructions(tmp_path / "a.json")[0].instruction == "Reverse it."
 
 
+def test_names_of_csv_may_have_blanks_and_text_of_parquet_may_be_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("instruction, output\nAdd.,a + b\n")
+    pq.write_table(pa.table({"prompt": [b"Add."], "answer": [b"a + b"]}), tmp_path / "b.parquet")
+    for name in ("a.csv", "b.parquet"):
+        (row,) = read_instructions(tmp_path / name)
+        assert (row.instruction, row.response) == ("Add.", "a + b")
+
+
 def test_a_field_of_csv_may_be_long_and_missing_ones_are_empty(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f',question,answer,price\n0,"{"x" * 300_000}"\n')
     (row,) = read_instructions(tmp_path / "a.csv")

@@ -61,6 +61,7 @@ def test_a_solution_is_the_response_of_a_problem_alone() -> None:
         {"messages": [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in CHAT]},
         {"prompt": CHAT[:3], "completion": CHAT[3:]},
         {"prompt": "Add.", "messages": CHAT},
+        {"conversations": [{**turn, "from": turn["from"].upper()} for turn in sharegpt(CHAT)]},
         {"instruction": "Now floats.", "output": "math.fsum", "history": [["Add.", "a + b"]]},
     ],
 )
@@ -76,7 +77,8 @@ def test_a_system_message_stands_in_the_chat_or_in_a_column() -> None:
         {"system": "Be brief.", "conversations": sharegpt(CHAT)},
         {"system": "Other.", "messages": [{**SYSTEM}, *CHAT], "id": "a"},
     ):
-        assert instruction_from_row(row).extra["messages"] == [SYSTEM, *CHAT]
+        kept = {"system": "Other."} if row.get("system") == "Other." else {}
+        assert instruction_from_row(row).extra == {"messages": [SYSTEM, *CHAT], **kept}
 
 
 def test_a_foreign_column_of_turns_beside_instruction_and_response_is_kept_as_it_is() -> None:

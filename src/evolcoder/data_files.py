@@ -142,6 +142,7 @@ def _separated_rows(path: Path) -> Iterator[tuple[str, Row]]:
             header = next(lines, "")
             delimiter = "\t" if _unpacked_name(path).endswith(".tsv") else max(",;\t", key=header.count)
             reader = csv.DictReader(chain([header], lines), delimiter=delimiter, strict=True)
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for row in reader:
                 if None in row:
                     at = reader.line_num

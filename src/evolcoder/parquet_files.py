@@ -30,10 +30,10 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with pq.ParquetFile(path) as file:
             groups = file.metadata
-            check_unpacked(
-                path, packed, sum(groups.row_group(at).total_byte_size for at in range(groups.num_row_groups))
-            )
-            for batch in file.iter_batches(_READ_ROWS):
+            whole = sum(groups.row_group(at).total_byte_size for at in range(groups.num_row_groups))
+            check_unpacked(path, packed, whole)
+            rows_at_once = max(1, min(_READ_ROWS, MOST_ROW_BYTES * groups.num_rows // max(whole, 1)))
+            for batch in file.iter_batches(rows_at_once):
                 columns = [_plain_column(column) for column in batch.columns]
                 n_bytes = sum(column.nbytes for column in columns)
                 size += n_bytes
@@ -43,7 +43,7 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
                 for values in zip(*(column.to_pylist() for column in columns), strict=True):
                     yield dict(zip(batch.schema.names, values, strict=True))
                 number += batch.num_rows
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read, not a Parquet file ({error})") from error
 
 

@@ -87,7 +87,9 @@ def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
     whole = asked is not None and answered is not None and None not in (row[asked], row[answered])
     chat, chat_field = _chat_of(row, whole=whole)
     if chat is not None:
-        used = {chat_field, "system", "history"} if chat_field != "prompt" else {"prompt", "completion"}
+        used = {"prompt", "completion"} if chat_field == "prompt" else {chat_field}
+        if row.get("system") in ("", chat[0]["content"]):
+            used.add("system")
         row = {**{name: value for name, value in row.items() if name not in used}, "messages": chat}
         if not whole or chat_field != "messages":
             first = next(message for message in chat if message["role"] == "user")
@@ -107,6 +109,8 @@ def _text(row: Mapping[str, Any], name: str | None) -> str:
     value = None if name is None else row.get(name)
     if value is None:
         return ""
+    if isinstance(value, bytes):  # Parquet of writers that do not mark text as such
+        return value.decode("utf-8")
     if not isinstance(value, str):
         raise ValueError(f"field {name!r}: text is expected, found {type(value).__name__}")
     return value
@@ -165,8 +169,8 @@ def _turns(messages: Any, field: str) -> list[dict[str, str]]:
         raise ValueError(f"field {field!r}: a list of objects is expected")
     chat = []
     for message in messages:
-        role = message.get("role") or message.get("from")
-        chat.append({"role": _ROLES.get(str(role), str(role)), "content": _content(message, field)})
+        role = str(message.get("role") or message.get("from")).lower()
+        chat.append({"role": _ROLES.get(role, role), "content": _content(message, field)})
     system = chat[:1] if chat and chat[0]["role"] == "system" else []
     turns = chat[len(system) :]
     while field in _CHAT_FIELDS[1:] and turns and turns[0]["role"] == "assistant":
