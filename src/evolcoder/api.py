@@ -51,7 +51,7 @@ def evolve_instructions(
     """Evolve seed instructions into harder ones with a teacher model, and have it answer them.
 
     Args:
-        seeds: "shipped", a file (JSONL, JSON, Parquet), a Hugging Face data set, or rows.
+        seeds: "shipped", a file (docs/formats.md), a Hugging Face data set, or rows.
         teacher: A MODEL, as on the command line: "embedded", a folder, "openai:NAME".
         out: Folder for `round-R/`, `dataset.jsonl` (seeds and all rounds) and the journal.
         rounds: How often the instructions are evolved, each round from the one before.
@@ -405,6 +405,6 @@ def _choice(
 
 def _rows(source: str | Path | Sequence[Instruction]) -> Sequence[Instruction]:
     """Return rows as they are, or read them from where `source` says."""
-    from evolcoder.instructions import read_instructions
+    from evolcoder.instructions import read_instructions, with_ids_apart
 
-    return read_instructions(source) if isinstance(source, (str, Path)) else source
+    return read_instructions(source) if isinstance(source, (str, Path)) else list(with_ids_apart(source))

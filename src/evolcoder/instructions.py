@@ -1,47 +1,41 @@
-"""Seeds and data sets: read JSONL, JSON, Parquet or a Hugging Face data set; write JSONL and Parquet.
+"""Seeds and data sets: read what others write (`data_files`, `row_forms`); write JSONL and Parquet.
 
-Field names accepted, first match wins: instruction | prompt | question | Instruction; input; response |
-output | answer | completion. A row of `messages` is a chat. Files that evolcoder wrote carry their lineage
-and keep it.
+Files that evolcoder wrote carry their lineage and keep it.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from evolcoder.data_files import ACCEPTED, SUFFIXES, json_value, rows_of_data
 from evolcoder.errors import DataError, MissingExtraError
+from evolcoder.parquet_files import write_parquet
 from evolcoder.records import Instruction, Lineage
-from evolcoder.runs import (
-    bad_rows_message,
-    content_hash,
-    read_jsonl,
-    read_unpacked,
-    write_jsonl_whole,
-    writing_whole,
-)
+from evolcoder.row_forms import FIELDS_ACCEPTED, LINEAGE_FIELDS, NO_COLUMNS, Columns, plain_rows
+from evolcoder.runs import bad_rows_message, content_hash, write_jsonl_whole
 
 SHIPPED_SEEDS = "shipped"
 """The source name of the 120 seed instructions in the package."""
-
-INSTRUCTION_FIELDS = ("instruction", "prompt", "question", "Instruction")
-RESPONSE_FIELDS = ("response", "output", "answer", "completion", "generation")
-_LINEAGE_FIELDS = ("seed_id", "parent_id", "round", "method", "teacher")
+_MOST_BAD_ROWS = 1000
 
 
-def read_instructions(source: str | Path) -> list[Instruction]:
+def read_instructions(source: str | Path, columns: Columns = NO_COLUMNS) -> list[Instruction]:
     """Read a data set by path, by "shipped", or by Hugging Face name ("owner/name" or "owner/name:split").
 
-    Raises DataError that names the file and every bad row (the first ten in full).
+    `columns` says how the file names what: {"instruction": "Aufgabe"}. Rows with one id and different text
+    get ids of their own. Raises DataError that names the file and every bad row (the first ten in full).
     """
-    return list(stream_instructions(source))
+    return list(stream_instructions(source, columns))
 
 
-def stream_instructions(source: str | Path) -> Iterator[Instruction]:
+def stream_instructions(source: str | Path, columns: Columns = NO_COLUMNS) -> Iterator[Instruction]:
     """Yield the rows of a data set one at a time; bad ones are reported together, after the last good one.
 
     Sources and errors are those of `read_instructions`.
@@ -49,7 +43,7 @@ def stream_instructions(source: str | Path) -> Iterator[Instruction]:
     text = str(source)
     path = shipped_seeds_path() if text == SHIPPED_SEEDS else Path(text)
     if path.exists():
-        rows = _numbered_rows(path)
+        rows = rows_of_data(path)
     elif _is_hub_name(text):
         rows = _hub_rows(text)
     else:
@@ -57,29 +51,50 @@ def stream_instructions(source: str | Path) -> Iterator[Instruction]:
     count = 0
     bad: list[str] = []
     unreadable = ""
+    met: dict[int, int] = {}
     try:
         for where, row in rows:
             try:
-                instruction = instruction_from_row(row)
+                found = instructions_from_row(row, columns)
             except ValueError as error:
                 bad.append(f"{where}: {error}")
+                if len(bad) >= _MOST_BAD_ROWS:
+                    break
             else:
-                count += 1
-                yield instruction
+                for instruction in found:
+                    count += 1
+                    yield _apart(instruction, met) if row.get("id") else instruction
     except DataError as error:
         if not bad:
             raise
         unreadable = str(error)
+    accepted = f"; {FIELDS_ACCEPTED}" if any(" is missing (found: " in reason for reason in bad) else ""
     if unreadable:
-        raise DataError(f"{unreadable}; {'; '.join(bad[:10])}")
+        raise DataError(f"{unreadable}; {'; '.join(bad[:10])}{accepted}")
     if bad:
-        raise DataError(bad_rows_message(path, bad))
+        raise DataError(bad_rows_message(path, bad) + accepted)
     if count == 0:
-        raise DataError(f"{text}: no rows; at least one instruction is expected")
+        raise DataError(f"{text}: no rows; at least one instruction is expected; {ACCEPTED}")
+
+
+def with_ids_apart(rows: Iterable[Instruction]) -> Iterator[Instruction]:
+    """Yield rows; one with the id of an earlier row and different text gets an id of its own."""
+    met: dict[int, int] = {}
+    return (_apart(row, met) for row in rows)
+
+
+def _apart(row: Instruction, met: dict[int, int]) -> Instruction:
+    text = hash((row.instruction, row.input))
+    if met.setdefault(hash(row.id), text) == text:
+        return row
+    id_ = content_hash(row.id, row.instruction, row.input)[:16]
+    seed_id = id_ if row.lineage.seed_id == row.id else row.lineage.seed_id
+    return replace(row, id=id_, lineage=replace(row.lineage, seed_id=seed_id))
 
 
 def _is_hub_name(text: str) -> bool:
-    return text.count("/") == 1 and not Path(text).suffix and not text.startswith((".", "/", "~"))
+    named = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*(:.+)?", text)
+    return named is not None and not text.lower().endswith(SUFFIXES)
 
 
 def shipped_seeds_path() -> Path:
@@ -88,162 +103,82 @@ def shipped_seeds_path() -> Path:
 
 
 def instruction_from_row(row: Mapping[str, Any]) -> Instruction:
-    """Make an `Instruction` of one outside row.
+    """Make the `Instruction` of one outside row; raises ValueError as `instructions_from_row`."""
+    found = instructions_from_row(row)
+    if len(found) != 1:
+        raise ValueError(f"one instruction is expected, found {len(found)}")
+    return found[0]
 
-    A row of distilabel's Evol-Instruct tasks is the evolved instruction with the answer to it. Raises
-    ValueError, without naming the place, where a field is missing or of a wrong type.
+
+def instructions_from_row(row: Mapping[str, Any], columns: Columns = NO_COLUMNS) -> list[Instruction]:
+    """Make the instructions that an outside row holds: one, or several evolutions of distilabel's.
+
+    Raises ValueError, without naming the place, where a field is missing or of a wrong type.
     """
-    if isinstance(row.get("evolved_instruction"), str):
-        row = _distilabel_row(row)
-    if row.get("messages") is not None and not any(field in row for field in INSTRUCTION_FIELDS):
-        row = {**row, **_from_messages(row["messages"])}
-    instruction = _text_field(row, INSTRUCTION_FIELDS, required=True)
-    if not instruction.strip():
+    return [_instruction(plain) for plain in plain_rows(row, columns)]
+
+
+def _instruction(row: Mapping[str, Any]) -> Instruction:
+    if not row["instruction"].strip():
         raise ValueError("field 'instruction' is empty")
-    input_ = _text_field(row, ("input",), required=False)
-    response = _text_field(row, RESPONSE_FIELDS, required=False)
-    id_ = str(row.get("id") or content_hash(instruction, input_)[:16])
+    id_ = str(row.get("id") or content_hash(row["instruction"], row["input"])[:16])
+    round_number, foreign_round = _round_of(row.get("round"))
     lineage = Lineage(
         seed_id=str(row.get("seed_id") or id_),
-        parent_id=row.get("parent_id"),
-        round=int(row.get("round") or 0),
-        method=row.get("method"),
-        teacher=row.get("teacher"),
+        parent_id=_text_or_none(row.get("parent_id")),
+        round=round_number,
+        method=_text_or_none(row.get("method")),
+        teacher=_text_or_none(row.get("teacher")),
     )
-    known = {"id", "instruction", "input", "response", *_LINEAGE_FIELDS}
-    used = {next(f for f in INSTRUCTION_FIELDS if f in row)} | {f for f in RESPONSE_FIELDS[:1] if f in row}
-    used |= set(next(([f] for f in RESPONSE_FIELDS if f in row), []))
-    extra = {key: value for key, value in row.items() if key not in known and key not in used}
-    return Instruction(id_, instruction, input_, response, lineage, extra)
+    known = ("id", "instruction", "input", "response", *LINEAGE_FIELDS)
+    extra = {key: value for key, value in row.items() if key not in known}
+    if foreign_round is not None:
+        extra["original_round"] = foreign_round
+    return Instruction(id_, row["instruction"], row["input"], row["response"], lineage, extra)
 
 
-def _distilabel_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of EvolInstruct under the names of evolcoder's; its answer belongs to what it evolved."""
-    rest = {name: row[name] for name in row if name not in ("evolved_instruction", "model_name")}
-    return {
-        "round": 1,
-        "teacher": row.get("model_name"),
-        **rest,
-        "instruction": row["evolved_instruction"],
-        "evolved_from": row.get("instruction"),
-    }
+def _round_of(value: Any) -> tuple[int, Any]:
+    """Return (round of evolution, None), or (0, value) where the column counts something else."""
+    try:
+        return int(value or 0), None
+    except (TypeError, ValueError, OverflowError):
+        return 0, value
 
 
-def _from_messages(messages: Any) -> dict[str, Any]:
-    """Return the fields of a row that is a chat: its first question, its last answer, and the chat itself.
-
-    A chat is [{"role": "user", "content": "..."}, ...]: a system message or none, then user and assistant by
-    turns; what follows the last answer is left out. Raises ValueError for anything else.
-    """
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise ValueError("field 'messages': a list of objects is expected")
-    roles = [message.get("role") for message in messages]
-    if any(not isinstance(message.get("content"), str) for message in messages):
-        raise ValueError("field 'messages': each content is expected to be text")
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    while turns and turns[-1] == "user":
-        turns.pop()
-    if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
-        raise ValueError(
-            "field 'messages': user and assistant by turns are expected, after a system message or none, "
-            f"found {', '.join(map(str, roles)) or 'nothing'}"
-        )
-    begin = 1 if roles[0] == "system" else 0
-    chat = [{"role": m["role"], "content": m["content"]} for m in messages[: begin + len(turns)]]
-    return {"instruction": chat[begin]["content"], "response": chat[-1]["content"], "messages": chat}
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
 
 
 def row_from_instruction(row: Instruction) -> dict[str, Any]:
-    """Return the flat row that data files hold: text fields, lineage, then the extra columns."""
+    """Return the flat row that data files hold: text fields, lineage, then the extra columns.
+
+    What JSON has no form for is written as `json_value` says.
+    """
     return {
         "id": row.id,
         "instruction": row.instruction,
         "input": row.input,
         "response": row.response,
-        **{name: getattr(row.lineage, name) for name in _LINEAGE_FIELDS},
-        **row.extra,
+        **{name: getattr(row.lineage, name) for name in LINEAGE_FIELDS},
+        **{name: json_value(value) for name, value in row.extra.items()},
     }
 
 
 def write_instructions(path: str | Path, rows: Iterable[Instruction]) -> int:
-    """Write rows as JSONL or Parquet, by the file's suffix, whole or not at all; return the count."""
+    """Write rows as JSONL or Parquet, by the file's suffix, whole or not at all; return the count.
+
+    In Parquet nested columns, and those of several types, are JSON text.
+    """
     path = Path(path)
+    flat = (row_from_instruction(row) for row in rows)
     if path.suffix != ".parquet":
-        return write_jsonl_whole(path, (row_from_instruction(row) for row in rows))
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    flat = [_with_json_extras(row_from_instruction(row)) for row in rows]
-    # Arrow takes the columns of the first row alone, and seeds, which come first, have the fewest.
-    columns = dict.fromkeys(name for row in flat for name in row)
-    table = pa.table({name: [row.get(name) for row in flat] for name in columns})
-    with writing_whole(path) as partial:
-        pq.write_table(table, partial)
-    return int(table.num_rows)
-
-
-def _with_json_extras(row: dict[str, Any]) -> dict[str, Any]:
-    """Nested columns become JSON text, so that every row has the same Parquet schema."""
-    return {
-        key: json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
-        for key, value in row.items()
-    }
-
-
-def _text_field(row: Mapping[str, Any], names: tuple[str, ...], *, required: bool) -> str:
-    """Return the first of `names` in the row as text; null counts as ""."""
-    for name in names:
-        if name in row:
-            value = row[name]
-            if value is None:
-                return ""
-            if not isinstance(value, str):
-                raise ValueError(f"field {name!r}: text is expected, found {type(value).__name__}")
-            return value
-    if required:
-        raise ValueError(f"field {names[0]!r} is missing (found: {', '.join(map(str, row)) or 'no fields'})")
-    return ""
-
-
-def _numbered_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (where, row) of a JSONL, JSON or Parquet file."""
-    if path.is_dir():
-        raise DataError(f"{path}: a file is expected, found a folder")
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".parquet"):
-        yield from _parquet_rows(path)
-    elif name.endswith(".json"):
-        yield from _json_rows(path)
-    else:
-        yield from ((f"line {number}", row) for number, row in read_jsonl(path))
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        rows = json.loads(read_unpacked(path).decode("utf-8-sig"))
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: not UTF-8 JSON ({error})") from error
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: a list of objects is expected, found {type(rows).__name__}")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise DataError(f"{path}: item {number}: an object is expected, found {type(row).__name__}")
-        yield f"item {number}", row
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a Parquet file ({error})") from error
-    number = 0
-    for batch in file.iter_batches():
-        for row in batch.to_pylist():
-            number += 1
-            yield f"row {number}", row
+        return write_jsonl_whole(path, flat)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".parquet-", dir=path.parent) as folder:
+        lines = Path(folder) / "rows.jsonl"
+        count = write_jsonl_whole(lines, flat)
+        write_parquet(lines, path)
+    return count
 
 
 def _hub_rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:

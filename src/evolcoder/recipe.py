@@ -39,7 +39,7 @@ class SeedSource:
     """Which seed instructions a run starts from."""
 
     source: str = SHIPPED_SEEDS
-    """"shipped", a JSONL, JSON or Parquet file, or a Hugging Face data set name."""
+    """"shipped", a data file, or a Hugging Face data set name."""
     limit: int | None = None
     """Take this many, evenly spaced over the file; all where absent."""
 

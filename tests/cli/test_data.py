@@ -12,6 +12,7 @@ from evolcoder.cli import cli
 from evolcoder.errors import DataError
 from evolcoder.evolve.data_card import note_what_it_is_made_from
 from evolcoder.evolve.row_files import write_rows_whole
+from evolcoder.instructions import read_instructions
 from evolcoder.records import Instruction, Lineage
 from evolcoder.runs import making_folder_whole
 
@@ -133,3 +134,41 @@ def test_files_of_a_folder_are_readable_as_the_umask_says(tmp_path: Path) -> Non
     plain = tmp_path / "plain"
     plain.touch()
     assert (tmp_path / "model/weights").stat().st_mode == plain.stat().st_mode
+
+
+def test_the_folder_of_a_run_is_its_data_set(folder: Path, tmp_path: Path) -> None:
+    run("export", str(folder), "--to", "hub", "--out", str(tmp_path / "hub"))
+    assert "code_alpaca_20k" in (tmp_path / "hub/README.md").read_text()
+    assert len(read_instructions(tmp_path / "hub")) == len(read_instructions(folder)) == 2
+
+
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Add."},
+    {"role": "assistant", "content": "a + b"},
+    {"role": "user", "content": "Now floats."},
+    {"role": "assistant", "content": "math.fsum"},
+]
+
+
+@pytest.mark.parametrize("form", ["alpaca", "chat", "parquet", "hub"])
+def test_every_export_is_read_back_with_its_chats(form: str, tmp_path: Path) -> None:
+    source, out = tmp_path / "chats.jsonl", tmp_path / f"out.{form}"
+    rows = [{"id": "c", "messages": CHAT}, {"id": "d", "instruction": "Sort.", "output": "sorted(x)"}]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run("export", str(source), "--to", form, "--out", str(out))
+    chat, plain = read_instructions(out)
+    assert (chat.instruction, chat.response) == ("Add.", "math.fsum")
+    assert chat.extra["messages"] == CHAT
+    assert (plain.instruction, plain.response) == ("Sort.", "sorted(x)")
+    assert json.loads(run("stats", str(out), "--json"))["rows"] == 2
+
+
+def test_any_columns_are_named_by_an_option(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Aufgabe,Code\nAdd.,a + b\n")
+    columns = ("--columns", "instruction=Aufgabe,response=Code")
+    assert "1 rows of 1 seeds, 0 without a response" in run("stats", str(tmp_path / "a.csv"), *columns)
+    (row,) = run("samples", str(tmp_path / "a.csv"), "--json", *columns).splitlines()
+    assert (json.loads(row)["instruction"], json.loads(row)["response"]) == ("Add.", "a + b")
+    wrong = CliRunner().invoke(cli, ["data", "stats", str(tmp_path / "a.csv"), "--columns", "task=Aufgabe"])
+    assert wrong.exit_code == 2 and "NAME of instruction, input, response" in wrong.output

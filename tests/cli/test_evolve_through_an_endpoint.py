@@ -121,3 +121,16 @@ def test_mistakes_in_endpoint_options_are_named(seeds: Path, tmp_path: Path) -> 
             evolve(seeds, out, "--teacher", "openai:m@http://127.0.0.1:9/v1", "--endpoint", wrong)
     with pytest.raises(ModelError, match="NO_SUCH_KEY"):
         evolve(seeds, out, "--teacher", "openai:m@http://127.0.0.1:9/v1#NO_SUCH_KEY")
+
+
+def test_seeds_with_one_id_are_all_evolved_from_columns_of_any_name(tmp_path: Path) -> None:
+    tasks = [f"Write a program number {i} that sorts {subject}." for i, subject in enumerate(SUBJECTS[:4])]
+    lines = ["id,Aufgabe", *(f"math,{task}" for task in tasks)]
+    (tmp_path / "seeds.csv").write_text("\n".join(lines) + "\n")
+    with teacher_server() as teacher:
+        columns = ("--columns", "instruction=Aufgabe")
+        told = evolve(
+            tmp_path / "seeds.csv", tmp_path / "out", "--teacher", f"openai:m@{teacher.url}", *columns
+        )
+    (summary,) = told["rounds"]
+    assert (summary["asked"], summary["kept"], summary["repeated_parents"]) == (4, 4, 0)

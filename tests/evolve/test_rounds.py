@@ -2,13 +2,15 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from teacher import ANSWER, TASKS, Teacher, harder, seeds
 
-from evolcoder.errors import BudgetExhaustedError, RequestFailedError
+from evolcoder.errors import BudgetExhaustedError, DataError, RequestFailedError
 from evolcoder.evolve.merging import merged_rows, pool_after
 from evolcoder.evolve.rounds import RoundSummary, evolve_dataset, evolve_rounds
 from evolcoder.evolve.settings import AskSettings, EvolveSettings
@@ -284,3 +286,33 @@ def round_of_all(out: Path, teacher: Teacher, texts: list[str], **settings) -> l
         seeds(texts), teacher, EvolveSettings(**settings), range(1, 3), out, SilentProgress()
     )
     return asyncio.run(work)
+
+
+def test_a_merge_that_cannot_be_written_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "dataset.jsonl").mkdir()
+    teacher = Teacher()
+    with pytest.raises(DataError, match=r"dataset\.jsonl: a folder stands where"):
+        asyncio.run(evolve_dataset(seeds(TASKS), teacher, EvolveSettings(), 1, tmp_path, SilentProgress()))
+    (tmp_path / "dataset.jsonl").rmdir()
+    (seed,) = seeds(TASKS[:1])
+    broken = replace(seed, extra={"column": Unwritable()})
+    with pytest.raises(DataError, match="the seeds cannot be written"):
+        asyncio.run(evolve_dataset([broken], teacher, EvolveSettings(), 1, tmp_path, SilentProgress()))
+    assert (teacher.requests, list(tmp_path.iterdir())) == ([], [])
+
+
+class Unwritable:
+    """A value that has no text."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_seeds_with_columns_of_any_kind_are_merged(tmp_path: Path) -> None:
+    rows = [
+        replace(seed, extra={"price": Decimal("0.1"), "raw": b"\x00", "tags": [1, {"a": timedelta(1)}]})
+        for seed in seeds(TASKS[:2])
+    ]
+    asyncio.run(evolve_dataset(rows, Teacher(), EvolveSettings(), 1, tmp_path, SilentProgress()))
+    merged = rows_of(tmp_path / "dataset.jsonl")
+    assert (len(merged), merged[0]["price"], merged[0]["tags"]) == (4, "0.1", [1, {"a": 86400.0}])

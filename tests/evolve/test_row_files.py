@@ -5,8 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from evolcoder.errors import DataError
-from evolcoder.evolve.row_files import RowFile, write_parquet, write_rows_whole
+from evolcoder.evolve.row_files import RowFile, write_rows_whole
 from evolcoder.instructions import row_from_instruction
+from evolcoder.parquet_files import write_parquet
 from evolcoder.records import Instruction, Lineage
 
 SEED = Instruction("s", "Sort.", "", "sorted(x)", Lineage("s"), {"licence": "mit", "size": 3})

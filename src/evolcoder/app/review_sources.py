@@ -10,8 +10,8 @@ from evolcoder.app.study import Contestant, Study, make_study
 from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.sample_files import response_of
 from evolcoder.evaluate.sample_rows import TEXT_FIELDS
-from evolcoder.instructions import INSTRUCTION_FIELDS
 from evolcoder.report.table import round_name
+from evolcoder.row_forms import INSTRUCTION_FIELDS
 from evolcoder.runs import content_hash, read_jsonl
 
 FILES = "files"

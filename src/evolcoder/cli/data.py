@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from evolcoder.cli.columns_option import columns_option
+
 
 @click.group()
 def command() -> None:
@@ -21,8 +23,9 @@ def command() -> None:
 
 @command.command()
 @click.argument("data")
+@columns_option
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def stats(data: str, as_json: bool) -> None:
+def stats(data: str, columns: dict[str, str], as_json: bool) -> None:
     """Count the rows of DATA by round, method, teacher and verdict."""
     import json
     from dataclasses import asdict
@@ -30,7 +33,7 @@ def stats(data: str, as_json: bool) -> None:
     from evolcoder.evolve.data_stats import stats_of_rows, table_lines
     from evolcoder.evolve.row_files import RowFile
 
-    found = stats_of_rows(RowFile(data))
+    found = stats_of_rows(RowFile(data, columns))
     if as_json:
         click.echo(json.dumps(asdict(found)))
         return
@@ -51,10 +54,11 @@ def stats(data: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("data")
+@columns_option
 @click.option("-n", "count", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one row a line as JSON.")
-def samples(data: str, count: int, seed: int, as_json: bool) -> None:
+def samples(data: str, columns: dict[str, str], count: int, seed: int, as_json: bool) -> None:
     """Show some rows of DATA, chosen at random by --seed."""
     import json
 
@@ -62,7 +66,7 @@ def samples(data: str, count: int, seed: int, as_json: bool) -> None:
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.instructions import row_from_instruction
 
-    for row in sample_rows(RowFile(data), count, seed):
+    for row in sample_rows(RowFile(data, columns), count, seed):
         if as_json:
             click.echo(json.dumps(row_from_instruction(row), ensure_ascii=False))
             continue
@@ -74,17 +78,19 @@ def samples(data: str, count: int, seed: int, as_json: bool) -> None:
 
 @command.command()
 @click.argument("data")
+@columns_option
 @click.argument("row_id")
-def tree(data: str, row_id: str) -> None:
+def tree(data: str, columns: dict[str, str], row_id: str) -> None:
     """Show the whole tree of the seed that ROW_ID (or the beginning of it) belongs to."""
     from evolcoder.evolve.data_stats import tree_lines, tree_of
     from evolcoder.evolve.row_files import RowFile
 
-    click.echo("\n".join(tree_lines(tree_of(RowFile(data), row_id))))
+    click.echo("\n".join(tree_lines(tree_of(RowFile(data, columns), row_id))))
 
 
 @command.command()
 @click.argument("data")
+@columns_option
 @click.option("--to", "form", type=click.Choice(["alpaca", "chat", "parquet", "hub"]), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--name", help="Title of the data card (hub).")
@@ -97,6 +103,7 @@ def tree(data: str, row_id: str) -> None:
 )
 def export(
     data: str,
+    columns: dict[str, str],
     form: str,
     out: Path,
     name: str | None,
@@ -106,16 +113,17 @@ def export(
 ) -> None:
     """Write DATA as alpaca JSON, chat messages, Parquet, or a folder ready for the Hugging Face hub."""
     from evolcoder.evolve.data_card import facts_beside
-    from evolcoder.evolve.exports import write_alpaca, write_chat, write_hub_folder, write_parquet_rows
+    from evolcoder.evolve.exports import write_alpaca, write_chat, write_hub_folder
     from evolcoder.evolve.row_files import RowFile
+    from evolcoder.instructions import write_instructions
 
-    rows = RowFile(data)
+    rows = RowFile(data, columns)
     if form == "alpaca":
         count = write_alpaca(out, rows)
     elif form == "chat":
         count = write_chat(out, rows)
     elif form == "parquet":
-        count = write_parquet_rows(out, rows)
+        count = write_instructions(out, rows)
     else:
         facts = facts_beside(Path(data), name or out.name, seeds, licence, checked)
         count = write_hub_folder(out, rows, facts)

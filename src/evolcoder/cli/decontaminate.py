@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from evolcoder.cli.columns_option import columns_option
 from evolcoder.cli.engine_option import engine_option
 
 
 @click.command()
 @click.argument("data")
+@columns_option
 @click.option(
     "--benchmark", "-b", "benchmarks", multiple=True, help="Benchmark; humaneval and mbpp if absent."
 )
@@ -33,6 +35,7 @@ from evolcoder.cli.engine_option import engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     data: str,
+    columns: dict[str, str],
     benchmarks: tuple[str, ...],
     out: Path | None,
     report: Path | None,
@@ -67,7 +70,9 @@ def command(
 
         embed = open_embedder(embedding, base_url)
     with open_engine(engine) as where:
-        result = decontaminate(RowFile(data), problems, out, progress_view(), where, embed, similarity)
+        result = decontaminate(
+            RowFile(data, columns), problems, out, progress_view(), where, embed, similarity
+        )
     if report is not None:
         write_contamination_report(report, result)
     if as_json:

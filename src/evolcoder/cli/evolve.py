@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evolcoder.cli.columns_option import columns_option
 from evolcoder.cli.engine_option import engine_option
 from evolcoder.cli.model_options import model_choice, model_options
 
@@ -27,7 +28,10 @@ _LIKELY_IN_FLIGHT = 256
 
 
 @click.command()
-@click.option("--seeds", required=True, help='JSONL, JSON or Parquet file, Hugging Face name, or "shipped".')
+@click.option(
+    "--seeds", required=True, help='File of rows (docs/formats.md), Hugging Face name, or "shipped".'
+)
+@columns_option
 @click.option(
     "--teacher",
     "teachers",
@@ -124,7 +128,7 @@ def command(
     except ValueError as error:
         raise UserError(str(error)) from error
     teacher = model_choice(",".join(teachers), options, options["timeout_s"])
-    rows = PackedRows(stream_instructions(seeds))
+    rows = PackedRows(stream_instructions(seeds, options["columns"]))
     progress = progress_view()
     if options["dry_run"]:
         from itertools import islice

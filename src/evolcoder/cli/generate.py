@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from evolcoder.cli.columns_option import columns_option
 from evolcoder.cli.engine_option import engine_option
 from evolcoder.cli.model_options import model_choice, model_options
 
@@ -15,7 +16,14 @@ from evolcoder.cli.model_options import model_choice, model_options
 @click.option(
     "--model", "-m", required=True, help="embedded, a folder, a GGUF file, a hub name, openai:NAME."
 )
-@click.option("--input", "input_", required=True, type=click.Path(path_type=Path), help="JSONL (gz by name).")
+@click.option(
+    "--input",
+    "input_",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File of rows (docs/formats.md).",
+)
+@columns_option
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="JSONL (gz by name).")
 @click.option(
     "--style",
@@ -43,6 +51,7 @@ from evolcoder.cli.model_options import model_choice, model_options
 def command(
     model: str,
     input_: Path,
+    columns: dict[str, str],
     output: Path,
     style: str,
     fields: str,
@@ -81,7 +90,7 @@ def command(
     from evolcoder.models.protocol import Sampling
     from evolcoder.models.session import model_session
 
-    rows = read_batch(input_)
+    rows = read_batch(input_, columns)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
     choice = model_choice(model, options)
     journal = output.with_name(output.name + ".journal.sqlite")
@@ -91,7 +100,9 @@ def command(
             async with model_session(choice, journal, where) as opened:
                 how = cast("InferenceStyle", style)
                 named = cast("OutputFields", fields)
-                return await answer_batch(opened, rows, sampling, how, output, progress_view(), named)
+                return await answer_batch(
+                    opened, rows, sampling, how, output, progress_view(), named, columns
+                )
 
     summary = run_async(generate())
     if as_json:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from evolcoder.cli.columns_option import columns_option
 from evolcoder.cli.engine_option import engine_option
 
 
@@ -17,6 +18,7 @@ from evolcoder.cli.engine_option import engine_option
     metavar="FILE",
     help="Rows with instruction and tests, or benchmark:mbpp:train; see docs/reinforce.md.",
 )
+@columns_option
 @click.option("--held-out", metavar="FILE", help="Tasks that are only measured, as --tasks.")
 @click.option("--held-out-tasks", type=int, default=0, help="Keep so many of --tasks for measuring.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the finished model.")
@@ -45,6 +47,7 @@ from evolcoder.cli.engine_option import engine_option
 def command(
     model: str,
     tasks: str,
+    columns: dict[str, str],
     held_out: str | None,
     held_out_tasks: int,
     out: Path,
@@ -79,9 +82,9 @@ def command(
     given = {"method": method, "steps": steps, "rounds": rounds, "group_size": group_size, "loss": loss}
     named = {key: value for key, value in given.items() if value is not None}
     settings = section_from_data(ReinforceSettings, with_overrides(named, overrides), "reinforce")
-    learnt, measured = split_tasks(read_tasks(tasks), held_out_tasks, settings.seed)
+    learnt, measured = split_tasks(read_tasks(tasks, columns), held_out_tasks, settings.seed)
     if held_out is not None:
-        measured += read_tasks(held_out)
+        measured += read_tasks(held_out, columns)
     with open_engine(engine) as where:
         result = reinforce(
             model,

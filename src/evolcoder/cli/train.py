@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from evolcoder.cli.columns_option import columns_option
+
 
 @click.command()
 @click.option(
@@ -16,8 +18,9 @@ import click
     "--data",
     multiple=True,
     metavar="FILE...",
-    help="Rows: JSONL, JSON, Parquet, or a hub name; several may follow.",
+    help="Rows: a file of any form (docs/formats.md) or a hub name; several may follow.",
 )
+@columns_option
 @click.option(
     "--eval-data",
     multiple=True,
@@ -58,6 +61,7 @@ import click
 def command(
     base: str | None,
     data: tuple[str, ...],
+    columns: dict[str, str],
     more_data: tuple[str, ...],
     eval_data: tuple[str, ...],
     eval_rows: int | None,
@@ -108,7 +112,7 @@ def command(
         raise click.UsageError(f"unexpected {more_data[0]!r}: data files follow --data")
     files = (*data, *more_data)
     planned = training_from(
-        read_train_recipe(recipe) if recipe else {}, base, files, given, overrides, eval_data
+        read_train_recipe(recipe) if recipe else {}, base, files, given, overrides, eval_data, columns
     )
     if not planned.base:
         raise RecipeError("nothing to fine-tune: --base MODEL or --recipe FILE is expected")
@@ -128,8 +132,8 @@ def command(
     from evolcoder.instructions import read_instructions
     from evolcoder.train import train
 
-    instructions = [row for source in planned.data for row in read_instructions(source)]
-    held_out = [row for source in planned.eval_data for row in read_instructions(source)]
+    instructions = [row for source in planned.data for row in read_instructions(source, columns)]
+    held_out = [row for source in planned.eval_data for row in read_instructions(source, columns)]
     result = train(planned.base, instructions, planned.settings, out, progress_view(), held_out)
     from evolcoder.train.processes import leave_processes
 

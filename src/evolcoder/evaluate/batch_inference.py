@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from evolcoder.data_files import json_value, rows_of_data
 from evolcoder.errors import DataError
 from evolcoder.evaluate.sampling import IN_FLIGHT
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.instruction_prompt import instruction_prompt
-from evolcoder.instructions import INSTRUCTION_FIELDS
 from evolcoder.models.protocol import LanguageModel, Message, Request, Sampling
 from evolcoder.progress import Progress
-from evolcoder.runs import bad_rows_message, read_jsonl, write_jsonl_whole
+from evolcoder.row_forms import INSTRUCTION_FIELDS, NO_COLUMNS, Columns
+from evolcoder.runs import bad_rows_message, write_jsonl_whole
 
 InferenceStyle = Literal["wizardcoder", "chat"]
 OutputFields = Literal["own", "wizardcoder"]
@@ -39,15 +40,15 @@ class BatchSummary:
     """Answers that reached the length limit."""
 
 
-def read_batch(path: Path) -> list[dict[str, Any]]:
-    """Read the rows to answer; raises DataError that names every bad line (the first ten in full)."""
+def read_batch(path: Path, columns: Columns = NO_COLUMNS) -> list[dict[str, Any]]:
+    """Read the rows to answer; raises DataError that names every bad one (the first ten in full)."""
     rows: list[dict[str, Any]] = []
     bad: list[str] = []
     try:
-        for number, row in read_jsonl(path):
-            wrong = _what_is_wrong(row)
+        for where, row in rows_of_data(path):
+            wrong = _what_is_wrong(row, columns)
             if wrong:
-                bad.append(f"line {number}: {wrong}")
+                bad.append(f"{where}: {wrong}")
             rows.append(row)
     except DataError as error:
         # Bad JSON is told when the file ends; the bad fields belong into the same message.
@@ -61,22 +62,27 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _what_is_wrong(row: dict[str, Any]) -> str:
-    name = _instruction_field(row)
+def _what_is_wrong(row: dict[str, Any], columns: Columns) -> str:
+    name = _instruction_field(row, columns)
     if name is None:
         return f"field 'Instruction' is missing (found: {', '.join(map(str, row)) or 'no fields'})"
     if not isinstance(row[name], str):
         return f"field {name!r}: text is expected, found {type(row[name]).__name__}"
     if not row[name].strip():
         return f"field {name!r} is empty"
-    for field in _INPUT_FIELDS:
+    for field in _input_fields(columns):
         if row.get(field) is not None and not isinstance(row[field], str):
             return f"field {field!r}: text is expected, found {type(row[field]).__name__}"
     return ""
 
 
-def _instruction_field(row: dict[str, Any]) -> str | None:
-    return next((name for name in INSTRUCTION_FIELDS if name in row), None)
+def _instruction_field(row: dict[str, Any], columns: Columns) -> str | None:
+    named = columns.get("instruction")
+    return next((name for name in ((named,) if named else INSTRUCTION_FIELDS) if name in row), None)
+
+
+def _input_fields(columns: Columns) -> tuple[str, ...]:
+    return (columns["input"],) if "input" in columns else _INPUT_FIELDS
 
 
 async def answer_batch(
@@ -87,6 +93,7 @@ async def answer_batch(
     output: Path,
     progress: Progress,
     fields: OutputFields = "own",
+    columns: Columns = NO_COLUMNS,
 ) -> BatchSummary:
     """Answer every row and write them, in order, with the fields asked for; whole.
 
@@ -95,28 +102,32 @@ async def answer_batch(
     answered: list[dict[str, Any]] = []
     tokens = cut = 0
     with progress.bar("answer", len(rows)) as bar:
-        stream = _answers(model, rows, sampling, style)
+        stream = _answers(model, rows, sampling, style, columns)
         async with contextlib.aclosing(stream):
             async for row, n_tokens in stream:
-                answered.append(row if fields == "own" else _as_published(row, len(answered) + 1))
+                answered.append(row if fields == "own" else _as_published(row, len(answered) + 1, columns))
                 tokens += n_tokens
                 cut += row["finish_reason"] == "length"
                 bar.advance(tokens=tokens)
-    write_jsonl_whole(output, answered)
+    write_jsonl_whole(output, map(json_value, answered))
     return BatchSummary(len(answered), tokens, cut)
 
 
-def _as_published(row: dict[str, Any], number: int) -> dict[str, Any]:
+def _as_published(row: dict[str, Any], number: int, columns: Columns) -> dict[str, Any]:
     """Name fields as `inference_wizardcoder.py` (WizardLM repository) does; number a row without `idx`."""
     return {
         "id": row.get("idx", number),
-        "instruction": row[_instruction_field(row) or "Instruction"],
+        "instruction": row[_instruction_field(row, columns) or "Instruction"],
         "wizardcoder": row["response"],
     }
 
 
 async def _answers(
-    model: LanguageModel, rows: list[dict[str, Any]], sampling: Sampling, style: InferenceStyle
+    model: LanguageModel,
+    rows: list[dict[str, Any]],
+    sampling: Sampling,
+    style: InferenceStyle,
+    columns: Columns,
 ) -> AsyncGenerator[tuple[dict[str, Any], int], None]:
     async def ask(item: tuple[dict[str, Any], Request]) -> tuple[dict[str, Any], int]:
         row, request = item
@@ -124,18 +135,18 @@ async def _answers(
         answer = {"response": completion.text.strip(), "finish_reason": completion.finish_reason}
         return {**row, **answer}, completion.completion_tokens
 
-    stream = map_bounded(ask, _requests(rows, sampling, style), IN_FLIGHT)
+    stream = map_bounded(ask, _requests(rows, sampling, style, columns), IN_FLIGHT)
     async with contextlib.aclosing(stream):
         async for answered in stream:
             yield answered
 
 
 def _requests(
-    rows: list[dict[str, Any]], sampling: Sampling, style: InferenceStyle
+    rows: list[dict[str, Any]], sampling: Sampling, style: InferenceStyle, columns: Columns
 ) -> Iterator[tuple[dict[str, Any], Request]]:
     for row in rows:
-        instruction = row[_instruction_field(row) or "Instruction"]
-        input_ = next((row[name] for name in _INPUT_FIELDS if row.get(name)), "")
+        instruction = row[_instruction_field(row, columns) or "Instruction"]
+        input_ = next((row[name] for name in _input_fields(columns) if row.get(name)), "")
         if style == "wizardcoder":
             yield row, Request(instruction_prompt(instruction, input_), sampling)
         else:

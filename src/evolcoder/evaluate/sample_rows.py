@@ -19,17 +19,18 @@ text of None is an answer that never came; `absent` says why.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
+from evolcoder.data_files import open_unpacked
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.parquet_files import parquet_rows
 from evolcoder.runs import MOST_ROW_BYTES, bad_rows_message, read_jsonl, read_unpacked
 
 Row = dict[str, Any]
@@ -68,36 +69,18 @@ def rows_of(file: Path, benchmark: Benchmark) -> Iterator[tuple[int, Row]]:
 def _values(file: Path) -> Iterator[tuple[int, Any]]:
     """Yield what a file holds, row by row: lines of JSON, the items of one list, or one JSON object."""
     try:
-        with _opened(file) as stream:
+        with open_unpacked(file) as stream:
             head = stream.read(_HEAD)
         if head.startswith(b"PAR1"):
-            yield from enumerate(_parquet_rows(file), 1)
+            yield from enumerate(parquet_rows(file), 1)
         elif head.startswith(b"PK\x03\x04"):
             yield from enumerate(_archive_rows(file), 1)
         elif _is_one_value(head) and (value := _one_value(file)) is not None:
             yield from enumerate(value, 1) if isinstance(value, list) else [(1, value)]
         else:
-            yield from read_jsonl(file, _opened)
+            yield from read_jsonl(file, open_unpacked)
     except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
-
-
-def _opened(file: Path) -> IO[bytes]:
-    """Open a file for reading its text, unpacked where it is packed."""
-    if not file.exists():
-        raise DataError(f"{file}: no such file")
-    with file.open("rb") as f:
-        magic = f.read(4)
-    if magic[:2] == b"\x1f\x8b" or file.suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(file, "rb"))
-    if magic == b"\x28\xb5\x2f\xfd":
-        import io
-
-        import pyarrow
-
-        unpacked: Any = pyarrow.PythonFile(pyarrow.input_stream(str(file), compression="zstd"))
-        return io.BufferedReader(unpacked)
-    return file.open("rb")
 
 
 def _is_one_value(head: bytes) -> bool:
@@ -120,21 +103,9 @@ def _is_json(line: bytes) -> bool:
 def _one_value(file: Path) -> Any:
     """Return the one JSON value of a file, None where it is not one."""
     try:
-        return json.loads(read_unpacked(file, _opened))
+        return json.loads(read_unpacked(file, open_unpacked))
     except (ValueError, RecursionError):
         return None
-
-
-def _parquet_rows(file: Path) -> Iterator[Row]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(1024):
-                yield from batch.to_pylist()
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{file}: cannot be read ({error})") from error
 
 
 def _archive_rows(file: Path) -> Iterator[Row]:

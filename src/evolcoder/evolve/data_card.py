@@ -43,10 +43,11 @@ def facts_beside(
 ) -> CardFacts:
     """Return what the folder of a data set knows of it; what is said by the caller counts more."""
     noted: dict[str, Any] = {}
-    if (data.parent / MADE_FROM).exists():
-        noted = json.loads((data.parent / MADE_FROM).read_text(encoding="utf-8"))
+    folder = data if data.is_dir() else data.parent
+    if (folder / MADE_FROM).exists():
+        noted = json.loads((folder / MADE_FROM).read_text(encoding="utf-8"))
     known = seed_link(seeds or noted.get("seeds") or "not said")
-    rounds = sorted(data.parent.glob("round-*"), key=lambda path: (len(path.name), path.name))
+    rounds = sorted(folder.glob("round-*"), key=lambda path: (len(path.name), path.name))
     return CardFacts(
         name,
         Link("seeds", known.name, licence or known.licence),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,14 +55,20 @@ def stats_of_rows(rows: Iterable[Instruction]) -> DataStats:
         if row.extra.get("verdict"):
             verdicts[str(row.extra["verdict"])] += 1
         stats.without_response += not row.response.strip()
-        stats.usd += row.extra.get("cost_usd") or 0.0
-        stats.tokens += (row.extra.get("prompt_tokens") or 0) + (row.extra.get("completion_tokens") or 0)
+        stats.usd += _number(row, "cost_usd")
+        stats.tokens += int(_number(row, "prompt_tokens") + _number(row, "completion_tokens"))
     stats.trees = len(trees)
     stats.rounds, stats.methods = dict(sorted(rounds.items())), dict(methods.most_common())
     stats.teachers, stats.verdicts = dict(teachers.most_common()), dict(verdicts.most_common())
     stats.instruction_chars = {r: round(asked[r] / n, 1) for r, n in stats.rounds.items()}
     stats.response_chars = {r: round(answered[r] / n, 1) for r, n in stats.rounds.items()}
     return stats
+
+
+def _number(row: Instruction, name: str) -> float:
+    """Return a number that evolution wrote; a seed's column of the same name is another's, and counts 0."""
+    value = row.extra.get(name) if row.lineage.teacher is not None else None
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else 0
 
 
 def sample_rows(rows: Iterable[Instruction], n: int, seed: int) -> list[Instruction]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from evolcoder.evolve.data_card import CardFacts, data_card
 from evolcoder.evolve.data_stats import stats_of_rows
 from evolcoder.evolve.evolve_one import question_of
-from evolcoder.evolve.row_files import write_parquet, write_rows_whole
+from evolcoder.evolve.row_files import RowFile
+from evolcoder.instructions import write_instructions
 from evolcoder.records import Instruction
 from evolcoder.runs import making_folder_whole, write_jsonl_whole, writing_whole
 
@@ -24,37 +24,39 @@ def write_alpaca(path: Path, rows: Iterable[Instruction]) -> int:
         f.write("[")
         for row in rows:
             f.write(",\n" if count else "\n")
-            item = {"instruction": row.instruction, "input": row.input, "output": row.response}
-            f.write(json.dumps(item, ensure_ascii=False))
+            f.write(json.dumps(_alpaca_row(row), ensure_ascii=False))
             count += 1
         f.write("\n]\n")
     return count
 
 
+def _alpaca_row(row: Instruction) -> dict[str, Any]:
+    """Return {instruction, input, output}; a chat of several turns has the earlier ones in `history`."""
+    chat = row.extra.get("messages") or []
+    system = chat[0]["content"] if chat and chat[0]["role"] == "system" else ""
+    texts = [message["content"] for message in chat[bool(system) :]]
+    if not system and len(texts) <= 2:
+        return {"instruction": row.instruction, "input": row.input, "output": row.response}
+    pairs = [list(pair) for pair in zip(texts[::2], texts[1::2], strict=True)]
+    item: dict[str, Any] = {"instruction": pairs[-1][0], "input": "", "output": pairs[-1][1]}
+    return {**item, "system": system, "history": pairs[:-1]}
+
+
 def write_chat(path: Path, rows: Iterable[Instruction]) -> int:
-    """Write JSONL of {messages: [user, assistant]}, as trainers of chat models read it; return the count."""
+    """Write JSONL of {id, messages}, as trainers of chat models read it; return the count."""
     return write_jsonl_whole(path, map(chat_row, rows))
 
 
 def chat_row(row: Instruction) -> dict[str, Any]:
-    """Return one row as a conversation of two turns, with its id."""
+    """Return one row as a conversation, with its id; of two turns where it is no chat itself."""
     return {
         "id": row.id,
-        "messages": [
+        "messages": row.extra.get("messages")
+        or [
             {"role": "user", "content": question_of(row)},
             {"role": "assistant", "content": row.response},
         ],
     }
-
-
-def write_parquet_rows(path: Path, rows: Iterable[Instruction]) -> int:
-    """Write Parquet with the columns of all rows, whole or not at all; return the number of rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent) as folder:
-        flat = Path(folder) / "rows.jsonl"
-        count = write_rows_whole(flat, rows)
-        write_parquet(flat, path)
-    return count
 
 
 def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) -> int:
@@ -63,12 +65,9 @@ def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) 
     Whole or not at all; return the number of rows.
     """
     with making_folder_whole(path, "hub export") as folder:
-        (folder / "data").mkdir()
-        flat = folder / "rows.jsonl"
-        count = write_rows_whole(flat, rows)
-        write_parquet(flat, folder / "data" / "train.parquet")
-        stats = stats_of_rows(_rows_again(flat))
-        flat.unlink()
+        train = folder / "data" / "train.parquet"
+        count = write_instructions(train, rows)
+        stats = stats_of_rows(RowFile(train))
         if facts.eliminated_files:
             with (folder / "eliminated.jsonl").open("wb") as out:
                 for file in facts.eliminated_files:
@@ -76,9 +75,3 @@ def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) 
                         shutil.copyfileobj(f, out)
         (folder / "README.md").write_text(data_card(facts, stats), encoding="utf-8")
     return count
-
-
-def _rows_again(path: Path) -> Iterator[Instruction]:
-    from evolcoder.evolve.row_files import RowFile
-
-    return iter(RowFile(path))

@@ -20,7 +20,7 @@ from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow, evolve_row
 from evolcoder.evolve.merging import evolved_rows, merged_rows, pool_after, round_folder
 from evolcoder.evolve.round_progress import LiveCounts
-from evolcoder.evolve.row_files import RowWriter, write_parquet, write_rows_whole
+from evolcoder.evolve.row_files import RowWriter, try_to_write, write_rows_whole
 from evolcoder.evolve.screening_work import sketch_work
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.bounded import map_bounded
@@ -28,6 +28,7 @@ from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import stats_of
+from evolcoder.parquet_files import write_parquet
 from evolcoder.progress import Bar, Progress
 from evolcoder.records import Instruction, ProblemText
 from evolcoder.runs import write_json_whole, writing_whole
@@ -85,7 +86,11 @@ async def evolve_dataset(
     problems: Sequence[ProblemText] = (),
     engine: Engine = THIS_MACHINE,
 ) -> list[RoundSummary]:
-    """Evolve `rounds` rounds (see `evolve_rounds`); merge seeds and rounds into `out/dataset.jsonl`."""
+    """Evolve `rounds` rounds (see `evolve_rounds`); merge seeds and rounds into `out/dataset.jsonl`.
+
+    Raises DataError, before anything is asked, where the seeds could not be merged or exported.
+    """
+    try_to_write(out / "dataset.jsonl", seeds)
     numbers = range(1, rounds + 1)
     summaries = await evolve_rounds(
         seeds, model, settings, numbers, out, progress, limit=limit, problems=problems, engine=engine

@@ -1,20 +1,25 @@
-"""Rows to JSONL as they come, and JSONL to Parquet afterwards."""
+"""Rows to JSONL as they come, rows gone through again and again, and a trial of writing them."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-from evolcoder.instructions import read_instructions, row_from_instruction, stream_instructions
+from evolcoder.data_files import is_streamed
+from evolcoder.errors import DataError
+from evolcoder.instructions import (
+    read_instructions,
+    row_from_instruction,
+    stream_instructions,
+    write_instructions,
+)
 from evolcoder.records import Instruction
+from evolcoder.row_forms import NO_COLUMNS, Columns
 from evolcoder.runs import writing_whole
-
-_BATCH_ROWS = 1000
 
 
 class RowWriter:
@@ -54,102 +59,38 @@ def write_rows_whole(path: Path, rows: Iterable[Instruction]) -> int:
 
 
 class RowFile:
-    """Rows of a data set, to be gone through again and again; JSONL and Parquet are not held in memory."""
+    """Rows of a data set, to be gone through again and again; only a JSON list and the hub's are held."""
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, columns: Columns = NO_COLUMNS) -> None:
         path = Path(source)
-        name = path.name.removesuffix(".gz")
-        streams = path.is_file() and name.endswith((".jsonl", ".parquet"))
-        self._source = source
-        self._rows = None if streams else read_instructions(source)
+        self._source, self._columns = source, columns
+        streams = path.exists() and is_streamed(path)
+        self._rows = None if streams else read_instructions(source, columns)
 
     def __iter__(self) -> Iterator[Instruction]:
-        return iter(self._rows) if self._rows is not None else stream_instructions(self._source)
+        if self._rows is not None:
+            return iter(self._rows)
+        return stream_instructions(self._source, self._columns)
 
 
-def write_parquet(jsonl: Path, parquet: Path) -> None:
-    """Write the rows of a JSONL file as Parquet, whole or not at all, with the columns of all rows.
+def try_to_write(path: Path, rows: Sequence[Instruction]) -> None:
+    """Write rows on trial as they will be written and exported at the end; nothing of it is left.
 
-    In a process of its own unless pyarrow is loaded anyway: it would add 60 MB to a run that needs 90.
+    Raises DataError where it cannot be done, so that it is known before anything is paid.
     """
-    if "pyarrow" in sys.modules:
-        _convert(jsonl, parquet)
-    else:
-        subprocess.run([sys.executable, "-m", __name__, str(jsonl), str(parquet)], check=True)
-
-
-class _WithoutPandas:
-    """Finds no pandas: pyarrow imports it where it is installed, for 40 MB and a third of a second."""
-
-    def find_spec(self, name: str, *_: object) -> None:
-        if name == "pandas":
-            raise ImportError("not needed here")
-
-
-def _convert(jsonl: Path, parquet: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = _column_kinds(jsonl)
-    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in kinds.items()])
-    with (
-        jsonl.open("rb") as lines,
-        writing_whole(parquet) as partial,
-        pq.ParquetWriter(partial, schema) as writer,
-    ):
-        while batch := list(islice(lines, _BATCH_ROWS)):
-            rows = [_as_kinds(json.loads(line), kinds) for line in batch]
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-
-
-_KNOWN_KINDS = {
-    **dict.fromkeys(("id", "instruction", "input", "response", "seed_id", "parent_id"), "string"),
-    "round": "int64",
-    **dict.fromkeys(("method", "teacher"), "string"),
-}
-"""Columns that every file has, an empty one too, with their Arrow types."""
-_COUNTS = {"requests": "int64", "prompt_tokens": "int64", "completion_tokens": "int64", "cost_usd": "float64"}
-"""Columns of evolved rows whose values may be null or whole by chance."""
-_ARROW_KINDS = {bool: "bool_", int: "int64", float: "float64", str: "string"}
-
-
-def _column_kinds(jsonl: Path) -> dict[str, str]:
-    """Return the Arrow type of each column in all rows: a merged file begins with seeds, which have fewer.
-
-    Whole numbers among fractions are fractions; anything else that is mixed or nested becomes text.
-    """
-    met: dict[str, set[str]] = {name: {kind} for name, kind in _KNOWN_KINDS.items()}
-    with jsonl.open("rb") as lines:
-        for line in lines:
-            for name, value in json.loads(line).items():
-                if name not in _KNOWN_KINDS and value is not None:
-                    big = type(value) is int and not -(2**63) <= value < 2**63
-                    met.setdefault(name, set()).add(
-                        "string" if big else _ARROW_KINDS.get(type(value), "string")
-                    )
-                else:
-                    met.setdefault(name, set())
-    return {name: _one_kind(name, kinds) for name, kinds in met.items()}
-
-
-def _one_kind(name: str, kinds: set[str]) -> str:
-    if name in _COUNTS and kinds <= {"int64", "float64"}:
-        return _COUNTS[name]
-    if kinds == {"int64", "float64"}:
-        return "float64"
-    return next(iter(kinds)) if len(kinds) == 1 else "string"
-
-
-def _as_kinds(row: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
-    """Return a row whose values fit their columns: in a text column, what is no text becomes JSON."""
-    return {
-        name: json.dumps(value, sort_keys=True)
-        if kinds[name] == "string" and value is not None and not isinstance(value, str)
-        else value
-        for name, value in row.items()
-    }
-
-
-if __name__ == "__main__":
-    sys.meta_path.insert(0, _WithoutPandas())
-    _convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    if path.is_dir():
+        raise DataError(f"{path}: a folder stands where the data set will be written; move it away")
+    all_texts = True
+    writer = RowWriter(Path(os.devnull))
+    try:
+        for row in rows:
+            all_texts = all_texts and all(type(value) is str for value in row.extra.values())
+            writer.write(row)
+        if not all_texts:  # what is text, as evolcoder's own columns of a seed are, fits Parquet
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".trial-", dir=path.parent) as folder:
+                write_instructions(Path(folder) / "rows.parquet", rows)
+    except (TypeError, ValueError, OverflowError, subprocess.CalledProcessError) as error:
+        raise DataError(f"{path}: the seeds cannot be written beside evolved rows ({error})") from error
+    finally:
+        writer.close()

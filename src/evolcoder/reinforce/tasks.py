@@ -23,6 +23,7 @@ from evolcoder.extraction.code_blocks import extract
 from evolcoder.extraction.grammar import parse_python
 from evolcoder.instructions import instruction_from_row, stream_instructions
 from evolcoder.records import Instruction, Lineage, Problem
+from evolcoder.row_forms import NO_COLUMNS, Columns
 from evolcoder.runs import content_hash
 
 BENCHMARK_PREFIX = "benchmark:"
@@ -73,11 +74,12 @@ class Task:
         return Instruction(self.id, self.instruction, "", "", Lineage(self.id))
 
 
-def read_tasks(source: str | Path) -> list[Task]:
-    """Read tasks from a file (JSONL, JSON, Parquet), or of a benchmark: "benchmark:mbpp:train".
+def read_tasks(source: str | Path, columns: Columns = NO_COLUMNS) -> list[Task]:
+    """Read tasks from a data file, or of a benchmark: "benchmark:mbpp:train".
 
     Rows have `instruction` and `tests` (Python code, or a list of it, or a list of {"input", "output"}), and
-    may have `entry_point`, `setup` (code before each test), `watched_tests`, `solution`, `id`. A row that
+    may have `entry_point`, `setup` (code before each test), `watched_tests`, `solution`, `id`; `columns` says
+    how the file names them. A row that
     `evolve --verify tests` wrote is one as it is. Raises DataError for a file without tasks.
     """
     text = str(source)
@@ -85,7 +87,7 @@ def read_tasks(source: str | Path) -> list[Task]:
         benchmark = load_benchmark(text.removeprefix(BENCHMARK_PREFIX))
         tasks = [t for p in benchmark.problems if (t := task_of_problem(benchmark, p)) is not None]
     else:
-        tasks = [task for row in stream_instructions(text) if (task := task_of_row(row)) is not None]
+        tasks = [task for row in stream_instructions(text, columns) if (task := task_of_row(row)) is not None]
     if not tasks:
         raise DataError(
             f"{text}: no row has tests that call its answer; columns instruction and tests expected"

@@ -138,7 +138,7 @@ def _counted(training: TrainingJob) -> tuple[int, float, list[str]]:
 
     Counted by the base's tokenizer where it is on this machine, else estimated from the characters.
     """
-    rows = [row for source in training.data for row in read_instructions(source)]
+    rows = [row for source in training.data for row in read_instructions(source, training.columns)]
     settings = training.settings
     n = max(1, len(rows) - settings.eval_rows)
     if isinstance(locate_weights(training.base), Path):

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from evolcoder.errors import RecipeError, nearest
+from evolcoder.row_forms import NO_COLUMNS, Columns
 from evolcoder.shipped_recipes import TRAIN, recipe_file
 from evolcoder.train.settings import TrainSettings
 
@@ -29,6 +30,8 @@ class TrainingJob:
     """The base model's Hugging Face configuration, so that it can be planned without a download."""
     eval_data: tuple[str, ...] = ()
     """Rows that the held-out loss is measured on, beside those that `eval_rows` takes out of the data."""
+    columns: Columns = field(default_factory=dict)
+    """The data's names of columns, by ours."""
 
 
 def read_train_recipe(path: Path) -> dict[str, Any]:
@@ -66,6 +69,7 @@ def training_from(
     given: Mapping[str, Any],
     overrides: Sequence[str] = (),
     eval_data: Sequence[str] = (),
+    columns: Columns = NO_COLUMNS,
 ) -> TrainingJob:
     """Put a recipe and what was given beside it together; what was given wins.
 
@@ -85,6 +89,7 @@ def training_from(
         name=str(recipe.get("name") or base or ""),
         architecture={} if another else dict(recipe.get("architecture") or {}),
         eval_data=tuple(eval_data) or _names(recipe.get("eval_data")),
+        columns=columns,
     )
 
 
