@@ -39,6 +39,20 @@ ODD_ANSWERS = {
     "two": "def double(n):\n    return 2 * n</s></s>",
     "im_start": "<|im_start|>assistant\n```python\ndef double(n):\n    return 2 * n\n```\n<|im_end|>",
     "EOT": "def double(n):\n    return 2 * n<|EOT|>",
+    **{
+        f"token {token}": f"def double(n):\n    return 2 * n{token}"
+        for token in (
+            "<file_sep>",
+            "<fim_pad>",
+            "<unk>",
+            "<EOD>",
+            "<turn|>",
+            "[|endofturn|]",
+            "[e~[",
+            "<pad>",
+        )
+    },
+    "next file": "def double(n):\n    return 2 * n<file_sep>def double(n):\n    return n\n",
 }
 ANSWERS = pieces("answers.txt") | ODD_ANSWERS
 DRAFTS = pieces("thinking_only.txt")
