@@ -199,6 +199,8 @@ class _Program:
         self.sources: dict[str, set[str]] = {}
         """For each variable those that its value was made of: it may be another name of theirs."""
         for s in statements:
+            if any(isinstance(n, ast.Attribute) and n.attr == "parse_args" for n in s.nodes):
+                continue  # a new object, whatever parser made it
             for name in s.binds & self.variables if s.reads_now else ():
                 self.sources.setdefault(name, set()).update(s.reads_now & self.variables)
         self.lent = {

@@ -37,8 +37,8 @@ def parse_python(code: str) -> ast.Module | None:
     return _parsed_again(code) if len(code) < _KEPT_CHARACTERS else _sound(code)
 
 
-_KEPT_CHARACTERS = 20_000
-"""A longer program's tree is not kept: it takes a hundred times the text's memory."""
+_KEPT_CHARACTERS = 4_000
+"""A longer program's tree is not kept: it takes up to 800 times the text's memory."""
 
 
 def _sound(code: str) -> ast.Module | None:

@@ -45,6 +45,10 @@ _PROJECT_NAMES = ("solution", "your", "my", "main", "module", "answer", "submiss
 """Beginnings of module names under which examples import the answer itself."""
 
 
+LONGEST_PARSED = 50_000
+"""Characters; a longer text is not parsed, for its tree may take 800 times its memory."""
+
+
 @dataclass(frozen=True)
 class _Code:
     text: str
@@ -57,7 +61,12 @@ def whole_program(text: str, entry_point: str, prompt: str) -> str | None:
     code = _code(text, closed=True, only_as_is=True)
     if code is not None and _has(code, _defines(entry_point)):
         return _program(code, [], entry_point, prompt)
-    if prompt and text[:1].isspace() and parse_python(prompt + text) is not None:
+    if (
+        prompt
+        and text[:1].isspace()
+        and len(text) <= LONGEST_PARSED
+        and parse_python(prompt + text) is not None
+    ):
         return _continuation(text, entry_point, prompt)
     return None
 
@@ -95,6 +104,8 @@ def program_in(blocks: Sequence[tuple[str, bool]], outside: str, entry_point: st
 
 def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
     """Return a text as code, where it is Python but for blanks and special tokens around it."""
+    if len(text) > LONGEST_PARSED:
+        return None
     plain = without_special_tokens(text := text.translate(_INVISIBLE))
     spellings = [text, plain]
     if not only_as_is:
@@ -259,6 +270,8 @@ def _continuation(text: str, entry_point: str, prompt: str) -> str | None:
     None where prompt and text together hold no whole function of that name, and for an example that would be
     the function's body only by its place.
     """
+    if len(text) > LONGEST_PARSED:
+        return None
     text = without_special_tokens(text.translate(_INVISIBLE))
     begins = prompt.count("\n") + 1
     # A server may have stripped the first indentation, a model all of it.
@@ -303,6 +316,8 @@ def _longest_sound(prompt: str, text: str) -> str:
 
 def _salvaged(text: str, entry_point: str) -> _Code | None:
     """Return the sound statements of a text that does not parse whole: prose around it, a cut end."""
+    if len(text) > LONGEST_PARSED:
+        return None
     found = re.search(
         rf"^([ \t]*)(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(entry_point)}\b", text, re.MULTILINE
     )
