@@ -33,8 +33,9 @@ def solution_of(raw: str, tests: str, how: Extraction = "auto") -> str:
     """Return the solution in an answer: within `<code>` tags or a fence, up to the end mark.
 
     Of several blocks it is the last that sets what the tests look at, or defines the function that they call,
-    the first where none does; with `first`, `fence` or `last` as `how` the one of that place. Where the tests want the body of a function, a whole function gives its body,
-    and a body without indentation is indented. Never raises.
+    the first where none does; with `first`, `fence` or `last` as `how` the one of that place. Where the tests
+    want the body of a function, a whole function gives its body, and a body without indentation is indented.
+    Never raises.
     """
     text = without_thinking(raw).replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
     text = without_special_tokens(text)
