@@ -99,7 +99,7 @@ def code_blocks(text: str) -> list[CodeBlock]:
 
 def read_fences(text: str) -> tuple[list[CodeBlock], str]:
     """Return the fenced blocks of a text, and what stands outside them."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     reading = _Reading(minds_strings=True).of(lines)
     if reading.passed_a_fence and reading.unclosed:
         # The string that seemed to hold the fence never ends: a broken program.

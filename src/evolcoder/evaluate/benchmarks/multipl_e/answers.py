@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from evolcoder.evaluate.benchmarks.multipl_e.languages import Language
-from evolcoder.extraction.code_blocks import Extraction, block_of, read_fences, some_blocks
+from evolcoder.extraction.code_blocks import Extraction, block_of, extract, read_fences, some_blocks
 from evolcoder.extraction.definitions import defining_block, definition
 from evolcoder.records import Problem
 
@@ -39,7 +39,9 @@ def program_of(problem: Problem, language: Language, text: str, how: Extraction)
     """Return (program with its tests, True), or (continuation of the prompt, False) without a function."""
     blocks, outside = read_fences(text)
     found = None
-    if how == "auto":
+    if how == "auto" and language.label == "python":
+        found = extract(text, how, entry_point=problem.entry_point)
+    elif how == "auto":
         found = defining_block(some_blocks(blocks), outside, problem.entry_point, language.label)
     code = found or block_of(blocks, language.label, how) or text
     if not definition(code, problem.entry_point):
