@@ -293,7 +293,7 @@ def test_a_chat_answer_becomes_a_program_that_passes(language: str, sandbox: San
 def test_a_module_of_tests_is_no_part_of_a_rust_program() -> None:
     benchmark = load_benchmark("multipl-e:rs")
     problem = benchmark.by_task["HumanEval_53_add"]
-    tests = "#[cfg(test)]\nmod tests {\n    use super::*;\n    #[test]\n    fn it() { assert!(add(1, 1) == 3); }\n}\n"
+    tests = "#[cfg(test)]\nmod tests {\n    use super::*;\n    #[test]\n    fn it() { panic!() }\n}\n"
     raw = f"```rust\nuse std::fmt;\nfn add(x: isize, y: isize) -> isize {{\n    x + y\n}}\n{tests}```"
     program = benchmark.program(problem, benchmark.sample(problem, 0, raw, "auto"))
     assert "super" not in program
