@@ -34,7 +34,7 @@ def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> dict[str, l
 
 
 def carried_suites(path: Path, benchmark: Benchmark | None = None) -> str:
-    """Say of which tests the verdicts are that `read_verdicts` takes: "base", "base and plus"; "" for unknown.
+    """Say which tests the verdicts of a file are of: "base", "base and plus"; "" where it does not say.
 
     Known where a file of verdicts has both, as EvalPlus's results and those of `score -b humaneval+`.
     """
