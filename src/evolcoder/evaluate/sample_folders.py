@@ -101,8 +101,8 @@ def _one_form_each(files: Sequence[Path], how: Extraction) -> list[Path]:
 
     The last choice is what bigcode-evaluation-harness saves on its way.
     """
-    order = ("-sanitized", "", ".raw") if how == "none" else (".raw", "", "-sanitized")
-    order = (*order, "_intermediate")
+    programs = ("-sanitized", "", ".raw")
+    order = (*(programs if how == "none" else programs[::-1]), "_intermediate")
     chosen: dict[Path, tuple[int, Path]] = {}
     for file in files:
         stem = _READABLE.sub("", file.name)

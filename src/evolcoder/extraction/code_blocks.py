@@ -32,10 +32,12 @@ _BEGINS_CODE = re.compile(
     r"private|static|package|using|use|local|require|module|object|int|void|bool|double|string)\s+\S"
     r"|@\w|#include\b|<\?php|[A-Za-z_]\w*\s+=\s"
 )
+_QUOTED = re.compile(r"^> ?(?!>)", re.MULTILINE)
 _NEXT_TURN = re.compile(
     r"(?:<\|(?:im_end|end|eot_id|eot|endoftext|end_of_turn|EOT)\|>|</s>|<end_of_turn>|<eos>)\s*"
     r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<s>)?\s*"
     r"(?:(?:user|system)\s*(?:<\|end_header_id\|>)?\n|<\|(?:user|system)\|>|\[INST\])"
+    r"|(?<=\S)\n+#{2,3} (?:Instruction|Human|User):[ \t]*\n"
 )
 """Where the model goes on as the user."""
 
@@ -99,6 +101,8 @@ def code_blocks(text: str) -> list[CodeBlock]:
 
 def read_fences(text: str) -> tuple[list[CodeBlock], str]:
     """Return the fenced blocks of a text, and what stands outside them."""
+    if "> ```" in text:
+        text = _QUOTED.sub("", text)
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     reading = _Reading(minds_strings=True).of(lines)
     if reading.passed_a_fence and reading.unclosed:
