@@ -162,6 +162,15 @@ def test_an_answer_cannot_forge_its_pass(tmp_path) -> None:
     assert (row["reason"], row["verdict"]) == ("failed tests", "failed")
 
 
+@pytest.mark.parametrize("name", ["double", "abs"])
+def test_an_answer_lends_the_tests_no_name_of_its_own_or_of_pythons(tmp_path, name: str) -> None:
+    answer = f"```python\ndef double(x): return 0\nfrom unittest.mock import MagicMock as {name}\n```"
+    row, _ = verified(
+        tmp_path, replies(answer, "```python\nassert abs(double(2)) > 3 or abs(double(3))\n```")
+    )
+    assert row["verdict"] != "passed"
+
+
 def test_tests_may_use_what_the_answer_imports(tmp_path) -> None:
     answer = "```python\nimport math\ndef area(r):\n    return math.pi * r * r\n```"
     row, _ = verified(tmp_path, replies(answer, "```python\nassert area(1) == math.pi\n```"))

@@ -8,6 +8,7 @@ can call: scripts that read their input.
 from __future__ import annotations
 
 import ast
+import builtins
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -82,7 +83,14 @@ def runnable_tests(tests: str, program: str) -> RunnableTests:
     functions = {s.name for s in solution.body if isinstance(s, ast.FunctionDef)} | (
         ours - {s.name for s in solution.body if isinstance(s, _Definition)}
     )
-    imports = [s for s in solution.body if isinstance(s, (ast.Import, ast.ImportFrom)) and _bound(s) & names]
+    imports = [
+        statement
+        for statement in solution.body
+        if isinstance(statement, (ast.Import, ast.ImportFrom))
+        and _bound(statement) & names
+        # Never a name that is Python's or the program's own: MagicMock as its function would pass.
+        and not _bound(statement) & (ours | set(dir(builtins)))
+    ]
     variables = {n.id for s in solution.body for n in _assigned(s)}
     own = {
         n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)
