@@ -104,3 +104,9 @@ def test_a_special_token_after_a_bare_program_is_no_part_of_it() -> None:
     code = "function add(x, y) {\n  return x + y;\n}"
     for token in ("<|im_end|>", "</s>", "<file_sep>"):
         assert extract(code + token, "auto", entry_point="add", language="javascript") == code + "\n"
+
+
+def test_many_calls_take_linear_time() -> None:
+    assert (
+        definition("add(1)\n" * 100_000, "add") is None
+    )  # half an hour where each call looks through the rest

@@ -41,10 +41,11 @@ def definition(code: str, name: str) -> re.Match[str] | None:
         return None
     named = re.escape(name)
     keyword = rf"^[ \t]*(?:[\w()]+[ \t]+)*?(?:function|def|fn|func|fun)\*?[ \t]+(?:self\.)?{named}\b"
-    # C and its kin, shell: a type or nothing, the name, parameters without a semicolon, then the body.
+    # C and its kin, shell: a type or nothing, the name, parameters without a semicolon, then the body, soon:
+    # a search to the text's end from every call would take quadratic time.
     function = (
         rf"^[ \t]*(?!{_STATEMENT})[^\n;=()\"'#.]*?(?<![\w.]){named}\s*(?:<[^<>\n]*>\s*)?"
-        r"\((?:[^();{}]|\([^();{}]*\))*\)(?:[^;{}()=|\"]|\([^()]*\))*?\{"
+        r"\((?:[^();{}]|\([^();{}]*\))*\)(?:[^;{}()=|\"]|\([^()]{0,200}\)){0,400}?\{"
     )
     assigned = (
         rf"^[^\n\"'(]*?\b{named}\s*(?:<-|=|:[^=\n]*=)\s*(?:async\s*)?"
