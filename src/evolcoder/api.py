@@ -277,14 +277,15 @@ def compare_samples(
     """
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.comparison import compare, with_ids_of
-    from evolcoder.evaluate.verdict_files import read_verdicts
+    from evolcoder.evaluate.verdict_files import carried_suites, read_verdicts
 
     judged_by = None if benchmark is None else load_benchmark(benchmark)
 
     def verdicts(path: Path) -> tuple[dict[str, list[bool]], str]:
         carried = read_verdicts(path, judged_by)
         if carried is not None:
-            return carried, "verdicts that the file carries"
+            suites = carried_suites(path, judged_by)
+            return carried, "verdicts that the file carries" + (f", of the {suites} tests" if suites else "")
         if benchmark is None or judged_by is None:
             raise UserError(f"{path}: a sample file, not verdicts; --benchmark NAME is needed to judge it")
         scored = score_samples(

@@ -179,8 +179,10 @@ def test_a_checkpoint_is_asked_as_it_was_trained(tmp_path: Path) -> None:
     folder = str(save_tiny_model(run / "round-1" / "checkpoint"))
     assert style_for(folder, "auto", read_run(run)) == "wizardcoder"
     recipe = run / "recipe.yaml"
-    recipe.write_text(recipe.read_text().replace("train: {", "train: {prompt_style: chat, "))
-    assert style_for(folder, "auto", read_run(run)) == "chat"
+    plain = recipe.read_text()
+    for style in ("chat", "wizardlm-7b", "wizardlm-13b"):
+        recipe.write_text(plain.replace("train: {", f"train: {{prompt_style: {style}, "))
+        assert style_for(folder, "auto", read_run(run)) == "chat"
 
 
 STARTED = ChatOptions(("openai:own", "openai:far@http://far/v1#FAR_KEY"), "http://own/v1")

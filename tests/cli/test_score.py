@@ -108,7 +108,9 @@ def test_carried_verdicts_are_used_only_where_they_are_of_that_benchmark(tmp_pat
     b.write_text(json.dumps({"eval": {"HumanEval_53": [statuses]}}))
     result = json.loads(type_("compare", a, b, "-b", "humaneval", "--json").stdout)
     assert (result["value_a"], result["value_b"]) == (1.0, 1.0)
-    assert result["verdicts_b"] == "verdicts that the file carries"
+    assert result["verdicts_b"] == "verdicts that the file carries, of the base tests"
+    carried = json.loads(type_("compare", b, b, "--json").stdout)
+    assert carried["verdicts_a"] == "verdicts that the file carries, of the base and plus tests"
     v = rows_file(tmp_path / "v.jsonl", {"task_id": "Mbpp/2", "passed": True})
     refused = type_("compare", a, v, "-b", "humaneval").exception
     assert "v.jsonl: 'Mbpp/2' is not in humaneval: its verdicts are of another benchmark" in str(refused)

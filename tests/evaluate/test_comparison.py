@@ -58,6 +58,8 @@ def test_ids_are_matched_as_files_spell_them() -> None:
     assert with_ids_of(known, spelt) == {"HumanEval/1": [False], "HumanEval/2": [False], "Mbpp/1": [True]}
     two = {"A/1": [True], "B/1": [True]}
     assert with_ids_of(two, {"1": [True], "b-1": [False]}) == {"1": [True], "B/1": [False]}
+    assert with_ids_of({"53": [True]}, {"HumanEval/53": [False]}) == {"53": [False]}
+    assert with_ids_of({"1": [True]}, two) == two
 
 
 CELLS = st.integers(0, 30)

@@ -17,6 +17,7 @@ from evolcoder.evaluate.environments import build_environment, find_environment
 from evolcoder.evaluate.pass_at_k import scores_of_groups
 from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import ScoringSettings, score_samples
+from evolcoder.extraction import Extraction
 from evolcoder.progress import SilentProgress
 from evolcoder.records import Problem, Sample
 from evolcoder.sandbox import Sandbox
@@ -107,11 +108,19 @@ def test_every_style_asks_about_every_problem(ds1000: Benchmark, style: str) -> 
         ("<code>\n```python\nresult = df\n```\n</code>", "result = df\n"),
         ("<think>\n```python\nresult = 1\n```\n</think>\nresult = df", "\nresult = df"),
         ("result = df\r\n", "result = df\n"),
+        ("result = df<|endoftext|>", "result = df\n"),
+        ("\ufeff```python\nresult = df\n```</s>", "result = df\n"),
         ("", ""),
     ],
 )
 def test_the_solution_is_found_in_an_answer(raw: str, solution: str) -> None:
     assert solution_of(raw, PLAIN_TESTS) == solution
+
+
+@pytest.mark.parametrize(("how", "solution"), [("first", "1"), ("fence", "1"), ("auto", "2"), ("last", "3")])
+def test_a_block_is_taken_by_its_place_where_the_user_says_so(how: Extraction, solution: str) -> None:
+    raw = "```python\nresult = 1\n```\n```python\nresult = 2\n```\n```python\nprint(3)\n```\n"
+    assert solution in solution_of(raw, PLAIN_TESTS, how)
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,25 @@ def test_a_chat_answer_becomes_a_program_that_passes(language: str, sandbox: San
     assert verdict.passed, f"{verdict.reason}: {verdict.detail}\n{benchmark.program(problem, sample)}"
 
 
+def test_a_module_of_tests_is_no_part_of_a_rust_program() -> None:
+    benchmark = load_benchmark("multipl-e:rs")
+    problem = benchmark.by_task["HumanEval_53_add"]
+    tests = "#[cfg(test)]\nmod tests {\n    use super::*;\n    #[test]\n    fn it() { panic!() }\n}\n"
+    raw = f"```rust\nuse std::fmt;\nfn add(x: isize, y: isize) -> isize {{\n    x + y\n}}\n{tests}```"
+    program = benchmark.program(problem, benchmark.sample(problem, 0, raw, "auto"))
+    assert "super" not in program
+    assert "use std::fmt;" in program
+
+
+def test_prose_around_a_bare_program_is_no_part_of_it() -> None:
+    benchmark = load_benchmark("multipl-e:py")
+    problem = benchmark.by_task["HumanEval_53_add"]
+    raw = "\ufeffHere is the solution:\n\ndef add(x, y):\n    return x + y\n\nIt runs in O(1).\n"
+    program = benchmark.program(problem, benchmark.sample(problem, 0, raw, "auto"))
+    assert "return x + y" in program
+    assert not any(text in program for text in ("Here", "O(1)", "\ufeff"))
+
+
 @pytest.mark.parametrize(
     "raw",
     [

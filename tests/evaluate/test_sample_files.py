@@ -11,7 +11,7 @@ import pytest
 
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
-from evolcoder.evaluate.sample_files import missing_tasks, read_samples
+from evolcoder.evaluate.sample_files import missing_tasks, read_samples, response_of
 from evolcoder.evaluate.verdict_files import read_verdicts
 
 
@@ -161,6 +161,14 @@ def test_a_missing_or_unreadable_file_is_told(tmp_path: Path, humaneval: Benchma
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no samples"):
         list(read_samples(tmp_path / "empty", humaneval))
+
+
+def test_an_answer_that_goes_on_as_the_user_is_read_from_its_beginning() -> None:
+    answer = "```python\nx = 1\n```"
+    raw = f"Below.\n\n### Instruction:\nx\n\n### Response:{answer}"
+    assert response_of(raw) == answer
+    again = f"{answer}\n### Instruction:\ny\n\n### Response:\nz"
+    assert response_of(again) == again
 
 
 def test_verdict_files_of_three_kinds_are_read(tmp_path: Path) -> None:

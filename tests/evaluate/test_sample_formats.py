@@ -60,6 +60,7 @@ PARTS = [{"type": "reasoning", "text": "def add(): 0"}, {"type": "text", "text":
     ("lines", "expected"),
     [
         pytest.param([lm_eval_row("a", CODE), lm_eval_row("b", "x")], [(ADD, CODE, "")], id="lm-eval"),
+        pytest.param([lm_eval_row("none", CHAT)], [(ADD, CODE, "")], id="lm-eval without a filter"),
         pytest.param(
             [{"task_id": ADD, "messages": [USER, {"role": "assistant", "content": CHAT}]}],
             [(ADD, CODE, "")],
@@ -222,6 +223,16 @@ EVAL = {"eval": {ADD: [{"solution": CODE, "base_status": "pass"}]}}
         ({"m.jsonl": PROGRAMS, "m.raw.jsonl": RAW}, ["m.jsonl"], ["m.raw.jsonl"]),
         ({"m.jsonl": RAW, "m-sanitized.jsonl": PROGRAMS}, ["m-sanitized.jsonl"], ["m.jsonl"]),
         ({"m.jsonl": PROGRAMS, "m_eval_results.json": EVAL}, ["m.jsonl"], ["m.jsonl"]),
+        (
+            {"m.jsonl": PROGRAMS, "m.raw.jsonl": RAW, "m_eval_results.json": EVAL},
+            ["m.jsonl"],
+            ["m.raw.jsonl"],
+        ),
+        (
+            {"g_humaneval.json": [[CODE]], "g_humaneval_intermediate.json": [[CODE]]},
+            ["g_humaneval.json"],
+            ["g_humaneval.json"],
+        ),
         ({"m_eval_results.json": EVAL}, ["m_eval_results.json"], ["m_eval_results.json"]),
         ({"m.jsonl": PROGRAMS, "m.jsonl.gz": PROGRAMS}, ["m.jsonl"], ["m.jsonl"]),
         (
@@ -271,6 +282,16 @@ def test_of_an_evaluations_folder_the_samples_of_the_benchmark_are_read(
     (tmp_path / "mbpp" / "scores.json").write_text(json.dumps({"scores": [{"benchmark": "humaneval"}]}))
     with pytest.raises(DataError, match=r"samples of 2 evaluations .*; give one of them"):
         list(rows_by_file(tmp_path, humaneval))
+
+
+def test_raw_texts_beside_programs_are_no_second_model(tmp_path: Path, humaneval: Benchmark) -> None:
+    for model, text in (("a_temp_0.0", CODE), ("a_temp_0.0.raw", CHAT)):
+        (tmp_path / model / "HumanEval_53").mkdir(parents=True)
+        (tmp_path / model / "HumanEval_53" / "0.py").write_text(text)
+    assert [file.parent.parent.name for file, _ in rows_by_file(tmp_path, humaneval)] == ["a_temp_0.0"]
+    assert [file.parent.parent.name for file, _ in rows_by_file(tmp_path, humaneval, "auto")] == [
+        "a_temp_0.0.raw"
+    ]
 
 
 def test_programs_of_two_models_are_not_one_set_of_samples(tmp_path: Path, humaneval: Benchmark) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -39,6 +40,20 @@ ODD_ANSWERS = {
     "two": "def double(n):\n    return 2 * n</s></s>",
     "im_start": "<|im_start|>assistant\n```python\ndef double(n):\n    return 2 * n\n```\n<|im_end|>",
     "EOT": "def double(n):\n    return 2 * n<|EOT|>",
+    **{
+        f"token {token}": f"def double(n):\n    return 2 * n{token}"
+        for token in (
+            "<file_sep>",
+            "<fim_pad>",
+            "<unk>",
+            "<EOD>",
+            "<turn|>",
+            "[|endofturn|]",
+            "[e~[",
+            "<pad>",
+        )
+    },
+    "next file": "def double(n):\n    return 2 * n<file_sep>def double(n):\n    return n\n",
 }
 ANSWERS = pieces("answers.txt") | ODD_ANSWERS
 DRAFTS = pieces("thinking_only.txt")
@@ -111,3 +126,16 @@ def test_extraction_is_linear_in_the_text(piece: str) -> None:
 def test_long_answers_are_read() -> None:
     for piece in REPEATED[:15]:
         assert isinstance(extract(piece * (200_000 // len(piece)), "auto", entry_point="double"), str)
+
+
+@pytest.mark.parametrize(
+    "piece", ["(a),\n", "a = 1\n", "```\n(a),\n```\n", "```python\n" + "x[0]+1;" * 5_000 + "\n```\n"]
+)
+def test_a_long_answer_costs_bounded_memory_and_its_last_block_is_found(piece: str) -> None:
+    text = piece * (1_000_000 // len(piece)) + "\n" + WHOLE
+    tracemalloc.start()
+    program = extract(text, "auto", entry_point="double", prompt=PROMPT)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert doubles(program)
+    assert most < 160 << 20

@@ -51,6 +51,7 @@ STUBS = [
     "function add(x) {\n  throw new Error('Not implemented');\n}",
     "function add(x) {\n  throw new UnsupportedOperationException();\n}",
     "function add(x) {}",
+    "add() {\n    :\n}",
 ]
 
 
@@ -97,3 +98,15 @@ def test_the_block_that_defines_the_function_is_taken(answer: str) -> None:
 def test_the_first_and_the_last_block_are_taken_by_name(how: Extraction, taken: str) -> None:
     answer = fenced("npm i", "sh") + fenced(DRAFT) + fenced(RIGHT) + fenced("done", "text")
     assert extract(answer, how, entry_point="add", language="javascript").strip() == taken
+
+
+def test_a_special_token_after_a_bare_program_is_no_part_of_it() -> None:
+    code = "function add(x, y) {\n  return x + y;\n}"
+    for token in ("<|im_end|>", "</s>", "<file_sep>"):
+        assert extract(code + token, "auto", entry_point="add", language="javascript") == code + "\n"
+
+
+def test_many_calls_take_linear_time() -> None:
+    assert (
+        definition("add(1)\n" * 100_000, "add") is None
+    )  # half an hour where each call looks through the rest

@@ -116,7 +116,8 @@ def style_for(ref: str, asked: Style, run: Run | None = None) -> Literal["wizard
     if run is not None and folder.name == "checkpoint" and folder.parent in [r.folder for r in run.rounds]:
         train = run.recipe.get("train")
         style = train.get("prompt_style") if isinstance(train, Mapping) else None
-        return "chat" if style == "chat" else "wizardcoder"
+        # Training writes the template of every style into the checkpoint, the WizardLM ones too.
+        return "wizardcoder" if style in (None, "wizardcoder") else "chat"
     if is_remote(ref) or not folder.is_dir():
         return "chat"
     if (folder / "chat_template.jinja").exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -70,17 +71,21 @@ def with_ids_of(
 ) -> dict[str, list[bool]]:
     """Return `other` under the task ids that `known` has: "HumanEval_0" and "0" are its "HumanEval/0".
 
-    A number alone is taken where one problem of `known` has it. Other ids stay as they are.
+    A number alone, on either side, is taken where one problem of the other side has it. Other ids stay as
+    they are.
     """
     by_parts: dict[tuple[str, str], list[str]] = {}
     for task in known:
         prefix, number = _parts(task)
-        for key in ((prefix, number), ("", number)):
+        for key in {(prefix, number), ("", number)}:
             by_parts.setdefault(key, []).append(task)
+    n_with_number = Counter(_parts(task)[1] for task in other)
     found: dict[str, list[bool]] = {}
     for task, verdicts in other.items():
         prefix, number = _parts(task)
         same = [task] if task in known else by_parts.get((prefix, number), [])
+        if not same and n_with_number[number] == 1:
+            same = [t for t in by_parts.get(("", number), []) if not _parts(t)[0]]
         found.setdefault(same[0] if len(same) == 1 and number else task, []).extend(verdicts)
     return found
 

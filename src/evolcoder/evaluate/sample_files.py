@@ -84,7 +84,13 @@ def missing_tasks(benchmark: Benchmark, task_ids: Sequence[str]) -> list[str]:
 
 
 def response_of(raw: str) -> str:
-    """Return what stands after the first "### Response:", the whole text where there is none."""
+    """Return what stands after the first "### Response:", the whole text where there is none.
+
+    Also where a fenced answer comes first: then the model went on as the user.
+    """
+    before, again, _ = raw.partition("### Instruction:")
+    if again and "```" in before:
+        return raw
     _, mark, response = raw.partition(_RESPONSE_MARK)
     return response if mark else raw
 

@@ -38,7 +38,7 @@ def sample_files(path: Path, benchmark: Benchmark, how: Extraction = "none") -> 
     kinds = {file: _kind(file, benchmark) for file in found}
     plain = [file for file in found if kinds[file] == "samples"]
     judged = [file for file in found if kinds[file] == "judged"]
-    programs = _programs(path)
+    programs = _programs(path, how)
     if plain and programs:
         raise DataError(f"{path}: both .jsonl files and TASK_ID/INDEX.py programs; give one kind")
     if programs:
@@ -85,24 +85,29 @@ def _benchmark_of(folder: Path) -> str:
         return ""
 
 
-def _programs(path: Path) -> list[Path]:
+def _programs(path: Path, how: Extraction) -> list[Path]:
     programs = [p for p in path.rglob("*.py") if p.parent == path or _PROGRAM_FOLDER.fullmatch(p.parent.name)]
     programs = [p for p in programs if p.parent != path] or list(path.glob("*/*.py"))
-    models = dict.fromkeys(p.parent.parent for p in programs)
+    models = _one_form_each(sorted({p.parent.parent for p in programs}), how)
     if len(models) > 1:
         names = ", ".join(sorted(str(model) for model in models)[:4])
         raise DataError(f"{path}: programs of {len(models)} folders ({names}); give one of them")
+    programs = [p for p in programs if p.parent.parent in models]
     return sorted(programs, key=lambda p: (p.parent.name, int(p.stem) if p.stem.isdecimal() else -1, p.stem))
 
 
 def _one_form_each(files: Sequence[Path], how: Extraction) -> list[Path]:
-    """Keep one file of the same samples: with an extraction the raw text, else the programs."""
-    order = ("-sanitized", "", ".raw") if how == "none" else (".raw", "", "-sanitized")
+    """Keep one file, or folder, of the same samples: with an extraction the raw text, else the programs.
+
+    The last choice is what bigcode-evaluation-harness saves on its way.
+    """
+    programs = ("-sanitized", "", ".raw")
+    order = (*(programs if how == "none" else programs[::-1]), "_intermediate")
     chosen: dict[Path, tuple[int, Path]] = {}
     for file in files:
         stem = _READABLE.sub("", file.name)
-        form = next((end for end in (".raw", "-sanitized") if stem.endswith(end)), "")
-        kind = "" if ".json" in file.name else file.suffix
+        form = _form(stem)
+        kind = "" if ".json" in file.name or file.is_dir() else file.suffix
         key = file.with_name(f"{stem.removesuffix(form)}{kind}")
         if stem.endswith("results"):
             key, form = file, ""
@@ -110,6 +115,10 @@ def _one_form_each(files: Sequence[Path], how: Extraction) -> list[Path]:
         if key not in chosen or rank < chosen[key][0]:
             chosen[key] = (rank, file)
     return [file for _, file in chosen.values()]
+
+
+def _form(stem: str) -> str:
+    return next((end for end in (".raw", "-sanitized", "_intermediate") if stem.endswith(end)), "")
 
 
 def _kind(file: Path, benchmark: Benchmark) -> str:
@@ -132,6 +141,7 @@ def _is_of(judged: Path, plain: Sequence[Path], benchmark: Benchmark) -> bool:
     """Whether results are those of samples that are read: by name (`X_results.jsonl`), or by all texts."""
     for file in plain:
         stem = _READABLE.sub("", file.name)
+        stem = stem.removesuffix(_form(stem))
         if judged.name.startswith((file.name, f"{stem}_", f"{stem}-", f"{stem}.")):
             return True
     rest = _texts_of([judged], benchmark)

@@ -154,8 +154,8 @@ def _rows(value: Any, number: int, benchmark: Benchmark) -> Iterator[Row]:
             "task_id": benchmark.problems[number - 1].task_id if known else f"problem number {number}",
             "solution": value,
         }
-    elif isinstance(value.get("samples"), list) and isinstance(value.get("eval"), dict):
-        yield from (_row(sample, benchmark) for sample in value["samples"] if isinstance(sample, dict))
+    elif _are_objects(value.get("samples")):
+        yield from (_row(sample, benchmark) for sample in value["samples"])
     elif isinstance(value.get("eval"), dict):
         for task_id, judged in value["eval"].items():
             for row in judged if isinstance(judged, list) else []:
@@ -199,9 +199,13 @@ def _lm_eval(row: Row, benchmark: Benchmark) -> Row:
         # A number alone names a problem in every benchmark.
         named = doc.get("entry_point") or str(doc.get("text") or doc.get("prompt"))[:60]
         fields["task_id"] = f"{task_id} ({named})"
-    if answers := _flat(row.get("resps")):
+    answers = _flat(row.get("resps"))
+    if answers:
         fields[ANSWER] = answers
-    if programs := _flat(row.get("filtered_resps")):
+    programs = _flat(row.get("filtered_resps"))
+    if programs == answers and any("```" in (answer or "") for answer in answers or ()):
+        programs = []  # no filter: the answers of a chat
+    if programs:
         name = problem.entry_point if problem is not None else ""
         defined = re.compile(rf"^\s*(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b", re.MULTILINE)
         whole = any(defined.search(program or "") for program in programs)
@@ -247,10 +251,10 @@ def _reply(row: Row) -> Row | None:
             return _reply(output)
         wrong = row.get("error") or output.get("error") or "no answer"
         return {ANSWER: None, "absent": str(wrong.get("message") if isinstance(wrong, dict) else wrong)}
-    if _is_turns(output):  # OpenAI's Responses
+    if _are_objects(output):  # OpenAI's Responses
         return _said(next((t for t in reversed(output) if t.get("type") == "message"), {}), row.get("status"))
     for name in ("messages", "conversations", "conversation"):
-        if _is_turns(row.get(name)) and "completion" not in row and "solution" not in row:
+        if _are_objects(row.get(name)) and "completion" not in row and "solution" not in row:
             last = row[name][-1]
             if last.get("role", last.get("from")) in ("assistant", "gpt", "model"):
                 return _said(last, row.get("finish_reason"))
@@ -261,7 +265,7 @@ def _reply(row: Row) -> Row | None:
     return None
 
 
-def _is_turns(value: Any) -> bool:
+def _are_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
 
 

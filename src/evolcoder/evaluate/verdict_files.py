@@ -33,6 +33,22 @@ def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> dict[str, l
     return verdicts if verdicts is None or benchmark is None else _with_own_ids(path, verdicts, benchmark)
 
 
+def carried_suites(path: Path, benchmark: Benchmark | None = None) -> str:
+    """Say which tests the verdicts of a file are of: "base", "base and plus"; "" where it does not say.
+
+    Known where a file of verdicts has both, as EvalPlus's results and those of `score -b humaneval+`.
+    """
+    if path.name.endswith(".json"):
+        by_task = json.loads(path.read_bytes())["eval"]
+        rows = [row for rows in by_task.values() for row in _rows_of_task(rows)]
+        found = {"base", *("plus" for row in rows if row.get("plus_status") is not None)}
+    else:
+        found = {name for _, row in read_jsonl(path) for name in row.get("suites") or ()}
+    if benchmark is not None:
+        found &= set(benchmark.suites)
+    return " and ".join(sorted(found))
+
+
 def _verdict_rows(path: Path, benchmark: Benchmark | None) -> dict[str, list[bool]] | None:
     rows = read_jsonl(path)
     first = next(rows, None)

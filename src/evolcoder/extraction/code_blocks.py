@@ -32,10 +32,12 @@ _BEGINS_CODE = re.compile(
     r"private|static|package|using|use|local|require|module|object|int|void|bool|double|string)\s+\S"
     r"|@\w|#include\b|<\?php|[A-Za-z_]\w*\s+=\s"
 )
+_QUOTED = re.compile(r"^> ?(?!>)", re.MULTILINE)
 _NEXT_TURN = re.compile(
     r"(?:<\|(?:im_end|end|eot_id|eot|endoftext|end_of_turn|EOT)\|>|</s>|<end_of_turn>|<eos>)\s*"
     r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<s>)?\s*"
     r"(?:(?:user|system)\s*(?:<\|end_header_id\|>)?\n|<\|(?:user|system)\|>|\[INST\])"
+    r"|(?<=\S)\n+#{2,3} (?:Instruction|Human|User):[ \t]*\n"
 )
 """Where the model goes on as the user."""
 
@@ -54,8 +56,8 @@ _LABELS = {
     "sql": {"sql", "mysql", "postgresql", "postgres", "sqlite", "plsql", "tsql"},
 }
 
-# Longer answers get the fence rule instead of the grammar: no program of a benchmark comes near, and a parser
-# fed megabytes of noise costs seconds and gigabytes.
+# In other languages longer answers get the fence rule instead of the grammar: no program of a benchmark comes
+# near.
 _GRAMMAR_LIMIT = 1_000_000
 
 
@@ -99,7 +101,9 @@ def code_blocks(text: str) -> list[CodeBlock]:
 
 def read_fences(text: str) -> tuple[list[CodeBlock], str]:
     """Return the fenced blocks of a text, and what stands outside them."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if "> ```" in text:
+        text = _QUOTED.sub("", text)
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     reading = _Reading(minds_strings=True).of(lines)
     if reading.passed_a_fence and reading.unclosed:
         # The string that seemed to hold the fence never ends: a broken program.
@@ -256,7 +260,7 @@ def extract(
         return raw
     if how == "wizardcoder":
         return _wizardcoder(raw, cuts)
-    if how == "auto" and language == "python" and len(raw) <= _GRAMMAR_LIMIT:
+    if how == "auto" and language == "python":
         return _auto_python(raw, entry_point, prompt)
     text = without_thinking(raw)
     if how in ("fence", "first", "last") or (how == "auto" and len(text) > _GRAMMAR_LIMIT):
@@ -289,9 +293,16 @@ def block_of(blocks: list[CodeBlock], language: str, how: Extraction) -> str | N
 def some_blocks(blocks: list[CodeBlock]) -> list[tuple[str, bool]]:
     """Return (code, closed) of the blocks that are looked into.
 
-    Of 10,000 the answer is in the first few, or in the last (a long attempt, then the result).
+    Of 10,000 the answer is in the first few, or in the last (a long attempt, then the result). The last go
+    first into what is parsed at most; longer ones are left out.
     """
-    return [(block.code, block.closed) for block in blocks[:64] + blocks[64:][-8:]]
+    chosen: list[tuple[str, bool]] = []
+    left = python_program.LONGEST_PARSED
+    for block in reversed(blocks[:64] + blocks[64:][-8:]):
+        if len(block.code) <= left:
+            chosen.append((block.code, block.closed))
+            left -= len(block.code)
+    return chosen[::-1]
 
 
 def _auto_by_grammar(text: str, entry_point: str, language: str) -> str:
@@ -300,7 +311,8 @@ def _auto_by_grammar(text: str, entry_point: str, language: str) -> str:
     if (found := defining_block(some_blocks(blocks), outside, entry_point, language)) is not None:
         return found
     codes = [block.code for block in language_blocks(blocks, language)][:64]
-    sound = (code for code in codes if syntax_error(code, language) is None)
+    short = (code for code in codes if len(code) <= python_program.LONGEST_PARSED)
+    sound = (code for code in short if syntax_error(code, language) is None)
     return next(sound, None) or next(iter(codes), text)
 
 

@@ -16,7 +16,7 @@ _COMMENT = r"(?:\s|//[^\n]*|#(?!\[)[^\n]*|--[^\n]*|/\*.*?\*/|\"\"\".*?\"\"\"|'''
 _NOT_WRITTEN = re.compile(
     _COMMENT + r"(?:throw\s+(?:new\s+)?[\w.:]*(?:NotImplemented|UnsupportedOperation)\w*"
     r"|throw\s[^;\n]*(?i:not\ implemented|todo)"
-    r"|(?:todo|unimplemented)!|TODO\(|fatalError\(|\?\?\?|raise\s+NotImplementedError|pass\b|\.\.\."
+    r"|(?:todo|unimplemented)!|TODO\(|fatalError\(|\?\?\?|raise\s+NotImplementedError|pass\b|\.\.\.|:(?=\s)"
     r"|(?:panic|error|stop|die)\s*\(\s*[\"'`](?i:not\ implemented|todo))[^\n]*"
     + _COMMENT
     + r"(?:\}|end\b|\Z)"
@@ -41,10 +41,11 @@ def definition(code: str, name: str) -> re.Match[str] | None:
         return None
     named = re.escape(name)
     keyword = rf"^[ \t]*(?:[\w()]+[ \t]+)*?(?:function|def|fn|func|fun)\*?[ \t]+(?:self\.)?{named}\b"
-    # C and its kin, shell: a type or nothing, the name, parameters without a semicolon, then the body.
+    # C and its kin, shell: a type or nothing, the name, parameters without a semicolon, then the body, soon:
+    # a search to the text's end from every call would take quadratic time.
     function = (
         rf"^[ \t]*(?!{_STATEMENT})[^\n;=()\"'#.]*?(?<![\w.]){named}\s*(?:<[^<>\n]*>\s*)?"
-        r"\((?:[^();{}]|\([^();{}]*\))*\)(?:[^;{}()=|\"]|\([^()]*\))*?\{"
+        r"\((?:[^();{}]|\([^();{}]*\))*\)(?:[^;{}()=|\"]|\([^()]{0,200}\)){0,400}?\{"
     )
     assigned = (
         rf"^[^\n\"'(]*?\b{named}\s*(?:<-|=|:[^=\n]*=)\s*(?:async\s*)?"
@@ -69,7 +70,7 @@ def defining_block(blocks: Sequence[tuple[str, bool]], outside: str, name: str, 
     stubs = (code for code, _ in reversed(blocks) if definition(code, name))
     found = next(sound, None) or next(iter(defining), None)
     if found is None and _is_written(outside, name):
-        return _without_prose(outside, name)
+        return _without_prose(_SPECIAL_AT_END.sub("\n", outside), name)
     found = found or next(broken_off, None) or next(stubs, None)
     return None if found is None else _SPECIAL_AT_END.sub("\n", found)
 

@@ -199,6 +199,8 @@ class _Program:
         self.sources: dict[str, set[str]] = {}
         """For each variable those that its value was made of: it may be another name of theirs."""
         for s in statements:
+            if any(isinstance(n, ast.Attribute) and n.attr == "parse_args" for n in s.nodes):
+                continue  # a new object, whatever parser made it
             for name in s.binds & self.variables if s.reads_now else ():
                 self.sources.setdefault(name, set()).update(s.reads_now & self.variables)
         self.lent = {
@@ -238,13 +240,16 @@ class _Program:
         return [s.node for s in [*undecided, *unneeded]]
 
     def _unfit(self) -> set[_Statement]:
-        """Return what cannot run where a program is judged: main guards, what is made of a user's input."""
+        """Return what cannot run where a program is judged: main guards, what is made of a user's input.
+
+        And words that stood around the program: `[PYTHON]`, `END`.
+        """
         unfit: set[_Statement] = set()
         typed: set[str] = set()
         for s in self.statements:
             if isinstance(s.node, (*DEFINITIONS, *_IMPORTS)):
                 typed -= s.binds
-            elif _is_main_guard(s.node):
+            elif _is_main_guard(s.node) or _is_word(s.node):
                 unfit.add(s)
             elif s.reads_now & typed or self._asks(s):
                 unfit.add(s)
@@ -348,13 +353,17 @@ class _Program:
         )
 
     def _shows_itself(self, node: ast.AST) -> bool:
-        """Whether a node asserts, prints, reads what a user types, ends the program or calls the function."""
+        """Whether a node asserts, prints, reads what a user gives, ends the program or calls the function."""
+        if isinstance(node, ast.Attribute):
+            return node.attr == "argv" and _path(node)[0] == "sys"
         if not isinstance(node, ast.Call):
             return isinstance(node, ast.Assert)
         if isinstance(node.func, ast.Name):
             name = node.func.id
             return name == self.entry_point or (name in _SHOWS and name not in self.functions)
         root, attributes = _path(node.func)
+        if "parse_args" in attributes and not node.args:
+            return True
         return not attributes.isdisjoint(_SHOWS_OF_MODULES.get(root, ()))
 
     def _changed_by_statement(self, s: _Statement) -> set[str]:
@@ -385,7 +394,7 @@ class _Program:
 
     def _changed_by_call(self, call: ast.Call) -> set[str]:
         root, attributes = _path(call.func)
-        if not attributes and root in _CHANGES_NOTHING:
+        if "parse_args" in attributes or (not attributes and root in _CHANGES_NOTHING):
             return set()
         if not attributes and root in _CHANGES_ANY:
             return {_ANY}
@@ -427,6 +436,16 @@ def _is_main_guard(node: ast.stmt) -> bool:
         and "__name__" in _names(test)
         and any(isinstance(n, ast.Constant) and n.value == "__main__" for n in ast.walk(test))
         for test in tests
+    )
+
+
+def _is_word(node: ast.stmt) -> bool:
+    """True for names alone on a line, `[PYTHON]` or `Here is the`: they do nothing but raise a NameError."""
+    allowed = (ast.Name, ast.List, ast.Tuple, ast.Compare, ast.Is, ast.Load)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, (ast.Name, ast.List, ast.Tuple, ast.Compare))
+        and all(isinstance(n, allowed) for n in ast.walk(node.value))
     )
 
 

@@ -37,8 +37,8 @@ def parse_python(code: str) -> ast.Module | None:
     return _parsed_again(code) if len(code) < _KEPT_CHARACTERS else _sound(code)
 
 
-_KEPT_CHARACTERS = 20_000
-"""A longer program's tree is not kept: it takes a hundred times the text's memory."""
+_KEPT_CHARACTERS = 4_000
+"""A longer program's tree is not kept: it takes up to 800 times the text's memory."""
 
 
 def _sound(code: str) -> ast.Module | None:
@@ -138,6 +138,9 @@ def sound_pieces(code: str) -> list[str]:
     pieces = []
     for node in parser.parse(data).root_node.children:
         if node.start_point.column == 0 and not node.is_error and node.type != "comment":
+            rest = data[node.end_byte : data.find(b"\n", node.end_byte)].strip()
+            if node.type == "expression_statement" and rest and rest[:1] not in b"#;":
+                continue  # the first words of a sentence
             piece = data[node.start_byte : node.end_byte].decode("utf-8", "replace")
             if parse_python(piece) is not None:
                 pieces.append(piece)

@@ -24,7 +24,10 @@ from evolcoder.extraction.demonstrations import (
 from evolcoder.extraction.grammar import parse_python, sound_pieces
 
 SPECIAL_TOKEN = re.compile(
-    r"<\|[\w/-]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn|EOT|eot)>|<｜[^｜<>\n]{1,40}｜>|\[/?INST\]"
+    r"<\|[\w/-]{1,40}\|>|</?s>|<(?i:eos|bos|pad|unk|eot|eod|end_of_turn|end_of_utterance|turn\|)>"
+    r"|<(?:file_sep|repo_name|fim_\w{1,12}|jupyter_\w{1,20}|empty_output|reponame|gh_stars|commit_\w{1,12}"
+    r"|issue_\w{1,12}|extra_id_\d+|0x[0-9A-F]{2})>"
+    r"|<｜[^｜<>\n]{1,40}｜>|\[\|\w{1,40}\|\]|\[(?:/?INST|EOS|BOS|PAD)\]|\[e~\["
 )
 """Special tokens of models' tokenizers, where they are left in a text."""
 _BEGINS = re.compile(
@@ -32,12 +35,18 @@ _BEGINS = re.compile(
 )
 _ENDS = re.compile(
     rf"(?:(?:{SPECIAL_TOKEN.pattern})[ \t]*)+$"
-    r"|(?<![\"'`])(?:<\|(?:endoftext|im_end|eot_id|end_of_text|EOT)\|>|</s>)(?![\"'`])",
+    r"|(?<![\"'`])(?:<\|(?:endoftext|im_end|eot_id|end_of_text|EOT|file_sep)\|>|</s>|<file_sep>)(?![\"'`])",
     re.MULTILINE,
 )
 _INVISIBLE = str.maketrans(dict.fromkeys("\ufeff\u200b\u2060", ""))
+_TYPED = re.compile(r"^[ \t]*(?:>>>|\.\.\.)(?: (.*))?$", re.MULTILINE)
+"""A line of a session with the interpreter that was typed."""
 _PROJECT_NAMES = ("solution", "your", "my", "main", "module", "answer", "submission", "task")
 """Beginnings of module names under which examples import the answer itself."""
+
+
+LONGEST_PARSED = 50_000
+"""Characters; a longer text is not parsed, for its tree may take 800 times its memory."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,12 @@ def whole_program(text: str, entry_point: str, prompt: str) -> str | None:
     code = _code(text, closed=True, only_as_is=True)
     if code is not None and _has(code, _defines(entry_point)):
         return _program(code, [], entry_point, prompt)
-    if prompt and text[:1].isspace() and parse_python(prompt + text) is not None:
+    if (
+        prompt
+        and text[:1].isspace()
+        and len(text) <= LONGEST_PARSED
+        and parse_python(prompt + text) is not None
+    ):
         return _continuation(text, entry_point, prompt)
     return None
 
@@ -90,10 +104,14 @@ def program_in(blocks: Sequence[tuple[str, bool]], outside: str, entry_point: st
 
 def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
     """Return a text as code, where it is Python but for blanks and special tokens around it."""
+    if len(text) > LONGEST_PARSED:
+        return None
     plain = without_special_tokens(text := text.translate(_INVISIBLE))
     spellings = [text, plain]
     if not only_as_is:
         spellings += [textwrap.dedent(plain), plain.lstrip(), plain.replace("\u00a0", " ")]
+        if ">>> " in plain:
+            spellings.append("\n".join(typed[1] or "" for typed in _TYPED.finditer(plain)) + "\n")
     for spelling in dict.fromkeys(spellings):
         if (tree := parse_python(spelling)) is not None:
             return _Code(spelling, tree, closed)
@@ -102,7 +120,7 @@ def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
 
 def without_special_tokens(text: str) -> str:
     """Return a text without special tokens at its start, and without what follows the one that ends it."""
-    if not ("<" in text or "INST]" in text) or SPECIAL_TOKEN.search(text) is None:
+    if not ("<" in text or "[" in text) or SPECIAL_TOKEN.search(text) is None:
         return text
     begins = _BEGINS.match(text)
     text = text[begins.end() :] if begins else text
@@ -252,6 +270,8 @@ def _continuation(text: str, entry_point: str, prompt: str) -> str | None:
     None where prompt and text together hold no whole function of that name, and for an example that would be
     the function's body only by its place.
     """
+    if len(text) > LONGEST_PARSED:
+        return None
     text = without_special_tokens(text.translate(_INVISIBLE))
     begins = prompt.count("\n") + 1
     # A server may have stripped the first indentation, a model all of it.
@@ -296,6 +316,8 @@ def _longest_sound(prompt: str, text: str) -> str:
 
 def _salvaged(text: str, entry_point: str) -> _Code | None:
     """Return the sound statements of a text that does not parse whole: prose around it, a cut end."""
+    if len(text) > LONGEST_PARSED:
+        return None
     found = re.search(
         rf"^([ \t]*)(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(entry_point)}\b", text, re.MULTILINE
     )
@@ -308,7 +330,8 @@ def _salvaged(text: str, entry_point: str) -> _Code | None:
         code = _code("\n".join(sound_pieces(plain)), closed=True)
         if code is not None and _has(code, _defines(entry_point)):
             return code
-    return None
+    code = _code(_longest_sound("", plain), closed=True)
+    return code if code is not None and _has(code, _defines(entry_point)) else None
 
 
 def _inner_imports(prompt: str) -> Iterator[tuple[str, set[str]]]:

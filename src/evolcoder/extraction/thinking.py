@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 __all__ = ["split_thinking", "without_thinking"]
 
 _WORDS = (
-    r"(?:[a-z]+:)?(?:longcat_)?"
-    r"(?:think(?:ing)?(?:_process)?|thoughts?|reason(?:ing)?(?:_content|_process)?|reflection|analysis|scratchpad|cot|inner_monologue)"
+    r"(?:[a-z]{1,20}:)?(?:[a-z]{1,20}[_-]?)?(?:think(?:ing)?|thoughts?|reason(?:ing)?)(?:[_-][a-z]{1,20})?"
+    r"|(?:[a-z]{1,20}:)?(?:reflection|analysis|scratchpad|cot|inner_monologue)"
 )
 # (opens, closes) of each form. Only the first is written in any case.
 _FORMS = (
-    (rf"(?i:<{_WORDS}(?:\s[^<>\n]{{0,120}})?>)", rf"(?i:</{_WORDS}>)"),
+    (rf"(?i:<(?:{_WORDS})(?:\s[^<>\n]{{0,120}})?>)", rf"(?i:</(?:{_WORDS})>)"),
     (r"\[THINK(?:ING)?\]", r"\[/THINK(?:ING)?\]"),
     (r"◁think▷", r"◁/think▷"),
-    (r"(?i:<\|(?:begin_of_|start_)(?:thought|thinking)\|>)", r"(?i:<\|end_(?:of_)?(?:thought|thinking)\|>)"),
+    (
+        r"(?i:<[|｜](?:begin|start)[_▁](?:of[_▁])?(?:thought|think|thinking)[|｜]>)",
+        r"(?i:<[|｜]end[_▁](?:of[_▁])?(?:thought|think|thinking)[|｜]>)",
+    ),
     (r"<\|think(?:ing)?(?:_start)?\|>", r"<\|(?:/think(?:ing)?|think(?:ing)?_end)\|>"),
     (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
     (r"<unused94>(?:thought)?", r"<unused95>"),

@@ -8,8 +8,10 @@ import textwrap
 from collections.abc import Iterator
 from functools import lru_cache
 
+from evolcoder.extraction import Extraction
 from evolcoder.extraction.code_blocks import (
     CodeBlock,
+    block_of,
     code_blocks,
     language_blocks,
     some_blocks,
@@ -17,6 +19,7 @@ from evolcoder.extraction.code_blocks import (
 )
 from evolcoder.extraction.definitions import defining_block
 from evolcoder.extraction.grammar import parse_python
+from evolcoder.extraction.python_program import without_special_tokens
 
 STOPS = ("</code>", "# SOLUTION END", "\nEND SOLUTION")
 """Where a continued prompt ends; not at "### END SOLUTION", after which the function it stands in returns."""
@@ -26,14 +29,16 @@ _CONTEXT = re.compile(r'exec_context = r"""(.*?)\[insert\](.*?)"""', re.DOTALL)
 _HEADER_END = re.compile(r":[ \t]*(?:#.*)?$")
 
 
-def solution_of(raw: str, tests: str) -> str:
+def solution_of(raw: str, tests: str, how: Extraction = "auto") -> str:
     """Return the solution in an answer: within `<code>` tags or a fence, up to the end mark.
 
-    Of several blocks it is the last that sets what the tests look at, or defines the function that they call;
-    the first where none does. Where the tests want the body of a function, a whole function gives its body,
-    and a body without indentation is indented. Never raises.
+    Of several blocks it is the last that sets what the tests look at, or defines the function that they call,
+    the first where none does; with `first`, `fence` or `last` as `how` the one of that place. Where the tests
+    want the body of a function, a whole function gives its body, and a body without indentation is indented.
+    Never raises.
     """
-    text = without_thinking(raw).replace("\r\n", "\n").replace("\r", "\n")
+    text = without_thinking(raw).replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+    text = without_special_tokens(text)
     _, tag, tagged = text.partition("<code>")
     if tag and "</code>" not in text[: text.index("<code>")]:
         text = tagged
@@ -41,15 +46,17 @@ def solution_of(raw: str, tests: str) -> str:
     if "```" in text or "~~~" in text:
         blocks = code_blocks(text)
         # An answer that goes on in the prompt's block closes a fence which it did not open.
-        text = _chosen(blocks, tests) if blocks and _opens_a_block(text) else text.split("```")[0]
+        text = _chosen(blocks, tests, how) if blocks and _opens_a_block(text) else text.split("```")[0]
         text = _before(text.replace("<code>", ""), STOPS)
     match = _BODY.search(tests)
     return _as_body(text, match[1]) if match else text
 
 
-def _chosen(blocks: list[CodeBlock], tests: str) -> str:
+def _chosen(blocks: list[CodeBlock], tests: str, how: Extraction) -> str:
     body = _BODY.search(tests)
-    if body:
+    if how in ("first", "fence", "last"):
+        found = block_of(blocks, "python", how)
+    elif body:
         found = defining_block(some_blocks(blocks), "", body[1], "python")
     else:
         sets = _sets(tests)

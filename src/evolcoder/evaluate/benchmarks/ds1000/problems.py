@@ -112,8 +112,8 @@ class Ds1000(Benchmark):
         return [(path, ((number, _usual_names(row)) for number, row in read_jsonl(path)))]
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
-        """Return the solution in an answer; every extraction but "none" follows the authors'."""
-        solution = raw if how == "none" else solution_of(raw, problem.tests)
+        """Return the solution in an answer; every extraction but "none" follows the authors' marks."""
+        solution = raw if how == "none" else solution_of(raw, problem.tests, how)
         return Sample(problem.task_id, index, raw, solution, whole=True)
 
     def program(self, problem: Problem, sample: Sample) -> str:

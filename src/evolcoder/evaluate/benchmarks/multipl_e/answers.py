@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from evolcoder.evaluate.benchmarks.multipl_e.languages import Language
-from evolcoder.extraction.code_blocks import Extraction, block_of, read_fences, some_blocks
+from evolcoder.extraction.code_blocks import Extraction, block_of, extract, read_fences, some_blocks
 from evolcoder.extraction.definitions import defining_block, definition
 from evolcoder.records import Problem
 
@@ -20,6 +20,7 @@ _MAIN = re.compile(
     r"^[ \t]*(?:public\s+static\s+\w+\s+[mM]ain|int\s+main|fn\s+main|func\s+main|def\s+main)\s*\(",
     re.MULTILINE,
 )
+_TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*mod\s+\w+\s*(?=\{)")
 _SKIPPED = re.compile(
     r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|' + r"'(?:\\.|[^'\\\n])'|`(?:\\.|[^`\\])*`", re.DOTALL
 )
@@ -38,7 +39,9 @@ def program_of(problem: Problem, language: Language, text: str, how: Extraction)
     """Return (program with its tests, True), or (continuation of the prompt, False) without a function."""
     blocks, outside = read_fences(text)
     found = None
-    if how == "auto":
+    if how == "auto" and language.label == "python":
+        found = extract(text, how, entry_point=problem.entry_point)
+    elif how == "auto":
         found = defining_block(some_blocks(blocks), outside, problem.entry_point, language.label)
     code = found or block_of(blocks, language.label, how) or text
     if not definition(code, problem.entry_point):
@@ -72,7 +75,7 @@ def _with_go_imports(prompt: str, code: str) -> str:
         lines = [line.strip() for inside in group.findall(text) for line in inside.splitlines()]
         imports |= dict.fromkeys([line for line in lines if line] + single.findall(text))
     code = re.sub(r"^package .*$", "", single.sub("", group.sub("", code)), flags=re.MULTILINE)
-    return "\n".join([package, "import (", *imports, ")", _without_main(code)])
+    return "\n".join([package, "import (", *imports, ")", _without(code, _MAIN)])
 
 
 def _taken_apart(problem: Problem, code: str, key: str) -> str | None:
@@ -84,16 +87,18 @@ def _taken_apart(problem: Problem, code: str, key: str) -> str | None:
     closing = code.find("\n}", opening) if key == "sh" else closing_bracket(code, opening)
     body = code[opening + 1 : closing if closing >= 0 else len(code)].rstrip()
     around = code[: found.start()] + "\n" + (code[closing + 1 :].lstrip("}") if closing >= 0 else "")
+    around = _without(around, _TEST_MODULE)
     imports = [line.strip() for line in _IMPORT.findall(around) if not line.strip().startswith("package")]
-    others = _without_main(_IMPORT.sub("", around))
+    others = _without(_IMPORT.sub("", around), _MAIN)
     others = _CLASS.sub("", others.lstrip("\n"), count=1) if key in ("java", "cs", "scala") else others
     before, header = problem.prompt.rstrip().rsplit("\n", 1)
     new = [line for line in dict.fromkeys(imports) if line not in problem.prompt]
     return "\n".join([*new, before, _balanced(others), f"{header}{body}", problem.tests])
 
 
-def _without_main(code: str) -> str:
-    match = _MAIN.search(code)
+def _without(code: str, header: re.Pattern[str]) -> str:
+    """Return code without the block in brackets that a header begins."""
+    match = header.search(code)
     if match is None:
         return code
     opening = code.find("{", match.end())
