@@ -100,7 +100,7 @@ def expected_cost(item: PlannedStage, recipe: Recipe, run: Path) -> Cost | None:
     settings = recipe.evolve
     a_row = 2 + settings.judge + (settings.verify == "tests")
     price = _price(recipe)
-    usd = None if price is None else round(rows * price.of(PROMPT_TOKENS, ANSWER_TOKENS), 4)
+    usd = None if price is None else round(rows * price(PROMPT_TOKENS, ANSWER_TOKENS), 4)
     return Cost(round(rows * a_row), usd, assumed=True)
 
 
