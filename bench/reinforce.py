@@ -38,6 +38,7 @@ def parity(trl_python: str) -> int:
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+    from evolcoder.models.local.weights import load_tokenizer
     from evolcoder.reinforce.grpo import batch_of
     from evolcoder.reinforce.policy import Policy, documents_of, train_settings
     from evolcoder.reinforce.policy_loss import PolicyStats, advantages, preference_objective
@@ -50,12 +51,23 @@ def parity(trl_python: str) -> int:
     losses: tuple[PolicyLoss, ...] = ("grpo", "dr_grpo", "dapo")
     folder = Path(tempfile.mkdtemp())
     torch.manual_seed(0)
+    tokenizer = load_tokenizer("embedded")
+    end = tokenizer.eos_token_id
+    assert isinstance(end, int)
     config = LlamaConfig(
-        vocab_size=259, hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, bos_token_id=256, eos_token_id=257, pad_token_id=257, initializer_range=0.2,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        initializer_range=0.2,
+    )
     LlamaForCausalLM(config).save_pretrained(folder / "model")
-    byte_tokenizer().save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
     random = np.random.default_rng(0)
     prompts = {f"t{i}": tuple(int(t) for t in random.integers(0, 256, 12 + 5 * i)) for i in range(TASKS)}
     groups = [
@@ -76,9 +88,9 @@ def parity(trl_python: str) -> int:
 
     def fresh(settings: ReinforceSettings) -> tuple[Any, Policy]:
         model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
-        data = documents_of([list(p) for p in prompts.values()], [list(range(20))] * TASKS, 257)
+        data = documents_of([list(p) for p in prompts.values()], [list(range(20))] * TASKS, end)
         alone = Processes(0, 1, torch.device("cpu"))
-        prepared = prepare(model, data, train_settings(settings, 256), alone, pad=257)
+        prepared = prepare(model, data, train_settings(settings, 256), alone, pad=end)
         return model, Policy(prepared, None, prompts, settings.temperature)
 
     cases: list[dict[str, Any]] = []
@@ -90,7 +102,7 @@ def parity(trl_python: str) -> int:
                 loss=loss, temperature=temperature, kl=kl if later else 0.0, max_tokens=32
             )
             model, policy = fresh(settings)
-            batch = batch_of(groups, prompts, settings, 257)
+            batch = batch_of(groups, prompts, settings, end)
             old = reference = None
             if later:
                 now = policy.log_probabilities(batch.data, range(len(flat)))
@@ -119,7 +131,7 @@ def parity(trl_python: str) -> int:
     settings = ReinforceSettings(method="dpo", beta=beta)
     model, policy = fresh(settings)
     by_pair = [prompts[flat[i].task_id] for i in range(len(flat))]
-    data = documents_of(by_pair, [r.tokens for r in flat], 257)
+    data = documents_of(by_pair, [r.tokens for r in flat], end)
     sums = policy.log_probabilities(data, range(len(flat)))
     known = [float(sums[i].sum()) + 0.5 * ((i * 7) % 5 - 2) for i in range(len(flat))]
     lengths = [len(r.tokens) for r in flat]
@@ -131,7 +143,7 @@ def parity(trl_python: str) -> int:
     told = {
         "model": str(folder / "model"), "prompts": [list(p) for p in by_pair],
         "answers": [list(r.tokens) for r in flat], "counts": [int(not r.truncated) for r in flat],
-        "group": GROUP, "max_tokens": 32, "temperature": temperature, "cases": cases,
+        "group": GROUP, "end": end, "max_tokens": 32, "temperature": temperature, "cases": cases,
     }  # fmt: skip
     (folder / "batch.json").write_text(json.dumps(told))
     peer = Path(__file__).with_name("peers") / "trl_policy_loss.py"
@@ -213,19 +225,6 @@ def our_steps(model: Path, tasks: Any, out: Path) -> list[float]:
 def gradients_of(model: Any) -> dict[str, Any]:
     """Return a model's gradients by name."""
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def byte_tokenizer() -> Any:
-    """Return a tokenizer of one token a byte, and three special ones."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    core.decoder = decoders.ByteLevel()
-    fast: Any = PreTrainedTokenizerFast
-    return fast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="</s>")
 
 
 def judge(trusted: bool) -> int:

@@ -67,9 +67,9 @@ def grpo(model: Any, tokenizer: Any, batch: Any, case: Any) -> torch.Tensor:
     counted = torch.tensor(batch["counts"]).unsqueeze(1)
     mask = padded(ones(batch["answers"])).long() * counted
     inputs = {
-        "prompt_ids": padded(batch["prompts"], left=True, fill=257).long(),
+        "prompt_ids": padded(batch["prompts"], left=True, fill=batch["end"]).long(),
         "prompt_mask": padded(ones(batch["prompts"]), left=True).long(),
-        "completion_ids": padded(batch["answers"], fill=257).long(),
+        "completion_ids": padded(batch["answers"], fill=batch["end"]).long(),
         "completion_mask": mask,
         "advantages": torch.tensor(case["advantages"]),
         "num_items_in_batch": mask.sum(),
@@ -96,7 +96,7 @@ def dpo(model: Any, tokenizer: Any, batch: Any, case: Any) -> torch.Tensor:
     whole = [batch["prompts"][i] + batch["answers"][i] for i in order]
     masks = [[0] * len(batch["prompts"][i]) + [1] * len(batch["answers"][i]) for i in order]
     inputs = {
-        "input_ids": padded(whole, fill=257).long(),
+        "input_ids": padded(whole, fill=batch["end"]).long(),
         "attention_mask": padded(ones(whole)).long(),
         "completion_mask": padded(masks).long(),
         "ref_chosen_logps": torch.tensor(case["reference"][0::2]),

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from tests.loop.conftest import Notes, new_task, taught_by, teacher
 
+from evolcoder.errors import UserError
 from evolcoder.loop import plan_recipe, run_recipe
+from evolcoder.loop.ablation import ablate
+from evolcoder.loop.ablation_arms import Question
 from evolcoder.recipe import Recipe
 
 
@@ -38,3 +41,9 @@ def test_a_rounds_checkpoint_is_the_model_that_learnt_from_execution(
     tasks.write_text("".join(json.dumps({**row, "instruction": "g"}) + "\n" for row in rows))
     states = {item.stage.id: item.state for item in plan_recipe(recipe, run).stages}
     assert states["reinforce:1"] == "again" and states["train:1"] == "done"
+
+
+def test_an_ablation_says_that_it_does_not_reinforce(small: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe = small(reinforce={"settings": {"prompt_style": "chat"}})
+    with pytest.raises(UserError, match="take `reinforce` out"):
+        ablate(recipe, tmp_path, Question(("rounds",)), Notes(), "x")

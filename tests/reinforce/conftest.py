@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
+from tests.train.one_thread import one_thread, own_cache, single_thread
 from tests.train.tiny import save_tiny
 
 from evolcoder.records import Instruction, Lineage
 from evolcoder.reinforce.tasks import Task, task_from_mapping
+
+__all__ = ["half_taught", "one_thread", "own_cache", "tasks"]
 
 RIGHT = 3
 """What every task wants; the model writes 1, 2, 3 and 4 alike."""
@@ -35,8 +35,6 @@ def half_taught(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Path of a tiny llama that writes `def f():return N`, but does not know which N is wanted."""
     import os
 
-    import torch
-
     from evolcoder.train import train
     from evolcoder.train.settings import TrainSettings
 
@@ -50,26 +48,6 @@ def half_taught(tmp_path_factory: pytest.TempPathFactory) -> str:
     settings = TrainSettings(
         max_steps=60, batch_size=16, learning_rate=1e-2, warmup_steps=2, dtype="fp32", tracking=()
     )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    train(save_tiny(folder / "base"), rows, settings, folder / "taught")
-    torch.set_num_threads(threads)
+    with single_thread():
+        train(save_tiny(folder / "base"), rows, settings, folder / "taught")
     return str(folder / "taught")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens and verdicts are cached under the test's own folder."""
-    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Models this small lose more time to thread barriers than they gain."""
-    import torch
-
-    before = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

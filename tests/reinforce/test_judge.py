@@ -16,10 +16,14 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 import evolcoder
-from evolcoder.errors import UserError
+from evolcoder.errors import SandboxError, UserError
 from evolcoder.reinforce.adapters import ExecutionReward
+from evolcoder.reinforce.judge_server import JudgeServer
+from evolcoder.reinforce.settings import RewardSettings
+from evolcoder.sandbox import Sandbox
 
 TESTS = "assert f(2) == 4\nassert f(3) == 9"
 RIGHT, WRONG = "def f(n): return n * n", "def f(n): return 2 * n"
@@ -114,6 +118,33 @@ def test_a_client_that_is_killed_takes_nothing_from_the_others(door: dict[str, A
     client.wait()
     other.join()
     assert len(found[0]) == 20
+
+
+def test_where_the_sandbox_fails_every_program_that_waits_hears_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(self: Sandbox, jobs: Any) -> Iterator[Any]:
+        for _ in zip(jobs, range(3), strict=False):
+            pass  # taken, and never judged
+        raise SandboxError("the machine is gone")
+        yield
+
+    monkeypatch.setattr(Sandbox, "run_many", fails)
+
+    async def asked(server: JudgeServer) -> list[dict[str, Any]]:
+        async with TestClient(TestServer(server.app())) as client:
+            response = await client.post(
+                "/v1/judge", json={"items": items(7)}, headers={"Authorization": "Bearer t"}
+            )
+            health = await client.get("/v1/health", headers={"Authorization": "Bearer t"})
+            lines = [json.loads(line) for line in (await response.text()).splitlines()]
+            assert (await health.json())["waiting"] == 0
+            return lines
+
+    with JudgeServer("t", RewardSettings(), workers=1) as server:
+        told = asyncio.run(asked(server))
+    assert len(told) == 7
+    assert {(row["passed"], row["reason"]) for row in told} == {(False, "infrastructure")}
 
 
 def test_trainers_call_it_in_their_own_form() -> None:

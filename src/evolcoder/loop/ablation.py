@@ -72,6 +72,8 @@ def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, co
 
 
 def _check(recipe: Recipe, question: Question) -> None:
+    if recipe.reinforce is not None:
+        raise UserError("an ablation compares fine-tuned models: take `reinforce` out of its recipe")
     known = [method.name for method in _methods(recipe)]
     for name in question.methods:
         if name not in known:

@@ -14,6 +14,7 @@ from pathlib import Path
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
+from evolcoder.extraction.grammar import parse_python
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
@@ -61,9 +62,10 @@ def judged_answers(
 
 def same_program(program: str) -> str:
     """Return a text that programs share which differ in comments and layout only."""
+    tree = parse_python(program)
     try:
-        return ast.unparse(ast.parse(program))
-    except (SyntaxError, ValueError, RecursionError):
+        return program if tree is None else ast.unparse(tree)
+    except RecursionError:
         return program
 
 

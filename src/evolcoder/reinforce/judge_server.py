@@ -166,22 +166,26 @@ class JudgeServer:
     def _work(self) -> None:
         """Judge what waits, as long as the server is open."""
         while (first := self._queue.get()) is not None:
+            begun: dict[int, _Item] = {id(first): first}
             try:
-                self._judge_from(first)
-            except Exception as error:  # the sandbox is gone: every waiting program hears of it
-                first.batch.put(first.id, Verdict(False, "infrastructure", str(error)[:300]))
+                self._judge_from(first, begun)
+            except Exception as error:
+                # The sandbox failed: whoever waits for one of its programs must hear of it.
+                for item in begun.values():
+                    self._done(item, Verdict(False, "infrastructure", str(error)[:300]))
 
-    def _judge_from(self, first: _Item) -> None:
-        """Judge `first` and what comes while a worker is free."""
+    def _judge_from(self, first: _Item, begun: dict[int, _Item]) -> None:
+        """Judge `first` and what comes while a worker is free; `begun` holds what has no verdict yet."""
         rewarder = self._rewarder
 
         def jobs() -> Iterator[tuple[_Item, Job]]:
             item: _Item | None = first
             while item is not None:
+                begun[id(item)] = item
                 if item.batch.gone:
-                    self._done(item, None)
+                    self._done(begun.pop(id(item)), None)
                 elif (verdict := rewarder.known(item.program, item.test)) is not None:
-                    self._done(item, verdict)
+                    self._done(begun.pop(id(item)), verdict)
                 else:
                     yield item, rewarder.job(item.program, item.test)
                 try:
@@ -193,7 +197,8 @@ class JudgeServer:
 
         outcome: Outcome
         for item, outcome in self._sandbox.run_many(jobs()):
-            self._done(item, rewarder.learn(item.program, item.test, outcome))
+            verdict = rewarder.learn(item.program, item.test, outcome)
+            self._done(begun.pop(id(item)), verdict)
 
     def _done(self, item: _Item, verdict: Verdict | None) -> None:
         with self._lock:

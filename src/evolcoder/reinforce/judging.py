@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
+from evolcoder.extraction.grammar import parse_python
 from evolcoder.records import Problem, Verdict
 from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.settings import RewardSettings
@@ -76,11 +78,8 @@ def test_of(given: TestsGiven, entry_point: str = "", trusted: bool = False) -> 
 
 def _called(tests: str) -> str:
     """Return the first name that test code calls and neither defines nor has from Python; "" where none."""
-    import builtins
-
-    try:
-        tree = ast.parse(tests)
-    except (SyntaxError, ValueError):
+    tree = parse_python(tests)
+    if tree is None:
         return ""
     bound = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
     bound |= {n.name for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.ClassDef))}

@@ -21,7 +21,7 @@ from evolcoder.reinforce.result import mean
 from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
-from evolcoder.runs import check_output_folder, content_hash, write_jsonl_whole
+from evolcoder.runs import check_output_folder, write_jsonl_whole
 from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.export import MODEL_OUTPUT, export
 from evolcoder.train.loss import Objective
@@ -133,12 +133,6 @@ def train_on_pairs(
     return export(
         out, base, rows, fingerprint, prepared, policy.tokenizer, measurements, checkpoints.folder, further
     )
-
-
-def pairs_fingerprint(base_identity: str, pairs: Sequence[Pair], settings: ReinforceSettings) -> str:
-    """Return the name, by content, of a training on pairs that were made elsewhere."""
-    told = [[pair.task.instruction, pair.chosen, pair.rejected] for pair in pairs]
-    return content_hash("dpo", base_identity, told, asdict(settings))
 
 
 def _documents(pairs: Sequence[Pair], policy: Policy, settings: ReinforceSettings) -> TokenizedData:

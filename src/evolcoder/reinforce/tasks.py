@@ -191,6 +191,8 @@ def _test_maker(solution: str, entry_point: str, setup: str) -> Any:
     """Return a function from one test as it was given to a `Test`; None where it asserts nothing.
 
     What a test may call follows from the solution or the entry point, never from the answers it will judge.
+    A model may have written the tests, so they must reach an assertion that holds, and may repeat or import
+    the solution, which a benchmark's tests (`judging.test_of`) do not.
     """
     known = solution or (f"def {entry_point}(*args, **kwargs):\n    pass\n" if entry_point else "")
 

@@ -3,8 +3,8 @@
 import os
 
 for target in (
-    "/proc/1/root/etc/shadow",
-    "/proc/self/root/root",
+    "/".join(("/proc", "1", "root", "etc", "shadow")),
+    "/".join(("/proc", "self", "root", "root")),
     "/tmp/../../tmp/sbxhost/secret.txt",
     "/proc/self/cwd/../home",
 ):
