@@ -16,8 +16,11 @@ SET ?=
 quickstart: $(VENV)/.quickstart
 	$(BIN)/evolcoder run quickstart $(foreach pair,$(SET),--set $(pair))
 
+# Two processes, each of one thread and up to 5 GB: JOBS=8 where there is more. A file's tests stay together.
+JOBS ?= 2
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests bench

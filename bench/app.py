@@ -18,8 +18,9 @@ from typing import TypeVar
 
 import orjson
 
-from evolcoder.app.data_tab import detail_html, rows_html
+from evolcoder.app.data_page import detail_html, rows_html
 from evolcoder.app.run_rows import RowFilter, RowSource, RunRows
+from evolcoder.app.widgets import Place
 
 _SENTENCE = "write a function that takes a list of numbers and returns the sum of those sorted by key"
 _REPEATS = 5
@@ -49,7 +50,7 @@ def main() -> None:
             first, _ = timed(partial(page_of, index, wanted), 1)
             other, _ = timed(partial(page_of, index, wanted, 9))
             print(f"  {name:<26} first page {1000 * first:8.1f} ms   another page {1000 * other:6.1f} ms")
-        detail, _ = timed(lambda: detail_html(index, rows - 1))
+        detail, _ = timed(lambda: detail_html(index, rows - 1, Place({})))
         print(f"  a row with its tree        {1000 * detail:.1f} ms")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"  most memory of the process {peak:.0f} MiB")
@@ -57,7 +58,7 @@ def main() -> None:
 
 def page_of(index: RunRows, wanted: RowFilter, number: int = 0) -> str:
     """Return one page of rows as the app sends it."""
-    return rows_html(index.page(wanted, number))
+    return rows_html(index.page(wanted, number), Place({}))
 
 
 def timed(work: Callable[[], Result], repeats: int = _REPEATS) -> tuple[float, Result]:

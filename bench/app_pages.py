@@ -1,4 +1,4 @@
-"""How long a person waits for the app's pages of a big run, in headless Chromium, at both widths.
+"""How long a person waits for the app's pages of a big run, in headless Chromium, and the app's memory.
 
 python bench/report.py --rows 100000 --keep RUN && python bench/app_pages.py RUN
 """
@@ -6,22 +6,25 @@ python bench/report.py --rows 100000 --keep RUN && python bench/app_pages.py RUN
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import psutil
 from playwright.sync_api import expect, sync_playwright
-
-from evolcoder.app.site import AppOptions, serve
 
 
 def main() -> None:
     """Serve the run, go through its pages and print the seconds until each shows."""
-    with tempfile.TemporaryDirectory() as reviews, sync_playwright() as playwright:
-        page, address = serve(AppOptions(run=Path(sys.argv[1]), reviews=Path(reviews), port=0), wait=False)
+    with tempfile.TemporaryDirectory() as empty, sync_playwright() as playwright:
+        command = [sys.executable, "-m", "evolcoder", "app", sys.argv[1], "--port", "0"]
+        command += ["--reviews", f"{empty}/reviews", "--runs", f"{empty}/runs"]
+        app = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert app.stdout is not None
+        address = app.stdout.readline().split()[0]
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
             args=["--no-sandbox", "--disable-dev-shm-usage"],
@@ -36,11 +39,16 @@ def main() -> None:
                 begun = time.perf_counter()
                 step()
                 print(f"  {name:<34} {time.perf_counter() - begun:5.2f} s")
+                if step.__name__ == "opened":
+                    print(f"  {'  its largest part painted after':<34} {_painted(tab):5.2f} s")
             wide = tab.evaluate("document.documentElement.scrollWidth")
             print(f"  errors of the page: {len(errors)}; as wide as {wide} px")
             tab.close()
         browser.close()
-        page.close()
+        memory = psutil.Process(app.pid).memory_info().rss / 2**20
+        print(f"memory of the app: {memory:.0f} MiB")
+        app.terminate()
+        app.wait()
 
 
 def _errors_of(tab: Any) -> list[str]:
@@ -50,11 +58,19 @@ def _errors_of(tab: Any) -> list[str]:
     return errors
 
 
+def _painted(tab: Any) -> float:
+    """Return the seconds from asking for the page to its largest contentful paint."""
+    script = """() => new Promise(done => new PerformanceObserver(list =>
+        done(list.getEntries().at(-1).startTime / 1000)
+    ).observe({type: 'largest-contentful-paint', buffered: true}))"""
+    return float(tab.evaluate(script))
+
+
 def _steps(tab: Any, address: str) -> dict[str, Callable[[], None]]:
     rows, detail = tab.locator("#data-rows"), tab.locator("#data-detail")
 
     def part(name: str) -> None:
-        tab.get_by_role("tab", name=name, exact=True).first.click()
+        tab.get_by_role("link", name=name, exact=True).click()
 
     def opened() -> None:
         tab.goto(address)
@@ -65,18 +81,17 @@ def _steps(tab: Any, address: str) -> dict[str, Callable[[], None]]:
         expect(rows).to_contain_text("1–20 of ")
 
     def next_page() -> None:
-        tab.locator("#data-on").click()
+        rows.get_by_role("link", name="On →").click()
         expect(rows).to_contain_text("21–40 of ")
 
     def filtered() -> None:
-        before = rows.locator("p").first.inner_text()
-        tab.get_by_label("Round", exact=True).click()
-        tab.get_by_role("option", name="round 3", exact=True).click()
-        expect(rows.locator("p").first).not_to_have_text(before)
+        before = rows.locator(".pages").inner_text()
+        tab.get_by_role("combobox", name="Round").select_option("3")
+        expect(rows.locator(".pages")).not_to_have_text(before)
         expect(rows).to_contain_text("1–20 of ")
 
     def searched() -> None:
-        box = tab.get_by_label("Search").first
+        box = tab.get_by_role("searchbox")
         box.fill("r3-000077")
         box.press("Enter")
         expect(rows).to_contain_text("1–1 of 1 ")
@@ -87,7 +102,7 @@ def _steps(tab: Any, address: str) -> dict[str, Callable[[], None]]:
 
     def problems() -> None:
         part("Problems")
-        expect(tab.locator("#problem-rows")).to_contain_text("problems")
+        expect(tab.locator("#problem-rows, #problem-detail").first).to_contain_text("problems")
 
     return {
         "the app, its live view": opened,

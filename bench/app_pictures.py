@@ -27,7 +27,7 @@ def main() -> None:
     parts = sys.argv[3:] or list(_PARTS)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as reviews, sync_playwright() as playwright:
-        page, address = serve(AppOptions(run=run, reviews=Path(reviews), port=0), wait=False)
+        served = serve(AppOptions(run=run, reviews=Path(reviews), port=0))
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
             args=["--no-sandbox", "--disable-dev-shm-usage"],
@@ -35,9 +35,9 @@ def main() -> None:
         for name, width in _WIDTHS.items():
             tab = browser.new_page(viewport={"width": width, "height": 900})
             tab.set_default_timeout(400_000)
-            tab.goto(address)
+            tab.goto(served.address)
             for part in parts:
-                tab.get_by_role("tab", name=part, exact=True).first.click()
+                tab.get_by_role("link", name=part, exact=True).click()
                 try:
                     _PARTS[part](tab)
                 except Exception as error:  # the other pictures are still wanted
@@ -47,7 +47,7 @@ def main() -> None:
                 tab.screenshot(path=out / f"app-{part.lower()}{name}.png")
             tab.close()
         browser.close()
-        page.close()
+        served.close()
     _side_by_side([out / f"app-{part.lower()}-phone.png" for part in parts], out / "app-phone.png")
 
 
@@ -65,48 +65,60 @@ def _side_by_side(pictures: Sequence[Path], target: Path) -> None:
 
 
 def _run(tab: Any) -> None:
-    tab.wait_for_selector(".live h2")
+    tab.wait_for_selector("#live h2")
 
 
 def _chat(tab: Any) -> None:
-    tab.wait_for_function("document.querySelector('#chat-model input')?.value !== ''")
-    for box, label in (("#chat-model", "base (embedded)"), ("#chat-second", "round 1 (best)")):
-        field = tab.locator(f"{box} input").first
-        field.fill(label)
-        field.press("Enter")
-    tab.locator("#chat-question textarea").fill(_QUESTION)
+    labels = tab.locator("#chat-models option").evaluate_all("all => all.map(one => one.value)")
+    for name, label in (("model", labels[0]), ("second", labels[1])):
+        tab.locator(f"#chat-{name}").fill(label)
+    tab.locator("#chat-question").fill(_QUESTION)
     tab.locator("#chat-send").click()
     for side in ("#chat-left", "#chat-right"):
         tab.wait_for_selector(f"{side} .turn.done")
 
 
+def _start(tab: Any) -> None:
+    tab.get_by_role("button", name="Show the plan").click()
+    tab.wait_for_selector("#start-result table")
+    tab.evaluate("scrollTo(0, 0)")
+
+
+def _compare(tab: Any) -> None:
+    tab.locator("#compare-found .pick").first.click()
+    tab.wait_for_selector("#compare-detail pre.diff")
+
+
 def _data(tab: Any) -> None:
-    tab.wait_for_selector("#data-rows .pick")
-    tab.get_by_label("Round", exact=True).click()
-    tab.get_by_role("option", name="round 2", exact=True).click()
+    tab.get_by_role("combobox", name="Round").select_option("2")
     tab.wait_for_selector("#data-rows .tag:text('round 2')")
     tab.locator("#data-rows .pick").first.click()
     tab.wait_for_selector("#data-detail ul.tree")
 
 
 def _problems(tab: Any) -> None:
-    tab.wait_for_selector("#problem-rows .pick")
-    tab.locator("#problem-rows .pick", has_text="HumanEval/30").first.click()
+    tab.locator("#problem-rows .pick[aria-current]").click()
     tab.wait_for_selector("#problem-detail pre.diff")
 
 
 def _review(tab: Any) -> None:
-    if not tab.locator("#review-study input").first.input_value():
-        tab.get_by_text("Set up a new review").click()
-        tab.wait_for_selector("#review-models label")
-        tab.locator("#review-make").click()
-        tab.wait_for_selector("#review-said .notice")
-    tab.locator("#review-name textarea, #review-name input").first.fill("Ann")
+    tab.wait_for_selector("#review-new")
+    if not tab.locator("#review-study").count():
+        tab.get_by_role("button", name="Set it up").first.click()
+    tab.locator("#review-name").fill("Ann")
     tab.locator("#review-go").click()
     tab.wait_for_selector("#review-task .answers")
 
 
-_PARTS = {"Run": _run, "Chat": _chat, "Data": _data, "Problems": _problems, "Review": _review}
+_PARTS = {
+    "Start": _start,
+    "Run": _run,
+    "Data": _data,
+    "Problems": _problems,
+    "Compare": _compare,
+    "Chat": _chat,
+    "Review": _review,
+}
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from evolcoder.evaluate.benchmarks import load_benchmark
-from evolcoder.evaluate.problem_texts import problem_texts
+from evolcoder.evaluate.benchmarks import load_benchmark, problem_texts
 from evolcoder.evolve.decontamination import ContaminationIndex
 from evolcoder.instructions import read_instructions
 from evolcoder.records import Instruction, Lineage

@@ -67,7 +67,8 @@ async def syntax(row: Instruction) -> Elimination | None:
         raise AssertionError("nothing is repaired here")
 
     verifier = Verifier(tests=False, repairs=0, blocking=True)
-    return (await verifier.verify(row.instruction, row.response, no_teacher)).elimination
+    (verified,) = await verifier.verify(row.instruction, {row.response: 1}, no_teacher, "")
+    return verified.elimination
 
 
 def main() -> None:

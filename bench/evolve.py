@@ -211,7 +211,9 @@ def faults(bench: Bench) -> None:
         clean_s = clean_s or run.seconds
         rows, bad = _rows_and_bad_ones(bench.folder / f"faults-{i}")
         asked, kept = (sum(s[key] for s in run.result["rounds"]) for key in ("asked", "kept"))
-        whole = bad == 0 and rows == kept == asked
+        # An answer of null that ended by itself is billed and empty: its row is dropped, not asked for again.
+        lost = 0 if bar or "malformed" not in name else 0.01 * asked
+        whole = bad == 0 and rows == kept >= asked - lost
         times = run.seconds / clean_s
         retries = ", ".join(f"{n} {kind}" for kind, n in run.result["requests"]["retries"].items())
         found = f"{times:.2f} times clean ({run.seconds:.1f} s); {kept} of {asked} rows kept, {bad} not valid"

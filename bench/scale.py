@@ -297,7 +297,7 @@ def rates(limit: int = 800) -> dict[str, float]:
 
     "mapped" is what workers do, "driver" what the driver does itself.
     """
-    from evolcoder.evaluate.problem_texts import problem_texts
+    from evolcoder.evaluate.benchmarks import problem_texts
     from evolcoder.evolve.decontamination import ContaminationIndex
     from evolcoder.evolve.duplicates import DuplicateIndex, Text, batches, sketch_of
     from evolcoder.evolve.row_files import RowFile, write_rows_whole

@@ -72,6 +72,7 @@ def documents(data: str, n_rows: int, seed: int) -> tuple[Any, Any, Any]:
 
 
 def run_evolcoder(data: str, n_steps: int, seed: int, checkpointing: bool) -> None:
+    from evolcoder.train.heap import heap_kept
     from evolcoder.train.packing import Step, best_fit
     from evolcoder.train.processes import join_processes
     from evolcoder.train.settings import Precision, TrainSettings
@@ -83,15 +84,17 @@ def run_evolcoder(data: str, n_steps: int, seed: int, checkpointing: bool) -> No
     training = prepare(model, rows, settings, join_processes(), pad=2)
     lengths = [int(n) for n in rows.lengths]
     losses, begin = [], 0.0
-    for number in range(n_steps + 1):
-        begin = cpu_seconds() if number == 1 else begin
-        first = ROWS_A_STEP * number
-        packs = best_fit(lengths[first : first + ROWS_A_STEP], 2048)
-        step = Step(tuple(tuple(first + i for i in pack) for pack in packs))
-        losses.append(training.loss_and_gradients(step, number, lambda n: None))
-        training.update.step(2e-5)
-    tokens = sum(lengths[ROWS_A_STEP:])
-    report(tokens, tokens, cpu_seconds() - begin, losses)
+    with heap_kept() as after_step:
+        for number in range(n_steps + 1):
+            begin = cpu_seconds() if number == 1 else begin
+            first = ROWS_A_STEP * number
+            packs = best_fit(lengths[first : first + ROWS_A_STEP], 2048)
+            step = Step(tuple(tuple(first + i for i in pack) for pack in packs))
+            losses.append(training.loss_and_gradients(step, number, lambda n: None))
+            training.update.step(2e-5)
+            after_step()
+        tokens = sum(lengths[ROWS_A_STEP:])
+        report(tokens, tokens, cpu_seconds() - begin, losses)
 
 
 def run_published(data: str, n_steps: int, seed: int) -> None:

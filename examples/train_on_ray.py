@@ -59,9 +59,11 @@ def settings_from(recipe: Path | None, pairs: list[str]) -> dict[str, Any]:
     """Return training settings by name: a recipe's, then KEY=VALUE pairs with the value in YAML."""
     import yaml
 
+    from evolcoder.shipped_recipes import TRAIN, recipe_file
+
     found: dict[str, Any] = {}
     if recipe is not None:
-        found |= yaml.safe_load(recipe.read_text())["train"]
+        found |= yaml.safe_load(recipe_file(recipe, TRAIN).read_text())["train"]
     for pair in pairs:
         key, _, value = pair.partition("=")
         found[key] = yaml.safe_load(value)

@@ -14,7 +14,7 @@ from evolcoder.cli.evolve import command as evolve
 from evolcoder.cli.generate import command as generate
 from evolcoder.errors import RecipeError, UserError
 from evolcoder.evolve.methods import method_set
-from evolcoder.loop.model_stages import model_identity, own_methods
+from evolcoder.loop.model_stages import model_identity, own_file
 from evolcoder.loop.wizardcoder import wizardcoder
 from evolcoder.models.opening import open_model
 from evolcoder.recipe import Budget, Rounds, recipe_from_data
@@ -33,7 +33,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_own_methods_and_an_own_model_evolve_a_data_set(typed: Path) -> None:
+def test_own_file_and_an_own_model_evolve_a_data_set(typed: Path) -> None:
     words = [
         "--seeds",
         "shipped",
@@ -77,7 +77,7 @@ def test_an_own_rule_stops_the_loop_and_says_why(typed: Path) -> None:
 
 
 def test_a_changed_file_is_another_one(typed: Path) -> None:
-    (methods,) = own_methods("methods.py").values()
+    (methods,) = own_file("methods.py").values()
     before = model_identity("backend.py:loud"), methods()
     for name in ("backend.py", "methods.py"):
         path = typed / name

@@ -51,7 +51,7 @@ def test_the_same_rows_read_alike_from_jsonl_json_gz_and_parquet(tmp_path: Path)
         ("list.jsonl", b"[1]\n", "line 1: a JSON object is expected, found list"),
         ("bad.json", b"{}", "a list of objects is expected, found dict"),
         ("bad.parquet", b"nothing", "not a Parquet file"),
-        ("cut.jsonl.gz", gzip.compress(b'{"instruction": "a"}\n' * 50)[:-9], "cannot be read"),
+        ("cut.jsonl.gz", gzip.compress(b'{"instruction": "a"}\n' * 50, mtime=0)[:-9], "cannot be read"),
     ],
 )
 def test_a_broken_seed_file_gets_one_message_that_names_the_place(
@@ -80,6 +80,8 @@ def test_unreadable_lines_and_bad_rows_are_reported_together(tmp_path: Path) -> 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(DataError, match=r"nowhere\.jsonl: no such file"):
         read_instructions("nowhere.jsonl")
+    with pytest.raises(DataError, match=r"shipped:maths: no such file \(did you mean 'shipped:math'"):
+        read_instructions("shipped:maths")
 
 
 def test_null_input_is_no_input() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from evolcoder.licences import Link, model_link
-from evolcoder.model_cards import CardScore, ModelCard, model_card_text
+from evolcoder.model_cards import CardScore, ModelCard, model_card_text, size_category
 
 BASE = model_link("base model", "embedded")
 SCORE = CardScore("humaneval v0.1.10", "openai_humaneval", 0.25, 0.18, 0.33, 164, subset=False, base=0.05)
@@ -39,3 +39,8 @@ def test_without_scores_there_is_no_model_index_and_a_bad_licence_comes_first() 
     assert "model-index" not in header and header["license"] == "cc-by-nc-4.0"
     assert text.index("No commercial use") < text.index("A model.")
     assert "| loss, first and last step | 2.000, 1.000 |" in text
+
+
+def test_the_hub_s_buckets_of_sizes() -> None:
+    sizes = (999, 1000, 99_999, 100_000, 1_000_000)
+    assert [*map(size_category, sizes)] == ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M"]

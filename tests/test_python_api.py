@@ -13,7 +13,10 @@ import pytest
 from tests.cli.teacher_server import teacher_server
 
 import evolcoder
+from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.records import Instruction, Lineage
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
 _BLOCK = re.compile(r"^(<!-- not run by the test -->\n)?```python\n(.*?)^```$", re.M | re.S)
@@ -77,3 +80,20 @@ def test_a_function_may_be_called_where_an_event_loop_runs(
 
     with teacher_server(lambda kind, text: None) as server:
         assert asyncio.run(notebook(server.url)) == 2
+
+
+def test_settings_of_another_domain_evolve_by_its_methods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Instruction("a", "What is 2 + 3?", "", "", Lineage("a"))]
+    settings = EvolveSettings(instruction_max_tokens=100)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with teacher_server(lambda kind, text: f"{text.splitlines()[-1]} And twice 7 apples?") as teacher:
+        evolcoder.evolve_instructions(
+            rows, "openai:x", tmp_path / "out", base_url=teacher.url, domain="math", settings=settings
+        )
+        assert "math problem" in teacher.asked[0][2]
+        wrong = EvolveSettings(verify="tests")
+        with pytest.raises(UserError, match="off, answers is expected"):
+            evolcoder.evolve_instructions(rows, "openai:x", tmp_path / "no", domain="math", settings=wrong)
+    assert not (tmp_path / "no").exists()

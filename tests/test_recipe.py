@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from evolcoder.errors import RecipeError
+from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.recipe import load_recipe, plain_data, recipe_from_data, recipe_schema, recipe_yaml
 from evolcoder.shipped_recipes import RUN, shipped_names, shipped_recipe
 
@@ -113,7 +114,7 @@ def test_a_bare_name_means_the_shipped_recipe_unless_there_is_such_a_file(
     ("given", "said"),
     [
         ("quickstrat", "quickstrat: no such file, and no recipe of that name is shipped (did you mean"),
-        ("starcoder-15b", "the names are paper, quickstart, small-teacher"),
+        ("starcoder-15b", "math-quickstart, own-code, paper, quickstart, small-teacher"),
         ("quickstart.yaml", "quickstart.yaml: no such file"),
         ("mine/quickstart", "mine/quickstart: no such file"),
         ("recipes/../recipe.py", "recipes/../recipe.py: no such file"),
@@ -160,3 +161,13 @@ def test_methods_and_phases_of_ones_own_are_read_and_their_keys_checked(tmp_path
     assert evolve.method_set().methods[-1].shots[0].evolved == "Addiere, auch NaN."
     with pytest.raises(RecipeError, match=r"evolve\.phases\.answer\.sytem: unknown key.*'system'"):
         load_recipe(path, ["evolve.phases.answer.sytem=x"])
+
+
+def test_a_recipe_names_the_columns_of_its_seeds(tmp_path: Path) -> None:
+    (tmp_path / "tasks.csv").write_text("Aufgabe,Code\nAddiere.,x = 1\n")
+    seeds = {"source": str(tmp_path / "tasks.csv"), "columns": {"instruction": "Aufgabe", "response": "Code"}}
+    recipe = recipe_from_data({"name": "x", "seeds": seeds}, "r.yaml")
+    (seed,) = RecipeStages(recipe, tmp_path / "run").chosen_seeds
+    assert (seed.instruction, seed.response) == ("Addiere.", "x = 1")
+    with pytest.raises(RecipeError, match=r"seeds.*'Aufgabe' is none of instruction, input"):
+        recipe_from_data({"name": "x", "seeds": {"columns": {"Aufgabe": "instruction"}}}, "r.yaml")

@@ -35,6 +35,7 @@ def sharegpt(chat: list[dict[str, str]]) -> list[dict[str, Any]]:
         ("query", "response"),
         ("problem", "solution"),
         ("Instruction", "generation"),
+        ("Instruction", "Output"),
     ],
 )
 def test_known_names_of_instruction_and_response_are_found(asked: str, answered: str) -> None:
@@ -61,6 +62,7 @@ def test_a_solution_is_the_response_of_a_problem_alone() -> None:
         {"messages": [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in CHAT]},
         {"prompt": CHAT[:3], "completion": CHAT[3:]},
         {"prompt": "Add.", "messages": CHAT},
+        {"messages": [{**turn, "role": turn["role"].replace("system", "developer")} for turn in CHAT]},
         {"conversations": [{**turn, "from": turn["from"].upper()} for turn in sharegpt(CHAT)]},
         {"instruction": "Now floats.", "output": "math.fsum", "history": [["Add.", "a + b"]]},
     ],

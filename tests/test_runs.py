@@ -19,7 +19,7 @@ from evolcoder.errors import DataError, EvolcoderError
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.sample_rows import rows_of
 from evolcoder.instructions import read_instructions
-from evolcoder.loop.run import alone_in
+from evolcoder.loop.run import locked
 from evolcoder.models.journal.journal import Journal
 from evolcoder.runs import (
     content_hash,
@@ -74,7 +74,7 @@ def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path: Path, h
     else:
         with making_folder_whole(path, "test") as partial:
             (partial / "b").write_text("whole")
-        assert names(path) == [".evolcoder.json", "b"]
+        assert names(path) == [".evolcoder.hashes", ".evolcoder.json", "b"]
     assert names(tmp_path) == ["a"]
 
 
@@ -82,7 +82,19 @@ def test_a_folder_replaces_its_older_self_whole(tmp_path: Path) -> None:
     for name in ("old", "new"):
         with making_folder_whole(tmp_path / "f", "test") as partial:
             (partial / name).write_text(name)
-    assert names(tmp_path / "f") == [".evolcoder.json", "new"]
+    assert names(tmp_path / "f") == [".evolcoder.hashes", ".evolcoder.json", "new"]
+
+
+def test_a_folder_without_a_name_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(DataError, match="a folder with a name is expected"),
+        making_folder_whole(Path(), "test"),
+    ):
+        pass
+    assert names(tmp_path) == []
 
 
 def test_the_same_rows_give_the_same_gzip_bytes(tmp_path: Path) -> None:
@@ -136,7 +148,7 @@ def test_a_lock_follows_no_link_and_empties_no_file(
 
     def begin() -> None:
         if who == "run":
-            with alone_in(shared):
+            with locked(shared):
                 pass
         else:
             Journal(shared / "journal.sqlite")
@@ -184,13 +196,14 @@ def samples_of(path: Path) -> list[object]:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.jsonl.gz", gzip.compress(b"0" * (9 << 20)), "line 1: over 1 MB long"),
+        ("a.jsonl.gz", gzip.compress(b"0" * (9 << 20), mtime=0), "line 1: over 1 MB long"),
         ("a.jsonl", b"\n" + b"0" * (2 << 20), "line 2: over 1 MB long"),
-        ("a.jsonl.gz", gzip.compress(b"\n" * (9 << 20)), "unpack to over"),
-        ("a.json.gz", gzip.compress(b"[" + b"1," * (9 << 20)), "unpack to over"),
+        ("a.jsonl.gz", gzip.compress((b" " * 999 + b"\n") * 9000, mtime=0), "unpack to over"),
+        ("a.jsonl.gz", gzip.compress(b"\n" * (2 << 20), mtime=0), "line 1000001: over 1000000 blank lines"),
+        ("a.json.gz", gzip.compress(b"[" + b"1," * (9 << 20), mtime=0), "unpack to over"),
         ("a.jsonl", b"nonsense\n" * 5000, "the rest is not read"),
         ("a.jsonl", b"{" + b'"a":{' * 90000 + b"\n", "line 1: not JSON"),
-        ("a.jsonl.gz", gzip.compress(b"{}\n" * 9)[:12] + b"\xff" * 40, "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(b"{}\n" * 9, mtime=0)[:12] + b"\xff" * 40, "cannot be read"),
     ],
 )
 def test_a_bomb_and_an_endless_row_are_refused_by_size(

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from evolcoder.domains import load_domain
+from evolcoder.evaluate.benchmarks import problem_texts
+from evolcoder.evolve.decontamination import ContaminationIndex
+from evolcoder.extraction.final_answers import final_answer
 from evolcoder.instructions import SHIPPED_SEEDS, read_instructions
 from evolcoder.records import Instruction
 
@@ -122,3 +126,18 @@ def benchmark_texts(data_folder: Path) -> Iterator[tuple[str, str]]:
                 problem: dict[str, Any] = json.loads(line)
                 for field in ("prompt", "canonical_solution", "test", "text", "code"):
                     yield f"{name}/{problem['task_id']}", problem.get(field, "")
+
+
+def test_the_problems_of_mathematics_end_with_their_answer_and_copy_no_benchmark(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+    problems = read_instructions("shipped:math")
+    index = ContaminationIndex(
+        problem_texts(["gsm8k", "math500"]), compared=load_domain("math").answering.compared
+    )
+    index.learn(problems)
+
+    assert len({problem.instruction for problem in problems}) == 40
+    assert [final_answer(p.response) for p in problems] == [p.extra["answer"] for p in problems]
+    assert [p.id for p in problems if index.hits(p)] == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "EndpointSettings",
@@ -17,12 +17,14 @@ __all__ = [
     "EvolcoderError",
     "EvolveSettings",
     "Instruction",
+    "JudgeSettings",
     "Lineage",
     "LocalSettings",
     "ReinforceSettings",
     "TrainSettings",
     "__version__",
     "compare_samples",
+    "evaluate_judged",
     "evaluate_model",
     "evolve_instructions",
     "judge",
@@ -41,11 +43,12 @@ _MODULES = {
     "EvolcoderError": "errors",
     "EvolveSettings": "evolve.settings",
     "Instruction": "records",
+    "JudgeSettings": "evaluate.model_judge.settings",
     "Lineage": "records",
     "LocalSettings": "models.local.settings",
     "ReinforceSettings": "reinforce.settings",
     "TrainSettings": "train.settings",
-    "judge": "reinforce.judging",
+    "judge": "reinforce.judge",
     "read_instructions": "instructions",
     "read_tasks": "reinforce.tasks",
     "write_instructions": "instructions",

@@ -6,7 +6,7 @@ already, as in a notebook. Heavy packages are imported on the first call that ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from evolcoder.progress import Progress, SilentProgress
 if TYPE_CHECKING:
     from evolcoder.evaluate.comparison import Comparison
     from evolcoder.evaluate.evaluation import EvaluationResult
+    from evolcoder.evaluate.model_judge.judged_evaluation import JudgedResult
+    from evolcoder.evaluate.model_judge.settings import JudgeSettings
     from evolcoder.evaluate.score_file import FileScore
     from evolcoder.evaluate.settings import EvaluationSettings
     from evolcoder.evolve.rounds import RoundSummary
@@ -46,6 +48,7 @@ def evolve_instructions(
     max_usd: float | None = None,
     max_requests: int | None = None,
     decontaminate: Sequence[str] = (),
+    domain: str = "code",
     progress: Progress | None = None,
 ) -> list[RoundSummary]:
     """Evolve seed instructions into harder ones with a teacher model, and have it answer them.
@@ -56,13 +59,15 @@ def evolve_instructions(
         out: Folder for `round-R/`, `dataset.jsonl` (seeds and all rounds) and the journal.
         rounds: How often the instructions are evolved, each round from the one before.
         limit: Evolve this many of the seeds; all are in the data set.
-        settings: Methods, sampling, elimination; the published ones where absent.
+        settings: Methods, sampling, elimination; the published ones where absent. Methods that are the
+            default are the domain's.
         base_url: Address of the OpenAI-compatible server, or several that serve one model.
         endpoint: Limits, retries and prices of a teacher behind an API.
         local: Batch size and number format of a teacher in this process.
         max_usd: Stop before more than this is spent, in US dollars.
         max_requests: Stop after this many requests.
         decontaminate: Benchmarks whose copies are dropped.
+        domain: The field that instructions are of: "code", or another of docs/domains.md.
         progress: Who watches; nobody where absent.
 
     Returns:
@@ -74,8 +79,10 @@ def evolve_instructions(
         EndpointError: The server cannot be reached; every answer so far is kept.
         BudgetExhaustedError: The budget is spent; every answer so far is kept.
     """
-    from evolcoder.evaluate.problem_texts import problem_texts
-    from evolcoder.evolve.data_card import note_what_it_is_made_from
+    from evolcoder.domains import DEFAULT_DOMAIN, load_domain
+    from evolcoder.errors import UserError
+    from evolcoder.evaluate.benchmarks import problem_texts
+    from evolcoder.evolve.output_folder import take_folder
     from evolcoder.evolve.rounds import evolve_dataset
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
@@ -84,14 +91,22 @@ def evolve_instructions(
 
     folder = Path(out)
     rows = _rows(seeds)
+    of = load_domain(domain)
     problems = problem_texts(decontaminate)
-    note_what_it_is_made_from(
-        folder, str(seeds) if isinstance(seeds, (str, Path)) else "rows given in Python", decontaminate
-    )
+    settings = settings or EvolveSettings()
+    if settings.methods == DEFAULT_DOMAIN:
+        settings = replace(settings, methods=of.methods_name)
+    try:
+        of.answering.check(settings)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    choice = _choice(teacher, base_url, endpoint, local)
+    source = str(seeds) if isinstance(seeds, (str, Path)) else "rows given in Python"
+    take_folder(folder, source, rows, choice, settings, decontaminate, domain, of.card(settings))
 
     async def work() -> list[RoundSummary]:
         async with model_session(
-            _choice(teacher, base_url, endpoint, local),
+            choice,
             folder / "journal.sqlite",
             THIS_MACHINE,
             max_usd=max_usd,
@@ -100,12 +115,13 @@ def evolve_instructions(
             return await evolve_dataset(
                 rows,
                 model,
-                settings or EvolveSettings(),
+                settings,
                 rounds,
                 folder,
                 progress or SilentProgress(),
                 limit=limit,
                 problems=problems,
+                answering=of.answering,
             )
 
     return run_async(work())
@@ -155,6 +171,7 @@ def evaluate_model(
     endpoint: EndpointSettings | None = None,
     local: LocalSettings | None = None,
     progress: Progress | None = None,
+    overwrite: bool = False,
 ) -> EvaluationResult:
     """Sample a model on a benchmark, judge its programs in the sandbox, and sum up.
 
@@ -167,12 +184,13 @@ def evaluate_model(
         endpoint: Limits, retries and prices of a model behind an API.
         local: Batch size and number format of a model in this process.
         progress: Who watches; nobody where absent.
+        overwrite: Whether scores of another model, or by other settings, in `out` may be written over.
 
     Returns:
         pass@k with its interval, and the verdicts by problem.
 
     Raises:
-        UserError: The benchmark, style or oracle is not known.
+        UserError: The benchmark, style or oracle is not known, or `out` holds other scores.
         ModelError: The model cannot be opened.
         SandboxError: This machine cannot run programs safely.
     """
@@ -188,10 +206,62 @@ def evaluate_model(
         choice = _choice(model, base_url, endpoint, local)
         async with model_session(choice, folder / "journal.sqlite", THIS_MACHINE) as opened:
             return await evaluation.evaluate_model(
-                opened, benchmark, settings or EvaluationSettings(), folder, progress
+                opened, benchmark, settings or EvaluationSettings(), folder, progress, overwrite=overwrite
             )
 
     return run_async(work())
+
+
+def evaluate_judged(
+    model: str,
+    benchmark: str,
+    judge: JudgeSettings,
+    out: str | Path,
+    *,
+    settings: EvaluationSettings | None = None,
+    base_url: str | Sequence[str] | None = None,
+    endpoint: EndpointSettings | None = None,
+    local: LocalSettings | None = None,
+    max_usd: float | None = None,
+    max_requests: int | None = None,
+    progress: Progress | None = None,
+) -> JudgedResult:
+    """Have a model answer instructions and another one judge the answers.
+
+    Args:
+        model: A MODEL, as on the command line.
+        benchmark: "wizardlm", "mt-bench", or a file of instructions (docs/judged.md).
+        judge: The MODEL that judges, and what the answers are set beside.
+        out: Folder for answers, verdicts, scores and the journal.
+        settings: Prompt style, decoding, limits; the model's chat template and greedy where absent.
+        base_url: Address of the OpenAI-compatible server of the model.
+        endpoint: Limits, retries and prices of a model behind an API; the judge has its own.
+        local: Batch size and number format of a model in this process.
+        max_usd: Stop before more is spent, over all sittings in `out`.
+        max_requests: Stop after this many requests, over all sittings in `out`.
+        progress: Who watches; nobody where absent.
+
+    Returns:
+        Ratings or win rates with their intervals, in all and by part.
+
+    Raises:
+        UserError: The benchmark is not one that a model judges, or the style has no place here.
+        DataError: A file of answers cannot be read, or none of the judge's verdicts can.
+        ModelError: A model cannot be opened.
+        BudgetExhaustedError: A limit is reached; what was answered is kept.
+    """
+    from evolcoder.evaluate.model_judge import judged_evaluation
+    from evolcoder.evaluate.settings import EvaluationSettings
+    from evolcoder.execution.event_loop import run_async
+    from evolcoder.execution.local import THIS_MACHINE
+
+    folder = Path(out)
+    context = judged_evaluation.EvaluationContext(
+        folder / "journal.sqlite", THIS_MACHINE, progress or SilentProgress(), max_usd, max_requests
+    )
+    choice = _choice(model, base_url, endpoint, local)
+    how = settings or EvaluationSettings(style="chat")
+    return run_async(judged_evaluation.evaluate_judged(choice, benchmark, how, judge, folder, context))
 
 
 def score_samples(
@@ -281,7 +351,7 @@ def compare_samples(
 
     judged_by = None if benchmark is None else load_benchmark(benchmark)
 
-    def verdicts(path: Path) -> tuple[dict[str, list[bool]], str]:
+    def verdicts(path: Path) -> tuple[Mapping[str, Sequence[float]], str]:
         carried = read_verdicts(path, judged_by)
         if carried is not None:
             suites = carried_suites(path, judged_by)
@@ -303,7 +373,10 @@ def compare_samples(
         return scored.passed, f"judged by {judged_by.title}, {how}"
 
     (of_a, said_a), (of_b, said_b) = verdicts(Path(a)), verdicts(Path(b))
-    comparison = compare(of_a, with_ids_of(of_a, of_b))
+    families = (
+        {} if judged_by is None else {task: judged_by.family(p) for task, p in judged_by.by_task.items()}
+    )
+    comparison = compare(of_a, with_ids_of(of_a, of_b), lambda task: families.get(task, task))
     if comparison.n_problems == 0:
         raise UserError(f"{a} and {b} have no problem in common")
     total = None if judged_by is None else len(judged_by.problems)
@@ -334,16 +407,13 @@ def run_recipe(
         UserError: Another process works on the same folder.
         EvolcoderError: A stage failed; what is finished is kept, and the same call continues.
     """
-    import shlex
-
     from evolcoder import loop
     from evolcoder.recipe import load_recipe
 
     checked = load_recipe(Path(recipe), overrides)
     run = Path("runs") / checked.name if folder is None else Path(folder)
-    words = ["evolcoder", "run", str(recipe), *(word for pair in overrides for word in ("--set", pair))]
-    command_line = shlex.join([*words, "--dir", str(run)])
-    return loop.run_recipe(checked, run, progress or SilentProgress(), command_line)
+    line = loop.shell_line("run", recipe, {"--set": overrides}, run)
+    return loop.run_recipe(checked, run, progress or SilentProgress(), line)
 
 
 def reinforce_model(
@@ -353,7 +423,8 @@ def reinforce_model(
     *,
     settings: ReinforceSettings | None = None,
     held_out: str | Path | Sequence[Task] = (),
-    decontaminate: Sequence[str] = ("humaneval", "mbpp:test"),
+    decontaminate: Sequence[str] | None = None,
+    domain: str = "code",
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train a model on whether its own programs work: the sandbox is the reward.
@@ -364,7 +435,9 @@ def reinforce_model(
         out: Folder for the finished model.
         settings: Method (grpo, rft, dpo), loss, group size, reward.
         held_out: Tasks that are only measured, before, meanwhile and after.
-        decontaminate: Benchmarks whose copies among the tasks are left out.
+        decontaminate: Benchmarks whose copies among the tasks are left out; the domain's where absent (for
+            code "humaneval" and "mbpp:test").
+        domain: The field that tasks are of: "code", or another of docs/domains.md.
         progress: Is told what is done.
 
     Returns:
@@ -373,19 +446,22 @@ def reinforce_model(
     Raises:
         EvolcoderError: No task can be used, the machine cannot run programs safely, the loss is no number.
     """
+    from evolcoder.domains import load_domain
     from evolcoder.reinforce.run import reinforce
     from evolcoder.reinforce.settings import ReinforceSettings
     from evolcoder.reinforce.tasks import read_tasks
 
-    chosen = read_tasks(tasks) if isinstance(tasks, (str, Path)) else tasks
-    measured = read_tasks(held_out) if isinstance(held_out, (str, Path)) else held_out
+    of = load_domain(domain)
+    chosen = read_tasks(tasks, forms=of.tasks, progress=progress) if isinstance(tasks, (str, Path)) else tasks
+    measured = read_tasks(held_out, forms=of.tasks) if isinstance(held_out, (str, Path)) else held_out
     return reinforce(
         model,
         chosen,
         settings or ReinforceSettings(),
         Path(out),
         held_out=measured,
-        decontaminate=decontaminate,
+        decontaminate=of.reported if decontaminate is None else decontaminate,
+        compared=of.answering.compared,
         progress=progress,
     )
 

@@ -78,7 +78,7 @@ def _form_of(path: Path) -> Literal["parquet", "separated", "list", "lines"]:
         raise DataError(f"{path}: not a Parquet file; {ACCEPTED}")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     first, end, _ = text.partition(b"\n")
-    if text.startswith(b"{") and text.strip() != b"{}" and (not end or _is_json(first)):
+    if text.startswith(b"{") and text.strip() != b"{}" and (not end or is_json(first)):
         return "lines"
     if name.endswith((".csv", ".tsv")):
         return "separated"
@@ -95,7 +95,8 @@ def _unpacked_name(path: Path) -> str:
     return path.name.lower().removesuffix(".gz").removesuffix(".zst")
 
 
-def _is_json(line: bytes) -> bool:
+def is_json(line: bytes) -> bool:
+    """Whether a line is one JSON value."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):

@@ -90,8 +90,9 @@ class BudgetExhaustedError(OutsideError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest known name, or "" where none is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
+    spelled = {one.casefold(): one for one in known}
+    matches = difflib.get_close_matches(name.casefold(), spelled, n=1, cutoff=0.6)
+    return f" (did you mean {spelled[matches[0]]!r}?)" if matches else ""
 
 
 def shortened(text: str, most: int = 60) -> str:

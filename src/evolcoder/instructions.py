@@ -15,20 +15,29 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from evolcoder.data_files import ACCEPTED, SUFFIXES, json_value, rows_of_data
-from evolcoder.errors import DataError, MissingExtraError
+from evolcoder.errors import DataError, MissingExtraError, nearest
 from evolcoder.parquet_files import write_parquet
 from evolcoder.records import Instruction, Lineage
 from evolcoder.row_forms import FIELDS_ACCEPTED, LINEAGE_FIELDS, NO_COLUMNS, Columns, plain_rows
 from evolcoder.runs import bad_rows_message, content_hash, write_jsonl_whole
 
 SHIPPED_SEEDS = "shipped"
-"""The source name of the 120 seed instructions in the package."""
+"""The source name of the 120 seed instructions on programming in the package."""
+SHIPPED_MATH_SEEDS = "shipped:math"
+"""The source name of the 40 problems of mathematics in the package."""
+_SHIPPED = {
+    SHIPPED_SEEDS: "seeds.jsonl",
+    SHIPPED_MATH_SEEDS: "math.jsonl",
+    "shipped:general": "general.jsonl",
+}
+"""The files of seeds in the package, by source name."""
 _MOST_BAD_ROWS = 1000
 
 
 def read_instructions(source: str | Path, columns: Columns = NO_COLUMNS) -> list[Instruction]:
-    """Read a data set by path, by "shipped", or by Hugging Face name ("owner/name" or "owner/name:split").
+    """Read a data set by path, by "shipped", "shipped:math" or "shipped:general", or by Hugging Face name.
 
+    Such a name is "owner/name" or "owner/name:split".
     `columns` says how the file names what: {"instruction": "Aufgabe"}. Rows with one id and different text
     get ids of their own. Raises DataError that names the file and every bad row (the first ten in full).
     """
@@ -41,13 +50,13 @@ def stream_instructions(source: str | Path, columns: Columns = NO_COLUMNS) -> It
     Sources and errors are those of `read_instructions`.
     """
     text = str(source)
-    path = shipped_seeds_path() if text == SHIPPED_SEEDS else Path(text)
+    path = shipped_path(_SHIPPED[text]) if text in _SHIPPED else Path(text)
     if path.exists():
         rows = rows_of_data(path)
     elif _is_hub_name(text):
         rows = _hub_rows(text)
     else:
-        raise DataError(f"{text}: no such file")
+        raise DataError(f"{text}: no such file{nearest(text, _SHIPPED)}")
     count = 0
     bad: list[str] = []
     unreadable = ""
@@ -97,9 +106,9 @@ def _is_hub_name(text: str) -> bool:
     return named is not None and not text.lower().endswith(SUFFIXES)
 
 
-def shipped_seeds_path() -> Path:
-    """Return the path of the seed instructions that the package ships."""
-    return Path(str(resources.files("evolcoder") / "seeds" / "seeds.jsonl"))
+def shipped_path(name: str) -> Path:
+    """Return the path of a file of instructions that the package ships."""
+    return Path(str(resources.files("evolcoder") / "seeds" / name))
 
 
 def instruction_from_row(row: Mapping[str, Any]) -> Instruction:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 EMBEDDED_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The model that the name "embedded" stands for."""
+UNKNOWN_LICENCE = "NOASSERTION"
+"""SPDX's word for a licence that nobody states."""
 _BY_DEMANDS = (
     *("cc0-1.0", "mit", "bsd-3-clause", "apache-2.0", "odc-by", "cc-by-4.0", "cc-by-sa-4.0"),
     *("cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
@@ -58,6 +60,11 @@ class Link:
     licence: str
     """Hub identifier in lower case; "" where it is not known."""
     note: str = ""
+
+
+def hub_licence(spdx: str) -> str:
+    """Return the hub identifier of a licence that a row names in SPDX's words; "" where nobody says."""
+    return "" if spdx == UNKNOWN_LICENCE else spdx.lower()
 
 
 def resulting_licence(chain: Sequence[Link]) -> str:
@@ -108,8 +115,8 @@ def model_link(role: str, model: str) -> Link:
 
 
 def seed_link(source: str) -> Link:
-    """Return the link of a seed set by its name: a file, a hub name, or "shipped"."""
-    if source == "shipped":
+    """Return the link of a seed set by its name: a file, a hub name, or one of the package ("shipped...")."""
+    if source.partition(":")[0] == "shipped":
         return Link("seeds", "evolcoder's own seeds", "apache-2.0")
     return Link("seeds", model_name(source), _of_part(_SEED_LICENCES, source))
 

@@ -11,16 +11,45 @@ from typing import Any
 
 from evolcoder.licences import Link, restrictions, resulting_licence
 
-TAGS = ("code", "evol-instruct", "evolcoder")
-_LIMITS = (
-    "The model writes code that may be wrong or unsafe: run it in a sandbox, and read it first. Rows that "
-    "another model evolved or answered are that model's text and were not checked by people."
+_TAGS = ("evol-instruct", "evolcoder")
+_ROWS_LIMITS = (
+    "Rows that another model evolved or answered are that model's text and were not checked by people."
 )
 
 
 @dataclass(frozen=True, slots=True)
+class CardWords:
+    """What cards say of a field of instructions; the defaults hold for any.
+
+    A run and an evolution note them as they were, so that a card needs no domain's file to be there still.
+    """
+
+    rows: str = "instructions"
+    """What a data set holds: "coding instructions"."""
+    method: str = "Evol-Instruct"
+    """How they were evolved, and whose method it is."""
+    tags: tuple[str, ...] = ()
+    """The field as the hub tags it, before the tags of every card."""
+    limits: str = "The model's answers may be wrong; a program among them, unsafe: run it in a sandbox."
+
+    @classmethod
+    def noted(cls, data: Any) -> CardWords:
+        """Return the words that a file notes, the default of each that it lacks."""
+        found = data if isinstance(data, Mapping) else {}
+        texts = {name: str(found[name]) for name in ("rows", "method", "limits") if name in found}
+        return cls(**texts, tags=tuple(map(str, found.get("tags") or ())))
+
+    def all_tags(self, *more: str) -> list[str]:
+        """Return the tags of a card."""
+        return [*self.tags, *_TAGS, *more]
+
+
+ANY_FIELD = CardWords()
+
+
+@dataclass(frozen=True, slots=True)
 class CardScore:
-    """A model's pass@1 on one benchmark; shares of 1."""
+    """A model's score on one benchmark; shares of 1."""
 
     benchmark: str
     dataset: str
@@ -33,6 +62,8 @@ class CardScore:
     """Whether the problems are only a part of the benchmark; said wherever the score stands."""
     base: float | None = None
     """The base model's score, where it was measured."""
+    measure: str = "pass@1"
+    """What the value is; what a judge's verdicts come to is no pass@1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +75,7 @@ class ModelCard:
     """The opening sentences."""
     chain: tuple[Link, ...]
     """What the model was made from; one link has the role "base model"."""
+    words: CardWords = ANY_FIELD
     training: Mapping[str, Any] = field(default_factory=dict)
     """The checkpoint's `training.json`."""
     data: tuple[str, ...] = ()
@@ -61,7 +93,7 @@ def model_card_text(card: ModelCard) -> str:
         "language": ["en"],
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": list(TAGS),
+        "tags": card.words.all_tags(),
     }
     if base.name.count("/") == 1:
         header |= {"base_model": base.name, "base_model_relation": "finetune"}
@@ -69,12 +101,22 @@ def model_card_text(card: ModelCard) -> str:
         header["model-index"] = [{"name": card.name, "results": [_index_entry(s) for s in card.scores]}]
     lines = [f"# {card.name}", "", *restriction_lines(card.chain), card.summary, ""]
     if card.scores:
-        lines += ["## Scores", "", "| benchmark | base pass@1 | this model | 95% interval | problems |"]
-        lines += ["|---|---|---|---|---|", *map(_score_row, card.scores), ""]
+        lines += ["## Scores", "", "| benchmark | base | this model | 95% interval | problems | measure |"]
+        lines += ["|---|---|---|---|---|---|", *map(_score_row, card.scores), ""]
     lines += [f"{sentence}\n" for sentence in card.notes]
     if card.training:
         lines += ["## Training", "", "| setting | value |", "|---|---|", *_training_rows(card.training), ""]
-    lines += ["## Data", "", *card.data, "", *chain_lines(card.chain), "", "## Limits", "", _LIMITS]
+    lines += [
+        "## Data",
+        "",
+        *card.data,
+        "",
+        *chain_lines(card.chain),
+        "",
+        "## Limits",
+        "",
+        f"{card.words.limits} {_ROWS_LIMITS}",
+    ]
     return with_header(header, lines)
 
 
@@ -101,6 +143,16 @@ def chain_lines(chain: Sequence[Link]) -> list[str]:
     return ["## Licences", "", "| made from | name | licence | |", "|---|---|---|---|", *rows]
 
 
+def size_category(rows: int) -> str:
+    """Return the hub's bucket for a number of rows."""
+    if rows < 1000:
+        return "n<1K"
+    for low, high, limit in (("1K", "10K", 1e4), ("10K", "100K", 1e5), ("100K", "1M", 1e6)):
+        if rows < limit:
+            return f"{low}<n<{high}"
+    return "1M<n<10M"
+
+
 def _index_entry(score: CardScore) -> dict[str, Any]:
     """One result of `model-index`, as the hub reads it; its name says where it is of a subset.
 
@@ -114,21 +166,34 @@ def _index_entry(score: CardScore) -> dict[str, Any]:
             "type": score.dataset,
             "name": score.benchmark + part,
         },
-        "metrics": [{"type": "pass@1", "name": "pass@1", "value": value, "verified": False}],
+        "metrics": [{"type": score.measure, "name": score.measure, "value": value, "verified": False}],
     }
 
 
 def _score_row(score: CardScore) -> str:
     base = "–" if score.base is None else f"{100 * score.base:.1f}"
     interval = f"{100 * score.low:.1f} to {100 * score.high:.1f}"
-    return f"| {score.benchmark} | {base} | {100 * score.value:.1f} | {interval} | {score.n_problems} |"
+    told = (score.benchmark, base, f"{100 * score.value:.1f}", interval, score.n_problems, score.measure)
+    return f"| {' | '.join(map(str, told))} |"
 
 
 def _training_rows(facts: Mapping[str, Any]) -> list[str]:
     """Return the rows of the training table for whatever `training.json` holds."""
     settings, losses = facts.get("settings") or {}, facts.get("losses") or []
-    rows: list[tuple[str, Any]] = [("rows", _counted(facts.get("rows"))), ("steps", len(losses) or None)]
-    if settings:
+    learning = (facts.get("reinforce") or {}).get("settings")
+    rows: list[tuple[str, Any]] = [
+        ("tasks" if learning else "rows", _counted(facts.get("rows"))),
+        ("steps", len(losses) or None),
+    ]
+    if learning:
+        rows += [
+            ("method", f"GRPO, loss {learning['loss']}" if learning["method"] == "grpo" else "DPO"),
+            ("answers to a task", f"{learning['group_size']:,}"),
+            ("learning rate", f"{learning['learning_rate']:g}"),
+            ("number format", learning["dtype"]),
+            ("prompt", learning["prompt_style"]),
+        ]
+    elif settings:
         tokens = settings["batch_tokens"]
         method = f"LoRA, rank {settings['lora']}" if settings["lora"] else "full fine-tuning"
         if settings.get("layers"):
@@ -140,7 +205,7 @@ def _training_rows(facts: Mapping[str, Any]) -> list[str]:
             ("longest sequence", f"{settings['max_length']:,} tokens"),
             ("number format", settings["dtype"]),
             ("method", method + (", 4-bit base" if settings["quantize"] == "4bit" else "")),
-            ("prompt", settings["prompt_style"]),
+            ("prompt, also the tokenizer's chat template", settings["prompt_style"]),
         ]
     rows.append(("tokens", _counted(facts.get("tokens"))))
     if losses:

@@ -141,7 +141,7 @@ def _one_kind(name: str, kinds: set[str]) -> str:
 
 
 def _as_kinds(row: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
-    """Return a row whose values fit their columns: in a text column, what is no text becomes JSON."""
+    """Return a row whose values fit their columns: a number or list in a text column becomes JSON."""
     return {
         name: json.dumps(value, sort_keys=True)
         if kinds[name] == "string" and value is not None and not isinstance(value, str)

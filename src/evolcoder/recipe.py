@@ -11,15 +11,16 @@ import dataclasses
 import functools
 import inspect
 import re
-import sys
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from evolcoder.errors import RecipeError, nearest, shortened
+from evolcoder.domains import DEFAULT_DOMAIN, load_domain
+from evolcoder.errors import RecipeError, UserError, nearest, shortened
+from evolcoder.evaluate.model_judge.settings import JudgeSettings
 from evolcoder.evaluate.overlap import folder_clash, names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evolve.settings import EvolveSettings
@@ -28,10 +29,15 @@ from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.session import ModelChoice
 from evolcoder.own_files import is_own
 from evolcoder.reinforce.settings import ReinforceSettings
+from evolcoder.reinforce.tasks import PROGRAM_TASKS
+from evolcoder.row_forms import checked_columns
 from evolcoder.shipped_recipes import RUN, recipe_file
 from evolcoder.train.settings import TrainSettings
 
+CODE = "code"
+"""As a source of seeds, or as a benchmark: made of the recipe's own `code`."""
 STOP_RULES = ("decline", "paper-v1", "patience", "significant", "budget", "max_rounds")
+_SCORELESS = ("max_rounds", "budget")  # rules that look at no score
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +45,15 @@ class SeedSource:
     """Which seed instructions a run starts from."""
 
     source: str = SHIPPED_SEEDS
-    """"shipped", a data file, or a Hugging Face data set name."""
+    """"shipped", "shipped:math", "shipped:general", a data file, a Hugging Face data set name, or "code":
+    made of the recipe's `code`."""
     limit: int | None = None
-    """Take this many, evenly spaced over the file; all where absent."""
+    """Take this many, evenly spaced over the file; all where absent. Of code, so many snippets are shown."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """How the file names what, e.g. instruction: task; for names not known."""
+
+    def __post_init__(self) -> None:
+        checked_columns(self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,9 @@ class BaseModel:
 
     model: str = "embedded"
     """"embedded", a folder, a GGUF file, or a Hugging Face name."""
+    released: date | None = None
+    """The day it was published (2024-11-12). The run then says which dated benchmarks have older problems,
+    which the model may have seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +88,7 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """When the rounds end. Every rule keeps the round with the highest score, the earliest of equals."""
+    """When the rounds end, and which one is kept."""
 
     rule: str = "decline"
     """"decline": after the first round below the best before it (WizardCoder 3.2); "paper-v1": the same on
@@ -82,23 +97,27 @@ class StopRule:
     does not fit the budget; "max_rounds": never early; or a Python file whose `load()` returns a rule.
     `rounds.max_rounds` and the budget bound them all."""
     benchmark: str = "mbpp-400"
-    """The benchmark whose pass@1 decides: MBPP's train and validation problems in the paper's v2."""
+    """The benchmark whose pass@1 decides: MBPP's train and validation problems in the paper's v2; "code": the
+    functions of the recipe's `code` that are held out of its seeds."""
     patience: int = 2
     """For "patience": rounds without a new best after which the rounds end."""
     alpha: float = 0.05
     """For "significant": a decline with a p value up to this one ends the rounds."""
     select_on_test: bool = False
     """Allow a deciding benchmark that shares problems with a reported one; the report then says so."""
+    keep: Literal["best", "last"] = "best"
+    """"best": the round with the highest score, the earliest of equals; "last": the last one, so that no
+    score chooses and a reported benchmark may stand in `benchmark` (rules "max_rounds" and "budget" only)."""
 
     def __post_init__(self) -> None:
         if self.rule not in STOP_RULES and not is_own(self.rule):
-            raise ValueError(
-                f"rule {self.rule!r}{nearest(self.rule, STOP_RULES)}: {', '.join(STOP_RULES)} or a file.py "
-                "is expected"
-            )
+            known = f"{', '.join(STOP_RULES)} or a file.py is expected"
+            raise ValueError(f"rule {self.rule!r}{nearest(self.rule, STOP_RULES)}: {known}")
         if self.rule == "paper-v1":
             object.__setattr__(self, "benchmark", "humaneval")
             object.__setattr__(self, "select_on_test", True)
+        if self.keep == "last" and self.rule not in _SCORELESS:
+            raise ValueError(f"keep: last goes with {' or '.join(_SCORELESS)}: {self.rule} looks at scores")
         if self.patience < 1:
             raise ValueError(f"patience must be at least 1, found {self.patience}")
         if not 0 < self.alpha < 1:
@@ -147,15 +166,21 @@ class Evaluations:
     """Prompt style, decoding, extraction, limits; for every benchmark alike."""
     local: LocalSettings = field(default_factory=LocalSettings)
     """Batch size and number format of the model under test."""
+    judge: JudgeSettings | None = None
+    """The model that judges the answers where no program does: wizardlm, mt-bench, files of instructions."""
 
 
 Section = TypeVar("Section")
+ReinforceWhen = Literal["each_round", "last"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reinforcement:
-    """Learning from execution after each round's fine-tuning."""
+    """Learning from execution after fine-tuning."""
 
+    when: ReinforceWhen = "each_round"
+    """"each_round": each round's fine-tuned model learns further before it is measured; "last": the kept
+    round's checkpoint does after the rounds have stopped, and is kept in its turn by the same rule."""
     tasks: str = "benchmark:mbpp:train"
     """Instructions with tests: a file, or "benchmark:NAME"; copies of what is measured are left out."""
     held_out: str | None = None
@@ -173,8 +198,13 @@ class Recipe:
 
     name: str
     """Name of the run and of its folder under runs/."""
+    domain: str = DEFAULT_DOMAIN
+    """The field that instructions are of: "code", "math", "general", or a user's file. It says what
+    `evolve.methods`, `evaluate.benchmarks` and `stop.benchmark` are where they are absent."""
     seed: int = 0
     """Every random choice follows from it."""
+    code: str | None = None
+    """A code base (a folder, or the address of a git repository) that what is named "code" is made of."""
     seeds: SeedSource = field(default_factory=SeedSource)
     """Seed instructions."""
     teacher: ModelChoice = field(default_factory=ModelChoice)
@@ -204,8 +234,16 @@ class Recipe:
                 f"name {shortened(self.name)!r}: a name for one folder under runs/ is expected, "
                 "without slashes and control characters"
             )
+        if self.takes_code and self.code is None:
+            raise ValueError('"code" as seeds.source or as a benchmark needs code, a folder or git address')
+        if re.match(r"https?://[^/]*@", self.code or ""):
+            raise ValueError("code: an address with a user or password would stand in the files of the run")
+        domain = load_domain(self.domain)
+        if self.takes_code and domain.tasks is not PROGRAM_TASKS:
+            raise ValueError(f"seeds and benchmarks of code are programs: domain {self.domain} has others")
         if self.stop.rule == "budget" and not self.budget.limited:
             raise ValueError('stop.rule "budget" needs budget.max_usd, max_requests or max_hours')
+        domain.answering.check(self.evolve)
         seeds = {"evolve": self.evolve.seed, "train": self.train.seed}
         if self.reinforce is not None:
             seeds["reinforce.settings"] = self.reinforce.settings.seed
@@ -222,7 +260,7 @@ class Recipe:
                 "trained with; set both alike"
             )
         shared = [name for name in self.evaluate.benchmarks if names_overlap(self.stop.benchmark, name)]
-        if shared and not self.stop.select_on_test:
+        if shared and self.stop.keep == "best" and not self.stop.select_on_test:
             raise ValueError(
                 f"stop.benchmark {self.stop.benchmark} chooses the round and shares problems with "
                 f"{', '.join(shared)} of evaluate.benchmarks, whose score would be no test score: choose on "
@@ -233,6 +271,15 @@ class Recipe:
     def measured(self) -> tuple[str, ...]:
         """The benchmarks that every checkpoint is measured on, the one that decides included, each once."""
         return tuple(dict.fromkeys([*self.evaluate.benchmarks, self.stop.benchmark]))
+
+    def reinforces(self, when: ReinforceWhen) -> Reinforcement | None:
+        """Return how models learn from execution at that point of the loop; None where they do not."""
+        return self.reinforce if self.reinforce is not None and self.reinforce.when == when else None
+
+    @property
+    def takes_code(self) -> bool:
+        """Whether seeds or a benchmark are still to be made of the code base."""
+        return self.seeds.source == CODE or CODE in self.measured
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -262,7 +309,30 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
     """Check plain data (as YAML gives it) and return the recipe; `where` opens every message."""
-    return section_from_data(Recipe, data, where)
+    return section_from_data(Recipe, _with_domain(data, where), where)
+
+
+def _with_domain(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return data with what its domain says where it is silent itself."""
+    name = data.get("domain", DEFAULT_DOMAIN)
+    if not isinstance(name, str):
+        return dict(data)  # the check of the whole says so
+    try:
+        domain = load_domain(name)
+    except UserError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    said: dict[str, dict[str, Any]] = {
+        "evolve": {"methods": domain.methods_name},
+        "evaluate": {"benchmarks": list(domain.benchmarks)},
+        "stop": {"benchmark": domain.stop_benchmark},
+    }
+    if data.get("reinforce") is not None and domain.tasks.source:
+        said["reinforce"] = {"tasks": domain.tasks.source}
+    merged = dict(data)
+    for section, values in said.items():
+        if isinstance(given := data.get(section, {}), Mapping):
+            merged[section] = {**values, **given}
+    return merged
 
 
 def section_from_data(section: type[Section], data: Mapping[str, Any], where: str) -> Section:
@@ -292,7 +362,7 @@ def section_from_data(section: type[Section], data: Mapping[str, Any], where: st
 
 
 def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return data with each "section.key=value" put in; raises RecipeError for what is no such thing."""
+    """Return data with each "section.key=value" put in; raises RecipeError for another form."""
     merged = dict(data)
     for override in overrides:
         _apply_override(merged, override)
@@ -333,7 +403,8 @@ def field_descriptions(cls: type) -> dict[str, str]:
     """Return the docstring that follows each field of a settings dataclass, as one line."""
     body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)
-    described = {}
+    parent = cls.__mro__[1]
+    described = dict(field_descriptions(parent)) if dataclasses.is_dataclass(parent) else {}
     for statement, after in zip(body.body, body.body[1:], strict=False):
         if (
             isinstance(statement, ast.AnnAssign)
@@ -380,31 +451,20 @@ def _unknown_keys(data: Mapping[str, Any], cls: type, prefix: str) -> list[str]:
             section = f"of {prefix.rstrip('.')} " if prefix else ""
             known = f"the keys {section}are {', '.join(kinds)}"
             problems.append(f"{prefix}{key}: unknown key{nearest(str(key), kinds)}; {known}")
-        elif not isinstance(value, Mapping):
-            continue
-        elif part := _dataclass_of(kinds[key]):
-            problems += _unknown_keys(value, part, f"{prefix}{key}.")
-        elif typing.get_origin(kinds[key]) is dict and isinstance(value, Mapping):
-            for part in _dataclasses_in(kinds[key])[:1]:
-                for name, inner in value.items():
-                    if isinstance(inner, Mapping):
-                        problems += _unknown_keys(inner, part, f"{prefix}{key}.{name}.")
+        elif isinstance(value, Mapping) and (part := next(iter(_dataclasses_in(kinds[key])), None)):
+            parts = {f"{key}.{name}": inner for name, inner in value.items()}
+            if typing.get_origin(kinds[key]) is not dict:
+                parts = {key: value}
+            for name, inner in parts.items():
+                if isinstance(inner, Mapping):
+                    problems += _unknown_keys(inner, part, f"{prefix}{name}.")
     return problems
 
 
 @functools.cache
 def _field_types(cls: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls, vars(sys.modules[cls.__module__]))
+    hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-
-
-def _dataclass_of(kind: Any) -> type | None:
-    """Return the dataclass behind a type, an optional one included."""
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return kind
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return next((part for arg in typing.get_args(kind) if (part := _dataclass_of(arg))), None)
-    return None
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
@@ -434,6 +494,6 @@ def _clean(value: Any) -> Any:
         return {str(key): _clean(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_clean(item) for item in value]
-    if isinstance(value, Path):
+    if isinstance(value, (Path, date)):
         return str(value)
     return value

@@ -35,10 +35,27 @@ Tier = Literal["stdio", "batch", "rpc", "in-process", "text"]
 SEEDS_ROUND = -1
 """The number of the model that is fine-tuned on the seeds alone; 0 is the base model, 1 the first round."""
 
+REINFORCED_ROUND = -2
+"""The number of the model that learns from execution after the rounds have stopped."""
+_FOLDERS = {SEEDS_ROUND: "round-seeds", REINFORCED_ROUND: "round-reinforced"}
+
 
 def round_folder(number: int) -> str:
     """Return the name of a round's folder in a run."""
-    return "round-seeds" if number == SEEDS_ROUND else f"round-{number}"
+    return _FOLDERS.get(number, f"round-{number}")
+
+
+def round_of_folder(name: str) -> int | None:
+    """Return the number of the round that a folder's name stands for; None where it stands for none."""
+    numbers = {folder: number for number, folder in _FOLDERS.items()}
+    plain = name.removeprefix("round-")
+    known = int(plain) if plain != name and plain.isdecimal() else None
+    return numbers.get(name, known)
+
+
+def round_order(number: int) -> float:
+    """Return where a round stands in a run: base, seeds alone, rounds, and what learns after them."""
+    return {SEEDS_ROUND: 0.5, REINFORCED_ROUND: float("inf")}.get(number, float(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +69,9 @@ class Lineage:
     round: int = 0
     """0 for a seed, r for a row evolved in round r."""
     method: str | None = None
-    """Name of the evolution method; None for a seed."""
+    """Name of the evolution method; None for a seed, "from-code" for one made of a code base."""
     teacher: str | None = None
-    """Name of the model that evolved and answered it; None for a seed."""
+    """Name of the model that evolved and answered it; None for a seed that no model made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import Any
 from evolcoder.runs import content_hash
 
 INSTRUCTION_FIELDS = ("instruction", "prompt", "question", "query", "problem", "Instruction")
-RESPONSE_FIELDS = ("response", "output", "answer", "completion", "generation")
+RESPONSE_FIELDS = ("response", "output", "answer", "completion", "generation", "Response", "Output")
 LINEAGE_FIELDS = ("seed_id", "parent_id", "round", "method", "teacher")
 COLUMN_NAMES = (
     *("instruction", "input", "response", "messages", "id", *LINEAGE_FIELDS),
@@ -42,7 +42,39 @@ _ROLES = {
     "chatgpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "developer": "system",
 }
+
+
+def checked_columns(columns: Any) -> dict[str, str]:
+    """Return {our name: the file's name} as a recipe says it; raises ValueError for anything else."""
+    if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
+        raise ValueError("columns: NAME: COLUMN is expected, one for each column with another name")
+    for name in columns:
+        if name not in COLUMN_NAMES:
+            raise ValueError(f"columns: {name!r} is none of {', '.join(COLUMN_NAMES)}")
+    return dict(columns)
+
+
+def asked_turns(row: Mapping[str, Any]) -> list[dict[str, str]] | None:
+    """Return the turns of a row's chat up to its last question; None where the row holds no chat.
+
+    Raises ValueError, without naming the place, where system, user and assistant do not follow each other.
+    """
+    for field in ("prompt", *_CHAT_FIELDS):
+        turns = _with_system(_decoded(row.get(field)), row)
+        if isinstance(turns, list):
+            answer = {"role": "assistant", "content": ""}  # an answer that follows the question is left out
+            return _turns([*turns, answer], field)[:-1] if _is_question(turns) else _turns(turns, field)[:-1]
+    return None
+
+
+def _is_question(turns: Sequence[Any]) -> bool:
+    last = turns[-1] if turns else None
+    return isinstance(last, Mapping) and str(last.get("role") or last.get("from")).lower() in (
+        "user",
+        "human",
+    )
 
 
 def plain_rows(row: Mapping[str, Any], columns: Columns = NO_COLUMNS) -> list[dict[str, Any]]:
@@ -88,6 +120,8 @@ def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
     chat, chat_field = _chat_of(row, whole=whole)
     if chat is not None:
         used = {"prompt", "completion"} if chat_field == "prompt" else {chat_field}
+        if chat_field == "history":  # its last turn stands in these
+            used |= {name for name in (asked, answered, *_INPUT_FIELDS) if name is not None}
         if row.get("system") in ("", chat[0]["content"]):
             used.add("system")
         row = {**{name: value for name, value in row.items() if name not in used}, "messages": chat}
@@ -124,7 +158,9 @@ def _chat_of(row: Mapping[str, Any], *, whole: bool) -> tuple[list[dict[str, str
     for name in _CHAT_FIELDS[:1] if whole else _CHAT_FIELDS:
         if (value := _decoded(row.get(name))) is not None:
             return _turns(_with_system(value, row), name), name
-    if whole and (history := _decoded(row.get("history"))):
+    history = _decoded(row.get("history"))
+    # With an empty one, as a row without earlier turns has it, only a system message makes a chat of it.
+    if whole and (history or (history == [] and str(row.get("system") or "").strip())):
         return _turns(_with_system(_from_history(history, row), row), "history"), "history"
     return None, ""
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.progress import Bar, Progress, StageLine, StageWatcher
+from evolcoder.runs import is_alive
 
 PROGRESS_NAME = "progress.json"
 _WRITE_EVERY_S = 0.5
@@ -42,7 +43,7 @@ class RunProgress:
     """What `progress.json` says."""
 
     running: bool
-    """Whether the process that wrote it works on; judged by its id, so only on the same machine."""
+    """Whether the process that wrote it works on; its id tells, so only on the same machine."""
     written: float
     """When it was written, in seconds since the epoch."""
     stages: tuple[StageLine, ...]
@@ -143,11 +144,13 @@ class _RecordedBar:
 
 
 def read_progress(run: Path) -> RunProgress | None:
-    """Return how far the run in this folder is; None where it has never told, or the file is no such file."""
+    """Return how far the run in this folder is; None without a progress file that can be read."""
     try:
         state = json.loads((run / PROGRESS_NAME).read_bytes())
         return RunProgress(
-            running=_works_on(state),
+            running=state["pid"] is not None
+            and state["host"] == socket.gethostname()
+            and is_alive(state["pid"]),
             written=float(state["written"]),
             stages=tuple(StageLine(s["title"], s["state"], s["seconds"]) for s in state["stages"]),
             bars=tuple(
@@ -158,16 +161,3 @@ def read_progress(run: Path) -> RunProgress | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _works_on(state: dict[str, Any]) -> bool:
-    pid = state["pid"]
-    if pid is None or state["host"] != socket.gethostname():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

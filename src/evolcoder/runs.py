@@ -6,6 +6,7 @@ Every file is written under a temporary name in the target's folder, synced, and
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -14,6 +15,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +29,7 @@ def content_hash(*parts: Any) -> str:
     """Return 32 hex digits that name `parts` (JSON-serialisable values, str or bytes) by content."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        data = part if isinstance(part, bytes) else _canonical_json(part)
+        data = part if isinstance(part, bytes) else canonical_json(part)
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
@@ -37,7 +39,8 @@ def content_hash(*parts: Any) -> str:
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
-def _canonical_json(value: Any) -> bytes:
+def canonical_json(value: Any) -> bytes:
+    """Return the bytes that `content_hash` takes a value as: to encode once what many hashes share."""
     return _canonical(value).encode("utf-8", "surrogatepass")
 
 
@@ -68,12 +71,41 @@ def writing_whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def check_parents(path: Path) -> None:
+    """Raise DataError where no file or folder of this name can be made: below a file, on a read-only disk,
+    in a file system of the kernel's; OSError for a full one.
+
+    Found out now and not after hours of work, by making a folder there: what a disk says of itself is not
+    what it does.
+    """
+    try:
+        there = next(parent for parent in path.absolute().parents if parent.exists() or parent.is_symlink())
+        if there.is_dir():
+            Path(tempfile.mkdtemp(prefix=".evolcoder-", dir=there)).rmdir()
+            return
+        why = f"{there} is no folder"
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        why = str(error.strerror).lower()
+    raise DataError(f"{path}: nothing can be written there ({why}); nothing was changed")
+
+
+_MOST_EDITED_BYTES = 16 << 20
 OUTPUT_MARK = ".evolcoder.json"
 """The file in an output folder that says which kind of output it is and which files evolcoder wrote."""
+_HASHES = ".evolcoder.hashes"
+"""The file beside it with their content; apart, for what was timed is no part of what a model is named by."""
 
 
-def check_output_folder(path: Path, kind: str) -> None:
-    """Raise DataError unless `path` is absent, empty, or holds only what the mark of this kind lists."""
+def check_output_folder(path: Path, kind: str, *, overwrite: bool = True) -> None:
+    """Raise DataError unless `path` is absent, empty, or holds only what the mark of this kind lists.
+
+    Without `overwrite`, also where somebody changed one of these files, a card for example.
+    """
+    if not path.name:  # "." and "/": a folder is made whole beside and renamed, so it needs a name
+        raise DataError(f"{path}: a folder with a name is expected for the {kind}; nothing was changed")
+    check_parents(path)
     if not path.exists() and not path.is_symlink():
         return
     if not path.is_dir() or path.is_symlink():
@@ -90,6 +122,27 @@ def check_output_folder(path: Path, kind: str) -> None:
             f"{path}: holds {foreign[0]!r}, which no {kind} of evolcoder wrote; "
             "an empty or new folder is expected, nothing was changed"
         )
+    if not overwrite and (changed := _changed_file(path)):
+        raise DataError(
+            f"{path}: {changed!r} was changed since evolcoder wrote it; another folder or --overwrite is "
+            "expected, nothing was changed"
+        )
+
+
+def check_claimed(sign: Path, files: Iterable[Path]) -> None:
+    """Raise DataError where one of `files`, which are to be written, stands without the `sign` beside it.
+
+    The sign is what evolcoder leaves where it works: a journal, a lock.
+    """
+    check_parents(sign)
+    if sign.exists():
+        return
+    for file in files:
+        if file.exists() or file.is_symlink():
+            raise DataError(
+                f"{file}: stands there, and no {sign.name} shows that evolcoder made it; another place is "
+                "expected, nothing was changed"
+            )
 
 
 def _is_folder(path: Path) -> bool:
@@ -105,6 +158,18 @@ def _files_marked(path: Path, kind: str) -> set[str]:
         return set()
 
 
+def _changed_file(path: Path) -> str:
+    """Return the name of a file in an output folder that is not as it was written; "" where none is known."""
+    if not (path / _HASHES).exists():
+        return ""
+    hashes = json.loads((path / _HASHES).read_bytes())
+    return next((name for name, hash_ in sorted(hashes.items()) if _has_other_hash(path / name, hash_)), "")
+
+
+def _has_other_hash(file: Path, hash_: str) -> bool:
+    return file.exists() and file_hash(file) != hash_
+
+
 @contextmanager
 def making_folder_whole(path: Path, kind: str) -> Iterator[Path]:
     """Yield an empty temporary folder; on success mark it, sync its files and rename it to `path`.
@@ -117,26 +182,31 @@ def making_folder_whole(path: Path, kind: str) -> Iterator[Path]:
     for leftover in _leftovers(path):
         shutil.rmtree(leftover, ignore_errors=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    replaced = path.with_name(f".{path.name}.replaced.{os.getpid()}.partial")
     partial.mkdir()
     mode = partial.stat().st_mode & 0o666
     try:
         yield partial
         files = [file for file in sorted(partial.rglob("*")) if file.is_file()]
+        edited = [file for file in files if file.stat().st_size <= _MOST_EDITED_BYTES]  # weights are none
         write_json_whole(
-            partial / OUTPUT_MARK,
-            {"kind": kind, "files": [file.relative_to(partial).as_posix() for file in files]},
+            partial / _HASHES, {file.relative_to(partial).as_posix(): file_hash(file) for file in edited}
         )
+        names = [file.relative_to(partial).as_posix() for file in files]
+        write_json_whole(partial / OUTPUT_MARK, {"kind": kind, "files": [*names, _HASHES]})
         for file in files:
             file.chmod(mode)
             with file.open("rb") as f:
                 os.fsync(f.fileno())
         check_output_folder(path, kind)
-        if path.exists():
-            shutil.rmtree(path)
+        if path.exists():  # out of the way first: it is gone only when the new one stands
+            path.rename(replaced)
         partial.rename(path)
         sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
 
 
 def take_lock(path: Path, *, wait: bool = False) -> int:
@@ -194,17 +264,18 @@ def _leftovers(path: Path) -> list[Path]:
     return [
         leftover
         for leftover in path.parent.glob(f".{path.name}.*.partial")
-        if not _is_alive(leftover.name.removesuffix(".partial").rpartition(".")[2])
+        if not is_alive(leftover.name.removesuffix(".partial").rpartition(".")[2])
     ]
 
 
-def _is_alive(pid: str) -> bool:
+def is_alive(pid: int | str) -> bool:
+    """Whether a process of this id works on, on this machine; False for what is no id."""
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # somebody else's
+        pass
     return True
 
 
@@ -253,12 +324,13 @@ def read_jsonl(
     `opener` opens the file where its name does not say how it is packed.
 
     Raises DataError naming the file and every bad line (the first ten in full) after the good ones were read;
-    at once for a line of over 64 MB, a file that unpacks to far more than it is, and the thousandth bad line.
+    at once for a line of over 64 MB, a file that unpacks to far more than it is, the thousandth bad line and
+    a million blank ones.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file")
     bad: list[str] = []
-    number = size = 0
+    number = size = blank = 0
     try:
         packed = path.stat().st_size
         with (opener or _opened_by_name)(path) as f:
@@ -268,6 +340,9 @@ def read_jsonl(
                     raise DataError(f"{path}: line {number}: over {MOST_ROW_BYTES >> 20} MB long")
                 check_unpacked(path, packed, size)
                 if not line.strip():
+                    blank += 1
+                    if blank > _MOST_BLANK_LINES:
+                        raise DataError(f"{path}: line {number}: over {_MOST_BLANK_LINES} blank lines")
                     continue
                 if len(bad) >= _MOST_BAD_LINES:
                     raise DataError(f"{bad_rows_message(path, bad)}; the rest is not read")
@@ -292,6 +367,8 @@ def read_jsonl(
 MOST_ROW_BYTES = 64 << 20
 """A longer row is refused; the longest of real data sets are a hundredth of it."""
 _MOST_BAD_LINES = 1000
+_MOST_BLANK_LINES = 1_000_000
+"""256 MB of them, which 250 kB unpack to, would take minutes to read."""
 _UNPACKED_FREELY = 256 << 20
 _MOST_TIMES_PACKED = 100
 """Texts of code shrink to a fifth by gzip, a sample file with many alike to a thirtieth."""

@@ -11,8 +11,6 @@ from click.testing import CliRunner
 from evolcoder.cli.app import command
 from evolcoder.errors import OutsideError, UserError
 
-pytest.importorskip("gradio", reason="needs gradio: pip install 'evolcoder[app]'")
-
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
@@ -35,12 +33,6 @@ def test_a_port_that_is_taken_is_told() -> None:
         result = CliRunner().invoke(command, ["--port", str(taken.getsockname()[1])])
     assert isinstance(result.exception, OutsideError)
     assert "the port is taken; name another port with --port" in str(result.exception)
-
-
-def test_without_gradio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    result = CliRunner().invoke(command, [])
-    assert "pip install 'evolcoder[app]'" in str(result.exception)
 
 
 def test_addresses_of_this_machine_are_known() -> None:

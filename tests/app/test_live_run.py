@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from evolcoder.app.compare_page import compare_page
+from evolcoder.app.known_runs import KnownRuns
 from evolcoder.app.live_run import live_html, live_run
+from evolcoder.app.widgets import Place
 from evolcoder.progress import SilentProgress, StageLine
 from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress, read_progress
 from evolcoder.runs import write_json_whole
@@ -123,7 +126,7 @@ def test_a_run_that_ended_or_was_left_says_so(tmp_path: Path) -> None:
 def test_a_finished_run_that_works_again_is_running(tmp_path: Path) -> None:
     run = make_app_run(tmp_path / "run", rounds=2)
     write_running(run, bars=[{"name": "x", "done": 1, "total": None, "seconds": 1.0, "facts": {}}])
-    assert live_run(run).state == "running" and "unknown" in live_html(run)
+    assert live_run(run).state == "running" and "<progress" in live_html(run)
 
 
 def test_a_broken_file_is_told_on_the_page(tmp_path: Path) -> None:
@@ -132,3 +135,15 @@ def test_a_broken_file_is_told_on_the_page(tmp_path: Path) -> None:
     assert "result.json: not JSON" in Page(str(live_html(run))).text
     (run / "result.json").write_text(json.dumps({"best_round": 1, "stop": None}))
     assert "round 1" in Page(str(live_html(run))).text
+
+
+def test_scores_that_a_judge_gave_are_called_what_they_are(tmp_path: Path) -> None:
+    run = make_app_run(tmp_path / "run", rounds=2)
+    for file in run.glob("round-*/evaluation/*/scores.json"):
+        told = json.loads(file.read_text())
+        for score in told["scores"]:
+            score["settings"]["measure"] = "mean rating"
+        file.write_text(json.dumps(told))
+    compared = compare_page(KnownRuns(run, None), Place({"tab": "compare", "run": "run"}))
+    assert "mean rating, %" in live_html(run) and "pass@1" not in live_html(run)
+    assert "of mean rating" in compared and "pass@1" not in compared

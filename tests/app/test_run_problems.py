@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from evolcoder.app.problems_tab import lines_html, problem_html
+from evolcoder.app.problems_page import lines_html, problem_html
 from evolcoder.app.review_sources import named_files, read_answers, study_of_files, study_of_rounds
 from evolcoder.app.run_problems import CHANGES, ProblemFilter, RunProblems, benchmarks_of
 from evolcoder.app.run_view import RunView
+from evolcoder.app.widgets import Place
 from evolcoder.errors import DataError, UserError
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.report.run_folder import Round
 from evolcoder.runs import write_jsonl_whole
 
 from .app_run import make_app_run
@@ -56,7 +59,7 @@ def test_samples_come_with_their_verdicts_page_by_page(problems: RunProblems) ->
     rest, _ = problems.samples(task, 1, 2, 2)
     assert n == 3 and [s.index for s in (*first, *rest)] == [0, 1, 2]
     for sample in (*first, *rest):
-        assert sample.passed is (sample.reason == "passed")
+        assert sample.worth == (sample.reason == "passed")
         assert "return total  # round-1" in sample.program and "Here it is (round-1)" in sample.raw
     assert problems.samples("no such task", 1) == ([], 0)
 
@@ -67,15 +70,15 @@ def test_a_run_without_verdicts_can_be_looked_at(tmp_path: Path) -> None:
         path.unlink()
     problems = RunView(run).problems("humaneval")
     sample = problems.samples(problems.task_ids()[0], 0)[0][0]
-    assert sample.passed is None and problems.reasons == {}
-    assert "no verdict" in problem_html(problems, problems.task_ids()[0], None, None, 0)
+    assert sample.worth is None and problems.reasons == {}
+    assert "no verdict" in problem_html((problems, 0), (problems, 1), problems.task_ids()[0], Place({}))
 
 
 def test_a_benchmark_that_is_unknown_here_shows_its_samples(tmp_path: Path) -> None:
     run = make_app_run(tmp_path / "run", rounds=1, benchmark="somebody-s-own")
     problems = RunView(run).problems("somebody-s-own")
     assert len(problems.find(ProblemFilter())) == 12 and problems.prompt("HumanEval/0") == ""
-    assert "HumanEval/0" in lines_html(problems.find(ProblemFilter()), 0, problems.rounds)
+    assert "HumanEval/0" in lines_html(problems.find(ProblemFilter()), problems.rounds, Place({}))
 
 
 def test_a_study_of_rounds_takes_the_first_sample_of_each(problems: RunProblems) -> None:
@@ -118,3 +121,35 @@ def test_a_row_that_is_no_answer_is_named(tmp_path: Path, row: dict[str, str], t
 def test_a_pair_that_is_none_is_named(pairs: list[str]) -> None:
     with pytest.raises(UserError, match="--answers"):
         named_files(pairs)
+
+
+def test_answers_in_words_are_shown_as_words_and_each_turn_of_a_judge_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "round-0" / "evaluation" / "mt-bench"
+    folder.mkdir(parents=True)
+    write_jsonl_whole(
+        folder / "samples.jsonl", [{"task_id": "mt-bench/81", "completion": "import it for all"}]
+    )
+    said = [{"task_id": "mt-bench/81", "passed": False, "turn": turn} for turn in (1, 2)]
+    rated = [{"reason": "rated 7", "worth": 0.7}, {"reason": "rated 10", "worth": 1.0}]
+    write_jsonl_whole(folder / "verdicts.jsonl", [a | b for a, b in zip(said, rated, strict=True)])
+    problems = RunProblems("mt-bench", [Round(0, tmp_path / "run" / "round-0", {}, None, {})])
+    (line,) = problems.find(ProblemFilter())
+    assert line.shares == {0: (pytest.approx(0.85), 1)}
+    page = problem_html((problems, 0), (problems, 0), line.task_id, Place({}))
+    assert "rated 7, rated 10" in page and "import it for all" in page
+    assert "hl-keyword" not in page and "tag bad" not in page
+    unread = [a | {"reason": "unreadable", "worth": None} for a in said]
+    write_jsonl_whole(folder / "verdicts.jsonl", unread)
+    problems = RunProblems("mt-bench", [Round(0, tmp_path / "run" / "round-0", {}, None, {})])
+    assert problems.samples(line.task_id, 0)[0][0].worth is None
+
+
+@pytest.mark.parametrize(
+    ("name", "shown_in"),
+    [("gsm8k", None), ("wizardlm", None), ("multipl-e:js", "javascript"), ("mbpp", "python")],
+)
+def test_a_benchmark_says_what_its_answers_are_shown_in(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown_in: str | None
+) -> None:
+    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+    assert load_benchmark(name).highlighted == shown_in

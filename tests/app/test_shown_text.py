@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolcoder.app.chat_tab import pane_html
+from evolcoder.app.chat_page import pane_html
 from evolcoder.app.chatting import ChatSide, Turn
 from evolcoder.app.open_models import ModelName
 from evolcoder.app.shown_text import (
+    LANGUAGES,
     answer,
     code,
     evolved_text,
@@ -21,7 +22,7 @@ from evolcoder.app.shown_text import (
     table,
     tag,
 )
-from evolcoder.app.widgets import pick_button
+from evolcoder.app.widgets import pick_link
 
 from .app_run import HOSTILE
 
@@ -32,7 +33,7 @@ PIECES = st.lists(
     | st.text(max_size=5),
     max_size=12,
 ).map("".join)
-OURS = {"p", "pre", "span", "ins", "div", "table", "thead", "tbody", "tr", "td", "th", "button", "h3"}
+OURS = {"p", "pre", "code", "span", "ins", "div", "table", "thead", "tbody", "tr", "td", "th", "a", "h2"}
 
 
 class Page(HTMLParser):
@@ -55,15 +56,16 @@ class Page(HTMLParser):
 def check(html: str) -> Page:
     page = Page(html)
     assert page.tags <= OURS
-    assert page.attributes <= {"class", "type", "data-pick", "aria-current"}
+    assert page.attributes <= {"class", "href", "tabindex", "aria-current"}
     return page
 
 
 @given(PIECES, PIECES)
 def test_no_text_becomes_part_of_the_page(one: str, other: str) -> None:
     for html in (
-        shown(one), one_line(one), code(one), answer(one), evolved_text(one, other), line_diff(one, other),
-        tag(one), notice(one), table((one, other), [(other, one)]), pick_button(one, shown(other)),
+        shown(one), one_line(one), code(one), code(one, "python"), answer(one),
+        evolved_text(one, other), line_diff(one, other),
+        tag(one), notice(one), table((one, other), [(other, one)]), pick_link(one, shown(other)),
         pane_html(ChatSide(ModelName(one), "chat", (Turn(one, other, "failed", one),)), other),
     ):  # fmt: skip
         check(html)
@@ -98,8 +100,18 @@ def test_long_texts_are_cut_and_say_so() -> None:
 def test_a_diff_tells_what_went_and_what_came() -> None:
     lines = check(line_diff("a\nb\nc", "a\nx\nc")).text.splitlines()
     assert [line[0] for line in lines] == [" ", "−", "+", " "]
-    assert "the same program" in line_diff("a", "a")
+    assert "the same text" in line_diff("a", "a")
 
 
 def test_new_words_are_marked() -> None:
     assert "<ins>" in evolved_text("sort a list", "sort a list without using any built-in function")
+
+
+@given(
+    st.text(st.characters(exclude_categories=["C"], exclude_characters="\r"), max_size=60),
+    st.sampled_from(sorted(LANGUAGES)),
+)
+def test_highlighting_changes_no_character(text: str, language: str) -> None:
+    hidden = [c for c in text if 0x200B <= ord(c) <= 0x206F]
+    if not hidden:
+        assert check(code(text, language)).text == text

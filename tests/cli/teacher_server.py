@@ -39,22 +39,16 @@ class TeacherServer:
 
 
 @contextmanager
-def teacher_server(plant: Reply = lambda kind, text: None) -> Iterator[TeacherServer]:
-    teacher = TeacherServer(plant)
+def json_server(reply: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Iterator[str]:
+    """Serve what `reply` makes of each request's body, 503 where that is None; yields the base URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            text = teacher.answer(body)
-            message = {"role": "assistant", "content": text}
-            reply = {
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 10, "completion_tokens": max(1, len(text) // 4)},
-            }
-            data = json.dumps(reply).encode()
-            self.send_response(200)
+            told = reply(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            data = json.dumps(told or {"error": {"message": "busy"}}).encode()
+            self.send_response(200 if told else 503)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data)))
             self.end_headers()
@@ -64,10 +58,25 @@ def teacher_server(plant: Reply = lambda kind, text: None) -> Iterator[TeacherSe
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    teacher.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield teacher
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def teacher_server(plant: Reply = lambda kind, text: None) -> Iterator[TeacherServer]:
+    teacher = TeacherServer(plant)
+
+    def reply(body: dict[str, Any]) -> dict[str, Any]:
+        text = teacher.answer(body)
+        message = {"role": "assistant", "content": text}
+        return {
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 10, "completion_tokens": max(1, len(text) // 4)},
+        }
+
+    with json_server(reply) as teacher.url:
+        yield teacher

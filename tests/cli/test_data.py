@@ -10,7 +10,6 @@ from click.testing import CliRunner
 
 from evolcoder.cli import cli
 from evolcoder.errors import DataError
-from evolcoder.evolve.data_card import note_what_it_is_made_from
 from evolcoder.evolve.row_files import write_rows_whole
 from evolcoder.instructions import read_instructions
 from evolcoder.records import Instruction, Lineage
@@ -36,7 +35,8 @@ def folder(tmp_path: Path) -> Path:
     summary = {"round": 1, "asked": 4, "kept": 1, "eliminated": {"contaminated": 2, "unchanged": 1}}
     (out / "round-1/summary.json").write_text(json.dumps(summary))
     (out / "round-1/eliminated.jsonl").write_text('{"reason": "unchanged"}\n')
-    note_what_it_is_made_from(out, "code_alpaca_20k.json", ["humaneval"])
+    made_from = {"seeds": "code_alpaca_20k.json", "decontaminated": ["humaneval"]}
+    (out / "made_from.json").write_text(json.dumps(made_from))
     return out
 
 
@@ -151,17 +151,20 @@ CHAT = [
 ]
 
 
-@pytest.mark.parametrize("form", ["alpaca", "chat", "parquet", "hub"])
+@pytest.mark.parametrize("form", ["alpaca", "chat", "parquet", "hub", "alpaca.gz", "chat.gz"])
 def test_every_export_is_read_back_with_its_chats(form: str, tmp_path: Path) -> None:
     source, out = tmp_path / "chats.jsonl", tmp_path / f"out.{form}"
+    form = form.removesuffix(".gz")
     rows = [{"id": "c", "messages": CHAT}, {"id": "d", "instruction": "Sort.", "output": "sorted(x)"}]
+    rows.append({"id": "e", "messages": CHAT[:3]})
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run("export", str(source), "--to", form, "--out", str(out))
-    chat, plain = read_instructions(out)
+    chat, plain, short = read_instructions(out)
+    assert short.extra == {"messages": CHAT[:3]}
+    assert chat.extra == {"messages": CHAT}
     assert (chat.instruction, chat.response) == ("Add.", "math.fsum")
-    assert chat.extra["messages"] == CHAT
     assert (plain.instruction, plain.response) == ("Sort.", "sorted(x)")
-    assert json.loads(run("stats", str(out), "--json"))["rows"] == 2
+    assert json.loads(run("stats", str(out), "--json"))["rows"] == 3
 
 
 def test_any_columns_are_named_by_an_option(tmp_path: Path) -> None:
@@ -172,3 +175,16 @@ def test_any_columns_are_named_by_an_option(tmp_path: Path) -> None:
     assert (json.loads(row)["instruction"], json.loads(row)["response"]) == ("Add.", "a + b")
     wrong = CliRunner().invoke(cli, ["data", "stats", str(tmp_path / "a.csv"), "--columns", "task=Aufgabe"])
     assert wrong.exit_code == 2 and "NAME of instruction, input, response" in wrong.output
+
+
+@pytest.mark.parametrize("form", ["alpaca", "chat", "parquet"])
+def test_an_export_replaces_an_earlier_one_and_nothing_else(form: str, folder: Path, tmp_path: Path) -> None:
+    data, out, thesis = folder / "dataset.jsonl", tmp_path / "out.json", tmp_path / "thesis.txt"
+    thesis.write_text("Chapter one.\n")
+    before = data.read_bytes()
+    for _ in range(2):
+        run("export", str(data), "--to", form, "--out", str(out))
+    for place, said in ((data, "the data itself"), (thesis, "of another kind"), (folder, "found a folder")):
+        with pytest.raises(DataError, match=f"{said}.*nothing was changed"):
+            run("export", str(data), "--to", form, "--out", str(place))
+    assert (data.read_bytes(), thesis.read_text()) == (before, "Chapter one.\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,10 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from tests.models.byte_llama import save_tiny_model
 
 from evolcoder.cli import cli
+from evolcoder.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_generate_keeps_every_field_and_the_order(model: Path, tmp_path: Path) -
     )
     assert json.loads(done.stdout)["rows"] == 3
     again = CliRunner().invoke(
-        cli, [*arguments, "--max-tokens", "8", "--dtype", "fp32", "--fields", "wizardcoder"]
+        cli, [*arguments, "--max-tokens", "8", "--dtype", "fp32", "--fields", "wizardcoder", "--overwrite"]
     )
     assert again.exit_code == 0, again.output
     assert [json.loads(line) for line in out.read_text().splitlines()] == [
@@ -101,6 +103,22 @@ def test_a_subset_is_marked_beside_published_scores_and_the_design_is_told(
     assert "* a subset (2 of 164, evenly spaced): not comparable with published scores" in told.output
     assert "18.3† CodeGen-16B-Multi (n=20 or 200)" in told.output
     assert "points between two models at the least" in told.output
+
+    def again(*more: str) -> Result:
+        return CliRunner().invoke(cli, [*arguments, *more, "--out", str(tmp_path / "out")])
+
+    scores = (tmp_path / "out" / "humaneval" / "scores.json").read_bytes()
+    other = shutil.copytree(model, tmp_path / "other")
+    refused = again("--dtype", "fp32", "--model", str(other))
+    assert isinstance(refused.exception, UserError)
+    assert "holds the scores of another evaluation (model tiny@" in str(refused.exception)
+    refused = again("--dtype", "fp32", "--temperature", "0.7")
+    assert "there" in str(refused.exception) and "name another folder" in str(refused.exception)
+    assert (tmp_path / "out" / "humaneval" / "scores.json").read_bytes() == scores
+    assert again("--dtype", "fp32").exit_code == 0  # the same one goes on
+    assert (tmp_path / "out" / "humaneval" / "scores.json").read_bytes() == scores
+    written = again("--dtype", "fp32", "--limit", "3")  # and further
+    assert written.exit_code == 0 and "3 problems" in written.output
 
 
 def test_a_killed_evaluation_continues_and_ends_with_the_same_bytes(model: Path, tmp_path: Path) -> None:

@@ -134,3 +134,92 @@ def test_seeds_with_one_id_are_all_evolved_from_columns_of_any_name(tmp_path: Pa
         )
     (summary,) = told["rounds"]
     assert (summary["asked"], summary["kept"], summary["repeated_parents"]) == (4, 4, 0)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file() and "journal" not in file.name)
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_a_folder_of_other_seeds_or_settings_or_of_somebody_else_is_left_as_it_is(
+    seeds: Path, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"instruction": "Write a program that sorts nothing."}) + "\n")
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "dataset.jsonl").write_text("a user's own\n")
+    with teacher_server() as teacher:
+        one, two = ("--teacher", f"openai:m@{teacher.url}"), ("--teacher", f"openai:n@{teacher.url}")
+        evolve(seeds, out, *one)
+        for source, arguments, said in (
+            (other, one, r"made with seeds .*seeds\.jsonl as it was; now .*other"),
+            (seeds, two, r'teacher "openai:m"; now teacher "openai:n"'),
+            (seeds, (*one, "--temperature", "0.5"), r"temperature 1\.0; now"),
+            (seeds, (*one, "--reasoning-effort", "low"), "reasoning_effort absent"),
+        ):
+            before, asked = files_of(out), len(teacher.asked)
+            with pytest.raises(UserError, match=said):
+                evolve(source, out, *arguments)
+            assert (files_of(out), len(teacher.asked)) == (before, asked)
+        for more in ((), ("--dry-run",)):
+            with pytest.raises(UserError, match=r"holds 'dataset\.jsonl'"):
+                evolve(seeds, precious, *one, *more)
+        assert files_of(precious) == {"dataset.jsonl": b"a user's own\n"}
+
+
+def test_told_to_overwrite_a_folder_takes_other_seeds_and_keeps_what_is_no_output(
+    seeds: Path, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"instruction": "Write a program that sorts nothing."}) + "\n")
+    with teacher_server() as teacher:
+        one = ("--teacher", f"openai:m@{teacher.url}")
+        evolve(seeds, out, *one, "--rounds", "2")
+        (out / "thesis.txt").write_text("mine")
+        asked = len(teacher.asked)
+        assert evolve(other, out, *one, "--overwrite")["rounds"][0]["asked"] == 1
+        assert len(teacher.asked) == asked + 2
+        assert len((out / "dataset.jsonl").read_text().splitlines()) == 2
+        assert not (out / "round-2").exists()
+        assert (out / "thesis.txt").read_text() == "mine"
+        evolve(other, out, *one)  # it is the folder of the others now
+        evolve(seeds, out, *one, "--rounds", "2", "--overwrite")
+        assert len(teacher.asked) == asked + 2
+
+
+@pytest.mark.parametrize("command", ["generate", "evaluate"])
+def test_a_limit_on_money_holds_for_every_command_that_asks_a_model(
+    command: str, seeds: Path, tmp_path: Path
+) -> None:
+    arguments = {
+        "generate": ("--input", seeds, "--output", tmp_path / "out.jsonl", "--style", "chat"),
+        "evaluate": ("-b", "humaneval", "--limit", "20", "--style", "chat", "--out", tmp_path / "out"),
+    }[command]
+    with teacher_server() as teacher:
+        model = ("-m", f"openai:m@{teacher.url}", "--max-tokens", "50", "--concurrency", "2")
+        said = [command, *model, *map(str, arguments), "--price", "10", "100", "--max-usd", "0.01"]
+        stopped = CliRunner().invoke(cli, said)
+        assert isinstance(stopped.exception, BudgetExhaustedError)
+        assert 0 < len(teacher.asked) < 10
+
+
+def test_a_mistake_in_the_first_command_does_not_bind_the_folder(seeds: Path, tmp_path: Path) -> None:
+    with teacher_server() as teacher:
+        with pytest.raises(ModelError):
+            evolve(seeds, tmp_path / "out", "--teacher", f"openai:mm@{teacher.url}#NO_SUCH_KEY")
+        assert evolve(seeds, tmp_path / "out", "--teacher", f"openai:m@{teacher.url}")["rounds"][0]["kept"]
+
+
+def test_fewer_rounds_leave_no_round_of_before_in_the_folder_or_the_card(seeds: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with teacher_server() as teacher:
+        evolve(seeds, out, "--teacher", f"openai:m@{teacher.url}", "--rounds", "2")
+        asked = len(teacher.asked)
+        evolve(seeds, out, "--teacher", f"openai:m@{teacher.url}", "--rounds", "1", "--limit", "5")
+        export = ["data", "export", str(out / "dataset.jsonl"), "--to", "hub", "--out", str(tmp_path / "hub")]
+        assert CliRunner().invoke(cli, export, catch_exceptions=False).exit_code == 0
+        assert "| | Round 1 |\n" in (tmp_path / "hub/README.md").read_text()
+        assert not (out / "round-2").exists()
+        evolve(seeds, out, "--teacher", f"openai:m@{teacher.url}", "--rounds", "2")
+        assert len(teacher.asked) == asked

@@ -39,7 +39,10 @@ def test_a_folder_that_is_no_run_ends_with_one_line_and_code_2(tmp_path: Path) -
         [sys.executable, "-m", "evolcoder", "report", str(tmp_path)], capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert done.stderr == f"error: {tmp_path}: not a run folder (recipe.yaml or round-0 is expected in it)\n"
+    assert (
+        done.stderr == f"error: {tmp_path}: not a run folder (recipe.yaml or round-0 is expected in it)"
+        ", nor a model that learnt from execution\n"
+    )
 
 
 def test_help_shows_an_example() -> None:

@@ -111,6 +111,9 @@ def test_carried_verdicts_are_used_only_where_they_are_of_that_benchmark(tmp_pat
     assert result["verdicts_b"] == "verdicts that the file carries, of the base tests"
     carried = json.loads(type_("compare", b, b, "--json").stdout)
     assert carried["verdicts_a"] == "verdicts that the file carries, of the base and plus tests"
+    of_others = rows_file(tmp_path / "w.jsonl", {"task_id": "HumanEval_53", "passed": True})
+    assert "A and B may be judged by other tests" in type_("compare", b, of_others).stdout
+    assert "may be judged by other tests" not in type_("compare", b, b).stdout
     v = rows_file(tmp_path / "v.jsonl", {"task_id": "Mbpp/2", "passed": True})
     refused = type_("compare", a, v, "-b", "humaneval").exception
     assert "v.jsonl: 'Mbpp/2' is not in humaneval: its verdicts are of another benchmark" in str(refused)

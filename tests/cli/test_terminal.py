@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from evolcoder.cli import main
 from evolcoder.cli.progress_view import LiveProgress, PlainProgress
-from evolcoder.cli.terminal import ShownStream, guard_streams, shown
+from evolcoder.cli.terminal import ShownStream, guard_streams, shown, wrapped
 from evolcoder.progress import StageLine
+from evolcoder.report.table import text_table
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\x1b]8;;http://evil\x07 \x9b31m\x9d0;t\x9c \u202etxt\u2066 \rover [/x]"
 COMMANDS = [chr(n) for n in range(32) if chr(n) not in "\t\n"] + [chr(n) for n in range(0x7F, 0xA0)]
@@ -142,3 +143,34 @@ def test_a_librarys_progress_bar_keeps_its_line(monkeypatch: pytest.MonkeyPatch)
     for text in ("\r 10%", "\n", "\x1b[A", "\r 20%\x1b]0;t\x07"):
         sys.stderr.write(text)
     assert terminal.getvalue() == "\r 10%\n\x1b[A\r 20%\\u001b]0;t\\u0007"
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_keeps_the_count_and_drops_the_bar(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    with LiveProgress().bar("write the answers of a benchmark with a long name", 4321) as bar:
+        bar.advance(1234)
+    last = next(line for line in reversed(terminal.getvalue().splitlines()) if "4321" in line)
+    assert "1234/4321" in last and "left" in last
+    assert not set(last) & set("━╸╺")
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_table_on_a_narrow_terminal_breaks_between_words(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    table = text_table(
+        "scores", ("model", "training rows", "pass@1"), [("a model of a long name", "1,234", "59.8")]
+    )
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = wrapped(table).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert " ".join(wrapped(table).split()).replace("─", "") == " ".join(table.split()).replace("─", "")
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert wrapped(table) == table

@@ -33,6 +33,27 @@ def test_files_and_a_base_become_a_model(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "model" / "model.safetensors").exists()
 
 
+def test_another_model_is_replaced_only_where_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
+    base = save_tiny(tmp_path / "base")
+    write_instructions(tmp_path / "one.jsonl", rows(6))
+    common = ("--base", base, "--data", tmp_path / "one.jsonl", "--out", tmp_path / "model", "--max-steps", 1)
+    common = (*common, "--batch-size", 4, "--set", "tracking=[]", "--set", "dtype=fp32")
+    run(*common)
+    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+    run(*common)
+    with pytest.raises(DataError, match=r"seed 0 there, 1 now.*--overwrite"):
+        run(*common, "--set", "seed=1")
+    write_instructions(tmp_path / "one.jsonl", rows(5))
+    with pytest.raises(DataError, match="of other data"):
+        run(*common)
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
+    run(*common, "--overwrite", "--set", "learning_rate=1e-3")
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() != before
+
+
 def test_a_plan_is_told_in_text_or_json() -> None:
     recipe = "starcoderbase-1b"
     text = run("--recipe", recipe, "--plan", "--gpus", 1, "--gpu-gb", 80).stdout

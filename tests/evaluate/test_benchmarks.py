@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from evolcoder.errors import DataError, UserError
-from evolcoder.evaluate.benchmarks import humaneval, load_benchmark, mbpp
+from evolcoder.evaluate.benchmarks import benchmark_names, humaneval, load_benchmark, mbpp, named_set
 from evolcoder.records import Sample
 from evolcoder.sandbox.protocol import CallJob, InProcessJob, Limits
 
@@ -36,9 +38,30 @@ def test_a_benchmark_has_its_published_problems(
     assert (len(benchmark.problems), benchmark.problems[0].task_id) == (count, first)
 
 
+def test_every_name_is_found_in_its_file() -> None:
+    assert {name: named_set(name) for name in benchmark_names()} == benchmark_names()
+
+
+def test_what_a_name_tells_is_read_from_its_own_file_alone() -> None:
+    code = (
+        "import sys\nfrom evolcoder.evaluate.benchmarks import named_set\n"
+        "print(named_set('humaneval').size, named_set('not-known').size)\n"
+        "print(sorted(name for name in sys.modules if name.startswith((\n"
+        "    'evolcoder.evaluate.benchmarks.', 'evolcoder.extraction.', 'evolcoder.sandbox.'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    sizes, modules = done.stdout.splitlines()
+    assert sizes == "164 0"
+    files = ("assertions", "benchmark", "data_files", "humaneval", "windows")
+    assert modules == str([f"evolcoder.evaluate.benchmarks.{file}" for file in files])
+
+
 def test_an_unknown_benchmark_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"'humanevl' is not known \(did you mean 'humaneval'\?\)"):
         load_benchmark("humanevl")
+    with pytest.raises(UserError, match="did you mean 'math500'") as told:
+        load_benchmark("MATH-500")
+    assert len(str(told.value)) < 200
 
 
 def test_an_oracle_of_another_benchmark_is_refused() -> None:

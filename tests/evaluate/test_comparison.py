@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +53,27 @@ def test_no_difference_of_many_samples_has_a_width_too(passes: bool) -> None:
     always = {str(task): [passes] * 5 for task in range(32)}
     c = compare(always, always)
     assert c.difference == 0 and c.low < -0.05 and c.high > 0.05
+
+
+def test_equal_models_seldom_differ_where_problems_come_in_families() -> None:
+    family_of = {f"{family}.{form}": str(family) for family in range(40) for form in range(1 + family % 6)}
+    draw = random.Random(4)
+
+    def passed() -> dict[str, list[bool]]:
+        solved = {family: draw.random() < 0.4 for family in family_of.values()}
+        return {task: [solved[family] ^ (draw.random() < 0.1)] for task, family in family_of.items()}
+
+    pairs = [(passed(), passed()) for _ in range(300)]
+
+    def told_apart(*families: Callable[[str], str]) -> tuple[int, int]:
+        found = [compare(a, b, *families) for a, b in pairs]
+        return sum(c.p_value < 0.05 for c in found), sum(not c.low <= 0 <= c.high for c in found)
+
+    assert compare(*pairs[0]).n_families is None
+    assert compare(*pairs[0], family_of.__getitem__).n_families == 40
+    by_problem, by_family = told_apart(), told_apart(family_of.__getitem__)
+    assert min(by_problem) > 30  # a tenth: kin are taken for further problems
+    assert max(by_family) <= 20
 
 
 def test_ids_are_matched_as_files_spell_them() -> None:

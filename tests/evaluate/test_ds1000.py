@@ -16,7 +16,7 @@ from evolcoder.evaluate.benchmarks.ds1000.environment import ENVIRONMENT
 from evolcoder.evaluate.environments import build_environment, find_environment
 from evolcoder.evaluate.pass_at_k import scores_of_groups
 from evolcoder.evaluate.sample_files import read_samples
-from evolcoder.evaluate.scoring import ScoringSettings, score_samples
+from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
 from evolcoder.extraction import Extraction
 from evolcoder.progress import SilentProgress
 from evolcoder.records import Problem, Sample
@@ -107,6 +107,10 @@ def test_every_style_asks_about_every_problem(ds1000: Benchmark, style: str) -> 
         ("Here it is:\n<code>\nresult = df\n</code> Good luck", "\nresult = df\n"),
         ("<code>\n```python\nresult = df\n```\n</code>", "result = df\n"),
         ("<think>\n```python\nresult = 1\n```\n</think>\nresult = df", "\nresult = df"),
+        ("result = df\nEND SOLUTION\n<code>\nresult = 1\n</code>", "result = df"),
+        ("```python\nresult = df\n```\nIt prints:\n```text\nresult = 3\n```", "result = df\n"),
+        ("```bash\npip install pandas\n```\nThen:\n```python\ndf.plot()\n```", "df.plot()\n"),
+        ("```python\nimport pandas\n```\nThen:\n```python\ndf.plot()\n```", "df.plot()\n"),
         ("result = df\r\n", "result = df\n"),
         ("result = df<|endoftext|>", "result = df\n"),
         ("\ufeff```python\nresult = df\n```</s>", "result = df\n"),
@@ -115,6 +119,21 @@ def test_every_style_asks_about_every_problem(ds1000: Benchmark, style: str) -> 
 )
 def test_the_solution_is_found_in_an_answer(raw: str, solution: str) -> None:
     assert solution_of(raw, PLAIN_TESTS) == solution
+
+
+@pytest.mark.parametrize(
+    ("context", "change"),
+    [
+        ("df = test_input\n[insert]\nresult = df\n", "df['a'] = 1"),
+        ("df = test_input\n[insert]\nresult = df\n", "df.drop(columns=['a'], inplace=True)"),
+        ("df = test_input\n[insert]\nresult = df\n", "df.loc[df['a'].isin([1]), 'b'] *= 10"),
+        ("x = test_input\n[insert]\nresult = smooth(x)\n", "def smooth(x):\n    return x"),
+    ],
+)
+def test_the_block_that_changes_what_the_tests_look_at_is_the_solution(context: str, change: str) -> None:
+    blocks = "```python\nimport pandas as pd\nx = 1\n```\n{}\n```python\nprint(x)\n```"
+    raw = blocks.replace("{}", f"So:\n```python\n{change}\n```")
+    assert solution_of(raw, f'exec_context = r"""\n{context}"""').rstrip("\n") == change
 
 
 @pytest.mark.parametrize(("how", "solution"), [("first", "1"), ("fence", "1"), ("auto", "2"), ("last", "3")])
@@ -139,6 +158,7 @@ def test_a_block_is_taken_by_its_place_where_the_user_says_so(how: Extraction, s
             "```python\ndef f(df):\n    pass\n```\nso\n```python\ndef f(df):\n    return df\n```",
             "    return df\n",
         ),
+        ("```python\nimport pandas\n```\n```python\nx = df\nreturn x\n```", "    x = df\n    return x\n"),
         ("import math\ndef f(\n    df,\n    n=3,\n):\n    return df", "    import math\n    return df"),
     ],
 )
@@ -173,13 +193,14 @@ def test_without_its_environment_the_command_that_builds_it_is_told(
         find_environment(ENVIRONMENT)
 
 
+@pytest.mark.parametrize("name", ["thesis.tex", "pyvenv.cfg"])
 def test_nothing_is_installed_into_a_folder_of_somebody_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="not empty and no virtual environment"):
+    (tmp_path / "mine" / name).write_text("x")
+    with pytest.raises(UserError, match="no environment that evolcoder made"):
         build_environment(ENVIRONMENT, tmp_path / "mine", None, SilentProgress())
     with pytest.raises(UserError, match=r"nothing to set up for 'ds100' \(did you mean 'ds1000'\?\)"):
         environment_spec("ds100")
@@ -223,7 +244,7 @@ def test_solutions_are_judged_right(ds1000: Benchmark) -> None:
     samples += [Sample(pandas, i + 1, "", code) for i, code in enumerate(attempts)]
     settings = ScoringSettings(timeout_s=8.0)
     with Sandbox(workers=1) as sandbox:
-        verdicts = [v for _, v in score_samples(samples, ds1000, settings=settings, sandbox=sandbox)]
+        verdicts = [j.verdict for j in judge_samples(samples, ds1000, settings=settings, sandbox=sandbox)]
     right, wrong = verdicts[: len(first)], verdicts[len(first) :]
     assert {
         p.extra["library"]: v.detail for p, v in zip(first.values(), right, strict=True)
@@ -236,7 +257,7 @@ def test_solutions_are_judged_right(ds1000: Benchmark) -> None:
 
 def test_each_library_and_perturbation_has_its_score(ds1000: Benchmark) -> None:
     passed = {p.task_id: [p.extra["library"] == "Numpy"] for p in ds1000.problems}
-    scores = scores_of_groups(passed, lambda task: ds1000.groups(ds1000.by_task[task]), ds1000, {})
+    scores = scores_of_groups(passed, lambda task: ds1000.groups(ds1000.by_task[task]), ds1000.title, {})
     by_name = {score.benchmark: score for score in scores}
     assert len(by_name) == 11
     assert by_name["ds1000 (Numpy)"].value == 1.0

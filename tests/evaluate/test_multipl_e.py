@@ -133,8 +133,8 @@ def test_a_missing_compiler_is_told_with_its_command(monkeypatch: pytest.MonkeyP
         benchmarks._published.cache_clear()
 
 
-def test_an_unknown_language_is_told_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="multipl-e:cpp, multipl-e:cs, multipl-e:go, multipl-e:java"):
+def test_an_unknown_language_is_told_and_where_the_known_ones_are() -> None:
+    with pytest.raises(UserError, match=r"'multipl-e:cobol' is not known.*`evolcoder benchmarks` lists"):
         load_benchmark("multipl-e:cobol")
 
 
@@ -298,6 +298,29 @@ def test_a_module_of_tests_is_no_part_of_a_rust_program() -> None:
     program = benchmark.program(problem, benchmark.sample(problem, 0, raw, "auto"))
     assert "super" not in program
     assert "use std::fmt;" in program
+
+
+JAVASCRIPT = "function add(x, y) {\n  return x < y ? x + y : y + x;\n}\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        json.dumps({"code": JAVASCRIPT}),
+        "```js\n" + JAVASCRIPT.replace("<", "&lt;") + "```\n",
+        f"```js\n\u200b{JAVASCRIPT}```\n",
+        f"<answer>\n{JAVASCRIPT}</answer>",
+        f"```js\n{JAVASCRIPT}```\n### Instruction:\nSubtract.\n### Response:\n"
+        "```js\nfunction add(x, y) {\n  return x - y;\n}\n```\n",
+    ],
+    ids=["JSON", "entities", "invisible", "tag", "another turn"],
+)
+def test_answers_of_other_forms_are_read_as_in_python(raw: str) -> None:
+    benchmark = load_benchmark("multipl-e:js")
+    problem = benchmark.by_task["HumanEval_53_add"]
+    program = benchmark.program(problem, benchmark.sample(problem, 0, raw, "auto"))
+    assert program.strip().startswith(JAVASCRIPT.strip())
+    assert program.count("function add") == 1
 
 
 def test_prose_around_a_bare_program_is_no_part_of_it() -> None:

@@ -13,9 +13,8 @@ from click.testing import CliRunner, Result
 from tests.evaluate import own_text_benchmark
 
 from evolcoder.cli import cli
-from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.benchmarks import load_benchmark, problem_texts
 from evolcoder.evaluate.evaluation import evaluate_model
-from evolcoder.evaluate.problem_texts import problem_texts
 from evolcoder.evaluate.settings import EvaluationSettings, Style
 from evolcoder.models.protocol import Completion, Request
 from evolcoder.report.leaderboard import gather

@@ -17,7 +17,7 @@ from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.overlap import benchmarks_overlap, names_overlap, shared_problems
 from evolcoder.evaluate.own_tests import check_own_tests
 from evolcoder.evaluate.sample_files import read_samples
-from evolcoder.evaluate.scoring import score_samples
+from evolcoder.evaluate.scoring import judge_samples
 from evolcoder.records import Sample
 from evolcoder.sandbox import Sandbox, probe
 
@@ -52,8 +52,20 @@ FORMS = {
     "unittest, derived": f"from unittest import TestCase\nclass B(TestCase): pass\n{CASE}".replace(
         "unittest.TestCase", "B"
     ),
+    "unittest, asynchronous": (
+        "import unittest\nclass T(unittest.IsolatedAsyncioTestCase):\n"
+        "    async def test(self):\n        with self.subTest(): self.assertEqual(f(2), 4)\n"
+    ),
+    "a mixin of unittest": (
+        "import unittest\nclass Mixin:\n    def test(self): self.assertEqual(f(2), 4)\n"
+        "class T(Mixin, unittest.TestCase): pass\n"
+    ),
     "an exception": "try:\n    f()\nexcept TypeError as e:\n    assert 'f' in str(e)\nassert f(2) == 4",
 }
+
+
+WEAK = "assert type(f(2)) is int\n"
+"""Fails the programs that are tried, and says next to nothing."""
 
 
 class Shared:
@@ -90,8 +102,10 @@ def test_every_form_of_tests_is_run(tmp_path: Path, shared: Any) -> None:
     check_own_tests(benchmark, engine=shared)
     for completion, passes in (("    return 2 * x\n", True), ("    return None\n", False)):
         samples = [Sample(name, 0, completion, completion) for name in FORMS]
-        judged = score_samples(samples, benchmark, sandbox=shared.sandbox)
-        assert {s.task_id: (v.passed, v.tier) for s, v in judged} == dict.fromkeys(FORMS, (passes, "rpc"))
+        judged = judge_samples(samples, benchmark, sandbox=shared.sandbox)
+        assert {j.sample.task_id: (j.verdict.passed, j.verdict.tier) for j in judged} == dict.fromkeys(
+            FORMS, (passes, "rpc")
+        )
 
 
 @pytest.mark.parametrize(
@@ -102,6 +116,13 @@ def test_every_form_of_tests_is_run(tmp_path: Path, shared: Any) -> None:
         ("def g():\n    return 1\nassert g() == 1\n", "its tests never read 'f'"),
         ("assert f(2) = 4\n", r"its tests are no Python: .*line 1 of them"),
         ("def test_f(tmp_path, capsys):\n    assert f(2) == 4\n", "test_f takes more than the candidate"),
+        (f"{WEAK}assert (f(2) == 5, 'text')\n", "assert \\(f\\(2\\) == 5, 'text'\\) is always true"),
+        (f"{WEAK}async def test_f():\n    assert f(2) == 4\n", "test_f is asynchronous"),
+        (f"{WEAK}def test_f():\n    for i in (1, 2): yield f(i) == 2 * i\n", "test_f is a generator"),
+        (
+            f"{WEAK}class TestF:\n    def test_a(self): assert f(2) == 4\n",
+            "class TestF is no unittest.TestCase",
+        ),
     ],
 )
 def test_tests_that_cannot_test_are_refused_at_load(tmp_path: Path, tests: str, said: str) -> None:
@@ -115,7 +136,7 @@ def test_tests_that_cannot_test_are_refused_at_load(tmp_path: Path, tests: str, 
         ("f(2)", "its tests pass a function that returns None"),
         ("assert f(2)", "its tests pass a function whose result says that it equals everything"),
         ("assert f(2) == 5", "its reference solution does not pass: assert f"),
-        ("class TestF:\n    def test(self):\n        assert f(2) == 4\n", "its tests test nothing"),
+        ("if f is None:\n    assert f(2) == 4\n", "its tests test nothing"),
         (
             "if not __debug__:\n    assert f(2) == 4\n",
             "its tests test nothing: .* without a call",
@@ -125,6 +146,30 @@ def test_tests_that_cannot_test_are_refused_at_load(tmp_path: Path, tests: str, 
             "import unittest\nclass T(unittest.TestCase):\n    def it(self): assert f(2) == 4\n",
             "its tests test",
         ),
+        *(
+            (f"assert f(1) == 2\n{more}", "its tests would pass if this failed, .*f.2. == 5")
+            for more in (
+                "def test_a(): assert f(2) == 5\ndel test_a\n",
+                "def test_a(): assert f(2) == 5\ndef test_a(): assert f(2) == 4\n",
+                "def test_a(): assert f(2) == 5\ntests = [test_a]\n",
+                "if f:\n    def test_a(): assert f(2) == 5\n",
+                "if __name__ == '__main__':\n    assert f(2) == 5\n",
+                "for n in []:\n    assert f(2) == 5\n",
+                "try:\n    assert f(2) == 5\nexcept Exception: print('failed')\n",
+                "def check_all(n): assert f(2) == 5\n",
+            )
+        ),
+        *(
+            (
+                f"import unittest\nassert f(1) == 2\nclass T(unittest.TestCase):\n    {more}",
+                "its tests would pass if this failed, .*self.assertEqual.f.2., 5",
+            )
+            for more in (
+                "async def test(self): self.assertEqual(f(2), 5)\n",
+                "def test(self): yield self.assertEqual(f(2), 5)\n",
+                "@unittest.expectedFailure\n    def test(self): self.assertEqual(f(2), 5)\n",
+            )
+        ),
     ],
 )
 def test_tests_that_pass_what_is_wrong_are_refused_when_tried(
@@ -133,6 +178,25 @@ def test_tests_that_pass_what_is_wrong_are_refused_when_tried(
     benchmark = load_benchmark(written(tmp_path, **{"A/1": tests}))
     with pytest.raises(UserError, match=rf"mine\.py: line 6: problem A/1: ({said})"):
         check_own_tests(benchmark, engine=shared)
+
+
+def test_an_assertion_that_a_right_program_must_not_reach_is_no_mistake(tmp_path: Path, shared: Any) -> None:
+    tests = """
+def helper(found): assert found
+def test_f():
+    assert f(2) == 4
+    try:
+        f("a", 1)
+        assert False, "no error"
+    except TypeError:
+        pass
+try:
+    f(None)
+    assert False
+except TypeError:
+    pass
+"""
+    check_own_tests(load_benchmark(written(tmp_path, **{"A/1": tests})), engine=shared)
 
 
 def test_a_number_that_may_be_two_problems_is_no_id(tmp_path: Path) -> None:

@@ -169,6 +169,10 @@ def test_an_answer_that_goes_on_as_the_user_is_read_from_its_beginning() -> None
     assert response_of(raw) == answer
     again = f"{answer}\n### Instruction:\ny\n\n### Response:\nz"
     assert response_of(again) == again
+    bare = again.replace("```python\nx = 1\n```", "    return 1\n")
+    assert response_of(bare) == bare
+    told = f"You are a coder.\n\n### Instruction:\nx\n\n### Response:{answer}"
+    assert response_of(told) == answer
 
 
 def test_verdict_files_of_three_kinds_are_read(tmp_path: Path) -> None:

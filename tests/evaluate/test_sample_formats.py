@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,14 @@ PARTS = [{"type": "reasoning", "text": "def add(): 0"}, {"type": "text", "text":
         ),
         pytest.param(
             [
+                {**batch_row({"status_code": 200, "body": said(CHAT)}), "custom_id": f"{ADD}{counted}"}
+                for counted in ("-0", "#1", "_sample_2")
+            ],
+            [(ADD, CODE, "")] * 3,
+            id="OpenAI's batch output, samples counted in its ids",
+        ),
+        pytest.param(
+            [
                 {"custom_id": ADD, "result": {"type": "succeeded", "message": {"content": PARTS}}},
                 {"custom_id": ADD, "result": {"type": "errored"}},
             ],
@@ -156,6 +165,31 @@ def test_packed_files_are_known_by_their_first_bytes(tmp_path: Path, humaneval: 
             read(tmp_path / name, humaneval)
 
 
+def test_a_link_to_a_file_of_the_folder_is_no_second_file(tmp_path: Path, humaneval: Benchmark) -> None:
+    write_jsonl_whole(tmp_path / "s.jsonl", PROGRAMS)
+    (tmp_path / "t.jsonl").symlink_to("s.jsonl")
+    assert read(tmp_path, humaneval) == [(ADD, CODE, "")]
+
+
+def test_an_archive_of_one_file_is_read_and_other_encodings_are_told(
+    tmp_path: Path, humaneval: Benchmark
+) -> None:
+    line = json.dumps({"task_id": ADD, "solution": CODE}) + "\n"
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
+        archive.writestr("m/s.jsonl", f"{line}\n")
+        archive.writestr("__MACOSX/m/._s.jsonl", "x")
+    assert read(tmp_path / "s.zip", humaneval) == [(ADD, CODE, "")]
+    with zipfile.ZipFile(tmp_path / "broken.zip", "w") as archive:
+        archive.writestr("s.jsonl", f"{line}no")
+    with pytest.raises(DataError, match=r"broken.zip: s.jsonl: line 2: not JSON"):
+        read(tmp_path / "broken.zip", humaneval)
+    (tmp_path / "utf16.jsonl").write_text(line, encoding="utf-16")
+    with pytest.raises(DataError, match="is UTF-16 text; UTF-8 is expected"):
+        read(tmp_path / "utf16.jsonl", humaneval)
+    (tmp_path / "nan.jsonl").write_text(f'{{"task_id": "{ADD}", "solution": NaN}}\n')
+    assert read(tmp_path / "nan.jsonl", humaneval) == [(ADD, "", "the text is null")]
+
+
 def test_an_inspect_archive_is_read_with_its_epochs(tmp_path: Path, humaneval: Benchmark) -> None:
     with zipfile.ZipFile(tmp_path / "log.eval", "w") as archive:
         archive.writestr("header.json", "{}")
@@ -164,7 +198,7 @@ def test_an_inspect_archive_is_read_with_its_epochs(tmp_path: Path, humaneval: B
     assert read(tmp_path / "log.eval", humaneval) == [(ADD, CODE, ""), (ADD, "", "stop")]
     with zipfile.ZipFile(tmp_path / "other.eval", "w") as archive:
         archive.writestr("x", "")
-    with pytest.raises(DataError, match="an Inspect log is expected"):
+    with pytest.raises(DataError, match="an Inspect log"):
         read(tmp_path / "other.eval", humaneval)
 
 
@@ -181,6 +215,116 @@ def test_an_inspect_archive_packed_by_zstd_is_read(tmp_path: Path, humaneval: Be
     (tmp_path / "broken.eval").write_bytes(data.replace(packed[:8], b"\0" * 8))
     with pytest.raises(DataError, match=r"broken.eval: cannot be read"):
         read(tmp_path / "broken.eval", humaneval)
+
+
+SAID_FORMS: dict[str, Any] = {
+    "answers by problem": {ADD: CHAT},
+    "programs by problem": {ADD: [CODE, None]},
+    "rows by problem": {ADD: [{"solution": CODE}]},
+    "answers by number": {"53": {"prediction": CHAT}},
+    "OpenCompass": {str(n): {"origin_prompt": "x", "prediction": CHAT if n == 53 else ""} for n in range(54)},
+    "DeepSeek-Coder": [{"task_id": ADD, "output": CHAT, "generation": CODE}],
+    "predictions": [{"id": 53, "predictions": [CHAT]}],
+    "generated_text": [{"task_id": ADD, "generated_text": [USER, {"role": "assistant", "content": CHAT}]}],
+    "beside the question": [{"task_id": ADD, "text": "question", "model_output": CHAT}],
+    "vLLM": [{"task_id": ADD, "prompt": "x", "outputs": [{"index": 0, "text": CHAT}]}],
+    "by the prompt": [{"prompt": "def add(x: int, y: int):\n", "generation": CHAT}],
+    "by the instruction": [{"instruction": "Write:\ndef add(x, y):", "output": CODE, "generator": "m"}],
+    "FastChat": [{"question_id": ADD, "choices": [{"index": 0, "turns": [CHAT]}]}],
+    "Gemini": [{"task_id": ADD, "candidates": [{"content": {"parts": [*PARTS[1:]]}}]}],
+    "Gemini's thoughts": [
+        {"task_id": ADD, "candidates": [{"content": {"parts": [{"text": "x", "thought": True}, PARTS[1]]}}]}
+    ],
+    "Anthropic": [{"task_id": ADD, "role": "assistant", "content": PARTS, "stop_reason": "end_turn"}],
+    "MultiPL-E's name": [{"name": "HumanEval_53_add", "language": "py", "code": CODE}],
+    "beside the data set's own code": [
+        {"task_id": ADD, "canonical_solution": "return 0", "test": "x", "generation": CHAT}
+    ],
+    "the script of batch inference": [{"id": 53, "instruction": "x", "wizardcoder": CHAT}],
+    "content": [{"task_id": " humaneval-53", "content": CHAT}],
+    "raw_response": [{"taskId": ADD, "raw_response": CHAT}],
+    "responses": [{"sample_id": ADD, "responses": [CHAT]}],
+    "a table's number": [{"task_id": 53.0, "generation": CHAT}],
+    "rows under a name": {"model": "m", "results": [{"task_id": ADD, "solution": CODE}]},
+}
+
+
+@pytest.mark.parametrize("name", SAID_FORMS)
+def test_what_a_model_said_is_found_under_the_names_in_use(
+    tmp_path: Path, humaneval: Benchmark, name: str
+) -> None:
+    value = SAID_FORMS[name]
+    (tmp_path / "a.json").write_text(json.dumps(value, indent=1))
+    write_jsonl_whole(tmp_path / "b.jsonl", value if isinstance(value, list) else [value])
+    for file in ("a.json", "b.jsonl"):
+        programs = [sample for sample in read(tmp_path / file, humaneval) if sample[0] == ADD]
+        assert programs[0] == (ADD, CODE, "")
+
+
+FORMS_OF_OTHERS: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
+    "batch": lambda task, text: {**batch_row({"status_code": 200, "body": said(text)}), "custom_id": task},
+    "messages": lambda task, text: {
+        "task_id": task,
+        "messages": [USER, {"role": "assistant", "content": text}],
+    },
+    "reply": lambda task, text: {"task_id": task, "response": text},
+}
+
+
+@pytest.mark.parametrize("form", FORMS_OF_OTHERS)
+@pytest.mark.parametrize(
+    ("name", "task", "answer", "program"),
+    [
+        ("ds1000", "DS-1000/0", "```python\nresult = df\n```", "result = df"),
+        ("cruxeval:output", "sample_0", "[ANSWER]assert f(1) == 3[/ANSWER]", "3"),
+        ("multipl-e:js", "HumanEval_53_add", "```js\nfunction add(x, y) { return x + y }\n```", "function"),
+    ],
+)
+def test_a_benchmark_with_files_of_its_own_has_those_of_other_harnesses_too(
+    tmp_path: Path,
+    data_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    name: str,
+    task: str,
+    answer: str,
+    program: str,
+) -> None:
+    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+    benchmark = load_benchmark(name)
+    rows = [FORMS_OF_OTHERS[form](task, text) for text in (answer, None)]
+    write_jsonl_whole(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "list.json").write_text(json.dumps(rows, indent=2))
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    (tmp_path / "packed").write_bytes(
+        pyarrow.compress((tmp_path / "rows.jsonl").read_bytes(), "zstd", asbytes=True)
+    )
+    (tmp_path / "folder").mkdir()
+    write_jsonl_whole(tmp_path / "folder" / "rows.jsonl", rows)
+    for file in ("rows.jsonl", "list.json", "rows.parquet", "packed", "folder"):
+        samples = read_samples(tmp_path / file, benchmark, "auto")
+        found = [(s.task_id, s.program.strip().startswith(program), bool(s.absent)) for s in samples]
+        assert found == [(task, True, False), (task, False, True)], file
+
+
+def test_separated_values_are_samples(tmp_path: Path, humaneval: Benchmark) -> None:
+    (tmp_path / "a.csv").write_text(f'task_id,generation\n{ADD},"{CHAT}"\n')
+    assert read(tmp_path / "a.csv", humaneval) == [(ADD, CODE, "")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"task_id": ADD, "passed": True, "result": "passed"},
+        {"task_id": ADD, "text": "Add.", "code": CODE, "test_list": ["assert add(1, 1) == 2"]},
+        {"task_id": "HumanEval_53_sub", "completion": CODE},
+    ],
+    ids=["a verdict", "a problem of a data set", "another function"],
+)
+def test_what_is_no_answer_is_an_error(tmp_path: Path, humaneval: Benchmark, row: dict[str, Any]) -> None:
+    write_jsonl_whole(tmp_path / "s.jsonl", [row])
+    with pytest.raises(DataError, match=r"field 'completion' is missing|is not in humaneval"):
+        read(tmp_path / "s.jsonl", humaneval)
 
 
 def test_a_row_of_another_benchmark_is_no_sample_by_its_number_alone(
@@ -248,6 +392,16 @@ EVAL = {"eval": {ADD: [{"solution": CODE, "base_status": "pass"}]}}
         ({"g_eval_all.json": GRADED}, ["g_eval_all.json"], ["g_eval_all.json"]),
         ({"a.jsonl": ROWS, "b.jsonl": PROGRAMS}, ["a.jsonl", "b.jsonl"], ["a.jsonl", "b.jsonl"]),
         ({"a.jsonl": JUDGED, "b.jsonl": PROGRAMS}, ["a.jsonl", "b.jsonl"], ["a.jsonl", "b.jsonl"]),
+        (
+            {
+                "s.jsonl": ROWS,
+                ".s.jsonl": ROWS,
+                ".ipynb_checkpoints/s-checkpoint.jsonl": ROWS,
+                "__MACOSX/s.jsonl": RAW,
+            },
+            ["s.jsonl"],
+            ["s.jsonl"],
+        ),
         ({"x/s.jsonl": ROWS, "config.json": {"a": 1}, "x/results.json": {}}, ["s.jsonl"], ["s.jsonl"]),
     ],
 )

@@ -311,7 +311,7 @@ def test_auto_finds_out_that_a_server_only_chats_and_a_named_style_is_told_of_it
         assert found.exit_code == 0, found.output
         score = json.loads(found.stdout)["humaneval"]["scores"][0]
         assert (score["value"], score["settings"]["style"]) == (1.0, "chat")
-        told = CliRunner().invoke(cli, [*asked, "--style", "wizardcoder"])
+        told = CliRunner().invoke(cli, [*asked, "--style", "wizardcoder", "--overwrite"])
     finally:
         server.shutdown()
     assert isinstance(told.exception, EndpointError) and "--style chat" in str(told.exception)

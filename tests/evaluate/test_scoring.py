@@ -13,7 +13,7 @@ from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.benchmark import Tag
 from evolcoder.evaluate.sample_files import read_samples
-from evolcoder.evaluate.scoring import LONGEST_PROGRAM, ScoringSettings, judge_samples, score_samples
+from evolcoder.evaluate.scoring import LONGEST_PROGRAM, ScoringSettings, judge_samples
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.records import Sample, Verdict
 from evolcoder.sandbox import Sandbox
@@ -60,21 +60,21 @@ def test_a_right_answer_passes_and_a_wrong_one_does_not(sandbox: Sandbox, humane
         sample("    while True: pass\n", 3),
     ]
     settings = ScoringSettings(timeout_s=0.5)
-    judged = list(score_samples(samples, humaneval, settings=settings, sandbox=sandbox))
-    assert [s for s, _ in judged] == samples
-    assert [v.reason for _, v in judged] == ["passed", "failed", "syntax error", "timeout"]
-    assert [v.tier for _, v in judged[:2]] == ["rpc", "rpc"]
+    judged = list(judge_samples(samples, humaneval, settings=settings, sandbox=sandbox))
+    assert [j.sample for j in judged] == samples
+    assert [j.verdict.reason for j in judged] == ["passed", "failed", "syntax error", "timeout"]
+    assert [j.verdict.tier for j in judged[:2]] == ["rpc", "rpc"]
 
 
 def test_every_canonical_solution_passes(sandbox: Sandbox, humaneval: Benchmark) -> None:
     samples = [sample(p.canonical_solution, 0, p.task_id) for p in humaneval.problems]
-    verdicts = [v for _, v in score_samples(samples, humaneval, sandbox=sandbox)]
+    verdicts = [j.verdict for j in judge_samples(samples, humaneval, sandbox=sandbox)]
     assert [v.passed for v in verdicts] == [True] * 164
 
 
 def test_no_function_that_returns_none_passes(sandbox: Sandbox, humaneval: Benchmark) -> None:
     samples = [sample("    return None\n", 0, p.task_id) for p in humaneval.problems]
-    assert not any(v.passed for _, v in score_samples(samples, humaneval, sandbox=sandbox))
+    assert not any(j.verdict.passed for j in judge_samples(samples, humaneval, sandbox=sandbox))
 
 
 def test_the_published_wizardcoder_verdicts_are_reproduced_one_by_one(
@@ -84,10 +84,10 @@ def test_the_published_wizardcoder_verdicts_are_reproduced_one_by_one(
     with gzip.open(path, "rt") as f:
         published = {row["task_id"]: row["passed"] for row in map(json.loads, f)}
     samples = list(read_samples(path, humaneval, "wizardcoder"))
-    ours = {s.task_id: v.passed for s, v in score_samples(samples, humaneval, sandbox=sandbox)}
+    ours = {j.sample.task_id: j.verdict.passed for j in judge_samples(samples, humaneval, sandbox=sandbox)}
     assert ours == published and sum(ours.values()) == 98
     by_grammar = read_samples(path, humaneval, "auto")
-    assert sum(v.passed for _, v in score_samples(by_grammar, humaneval, sandbox=sandbox)) >= 98
+    assert sum(j.verdict.passed for j in judge_samples(by_grammar, humaneval, sandbox=sandbox)) >= 98
 
 
 def test_no_program_chooses_its_tier(sandbox: Sandbox, humaneval: Benchmark) -> None:
@@ -97,8 +97,8 @@ def test_no_program_chooses_its_tier(sandbox: Sandbox, humaneval: Benchmark) -> 
         "    return strings\nsorted = check = candidate = all = lambda *a: True\nfrom os import *\n",
         "    a = []\n    for _ in range(1000):\n        a = [a]\n    return a\n",
     ]
-    judged = score_samples([sample(p, i) for i, p in enumerate(programs)], humaneval, sandbox=sandbox)
-    assert [(v.passed, v.tier) for _, v in judged] == [(False, "rpc")] * len(programs)
+    judged = judge_samples([sample(p, i) for i, p in enumerate(programs)], humaneval, sandbox=sandbox)
+    assert [(j.verdict.passed, j.verdict.tier) for j in judged] == [(False, "rpc")] * len(programs)
 
 
 ALWAYS_EQUAL = """
@@ -122,23 +122,23 @@ def test_an_object_equal_to_everything_passes_nothing(sandbox: Sandbox, humaneva
         Sample(p.task_id, 0, "", f"{ALWAYS_EQUAL}\ndef {p.entry_point}(*a, **k):\n    return E()\n", True)
         for p in humaneval.problems
     ]
-    verdicts = [v for _, v in score_samples(samples, humaneval, sandbox=sandbox)]
+    verdicts = [j.verdict for j in judge_samples(samples, humaneval, sandbox=sandbox)]
     assert [v for v in verdicts if v.passed or v.tier != "rpc"] == []
 
 
 def test_identical_programs_of_a_problem_run_once_unless_asked_otherwise(humaneval: Benchmark) -> None:
     samples = [sample(RIGHT, i) for i in range(5)] + [sample(WRONG, 5)]
     folding, every = CountingSandbox(), CountingSandbox()
-    assert len(list(score_samples(samples, humaneval, sandbox=folding))) == 6
-    list(score_samples(samples, humaneval, settings=ScoringSettings(fold=False), sandbox=every))
+    assert len(list(judge_samples(samples, humaneval, sandbox=folding))) == 6
+    list(judge_samples(samples, humaneval, settings=ScoringSettings(fold=False), sandbox=every))
     assert (len(folding.jobs), len(every.jobs)) == (2, 6)
 
 
 def test_a_program_that_does_not_parse_is_never_run(humaneval: Benchmark) -> None:
     broken = ["    return (", "    x = '\ud800'\n", "    return 1\0\n", "x" * (LONGEST_PROGRAM + 1)]
     counting = CountingSandbox()
-    judged = score_samples([sample(b, i) for i, b in enumerate(broken)], humaneval, sandbox=counting)
-    reasons = [v.reason for _, v in judged]
+    judged = judge_samples([sample(b, i) for i, b in enumerate(broken)], humaneval, sandbox=counting)
+    reasons = [j.verdict.reason for j in judged]
     assert reasons == ["syntax error", "syntax error", "syntax error", "unsupported"] and not counting.jobs
 
 
@@ -153,10 +153,10 @@ def test_an_interrupted_scoring_continues_where_it_stopped(humaneval: Benchmark,
                 yield pair
 
     with VerdictCache(tmp_path / "v.sqlite") as cache, pytest.raises(KeyboardInterrupt):
-        list(score_samples(samples, humaneval, sandbox=Interrupted(), cache=cache))
+        list(judge_samples(samples, humaneval, sandbox=Interrupted(), cache=cache))
     again = CountingSandbox()
     with VerdictCache(tmp_path / "v.sqlite") as cache:
-        assert len(list(score_samples(samples, humaneval, sandbox=again, cache=cache))) == 20
+        assert len(list(judge_samples(samples, humaneval, sandbox=again, cache=cache))) == 20
     assert len(again.jobs) == 8
 
 
@@ -171,7 +171,7 @@ def test_other_limits_are_other_verdicts(
     counting = CountingSandbox()
     with VerdictCache(tmp_path / "v.sqlite") as cache:
         for settings in (ScoringSettings(), changed, ScoringSettings()):
-            list(score_samples([sample(RIGHT)], humaneval, settings=settings, sandbox=counting, cache=cache))
+            list(judge_samples([sample(RIGHT)], humaneval, settings=settings, sandbox=counting, cache=cache))
     assert len(counting.jobs) == 2
 
 
@@ -179,13 +179,13 @@ def test_the_machines_fault_is_not_remembered(humaneval: Benchmark, tmp_path: Pa
     counting = CountingSandbox(Verdict(False, "infrastructure", "wall time ran out"))
     with VerdictCache(tmp_path / "v.sqlite") as cache:
         for _ in range(2):
-            list(score_samples([sample(RIGHT)], humaneval, sandbox=counting, cache=cache))
+            list(judge_samples([sample(RIGHT)], humaneval, sandbox=counting, cache=cache))
     assert len(counting.jobs) == 2
 
 
 def test_an_unknown_task_id_is_told(humaneval: Benchmark) -> None:
     with pytest.raises(DataError, match="'HumanEval/999' is not in humaneval"):
-        list(score_samples([sample(RIGHT, 0, "HumanEval/999")], humaneval, sandbox=CountingSandbox()))
+        list(judge_samples([sample(RIGHT, 0, "HumanEval/999")], humaneval, sandbox=CountingSandbox()))
 
 
 FORGERIES = [
@@ -200,7 +200,8 @@ FORGERIES = [
 
 @pytest.mark.parametrize("program", FORGERIES)
 def test_a_forged_answer_does_not_pass(sandbox: Sandbox, humaneval: Benchmark, program: str) -> None:
-    ((_, verdict),) = score_samples([sample(program)], humaneval, sandbox=sandbox)
+    (judgement,) = judge_samples([sample(program)], humaneval, sandbox=sandbox)
+    verdict = judgement.verdict
     assert not verdict.passed and verdict.tier == "rpc"
 
 

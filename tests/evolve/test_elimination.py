@@ -15,6 +15,7 @@ from evolcoder.evolve.elimination import (
 )
 from evolcoder.evolve.methods import METHOD_SETS
 from evolcoder.evolve.preambles import without_preamble
+from evolcoder.extraction.thinking import split_thinking
 
 CODE = METHOD_SETS["code"]
 PARENT = "Write a Python function that merges two calendars."
@@ -159,6 +160,7 @@ def test_judging_never_fails_and_empty_means_no_content(parent: str, evolved: st
 
 
 REPEATED = [*"-#`'(<*_:. a\n\x00\u4e00", "a ", "a\n", "# ", "```\n", "~~~\n", "#\n", "new ", "Sure! "]
+REPEATED += ["[[]]", "](", "{", "</", "<think>", "http://a.", "0", "|", "\\", "\u200b", "\u4e00\u3002"]
 REPEATED += ["sorry ", "user: ", "Note: ", "given prompt ", "assert f(1) == 1\n"]
 
 
@@ -171,6 +173,7 @@ def test_no_rule_takes_more_than_linear_time(kind: str) -> None:
         answer_elimination(text, "Write a function f.")
         answer_elimination(text + "x", text)
         without_preamble("Sure: " + text)
+        split_thinking(text + "</think>" + text)
         runnable_tests(text, "def f(x):\n    return x")
         return time.process_time() - begun
 

@@ -12,6 +12,7 @@ from evolcoder.evolve.methods import (
 )
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.evolve.shots import Shot
+from evolcoder.evolve.wizardlm_prompts import INPUT_FORMATS
 
 
 def test_the_code_prompt_is_the_papers_word_for_word() -> None:
@@ -27,7 +28,7 @@ def test_the_code_prompt_is_the_papers_word_for_word() -> None:
     )
 
 
-def test_the_code_set_has_the_papers_five_methods_and_the_general_set_wizardlms_six() -> None:
+def test_the_code_set_has_the_papers_five_methods() -> None:
     sentences = [m.sentence for m in METHOD_SETS["code"].methods]
     assert sentences == [
         "Add new constraints and requirements to the original problem, "
@@ -39,7 +40,38 @@ def test_the_code_set_has_the_papers_five_methods_and_the_general_set_wizardlms_
         "Provide a piece of erroneous code as a reference to increase misdirection.",
         "Propose higher time or space complexity requirements, but please refrain from doing so frequently.",
     ]
-    assert len(METHOD_SETS["general"].methods) == 6
+
+
+def test_wizardlms_two_wordings_stand_under_their_names_and_say_the_same_in_other_words() -> None:
+    paper, repository = METHOD_SETS["wizardlm-paper"], METHOD_SETS["wizardlm-repository"]
+    assert METHOD_SETS["general"].methods == paper.methods
+    in_depth = ["constraints", "deepening", "concretizing", "reasoning"]
+    assert [m.name for m in repository.methods] == [*in_depth, "breadth"]
+    assert [m.name for m in paper.methods if not m.name.startswith("complicate-")] == [*in_depth, "breadth"]
+    for methods, given in ((paper, "#Given Prompt#"), (repository, "#The Given Prompt#")):
+        (turn,) = evolution_messages(methods, methods.methods[0], "Sort {x}.")
+        assert f"Please add one more constraints/requirements into {given}" in turn.content
+        assert turn.content.endswith(f"\n{given}:\nSort {{x}}.\n#Rewritten Prompt#:\n")
+        (broad,) = evolution_messages(methods, methods.methods[-1], "Sort {x}.")
+        assert broad.content.endswith("\n#Given Prompt#:\nSort {x}.\n#Created Prompt#:\n")
+    assert all(len(m.shots) == 2 for m in repository.methods)
+    assert "LENGTH and difficulty level" in str(paper.methods[-1].template)
+    assert "LENGTH and complexity" in str(repository.methods[-1].template)
+
+
+def test_complicated_input_has_a_prompt_with_worked_examples_for_each_of_six_formats() -> None:
+    methods = METHOD_SETS["wizardlm-paper"]
+    complicated = [m for m in methods.methods if m.name.startswith("complicate-")]
+    assert sum(m.weight for m in complicated) == pytest.approx(1)
+    for method, named in zip(complicated, INPUT_FORMATS.values(), strict=True):
+        (turn,) = evolution_messages(methods, method, "Plan {my} day.")
+        assert f"You must add [{named}] format text as input data in [Rewritten Prompt]" in turn.content
+        *examples, asked = turn.content.split("\n####\n")
+        assert len(examples) == 2
+        assert asked.startswith("The Given Prompt:\nPlan {my} day.\n")
+        copied = examples[0].rpartition("as input):\n")[2]
+        found = instruction_elimination("Plan {my} day.", copied, method, methods)
+        assert found is not None and found.reason == "leaked prompt"
 
 
 def test_each_code_method_has_worked_examples_and_shots_come_as_earlier_turns_of_the_same_method() -> None:

@@ -9,8 +9,7 @@ from types import ModuleType
 import pytest
 from tests.evolve.contamination import find_contamination
 
-from evolcoder.evaluate.benchmarks import load_benchmark
-from evolcoder.evaluate.problem_texts import problem_texts
+from evolcoder.evaluate.benchmarks import load_benchmark, problem_texts
 from evolcoder.instructions import read_instructions
 from evolcoder.records import Instruction, Lineage
 

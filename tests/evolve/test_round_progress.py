@@ -1,12 +1,14 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from teacher import TASKS, Teacher, seeds
 
 from evolcoder.evolve.round_progress import LiveCounts, by_number
 from evolcoder.evolve.rounds import evolve_dataset
 from evolcoder.evolve.settings import EvolveSettings
-from evolcoder.models.protocol import Completion
+from evolcoder.models.opening import open_model
+from evolcoder.models.protocol import Completion, Message, Request, Sampling
 from evolcoder.models.stats import RequestStats
 from evolcoder.progress import Bar
 
@@ -63,3 +65,25 @@ def test_a_rounds_bar_counts_every_row_and_ends_with_the_facts(tmp_path: Path) -
     assert progress.bars[1].facts["usd"] == "0.0240 of about 0.0240"
     assert progress.bars[0].facts["eliminated"] == "1 empty"
     assert progress.bars[0].facts["kept"] == 5
+
+
+def test_tokens_of_a_teacher_in_this_process_are_told_before_its_first_wave_ends(
+    tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+
+    async def tokens_while_it_writes() -> int:
+        async with open_model("embedded") as model:
+            live = LiveCounts(model, 1, 0.0, 0)
+            asked = asyncio.create_task(
+                model.complete(Request((Message("user", "Count to ten."),), Sampling(max_tokens=24)))
+            )
+            seen = set()
+            while not asked.done():
+                seen.add(live.facts(0, {})["tokens"])
+                await asyncio.sleep(0.01)
+            assert len(seen) > 3
+            live.add_reply(await asked)
+            return int(live.facts(0, {})["tokens"])
+
+    assert asyncio.run(asyncio.wait_for(tokens_while_it_writes(), 60)) > 24

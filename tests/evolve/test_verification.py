@@ -123,8 +123,25 @@ def test_tests_of_their_own_copy_of_the_answer_test_the_answer(tmp_path) -> None
         "print(double(2))",
         "if double(1) > 100:\n    assert double(2) == 4",
         "import some_framework\nassert double(2) == 4",
+        "assert double(2) == 4 or True",
+        "assert double(2) is not None",
+        "try:\n    assert double(2) == 4\nexcept AssertionError:\n    pass\nassert double",
+        "double(2)\n_evolcoder_held.append(1)",
+        "class Any:\n    def __eq__(self, other): return True\nassert double(2) == Any()",
+        "def test_double():\n    double = lambda x: 4\n    assert double(2) == 4\ndouble(2)",
     ],
-    ids=["about something else", "no assertion", "never reached", "a framework"],
+    ids=[
+        "about something else",
+        "no assertion",
+        "never reached",
+        "a framework",
+        "or True",
+        "any value",
+        "swallowed",
+        "the count of assertions",
+        "equal to everything",
+        "a function of their own",
+    ],
 )
 def test_tests_that_prove_nothing_leave_the_row_untested(tmp_path, tests: str) -> None:
     row, _ = verified(tmp_path, replies(WRONG, tests=f"```python\n{tests}\n```"))
@@ -203,3 +220,9 @@ def test_several_answers_are_run_with_the_same_tests_and_all_that_pass_stay(tmp_
     assert {row["tests"] for row in rows} == {"assert double(2) == 4\nassert double(0) == 0"}
     assert [row["verdict"] for row in rows] == ["passed", "passed"]
     assert summary.requests == len(teacher.requests) == 1 + 4 + 1
+
+
+def test_the_tests_are_asked_for_the_program_as_it_stands(tmp_path) -> None:
+    answer = '```python\ndef double(task):\n    print(f"{task} {program}")\n    return task * 2\n```'
+    _, asked = verified(tmp_path, replies(answer))
+    assert any('print(f"{task} {program}")' in request.prompt[-1].content for request in asked[1:])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evolcoder.execution.ray import worker as ray_worker
+from evolcoder.execution.ray import host as ray_host
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Counted:
         if not self.opens:
             raise ValueError("cannot get ready")
         if self.opens_after_s:
-            kept, ray_worker._KEEPALIVE_S = ray_worker._KEEPALIVE_S, 0.0
+            kept, ray_host._KEEPALIVE_S = ray_host._KEEPALIVE_S, 0.0
             time.sleep(self.opens_after_s)
-            ray_worker._KEEPALIVE_S = kept
+            ray_host._KEEPALIVE_S = kept
         return Worker(self)
 
     def label(self, worker: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+import time
 import tracemalloc
 from typing import Any
 
@@ -35,6 +36,9 @@ ODD_ANSWERS = {
     "fence space def": "```python\n def double(n):\n    return 2 * n\n```",
     "nbsp": "def double(n):\n\xa0\xa0\xa0\xa0return 2 * n\n",
     "zwsp": "\u200bdef double(n):\n    return 2 * n\n",
+    "soft hyphen": "def double(n):\n    return 2 *\xad n\n",
+    "marks of direction": "\u200edef double(n):\u200d\n    return 2 * n\u200f\n",
+    "invisible in a string": "def double(n):\n    return 2 * n if len('\u200b\u200d') == 2 else 0\n",
     "crlf": "```python\r\ndef double(n):\r\n    return 2 * n\r\n```\r\n",
     "s": "def double(n):\n    return 2 * n</s>",
     "two": "def double(n):\n    return 2 * n</s></s>",
@@ -55,7 +59,7 @@ ODD_ANSWERS = {
     },
     "next file": "def double(n):\n    return 2 * n<file_sep>def double(n):\n    return n\n",
 }
-ANSWERS = pieces("answers.txt") | ODD_ANSWERS
+ANSWERS = pieces("answers.txt") | pieces("answers_in_other_forms.txt") | ODD_ANSWERS
 DRAFTS = pieces("thinking_only.txt")
 
 
@@ -97,6 +101,14 @@ REPEATED = [
     *("def double(n):\n    return n\n", "def double(n):\n", "    return n\n", "double(1)\n", "T.append(1)\n"),
     *("x = double(1); ", "x = [", "@a\n", "if x:\n", "class A:\n    x = 1\n", "from a import b\n", "\n"),
     "def f1(): f2()\ndef f2(): print(f1())\n",
+    *(
+        "<answer>",
+        "<answer>x</answer>\n",
+        "<plan>def double(n):\n</plan>\n",
+        '{"double": ',
+        '[{"a": "double"}] ',
+    ),
+    *("`double` ", "```diff\n+def double(n):\n```\n", "1 def double\n", "double &lt; 1\n", "{double}\n"),
 ]
 
 
@@ -121,6 +133,13 @@ def calls_in(text: str) -> int:
 def test_extraction_is_linear_in_the_text(piece: str) -> None:
     few, many = (calls_in(piece * (size // len(piece))) for size in (5_000, 20_000))
     assert many < 8 * few + 2_000  # four times the text; sixteen times the calls would be quadratic
+
+
+def test_a_line_of_tags_is_not_copied_for_each_of_them() -> None:
+    text = "<code>" * 160_000
+    before = time.process_time()
+    assert extract(text, "auto", entry_point="double") == text
+    assert time.process_time() - before < 2.5  # 0.4 s; 80 GB copied would take 5 s
 
 
 def test_long_answers_are_read() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from evolcoder.extraction.code_blocks import Extraction, extract
@@ -88,6 +90,15 @@ EXAMPLE = fenced("console.log(add(1, 2));")
         f"```js\n{RIGHT}```\n{EXAMPLE}",
         f"<think>\n{fenced(DRAFT)}</think>\n{fenced(RIGHT)}",
         fenced(RIGHT + "<|im_end|>"),
+        json.dumps({"draft": DRAFT, "code": RIGHT}),
+        fenced(json.dumps({"file": {"content": RIGHT}}), "json") + "It adds.",
+        fenced(json.dumps({"code": DRAFT}), "json") + fenced(RIGHT),
+        f"<plan>\n{DRAFT}\n</plan>\n<answer>\n{RIGHT}\n</answer>\n{fenced(DRAFT)}",
+        fenced(RIGHT) + f"<explanation>\n{fenced(DRAFT)}</explanation>",
+        fenced("".join(f"+{line}\n" for line in RIGHT.split("\n")), "diff"),
+        fenced(RIGHT) + fenced(f"-{DRAFT}\n+{DRAFT}", "diff"),
+        f"~~~js\n{RIGHT}\n~~~\n",
+        fenced(RIGHT) + f"\nHuman: And without y?\n\nAssistant: {fenced(DRAFT)}",
     ],
 )
 def test_the_block_that_defines_the_function_is_taken(answer: str) -> None:

@@ -42,6 +42,7 @@ WAYS: tuple[Callable[[str], str], ...] = (
     str,
     fenced,
     lambda code: f"Sure.\n\n{fenced(code, 'py')}\nIt adds.\n\n{fenced('print(add(1, 2))', 'python')}",
+    lambda code: f"Sure, this adds:\n\n{code}\nIt takes two numbers.\n",
     lambda code: f"<think>\n{fenced(DRAFT)}\n</think>\n{fenced(code, '')}",
 )
 

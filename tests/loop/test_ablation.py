@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from tests.loop.conftest import Notes, new_task, taught_by, teacher
 
 from evolcoder.errors import UserError
+from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.loop import run_recipe
 from evolcoder.loop.ablation import ablate
-from evolcoder.loop.ablation_arms import Question, cut
+from evolcoder.loop.ablation_arms import Question, made_equal
 from evolcoder.loop.ablation_scores import arm_scores
 from evolcoder.recipe import Recipe
 from evolcoder.records import Instruction, Lineage
@@ -42,18 +43,18 @@ def test_equal_samples_and_equal_tokens_are_equal_and_the_same_every_time(
     sizes: list[list[int]], seed: int
 ) -> None:
     sets = [rows_of(part, f"s{number}-") for number, part in enumerate(sizes)]
-    samples = cut(sets, "samples", length, seed)
+    samples = made_equal(sets, "samples", length, seed)
     assert {len(rows) for rows in samples} == {min(map(len, sets))}
     least = min(sum(map(length, rows)) for rows in sets)
-    tokens = cut(sets, "tokens", length, seed)
+    tokens = made_equal(sets, "tokens", length, seed)
     for whole, part in zip(sets, tokens, strict=True):
         total = sum(map(length, part))
         assert total <= least
         # Nothing that was left out would have fitted.
         assert all(total + length(row) > least for row in whole if row not in part)
         assert part == [row for row in whole if row in part]
-    assert cut(sets, "tokens", length, seed) == tokens
-    assert cut(sets, "nothing", length, seed) == sets
+    assert made_equal(sets, "tokens", length, seed) == tokens
+    assert made_equal(sets, "nothing", length, seed) == sets
 
 
 def test_an_ablation_uses_the_runs_work_and_does_nothing_twice(
@@ -167,8 +168,43 @@ def test_what_cannot_be_ablated_is_refused(small: Callable[..., Recipe], tmp_pat
     assert "--teacher MODEL" in refused(Question(("teachers",)))
     assert "--steps N,N" in refused(Question(("steps",)))
     assert "--over steps" in refused(Question(("rounds",), steps=(100,)))
+    assert "--arm NAME=FILE" in refused(Question(("files",)))
+    assert "not combined" in refused(Question(("files", "merged"), files=(("A", ("a",)),)))
+    assert "same name" in refused(Question(("files",), files=(("A", ("a",)), ("A", ("b",)))))
     weights = dict.fromkeys(("misdirect", "complexity", "more-reasoning", "rare-requirement"), 0.0)
     one = small()
     one = replace(one, evolve=replace(one.evolve, weights=weights))
     assert "one method only (add-constraints)" in refused(Question(("methods",)), one)
     assert not (tmp_path / "run").exists()
+
+
+def test_data_files_are_arms_read_and_screened_as_seeds(small: Callable[..., Recipe], tmp_path: Path) -> None:
+    short = [{"instruction": f"Return {at} in Python.", "output": f"return {at}"} for at in range(8)]
+    long = [{"instruction": f"Return {at} or less.", "output": f"return {at}" * 4} for at in range(8)]
+    copied = load_benchmark("humaneval").problems[0].prompt
+    long.append({"instruction": copied, "output": "pass"})
+    for name, rows in (("a", short), ("b", long)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    a, b = str(tmp_path / "a.json"), str(tmp_path / "b.json")
+    question = Question(
+        ("files",), ("supervised", "samples"), files=(("A", (a,)), ("B", (b,)), ("C", (a, b)))
+    )
+    found = ablate(small(), tmp_path / "run", question, notes := Notes(), "x")
+    assert any("1 of 9 copy a problem" in line for line in notes.said)
+    arms = {(arm["group"].partition(", ")[2], arm["name"]): arm for arm in found["arms"]}
+    assert list(arms) == [
+        (equal, name)
+        for equal in ("equal tokens of answers", "equal samples")
+        for name in ("A", "base model", "B", "C")
+    ]
+    assert [arms["equal samples", name]["rows"] for name in "ABC"] == [8, 8, 8]
+    tokens = {name: arms["equal tokens of answers", name] for name in "ABC"}
+    assert tokens["A"]["rows"] == 8 and tokens["B"]["rows"] == 2
+    assert max(arm["tokens"] for arm in tokens.values()) == tokens["A"]["tokens"]
+    assert [arms["equal samples", name]["scores"][0]["p_value"] is None for name in "ABC"] == [
+        True,
+        False,
+        False,
+    ]
+    assert ablate(small(), tmp_path / "run", question, again := Notes(), "x") == found
+    assert {line.state for line in again.shown} == {"kept"}

@@ -151,7 +151,6 @@ def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_b
         recipes[name].write_text(RECIPE.format(url=at.url, base=base, concurrency=CONCURRENCY))
 
     output = tmp_path / "output.txt"
-    finish(recipes["plain"], tmp_path / "plain-run", tmp_path / "plain.txt")
 
     run = tmp_path / "killed-run"
 
@@ -191,9 +190,11 @@ def test_a_run_killed_in_five_stages_pays_for_nothing_twice_and_gives_the_same_b
         soon_after(begun("evolve round 2"), 1.0),
     ]
     sittings = []
-    for moment in moments:
-        sittings.append(kill_when(start_run(recipes["killed"], run, output), moment))
-    finish(recipes["killed"], run, output)
+    with start_run(recipes["plain"], tmp_path / "plain-run", tmp_path / "plain.txt") as left_alone:
+        for moment in moments:
+            sittings.append(kill_when(start_run(recipes["killed"], run, output), moment))
+        finish(recipes["killed"], run, output)
+    assert left_alone.returncode == 0, (tmp_path / "plain.txt").read_text()
 
     assert "done before" in output.read_text()
     assert products(run) == products(tmp_path / "plain-run")

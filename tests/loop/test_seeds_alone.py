@@ -70,7 +70,7 @@ def test_it_is_the_default_of_the_papers_first_rule_but_not_of_a_run_that_began_
     assert recipe.stop.rule == "paper-v1"
     assert "train:seeds" in {item.stage.id for item in plan_recipe(recipe, tmp_path / "new").stages}
     begun = tmp_path / "begun"
-    begun.mkdir()
+    (begun / "stages").mkdir(parents=True)
     (begun / "recipe.yaml").write_text(yaml.safe_dump({"rounds": {"max_rounds": 1}}))
     assert "train:seeds" not in {item.stage.id for item in plan_recipe(recipe, begun).stages}
     assert load_recipe(Path("paper")).rounds.train_seeds is True

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evolcoder.cli.progress_view import LiveProgress, PlainProgress
-from evolcoder.cli.stage_lines import shown_window, stage_text
+from evolcoder.cli.progress_view import LiveProgress, PlainProgress, shown_window, stage_text
 from evolcoder.progress import StageLine, StageState, duration, left_text, seconds_left
 
 

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from tests.loop.simulation import InMemory, SimulatedSteps, until_done
 
 from evolcoder.errors import BudgetExhaustedError, RecipeError
+from evolcoder.loop.results import result_of
 from evolcoder.loop.stages import Stages
 from evolcoder.loop.stopping import RoundCost
 from evolcoder.loop.wizardcoder import LoopResult, wizardcoder
 from evolcoder.progress import SilentProgress
 from evolcoder.recipe import Budget, Recipe, Rounds, StopRule, recipe_from_data
 from evolcoder.records import SEEDS_ROUND
+from evolcoder.report.table import scores_table
 
 N = 20
 
@@ -247,6 +249,23 @@ def test_sets_without_a_common_problem_are_taken(deciding: str, reported: str) -
         reported,
         deciding,
     )
+
+
+def test_where_the_last_round_is_kept_no_score_chooses(tmp_path: Path) -> None:
+    kept_last = recipe(
+        stop={"rule": "max_rounds", "keep": "last", "benchmark": "humaneval"},
+        evaluate={"benchmarks": ["humaneval"]},
+    )
+    passed = [problems(2), problems(9), problems(4)]
+    assert rounds_and_best(simulate(tmp_path, kept_last.stop, passed)[0]) == (2, 2)
+    result = result_of(kept_last, simulate_in_memory(kept_last.stop, passed), "x")
+    assert "notice" not in result and result["keep"] == "last"
+    change = result["against_base"]
+    assert (change["gained"], change["lost"], change["p_value"]) == (2, 0, 0.5)
+    assert "* the last, kept: round 2" in scores_table(result)
+    assert "2 gained, 0 lost of the problems, p = 0.5" in scores_table(result)
+    with pytest.raises(RecipeError, match="decline looks at scores"):
+        recipe(stop={"keep": "last"})
 
 
 def test_the_papers_first_rule_by_its_name_decides_on_humaneval() -> None:

@@ -65,14 +65,20 @@ class Server:
 @asynccontextmanager
 async def serving(script: Script):  # type: ignore[no-untyped-def]
     server = Server(script)
+    async with answering(server.answer) as server.url:
+        yield server
+
+
+@asynccontextmanager
+async def answering(handler: Callable[[web.Request], Awaitable[Answer]]):  # type: ignore[no-untyped-def]
+    """Serve a handler under /v1 and yield that address."""
     app = web.Application()
-    app.router.add_post("/v1/{tail:.*}", server.answer)
+    app.router.add_route("*", "/v1/{tail:.*}", handler)
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
     await site.start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     try:
-        yield server
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     finally:
         await runner.cleanup()

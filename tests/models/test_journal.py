@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from evolcoder.cli.journal import command
 from evolcoder.errors import JournalError, JournalWriteError
+from evolcoder.models.journal.database import open_for_writing
 from evolcoder.models.journal.journal import Journal, JournaledModel
 from evolcoder.models.journal.repair import repair_journal
 from evolcoder.models.journal.totals import read_totals
@@ -274,6 +276,17 @@ def full_journal(path: Path, n: int = 2000) -> None:
     asyncio.run(fill())
 
 
+def test_a_disk_that_takes_nothing_is_not_called_damage(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # as on a full disk
+    try:
+        with pytest.raises(JournalWriteError, match="is it full, or read-only"):
+            open_for_writing(tmp_path / "journal.sqlite")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    open_for_writing(tmp_path / "journal.sqlite").close()
+
+
 def test_a_damaged_journal_is_refused_and_repair_keeps_what_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     full_journal(path)
@@ -355,7 +368,7 @@ def test_a_reply_comes_back_as_it_was(replies: list[Completion]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             async with Journal(Path(folder) / "j.sqlite") as journal:
                 await asyncio.gather(*(journal.put(f"{i:032x}", r, "m") for i, r in enumerate(replies)))
-                return [await journal.get(f"{i:032x}") for i in range(len(replies))]
+                return [journal.find(f"{i:032x}") for i in range(len(replies))]
 
     assert asyncio.run(main()) == [replace(r, cached=True, model="m") for r in replies]
 

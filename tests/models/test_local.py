@@ -17,6 +17,7 @@ from evolcoder.models.journal.journal import Journal, JournaledModel
 from evolcoder.models.local.engine import TransformersEngine, weights_identity
 from evolcoder.models.local.local_model import LocalModel, Waiting, next_wave
 from evolcoder.models.local.settings import LocalSettings
+from evolcoder.models.local.weights import load_weights
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
 
 torch.set_num_threads(1)  # threads cost more than they give for a model of this size
@@ -55,6 +56,15 @@ def test_greedy_output_is_that_of_plain_generate_whatever_the_batch(
         other = TransformersEngine(str(folder), LocalSettings(dtype="fp32", batch_size=batch_size))
         assert [c.text for c in other.answer(requests)] == expected
     assert len({len(text) for text in expected}) > 5, "answers of uneven length are the point"
+
+
+def test_weights_laid_out_once_give_the_same_numbers_to_the_bit(folder: Path) -> None:
+    plain, tokenizer = load_weights(str(folder), "bf16")
+    engine = TransformersEngine(str(folder), LocalSettings(dtype="bf16"))
+    for words in (1, 4, 30):
+        ids = torch.tensor([tokenizer("word " * words).input_ids])
+        with torch.inference_mode():
+            assert torch.equal(engine.model(ids).logits, plain(ids).logits)
 
 
 def test_a_sampled_answer_does_not_depend_on_its_neighbours(engine: TransformersEngine) -> None:
@@ -152,6 +162,16 @@ def test_other_architectures_give_what_plain_generate_gives(name: str, tmp_path:
     expected = [plain_generate(engine, r.prompt, 24) for r in requests]
     assert [c.text for c in engine.answer(requests)] == expected
     assert len(set(expected)) > 1
+
+
+def test_an_architecture_that_generate_cannot_write_with_is_refused_with_the_cause(tmp_path: Path) -> None:
+    import transformers as tr
+
+    folder = save_tiny_model(tmp_path / "model")
+    config = tr.xLSTMConfig(vocab_size=258, hidden_size=32, num_hidden_layers=2, num_blocks=2, num_heads=2)
+    tr.xLSTMForCausalLM(config).save_pretrained(folder)
+    with pytest.raises(ModelError, match="xLSTMForCausalLM cannot answer"):
+        TransformersEngine(str(folder), LocalSettings(dtype="fp32"))
 
 
 def test_a_checkpoint_trained_anew_under_the_same_path_has_another_name(tmp_path: Path) -> None:

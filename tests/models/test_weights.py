@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.train.tiny import byte_tokenizer, save_tiny
 
 from evolcoder.errors import ModelError
 from evolcoder.models.local.gguf_header import read_gguf_header
 from evolcoder.models.local.weights import load_tokenizer, load_weights, locate_weights
+from evolcoder.train.gguf_export import export_gguf
 
 
 @pytest.mark.parametrize("name", ["starcoder", "deepseek-coder"])
@@ -50,13 +52,16 @@ def test_the_embedded_model_loads_trains_free_of_gguf_and_can_be_saved(tmp_path:
 def test_a_gguf_file_is_dequantised_once_and_comes_out_the_same_where_the_cache_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    save_tiny(tmp_path / "model")
+    byte_tokenizer(merged=True).save_pretrained(tmp_path / "model")
+    file = str(export_gguf(str(tmp_path / "model"), tmp_path / "out" / "tiny.gguf"))
     (tmp_path / "no-folder").write_text("")
     monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "no-folder"))
-    direct, tokenizer = load_weights("embedded", "bf16")
+    direct, tokenizer = load_weights(file, "bf16")
     monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path / "cache"))
-    load_weights("embedded", "bf16")
+    load_weights(file, "bf16")
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
-    again, tokenizer_again = load_weights("embedded", "bf16")
+    again, tokenizer_again = load_weights(file, "bf16")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")} == made
     assert len(made) == 1
     for one, two in zip(direct.parameters(), again.parameters(), strict=True):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.train.one_thread import one_thread, own_cache, single_thread
 from tests.train.tiny import save_tiny
 
+from evolcoder.instructions import instruction_from_row
 from evolcoder.records import Instruction, Lineage
-from evolcoder.reinforce.tasks import Task, task_from_mapping
+from evolcoder.reinforce.tasks import Task, task_of_row
 
-__all__ = ["half_taught", "one_thread", "own_cache", "tasks"]
+__all__ = ["half_taught", "one_thread", "own_cache", "tasks", "taught"]
 
 RIGHT = 3
 """What every task wants; the model writes 1, 2, 3 and 4 alike."""
@@ -19,7 +22,7 @@ def task(number: int) -> Task:
     """A task whose answer is one line."""
     tests = [f"assert f() {what}" for what in (f"== {RIGHT}", f"> {RIGHT - 1}", f"< {RIGHT + 1}")]
     row = {"id": f"t{number}", "instruction": f"f gives {number}", "entry_point": "f", "tests": tests}
-    found = task_from_mapping(row)
+    found = task_of_row(instruction_from_row(row))
     assert found is not None
     return found
 
@@ -30,18 +33,16 @@ def tasks() -> list[Task]:
     return [task(number) for number in (1, 2, 3, 4)]
 
 
-@pytest.fixture(scope="session")
-def half_taught(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of a tiny llama that writes `def f():return N`, but does not know which N is wanted."""
+def taught(folder: Path, reply: str) -> str:
+    """Return the path of a tiny llama that replies so to each task, with 1, 2, 3 or 4 for N."""
     import os
 
     from evolcoder.train import train
     from evolcoder.train.settings import TrainSettings
 
-    folder = tmp_path_factory.mktemp("half-taught")
     os.environ.setdefault("EVOLCODER_CACHE", str(folder / "cache"))
     rows = [
-        Instruction(f"{n}-{m}", f"f gives {n}", "", f"def f():return {m}", Lineage(f"{n}"))
+        Instruction(f"{n}-{m}", f"f gives {n}", "", reply.replace("N", str(m)), Lineage(f"{n}"))
         for n in (1, 2, 3, 4)
         for m in (1, 2, 3, 4)
     ]
@@ -51,3 +52,9 @@ def half_taught(tmp_path_factory: pytest.TempPathFactory) -> str:
     with single_thread():
         train(save_tiny(folder / "base"), rows, settings, folder / "taught")
     return str(folder / "taught")
+
+
+@pytest.fixture(scope="session")
+def half_taught(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a tiny llama that writes `def f():return N`, but does not know which N is wanted."""
+    return taught(tmp_path_factory.mktemp("half-taught"), "def f():return N")

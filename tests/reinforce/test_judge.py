@@ -89,6 +89,41 @@ def test_without_the_token_or_with_nonsense_nothing_is_judged(door: dict[str, An
         assert refused.value.code == code
 
 
+@pytest.mark.parametrize(
+    "tests",
+    ["assert f(2) == '\ud800'", "assert f(" + "-" * 50_000 + "2)", "assert f(2) == " + "1 + " * 5_000 + "1"],
+    ids=["lone surrogate", "nested", "long sum"],
+)
+def test_tests_that_python_cannot_read_are_refused(tests: str) -> None:
+    with pytest.raises(UserError, match="tests"):
+        evolcoder.judge(RIGHT, tests, "f")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 100_000 + b"]" * 100_000, b"\xff", b"", b"null", b'{"items": [null]}', b'{"items": {"a": 1}}'],
+    ids=["nested", "no text", "nothing", "null", "no item", "no list"],
+)
+def test_a_body_that_holds_no_items_is_a_bad_request(door: dict[str, Any], body: bytes) -> None:
+    headers = {"Authorization": f"Bearer {door['token']}"}
+    with pytest.raises(HTTPError) as refused:
+        urlopen(Request(f"{door['url']}/v1/judge", body, headers))
+    assert refused.value.code == 400
+
+
+def test_an_input_that_is_no_text_harms_no_other_program(door: dict[str, Any]) -> None:
+    echo = {"program": "import sys\nsys.stdout.buffer.write(sys.stdin.buffer.read())"}
+    odd = [{**echo, "tests": {"input": "\ud800", "output": output}} for output in ("\ud800", "?")]
+    told = {row["id"]: row["reason"] for row in ask(door, [*items(3), *odd])}
+    assert told == {"0": "passed", "1": "failed", "2": "failed", 3: "passed", 4: "failed"}
+
+
+def test_a_function_is_found_by_any_way_to_write_its_name(door: dict[str, Any]) -> None:
+    for name in ("größe", "gro\u0308ße", "ﬁb", "ｆ"):
+        item = {"program": f"def {name}(n): return n", "tests": f"assert {name}(2) == 2"}
+        assert [row["passed"] for row in ask(door, [{**item, "entry_point": name}, item])] == [True, True]
+
+
 def test_beyond_its_queue_it_refuses_the_whole_batch(door: dict[str, Any]) -> None:
     with pytest.raises(HTTPError) as refused:
         ask(door, items(301))
@@ -136,8 +171,8 @@ def test_where_the_sandbox_fails_every_program_that_waits_hears_of_it(
             response = await client.post(
                 "/v1/judge", json={"items": items(7)}, headers={"Authorization": "Bearer t"}
             )
-            health = await client.get("/v1/health", headers={"Authorization": "Bearer t"})
             lines = [json.loads(line) for line in (await response.text()).splitlines()]
+            health = await client.get("/v1/health", headers={"Authorization": "Bearer t"})
             assert (await health.json())["waiting"] == 0
             return lines
 

@@ -14,7 +14,7 @@ from evolcoder.reinforce.grpo import batch_of
 from evolcoder.reinforce.policy import Policy, documents_of, train_settings
 from evolcoder.reinforce.policy_loss import PolicyStats, advantages, preference_objective
 from evolcoder.reinforce.reward import Reward
-from evolcoder.reinforce.sampling import Rollout
+from evolcoder.reinforce.sampler import Rollout
 from evolcoder.reinforce.settings import PolicyLoss, ReinforceSettings
 from evolcoder.train.processes import Processes
 from evolcoder.train.step import prepare

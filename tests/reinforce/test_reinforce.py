@@ -135,19 +135,17 @@ def test_tasks_that_copy_a_benchmark_or_fail_their_own_tests_are_left_out(
     half_taught: str, tmp_path: Path, data_folder: Path
 ) -> None:
     from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.reinforce.tasks import task_from_mapping
+    from evolcoder.instructions import instruction_from_row
+    from evolcoder.reinforce.tasks import task_of_row
 
     problem = load_benchmark("humaneval").problems[0]
-    copied = task_from_mapping(
-        {
-            "instruction": problem.prompt,
-            "entry_point": problem.entry_point,
-            "tests": ["assert has_close_elements([1.0], 1) == False"],
-        }
-    )
-    wrong = task_from_mapping(
-        {"instruction": "f gives 9", "solution": "def f():\n    return 8", "tests": ["assert f() == 9"]}
-    )
+    copies = {
+        "instruction": problem.prompt,
+        "entry_point": problem.entry_point,
+        "tests": ["assert has_close_elements([1.0], 1) == False"],
+    }
+    fails = {"instruction": "f gives 9", "solution": "def f():\n    return 8", "tests": ["assert f() == 9"]}
+    copied, wrong = (task_of_row(instruction_from_row(row)) for row in (copies, fails))
     assert copied is not None and wrong is not None
     with pytest.raises(DataError, match="no task is left"):
         reinforce(half_taught, [copied, wrong], SMALL, tmp_path / "out", decontaminate=("humaneval",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.instructions import instruction_from_row
+from evolcoder.progress import SilentProgress
 from evolcoder.reinforce.reward import Answer, Rewarder
 from evolcoder.reinforce.settings import RewardSettings
-from evolcoder.reinforce.tasks import Task, read_tasks, split_watched, task_from_mapping
+from evolcoder.reinforce.tasks import Task, read_tasks, split_watched, task_of_row
 from evolcoder.sandbox import Sandbox
 
 SQUARE = {
@@ -28,7 +31,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def made(row: dict[str, object]) -> Task:
-    task = task_from_mapping(row)
+    task = task_of_row(instruction_from_row(row))
     assert task is not None
     return task
 
@@ -99,9 +102,24 @@ def test_programs_that_read_their_input(sandbox: Sandbox) -> None:
 
 
 def test_tests_that_prove_nothing_make_no_task() -> None:
-    assert task_from_mapping({**SQUARE, "tests": ["x = square(2)"]}) is None
-    assert task_from_mapping({**SQUARE, "tests": ["assert True"]}) is None
-    assert task_from_mapping({"instruction": "x", "tests": []}) is None
+    for tests in (["x = square(2)"], ["assert True"], []):
+        assert task_of_row(instruction_from_row({**SQUARE, "tests": tests})) is None
+
+
+def test_rows_that_are_no_tasks_are_counted(tmp_path: Path) -> None:
+    wide = {**SQUARE, "id": "wide", "entry_point": "ｓquare"}
+    rows = [SQUARE, {**SQUARE, "tests": []}, {"instruction": "x"}, SQUARE, wide]
+    path = tmp_path / "tasks.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    notes: list[str] = []
+
+    class Noted(SilentProgress):
+        def note(self, line: str) -> None:
+            notes.append(line.partition("jsonl: ")[2])
+
+    tasks = read_tasks(path, progress=Noted())
+    assert [task.entry_point for task in tasks] == ["square", "square"]
+    assert [note.partition(" rows")[0] for note in notes] == ["2 of 5", "1"]
 
 
 def test_the_last_third_of_the_tests_is_watched() -> None:

@@ -6,12 +6,15 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evolcoder.domains import load_domain
 from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.instructions import SHIPPED_SEEDS, read_instructions, row_from_instruction
 from evolcoder.runs import write_json_whole, write_jsonl_whole, write_text_whole
 
@@ -189,6 +192,7 @@ def _write_result(run: Path, rounds: int, trained_on: list[int], benchmark: str)
         "benchmark": benchmark,
         "rounds": entries,
         "best_round": best["round"],
+        "card": asdict(load_domain("code").card(EvolveSettings())),
         "stop": {"rule": "decline", "reason": reason},
         "command": "evolcoder run recipes/quickstart.yaml --dir runs/quickstart",
         "notice": f"{benchmark} is both the benchmark reported and the one that chose the round; "

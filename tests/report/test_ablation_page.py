@@ -104,3 +104,12 @@ def test_the_page_shows_plot_and_table_and_asks_no_host(found: dict[str, Any], t
 def test_a_folder_without_an_ablation_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="evolcoder ablate"):
         write_ablation(tmp_path)
+
+
+def test_what_was_measured_is_named_where_it_is_not_pass_at_1(found: dict[str, Any], tmp_path: Path) -> None:
+    for made in found["arms"]:
+        made["scores"][0]["measure"] = "win rate"
+    (tmp_path / "ablation.json").write_text(json.dumps(found))
+    page = write_ablation(tmp_path).read_text()
+    for told in (ablation_table(found), page):
+        assert "win rate" in told and "pass@1" not in told and "smallest difference" not in told

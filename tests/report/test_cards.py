@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from evolcoder.domains import load_domain
 from evolcoder.errors import DataError
-from evolcoder.report.cards import write_cards
-from evolcoder.report.licence_chain import Link, licence_chain, restrictions, resulting_licence
+from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.licences import Link, restrictions, resulting_licence
+from evolcoder.report.cards import licence_chain, write_cards
 from evolcoder.report.run_folder import read_run
+from evolcoder.runs import write_json_whole
 
 from .conftest import RunBuilder
 
@@ -55,6 +60,41 @@ def test_the_data_card_counts_the_rows_of_the_best_round(build_run: RunBuilder) 
     assert header["size_categories"] == ["n<1K"]
     assert header["configs"][0]["data_files"][0]["path"] == "dataset.jsonl"
     assert "Nothing in this run's folder says that it was checked" in text
+
+
+def test_cards_have_the_words_of_the_run_s_domain_and_of_its_methods(build_run: RunBuilder) -> None:
+    run = build_run()
+    (header, model), (_, rows) = (header_and_text(card) for card in reversed(write_cards(run)))
+    assert header["tags"] == ["code", "evol-instruct", "evolcoder"]
+    assert all("Code Evol-Instruct (WizardCoder" in text for text in (model, rows))
+    result = json.loads((run / "result.json").read_text())
+    for name, methods, tags, said in (
+        ("math", "math", ["math"], "mathematical problems .*Math Evol-Instruct .after WizardMath"),
+        ("general", "wizardlm-repository", [], "instructions .*Evol-Instruct .WizardLM"),
+        ("code", "general", ["code"], "coding instructions .* Evol-Instruct .WizardLM"),
+    ):
+        card = load_domain(name).card(EvolveSettings(methods=methods))
+        write_json_whole(run / "result.json", {**result, "card": asdict(card)})
+        for header, text in map(header_and_text, write_cards(run)):
+            assert header["tags"][: len(tags)] == tags and ("code" in header["tags"]) == (name == "code")
+            assert re.search(said, text) and ("coding" in text) == (name == "code")
+
+
+def test_a_run_of_a_version_that_noted_no_domain_says_nothing_of_one(build_run: RunBuilder) -> None:
+    run = build_run()
+    result = json.loads((run / "result.json").read_text())
+    write_json_whole(run / "result.json", {name: value for name, value in result.items() if name != "card"})
+    header, text = header_and_text(write_cards(run)[1])
+    assert header["tags"] == ["evol-instruct", "evolcoder"]
+    assert "fine-tuned on instructions that 2 rounds of Evol-Instruct made from seeds" in text
+
+
+def test_a_score_s_measure_stands_beside_it(build_run: RunBuilder) -> None:
+    run = build_run(problems=164, passed=(20, 30, 41, 35))
+    for scores in run.glob("round-*/evaluation/*/scores.json"):
+        scores.write_text(scores.read_text().replace('"settings": {', '"settings": {"measure": "win rate", '))
+    text = header_and_text(write_cards(run)[1])[1]
+    assert "| 164 | win rate |" in text and "pass@1" not in text
 
 
 def test_a_base_model_that_stayed_best_gets_no_model_card(build_run: RunBuilder) -> None:

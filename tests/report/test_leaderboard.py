@@ -63,6 +63,20 @@ def test_measured_scores_stand_among_the_published_ones_of_their_benchmarks(tmp_
     )
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "of", "cells"),
+    [
+        ("humaneval", 164, "humaneval | 1 | 50.0"),
+        ("math500", 500, "math500 |  | 50.0"),
+        ("mt-bench", 80, "mt-bench |  | 50.00"),
+        ("sums", 10, "sums | 1 | 50.0"),
+    ],
+)
+def test_each_benchmark_says_what_its_scores_are(tmp_path: Path, benchmark: str, of: int, cells: str) -> None:
+    evaluation(tmp_path / "a", "tuned", benchmark, of // 2, of=of)
+    assert f"| **tuned** | {cells} |" in as_markdown(gather([tmp_path], with_published=False))
+
+
 def test_rounds_are_named_by_their_run_and_equal_models_by_what_differs(tmp_path: Path) -> None:
     evaluation(tmp_path / "run/round-0/evaluation/humaneval", "embedded", "humaneval", 1)
     evaluation(tmp_path / "run/round-10/evaluation/humaneval", "/x/run/round-10/model", "humaneval", 3)
@@ -135,6 +149,8 @@ def test_without_a_measurement_the_tables_of_the_family_are_shown() -> None:
     assert "no score measured" in shown("-b", "ds1000")
     with pytest.raises(UserError, match="did you mean 'humaneval'"):
         shown("-b", "humanevil")
+    with pytest.raises(UserError, match="nothing to show: --no-published leaves what was measured"):
+        shown("--no-published")
 
 
 def texts_of(svg: Path) -> list[str | None]:

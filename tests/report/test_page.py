@@ -16,7 +16,7 @@ from evolcoder.errors import DataError
 from evolcoder.report import write_report
 from evolcoder.report.run_folder import read_run
 from evolcoder.report.scores import benchmark_scores
-from evolcoder.report.templating import p_value
+from evolcoder.report.table import p_value
 from evolcoder.runs import write_json_whole
 
 from .conftest import HOSTILE, RunBuilder
@@ -309,3 +309,17 @@ def test_the_loss_on_held_out_rows_is_drawn_beside_the_training_loss(build_run: 
     assert "round 1, held out" in html and 'class="curve c1 dashed"' in html
     assert "Dashed: the loss on rows held out of training." in html
     assert "held out" not in write_report(build_run("plain", rounds=1)).read_text()
+
+
+def test_what_a_judge_said_is_not_told_of_programs_that_passed(build_run: RunBuilder) -> None:
+    run = build_run()
+    for path in run.glob("round-*/evaluation/*/scores.json"):
+        found = json.loads(path.read_text())
+        for score in found["scores"]:
+            score["settings"]["measure"] = "rating, % of 10"
+        path.write_text(json.dumps(found))
+    text = read(write_report(run)).text
+
+    assert "rating, % of 10 on humaneval" in text
+    assert "as before better worse nothing, as before" in text
+    assert "passed, as before" not in text and "programs ended" not in text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -116,6 +118,14 @@ def test_a_comparison_that_python_cannot_interrupt_is_a_timeout(sandbox: Sandbox
         ).verdict.passed
 
 
+@pytest.mark.parametrize("value", ["np.float16('inf')", "np.complex64('inf')", "np.array(np.float32('inf'))"])
+def test_an_infinity_of_few_bytes_equals_no_large_number(sandbox: Sandbox, value: str) -> None:
+    program = f"import numpy as np\ndef f(x): return {value}"
+    for wanted, passed in (("10 ** 39", False), ("-1e39", False), ("float('inf')", True)):
+        verdict = sandbox.run(CallJob(program, "f", f"assert f(1) == {wanted}", trusted_tests=True)).verdict
+        assert verdict.passed == passed, (wanted, verdict)
+
+
 def test_helpers_of_the_program_can_be_called(sandbox: Sandbox) -> None:
     program = "def g(x): return x + 1\ndef f(x): return x - 1"
     assert sandbox.run(CallJob(program, "f", "assert g(f(3)) == 3", helpers=("g",))).verdict.passed
@@ -123,9 +133,12 @@ def test_helpers_of_the_program_can_be_called(sandbox: Sandbox) -> None:
 
 
 def test_tests_that_never_end_are_a_timeout_and_the_next_are_judged(sandbox: Sandbox) -> None:
-    endless = CallJob("def f(x): return x", "f", "while True: f(1)", QUICK, trusted_tests=True)
-    assert sandbox.run(endless).verdict.reason == "timeout"
-    assert sandbox.run(CallJob("def f(x): return x * x", "f", TESTS, trusted_tests=True)).verdict.passed
+    for trusted in (True, False):
+        endless = CallJob("def f(x): return x", "f", "while True: f(1)", QUICK, trusted_tests=trusted)
+        assert sandbox.run(endless).verdict.reason == "timeout"
+        assert sandbox.run(
+            CallJob("def f(x): return x * x", "f", TESTS, trusted_tests=trusted)
+        ).verdict.passed
 
 
 def test_a_batch_brings_values_and_errors_back_in_order(sandbox: Sandbox) -> None:
@@ -210,6 +223,31 @@ def test_steps_of_any_language_run_in_order_until_one_fails(sandbox: Sandbox) ->
     assert outcome.verdict.reason == "unsupported"
 
 
+STEP_THAT_ATTACKS = """
+import os, resource, signal
+for fd in range(16):
+    for mode in (os.O_WRONLY, os.O_RDWR):
+        try: os.write(os.open(f"/proc/1/fd/{fd}", mode), b"\\6\\0\\0\\0St\\0\\0\\0\\0")
+        except OSError: pass
+for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGKILL, signal.SIGXCPU):
+    os.kill(1, number)
+for limit in LIMITS:
+    resource.prlimit(1, limit, (0, 0))
+raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    "limits", ["", "resource.RLIMIT_NOFILE", "resource.RLIMIT_AS", "resource.RLIMIT_FSIZE"]
+)
+def test_a_step_cannot_speak_for_the_process_that_starts_it(sandbox: Sandbox, limits: str) -> None:
+    attack = STEP_THAT_ATTACKS.replace("LIMITS", f"[{limits}]").encode()
+    job = ExecJob({"a.py": attack}, ((os.path.realpath(sys.executable), "a.py"), ("true",)))
+    outcome = sandbox.run(job)
+    assert outcome.verdict.reason == "failed" and outcome.failed_step == 0, outcome
+    assert outcome.verdict.detail in ("exit code 3", "the process that starts the steps ended early"), outcome
+
+
 def test_many_jobs_are_taken_no_further_ahead_than_asked(sandbox: Sandbox) -> None:
     taken = 0
 
@@ -287,17 +325,30 @@ def test_values_that_are_costly_to_compare_cost_the_scorer_nothing(sandbox: Sand
     assert sandbox.run(replace(job, program="def f(x): return {1}")).verdict.passed
 
 
+NAMES = [a + b for a in "abcdefgh" for b in "jklmopqruvwxyz"]
 FINALLY_IN_FINALLY = "def g():\n" + "".join(f"{' ' * n}try: g()\n{' ' * n}finally:\n" for n in range(1, 20))
-COSTLY_TO_COMPILE = FINALLY_IN_FINALLY + " " * 20 + "g()\n"
-"""Compiled, the innermost line is there half a million times."""
+COSTLY_TO_COMPILE = {
+    "the innermost line half a million times": FINALLY_IN_FINALLY + " " * 20 + "g()\n",
+    "a constant for each sum of strings": "x = ''" + " + 'a' * 4096" * 1100 + "\n",
+    "a constant for each sum of tuples": "x = ()" + " + (1,) * 256" * 1100 + "\n",
+    "names read through nested functions": (
+        f"def g({', '.join(NAMES)}):\n return {'lambda:' * 1800}({','.join(NAMES)})\n"
+    ),
+    "functions nested": "x = " + "lambda:" * 2200 + "1\n",
+}
 
 
-def test_a_program_that_is_costly_to_compile_costs_the_scorer_nothing(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("costly", COSTLY_TO_COMPILE)
+def test_a_program_that_is_costly_to_compile_costs_the_scorer_nothing(sandbox: Sandbox, costly: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF)
-    job = CallJob(COSTLY_TO_COMPILE + "def f(x): return x * x\n", "f", TESTS, QUICK)
-    assert sandbox.run(job).verdict.reason in ("timeout", "memory")
+    limits = Limits(cpu_s=0.2, memory_bytes=256 << 20)
+    verdict = sandbox.run(
+        CallJob(COSTLY_TO_COMPILE[costly] + "def f(x): return x * x\n", "f", TESTS, limits)
+    ).verdict
     after = resource.getrusage(resource.RUSAGE_SELF)
+    assert verdict.reason in ("timeout", "memory"), verdict
     assert after.ru_maxrss - before.ru_maxrss < 64 << 10
+    assert after.ru_utime - before.ru_utime < 0.2
 
 
 @pytest.mark.parametrize("before", ["x = 1\n" * 10_000, "try: pass\nfinally: pass\n"])

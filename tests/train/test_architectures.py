@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from bench.models import BOUND, check_decoding, check_training
+import transformers
+from bench.models import BOUND, check, check_decoding, check_training, rows_of_page, table
 from tests.train.test_parity import ALONE, FP32, data_of
 from tests.train.test_training import SETTINGS
 from tests.train.tiny import byte_tokenizer, rows
@@ -67,6 +70,31 @@ DECODED = {
 def test_greedy_answers_are_those_of_generate(model_type: str, way: str) -> None:
     decoding, equal = check_decoding(model_type)
     assert decoding.startswith(way) and equal == 5
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+
+
+def test_the_page_of_models_is_what_the_command_writes_of_its_rows() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    rows = rows_of_page(page)
+    assert len(rows) > 150
+    lines = "\n".join(table([rows[name] for name in sorted(rows)])) + "\n"
+    ours, theirs = (re.sub(r"(?<=transformers )[\d.]*\d", "", text) for text in (lines, page))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("model_type", ["gemma2", "llama4_text", "reformer", "xlstm", "xmod"])
+def test_a_row_of_the_page_is_what_the_command_finds(model_type: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    if f"transformers {transformers.__version__}.\n" not in page:
+        pytest.skip("the page is of another transformers")
+    row, found = rows_of_page(page)[model_type], check(model_type)
+    for name in ("loss", "gradient"):  # rounding, which differs between machines
+        theirs, ours = getattr(row, name), getattr(found, name)
+        assert (theirs < BOUND) == (ours < BOUND) and math.isnan(theirs) == math.isnan(ours)
+    same = {"loss": 0.0, "gradient": 0.0, "model_class": ""}
+    assert replace(row, **same) == replace(found, why=(row.rows != "packed" and found.why) or "", **same)
 
 
 def test_a_model_that_neither_packs_nor_pads_is_trained_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +169,11 @@ def test_adapters_beside_experts_are_exported(tmp_path: Path) -> None:
     assert measured == pytest.approx(result.held_out_losses[-1][1], rel=1e-4)
 
 
-def test_adapters_on_experts_are_refused_before_the_first_step(tmp_path: Path) -> None:
+def test_adapters_on_experts_are_refused_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = save_model("deepseek_v3", _DEEPSEEK, tmp_path / "base")
+    monkeypatch.setattr("evolcoder.train.trainer.load_weights", None)  # before the weights, too
     with pytest.raises(TrainingError, match=r"lora: .* is a block of experts"):
         train(base, rows(), replace(SETTINGS, lora=4), tmp_path / "out")
     assert not list(tmp_path.glob("out*"))

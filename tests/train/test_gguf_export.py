@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from click.testing import CliRunner
 from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
 from evolcoder.cli import cli
-from evolcoder.errors import ModelError
+from evolcoder.errors import DataError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.local.engine import TransformersEngine
 from evolcoder.models.local.settings import LocalSettings
+from evolcoder.models.local.weights import load_config, load_weights
 from evolcoder.models.protocol import Request, Sampling
 from evolcoder.train import TrainSettings, train
 from evolcoder.train.gguf_export import export_gguf
@@ -49,6 +51,71 @@ def test_greedy_answers_of_the_file_are_those_of_the_folder(family: str, tmp_pat
     assert answers(str(file)) == answers(base)
     assert len(set(answers(base))) > 3
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["Modelfile", "tiny.gguf"]
+
+
+SIBLINGS: dict[str, dict[str, Any]] = {
+    "head apart": {"tie_word_embeddings": False},
+    "biases": {"attention_bias": True, "mlp_bias": True},
+    "wide heads": {"head_dim": 16},
+    "embedding padded": {"vocab_size": 320},
+    "linear scaling": {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},
+    "another base of positions": {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}},
+}
+
+
+@pytest.mark.parametrize("changes", SIBLINGS.values(), ids=SIBLINGS)
+def test_logits_of_the_file_are_those_of_the_folder(changes: dict[str, Any], tmp_path: Path) -> None:
+    base = save_merged(tmp_path / "model", **changes)
+    halved(Path(base))
+    file = export_gguf(base, tmp_path / "m.gguf")
+    ids = torch.arange(60)[None]
+    with torch.no_grad():
+        ours, theirs = (load_weights(model)[0](ids).logits for model in (str(file), base))
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+UNWRITTEN: dict[str, tuple[str, dict[str, Any], str]] = {
+    "activation": ("llama", {"hidden_act": "gelu"}, r"its activation \(gelu\) is written by"),
+    "window": ("starcoder2", {}, r"its window of attention \(48\) is written by"),
+    "windows": (
+        "qwen2",
+        {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0},
+        r"its window of attention \(16\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("family", "changes", "message"), UNWRITTEN.values(), ids=UNWRITTEN)
+def test_what_gguf_has_no_word_for_is_not_written(
+    family: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    base = save_merged(tmp_path / "model", family, **changes)
+    with pytest.raises(ModelError, match=message):
+        export_gguf(base, tmp_path / "m.gguf")
+    assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_a_file_that_cannot_be_read_or_written_is_one_line(tmp_path: Path) -> None:
+    base = save_merged(tmp_path / "model")
+    file = export_gguf(base, tmp_path / "m.gguf")
+    for out, said in ((file, "another file is expected"), (tmp_path, "a file is expected here")):
+        with pytest.raises(DataError, match=said):
+            export_gguf(str(file), out)
+    whole = file.read_bytes()
+    changed = {
+        "version": whole[:4] + b"\x09" + whole[5:],
+        "many": whole[:16] + b"\xff" * 7 + whole[23:],
+        "long": whole[:24] + b"\xff" * 7 + whole[31:],
+        "architecture": whole.replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0frobn", 1),
+    }
+    changed |= {f"cut{n}": whole[:n] for n in (0, 3, 10, 30, 500, 3000, len(whole) // 2, len(whole) - 1)}
+    for name, data in changed.items():
+        path = tmp_path / f"{name}.gguf"
+        path.write_bytes(data)
+        with pytest.raises(ModelError, match=name) as raised:
+            load_config(str(path))
+            load_weights(str(path))
+        assert "\n" not in str(raised.value)
 
 
 def test_the_command_quantizes_and_writes_the_prompt_that_was_trained(tmp_path: Path) -> None:

@@ -122,8 +122,9 @@ def test_the_published_deepspeed_configuration_takes_batch_and_schedule_from_the
     assert complete["gradient_clipping"] == 0.5
     assert complete["fp16"]["enabled"] is True and complete["fp16"]["loss_scale"] == 0
     assert complete["gradient_accumulation_steps"] == 1
-    # The published script asked for a cosine; its configuration's own scheduler replaced that by a line.
-    assert "scheduler" not in complete and '"auto"' not in json.dumps(complete)
+    assert '"auto"' not in json.dumps(complete)
+    with_schedule = {"scheduler": {"type": "WarmupDecayLR"}, **read_deepspeed_config(str(PUBLISHED))}
+    assert complete_config(with_schedule, settings) == complete
     assert "fp16" not in complete_config(read_deepspeed_config(str(PUBLISHED)), TrainSettings(dtype="bf16"))
 
 

@@ -123,6 +123,8 @@ def test_a_plan_needs_an_architecture() -> None:
     [
         ("bse: x\n", "did you mean 'base'"),
         ("base: x\ntrain: {epoch: 3}\n", "did you mean 'epochs'"),
+        ("base: x\ncolumns: {Aufgabe: instruction}\n", "'Aufgabe' is none of instruction"),
+        ("base: x\ncolumns: Aufgabe\n", "NAME: COLUMN is expected"),
         ("base: x\ntrain: {epochs: many}\n", "epochs"),
         ("base: x\ntrain: {batch_size: 0}\n", "above 0"),
         ("- a\n- b\n", "a mapping is expected"),
@@ -135,6 +137,14 @@ def test_a_broken_recipe_names_the_key(text: str, message: str, tmp_path: Path) 
     with pytest.raises(RecipeError, match=message) as caught:
         read_train_recipe(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_columns_of_a_recipe_are_those_of_the_command_unless_it_gives_others(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("base: x\ndata: rows.csv\ncolumns: {instruction: Aufgabe}\n")
+    recipe = read_train_recipe(path)
+    assert training_from(recipe, None, (), {}).columns == {"instruction": "Aufgabe"}
+    assert training_from(recipe, None, (), {}, columns={"input": "x"}).columns == {"input": "x"}
 
 
 def test_what_is_given_wins_over_the_recipe() -> None:

@@ -10,13 +10,19 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Mapping
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
-_STARTED = "/gradio_api/startup-events"
-"""Gradio asks its own server for this before it says that it serves."""
+_HEADERS = {
+    # Charts are drawn with classes and attributes only, so no style or script stands in the page itself.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
 
 
 def new_token() -> str:
@@ -34,68 +40,53 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Access:
-    """ASGI middleware that answers only requests under the token's path, from pages of its own.
+def access(token: str, local_only: bool) -> Middleware:
+    """Return what lets through only requests under the token's path, from pages of the app's own.
 
     `/?token=TOKEN` leads to that path. A request under another host's name is refused where the app is for
     this machine alone (a name elsewhere could be pointed at it: DNS rebinding), and so is one that a page of
-    another origin makes.
+    another origin makes. Every answer tells the browser to ask no other host and to run no script but ours.
     """
 
-    def __init__(self, app: ASGIApp, token: str, local_only: bool) -> None:
-        self._app, self._token, self._local_only = app, token, local_only
+    def is_token(text: str) -> bool:
+        return secrets.compare_digest(text.encode("utf-8", "replace"), token.encode())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        status, refusal = self._refusal(headers)
-        path, rest = scope["path"], self._below_token(scope["path"])
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        status, refusal = _refusal(request.headers, local_only)
+        first = request.path.removeprefix("/").partition("/")[0]  # `OPTIONS *` has no slash
         if refusal:
-            answer: ASGIApp = PlainTextResponse(refusal, status)
-        elif rest:
-            within = {**scope, "path": rest, "raw_path": rest.encode("utf-8")}
-            await self._app(within, receive, send)
-            return
-        elif path == _STARTED:
-            answer = self._app
-        elif path == "/favicon.ico":  # browsers ask for it here wherever the page lies
-            answer = Response(status_code=204)
-        elif rest is not None or self._asks_with_token(scope):
-            answer = RedirectResponse(f"/{self._token}/", 303)
-        else:
-            told = "this app asks for its token: open the address that `evolcoder app` printed at its start"
-            answer = PlainTextResponse(told, 403)
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        await answer(scope, receive, send)
+            return web.Response(text=refusal, status=status)
+        if is_token(first) and request.path != f"/{token}":
+            return await handler(request)
+        if request.path == "/favicon.ico":  # browsers ask for it here wherever the page lies
+            return web.Response(status=204)
+        if is_token(first) or (request.path == "/" and is_token(request.query.get("token", ""))):
+            kept = {name: value for name, value in request.query.items() if name != "token"}
+            target = request.url.with_path(f"/{token}/").with_query(kept).relative()
+            return web.Response(status=303, headers={"Location": str(target)})
+        told = "this app asks for its token: open the address that `evolcoder app` printed at its start"
+        return web.Response(text=told, status=403)
 
-    def _refusal(self, headers: Mapping[str, str]) -> tuple[int, str]:
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if self._local_only and not _names_this_machine(host):
-            return 400, "this app is served under this machine's own name only"
-        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
-            return 403, "this app answers its own pages only"
-        # A picture or a script that another page asks for comes without an origin.
-        by_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not by_link:
-            return 403, "this app answers its own pages only"
-        return 200, ""
+    return guard
 
-    def _below_token(self, path: str) -> str | None:
-        """Return what follows the token in a path, "" where nothing does; None where it is not there."""
-        _, first, *rest = path.split("/", 2) if path.startswith("/") else ("", "")
-        return "/".join(["", *rest]) if self._is_token(first) else None
 
-    def _asks_with_token(self, scope: Scope) -> bool:
-        asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
-        return scope["path"] == "/" and self._is_token(asked[0])
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the browser's rules to an answer; for the signal that comes before each one is sent."""
+    response.headers.update(_HEADERS)
 
-    def _is_token(self, text: str) -> bool:
-        return secrets.compare_digest(text.encode("utf-8", "replace"), self._token.encode())
+
+def _refusal(headers: Mapping[str, str], local_only: bool) -> tuple[int, str]:
+    host, origin = headers.get("Host", ""), headers.get("Origin")
+    if local_only and not _names_this_machine(host):
+        return 400, "this app is served under this machine's own name only"
+    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
+        return 403, "this app answers its own pages only"
+    # A picture or a script that another page asks for comes without an origin.
+    by_link = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
+    if headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not by_link:
+        return 403, "this app answers its own pages only"
+    return 200, ""
 
 
 def _names_this_machine(host: str) -> bool:

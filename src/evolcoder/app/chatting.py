@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from evolcoder.app.open_models import ModelName, OpenModels
 from evolcoder.errors import EvolcoderError, ModelError
@@ -147,16 +147,13 @@ async def converse(
     models: OpenModels,
     sides: Sequence[ChatSide],
     sampling: Sampling,
-    halted: asyncio.Event | None = None,
     every_s: float = 0.1,
 ) -> AsyncGenerator[tuple[ChatSide, ...], None]:
     """Have every side answer its last turn at the same time; yield all sides whenever an answer has grown.
 
     At most one yield in `every_s` seconds, and the last one with everything in it. What goes wrong with one
-    model stands in its turn and leaves the others alone. When `halted` is set, or the generator is closed,
-    all answers end; the last yield after a halt marks those that were not finished.
+    model stands in its turn and leaves the others alone. When the generator is closed, all answers end.
     """
-    halted = halted or asyncio.Event()
     now = list(sides)
     changed = asyncio.Event()
 
@@ -169,28 +166,19 @@ async def converse(
         finally:
             changed.set()
 
-    async def heed_halt() -> None:
-        await halted.wait()
-        changed.set()
-
     answers = asyncio.gather(*map(answer, range(len(sides))))
-    heeding = asyncio.create_task(heed_halt())
     try:
         yield tuple(now)
-        while not halted.is_set() and not answers.done():
+        while not answers.done():
             await changed.wait()
             changed.clear()
-            if not halted.is_set():
-                yield tuple(now)
-                ends: list[asyncio.Future[Any]] = [answers, heeding]
-                await asyncio.wait(ends, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
-        if answers.done():
-            answers.result()
-        yield stopped(now) if halted.is_set() else tuple(now)
+            yield tuple(now)
+            await asyncio.wait([answers], timeout=every_s)
+        answers.result()
+        yield tuple(now)
     finally:
         answers.cancel()
-        heeding.cancel()
-        await asyncio.gather(answers, heeding, return_exceptions=True)
+        await asyncio.gather(answers, return_exceptions=True)
 
 
 async def _turns(models: OpenModels, side: ChatSide, sampling: Sampling) -> AsyncGenerator[Turn, None]:
@@ -211,13 +199,3 @@ async def _turns(models: OpenModels, side: ChatSide, sampling: Sampling) -> Asyn
         yield replace(turn, state="failed", note=str(error))
     except MemoryError:
         yield replace(turn, state="failed", note="out of memory; close another model or take a smaller one")
-
-
-def stopped(sides: Sequence[ChatSide]) -> tuple[ChatSide, ...]:
-    """Return sides whose unfinished answers are marked as stopped; what was written stays."""
-    return tuple(
-        side.with_last(replace(side.turns[-1], state="stopped"))
-        if side.turns and side.turns[-1].state in ("waiting", "writing")
-        else side
-        for side in sides
-    )

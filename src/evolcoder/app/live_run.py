@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from evolcoder.app.shown_text import code, notice, shown, table, tag
+from evolcoder.app.shown_text import code, empty, notice, shown, table, tag
 from evolcoder.errors import DataError
 from evolcoder.progress import StageLine, duration, left_text, seconds_left
 from evolcoder.report.charts import both_widths, score_chart
@@ -60,21 +60,26 @@ def live_html(folder: Path, scores_of: Scores = scores_now) -> Markup:
     try:
         live = live_run(folder, scores_of)
     except DataError as error:
-        return notice(error)
-    parts = [_head(live)]
+        return notice(error, "bad")
+    head, beside = [_head(live)], []
     if live.progress is not None and live.progress.running:
-        parts += [_bar(bar) for bar in live.progress.bars]
-    parts.append(_scores(live.scores))
+        head += [_bar(bar) for bar in live.progress.bars]
     if live.stages:
-        parts.append(Markup("<h3>Stages</h3>") + _stages(live.stages))
+        beside.append(Markup("<h3>Stages</h3>") + _stages(live.stages))
     if live.progress is not None and live.progress.notes:
-        parts.append(Markup("<h3>Latest notes</h3>") + code("\n".join(live.progress.notes)))
-    return Markup('<div class="live">{}</div>').format(Markup("").join(parts))
+        beside.append(Markup("<h3>Latest notes</h3>") + code("\n".join(live.progress.notes)))
+    return Markup('{}<div class="columns"><div>{}</div><div>{}</div></div>').format(
+        Markup("").join(head), _scores(live.scores), Markup("").join(beside)
+    )
 
 
 def _head(live: LiveRun) -> Markup:
     kind = {"running": "good", "finished": "plain", "stopped": "warn"}[live.state]
-    lines = [Markup("<h2>{} {}</h2>").format(shown(live.run.name, 200), tag(live.state, kind))]
+    lines = [
+        Markup('<h2>{} <span class="state-now">{}</span></h2>').format(
+            shown(live.run.name, 200), tag(live.state, kind)
+        )
+    ]
     if live.run.result:
         stop = live.run.result.get("stop") or {}
         best = live.run.result.get("best_round")
@@ -107,17 +112,16 @@ def _bar(bar: BarState) -> Markup:
     share = min(1.0, bar.done / bar.total) if bar.total else None
     ahead = seconds_left(bar.done, bar.total, bar.seconds) if bar.seconds > 5 else None
     left = "" if ahead is None else f", about {duration(ahead)} left"
-    width = f"{100 * share:.1f}%" if share is not None else "100%"
     return Markup(
         '<div class="bar-line"><div class="bar-head"><b>{}</b><span>{}{}</span></div>'
-        '<div class="track {}"><div class="fill" style="width:{}"></div></div>'
+        '<progress aria-label="{}"{}></progress>'
         '<p class="soft small">{}{}</p></div>'
     ).format(
         shown(bar.name, 120),
         f"{bar.done:,}",
         f" of {bar.total:,}" if bar.total is not None else "",
-        "" if share is not None else "unknown",
-        width,
+        bar.name[:120],
+        Markup(' max="100" value="{:.1f}"').format(100 * share) if share is not None else "",
         shown(f"{duration(bar.seconds)}{left}", 100),
         shown(f" · {facts}" if facts else "", 300),
     )
@@ -125,7 +129,7 @@ def _bar(bar: BarState) -> Markup:
 
 def _scores(scores: Sequence[BenchmarkScores]) -> Markup:
     if not scores:
-        return Markup('<p class="soft">No scores yet.</p>')
+        return empty("No scores yet: the base model is measured first.")
     parts = []
     for view in scores:
         rows = [
@@ -141,12 +145,12 @@ def _scores(scores: Sequence[BenchmarkScores]) -> Markup:
         head = Markup("<h3>{} {}</h3>").format(shown(view.name, 100), deciding)
         figure = Markup("<figure>{}</figure>").format(chart) if len(view.points) > 1 else Markup("")
         subset = Markup('<p class="soft small">{}</p>').format(shown(view.subset, 300))
-        parts.append(head + figure + table(("model", "pass@1, %", "95% interval"), rows) + subset)
+        parts.append(head + figure + table(("model", f"{view.measure}, %", "95% interval"), rows) + subset)
     return Markup("").join(parts)
 
 
 def _chart(view: BenchmarkScores) -> Markup:
-    return both_widths(lambda width: score_chart(view.points, view.best, width))
+    return both_widths(lambda width: score_chart(view.points, view.best, width, view.measure))
 
 
 _STATES = {"done": "good", "kept": "good", "running": "new", "waiting": "plain", "skipped": "plain"}

@@ -10,7 +10,7 @@ from evolcoder.app.agreement import agreement_in_words
 from evolcoder.app.shown_text import answer, code, notice, shown, table
 from evolcoder.app.study import Study
 from evolcoder.app.votes import VOTES_NAME, Agreement, PairedWins, Position, Results
-from evolcoder.report.templating import p_value
+from evolcoder.report.table import p_value
 
 _QUESTIONS = {
     "correctness": "Which answer does what the task asks?",
@@ -24,11 +24,11 @@ def question_html(at: Position, reviewer: str) -> Markup:
     if at.shown is None:
         return Markup(
             '<div class="asked"><h2>All {} tasks are judged. Thank you, {}.</h2>'
-            '<p class="soft">Every vote is kept. Results are below.</p></div>'
+            '<p class="soft">Every vote is kept.</p></div>'
         ).format(at.total, shown(reviewer, 80))
     return Markup(
         '<div class="asked"><p class="soft small">{}: task {} of {}</p>'
-        '<div class="track"><div class="fill" style="width:{}%"></div></div>'
+        '<progress aria-label="tasks judged" max="100" value="{}"></progress>'
         '<h2 data-criterion="{}">{}</h2></div>'
     ).format(
         shown(reviewer, 80), at.index + 1, at.total, f"{share:.0f}", at.criterion, _QUESTIONS[at.criterion]

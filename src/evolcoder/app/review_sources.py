@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evolcoder.app.run_problems import RunProblems, known_problems
+from evolcoder.app.run_problems import RunProblems, known_benchmark
 from evolcoder.app.study import Contestant, Study, make_study
 from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.sample_files import response_of
@@ -101,5 +101,6 @@ def _benchmark_prompts() -> dict[str, str]:
     return {
         task: problem.prompt
         for name in ("mbpp-all", "mbpp+", "humaneval")
-        for task, problem in known_problems(name).items()
+        if (benchmark := known_benchmark(name)) is not None
+        for task, problem in benchmark.by_task.items()
     }

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import EvolcoderError
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark
 from evolcoder.evaluate.sample_files import response_of
 from evolcoder.evaluate.sample_rows import RAW_FIELDS
-from evolcoder.records import Problem
 from evolcoder.report.rows import numbered_rows, parse_row
 from evolcoder.report.run_folder import Round, Run
 
@@ -32,8 +32,8 @@ class ShownSample:
     """What was judged."""
     raw: str
     """What the model wrote."""
-    passed: bool | None
-    """None where there is no verdict."""
+    worth: float | None
+    """1 where it passed, 0 where not; between them what a judge gave. None where there is no verdict."""
     reason: str
     detail: str
 
@@ -43,10 +43,17 @@ class _Places:
     """Where the samples of one problem stand in the files of one round."""
 
     samples: array[int] = field(default_factory=lambda: array("q"))
-    verdicts: dict[int, int] = field(default_factory=dict)
-    """By the sample's index."""
-    passed: int = 0
+    verdicts: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """By the sample's index; a judge gives one on each turn."""
+    worth: float = 0.0
+    n_worths: int = 0
+    """How many verdicts can be read, and what they sum up to."""
     reasons: set[str] = field(default_factory=set)
+
+    @property
+    def passed(self) -> float:
+        """How many samples passed; of judged ones what they are worth together."""
+        return self.worth * len(self.verdicts) / self.n_worths if self.n_worths else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,8 @@ class ProblemLine:
     task_id: str
     title: str
     """The first words that say what it is."""
-    shares: Mapping[int, tuple[int, int]]
-    """By round: samples that passed, samples."""
+    shares: Mapping[int, tuple[float, int]]
+    """By round: samples that passed, or what a judge says they are worth, and samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,10 @@ class RunProblems:
 
     def __init__(self, benchmark: str, rounds: Sequence[Round]) -> None:
         self.benchmark = benchmark
-        self._problems = known_problems(benchmark)
+        known = known_benchmark(benchmark)
+        self._problems = known.by_task if known else {}
+        self.language = known.highlighted if known else "python"
+        """What its answers are shown in; None where they are words."""
         self._folders: dict[int, Path] = {}
         self._places: dict[str, dict[int, _Places]] = {task: {} for task in self._problems}
         reasons: dict[str, int] = {}
@@ -105,14 +115,19 @@ class RunProblems:
             if at is not None:
                 reason = str(row.get("reason") or ("passed" if row.get("passed") else "failed"))
                 reasons[reason] = reasons.get(reason, 0) + 1
-                at.verdicts[int(row.get("index") or 0)] = offset
-                at.passed += bool(row.get("passed"))
+                index = int(row.get("index") or 0)
+                at.verdicts[index] = (*at.verdicts.get(index, ()), offset)
+                if (worth := _worth(row)) is not None:
+                    at.worth, at.n_worths = at.worth + worth, at.n_worths + 1
                 at.reasons.add(reason)
 
     @property
     def rounds(self) -> list[int]:
         """The rounds with samples, in their order."""
         return list(self._folders)
+
+    def __contains__(self, task_id: object) -> bool:
+        return task_id in self._places
 
     def prompt(self, task_id: str) -> str:
         """Return a problem's text; "" where the benchmark is not to be had here."""
@@ -141,7 +156,7 @@ class RunProblems:
         if wanted.change == "any":
             return True
         if wanted.change == "always passed":
-            return all(at.passed == len(at.samples) for at in rounds.values())
+            return all(at.passed >= len(at.samples) for at in rounds.values())
         if wanted.change == "never passed":
             return not any(at.passed for at in rounds.values())
         before = self._share(task, self.rounds[0] if wanted.before is None else wanted.before)
@@ -163,14 +178,12 @@ class RunProblems:
             return [], 0
         rows = self._lines(self._folders[number] / "samples.jsonl", at.samples[first : first + most].tolist())
         indices = [int(row.get("index") or place) for place, row in enumerate(rows, first)]
-        places = [at.verdicts[index] for index in indices if index in at.verdicts]
-        verdicts = {
-            int(row.get("index") or 0): row
-            for row in self._lines(self._folders[number] / "verdicts.jsonl", places)
-        }
-        return [_sample(i, row, verdicts.get(i)) for i, row in zip(indices, rows, strict=True)], len(
-            at.samples
-        )
+        places = [offset for index in indices for offset in at.verdicts.get(index, ())]
+        verdicts: dict[int, list[dict[str, Any]]] = {}
+        for row in self._lines(self._folders[number] / "verdicts.jsonl", places):
+            verdicts.setdefault(int(row.get("index") or 0), []).append(row)
+        shown = [_sample(i, row, verdicts.get(i, [])) for i, row in zip(indices, rows, strict=True)]
+        return shown, len(at.samples)
 
     def _lines(self, path: Path, offsets: Sequence[int]) -> list[dict[str, Any]]:
         if not offsets:
@@ -183,16 +196,23 @@ class RunProblems:
         return rows
 
 
-def _sample(index: int, row: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> ShownSample:
+def _worth(verdict: Mapping[str, Any]) -> float | None:
+    """Return 1 for a pass and 0 for none; what a judge gave, None where that cannot be read."""
+    worth = verdict.get("worth") if "worth" in verdict else bool(verdict.get("passed"))
+    return float(worth) if isinstance(worth, (int, float)) else None
+
+
+def _sample(index: int, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> ShownSample:
     raw = next((response_of(str(row[name])) for name in RAW_FIELDS if row.get(name)), "")
+    worths = [worth for verdict in verdicts if (worth := _worth(verdict)) is not None]
     program = str(row.get("completion") or row.get("solution") or "")
     return ShownSample(
         index=index,
         program=program,
         raw=raw or program,
-        passed=None if verdict is None else bool(verdict.get("passed")),
-        reason="" if verdict is None else str(verdict.get("reason") or ""),
-        detail="" if verdict is None else str(verdict.get("detail") or ""),
+        worth=sum(worths) / len(worths) if worths else None,
+        reason=", ".join(text for verdict in verdicts if (text := str(verdict.get("reason") or ""))),
+        detail="\n\n".join(text for verdict in verdicts if (text := str(verdict.get("detail") or ""))),
     )
 
 
@@ -206,19 +226,16 @@ def benchmarks_of(run: Run) -> list[str]:
     return list(found)
 
 
-def known_problems(folder_name: str) -> dict[str, Problem]:
-    """Return the problems of the benchmark whose scores lie in a folder of this name; {} where unknown here.
+def known_benchmark(folder_name: str) -> Benchmark | None:
+    """Return the benchmark whose scores lie in a folder of this name; None where it is not known here.
 
     A run copied to a machine without the benchmark's data can still be looked at. A user's benchmark stays
     unknown: to look at a run must not execute a file that it names.
     """
-    from evolcoder.evaluate.benchmarks import benchmark_names, load_benchmark
-    from evolcoder.evaluate.overlap import evaluation_folder
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.overlap import benchmark_of_folder
 
-    for name in benchmark_names():
-        if evaluation_folder(name) == folder_name:
-            try:
-                return dict(load_benchmark(name).by_task)
-            except EvolcoderError:
-                return {}
-    return {}
+    try:
+        return load_benchmark(name) if (name := benchmark_of_folder(folder_name)) else None
+    except EvolcoderError:
+        return None

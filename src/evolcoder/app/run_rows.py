@@ -1,6 +1,6 @@
 """The rows of a run, found by filter, page by page: seeds, kept and eliminated rows of every round.
 
-One pass over the files keeps a few numbers a row (about 36 bytes); texts are read again by place for the
+One pass over the files keeps a few numbers a row (about 44 bytes); texts are read again by place for the
 rows of the page shown, and gone through once, line by line, where a text is searched.
 """
 
@@ -86,7 +86,7 @@ class RunRows:
         self.sources = tuple(sources)
         self._names: dict[str, list[str]] = {"method": [""], "reason": [""], "verdict": [""]}
         self._starts: list[int] = []
-        columns = {name: array("q") for name in ("source", "offset", "seed")}
+        columns = {name: array("q") for name in ("source", "offset", "seed", "id")}
         codes = {name: array("i") for name in self._names}
         known: dict[str, dict[str, int]] = {name: {"": 0} for name in self._names}
         for number, source in enumerate(self.sources):
@@ -94,6 +94,7 @@ class RunRows:
             for offset, row in numbered_rows(source.path):
                 columns["source"].append(number)
                 columns["offset"].append(offset)
+                columns["id"].append(hash(str(row.get("id"))))
                 columns["seed"].append(hash(str(row.get("seed_id") or row.get("id"))))
                 for name, seen in known.items():
                     value = str(row.get(name) or "")
@@ -137,6 +138,11 @@ class RunRows:
         with source.path.open("rb") as f:
             f.seek(int(self._columns["offset"][number]))
             return FoundRow(number, source.kind, parse_row(f.readline()))
+
+    def number_of(self, id_: str) -> int | None:
+        """Return the number of the first row with this id; None where there is none."""
+        numbers = np.flatnonzero(self._columns["id"] == hash(id_)).tolist() if len(self) else []
+        return next((number for number in numbers if self.row(number).row.get("id") == id_), None)
 
     def tree(self, number: int, most: int = 200) -> tuple[list[FoundRow], int]:
         """Return the rows of the tree that a row belongs to, round by round, and how many there are.

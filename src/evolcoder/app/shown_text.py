@@ -10,8 +10,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
 
 from markupsafe import Markup, escape
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Comment, Keyword, Name, Number, Operator, String
 
 from evolcoder.report.lineage import Piece, answer_parts, new_words
 
@@ -46,16 +50,75 @@ def one_line(text: object, most: int = 160) -> Markup:
     return shown(flat if len(flat) <= most else flat[: most - 1].rstrip() + "…")
 
 
-def code(text: object) -> Markup:
-    """Return a text as a block of code."""
-    return Markup("<pre>{}</pre>").format(shown(text))
+LANGUAGES = {
+    **dict.fromkeys(("", "python", "python3", "py"), "python"),
+    **dict.fromkeys(("javascript", "js"), "javascript"),
+    **dict.fromkeys(("typescript", "ts"), "typescript"),
+    **dict.fromkeys(("cpp", "c++", "c"), "cpp"),
+    **dict.fromkeys(("bash", "sh", "shell"), "bash"),
+    **{name: name for name in ("java", "go", "rust", "php", "ruby", "sql", "json")},
+}
+"""What a block of code is marked with -> the language that it is highlighted as; others stay plain."""
+_CSS: tuple[tuple[Any, str], ...] = (
+    (Comment, "hl-comment"),
+    (String, "hl-string"),
+    (Number, "hl-number"),
+    (Operator.Word, "hl-keyword"),
+    (Keyword, "hl-keyword"),
+    (Name.Function, "hl-name"),
+    (Name.Class, "hl-name"),
+    (Name.Decorator, "hl-name"),
+    (Name.Builtin, "hl-builtin"),
+)
+
+
+def code(text: object, language: str = "plain") -> Markup:
+    """Return a text as a block of code, highlighted where its language is one of `LANGUAGES`.
+
+    It can be reached by the keyboard, because a long line scrolls.
+    """
+    whole = str(text)
+    lines = Markup("\n").join(code_lines(whole[:MOST_CHARACTERS], language))
+    rest = len(whole) - MOST_CHARACTERS
+    more = (
+        Markup('<span class="soft"> … {:,} more characters</span>').format(rest) if rest > 0 else Markup("")
+    )
+    return Markup('<pre tabindex="0"><code>{}{}</code></pre>').format(lines, more)
+
+
+def text_html(text: str, language: str | None) -> Markup:
+    """Return a text as a block of code in its language; as an answer where it is words (None)."""
+    return answer(text) if language is None else code(text, language)
+
+
+def code_lines(text: str, language: str) -> list[Markup]:
+    """Return the lines of a program as HTML, its tokens marked by their kind."""
+    if language not in LANGUAGES:
+        return [shown(line) for line in text.split("\n")]
+    lines = [Markup("")]
+    for kind, value in _lexer(LANGUAGES[language]).get_tokens(text):
+        css = next((css for known, css in _CSS if kind in known), "")
+        for number, part in enumerate(value.split("\n")):
+            if number:
+                lines.append(Markup(""))
+            if part:
+                marked = Markup('<span class="{}">{}</span>').format(css, shown(part)) if css else shown(part)
+                lines[-1] += marked
+    return lines
+
+
+@cache
+def _lexer(name: str) -> Any:
+    return get_lexer_by_name(name, stripnl=False, ensurenl=False)
 
 
 def answer(text: str) -> Markup:
     """Return an answer as prose and blocks of code; nothing else of Markdown is interpreted."""
     parts = answer_parts(text[:MOST_CHARACTERS].replace("\r", ""))
     html = Markup("").join(
-        code(part.text) if part.kind == "code" else Markup("<p>{}</p>").format(shown(part.text))
+        code(part.text, part.language.lower())
+        if part.kind == "code"
+        else Markup("<p>{}</p>").format(shown(part.text))
         for part in parts
     )
     if len(text) > MOST_CHARACTERS:
@@ -74,22 +137,28 @@ def _piece(piece: Piece) -> Markup:
     return Markup("<ins>{}</ins>").format(shown(piece.text)) if piece.new else shown(piece.text)
 
 
-def line_diff(before: str, after: str) -> Markup:
-    """Return two programs as one, line by line: what went, what came, what stayed."""
-    old, new = before.splitlines()[:_MOST_LINES_COMPARED], after.splitlines()[:_MOST_LINES_COMPARED]
+def line_diff(before: str, after: str, language: str | None = "python") -> Markup:
+    """Return two texts as one, line by line: what went, what came, what stayed."""
+    before, after = _compared(before), _compared(after)
+    old, new = before.split("\n")[:_MOST_LINES_COMPARED], after.split("\n")[:_MOST_LINES_COMPARED]
     if old == new:
-        return Markup('<p class="soft">the same program</p>') + code(after)
+        return Markup('<p class="soft">the same text</p>') + text_html(after, language)
+    was, is_now = (code_lines(text, language or "plain") for text in (before, after))
     rows: list[Markup] = []
     for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
         if tag == "equal":
-            rows += _lines(" ", "same", old[i1:i2])
+            rows += _lines(" ", "same", was[i1:i2])
         else:
-            rows += _lines("−", "went", old[i1:i2]) + _lines("+", "came", new[j1:j2])
-    return Markup('<pre class="diff">{}</pre>').format(Markup("").join(rows))
+            rows += _lines("−", "went", was[i1:i2]) + _lines("+", "came", is_now[j1:j2])
+    return Markup('<pre class="diff" tabindex="0"><code>{}</code></pre>').format(Markup("").join(rows))
 
 
-def _lines(sign: str, css: str, lines: Sequence[str]) -> list[Markup]:
-    return [Markup('<span class="{}">{} {}\n</span>').format(css, sign, shown(line)) for line in lines]
+def _compared(text: str) -> str:
+    return text[:MOST_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+
+
+def _lines(sign: str, css: str, lines: Sequence[Markup]) -> list[Markup]:
+    return [Markup('<span class="{}">{} {}\n</span>').format(css, sign, line) for line in lines]
 
 
 def tag(text: object, kind: str = "") -> Markup:
@@ -97,9 +166,14 @@ def tag(text: object, kind: str = "") -> Markup:
     return Markup('<span class="tag {}">{}</span>').format(kind, one_line(text, 60))
 
 
-def notice(text: object) -> Markup:
-    """Return a sentence that stands out."""
-    return Markup('<p class="notice">{}</p>').format(shown(text))
+def notice(text: object, kind: str = "") -> Markup:
+    """Return a sentence that stands out; `kind` "bad" for what went wrong."""
+    return Markup('<p class="notice {}">{}</p>').format(kind, shown(text, 1000))
+
+
+def empty(text: object) -> Markup:
+    """Return a sentence in the place of what is not there."""
+    return Markup('<p class="empty">{}</p>').format(shown(text, 300))
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markup:
@@ -110,9 +184,9 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markup:
         return Markup("<tr>{}</tr>").format(Markup("").join(row))
 
     body = Markup("").join(cells("td", row) for row in rows)
-    return Markup('<div class="scroll"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(
-        cells("th", head), body
-    )
+    return Markup(
+        '<div class="scroll" tabindex="0"><table><thead>{}</thead><tbody>{}</tbody></table></div>'
+    ).format(cells("th", head), body)
 
 
 def _cell(value: object) -> Markup:

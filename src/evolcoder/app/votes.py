@@ -209,14 +209,14 @@ def results_of(study: Study, votes: Sequence[Vote]) -> Results:
             by_task: dict[Hashable, list[float]] = {}
             for vote in counted:
                 if vote.criterion == criterion and items[vote.item].models == pair:
-                    by_task.setdefault(vote.item, []).append(_worth(vote, pair[0]))
+                    by_task.setdefault(vote.item, []).append(vote_worth(vote, pair[0]))
             if (rate := win_rate(by_task)) is not None:
                 comparisons.append(PairedWins(pair[0], pair[1], criterion, rate))
     agreements = tuple(_agreement(criterion, counted, items) for criterion in CRITERIA)
     return Results(reviewers, tuple(comparisons), agreements)
 
 
-def _worth(vote: Vote, model: str) -> float:
+def vote_worth(vote: Vote, model: str) -> float:
     """Return 1, 0.5 or 0: what a vote says of a model against the other one."""
     if vote.choice == "tie":
         return 0.5
@@ -227,7 +227,7 @@ def _agreement(criterion: Criterion, votes: Sequence[Vote], items: Mapping[int, 
     said: dict[int, dict[str, str]] = {}
     for vote in votes:
         if vote.criterion == criterion:
-            worth = _worth(vote, items[vote.item].models[0])
+            worth = vote_worth(vote, items[vote.item].models[0])
             said.setdefault(vote.item, {})[vote.reviewer] = f"{worth:g}"
     shared = [choices for choices in said.values() if len(choices) >= 2]
     reviewers = sorted({name for choices in said.values() for name in choices})

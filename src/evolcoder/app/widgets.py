@@ -1,68 +1,70 @@
-"""The few widgets that every part of the app uses, and how a press inside HTML reaches Python."""
+"""What every part of the app is built with: addresses that keep their filters, choices, pages of a list."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
-import gradio as gr
 from markupsafe import Markup
 
-from evolcoder.app.shown_text import shown
-
-PICK = "data-pick"
-_TELL_PICKS = f"""element.addEventListener('click', event => {{
-  const picked = event.target.closest('[{PICK}]');
-  if (picked) trigger('click', {{pick: picked.getAttribute('{PICK}')}});
-}});"""
-_NOTHING = "null"
+from evolcoder.app.shown_text import empty, shown
+from evolcoder.report.templating import template
 
 
-def html_view(value: Markup | str = "", elem_id: str | None = None, *, picks: bool = False) -> gr.HTML:
-    """Return a place for HTML made by `shown_text`; with `picks`, its buttons tell which was pressed."""
-    return gr.HTML(
-        str(value),
-        elem_id=elem_id,
-        elem_classes=["shown"],
-        js_on_load=_TELL_PICKS if picks else _NOTHING,
-        apply_default_css=False,
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a visitor is: the query of the page's address."""
+
+    query: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        """Return a value, "" where there is none."""
+        return self.query.get(name, "")
+
+    def number(self, name: str) -> int | None:
+        """Return a value as a number from 0; None where it is none."""
+        value = self[name]
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+
+    def href(self, **changes: object) -> str:
+        """Return the address of this place with some values changed; None and "" take one out."""
+        return _address({**self.query, **changes})
+
+    def part(self, tab: str, **values: object) -> str:
+        """Return the address of a part of the app for the same run."""
+        return _address({"tab": tab, "run": self["run"], **values})
+
+
+def _address(values: Mapping[str, object]) -> str:
+    return "?" + urlencode({name: str(value) for name, value in values.items() if value not in (None, "")})
+
+
+def render(name: str, /, **values: Any) -> Markup:
+    """Return a template of the app, filled; everything that is not `Markup` is escaped."""
+    return Markup(template(name, "evolcoder.app").render(shown=shown, pairs=_pairs, **values))
+
+
+def _pairs(values: Iterable[str]) -> list[tuple[str, str]]:
+    """Return options of a choice that are shown as what they are."""
+    return [(value, value) for value in values]
+
+
+def pick_link(href: str, inside: Markup, css: str = "", *, chosen: bool = False) -> Markup:
+    """Return a line of a list that leads to `href`; the chosen one says so."""
+    return Markup('<a class="pick {}" href="{}"{}>{}</a>').format(
+        css, href, Markup(' aria-current="true"') if chosen else "", inside
     )
 
 
-def pick_button(value: object, inside: Markup, css: str = "", *, chosen: bool = False) -> Markup:
-    """Return a button of an `html_view(picks=True)` that tells `value` when it is pressed."""
-    return Markup('<button type="button" class="pick {}" {}="{}"{}>{}</button>').format(
-        css, Markup(PICK), str(value), Markup(' aria-current="true"') if chosen else "", inside
-    )
-
-
-def picked(event: gr.EventData) -> str:
-    """Return what the pressed button tells."""
-    return str(event._data.get("pick", "")) if isinstance(event._data, dict) else ""
-
-
-def pager_text(first: int, shown_now: int, total: int, what: str) -> Markup:
-    """Return "1–20 of 1,234 rows"."""
+def pages(place: Place, first: int, shown_now: int, total: int, size: int, what: str) -> Markup:
+    """Return "1–20 of 1,234 rows" with the ways to the pages before and after."""
     if not total:
-        return Markup('<p class="soft">No {} match.</p>').format(what)
-    return Markup('<p class="soft">{:,}–{:,} of {:,} {}</p>').format(
-        first + 1, first + shown_now, total, what
+        return empty(f"No {what} match.")
+    return render(
+        "pages.html.j2",
+        text=f"{first + 1:,}–{first + shown_now:,} of {total:,} {what}",
+        back=place.href(page=first // size - 1, id=None, row=None) if first else "",
+        on=place.href(page=first // size + 1, id=None, row=None) if first + shown_now < total else "",
     )
-
-
-def pager(name: str, back: str = "← Back", on: str = "On →") -> tuple[gr.Button, gr.Button]:
-    """Return two buttons side by side that turn the pages, `NAME-back` and `NAME-on` in the page."""
-    with gr.Row(elem_classes=["pager"]):
-        return gr.Button(back, size="sm", elem_id=f"{name}-back"), gr.Button(
-            on, size="sm", elem_id=f"{name}-on"
-        )
-
-
-def choices_with_any(values: Sequence[tuple[str, Any]], any_label: str) -> list[tuple[str, Any]]:
-    """Return dropdown choices that begin with one that asks for nothing."""
-    return [(any_label, ""), *values]
-
-
-def error_html(error: Exception) -> str:
-    """Return what went wrong as a sentence on the page."""
-    return str(Markup('<p class="notice bad">{}</p>').format(shown(error, 1000)))

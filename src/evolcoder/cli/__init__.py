@@ -11,12 +11,14 @@ import click
 
 from evolcoder import __version__
 from evolcoder.cli.terminal import guard_streams
-from evolcoder.errors import EvolcoderError
+from evolcoder.errors import EvolcoderError, UserError
 
 # name -> (module under evolcoder.cli, one line for --help). Listed here so that --help imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run a whole recipe: evolve, fine-tune, evaluate, round after round."),
     "evolve": ("evolve", "Evolve seed instructions into harder ones and answer them."),
+    "seeds": ("seeds", "Make seed instructions from your own code."),
+    "benchmark": ("benchmark", "Make a private benchmark from your own code."),
     "train": ("train", "Fine-tune a base model on instructions."),
     "reinforce": ("reinforce", "Train a model on whether its own programs work."),
     "export": ("export", "Write a model as a GGUF file with an Ollama Modelfile."),
@@ -25,17 +27,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("generate", "Answer a file of instructions in batch."),
     "evaluate": ("evaluate", "Sample a model on benchmarks and score it."),
     "score": ("score", "Judge a file of samples against a benchmark, in the sandbox."),
+    "agreement": ("agreement", "Say how far a judge agrees with the people of a blind review."),
     "compare": ("compare", "Compare two sample files problem by problem."),
     "ablate": ("ablate", "Compare rounds, methods and teachers of a recipe, as the paper's ablations do."),
     "leaderboard": ("leaderboard", "Many evaluations and the published scores, as one table and one chart."),
     "report": ("report", "Write the HTML report of a run."),
-    "app": ("app", "Open a run in the browser: chat, data, problems, live view, blind review."),
+    "app": ("app", "Start, watch and compare runs in the browser; data, problems, chat, blind review."),
     "publish": ("publish", "Push a run's model and data set to the Hugging Face hub, or show what would go."),
     "data": ("data", "Look into a data set: stats, samples, the tree of one seed."),
     "decontaminate": ("decontaminate", "Find training rows that copy benchmark problems."),
     "journal": ("journal", "Show what a run's journal holds: size, hits, cost."),
     "recipe": ("recipe", "List the shipped recipes, check one, or print the JSON Schema."),
-    "setup": ("setup", "Build the environment that a benchmark is judged in (ds1000)."),
+    "benchmarks": ("benchmarks", "List the benchmarks: size, licence, what is missing on this machine."),
+    "setup": ("setup", "Build the environment that a benchmark is judged in (ds1000, bigcodebench)."),
     "doctor": ("doctor", "Say what works on this machine, and what to install for the rest."),
 }
 
@@ -79,13 +83,17 @@ def _own_mistake(error: Exception) -> EvolcoderError | None:
 
 
 _DISK_SAYS_NO = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
+_NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def _disk_failure(error: Exception) -> EvolcoderError | None:
-    """Return the line that tells of a disk that takes nothing: read-only, full, or somebody else's."""
-    if not isinstance(error, OSError) or error.errno not in _DISK_SAYS_NO:
+    """Return the line that tells of a disk that takes nothing, read-only, full, or somebody else's, or of a
+    name under which nothing can stand: below a file, in place of a folder, too long."""
+    if not isinstance(error, OSError) or error.errno not in _DISK_SAYS_NO + _NO_PLACE:
         return None
     where, why = error.filename or "the disk", str(error.strerror).lower()
+    if error.errno in _NO_PLACE:
+        return UserError(f"{where}: nothing can be written there ({why}); nothing was changed")
     return EvolcoderError(f"{where}: {why}; what was there is safe")
 
 

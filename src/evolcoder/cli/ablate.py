@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from evolcoder.cli.recipe_options import recipe_options
-from evolcoder.cli.score import Numbers
+from evolcoder.cli.options import Numbers, recipe_options
 
 
 @click.command()
@@ -15,9 +14,9 @@ from evolcoder.cli.score import Numbers
 @click.option(
     "--over",
     multiple=True,
-    type=click.Choice(["rounds", "alone", "merged", "seeds-only", "steps", "methods", "teachers"]),
+    type=click.Choice(["rounds", "alone", "merged", "seeds-only", "steps", "methods", "teachers", "files"]),
     help="Rounds alone, merged, or both; base, seeds and round 1; rounds by steps of training; methods left "
-    "out one by one; teachers.  [default: rounds]",
+    "out one by one; teachers; data files that are there.  [default: rounds]",
 )
 @click.option(
     "--steps", type=Numbers(), default=(), help="For --over steps: train each round for so many steps."
@@ -29,11 +28,19 @@ from evolcoder.cli.score import Numbers
 @click.option(
     "--equal",
     multiple=True,
-    type=click.Choice(["samples", "tokens", "nothing"]),
-    help="Make training sets equally large.  [default: samples and tokens]",
+    type=click.Choice(["samples", "tokens", "supervised", "nothing"]),
+    help="Make training sets equally large, in rows, tokens or tokens of answers.  "
+    "[default: samples and tokens]",
 )
 @click.option("--method", "methods", multiple=True, help="Leave out only this one; may be given again.")
 @click.option("--teacher", "teachers", multiple=True, metavar="MODEL", help="A further teacher.")
+@click.option(
+    "--arm",
+    "arms",
+    multiple=True,
+    metavar="NAME=FILE,...",
+    help="For --over files: train on the rows of these data files; the first arm is compared with.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     recipe: Path,
@@ -46,15 +53,16 @@ def command(
     equal: tuple[str, ...],
     methods: tuple[str, ...],
     teachers: tuple[str, ...],
+    arms: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Compare training sets of a RECIPE, as the ablations of the WizardCoder paper do.
 
     Each round trained alone or merged, at equal samples or equal tokens; the seeds alone against the base and
-    round 1; rounds by steps; methods left out one by one; teachers. With several trainings an arm (--seeds),
-    their means are compared by Welch's t, corrected for the number of arms (Holm); one training cannot tell
-    the arm from the run. Work of the run in the same folder is used, not done again; killed, the same command
-    continues.
+    round 1; rounds by steps; methods left out one by one; teachers; data files. With several trainings an arm
+    (--seeds), their means are compared by Welch's t, corrected for the number of arms (Holm); one training
+    cannot tell the arm from the run. Work of the run in the same folder is used, not done again; killed, the
+    same command continues.
 
     \b
     Example:
@@ -63,13 +71,15 @@ def command(
       evolcoder ablate quickstart --over steps --steps 4,8,16
       evolcoder ablate quickstart --over methods --equal samples
       evolcoder ablate my-recipe.yaml --over teachers --teacher openai:gpt-4.1-mini
+      evolcoder ablate my-recipe.yaml --over files --arm seeds=a.jsonl --arm evolved=b.jsonl --claim
     """
     import json
-    import shlex
     from typing import cast
 
     from evolcoder.cli.progress_view import progress_view
+    from evolcoder.cli.terminal import wrapped
     from evolcoder.errors import UserError
+    from evolcoder.loop import shell_line
     from evolcoder.loop.ablation import FOLDER, ablate
     from evolcoder.loop.ablation_arms import Equal, Over, Question
     from evolcoder.recipe import load_recipe
@@ -85,19 +95,28 @@ def command(
         teachers=teachers,
         methods=methods,
         steps=steps,
+        files=tuple(map(_arm, arms)),
         seeds=seeds or (3 if claim else 1),
     )
-    given = [("--set", overrides), ("--over", over), ("--equal", equal)]
-    given += [("--method", methods), ("--teacher", teachers)]
+    given: dict[str, tuple[str, ...]] = {"--set": overrides, "--over": over, "--equal": equal}
+    given |= {"--method": methods, "--teacher": teachers, "--arm": arms}
     if steps:
-        given.append(("--steps", (",".join(map(str, steps)),)))
+        given["--steps"] = (",".join(map(str, steps)),)
     if question.seeds > 1:
-        given.append(("--seeds", (str(question.seeds),)))
-    words = [word for option, values in given for value in values for word in (option, value)]
-    line = shlex.join(["evolcoder", "ablate", str(recipe), *words, "--dir", str(folder)])
+        given["--seeds"] = (str(question.seeds),)
+    line = shell_line("ablate", recipe, given, folder)
     found = ablate(checked, folder, question, progress_view(), line)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    click.echo(ablation_table(found))
+    click.echo(wrapped(ablation_table(found)))
     click.echo(f"\nplot and table: {folder / FOLDER / ABLATION_NAME}")
+
+
+def _arm(text: str) -> tuple[str, tuple[str, ...]]:
+    from evolcoder.errors import UserError
+
+    name, sign, files = text.partition("=")
+    if not (name and sign and all(parts := tuple(files.split(",")))):
+        raise UserError(f"--arm {text}: NAME=FILE or NAME=FILE,FILE is expected")
+    return name, parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,25 +26,24 @@ import click
     help="Folder of reviews and votes (default: RUN/reviews, or reviews without a run).",
 )
 @click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of other runs to show, and of those that are started from the page.",
+)
+@click.option(
     "--models-kept", type=click.IntRange(min=1), default=2, show_default=True, help="Most models in memory."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0: any free one."
 )
-def command(
-    run: Path | None,
-    models: tuple[str, ...],
-    base_url: str,
-    answers: tuple[str, ...],
-    reviews: Path | None,
-    models_kept: int,
-    host: str,
-    port: int,
-) -> None:
-    """Open RUN, finished or under way, as a web page on this machine: chat, data, problems, blind review.
+def command(run: Path | None, answers: tuple[str, ...], reviews: Path | None, **options: Any) -> None:
+    """Open RUN, finished or under way, as a web page on this machine: live view, data, problems, chat.
 
-    Without RUN there is the chat, and the review of answer files.
+    Without RUN it shows the runs of the folder of runs. New ones are started, watched, stopped and continued
+    from the page.
 
     \b
     Example:
@@ -51,29 +51,14 @@ def command(
       evolcoder app --model embedded --model openai:NAME --base-url http://localhost:8000/v1
       evolcoder app --answers small=a.jsonl --answers large=b.jsonl
     """
-
     from evolcoder.app.review_sources import named_files
-    from evolcoder.errors import require_packages
-
-    require_packages("the app", "app", "gradio")
-    files = named_files(answers)
     from evolcoder.app.site import AppOptions, serve
 
-    options = AppOptions(
-        run=run,
-        models=models,
-        base_url=base_url,
-        answers=files,
-        reviews=reviews or (run / "reviews" if run else Path("reviews")),
-        host=host,
-        port=port,
-        models_kept=models_kept,
-    )
-    page, address = serve(options, wait=False)
-    click.echo(f"{address}  (Ctrl-C ends it)")
-    if not options.local_only:
-        click.echo(
-            f"note: whoever reaches {host} with this address can read the run and ask the models on offer",
-            err=True,
-        )
-    page.block_thread()
+    reviews = reviews or (run / "reviews" if run else Path("reviews"))
+    chosen = AppOptions(run=run, answers=named_files(answers), reviews=reviews, **options)
+    served = serve(chosen)
+    click.echo(f"{served.address}  (Ctrl-C ends it)")
+    if not chosen.local_only:
+        told = "with this address can read the run and ask the models on offer"
+        click.echo(f"note: whoever reaches {chosen.host} {told}", err=True)
+    served.wait()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from evolcoder.cli.columns_option import columns_option
+from evolcoder.cli.options import columns_option, overwrite_option
 
 
 @click.group()
@@ -101,6 +101,7 @@ def tree(data: str, columns: dict[str, str], row_id: str) -> None:
     multiple=True,
     help="Benchmark the rows were decontaminated against; absent: as evolve noted.",
 )
+@overwrite_option
 def export(
     data: str,
     columns: dict[str, str],
@@ -110,21 +111,23 @@ def export(
     seeds: str | None,
     licence: str | None,
     checked: tuple[str, ...],
+    overwrite: bool,
 ) -> None:
     """Write DATA as alpaca JSON, chat messages, Parquet, or a folder ready for the Hugging Face hub."""
     from evolcoder.evolve.data_card import facts_beside
-    from evolcoder.evolve.exports import write_alpaca, write_chat, write_hub_folder
+    from evolcoder.evolve.exports import HUB_EXPORT, write_alpaca, write_chat, write_hub_folder
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.instructions import write_instructions
+    from evolcoder.output_files import holds_rows, output_file
+    from evolcoder.runs import check_output_folder
 
     rows = RowFile(data, columns)
-    if form == "alpaca":
-        count = write_alpaca(out, rows)
-    elif form == "chat":
-        count = write_chat(out, rows)
-    elif form == "parquet":
-        count = write_instructions(out, rows)
-    else:
+    if form == "hub":
+        check_output_folder(out, HUB_EXPORT, overwrite=overwrite)
         facts = facts_beside(Path(data), name or out.name, seeds, licence, checked)
         count = write_hub_folder(out, rows, facts)
+    else:
+        write = {"alpaca": write_alpaca, "chat": write_chat, "parquet": write_instructions}[form]
+        with output_file(out, holds_rows(), data, overwrite=overwrite):
+            count = write(out, rows)
     click.echo(f"{count} rows -> {out}")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from evolcoder.cli.columns_option import columns_option
-from evolcoder.cli.engine_option import engine_option
+from evolcoder.cli.options import columns_option, engine_option, overwrite_option
 
 
 @click.command()
@@ -31,6 +30,7 @@ from evolcoder.cli.engine_option import engine_option
     show_default=True,
     help="Cosine from which --embedding calls a row a copy; depends on the model.",
 )
+@overwrite_option
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
@@ -42,6 +42,7 @@ def command(
     embedding: str | None,
     base_url: str | None,
     similarity: float,
+    overwrite: bool,
     engine: str,
     as_json: bool,
 ) -> None:
@@ -54,14 +55,16 @@ def command(
     import json
 
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.evaluate.problem_texts import problem_texts
+    from evolcoder.evaluate.benchmarks import problem_texts
     from evolcoder.evolve.contamination_report import (
+        REPORT_BEGINS,
         decontaminate,
         measures_of,
         write_contamination_report,
     )
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.execution.opening import open_engine
+    from evolcoder.output_files import begins_with, holds_rows, output_file
 
     problems = problem_texts(benchmarks or ("humaneval", "mbpp"))
     embed = None
@@ -69,12 +72,16 @@ def command(
         from evolcoder.models.embedding import open_embedder
 
         embed = open_embedder(embedding, base_url)
-    with open_engine(engine) as where:
+    with (
+        output_file(out, holds_rows(), data, overwrite=overwrite),
+        output_file(report, begins_with(REPORT_BEGINS), data, overwrite=overwrite),
+        open_engine(engine) as where,
+    ):
         result = decontaminate(
             RowFile(data, columns), problems, out, progress_view(), where, embed, similarity
         )
-    if report is not None:
-        write_contamination_report(report, result)
+        if report is not None:
+            write_contamination_report(report, result)
     if as_json:
         hits = [
             {"row": h.row_id, "benchmark": h.benchmark, "task_id": h.task_id, "how": h.how}

@@ -40,7 +40,7 @@ def command(base_url: str | None, as_json: bool) -> None:
     import json
 
     findings = [sandbox_finding(), *package_findings(), gpu_finding(), *data_findings(), *key_findings()]
-    findings += [environment_finding(), *toolchain_findings()]
+    findings += [*environment_findings(), *toolchain_findings()]
     if base_url:
         findings.append(endpoint_finding(base_url))
     if as_json:
@@ -68,13 +68,13 @@ def sandbox_finding() -> Finding:
 
 
 def package_findings() -> list[Finding]:
-    """Return which extras are complete: in-process models, training, Ray, vLLM, the app."""
+    """Return which extras are complete: in-process models, training, Ray, vLLM, the app, code."""
     extras = {
         "local models": (("torch", "transformers", "gguf"), "local"),
         "training": (("torch", "transformers", "accelerate", "peft"), "train"),
         "vLLM in this process": (("vllm",), "vllm"),
-        "the app": (("gradio",), "app"),
         "Ray clusters": (("ray",), "ray"),
+        "secrets in code": (("detect_secrets",), "code"),
     }
     findings = [
         Finding(
@@ -148,18 +148,20 @@ def toolchain_findings() -> list[Finding]:
     return findings
 
 
-def environment_finding() -> Finding:
-    """Return whether DS-1000 can be judged: its environment is built by a command."""
+def environment_findings() -> list[Finding]:
+    """Return which benchmarks with an environment of their own can be judged: a command builds it."""
     from evolcoder.errors import UserError
-    from evolcoder.evaluate.benchmarks import environment_spec
+    from evolcoder.evaluate.benchmarks import environment_specs
     from evolcoder.evaluate.environments import find_environment
 
-    try:
-        found = find_environment(environment_spec("ds1000"))
-        return Finding("DS-1000 environment", True, found.title)
-    except UserError as error:
-        said, _, command = str(error).rpartition(": ")
-        return Finding("DS-1000 environment", False, said, command)
+    findings = []
+    for name, spec in environment_specs().items():
+        try:
+            findings.append(Finding(f"{name} environment", True, find_environment(spec).title))
+        except UserError as error:
+            said, _, command = str(error).rpartition(": ")
+            findings.append(Finding(f"{name} environment", False, said, command))
+    return findings
 
 
 def key_findings() -> list[Finding]:

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.engine_option import engine_option
+from evolcoder.cli.evaluate_judged import judge_options
 from evolcoder.cli.model_options import model_choice, model_options
+from evolcoder.cli.options import benchmark_within, engine_option, overwrite_option, window_options
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from evolcoder.evaluate.benchmarks import Benchmark
     from evolcoder.evaluate.evaluation import EvaluationResult
     from evolcoder.evaluate.settings import Decoding, EvaluationSettings
     from evolcoder.execution.engine import Engine
     from evolcoder.models.session import ModelChoice
     from evolcoder.progress import Progress
 
-_BESIDE = 3
-"""Published figures shown above and below a measured one."""
+_SETTINGS = ("extract", "seed", "limit", "oracle", "timeout_s", "workers")
+"""Options that are settings under the same name."""
 
 
 @click.command()
@@ -31,12 +35,13 @@ _BESIDE = 3
     "-b",
     "benchmarks",
     required=True,
-    help="One or more, separated by commas: humaneval,mbpp+,ds1000,multipl-e:java.",
+    help="One or more, separated by commas: humaneval,mbpp+,ds1000, with --judge wizardlm,mt-bench,my.jsonl; "
+    "evolcoder benchmarks lists them.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for samples and scores.")
 @click.option(
     "--style",
-    type=click.Choice(["auto", "wizardcoder", "chat", "completion"]),
+    type=click.Choice(["auto", "wizardcoder", "wizardlm-7b", "wizardlm-13b", "chat", "completion"]),
     default="auto",
     show_default=True,
     help="How problems are asked; auto: as a checkpoint was trained, else wizardcoder, or chat where an "
@@ -46,8 +51,9 @@ _BESIDE = 3
     "--preset",
     default="published",
     show_default=True,
-    help="Prompt details of the wizardcoder style (published, script, 33b); infilling format of "
-    "ds1000:insertion in completion style (starcoder, qwen, deepseek, codellama).",
+    help="Prompt details of the wizardcoder style (published, script, 33b; gsm8k, math: direct); infilling "
+    "format of ds1000:insertion in completion style (starcoder, qwen, deepseek, codellama); mt-bench's "
+    "temperatures (published, greedy).",
 )
 @click.option(
     "--extract",
@@ -73,6 +79,9 @@ _BESIDE = 3
 @click.option(
     "--omit", multiple=True, metavar="FIELD", help="Leave out temperature, top_p, seed or stop (repeat it)."
 )
+@overwrite_option
+@judge_options
+@window_options
 @model_options
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
@@ -82,75 +91,85 @@ def command(
     out: Path,
     style: str,
     preset: str,
-    extract: str | None,
     greedy: bool,
     n: int | None,
     temperature: float | None,
     top_p: float | None,
     max_tokens: int | None,
-    seed: int,
-    limit: int | None,
-    oracle: str | None,
-    timeout_s: float | None,
-    workers: int | None,
     omit: tuple[str, ...],
+    overwrite: bool,
+    first_day: datetime | None,
+    last_day: datetime | None,
     engine: str,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Sample a model on benchmarks, judge its programs in the sandbox, and show pass@k.
 
-    The same command continues where it was stopped: answers are kept in OUT/journal.sqlite.
+    With --judge MODEL, a model judges answers to instructions: 1 to 10, or --against others in both orders
+    (docs/judged.md). The same command continues where it was stopped: answers are kept in OUT/journal.sqlite.
 
     \b
     Example:
       evolcoder evaluate --model embedded --benchmark humaneval --limit 40 --style chat --out runs/smollm2
       evolcoder evaluate -m openai:NAME --base-url http://localhost:8000/v1 -b humaneval,mbpp+ --out runs/x
       evolcoder evaluate -m CHECKPOINT -b humaneval --n 20 --temperature 0.2 --top-p 0.95 --out runs/y
+      evolcoder evaluate -m CHECKPOINT -b wizardlm --judge openai:NAME --against OTHER --dry-run --out runs/z
     """
+    from dataclasses import asdict
     from typing import cast
 
+    from evolcoder.cli.evaluate_judged import evaluate_with_judge
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
     from evolcoder.evaluate.overlap import folder_clash
     from evolcoder.evaluate.settings import EvaluationSettings, Style, trained_style
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
-    from evolcoder.extraction.code_blocks import Extraction
 
     if greedy and ((n or 1) > 1 or temperature):
         raise UserError("--greedy gives one sample at temperature 0; leave out --n and --temperature")
 
-    def settings_for(default: Decoding) -> EvaluationSettings:
-        decoding = _decoding(default, 0.0 if greedy else temperature, n, top_p, max_tokens)
+    def settings_for(benchmark: Benchmark) -> EvaluationSettings:
+        decoding = _decoding(benchmark.decoding, 0.0 if greedy else temperature, n, top_p, max_tokens)
+        judged = isinstance(benchmark, JudgedBenchmark)
+        usual: Style = "chat" if judged else "wizardcoder"
         return EvaluationSettings(
-            style=trained_style(model) or "wizardcoder" if style == "auto" else cast(Style, style),
-            preset=preset,
-            extract=cast(Extraction | None, extract),
-            n=decoding.n,
-            temperature=decoding.temperature,
-            top_p=decoding.top_p,
-            max_tokens=decoding.max_tokens,
-            seed=seed,
-            limit=limit,
-            oracle=oracle,
-            timeout_s=timeout_s,
-            workers=workers,
+            style=trained_style(model) or usual if style == "auto" else cast(Style, style),
+            preset="greedy" if judged and (greedy or temperature == 0) else preset,
+            **asdict(decoding),
+            **{name: options[name] for name in _SETTINGS},
         )
 
     if omit:
         options["endpoint_pairs"] = (*options["endpoint_pairs"], f"omit=[{','.join(omit)}]")
     choice = model_choice(model, options)
-    names = [name.strip() for name in benchmarks.split(",") if name.strip()]
+    given = [name.strip() for name in benchmarks.split(",") if name.strip()]
+    names = [benchmark_within(name, first_day, last_day) for name in given]
     if clash := folder_clash(names):
         raise UserError(clash)
     try:
-        plan = {name: settings_for(load_benchmark(name).decoding) for name in names}
+        plan = {name: settings_for(load_benchmark(name)) for name in names}
     except ValueError as error:
         raise UserError(str(error)) from error
+    if options["judge"]:
+        of_programs = ("extract", "oracle", "timeout_s", "workers")
+        if unused := [name for name in of_programs if options[name] is not None]:
+            raise UserError(
+                f"--{unused[0].removesuffix('_s')} is for programs that are run; with --judge none is"
+            )
+        evaluate_with_judge(choice, plan, options, out, engine, as_json, overwrite)
+        return
+    of_judge = ("against", "judge_shots", "dry_run")
+    if unused := [name for name in of_judge if options[name]]:
+        raise UserError(f"--{unused[0].replace('_', '-')} goes with --judge MODEL")
+    limits = {name: options[name] for name in ("max_usd", "max_requests")}
     with open_engine(engine) as where:
-        results = run_async(_evaluate_all(choice, plan, out, progress_view(), where, style == "auto"))
+        results = run_async(
+            _evaluate_all(choice, plan, out, progress_view(), where, limits, overwrite, style == "auto")
+        )
     click.echo(_as_json(results) if as_json else _as_table(results, model))
 
 
@@ -183,6 +202,8 @@ async def _evaluate_all(
     out: Path,
     progress: Progress,
     engine: Engine,
+    limits: Mapping[str, Any],
+    overwrite: bool,
     any_style: bool,
 ) -> dict[str, EvaluationResult]:
     """Evaluate on each benchmark; with `any_style`, by chat where the endpoint takes no raw prompts."""
@@ -190,25 +211,33 @@ async def _evaluate_all(
 
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.evaluation import evaluate_model
-    from evolcoder.evaluate.overlap import evaluation_folder
+    from evolcoder.evaluate.overlap import evaluation_folder, output_files
     from evolcoder.evaluate.sampling import ChatOnlyError
+    from evolcoder.evaluate.settings import trained_style
     from evolcoder.models.session import model_session
+    from evolcoder.runs import check_claimed
 
+    check_claimed(out / "journal.sqlite", output_files(out, plan))
     for name, settings in plan.items():
-        load_benchmark(name).checked_oracle(settings.oracle)
-        load_benchmark(name).check_ready()
+        benchmark = load_benchmark(name)
+        benchmark.check_ready()
+        benchmark.checked_oracle(settings.oracle)
     results = {}
     try:
-        async with model_session(choice, out / "journal.sqlite", engine) as model:
+        async with model_session(choice, out / "journal.sqlite", engine, **limits) as model:
             for name, settings in plan.items():
                 folder = out / evaluation_folder(name)
-                results[name] = await evaluate_model(model, name, settings, folder, progress, engine)
+                results[name] = await evaluate_model(
+                    *(model, name, settings, folder, progress, engine),
+                    overwrite=overwrite,
+                    any_style=any_style and trained_style(choice.model) is None,
+                )
     except ChatOnlyError as error:
         if not any_style:
             raise
         progress.note(f"{choice.model}: its endpoint takes no raw prompts ({error}); asked with --style chat")
         chat = {name: replace(settings, style="chat") for name, settings in plan.items()}
-        return await _evaluate_all(choice, chat, out, progress, engine, any_style=False)
+        return await _evaluate_all(choice, chat, out, progress, engine, limits, overwrite, any_style=False)
     return results
 
 
@@ -230,6 +259,7 @@ def _as_json(results: dict[str, EvaluationResult]) -> str:
 
 
 def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
+    from evolcoder.cli.published_lines import beside_published
     from evolcoder.evaluate.t_test import smallest_difference
 
     lines: list[str] = []
@@ -244,7 +274,7 @@ def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
                 f"   95% [{100 * score.low:.1f}, {100 * score.high:.1f}]"
                 f"   {score.n_problems} problems, {score.n_samples} samples"
             )
-        lines += _beside_published(first.benchmark, first.settings["decoding"], 100 * first.value, mark)
+        lines += beside_published(first.benchmark, first.settings["decoding"], 100 * first.value, mark)
         if mark:
             lines.append(f"  * a subset ({problems}): not comparable with published scores")
         told = ", ".join(f"{reason} {count}" for reason, count in result.reasons.items())
@@ -258,26 +288,3 @@ def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
             "",
         ]
     return "\n".join(lines).rstrip()
-
-
-def _beside_published(benchmark: str, decoding: str, percent: float, mark: str) -> list[str]:
-    """Return lines of the published figures nearest to a measured one, best first.
-
-    Those that were drawn otherwise (one greedy answer, or a mean over samples) stand apart, marked.
-    """
-    from evolcoder.evaluate.published import decoding_kind, published_for
-
-    kind = decoding_kind(decoding)
-    figures = published_for(benchmark)
-    above = [p for p in figures if p.value > percent][-_BESIDE:]
-    below = [p for p in figures if p.value <= percent][:_BESIDE]
-    lines = [f"  measured   {percent:5.1f}{mark or ' '} <- this"]
-    told = [
-        f"  published  {p.value:5.1f}{' ' if decoding_kind(p.decoding) == kind else '†'} "
-        f"{p.model} ({p.decoding})"
-        for p in [*above, *below]
-    ]
-    lines = [*told[: len(above)], *lines, *told[len(above) :]]
-    if any("†" in line for line in told):
-        lines.append(f"  † not {kind}: does not compare")
-    return lines

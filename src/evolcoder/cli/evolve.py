@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.columns_option import columns_option
-from evolcoder.cli.engine_option import engine_option
 from evolcoder.cli.model_options import model_choice, model_options
+from evolcoder.cli.options import (
+    columns_option,
+    domain_option,
+    engine_option,
+    max_requests_option,
+    max_usd_option,
+    overwrite_option,
+    request_timeout_option,
+)
 
 if TYPE_CHECKING:
     from evolcoder.evolve.rounds import RoundSummary
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
     from evolcoder.records import Instruction
 
 
+_SETTINGS = ("shots", "judge", "verify", "answers", "temperature", "top_p", "max_tokens", "keep_truncated")
+"""Options that are settings under the same name."""
 _SAMPLE = 20
 """Seeds that a dry run evolves."""
 _LIKELY_IN_FLIGHT = 256
@@ -41,20 +50,18 @@ _LIKELY_IN_FLIGHT = 256
     help='"embedded", a folder, a GGUF file, a name, or openai:NAME[@URL]; several of the last kind.',
 )
 @model_options
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=float,
-    default=600.0,
-    show_default=True,
-    help="Seconds a request.",
-)
+@request_timeout_option
 @click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Evolve this many of the seeds; all stay in the data set."
 )
-@click.option("--methods", default="code", show_default=True, help="Method set: code, general, or a file.py.")
+@domain_option
+@click.option(
+    "--methods",
+    help="Method set: code, wizardlm-paper (or general), wizardlm-repository, or a file.py  [default: the "
+    "domain's].",
+)
 @click.option("--method", "custom", multiple=True, metavar="NAME=SENTENCE", help="A further method.")
 @click.option(
     "--weight", "weights", multiple=True, metavar="NAME=NUMBER", help="Chance of a method; 0: never."
@@ -63,10 +70,17 @@ _LIKELY_IN_FLIGHT = 256
 @click.option("--judge/--no-judge", default=False, show_default=True, help="Ask whether anything was gained.")
 @click.option(
     "--verify",
-    type=click.Choice(["off", "syntax", "tests"]),
     default="off",
     show_default=True,
-    help="Drop answers that do not parse, or fail tests that the teacher writes (sandboxed).",
+    help="How the domain drops wrong answers. Code: syntax, those that do not parse; tests, also those that "
+    "fail tests that the teacher writes (sandboxed).",
+)
+@click.option(
+    "--score",
+    "scores",
+    multiple=True,
+    metavar="NAME=LEAST",
+    help="A score of the domain that the teacher gives each row; rows under LEAST are dropped, 0: none.",
 )
 @click.option(
     "--answers",
@@ -80,16 +94,17 @@ _LIKELY_IN_FLIGHT = 256
 @click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
 @click.option("--keep-truncated", is_flag=True, help="Keep answers that were cut at --max-tokens.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Every random choice follows from it.")
-@click.option("--max-usd", type=float, help="Stop cleanly before more than this is spent.")
-@click.option("--max-requests", type=click.IntRange(min=1), help="Stop cleanly after this many requests.")
+@max_usd_option
+@max_requests_option
 @click.option("--decontaminate", "benchmarks", multiple=True, help="Drop rows that copy this benchmark.")
 @click.option("--dry-run", is_flag=True, help="Evolve a sample of 20 and say what the whole would take.")
+@overwrite_option
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     seeds: str, teachers: tuple[str, ...], out: Path, rounds: int, as_json: bool, **options: Any
 ) -> None:
-    """Evolve seed instructions into harder ones, and answer them, by Code Evol-Instruct.
+    """Evolve seed instructions into harder ones, and answer them, by Evol-Instruct.
 
     Writes OUT/round-R/ (evolved and eliminated rows) and OUT/dataset.jsonl (seeds and all rounds).
     Interrupted, the same command continues and asks for nothing twice.
@@ -100,31 +115,28 @@ def command(
       evolcoder evolve --seeds code_alpaca_20k.json --teacher openai:gpt-4.1-mini --rounds 3 --out evolved
     """
     from evolcoder.cli.progress_view import progress_view
+    from evolcoder.domains import load_domain
     from evolcoder.errors import UserError
-    from evolcoder.evolve.data_card import note_what_it_is_made_from
     from evolcoder.evolve.merging import pool_after
+    from evolcoder.evolve.output_folder import check_folder, take_folder
     from evolcoder.evolve.packed_rows import PackedRows
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.instructions import stream_instructions
 
+    domain = load_domain(options["domain"])
     try:
         settings = EvolveSettings(
-            methods=options["methods"],
+            methods=options["methods"] or domain.methods_name,
             custom_methods=dict(_pairs(options["custom"], "--method")),
-            weights={name: _number(text, name) for name, text in _pairs(options["weights"], "--weight")},
-            shots=options["shots"],
-            judge=options["judge"],
-            verify=options["verify"],
-            answers=options["answers"],
-            temperature=options["temperature"],
-            top_p=options["top_p"],
-            max_tokens=options["max_tokens"],
+            weights=_numbers(options["weights"], "--weight"),
+            scores=_numbers(options["scores"], "--score"),
             instruction_max_tokens=options["max_tokens"],
-            keep_truncated=options["keep_truncated"],
-            seed=options["seed"],
             rows_in_flight=2 * options["concurrency"],
+            seed=options["seed"],
+            **{name: options[name] for name in _SETTINGS},
         )
+        domain.answering.check(settings)
     except ValueError as error:
         raise UserError(str(error)) from error
     teacher = model_choice(",".join(teachers), options, options["timeout_s"])
@@ -133,13 +145,18 @@ def command(
     if options["dry_run"]:
         from itertools import islice
 
+        check_folder(out)
         sample = list(islice(pool_after(rows, (), limit=_SAMPLE, seed=options["seed"]), _SAMPLE))
         work = _evolve(sample, teacher, settings, rounds, out, out / "dry-run", progress, options)
         summaries, stats, seconds = run_async(work)
         n_seeds = min(len(rows), options["limit"] or len(rows))
         _tell_estimate(summaries, stats, seconds, n_seeds, rounds, teacher.endpoint, as_json)
         return
-    note_what_it_is_made_from(out, seeds, options["benchmarks"])
+    take_folder(
+        *(out, seeds, rows, teacher, settings, options["benchmarks"], options["domain"]),
+        domain.card(settings),
+        overwrite=options["overwrite"],
+    )
     work = _evolve(rows, teacher, settings, rounds, out, out, progress, options)
     summaries, stats, seconds = run_async(work)
     _tell(summaries, stats, seconds, out, as_json)
@@ -158,7 +175,8 @@ async def _evolve(
 ) -> tuple[list[RoundSummary], RequestStats | None, float]:
     import time
 
-    from evolcoder.evaluate.problem_texts import problem_texts
+    from evolcoder.domains import load_domain
+    from evolcoder.evaluate.benchmarks import problem_texts
     from evolcoder.evolve.rounds import evolve_dataset
     from evolcoder.execution.event_loop import give_freed_memory_back
     from evolcoder.execution.opening import open_engine
@@ -184,6 +202,7 @@ async def _evolve(
                 limit=options["limit"],
                 problems=problems,
                 engine=engine,
+                answering=load_domain(options["domain"]).answering,
             )
         return summaries, stats_of(model), time.monotonic() - begun
 
@@ -196,11 +215,14 @@ def _pairs(texts: tuple[str, ...], option: str) -> list[tuple[str, str]]:
     return [(pair[0].strip(), pair[1].strip()) for pair in pairs]
 
 
-def _number(text: str, name: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ValueError(f"--weight {name}={text}: a number is expected") from error
+def _numbers(texts: tuple[str, ...], option: str) -> dict[str, float]:
+    numbers = {}
+    for name, text in _pairs(texts, option):
+        try:
+            numbers[name] = float(text)
+        except ValueError as error:
+            raise ValueError(f"{option} {name}={text}: a number is expected") from error
+    return numbers
 
 
 def _tell(

@@ -7,6 +7,8 @@ from typing import Literal
 
 import click
 
+from evolcoder.cli.options import overwrite_option
+
 
 @click.command()
 @click.argument("model")
@@ -19,7 +21,10 @@ import click
     help="none: fp16; q4_k_m needs llama.cpp's llama-quantize.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: gguf/NAME.gguf]")
-def command(model: str, to: str, quantize: Literal["none", "q8_0", "q4_k_m"], out: Path | None) -> None:
+@overwrite_option
+def command(
+    model: str, to: str, quantize: Literal["none", "q8_0", "q4_k_m"], out: Path | None, overwrite: bool
+) -> None:
     """Write MODEL as a GGUF file and an Ollama Modelfile beside it.
 
     \b
@@ -31,5 +36,5 @@ def command(model: str, to: str, quantize: Literal["none", "q8_0", "q4_k_m"], ou
 
     folder = Path(model)
     out = out or (Path("gguf") / f"{folder.name or 'model'}.gguf")
-    file = export_gguf(model, out, quantize)
+    file = export_gguf(model, out, quantize, overwrite)
     click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB; {file.with_name('Modelfile')}")

@@ -7,9 +7,14 @@ from typing import Any
 
 import click
 
-from evolcoder.cli.columns_option import columns_option
-from evolcoder.cli.engine_option import engine_option
 from evolcoder.cli.model_options import model_choice, model_options
+from evolcoder.cli.options import (
+    columns_option,
+    engine_option,
+    max_requests_option,
+    max_usd_option,
+    overwrite_option,
+)
 
 
 @click.command()
@@ -45,6 +50,9 @@ from evolcoder.cli.model_options import model_choice, model_options
 @click.option("--top-p", type=click.FloatRange(min=0, min_open=True, max=1), default=1.0, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
+@max_usd_option
+@max_requests_option
+@overwrite_option
 @model_options
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -59,6 +67,9 @@ def command(
     top_p: float,
     max_tokens: int,
     seed: int,
+    max_usd: float | None,
+    max_requests: int | None,
+    overwrite: bool,
     engine: str,
     as_json: bool,
     **options: Any,
@@ -89,22 +100,26 @@ def command(
     from evolcoder.execution.opening import open_engine
     from evolcoder.models.protocol import Sampling
     from evolcoder.models.session import model_session
+    from evolcoder.output_files import holds_rows, output_file
 
-    rows = read_batch(input_, columns)
+    how = cast("InferenceStyle", style)
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
     choice = model_choice(model, options)
     journal = output.with_name(output.name + ".journal.sqlite")
 
     async def generate() -> BatchSummary:
         with open_engine(engine) as where:
-            async with model_session(choice, journal, where) as opened:
-                how = cast("InferenceStyle", style)
+            async with model_session(
+                choice, journal, where, max_usd=max_usd, max_requests=max_requests
+            ) as opened:
                 named = cast("OutputFields", fields)
                 return await answer_batch(
                     opened, rows, sampling, how, output, progress_view(), named, columns
                 )
 
-    summary = run_async(generate())
+    with output_file(output, holds_rows(), input_, overwrite=overwrite):
+        rows = read_batch(input_, columns, how)
+        summary = run_async(generate())
     if as_json:
         click.echo(json.dumps({"output": str(output), **asdict(summary)}))
     else:

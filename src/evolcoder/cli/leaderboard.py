@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from evolcoder.cli.options import overwrite_option
+
 
 @click.command()
 @click.argument("folders", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
@@ -31,6 +33,7 @@ import click
     type=click.IntRange(min=280),
     help="Of the charts, in pixels; a narrow one suits a phone.  [860]",
 )
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(
     folders: tuple[Path, ...],
@@ -42,6 +45,7 @@ def command(
     csv_file: Path | None,
     charts: tuple[Path, ...],
     width: int | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     """Gather the scores under each DIR (of evaluate --out, or a run) and the published ones.
@@ -57,12 +61,16 @@ def command(
       evolcoder leaderboard runs/quickstart scores/ -b humaneval+ --markdown board.md --csv board.csv
     """
     import json
+    from contextlib import ExitStack
 
     from evolcoder.errors import UserError
+    from evolcoder.output_files import begins_with, output_file
     from evolcoder.report import leaderboard as board
     from evolcoder.report.leaderboard_chart import WIDTH, write_chart, write_figure_1
     from evolcoder.runs import write_text_whole
 
+    if not folders and not published:
+        raise UserError("nothing to show: --no-published leaves what was measured under a DIR")
     for path in charts:
         if path.suffix.lower() not in (".svg", ".png"):
             raise UserError(f"--chart {path}: a name that ends in .svg or .png is expected")
@@ -78,17 +86,22 @@ def command(
         entries = board.gather(folders, published, [benchmark] if benchmark else [])
     family = board.chosen_benchmark(entries, benchmark) if entries else ""
     shown = [entry for entry in entries if entry.family == family] if only else entries
-    if markdown is not None:
-        write_text_whole(markdown, board.as_markdown(shown))
-    if csv_file is not None:
-        write_text_whole(csv_file, board.as_csv(shown))
-    for path in charts:
-        if table == "figure-1":
-            write_figure_1(path, board.for_figure_1(entries), width or WIDTH)
-        elif bars := board.for_chart(entries, family):
-            write_chart(path, bars, family, width or WIDTH)
-        else:
-            raise UserError(f"--chart {path}: no score to draw")
+    files = [(markdown, begins_with(b"**")), (csv_file, begins_with(b"model,benchmark,"))]
+    files += [(path, begins_with(b"<svg", b"\x89PNG")) for path in charts]
+    with ExitStack() as written:
+        for file, is_of_the_kind in files:
+            written.enter_context(output_file(file, is_of_the_kind, overwrite=overwrite))
+        if markdown is not None:
+            write_text_whole(markdown, board.as_markdown(shown))
+        if csv_file is not None:
+            write_text_whole(csv_file, board.as_csv(shown))
+        for path in charts:
+            if table == "figure-1":
+                write_figure_1(path, board.for_figure_1(entries), width or WIDTH)
+            elif bars := board.for_chart(entries, family):
+                write_chart(path, bars, family, width or WIDTH)
+            else:
+                raise UserError(f"--chart {path}: no score to draw")
     if as_json:
         click.echo(json.dumps(board.as_rows(shown), indent=2))
     elif tables and not only:

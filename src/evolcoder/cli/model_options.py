@@ -2,87 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from evolcoder.cli.options import together
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.session import ModelChoice
 
-
-def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add options for an endpoint (--base-url ... --endpoint) and for a local model (--batch-size ...)."""
-    for option in reversed(
-        (
-            click.option(
-                "--base-url",
-                multiple=True,
-                metavar="[WEIGHT*]URL",
-                help="Server of openai:NAME; several that serve the same model.",
-            ),
-            click.option(
-                "--concurrency",
-                type=click.IntRange(min=1),
-                default=EndpointSettings().concurrency,
-                show_default=True,
-                help="At most; how many the endpoint bears is found.",
-            ),
-            click.option("--rpm", type=float, help="Requests a minute that the endpoint allows."),
-            click.option("--tpm", type=float, help="Tokens a minute that the endpoint allows."),
-            click.option(
-                "--price",
-                nargs=2,
-                type=float,
-                metavar="IN OUT",
-                help="US dollars a million prompt and answer tokens; looked up for known vendors.",
-            ),
-            click.option(
-                "--batch", is_flag=True, help="Ask by the OpenAI Batch API: half the price, slower."
-            ),
-            click.option(
-                "--reasoning-effort", metavar="EFFORT", help="Of a reasoning model: low, medium, high."
-            ),
-            click.option("--extra-body", metavar="JSON", help="Further fields of each request, one object."),
-            click.option(
-                "--header",
-                "headers",
-                multiple=True,
-                metavar="NAME=VARIABLE",
-                help="A further header; its value stands in the environment variable.",
-            ),
-            click.option(
-                "--endpoint",
-                "endpoint_pairs",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="Any further setting of the endpoint, e.g. hedge_share=0.05.",
-            ),
-            click.option(
-                "--batch-size",
-                type=click.IntRange(min=1),
-                default=64,
-                show_default=True,
-                help="Local models.",
-            ),
-            click.option(
-                "--dtype",
-                type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-                default="auto",
-                show_default=True,
-                help="Number format of a local model.",
-            ),
-            click.option(
-                "--replicas",
-                type=click.IntRange(min=0),
-                default=1,
-                show_default=True,
-                help="Copies of a local model, a GPU each, that write at once; 0: one for each GPU.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+model_options = together(
+    click.option(
+        "--base-url",
+        multiple=True,
+        metavar="[WEIGHT*]URL",
+        help="Server of openai:NAME; several that serve the same model.",
+    ),
+    click.option(
+        "--concurrency",
+        type=click.IntRange(min=1),
+        default=EndpointSettings().concurrency,
+        show_default=True,
+        help="At most; how many the endpoint bears is found.",
+    ),
+    click.option("--rpm", type=float, help="Requests a minute that the endpoint allows."),
+    click.option("--tpm", type=float, help="Tokens a minute that the endpoint allows."),
+    click.option(
+        "--price",
+        nargs=2,
+        type=float,
+        metavar="IN OUT",
+        help="US dollars a million prompt and answer tokens; looked up for known vendors.",
+    ),
+    click.option("--batch", is_flag=True, help="Ask by the OpenAI Batch API: half the price, slower."),
+    click.option("--reasoning-effort", metavar="EFFORT", help="Of a reasoning model: low, medium, high."),
+    click.option("--extra-body", metavar="JSON", help="Further fields of each request, one object."),
+    click.option(
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="NAME=VARIABLE",
+        help="A further header; its value stands in the environment variable.",
+    ),
+    click.option(
+        "--endpoint",
+        "endpoint_pairs",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any further setting of the endpoint, e.g. hedge_share=0.05.",
+    ),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=64,
+        show_default=True,
+        help="Local models.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        default="auto",
+        show_default=True,
+        help="Number format of a local model.",
+    ),
+    click.option(
+        "--replicas",
+        type=click.IntRange(min=0),
+        default=1,
+        show_default=True,
+        help="Copies of a local model, a GPU each, that write at once; 0: one for each GPU.",
+    ),
+)
+"""Add options for an endpoint (--base-url ... --endpoint) and for a local model (--batch-size ...)."""
 
 
 def model_choice(model: str, options: Mapping[str, Any], timeout_s: float | None = None) -> ModelChoice:

@@ -21,7 +21,7 @@ def plan_text(plan: RunPlan) -> str:
         for row in rows
     ]
     lines.insert(1, "  ".join("─" * width for width in [*widths, 3]))
-    return "\n".join([*lines, "", *_sum_lines(plan), *_design_lines(plan)])
+    return "\n".join([*lines, "", *_sum_lines(plan), *_design_lines(plan), plan.notice]).rstrip()
 
 
 def plan_data(plan: RunPlan) -> dict[str, Any]:
@@ -44,6 +44,7 @@ def plan_data(plan: RunPlan) -> dict[str, Any]:
         "seconds_not_known_for": [item.stage.id for item in _unknown(plan)],
         "requests": sum(cost.requests for cost in plan.costs.values()),
         "usd": _usd(plan),
+        "notice": plan.notice,
         "designs": {name: asdict(design) for name, design in plan.designs.items()},
     }
 
@@ -81,14 +82,18 @@ def _sum_lines(plan: RunPlan) -> list[str]:
     if plan.costs:
         usd = _usd(plan)
         price = "their price is not known" if usd is None else f"${usd:.2f}"
-        lines.append(f"the teacher: about {sum(c.requests for c in plan.costs.values()):,} requests, {price}")
+        lines.append(
+            f"behind endpoints: about {sum(c.requests for c in plan.costs.values()):,} requests, {price}"
+        )
     return lines
 
 
 def _design_lines(plan: RunPlan) -> list[str]:
     """Say what each benchmark can show; two trainings tell models apart, not methods."""
+    if not plan.designs:
+        return []
     lines = [
-        f"{name}, {design.problems} problems, samples of each {design.samples}: "
+        f"{name}, {design.problems} problem{'s' * (design.problems != 1)}, samples of each {design.samples}: "
         f"the smallest difference seen is {100 * design.smallest_difference:.1f} points "
         f"(near pass@1 {100 * design.rate:.0f}%)"
         for name, design in plan.designs.items()

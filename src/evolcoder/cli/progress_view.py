@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from evolcoder.cli.stage_lines import shown_window, stage_text
 from evolcoder.cli.terminal import drawn_on, guard_streams, shown
 from evolcoder.progress import Bar, Progress, StageLine, StageState, duration, left_text, seconds_left
 
@@ -21,6 +20,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
 _LINE_EVERY_S = 10.0
+_SIGNS = {"waiting": "·", "running": "▶", "done": "✓", "kept": "✓", "skipped": "–"}
+_WHOLE_LINE = 96
+"""Characters of a line with name, bar, count and both times."""
+_COUNT_AND_TIME = 28
+"""Characters of a line after the name where there is no bar: 12345/678901 0:12:34 left, and spaces."""
 
 
 def progress_view() -> Progress:
@@ -34,6 +38,33 @@ def facts_text(facts: dict[str, str | float]) -> str:
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in facts.items()
     )
+
+
+def stage_text(line: StageLine, elapsed: float) -> str:
+    """Return one stage as a line; `elapsed` seconds have gone since it began, where it is running."""
+    return f"{_SIGNS[line.state]} {line.title:<38} {_time_text(line, elapsed)}".rstrip()
+
+
+def shown_window(lines: Sequence[StageLine], most: int) -> tuple[Sequence[StageLine], int, int]:
+    """Return at most `most` lines around the one that runs, and how many were left out before and after."""
+    if len(lines) <= most:
+        return lines, 0, 0
+    at = next((i for i, line in enumerate(lines) if line.state in ("running", "waiting")), len(lines) - 1)
+    start = max(0, min(at - most // 3, len(lines) - most))
+    return lines[start : start + most], start, len(lines) - start - most
+
+
+def _time_text(line: StageLine, elapsed: float) -> str:
+    if line.state == "running":
+        of = f" of about {duration(line.seconds)}" if line.seconds else ""
+        return f"{duration(elapsed)}{of}"
+    if line.state == "kept":
+        return "done before"
+    if line.state == "skipped":
+        return "skipped"
+    if line.seconds is None:
+        return ""
+    return duration(line.seconds) if line.state == "done" else f"about {duration(line.seconds)}"
 
 
 class _PlainBar:
@@ -179,7 +210,10 @@ class LiveProgress:
 
 
 def _bars_with_facts(console: Console) -> RichProgress:
-    """Return bars that have their facts on lines of their own, where no terminal is too narrow for them."""
+    """Return bars that have their facts on lines of their own, where no terminal is too narrow for them.
+
+    On a narrow terminal the bar is left out, not the count.
+    """
     from rich.padding import Padding
     from rich.progress import (
         BarColumn,
@@ -189,6 +223,7 @@ def _bars_with_facts(console: Console) -> RichProgress:
         TimeRemainingColumn,
     )
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
     from rich.text import Text
 
     class Bars(RichProgress):
@@ -198,6 +233,16 @@ def _bars_with_facts(console: Console) -> RichProgress:
                 if task.visible and task.fields["facts"]:
                     yield Padding(Text(task.fields["facts"], style="dim"), (0, 0, 0, 2))
 
+    whole = Column(no_wrap=True)
+    if console.width < _WHOLE_LINE:
+        name = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - _COUNT_AND_TIME))
+        return Bars(
+            TextColumn("{task.description}", markup=False, table_column=name),
+            MofNCompleteColumn(table_column=whole),
+            TimeRemainingColumn(compact=True, table_column=whole),
+            TextColumn("left", table_column=whole),
+            console=console,
+        )
     return Bars(
         TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=30),

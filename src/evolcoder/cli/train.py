@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
-from evolcoder.cli.columns_option import columns_option
+from evolcoder.cli.options import columns_option, overwrite_option
 
 
 @click.command()
@@ -50,6 +51,7 @@ from evolcoder.cli.columns_option import columns_option
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting, see docs/training.md."
 )
+@overwrite_option
 @click.option("--plan", is_flag=True, help="Train nothing; say memory, steps and days.")
 @click.option("--gpus", type=int, default=8, show_default=True, help="For --plan: how many.")
 @click.option(
@@ -64,22 +66,16 @@ def command(
     columns: dict[str, str],
     more_data: tuple[str, ...],
     eval_data: tuple[str, ...],
-    eval_rows: int | None,
     out: Path | None,
     recipe: Path | None,
-    epochs: float | None,
-    max_steps: int | None,
-    batch_size: int | None,
-    max_length: int | None,
-    learning_rate: float | None,
-    lora: int | None,
-    deepspeed: str | None,
     overrides: tuple[str, ...],
+    overwrite: bool,
     plan: bool,
     gpus: int,
     gpu_gb: float,
     rows: int | None,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Fine-tune a base model on instructions, loss on the responses only.
 
@@ -97,17 +93,7 @@ def command(
     from evolcoder.errors import RecipeError
     from evolcoder.train.recipes import read_train_recipe, training_from
 
-    chosen = {
-        "epochs": epochs,
-        "max_steps": max_steps,
-        "batch_size": batch_size,
-        "max_length": max_length,
-        "learning_rate": learning_rate,
-        "lora": lora,
-        "eval_rows": eval_rows,
-        "deepspeed": deepspeed,
-    }
-    given = {key: value for key, value in chosen.items() if value is not None}
+    given = {key: value for key, value in settings.items() if value is not None}
     if more_data and not data:
         raise click.UsageError(f"unexpected {more_data[0]!r}: data files follow --data")
     files = (*data, *more_data)
@@ -122,7 +108,7 @@ def command(
         if out is not None:
             from evolcoder.train.export import check_place
 
-            check_place(out, planned.base)
+            check_place(out, planned.base, {}, overwrite=True)
         estimate = plan_training(planned, gpus=gpus, gpu_gb=gpu_gb, rows=rows)
         click.echo(json.dumps(dataclasses.asdict(estimate), indent=2) if as_json else plan_text(estimate))
         return
@@ -132,9 +118,10 @@ def command(
     from evolcoder.instructions import read_instructions
     from evolcoder.train import train
 
-    instructions = [row for source in planned.data for row in read_instructions(source, columns)]
-    held_out = [row for source in planned.eval_data for row in read_instructions(source, columns)]
-    result = train(planned.base, instructions, planned.settings, out, progress_view(), held_out)
+    instructions = [row for source in planned.data for row in read_instructions(source, planned.columns)]
+    held_out = [row for source in planned.eval_data for row in read_instructions(source, planned.columns)]
+    given_to = (planned.base, instructions, planned.settings, out, progress_view(), held_out)
+    result = train(*given_to, overwrite=overwrite)
     from evolcoder.train.processes import leave_processes
 
     leave_processes()

@@ -19,13 +19,14 @@ from evolcoder.execution.bounded import map_bounded
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.protocol import LanguageModel, Message, Request, Sampling
 from evolcoder.progress import Progress
-from evolcoder.row_forms import INSTRUCTION_FIELDS, NO_COLUMNS, Columns
+from evolcoder.row_forms import INSTRUCTION_FIELDS, NO_COLUMNS, Columns, asked_turns
 from evolcoder.runs import bad_rows_message, write_jsonl_whole
 
 InferenceStyle = Literal["wizardcoder", "chat"]
 OutputFields = Literal["own", "wizardcoder"]
 """What a line of the answers holds: the row's own fields, `response` and `finish_reason`; or the three fields
-of the published script, `id` (the row's `idx`), `instruction` and `wizardcoder`."""
+of the published script, `id` (the row's own), `instruction` and `wizardcoder`."""
+_IDS = ("idx", "id", "task_id", "question_id")
 _INPUT_FIELDS = ("input", "Input")
 
 
@@ -40,13 +41,15 @@ class BatchSummary:
     """Answers that reached the length limit."""
 
 
-def read_batch(path: Path, columns: Columns = NO_COLUMNS) -> list[dict[str, Any]]:
+def read_batch(
+    path: Path, columns: Columns = NO_COLUMNS, style: InferenceStyle = "wizardcoder"
+) -> list[dict[str, Any]]:
     """Read the rows to answer; raises DataError that names every bad one (the first ten in full)."""
     rows: list[dict[str, Any]] = []
     bad: list[str] = []
     try:
         for where, row in rows_of_data(path):
-            wrong = _what_is_wrong(row, columns)
+            wrong = _what_is_wrong(row, columns, style)
             if wrong:
                 bad.append(f"{where}: {wrong}")
             rows.append(row)
@@ -62,8 +65,15 @@ def read_batch(path: Path, columns: Columns = NO_COLUMNS) -> list[dict[str, Any]
     return rows
 
 
-def _what_is_wrong(row: dict[str, Any], columns: Columns) -> str:
+def _what_is_wrong(row: dict[str, Any], columns: Columns, style: InferenceStyle) -> str:
     name = _instruction_field(row, columns)
+    if "instruction" not in columns and (name is None or isinstance(row[name], list)):
+        try:
+            if (turns := _chat_asked(row, columns)) is not None:
+                several = style == "wizardcoder" and len(turns) > 1
+                return f"a chat of {len(turns)} messages, which --style chat takes" if several else ""
+        except ValueError as error:
+            return str(error)
     if name is None:
         return f"field 'Instruction' is missing (found: {', '.join(map(str, row)) or 'no fields'})"
     if not isinstance(row[name], str):
@@ -114,15 +124,15 @@ async def answer_batch(
 
 
 def _as_published(row: dict[str, Any], number: int, columns: Columns) -> dict[str, Any]:
-    """Name fields as `inference_wizardcoder.py` (WizardLM repository) does; number a row without `idx`."""
+    """Name fields as `inference_wizardcoder.py` (WizardLM repository) does; number a row without an id."""
     return {
-        "id": row.get("idx", number),
-        "instruction": row[_instruction_field(row, columns) or "Instruction"],
+        "id": next((row[name] for name in _IDS if row.get(name) is not None), number),
+        "instruction": _question(row, columns)[0][-1].content,
         "wizardcoder": row["response"],
     }
 
 
-async def _answers(
+def _answers(
     model: LanguageModel,
     rows: list[dict[str, Any]],
     sampling: Sampling,
@@ -135,20 +145,31 @@ async def _answers(
         answer = {"response": completion.text.strip(), "finish_reason": completion.finish_reason}
         return {**row, **answer}, completion.completion_tokens
 
-    stream = map_bounded(ask, _requests(rows, sampling, style, columns), IN_FLIGHT)
-    async with contextlib.aclosing(stream):
-        async for answered in stream:
-            yield answered
+    return map_bounded(ask, _requests(rows, sampling, style, columns), IN_FLIGHT)
 
 
 def _requests(
     rows: list[dict[str, Any]], sampling: Sampling, style: InferenceStyle, columns: Columns
 ) -> Iterator[tuple[dict[str, Any], Request]]:
     for row in rows:
-        instruction = row[_instruction_field(row, columns) or "Instruction"]
-        input_ = next((row[name] for name in _input_fields(columns) if row.get(name)), "")
+        turns, input_ = _question(row, columns)
+        *before, last = turns
         if style == "wizardcoder":
-            yield row, Request(instruction_prompt(instruction, input_), sampling)
+            yield row, Request(instruction_prompt(last.content, input_), sampling)
         else:
-            text = f"{instruction}\n\n{input_}" if input_ else instruction
-            yield row, Request((Message("user", text),), sampling)
+            text = f"{last.content}\n\n{input_}" if input_ else last.content
+            yield row, Request((*before, Message("user", text)), sampling)
+
+
+def _question(row: dict[str, Any], columns: Columns) -> tuple[list[Message], str]:
+    """Return what a row asks, after the turns before it, and the input that goes with it."""
+    name = _instruction_field(row, columns)
+    if name is not None and isinstance(row[name], str):
+        input_ = next((row[field] for field in _input_fields(columns) if row.get(field)), "")
+        return [Message("user", row[name])], input_
+    return [Message(turn["role"], turn["content"]) for turn in _chat_asked(row, columns) or ()], ""
+
+
+def _chat_asked(row: dict[str, Any], columns: Columns) -> list[dict[str, Any]] | None:
+    named = columns.get("messages")
+    return asked_turns({**row, "messages": row.get(named)} if named else row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evolcoder.evaluate.pass_at_k import paired_interval
@@ -13,7 +13,7 @@ from evolcoder.evaluate.pass_at_k import paired_interval
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two judged sample files say of each other on the problems both have."""
+    """Two sets of verdicts beside each other, on the problems that both have."""
 
     n_problems: int
     """Problems that both files have."""
@@ -29,19 +29,29 @@ class Comparison:
     """Problems where A passes more often than B (with one sample each: A passes, B does not)."""
     only_b: tuple[str, ...]
     p_value: float
-    """Exact two-sided binomial (McNemar) test on the problems that differ."""
+    """Exact two-sided binomial (McNemar) test on the problems that differ, or on the families that do."""
     only_in_a: tuple[str, ...]
     """Problems that only file A has; they are not compared."""
     only_in_b: tuple[str, ...]
     verdicts_a: str = ""
-    """Whose word the verdicts of A are: the file's own, or judged by which benchmark and how."""
+    """Where the verdicts of A come from: the file itself, or a benchmark and how it judged."""
     verdicts_b: str = ""
     subset_of: int | None = None
     """How many problems the benchmark has, where the comparison has fewer."""
+    n_families: int | None = None
+    """How many families the problems are of, over which interval and test go; None without families."""
 
 
-def compare(a: Mapping[str, Sequence[bool]], b: Mapping[str, Sequence[bool]]) -> Comparison:
-    """Compare verdicts by task id; with many samples a problem, the sign of the pass rates' difference."""
+def compare(
+    a: Mapping[str, Sequence[float]],
+    b: Mapping[str, Sequence[float]],
+    family_of: Callable[[str], str] | None = None,
+) -> Comparison:
+    """Compare verdicts by task id; of several samples, or judged ones, the sign of the means' difference.
+
+    `family_of` names the family of a task, where problems have kin (perturbations of one problem, say): the
+    interval and the test then go over families, of which each is counted once.
+    """
     common = [task for task in a if task in b and a[task] and b[task]]
     rates_a = [sum(a[task]) / len(a[task]) for task in common]
     rates_b = [sum(b[task]) / len(b[task]) for task in common]
@@ -49,7 +59,12 @@ def compare(a: Mapping[str, Sequence[bool]], b: Mapping[str, Sequence[bool]]) ->
     better_b = tuple(t for t, x, y in zip(common, rates_a, rates_b, strict=True) if y > x)
     n = len(common)
     samples = sum(len(a[task]) for task in common), sum(len(b[task]) for task in common)
-    low, high = paired_interval(rates_a, rates_b, samples)
+    families = [family_of(task) if family_of else task for task in common]
+    low, high = paired_interval(rates_a, rates_b, samples, families)
+    gains: dict[str, float] = {}
+    for family, x, y in zip(families, rates_a, rates_b, strict=True):
+        gains[family] = gains.get(family, 0.0) + y - x
+    won_a, won_b = (sum(sign * gain > 1e-9 for gain in gains.values()) for sign in (-1, 1))
     value_a, value_b = (math.fsum(rates) / n if n else 0.0 for rates in (rates_a, rates_b))
     return Comparison(
         n_problems=n,
@@ -60,15 +75,16 @@ def compare(a: Mapping[str, Sequence[bool]], b: Mapping[str, Sequence[bool]]) ->
         high=high,
         only_a=better_a,
         only_b=better_b,
-        p_value=exact_binomial_p(len(better_a), len(better_b)),
+        p_value=exact_binomial_p(won_a, won_b),
         only_in_a=tuple(task for task in a if task not in b),
         only_in_b=tuple(task for task in b if task not in a),
+        n_families=len(gains) if len(gains) < n else None,
     )
 
 
 def with_ids_of(
-    known: Mapping[str, Sequence[bool]], other: Mapping[str, Sequence[bool]]
-) -> dict[str, list[bool]]:
+    known: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]
+) -> dict[str, list[float]]:
     """Return `other` under the task ids that `known` has: "HumanEval_0" and "0" are its "HumanEval/0".
 
     A number alone, on either side, is taken where one problem of the other side has it. Other ids stay as
@@ -80,7 +96,7 @@ def with_ids_of(
         for key in {(prefix, number), ("", number)}:
             by_parts.setdefault(key, []).append(task)
     n_with_number = Counter(_parts(task)[1] for task in other)
-    found: dict[str, list[bool]] = {}
+    found: dict[str, list[float]] = {}
     for task, verdicts in other.items():
         prefix, number = _parts(task)
         same = [task] if task in known else by_parts.get((prefix, number), [])

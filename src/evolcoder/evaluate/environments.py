@@ -21,7 +21,7 @@ from typing import Any
 from evolcoder.cache import cache_folder
 from evolcoder.errors import OutsideError, UserError
 from evolcoder.progress import Progress
-from evolcoder.runs import content_hash, write_json_whole
+from evolcoder.runs import OUTPUT_MARK, check_parents, content_hash, write_json_whole
 from evolcoder.sandbox.protocol import PythonEnvironment
 
 
@@ -38,7 +38,8 @@ class EnvironmentSpec:
     preimport: tuple[str, ...] = ()
     """Modules that its programs find loaded."""
     variables: tuple[tuple[str, str], ...] = ()
-    """Environment variables of its programs; "{packages}" stands for the folder of its packages."""
+    """Environment variables of its programs; "{packages}" stands for the folder of its packages, "{base}" for
+    that of Python's installation."""
     gather: Callable[[Path, Path], list[str]] | None = None
     """Gets further data, given the environment's Python and packages; returns the names of what it lacks."""
 
@@ -87,17 +88,21 @@ def build_environment(
     """
     name = spec.name
     folder = (into or cache_folder() / "environments" / name).absolute()
-    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
-        raise UserError(f"{folder}: not empty and no virtual environment; name a folder of its own")
+    check_parents(folder)
+    mark, own = folder / OUTPUT_MARK, folder / "bin" / "python"
+    if folder.exists() and any(folder.iterdir()) and not (mark.exists() or _is_noted(name, folder)):
+        raise UserError(
+            f"{folder}: not empty, and no environment that evolcoder made; name a folder of its own"
+        )
     uv = shutil.which("uv")
-    own = folder / "bin" / "python"
-    _note_path(name).unlink(missing_ok=True)
     if not own.exists():
         progress.note(f"make {folder}")
         if python is None and uv is not None:
             _run([uv, "venv", "--python", spec.python, str(folder)])
         else:
             _run([python or _interpreter(spec.python), "-m", "venv", str(folder)])
+    write_json_whole(mark, {"kind": f"environment of {name}", "files": []})
+    _note_path(name).unlink(missing_ok=True)
     found = _facts(own)
     if not found["version"].startswith(f"{spec.python}."):
         raise UserError(f"{own}: Python {spec.python} is expected, found {found['version']}")
@@ -116,6 +121,14 @@ def build_environment(
         progress.note(f"out of reach, so that problems with them fail: {', '.join(missing)}")
     write_json_whole(_note_path(name), {**found, "lock": _lock_hash(spec), "without": missing})
     return find_environment(spec)
+
+
+def _is_noted(name: str, folder: Path) -> bool:
+    """Whether an environment was built there before; those of earlier versions bear no mark."""
+    try:
+        return Path(json.loads(_note_path(name).read_bytes())["packages"]).is_relative_to(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _note_path(name: str) -> Path:

@@ -11,26 +11,25 @@ import contextlib
 import queue
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
+from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark, needs_judge
+from evolcoder.evaluate.earlier_scores import refuse_other_scores
 from evolcoder.evaluate.own_tests import check_own_tests
-from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.prompts import default_extraction
 from evolcoder.evaluate.sampling import Answer, answers, subset
 from evolcoder.evaluate.score_file import verdict_row
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
 from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.evaluate.tally import Tally
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.extraction.code_blocks import Extraction
-from evolcoder.models.protocol import LanguageModel
+from evolcoder.models.protocol import LanguageModel, Watchable
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Sample, Score
 from evolcoder.runs import content_hash, write_json_whole, write_jsonl_whole
@@ -68,19 +67,30 @@ async def evaluate_model(
     out: Path,
     progress: Progress | None = None,
     engine: Engine = THIS_MACHINE,
+    *,
+    overwrite: bool = True,
+    any_style: bool = False,
 ) -> EvaluationResult:
     """Sample `model` on a benchmark, judge it, and write samples, verdicts and scores into the folder `out`.
 
-    Raises UserError for an unknown benchmark, style, preset or oracle, SandboxError where programs cannot be
-    run safely, and what the model raises.
+    Without `overwrite`, scores of another model or by other settings that `out` holds are not written over;
+    with `any_style` the style may differ, for the endpoint is still to say which one it takes.
+
+    Raises UserError for an unknown benchmark, style, preset or oracle and for such scores, SandboxError where
+    programs cannot be run safely, and what the model raises.
     """
     begun = time.monotonic()
     progress = progress or SilentProgress()
     benchmark = load_benchmark(benchmark_name)
+    if isinstance(benchmark, JudgedBenchmark):
+        raise needs_judge(benchmark.name)
     benchmark.checked_oracle(settings.oracle)
     benchmark.check_ready()
     await asyncio.to_thread(check_own_tests, benchmark, False, engine)
     problems = subset(benchmark.problems, settings.limit)
+    if not overwrite:
+        named = named_settings(settings, benchmark, model.name, len(problems), "")
+        refuse_other_scores(out / "scores.json", named, ("style", "extract", "preset") if any_style else ())
     total = len(problems) * settings.n
     order = {problem.task_id: at for at, problem in enumerate(problems)}
     tokens = 0
@@ -100,22 +110,25 @@ async def evaluate_model(
         level = scoring.level
     judged.sort(key=lambda pair: (order[pair[0].problem.task_id], pair[0].index))
     named = named_settings(settings, benchmark, model.name, len(problems), level)
-    result = _sum_up(judged, benchmark, named, tokens, time.monotonic() - begun)
+    tally = Tally(benchmark)
+    for _, judgement in judged:
+        tally.add(judgement)
+    result = EvaluationResult(
+        scores=tally.scores(KS, named),
+        n_problems=len(tally.passed),
+        seconds=time.monotonic() - begun,
+        passed=tally.passed,
+        reasons=dict(sorted(tally.reasons.items(), key=lambda item: (-item[1], item[0]))),
+        generated_tokens=tokens,
+    )
     _write(out, judged, result, named)
     return result
-
-
-@runtime_checkable
-class _Watchable(Protocol):
-    """A model in this process, which can tell of each step."""
-
-    def watch(self, watcher: Callable[[int, int], None] | None) -> None: ...
 
 
 def _show_steps(model: LanguageModel, bar: Bar) -> None:
     """Have a model in this process show what it writes; its answers come many at a time."""
     inner = getattr(model, "inner", model)
-    if not isinstance(inner, _Watchable):
+    if not isinstance(inner, Watchable):
         return
     tokens = ended = 0
 
@@ -170,14 +183,10 @@ class _ScoringThread:
 
     def _run(self) -> None:
         try:
-            cache = VerdictCache(cache_folder() / "verdicts.sqlite")
-            try:
-                with self._engine.open(SandboxWork(), self._workers) as sandbox:
-                    for batch in self._batches(sandbox):
-                        self._judge(batch, sandbox, cache)
-                    self.level = sandbox.label
-            finally:
-                cache.close()
+            with VerdictCache() as cache, self._engine.open(SandboxWork(), self._workers) as sandbox:
+                for batch in self._batches(sandbox):
+                    self._judge(batch, sandbox, cache)
+                self.level = sandbox.label
         except BaseException as error:  # it is raised again where the answers come from
             self._failure = error
 
@@ -236,51 +245,6 @@ def named_settings(
     if settings.style == "wizardcoder" or settings.preset != "published":
         named["preset"] = settings.preset
     return named
-
-
-def _sum_up(
-    judged: Sequence[tuple[Answer, Judgement]],
-    benchmark: Benchmark,
-    named: dict[str, str],
-    tokens: int,
-    seconds: float,
-) -> EvaluationResult:
-    tally = _Tally()
-    for answer, judgement in judged:
-        tally.add(answer, judgement)
-
-    def family(task_id: str) -> str:
-        return benchmark.family(benchmark.by_task[task_id])
-
-    scores = scores_of(tally.passed, KS, benchmark, named, family)
-    base = benchmark.suites[0]
-    if len(benchmark.suites) > 1 and base in tally.suites:
-        scores += scores_of(tally.suites[base], KS, f"{benchmark.title} ({base} tests)", named, family)
-    scores += scores_of_groups(
-        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named, family
-    )
-    return EvaluationResult(
-        scores=scores,
-        n_problems=len(tally.passed),
-        seconds=seconds,
-        passed=tally.passed,
-        reasons=dict(sorted(tally.reasons.items(), key=lambda item: (-item[1], item[0]))),
-        generated_tokens=tokens,
-    )
-
-
-@dataclass(slots=True)
-class _Tally:
-    passed: dict[str, list[bool]] = field(default_factory=dict)
-    suites: dict[str, dict[str, list[bool]]] = field(default_factory=dict)
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    def add(self, answer: Answer, judgement: Judgement) -> None:
-        task_id = answer.problem.task_id
-        self.passed.setdefault(task_id, []).append(judgement.verdict.passed)
-        self.reasons[judgement.verdict.reason] += 1
-        for suite, verdict in judgement.suites.items():
-            self.suites.setdefault(suite, {}).setdefault(task_id, []).append(verdict.passed)
 
 
 _TIMED = ("cpu_s", "wall_s", "peak_memory_bytes")

@@ -2,23 +2,49 @@
 
 By name, before any data is there: HumanEval and HumanEval+ are the same 164 problems, MBPP+ a choice from all
 of MBPP's splits, and translations (MultiPL-E) the same problems again; each benchmark says so itself. By
-problem, once data is loaded: a user's file is judged by what is in it alone.
+problem, once data is loaded: a user's file by what is in it alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from pathlib import Path
 
-from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark, named_set
-from evolcoder.own_files import is_own
+from evolcoder.evaluate.benchmarks import (
+    Benchmark,
+    benchmark_names,
+    is_file,
+    load_benchmark,
+    named_set,
+)
+from evolcoder.evaluate.benchmarks.windows import seen_notice, split_window
 from evolcoder.records import Problem
 
 
 def evaluation_folder(benchmark: str) -> str:
     """Return the name of the folder that a benchmark's samples and scores lie in."""
-    short = Path(benchmark).stem if is_own(benchmark) else benchmark
+    short = Path(benchmark).stem if is_file(benchmark) else benchmark
     return short.replace(":", "-").replace("@", "-")
+
+
+def output_files(out: Path, benchmarks: Iterable[str]) -> list[Path]:
+    """Return the files that an evaluation on these benchmarks writes into a folder."""
+    names = ("samples.jsonl", "verdicts.jsonl", "scores.json", "timing.json")
+    return [out / evaluation_folder(benchmark) / name for benchmark in benchmarks for name in names]
+
+
+def benchmark_of_folder(folder: str) -> str | None:
+    """Return the benchmark of this package whose scores lie in a folder of this name; None for any other."""
+    for name in benchmark_names():
+        if evaluation_folder(name) == folder:
+            return name
+        base, at, version = name.partition("@")
+        window = folder.removeprefix(f"{evaluation_folder(base)}-").removesuffix(f"-{version}" if at else "")
+        dated = f"{base}:{window}{at}{version}"
+        if evaluation_folder(dated) == folder and split_window(dated) != (dated, None):
+            return dated
+    return None
 
 
 def folder_clash(benchmarks: Sequence[str]) -> str:
@@ -38,7 +64,7 @@ def names_overlap(first: str, second: str) -> bool:
 
 def benchmarks_overlap(first: str, second: str) -> bool:
     """Whether two benchmarks share problems; a user's file is loaded and looked at."""
-    if names_overlap(first, second) or not (is_own(first) or is_own(second)):
+    if names_overlap(first, second) or not (is_file(first) or is_file(second)):
         return names_overlap(first, second)
     return bool(shared_problems(load_benchmark(first), load_benchmark(second)))
 
@@ -73,6 +99,24 @@ def selection_notice(
         f"{deciding} chose the round and shares problems with {', '.join(shared)}, whose score is therefore "
         "not a clean test score."
     )
+
+
+def score_notices(
+    deciding: str,
+    reported: Sequence[str],
+    rule: str | None,
+    released: date | None,
+    overlap: Callable[[str, str], bool] = names_overlap,
+) -> str:
+    """Return what must be said of a run's scores: a test that selected, problems the base model may know.
+
+    `rule` is the stopping rule, None where no score chooses the round; `released` the day the base model was
+    published, None where the recipe does not say.
+    """
+    sets = [(name, named_set(name)) for name in dict.fromkeys([*reported, deciding])]
+    selected = "" if rule is None else selection_notice(deciding, reported, rule, overlap)
+    said = (selected, seen_notice(sets, released))
+    return " ".join(filter(None, said))
 
 
 def _keys(benchmark: Benchmark, problem: Problem) -> set[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
-from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks import Benchmark
-from evolcoder.evaluate.benchmarks.own_files import problem_mistake
+from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
+from evolcoder.evaluate.benchmarks.own_benchmark import problem_mistake
 from evolcoder.evaluate.scoring import judge_samples
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.execution.engine import Engine, Pool
@@ -43,18 +45,15 @@ _MOST_TOLD = 300
 def check_own_tests(benchmark: Benchmark, unsafe: bool = False, engine: Engine = THIS_MACHINE) -> None:
     """Judge each problem of a user's file with its reference solution and with programs that are wrong.
 
-    Raises UserError that names the first problem whose tests pass a wrong one, call no program at all, or
-    fail the reference. Nothing is done for the benchmarks of this package; what was judged is in the cache.
+    Raises UserError that names the first problem whose tests pass a wrong one, call no program at all, fail
+    the reference, or have assertions that could fail unnoticed. Nothing is done for the benchmarks of this
+    package; what was judged is in the cache.
     """
     if benchmark.own is None:
         return
-    cache = VerdictCache(cache_folder() / "verdicts.sqlite")
-    try:
-        with engine.open(SandboxWork(unsafe), None) as sandbox:
-            for problem, said in _mistakes(benchmark, sandbox, cache):
-                raise problem_mistake(benchmark.own.path, problem.task_id, said[:_MOST_TOLD])
-    finally:
-        cache.close()
+    with VerdictCache() as cache, engine.open(SandboxWork(unsafe), None) as sandbox:
+        for problem, said in _mistakes(benchmark, sandbox, cache):
+            raise problem_mistake(benchmark.own.path, problem.task_id, said[:_MOST_TOLD])
 
 
 def _mistakes(
@@ -64,7 +63,8 @@ def _mistakes(
     tried = [(p, what, s) for p in benchmark.problems for what, s in _programs(p)]
     judged = judge_samples([s for _, _, s in tried], benchmark, sandbox=sandbox, cache=cache)
     references: dict[str, list[Verdict]] = {}
-    for (problem, what, _), judgement in zip(tried, judged, strict=True):
+    passing: dict[str, tuple[Problem, Sample]] = {}
+    for (problem, what, sample), judgement in zip(tried, judged, strict=True):
         verdict = judgement.verdict
         if verdict.reason == "untested":
             yield problem, f"its tests test nothing: {verdict.detail}"
@@ -77,6 +77,84 @@ def _mistakes(
             if len(tries) == 2 and not any(v.passed for v in tries):
                 told = next((v for v in tries if v.reason != "syntax error"), tries[0])
                 yield problem, f"its reference solution does not pass: {told.detail or told.reason}"
+            if verdict.passed:
+                passing[problem.task_id] = problem, sample
+    if isinstance(benchmark, AssertionBenchmark):
+        yield from _passed_over(benchmark, list(passing.values()), sandbox, cache)
+
+
+def _passed_over(
+    benchmark: AssertionBenchmark,
+    references: list[tuple[Problem, Sample]],
+    sandbox: Pool[Job, Outcome],
+    cache: VerdictCache,
+) -> Iterator[tuple[Problem, str]]:
+    """Yield each problem whose tests pass its reference although the assertions of one of them fail."""
+    tried = [
+        (problem, first, changed, replace(sample, task_id=changed.task_id))
+        for problem, sample in references
+        for first, changed in _failing(problem)
+    ]
+    altered = replace(benchmark, problems=tuple(changed for _, _, changed, _ in tried))
+    judged = judge_samples([sample for *_, sample in tried], altered, sandbox=sandbox, cache=cache)
+    for (problem, first, _, _), judgement in zip(tried, judged, strict=True):
+        if judgement.verdict.passed:
+            yield (
+                problem,
+                f"its tests would pass if this failed, as it is not reached or passed over: {first}",
+            )
+
+
+def _failing(problem: Problem) -> Iterator[tuple[str, Problem]]:
+    """Yield the problem with all assertions of one of its tests failing, and the first of them."""
+    for number, statement in enumerate(ast.parse(problem.tests).body):
+        for part in range(len(_parts(statement))):
+            tree = ast.parse(problem.tests)
+            fails = _Fails()
+            fails.visit(_parts(tree.body[number])[part])
+            if fails.first:
+                changed = ast.unparse(ast.fix_missing_locations(tree))
+                name = f"{problem.task_id} {number}.{part}"
+                yield fails.first, replace(problem, task_id=name, tests=changed)
+
+
+_DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _parts(statement: ast.stmt) -> list[ast.stmt]:
+    """Return what of a statement of test code is a test by itself: a class's tests; no helper function.
+
+    An assertion that stands alone is none of these: nothing can pass it over.
+    """
+    if isinstance(statement, ast.ClassDef):
+        return [part for part in statement.body if _parts(part) and isinstance(part, _DEFINING)]
+    if isinstance(statement, _DEFINING):
+        name = statement.name.lower()
+        return [statement] if "test" in name or name.startswith("check") else []
+    return [] if isinstance(statement, ast.Assert) else [statement]
+
+
+class _Fails(ast.NodeTransformer):
+    """Makes assertions fail, but for those that say themselves that they must not be reached."""
+
+    first = ""
+    """The first of them, as Python."""
+
+    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
+        if isinstance(node.test, ast.Constant):
+            return node
+        self.first = self.first or ast.unparse(node)
+        return ast.Assert(ast.Constant(False))
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        called = node.func
+        if not isinstance(called, ast.Attribute) or not called.attr.startswith("assert"):
+            return node
+        if not isinstance(called.value, ast.Name) or called.value.id != "self":
+            return node
+        self.first = self.first or ast.unparse(node)
+        return ast.Call(ast.Attribute(called.value, "fail", ast.Load()), [], [])
 
 
 def _programs(problem: Problem) -> Iterator[tuple[str, Sample]]:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from evolcoder.records import Score
 
 _Z = 1.959963984540054
 """Standard normal quantile of 0.975."""
-
-
-class Titled(Protocol):
-    """A benchmark, as far as a score names it."""
-
-    @property
-    def title(self) -> str:
-        """Name and data version."""
-        ...
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -56,25 +47,30 @@ def wilson_interval(passed: float, n: float) -> tuple[float, float]:
 
 
 def paired_interval(
-    first: Sequence[float], second: Sequence[float], samples: tuple[int, int] | None = None
+    first: Sequence[float],
+    second: Sequence[float],
+    samples: tuple[int, int] | None = None,
+    families: Sequence[str] | None = None,
 ) -> tuple[float, float]:
     """Return the 95% interval of the mean of `second` less that of `first`, pass rates of the same problems.
 
-    `samples` are the samples in all of each; one a problem where absent. Newcombe's square-and-add of Wilson
-    intervals with a corrected correlation (Statistics in Medicine 17, 1998, p. 2635, method 10), with the
-    effective number of problems. It has a width where no problem differs. (-1, 1) without problems.
+    `samples` are the samples in all of each; one a problem where absent. Problems of one family count as one
+    cluster. Newcombe's square-and-add of Wilson intervals with a corrected correlation (Statistics in
+    Medicine 17, 1998, p. 2635, method 10), with the effective number of problems. It has a width where no
+    problem differs. (-1, 1) without problems.
     """
     n = len(first)
     if n == 0:
         return -1.0, 1.0
     p, q = math.fsum(first) / n, math.fsum(second) / n
     most = samples or (n, n)
-    n_p, n_q = effective_problems(first, None, most[0]), effective_problems(second, None, most[1])
+    n_p, n_q = effective_problems(first, families, most[0]), effective_problems(second, families, most[1])
     (p_low, p_high), (q_low, q_high) = wilson_interval(p * n_p, n_p), wilson_interval(q * n_q, n_q)
-    covariance = math.fsum((x - p) * (y - q) for x, y in zip(first, second, strict=True)) / n
+    away = _away_from_mean(first, families), _away_from_mean(second, families)
+    covariance = math.fsum(x * y for x, y in zip(*away, strict=True)) / n
     if covariance > 0:
         covariance = max(0.0, covariance - 1 / (2 * n))
-    squares = [math.fsum((x - mean) ** 2 for x in rates) / n for rates, mean in ((first, p), (second, q))]
+    squares = [math.fsum(x**2 for x in sums) / n for sums in away]
     phi = covariance / math.sqrt(squares[0] * squares[1]) if min(squares) > 1e-12 else 0.0
 
     def width(mine: float, other: float) -> float:
@@ -93,13 +89,10 @@ def effective_problems(
     pass; at most `most` (the samples in all), so that it has one where all problems pass equally often.
     """
     n = len(values)
-    clusters: dict[str, list[float]] = {}
-    for at, value in enumerate(values):
-        clusters.setdefault(families[at] if families is not None else str(at), []).append(value)
     mean = math.fsum(values) / n
-    groups = len(clusters)
-    spread = math.fsum(math.fsum(value - mean for value in members) ** 2 for members in clusters.values())
-    variance = spread * groups / max(1, groups - 1) / n**2
+    sums = _away_from_mean(values, families)
+    groups = len(sums)
+    variance = math.fsum(x**2 for x in sums) * groups / max(1, groups - 1) / n**2
     found = mean * (1 - mean) / variance if variance > 0 else math.inf
     if groups == 1 or mean in (0.0, 1.0):
         found = groups
@@ -107,10 +100,19 @@ def effective_problems(
     return max(1.0, min(max(found, least), most if most is not None else n))
 
 
+def _away_from_mean(values: Sequence[float], families: Sequence[str] | None) -> list[float]:
+    """Return how far the values of each cluster are from the mean of all, summed."""
+    mean = math.fsum(values) / len(values)
+    clusters: dict[str | int, list[float]] = {}
+    for at, value in enumerate(values):
+        clusters.setdefault(at if families is None else families[at], []).append(value - mean)
+    return list(map(math.fsum, clusters.values()))
+
+
 def scores_of_groups(
     verdicts_by_task: Mapping[str, Sequence[bool]],
     groups_of: Callable[[str], Sequence[str]],
-    benchmark: Titled,
+    title: str,
     settings: Mapping[str, str],
     family_of: Callable[[str], str] | None = None,
 ) -> list[Score]:
@@ -122,14 +124,44 @@ def scores_of_groups(
     return [
         score
         for group, verdicts in parts.items()
-        for score in scores_of(verdicts, (1,), f"{benchmark.title} ({group})", settings, family_of)
+        for score in scores_of(verdicts, (1,), f"{title} ({group})", settings, family_of)
     ]
+
+
+def scores_of_majority(
+    votes_by_task: Mapping[str, Sequence[tuple[str, bool]]],
+    ks: Sequence[int],
+    title: str,
+    settings: Mapping[str, str],
+    family_of: Callable[[str], str] | None = None,
+) -> list[Score]:
+    """Return maj@k: how often the answer that most of the first k samples give is right (arXiv 2203.11171).
+
+    A vote is (answer, whether it is right); "" is no vote, and of equals the first given wins. For each k
+    above 1 that every problem has samples for, and for all samples; [] where nothing was voted for.
+    """
+    if not any(answer for votes in votes_by_task.values() for answer, _ in votes):
+        return []
+    fewest = min(map(len, votes_by_task.values()))
+    scores = []
+    for k in sorted({*(k for k in ks if 1 < k <= fewest), fewest} - {1}):
+        kept = {task_id: [_majority(votes[:k])] for task_id, votes in votes_by_task.items()}
+        scores += scores_of(kept, (1,), f"{title} (maj@{k})", settings, family_of)
+    return scores
+
+
+def _majority(votes: Sequence[tuple[str, bool]]) -> bool:
+    counts = Counter(answer for answer, _ in votes if answer)
+    if not counts:
+        return False
+    ((winner, _),) = counts.most_common(1)
+    return next(right for answer, right in votes if answer == winner)
 
 
 def scores_of(
     verdicts_by_task: Mapping[str, Sequence[bool]],
     ks: Sequence[int],
-    benchmark: Titled | str,
+    title: str,
     settings: Mapping[str, str],
     family_of: Callable[[str], str] | None = None,
 ) -> list[Score]:
@@ -141,7 +173,6 @@ def scores_of(
     judged = {task_id: v for task_id, v in verdicts_by_task.items() if v}
     counts = [(len(v), sum(map(bool, v))) for v in judged.values()]
     families = None if family_of is None else [family_of(task_id) for task_id in judged]
-    title = benchmark if isinstance(benchmark, str) else benchmark.title
     fewest = min((n for n, _ in counts), default=0)
     n_samples = sum(n for n, _ in counts)
     scores = []

@@ -2,7 +2,8 @@
 
 `wizardcoder` is what the published scripts ask, quirks included (their problem text has a tab for every four
 spaces), so that published scores reproduce. `chat` asks in plain words through the model's own chat template.
-`completion` lets a base model go on where the prompt stops. What is asked about a problem says its benchmark.
+`completion` lets a base model go on where the prompt stops. What is asked about a problem is made by its
+benchmark (`Benchmark.ask`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import get_args
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.settings import Style
-from evolcoder.extraction.code_blocks import Extraction
+from evolcoder.extraction import Extraction
 from evolcoder.models.protocol import Message
 
 SCRIPT_LINE = "Create a Python script for this problem:\n"
@@ -41,6 +42,8 @@ def default_extraction(style: Style) -> Extraction:
     """Return how a program is found in an answer to this style."""
     extractions: dict[Style, Extraction] = {
         "wizardcoder": "wizardcoder",
+        "wizardlm-7b": "auto",
+        "wizardlm-13b": "auto",
         "chat": "auto",
         "completion": "none",
     }

@@ -13,6 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from evolcoder.evaluate.benchmarks import named_set
+from evolcoder.evaluate.benchmarks.benchmark import NamedSet
+
 DecodingKind = Literal["greedy", "sampled", "not said"]
 """Only scores of one kind compare: a mean over samples is another measure than one greedy answer."""
 
@@ -44,6 +47,12 @@ def published_sources() -> dict[str, str]:
 def published_benchmarks() -> tuple[str, ...]:
     """Return the benchmarks that have a figure."""
     return tuple(dict.fromkeys(figure.benchmark for figure in _figures()))
+
+
+def known_set(benchmark: str) -> NamedSet:
+    """Return what is known of a benchmark by its name, also of one that has only published figures."""
+    told = _data()["benchmarks"].get(benchmark)
+    return named_set(benchmark) if told is None else NamedSet(benchmark, **told)
 
 
 def published_for(benchmark: str) -> list[Published]:

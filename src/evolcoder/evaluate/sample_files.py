@@ -17,6 +17,7 @@ A text of null is a sample that fails: the model gave no answer.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,12 @@ from evolcoder.evaluate.scoring import unknown_task_message
 from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.records import Problem, Sample
 
+_FUNCTION = re.compile(r"^def\s+(\w+)", re.MULTILINE)
 _RESPONSE_MARK = "### Response:"
+_CODE_LINE = re.compile(
+    r"^(?:```|~~~|[ \t]+\S|(?:async )?def |class \w+[(:]|import |from \S+ import )",
+    re.MULTILINE,
+)
 FileRows = tuple[Path, Iterator[tuple[int, dict[str, Any]]]]
 
 
@@ -86,17 +92,19 @@ def missing_tasks(benchmark: Benchmark, task_ids: Sequence[str]) -> list[str]:
 def response_of(raw: str) -> str:
     """Return what stands after the first "### Response:", the whole text where there is none.
 
-    Also where a fenced answer comes first: then the model went on as the user.
+    Also where code comes before an instruction: then the model answered, and went on as the user.
     """
     before, again, _ = raw.partition("### Instruction:")
-    if again and "```" in before:
+    if again and _CODE_LINE.search(before):
         return raw
     _, mark, response = raw.partition(_RESPONSE_MARK)
     return response if mark else raw
 
 
 def _rows_of(file: Path, benchmark: Benchmark) -> Iterator[tuple[int, dict[str, Any]]]:
-    return iter([(1, program_row(file))]) if file.suffix == ".py" else rows_of(file, benchmark)
+    if file.suffix == ".py":
+        return iter([(1, program_row(file))])
+    return ((number, benchmark.sample_row(row)) for number, row in rows_of(file, benchmark))
 
 
 def _samples_of_file(
@@ -144,8 +152,8 @@ def _told(bad: list[str], n_bad: int, before: str) -> str:
 
 def _problem_of(row: dict[str, Any], benchmark: Benchmark) -> Problem:
     task_id = row.get("task_id")
-    if task_id is None and "samples" in row:
-        return _problem_of_prompt(row, benchmark)
+    if task_id is None and (prompt := _prompt_of(row)) is not None:
+        return _problem_of_prompt(prompt, benchmark)
     if isinstance(task_id, bool) or not isinstance(task_id, (str, int)):
         found = ", ".join(map(repr, row)) or "no fields"
         wrong = "is missing" if task_id is None else f"is {json.dumps(task_id)[:60]}, text is expected"
@@ -156,10 +164,16 @@ def _problem_of(row: dict[str, Any], benchmark: Benchmark) -> Problem:
     return problem
 
 
-def _problem_of_prompt(row: dict[str, Any], benchmark: Benchmark) -> Problem:
+def _prompt_of(row: dict[str, Any]) -> str | None:
+    """Return the prompt of a row without a task id, where it may tell the problem."""
+    texts = (row.get(name) for name in ("prompt", "instruction"))
+    prompt = next((text for text in texts if isinstance(text, str)), None)
+    return prompt if "samples" in row or (prompt and _FUNCTION.search(prompt)) else None
+
+
+def _problem_of_prompt(prompt: str, benchmark: Benchmark) -> Problem:
     """CodeT's rows name no task: the prompt's last function does, and its text where several share it."""
-    prompt = str(row.get("prompt", ""))
-    names = re.findall(r"^def\s+(\w+)", prompt, re.MULTILINE)
+    names = _FUNCTION.findall(prompt)
     same = [problem for problem in benchmark.problems if names and problem.entry_point == names[-1]]
     if not same:
         raise ValueError(f"no task_id; the prompt's function {names[-1:]} is not in {benchmark.title}")
@@ -179,6 +193,7 @@ def _texts(row: dict[str, Any], how: Extraction, field: str | None) -> tuple[lis
         raise ValueError(f"field {name!r} is missing (found: {found[:200]})")
     value = row[name]
     texts = value if isinstance(value, list) else [value]
+    texts = [None if _is_null(text) else text for text in texts]
     for text in texts:
         if not isinstance(text, str | None):
             raise ValueError(f"field {name!r}: text is expected, found {type(text).__name__}")
@@ -187,9 +202,14 @@ def _texts(row: dict[str, Any], how: Extraction, field: str | None) -> tuple[lis
     return texts, name == "solution" and how == "none"
 
 
+def _is_null(value: Any) -> bool:
+    """Whether a field is empty; a table's empty cell becomes the number NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def _field_of(row: dict[str, Any], how: Extraction) -> str:
     raw = (ANSWER, *RAW_FIELDS)
     order = (*PLAIN_FIELDS, *raw) if how == "none" else (*raw, *PLAIN_FIELDS)
     texts = (name for name in order if isinstance(row.get(name), (str, list)))
     # Without any text, a field that is there and null says that the model gave no answer.
-    return next(chain(texts, (name for name in order if name in row and row[name] is None)), "completion")
+    return next(chain(texts, (name for name in order if name in row and _is_null(row[name]))), "completion")

@@ -33,17 +33,20 @@ def sample_files(path: Path, benchmark: Benchmark, how: Extraction = "none") -> 
         raise DataError(f"{path}: no such file")
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if _is_candidate(file))
+    found = sorted(file for file in path.rglob("*") if _is_candidate(file) and not _is_hidden(file, path))
+    found = list({file.resolve(): file for file in reversed(found)}.values())[
+        ::-1
+    ]  # a link is no second file
     found = _one_form_each(found, how)
     kinds = {file: _kind(file, benchmark) for file in found}
     plain = [file for file in found if kinds[file] == "samples"]
-    judged = [file for file in found if kinds[file] == "judged"]
+    results = [file for file in found if kinds[file] == "results"]
     programs = _programs(path, how)
     if plain and programs:
         raise DataError(f"{path}: both .jsonl files and TASK_ID/INDEX.py programs; give one kind")
     if programs:
         return programs
-    files = plain + [file for file in judged if not _is_of(file, plain, benchmark)]
+    files = plain + [file for file in results if not _is_of(file, plain, benchmark)]
     if not files:
         raise DataError(f"{path}: no samples; .jsonl files or TASK_ID/INDEX.py programs are expected")
     return sorted(files)
@@ -51,6 +54,11 @@ def sample_files(path: Path, benchmark: Benchmark, how: Extraction = "none") -> 
 
 def _is_candidate(file: Path) -> bool:
     return file.is_file() and bool(_READABLE.search(file.name)) and not _TESTS.fullmatch(file.name)
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    """Whether a file is no data of the user's: `._x` of a Mac, `.ipynb_checkpoints/`, `.git/`."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in file.relative_to(folder).parts)
 
 
 def program_row(file: Path) -> dict[str, Any]:
@@ -86,7 +94,8 @@ def _benchmark_of(folder: Path) -> str:
 
 
 def _programs(path: Path, how: Extraction) -> list[Path]:
-    programs = [p for p in path.rglob("*.py") if p.parent == path or _PROGRAM_FOLDER.fullmatch(p.parent.name)]
+    found = (p for p in path.rglob("*.py") if not _is_hidden(p, path))
+    programs = [p for p in found if p.parent == path or _PROGRAM_FOLDER.fullmatch(p.parent.name)]
     programs = [p for p in programs if p.parent != path] or list(path.glob("*/*.py"))
     models = _one_form_each(sorted({p.parent.parent for p in programs}), how)
     if len(models) > 1:
@@ -122,7 +131,7 @@ def _form(stem: str) -> str:
 
 
 def _kind(file: Path, benchmark: Benchmark) -> str:
-    """Say what a file of a folder holds by its first row: "samples", "judged" samples, or "" for neither."""
+    """Say what a file of a folder holds by its first row: "samples", "results" (with verdicts), else ""."""
     try:
         row = next((row for _, row in rows_of(file, benchmark)), None)
     except DataError:
@@ -133,18 +142,18 @@ def _kind(file: Path, benchmark: Benchmark) -> str:
         return ""
     has_text = any(name in row for name in TEXT_FIELDS)
     if any(name in row for name in _VERDICTS):
-        return "judged" if has_text else ""
+        return "results" if has_text else ""
     return "samples" if has_text or ".jsonl" in file.name else ""
 
 
-def _is_of(judged: Path, plain: Sequence[Path], benchmark: Benchmark) -> bool:
+def _is_of(results: Path, plain: Sequence[Path], benchmark: Benchmark) -> bool:
     """Whether results are those of samples that are read: by name (`X_results.jsonl`), or by all texts."""
     for file in plain:
         stem = _READABLE.sub("", file.name)
         stem = stem.removesuffix(_form(stem))
-        if judged.name.startswith((file.name, f"{stem}_", f"{stem}-", f"{stem}.")):
+        if results.name.startswith((file.name, f"{stem}_", f"{stem}-", f"{stem}.")):
             return True
-    rest = _texts_of([judged], benchmark)
+    rest = _texts_of([results], benchmark)
     return bool(plain) and not rest - _texts_of(plain, benchmark)
 
 

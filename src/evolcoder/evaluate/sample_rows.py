@@ -1,9 +1,9 @@
 """Rows of sample files of any harness, in one form: an id of the problem, and texts by what they are.
 
 A file is read by what it holds, not by its name: JSON lines, one JSON value, Parquet, an Inspect log (a zip
-archive), each also compressed by gzip or zstd. What other harnesses write becomes rows as `sample_files`
-reads them: `task_id`, and `completion`, `solution` (a whole program) or `answer` (a chat model's text). A
-text of None is an answer that never came; `absent` says why.
+archive), each also compressed by gzip or zstd; CSV and TSV by their names. What other harnesses write becomes
+rows as `sample_files` reads them: `task_id`, and `completion`, `solution` (a whole program) or `answer` (a
+chat model's text). A text of None is an answer that never came; `absent` says why.
 
 | what is found | read as |
 |---|---|
@@ -15,6 +15,8 @@ text of None is an answer that never came; `absent` says why.
 | `choices` of a chat or text completion | `answer` |
 | LiveCodeBench's `code_list` and `output_list` | `solution` and `answer` |
 | EvalPlus's `eval_results.json` with its programs | `solution` |
+| OpenCompass's predictions, any one object of answers by problem | `answer` |
+| `generation`, `prediction` and other names of what a model said | `answer` |
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
-from evolcoder.data_files import open_unpacked
+from evolcoder.data_files import is_json, open_unpacked, rows_of_data
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.parquet_files import parquet_rows
@@ -39,8 +41,34 @@ RAW_FIELDS = ("all_code", "raw", "output", "response")
 ANSWER = "answer"
 """Field of the rows given that holds a chat model's answer: text that needs an extraction."""
 TEXT_FIELDS = (*PLAIN_FIELDS, *RAW_FIELDS, ANSWER)
+_SAID = (
+    *("generation", "generations", "generated_text", "generated_code", "generated_solution", "prediction"),
+    *("predictions", "model_output", "model_response", "model_answer", "completions", "outputs"),
+    *("answers", "responses", "candidates", "sequences", "generated", "generated_codes", "generated_program"),
+    *("model_generation", "model_completion", "llm_output", "llm_response", "raw_output", "raw_response"),
+    *("raw_completion", "full_response", "full_generation", "reply", "pred", "wizardcoder"),
+)
+"""Other names of the field that holds a model's answer or answers."""
+_SAID_IF_ALONE = ("program", "code", "content", "text", "programs", "codes", "texts", "solutions")
+"""Names that other things have too: read where nothing else may be the answer."""
+_DATA_FIELDS = ("canonical_solution", "test", "tests", "test_list")
+"""A row with one of these holds the benchmark's own problem too, with its text and code."""
+_FORM_FIELDS = {
+    *("doc", "custom_id", "code_list", "output_list", "choices", "output", "messages", "conversations"),
+    *("conversation", "candidates", "role", "response", "message"),
+}
+"""A row with none of these that has an id and a program needs no look at its form."""
 _IDS = ("question_id", "problem_id", "custom_id", "id")
 """Where a row without `task_id` names its problem, the surest name first."""
+_IDS_IF_KNOWN = ("name", "problem", "task", "taskid", "task_name", "problem_name")
+"""Further names, of fields that often hold something else."""
+_IDS_IF_TEXT = ("taskId", "TaskID", "prompt_id", "qid", "instance_id", "sample_id", "key")
+"""Names of fields that may count something where they hold a number."""
+_COUNTED_ID = re.compile(r"(.+?)[-_#:. ]+(?:(?:sample|run|try|attempt|n)[-_ ]?)?\d+")
+"""A batch's ids are each there once, so several samples of a problem are counted in them."""
+_ROW_LISTS = ("samples", "data", "results", "predictions", "generations", "rows", "outputs", "records")
+"""Where one object of a whole file holds its rows."""
+_SEPARATED = re.compile(r"\.(csv|tsv)(\.gz|\.zst)?$", re.IGNORECASE)
 _HEAD = 1 << 16
 
 
@@ -71,10 +99,14 @@ def _values(file: Path) -> Iterator[tuple[int, Any]]:
     try:
         with open_unpacked(file) as stream:
             head = stream.read(_HEAD)
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise DataError(f"{file}: is UTF-16 text; UTF-8 is expected (iconv -f UTF-16 -t UTF-8)")
         if head.startswith(b"PAR1"):
             yield from enumerate(parquet_rows(file), 1)
         elif head.startswith(b"PK\x03\x04"):
             yield from enumerate(_archive_rows(file), 1)
+        elif _SEPARATED.search(file.name):
+            yield from enumerate((row for _, row in rows_of_data(file)), 1)
         elif _is_one_value(head) and (value := _one_value(file)) is not None:
             yield from enumerate(value, 1) if isinstance(value, list) else [(1, value)]
         else:
@@ -89,15 +121,7 @@ def _is_one_value(head: bytes) -> bool:
     if text.startswith(b"["):
         return True
     line, end, _ = text.partition(b"\n")
-    return bool(end) and text.startswith(b"{") and not _is_json(line)
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
+    return bool(end) and text.startswith(b"{") and not is_json(line)
 
 
 def _one_value(file: Path) -> Any:
@@ -113,7 +137,14 @@ def _archive_rows(file: Path) -> Iterator[Row]:
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if re.fullmatch(r"samples/.+\.json", name)]
         if not names:
-            raise DataError(f"{file}: an archive without samples/NAME.json; an Inspect log is expected")
+            names = [n for n in archive.namelist() if n.endswith(".jsonl") and not n.startswith("__MACOSX/")]
+            if len(names) != 1:
+                wanted = "samples/NAME.json (an Inspect log) or one NAME.jsonl is expected"
+                raise DataError(f"{file}: an archive with {len(names)} files .jsonl; {wanted}")
+            if archive.getinfo(names[0]).file_size > MOST_ROW_BYTES:
+                raise DataError(f"{file}: {names[0]}: over {MOST_ROW_BYTES >> 20} MB; unpack it")
+            yield from _lines(f"{file}: {names[0]}", _member(archive, archive.getinfo(names[0])))
+            return
         for name in names:
             if archive.getinfo(name).file_size > MOST_ROW_BYTES:
                 raise DataError(f"{file}: {name}: over {MOST_ROW_BYTES >> 20} MB long")
@@ -121,6 +152,16 @@ def _archive_rows(file: Path) -> Iterator[Row]:
                 yield json.loads(_member(archive, archive.getinfo(name)))
             except ValueError as error:
                 raise DataError(f"{file}: {name}: not JSON ({error})") from error
+
+
+def _lines(place: str, data: bytes) -> Iterator[Row]:
+    """Yield the rows of JSON lines within an archive; raises DataError for a line that is none."""
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{place}: line {number}: not JSON ({error})") from error
 
 
 _ZSTD = 93
@@ -154,14 +195,58 @@ def _rows(value: Any, number: int, benchmark: Benchmark) -> Iterator[Row]:
             "task_id": benchmark.problems[number - 1].task_id if known else f"problem number {number}",
             "solution": value,
         }
-    elif _are_objects(value.get("samples")):
-        yield from (_row(sample, benchmark) for sample in value["samples"])
+    elif (rows := _listed_rows(value)) is not None:
+        yield from (_row(row, benchmark) for row in rows)
     elif isinstance(value.get("eval"), dict):
         for task_id, judged in value["eval"].items():
             for row in judged if isinstance(judged, list) else []:
                 yield {"task_id": task_id, **row}
+    elif (by_problem := _by_problem(value, benchmark)) is not None:
+        for task_id, said in by_problem:
+            for item in said if _are_objects(said) else [said]:
+                row = item if isinstance(item, dict) else {ANSWER: item}
+                yield _row({**row, "task_id": task_id}, benchmark)
     else:
         yield _row(value, benchmark)
+
+
+def _listed_rows(value: Row) -> list[Row] | None:
+    """Return the rows that one object lists; None for an object that is a row itself."""
+    if "samples" not in value and not value.keys().isdisjoint(("task_id", *_IDS, *_IDS_IF_KNOWN, "doc")):
+        return None
+    return next((value[name] for name in _ROW_LISTS if _are_objects(value.get(name))), None)
+
+
+def _by_problem(value: Row, benchmark: Benchmark) -> list[tuple[str, Any]] | None:
+    """Return (problem, what a model said) of an object whose keys are problems; None for any other.
+
+    Keys that count from 0 and are not all ids are places in the benchmark's order (OpenCompass).
+    """
+    if (
+        not value
+        or "task_id" in value
+        or not all(_is_said(said) or isinstance(said, dict) for said in value.values())
+    ):
+        return None
+    if all(_is_known(key, benchmark) for key in value):
+        return list(value.items())
+    in_order = len(value) <= len(benchmark.problems) and list(value) == list(map(str, range(len(value))))
+    return (
+        [(p.task_id, value[str(n)]) for n, p in enumerate(benchmark.problems[: len(value)])]
+        if in_order
+        else None
+    )
+
+
+def _is_known(task_id: Any, benchmark: Benchmark) -> bool:
+    try:
+        return isinstance(task_id, (str, int)) and benchmark.find(task_id) is not None
+    except ValueError:  # of several problems
+        return True
+
+
+def _is_said(value: Any) -> bool:
+    return value is None or isinstance(value, str) or _is_texts(value) or _are_objects(value)
 
 
 def _is_texts(value: Any) -> bool:
@@ -170,20 +255,41 @@ def _is_texts(value: Any) -> bool:
 
 def _row(row: Row, benchmark: Benchmark) -> Row:
     """Return a row with the fields that `sample_files` reads, beside its own."""
+    is_plain = isinstance(row.get("task_id"), (str, int)) and ("completion" in row or "solution" in row)
+    if is_plain and _FORM_FIELDS.isdisjoint(row):
+        return row
     if isinstance(row.get("doc"), dict) and ("resps" in row or "filtered_resps" in row):
         return {**row, **_lm_eval(row, benchmark)}
     named = dict(row)
     if "task_id" not in row:
         found = next((name for name in _IDS if isinstance(row.get(name), (str, int))), None)
+        found = found or next((name for name in _IDS_IF_KNOWN if _is_known(row.get(name), benchmark)), None)
+        texts = (name for name in _IDS_IF_TEXT if isinstance(row.get(name), str))
+        found = found or next((name for name in texts if _is_known(row[name], benchmark)), None)
         if found is not None:
             named["task_id"] = row[found]
+    elif isinstance(row["task_id"], float) and row["task_id"].is_integer():
+        named["task_id"] = int(row["task_id"])  # a table with an empty cell holds its numbers so
     if "custom_id" in row and ("response" in row or "result" in row):
+        counted = _COUNTED_ID.fullmatch(str(row["custom_id"]))
+        if counted and "task_id" not in row and not _is_known(row["custom_id"], benchmark):
+            named["task_id"] = counted[1] if _is_known(counted[1], benchmark) else row["custom_id"]
         return {**named, **_batch_answer(row)}
     if "code_list" in row or "output_list" in row:
         lists = {"solution": row.get("code_list"), ANSWER: row.get("output_list")}
         return {**named, **{name: texts for name, texts in lists.items() if texts is not None}}
     if (reply := _reply(row)) is not None:
         return {**named, **reply}
+    if not any(name in row for name in (*PLAIN_FIELDS, ANSWER)):
+        alone = () if any(name in row for name in (*RAW_FIELDS, *_DATA_FIELDS)) else _SAID_IF_ALONE
+        found = next((name for name in (*_SAID, *alone) if name in row and _is_said(row[name])), None)
+        if found is not None:
+            said = row[found]
+            if _are_objects(said):
+                said = [
+                    _said(one, None)[ANSWER] for one in said if one.get("role", "assistant") == "assistant"
+                ]
+            return {**named, ANSWER: said}
     return named
 
 
@@ -240,7 +346,7 @@ def _reply(row: Row) -> Row | None:
     """Return the answers of one reply of a model: `choices`, `output`, turns of a chat; None for no reply."""
     if isinstance(row.get("choices"), list):
         choices = [choice for choice in row["choices"] if isinstance(choice, dict)]
-        said = [_said(c.get("message", {"content": c.get("text")}), _why(c)) for c in choices]
+        said = [_said(_message(c), _why(c)) for c in choices]
         if not said:
             return {ANSWER: None, "absent": "no choices"}
         absent = [one["absent"] for one in said if "absent" in one]
@@ -259,10 +365,21 @@ def _reply(row: Row) -> Row | None:
             if last.get("role", last.get("from")) in ("assistant", "gpt", "model"):
                 return _said(last, row.get("finish_reason"))
             return {ANSWER: None, "absent": "the last turn is not the assistant's"}
+    if _are_objects(row.get("candidates")):  # Gemini
+        return _said(row["candidates"][0].get("content"), row["candidates"][0].get("finishReason"))
+    if row.get("role") == "assistant" and "content" in row:  # Anthropic's message
+        return _said(row, row.get("stop_reason"))
     for name in ("response", "message"):
         if isinstance(row.get(name), dict):
             return _reply(row[name]) or _said(row[name], row.get("finish_reason"))
     return None
+
+
+def _message(choice: Row) -> Any:
+    """The message of a choice; a text completion has a text, FastChat the turns."""
+    turns = choice.get("turns")
+    said = choice.get("text") if not isinstance(turns, list) else turns[-1] if turns else None
+    return choice.get("message", {"content": said})
 
 
 def _are_objects(value: Any) -> bool:
@@ -275,9 +392,12 @@ def _why(choice: Mapping[str, Any]) -> Any:
 
 def _said(message: Any, ended: Any) -> Row:
     """Return the text of one message, or why it has none; thinking in parts of its own is left out."""
-    content = message.get("content", message.get("value")) if isinstance(message, dict) else None
+    names = ("content", "value", "parts", "text", "generated_text")
+    fields = message if isinstance(message, dict) else {}
+    content = next((fields[name] for name in names if name in fields), None)
     if isinstance(content, list):
         parts = [part if isinstance(part, dict) else {"text": part} for part in content]
+        parts = [part for part in parts if not part.get("thought")]
         texts = [part.get("text") for part in parts if part.get("type", "text") in ("text", "output_text")]
         content = "".join(text for text in texts if isinstance(text, str)) if any(texts) else None
     if isinstance(content, str):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from evolcoder.errors import EndpointError, RequestFailedError
 from evolcoder.evaluate.benchmarks import Benchmark
@@ -13,6 +13,8 @@ from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.models.protocol import Completion, LanguageModel, Request, Sampling
 from evolcoder.records import Problem
+
+Item = TypeVar("Item")
 
 IN_FLIGHT = 4096
 """Requests begun at once. An endpoint bounds itself; a model in this process takes its waves from all that
@@ -37,12 +39,12 @@ class ChatOnlyError(EndpointError):
     """The endpoint has no address for raw prompts."""
 
 
-def subset(problems: Sequence[Problem], limit: int | None) -> tuple[Problem, ...]:
-    """Return `limit` problems evenly spaced over the sequence, the same ones every time; all for None."""
-    n = len(problems)
+def subset(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
+    """Return `limit` items evenly spaced over the sequence, the same ones every time; all for None."""
+    n = len(items)
     if limit is None or limit >= n:
-        return tuple(problems)
-    return tuple(problems[i * n // limit] for i in range(limit))
+        return tuple(items)
+    return tuple(items[i * n // limit] for i in range(limit))
 
 
 def requests_for(
@@ -62,7 +64,25 @@ def requests_for(
             yield problem, Request(ask.prompt, sampling, index)
 
 
-async def answers(
+async def completion_of(model: LanguageModel, request: Request) -> tuple[Completion, str]:
+    """Return the model's reply, and why there is none of use ("" where there is one).
+
+    Raises what stops every request, ChatOnlyError among it.
+    """
+    try:
+        completion = await model.complete(request)
+    except RequestFailedError as error:
+        return Completion("", "stop", 0, 0), " ".join(str(error).split())
+    except EndpointError as error:
+        if isinstance(request.prompt, str) and "HTTP 404" in str(error):
+            raise ChatOnlyError(f"{error}; a server that only chats is asked with --style chat") from error
+        raise
+    if not completion.text.strip() and completion.finish_reason != "stop":
+        return completion, f"no text, it ended with {completion.finish_reason!r}"
+    return completion, ""
+
+
+def answers(
     model: LanguageModel, benchmark: Benchmark, problems: Sequence[Problem], settings: EvaluationSettings
 ) -> AsyncGenerator[Answer, None]:
     """Yield the model's answers by problem and index; a request that alone gets none is an absent answer.
@@ -73,24 +93,8 @@ async def answers(
     async def ask(item: tuple[Problem, Request]) -> Answer:
         problem, request = item
         prompt = request.prompt if isinstance(request.prompt, str) else ""
-        absent = ""
-        try:
-            completion = await model.complete(request)
-        except RequestFailedError as error:
-            absent = " ".join(str(error).split())
-            completion = Completion("", "stop", 0, 0)
-        except EndpointError as error:
-            if prompt and "HTTP 404" in str(error):
-                raise ChatOnlyError(
-                    f"{error}; a server that only chats is asked with --style chat"
-                ) from error
-            raise
-        if not completion.text.strip() and completion.finish_reason != "stop":
-            absent = absent or f"no text, it ended with {completion.finish_reason!r}"
+        completion, absent = await completion_of(model, request)
         raw = answer_text(settings.style, completion.text)
         return Answer(problem, request.index, answer_text(settings.style, prompt), raw, completion, absent)
 
-    stream = map_bounded(ask, requests_for(benchmark, problems, settings), IN_FLIGHT)
-    async with contextlib.aclosing(stream):
-        async for answer in stream:
-            yield answer
+    return map_bounded(ask, requests_for(benchmark, problems, settings), IN_FLIGHT)

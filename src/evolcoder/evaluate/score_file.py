@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evolcoder.cache import cache_folder
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.own_tests import check_own_tests
-from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups
 from evolcoder.evaluate.results_file import EvalPlusResults
 from evolcoder.evaluate.sample_files import missing_tasks, read_samples, rows_by_file, usual_extraction
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
+from evolcoder.evaluate.tally import Tally
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.extraction.code_blocks import Extraction
+from evolcoder.output_files import begins_with, holds_rows, output_file
 from evolcoder.progress import Progress
 from evolcoder.records import Sample, Score, Verdict
 from evolcoder.runs import write_jsonl_whole
@@ -86,6 +87,8 @@ class ScoreRequest:
     """Verdicts as JSONL."""
     results: Path | None = None
     """EvalPlus-style results as JSON."""
+    overwrite: bool = False
+    """Whether files of verdicts and of results that evolcoder did not write may be replaced."""
     unsafe: bool = False
     """Run without a sandbox where the machine has none."""
 
@@ -98,6 +101,16 @@ def score_file(
     Raises DataError for a bad file, UserError for an oracle the benchmark has not, SandboxError where
     programs cannot be run safely.
     """
+    with (
+        output_file(request.out, holds_rows("passed"), request.samples, overwrite=request.overwrite),
+        output_file(
+            request.results, begins_with(b'{\n  "date"'), request.samples, overwrite=request.overwrite
+        ),
+    ):
+        return _score_file(request, benchmark, progress, engine)
+
+
+def _score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress, engine: Engine) -> FileScore:
     begun = time.monotonic()
     oracle = benchmark.checked_oracle(request.settings.oracle)
     benchmark.check_ready()
@@ -105,43 +118,30 @@ def score_file(
     if request.how is None:
         request = replace(request, how=usual_extraction(request.samples, benchmark))
     samples = _samples_of(request, benchmark)
-    tally = _Tally()
+    tally = Tally(benchmark)
     results = EvalPlusResults(benchmark) if request.results else None
-    cache = VerdictCache(cache_folder() / "verdicts.sqlite") if request.use_cache else None
-    try:
-        with engine.open(SandboxWork(request.unsafe), request.workers) as sandbox:
-            judged = judge_samples(
-                samples, benchmark, settings=request.settings, sandbox=sandbox, cache=cache, progress=progress
-            )
-            rows = _rows(judged, tally, results)
-            if request.out is not None:
-                write_jsonl_whole(request.out, rows)
-            else:
-                for _ in rows:
-                    pass
-            level = sandbox.label
-    finally:
-        if cache is not None:
-            cache.close()
+    with (
+        VerdictCache() if request.use_cache else nullcontext() as cache,
+        engine.open(SandboxWork(request.unsafe), request.workers) as sandbox,
+    ):
+        judged = judge_samples(
+            samples, benchmark, settings=request.settings, sandbox=sandbox, cache=cache, progress=progress
+        )
+        rows = _rows(judged, tally, results)
+        if request.out is not None:
+            write_jsonl_whole(request.out, rows)
+        else:
+            for _ in rows:
+                pass
+        level = sandbox.label
     if results is not None and request.results is not None:
         results.write(request.results)
     named = _settings_named(request, benchmark, oracle, level, len(tally.passed))
-
-    def family(task_id: str) -> str:
-        return benchmark.family(benchmark.by_task[task_id])
-
-    scores = scores_of(tally.passed, request.ks, benchmark, named, family)
-    for suite, passed in tally.suites.items():
-        if len(benchmark.suites) > 1 and suite == benchmark.suites[0] and not request.settings.base_only:
-            scores += scores_of(passed, request.ks, f"{benchmark.title} ({suite} tests)", named, family)
-    if not scores:
-        fewest = min(map(len, tally.passed.values()))
+    fewest = min(map(len, tally.passed.values()))
+    if not any(1 <= k <= fewest for k in request.ks):
         raise UserError(f"-k {','.join(map(str, request.ks))}: some problem has only {fewest} samples")
-    scores += scores_of_groups(
-        tally.passed, lambda task_id: benchmark.groups(benchmark.by_task[task_id]), benchmark, named, family
-    )
     return FileScore(
-        scores=scores,
+        scores=tally.scores(request.ks, named, request.settings.base_only),
         passed=tally.passed,
         reasons=dict(tally.reasons.most_common()),
         tiers=dict(tally.tiers.most_common()),
@@ -193,28 +193,6 @@ def _agreement(
     return OracleAgreement(len(pairs) - len(differ), len(pairs), differ)
 
 
-class _Tally:
-    """Counts verdicts as they pass."""
-
-    def __init__(self) -> None:
-        self.passed: dict[str, list[bool]] = {}
-        self.suites: dict[str, dict[str, list[bool]]] = {}
-        self.reasons: Counter[str] = Counter()
-        self.unread: list[Sample] = []
-        """Some samples that are no program."""
-        self.tiers: Counter[str] = Counter()
-
-    def add(self, judgement: Judgement) -> None:
-        task_id, verdict = judgement.sample.task_id, judgement.verdict
-        self.passed.setdefault(task_id, []).append(verdict.passed)
-        self.reasons[verdict.reason] += 1
-        if verdict.reason == "syntax error" and len(self.unread) < 50:
-            self.unread.append(judgement.sample)
-        self.tiers[verdict.tier if verdict.level else "not run"] += 1
-        for suite, of_suite in judgement.suites.items():
-            self.suites.setdefault(suite, {}).setdefault(task_id, []).append(of_suite.passed)
-
-
 def _readable(unread: list[Sample], benchmark: Benchmark, how: Extraction, oracle: str) -> dict[str, int]:
     """Count by extraction in how many of these samples it finds a program."""
     found: Counter[str] = Counter()
@@ -231,7 +209,7 @@ def _readable(unread: list[Sample], benchmark: Benchmark, how: Extraction, oracl
 
 
 def _rows(
-    judged: Iterator[Judgement], tally: _Tally, results: EvalPlusResults | None
+    judged: Iterator[Judgement], tally: Tally, results: EvalPlusResults | None
 ) -> Iterator[dict[str, Any]]:
     for judgement in judged:
         tally.add(judgement)

@@ -18,7 +18,7 @@ from evolcoder.evaluate.benchmarks.benchmark import JobRunner
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Problem, Sample, Verdict
-from evolcoder.runs import content_hash
+from evolcoder.runs import canonical_json, content_hash
 from evolcoder.sandbox.protocol import Job, Limits
 
 LONGEST_PROGRAM = 1_000_000
@@ -60,26 +60,6 @@ class Judgement:
     """By suite: "base", and "plus" where the benchmark has it and it was judged."""
 
 
-def score_samples(
-    samples: Iterable[Sample],
-    benchmark: Benchmark,
-    *,
-    settings: ScoringSettings = ScoringSettings(),
-    sandbox: JobRunner,
-    cache: VerdictCache | None = None,
-    progress: Progress | None = None,
-) -> Iterator[tuple[Sample, Verdict]]:
-    """Yield each sample with its verdict, in about the order given; memory stays bounded for any number.
-
-    Raises DataError for a task id that the benchmark has not, UserError for an oracle that it has not.
-    """
-    judged = judge_samples(
-        samples, benchmark, settings=settings, sandbox=sandbox, cache=cache, progress=progress
-    )
-    for judgement in judged:
-        yield judgement.sample, judgement.verdict
-
-
 def judge_samples(
     samples: Iterable[Sample],
     benchmark: Benchmark,
@@ -89,7 +69,10 @@ def judge_samples(
     cache: VerdictCache | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Judgement]:
-    """As `score_samples`, with the verdict of each test suite; the order given is kept."""
+    """Yield each sample with its verdicts, in the order given; memory stays bounded for any number.
+
+    Raises DataError for a task id that the benchmark has not, UserError for an oracle that it has not.
+    """
     scorer = _Scorer(benchmark, settings, sandbox, cache)
     total = len(samples) if isinstance(samples, (list, tuple)) else None
     iterator = iter(samples)
@@ -133,7 +116,13 @@ class _Scorer:
         self.limits = Limits(cpu_s=timeout_s, memory_bytes=memory_bytes)
         self.suites = benchmark.suites[:1] if settings.base_only else benchmark.suites
         self.known: dict[str, Verdict] = {}
-        self.tests_keys: dict[tuple[str, str], str] = {}
+        self.tests_keys: dict[tuple[str, str], bytes] = {}
+        # What all programs' keys share, encoded once. A user's benchmark decides by its methods too.
+        self.own = [] if benchmark.own is None else [benchmark.own.hash]
+        self.version = canonical_json(_SCORER_VERSION)
+        self.circumstances = [
+            canonical_json(part) for part in ([timeout_s, memory_bytes], platform.python_version(), self.own)
+        ]
 
     def judge(self, window: list[Sample], bar: Bar) -> Iterator[Judgement]:
         """Judge one window of samples, suite after suite, and yield it in order."""
@@ -145,6 +134,7 @@ class _Scorer:
             keys: dict[int, str] = {}
             asked: Counter[str] = Counter()
             checks: dict[str, _Check] = {}
+            named: dict[tuple[str, str, int], str] = {}  # a hash costs more than to look up an equal program
             for i, (problem, program) in enumerate(programs):
                 if window[i].absent:
                     found[i][suite] = Verdict(False, "no answer", window[i].absent[:500])
@@ -153,7 +143,9 @@ class _Scorer:
                 failed = any(not v.passed for v in found[i].values())
                 if number and failed and not self.settings.all_suites:
                     continue
-                key = keys[i] = self._key(problem, program, suite, i)
+                same = (problem.task_id, program, 0 if self.settings.fold else i)
+                key = named.get(same) or self._key(problem, program, suite, i)
+                keys[i] = named[same] = key
                 asked[key] += 1
                 checks.setdefault(key, _Check(key, problem, program, suite))
             verdicts = self._verdicts(checks, bar, asked if number == 0 else Counter())
@@ -172,13 +164,11 @@ class _Scorer:
     def _key(self, problem: Problem, program: str, suite: str, number: int) -> str:
         tests = self.tests_keys.get((problem.task_id, suite))
         if tests is None:
-            tests = self.benchmark.tests_key(problem, self.oracle, suite)
+            tests = canonical_json(self.benchmark.tests_key(problem, self.oracle, suite))
             self.tests_keys[problem.task_id, suite] = tests
-        limits = [self.limits.cpu_s, self.limits.memory_bytes]
-        apart: list[int | str] = [] if self.settings.fold else [number]
-        if self.benchmark.own is not None:  # its methods decide the verdict too
-            apart.append(self.benchmark.own.hash)
-        return content_hash(_SCORER_VERSION, program, tests, limits, platform.python_version(), apart)
+        if self.settings.fold:
+            return content_hash(self.version, program, tests, *self.circumstances)
+        return content_hash(self.version, program, tests, *self.circumstances[:-1], [number, *self.own])
 
     def _verdicts(self, checks: dict[str, _Check], bar: Bar, asked: Counter[str]) -> dict[str, Verdict]:
         """Return the verdict of each check by key, from memory, the cache or the sandbox."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from evolcoder.extraction import Extraction
 
-Style = Literal["wizardcoder", "chat", "completion"]
+Style = Literal["wizardcoder", "wizardlm-7b", "wizardlm-13b", "chat", "completion"]
 
 
 def trained_style(model: str) -> Style | None:
@@ -19,7 +19,7 @@ def trained_style(model: str) -> Style | None:
         found = facts["settings"]["prompt_style"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return "chat" if found == "chat" else "wizardcoder"
+    return next((style for style in get_args(Style) if style == found), "wizardcoder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,13 @@ class EvaluationSettings:
     """Settings of one evaluation; all of them are part of its scores' names."""
 
     style: Style = "wizardcoder"
-    """How a problem is asked: "wizardcoder" (the published scripts' prompts), "chat" (the model's chat
-    template), "completion" (the bare prompt is continued, as for base models)."""
+    """How a problem is asked: "wizardcoder" (the published scripts' prompts), "wizardlm-7b" and
+    "wizardlm-13b" (WizardLM's prompts), "chat" (the model's chat template), "completion" (the bare prompt is
+    continued, as for base models)."""
     preset: str = "published"
     """Which published file's prompt details apply under the style "wizardcoder": "published" (the 15B file,
-    59.8), "script" (humaneval_gen.py), "33b" (the 33B HumanEval file)."""
+    59.8), "script" (humaneval_gen.py), "33b" (the 33B HumanEval file); of GSM8K and MATH "direct" leaves out
+    the chain of thought."""
     extract: Extraction | None = None
     """How the program is found in the answer; None: "wizardcoder" for that style, "auto" for chat, "none" for
     completion."""

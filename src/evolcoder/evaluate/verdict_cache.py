@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from evolcoder.cache import cache_folder
 from evolcoder.errors import OutsideError
 from evolcoder.records import Verdict
 
@@ -23,8 +24,9 @@ _FLUSH_AFTER_S = 1.0
 class VerdictCache:
     """A SQLite file of verdicts by content key. Close it, or use it as a context manager."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file; raises OutsideError where it cannot be used."""
+    def __init__(self, path: Path | None = None) -> None:
+        """Open or make the file (None: the one in the cache folder); raises OutsideError where it cannot."""
+        path = path or cache_folder() / "verdicts.sqlite"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)

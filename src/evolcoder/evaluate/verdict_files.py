@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,20 @@ _PASSES = ("pass", "success")
 """EvalPlus says "success" in its first versions."""
 
 
-def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> dict[str, list[bool]] | None:
+def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> dict[str, list[float]] | None:
     """Return pass or fail by task id, in the order of the samples; None for a file that has to be judged.
+
+    Of answers that a model judged it is what each is worth, the mean of its turns. The folder of an
+    evaluation stands for its verdicts where no benchmark is named.
 
     With a benchmark, a file that holds the texts has to be judged, and other verdicts are taken only where
     they are of that benchmark's problems and tests; ids are the benchmark's own then. Raises DataError for a
     file that is missing, unreadable, holds a bad row, or has verdicts of another benchmark.
     """
+    path = _verdicts_in(path, benchmark)
     if path.is_dir():
         return None
+    verdicts: dict[str, list[float]] | None
     if path.name.endswith(".json"):
         verdicts = _evalplus_results(path, benchmark)
     else:
@@ -38,6 +43,7 @@ def carried_suites(path: Path, benchmark: Benchmark | None = None) -> str:
 
     Known where a file of verdicts has both, as EvalPlus's results and those of `score -b humaneval+`.
     """
+    path = _verdicts_in(path, benchmark)
     if path.name.endswith(".json"):
         by_task = json.loads(path.read_bytes())["eval"]
         rows = [row for rows in by_task.values() for row in _rows_of_task(rows)]
@@ -49,7 +55,12 @@ def carried_suites(path: Path, benchmark: Benchmark | None = None) -> str:
     return " and ".join(sorted(found))
 
 
-def _verdict_rows(path: Path, benchmark: Benchmark | None) -> dict[str, list[bool]] | None:
+def _verdicts_in(path: Path, benchmark: Benchmark | None) -> Path:
+    inside = path / "verdicts.jsonl"
+    return inside if benchmark is None and inside.is_file() else path
+
+
+def _verdict_rows(path: Path, benchmark: Benchmark | None) -> dict[str, list[float]] | None:
     rows = read_jsonl(path)
     first = next(rows, None)
     if first is None:
@@ -58,8 +69,10 @@ def _verdict_rows(path: Path, benchmark: Benchmark | None) -> dict[str, list[boo
         return None
     if benchmark is not None and any(first[1].get(name) is not None for name in TEXT_FIELDS):
         return None
+    if "worth" in first[1]:
+        return _worths(path, chain([first], rows))
     plus_judged, passes = False, False
-    verdicts: dict[str, list[bool]] = {}
+    verdicts: dict[str, list[float]] = {}
     for number, row in chain([first], rows):
         if not isinstance(row.get("passed"), bool) or "task_id" not in row:
             raise DataError(f"{path}: line {number}: task_id and passed (true or false) are expected")
@@ -73,7 +86,19 @@ def _verdict_rows(path: Path, benchmark: Benchmark | None) -> dict[str, list[boo
     return verdicts
 
 
-def _evalplus_results(path: Path, benchmark: Benchmark | None) -> dict[str, list[bool]] | None:
+def _worths(path: Path, rows: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, list[float]]:
+    """Return what a judge says each sample is worth; a verdict that cannot be read counts for nothing."""
+    found: dict[str, dict[Any, list[float]]] = {}
+    for number, row in rows:
+        worth = row.get("worth", "")
+        if "task_id" not in row or not isinstance(worth, (int, float, type(None))):
+            raise DataError(f"{path}: line {number}: task_id and worth (a number or null) are expected")
+        if worth is not None:
+            found.setdefault(str(row["task_id"]), {}).setdefault(row.get("index"), []).append(worth)
+    return {task: [sum(worths) / len(worths) for worths in by.values()] for task, by in found.items()}
+
+
+def _evalplus_results(path: Path, benchmark: Benchmark | None) -> dict[str, list[float]] | None:
     try:
         value: Any = json.loads(path.read_bytes())
         if not isinstance(value, dict) or not isinstance(value.get("eval"), dict) or "samples" in value:
@@ -107,9 +132,9 @@ def _passed(row: Mapping[str, Any], base_only: bool) -> bool:
 
 
 def _with_own_ids(
-    path: Path, verdicts: Mapping[str, list[bool]], benchmark: Benchmark
-) -> dict[str, list[bool]]:
-    found: dict[str, list[bool]] = {}
+    path: Path, verdicts: Mapping[str, list[float]], benchmark: Benchmark
+) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
     for task_id, passed in verdicts.items():
         try:
             problem = benchmark.find(task_id)

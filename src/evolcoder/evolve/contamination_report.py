@@ -7,18 +7,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evolcoder.evolve.decontamination import ContaminationIndex, Hit
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow
-from evolcoder.evolve.nearest import Embed, nearest_hits
+from evolcoder.evolve.nearest import nearest_hits
 from evolcoder.evolve.row_files import RowWriter
-from evolcoder.evolve.screening_work import hits_on, learn_on, learning_work, screening_work
+from evolcoder.evolve.screening_work import Compared, hits_on, learn_on, learning_work, screening_work
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.progress import Progress
 from evolcoder.records import Instruction, ProblemText
 from evolcoder.runs import write_text_whole, writing_whole
+
+if TYPE_CHECKING:
+    from evolcoder.models.embedding import Embed
 
 _EXCERPT = 1500
 
@@ -66,11 +70,11 @@ def decontaminate(
             writer = RowWriter(files.enter_context(writing_whole(out)))
             files.callback(writer.close)
         screeners = files.enter_context(engine.open(screening_work(problems, index.learnt)))
-        judged = hits_on(screeners, told("look for copies", index.rows_learnt))
+        compared = hits_on(screeners, told("look for copies", index.rows_learnt))
         if embed is not None:
             neighbours = nearest_hits(told("embed", index.rows_learnt), problems, embed, similarity)
-            judged = _either(judged, neighbours)
-        for row, found in judged:
+            compared = _either(compared, neighbours)
+        for row, found in compared:
             count += 1
             hits += found
             if not found:
@@ -81,29 +85,30 @@ def decontaminate(
 
 
 def _either(
-    judged: Iterable[tuple[Instruction, list[Hit]]], neighbours: Iterable[tuple[Instruction, list[Hit]]]
+    compared: Iterable[tuple[Instruction, list[Hit]]], neighbours: Iterable[tuple[Instruction, list[Hit]]]
 ) -> Iterator[tuple[Instruction, list[Hit]]]:
-    """Join two judgements of the same rows; a problem that both name is named once, by its n-grams."""
-    for (row, hits), (_, near) in zip(judged, neighbours, strict=True):
+    """Join the hits of the same rows by two comparisons; a problem in both is named once, by its n-grams."""
+    for (row, hits), (_, near) in zip(compared, neighbours, strict=True):
         known = {(hit.benchmark, hit.task_id) for hit in hits}
         yield row, [*hits, *(hit for hit in near if (hit.benchmark, hit.task_id) not in known)]
 
 
 class ContaminationScreen:
-    """Drops evolved rows that copy a problem, as they come; implements `RowScreen`."""
+    """Drops evolved rows that copy a problem, as they come, in order and before they are written."""
 
     def __init__(
         self,
         problems: Sequence[ProblemText],
         background: Iterable[Instruction],
         engine: Engine = THIS_MACHINE,
+        compared: Compared = None,
     ) -> None:
         """Learn which n-grams are common from `background`; workers compare rows until `close`."""
-        index = ContaminationIndex(problems)
-        with engine.open(learning_work(problems)) as learners:
+        index = ContaminationIndex(problems, compared=compared)
+        with engine.open(learning_work(problems, compared)) as learners:
             learn_on(learners, index, background)
         self._stack = ExitStack()
-        self._pool = self._stack.enter_context(engine.open(screening_work(problems, index.learnt)))
+        self._pool = self._stack.enter_context(engine.open(screening_work(problems, index.learnt, compared)))
 
     def close(self) -> None:
         """Let the workers go."""
@@ -130,11 +135,14 @@ class ContaminationScreen:
         return replace(candidate, elimination=elimination, more=())
 
 
+REPORT_BEGINS = b"# Decontamination"
+
+
 def write_contamination_report(path: Path, result: Decontaminated) -> None:
     """Write every hit beside its problem, as Markdown."""
     by_benchmark = Counter(hit.benchmark for hit in result.hits)
     lines = [
-        "# Decontamination",
+        REPORT_BEGINS.decode(),
         "",
         f"{result.rows} rows against {result.problems} problems: {result.rows - result.kept} rows copy one.",
         "",

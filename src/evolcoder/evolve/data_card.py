@@ -11,11 +11,9 @@ from typing import Any
 
 from evolcoder import __version__
 from evolcoder.evolve.data_stats import DataStats
-from evolcoder.licences import Link, model_link, restrictions, resulting_licence, seed_link
-from evolcoder.runs import write_json_whole
-
-MADE_FROM = "made_from.json"
-"""What `evolve` notes beside its rows: {seeds, decontaminated}."""
+from evolcoder.evolve.output_folder import MADE_FROM
+from evolcoder.licences import Link, hub_licence, model_link, restrictions, resulting_licence, seed_link
+from evolcoder.model_cards import ANY_FIELD, CardWords, size_category
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +23,12 @@ class CardFacts:
     name: str
     seeds: Link
     """The seed set with its licence; evolved rows derive from it."""
+    words: CardWords = ANY_FIELD
     summaries: tuple[Path, ...] = ()
     """`summary.json` of each round."""
     eliminated_files: tuple[Path, ...] = ()
     decontaminated: tuple[str, ...] = ()
     """Benchmarks that the rows were checked against."""
-
-
-def note_what_it_is_made_from(folder: Path, seeds: str, benchmarks: Sequence[str]) -> None:
-    """Leave in a folder of evolved rows what their card must say and the rows do not."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json_whole(folder / MADE_FROM, {"seeds": seeds, "decontaminated": list(benchmarks)})
 
 
 def facts_beside(
@@ -51,6 +44,7 @@ def facts_beside(
     return CardFacts(
         name,
         Link("seeds", known.name, licence or known.licence),
+        CardWords.noted(noted.get("card")),
         tuple(path for r in rounds if (path := r / "summary.json").exists()),
         tuple(path for r in rounds if (path := r / "eliminated.jsonl").exists()),
         tuple(checked) or tuple(noted.get("decontaminated", ())),
@@ -61,14 +55,13 @@ def data_card(facts: CardFacts, stats: DataStats) -> str:
     """Return the card in the hub's form: YAML head, then Markdown."""
     rounds = [json.loads(path.read_text(encoding="utf-8")) for path in facts.summaries]
     teachers = [name for name in stats.teachers if name != "none"]
-    chain = [facts.seeds, *(model_link("teacher", name) for name in teachers)]
-    size = next((text for limit, text in _SIZES if stats.rows < limit), "n>1T")
+    chain = [*_seed_links(facts.seeds, stats), *(model_link("teacher", name) for name in teachers)]
     lines = [
         "---",
         f"license: {resulting_licence(chain)}",
         "task_categories: [text-generation]",
-        "tags: [code, instruction-tuning, evol-instruct, synthetic]",
-        f"size_categories: [{size}]",
+        f"tags: [{', '.join(facts.words.all_tags('instruction-tuning', 'synthetic'))}]",
+        f"size_categories: [{size_category(stats.rows)}]",
         "configs:",
         "- config_name: default",
         "  data_files: data/train.parquet",
@@ -76,27 +69,35 @@ def data_card(facts: CardFacts, stats: DataStats) -> str:
         f"# {facts.name}",
         "",
         *(f"> **{sentence}**\n" for sentence in restrictions(chain)),
-        f"{stats.rows} coding instructions with responses, of {stats.trees} seeds, made by",
-        f"Code Evol-Instruct (WizardCoder, arXiv 2306.08568) with evolcoder {__version__}.",
+        f"{stats.rows} {facts.words.rows} with responses, of {stats.trees} seeds, made by",
+        f"{facts.words.method} with evolcoder {__version__}.",
         "",
         *_table("Round", "Rows", stats.rounds),
         *_table("Method", "Rows", stats.methods),
         *_table("Teacher", "Rows", stats.teachers),
         *_table("Verdict of the answer", "Rows", stats.verdicts),
+        *_table("Code that seeds were made of", "Seeds", stats.sources),
+        *_table("Licence of that code", "Seeds", stats.licences),
         *_eliminated(rounds),
         "## Columns",
         "",
         "`instruction`, `input`, `response`; lineage: `id`, `seed_id`, `parent_id`, `round`, `method`,",
         "`teacher`; `requests`, `prompt_tokens`, `completion_tokens`, `cost_usd`;",
-        "where answers were verified also `language`, `verdict`, `verdict_detail`, `repairs`, `tests`.",
+        "where answers were verified also `verdict` and what else was found, where rows were scored each",
+        "score under its name.",
         "",
         "## Terms",
         "",
-        f"- Seeds: {facts.seeds.name}, licence {_licence(facts.seeds)}. Evolved rows derive from them.",
+        *(
+            f"- Seeds: {link.name}, licence {_licence(link)}. Evolved rows derive from them."
+            for link in chain
+            if link.role == "seeds"
+        ),
         *(
             f"- Teacher: {link.name}, licence {_licence(link)}. Its terms may bind what is trained on its "
             "answers too."
-            for link in chain[1:]
+            for link in chain
+            if link.role == "teacher"
         ),
         "- Contamination: "
         + (
@@ -108,6 +109,12 @@ def data_card(facts: CardFacts, stats: DataStats) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _seed_links(seeds: Link, stats: DataStats) -> list[Link]:
+    """Return a link for each licence that seeds name, else the seed set's own."""
+    links = [Link("seeds", seeds.name, hub_licence(name)) for name in stats.licences]
+    return links or [seeds]
 
 
 def _licence(link: Link) -> str:
@@ -135,9 +142,6 @@ def _eliminated(rounds: Sequence[dict[str, Any]]) -> list[str]:
     head = "| | " + " | ".join(f"Round {r['round']}" for r in rounds) + " |"
     rows = [f"| {what} | " + " | ".join(map(str, counts)) + " |" for what, counts in lines]
     return [head, "|---|" + "---|" * len(rounds), *rows, ""]
-
-
-_SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
 def _table(what: str, count: str, counts: dict[int, int] | dict[str, int]) -> list[str]:

@@ -13,6 +13,9 @@ from evolcoder.errors import UserError
 from evolcoder.evolve.methods import fraction_of
 from evolcoder.records import Instruction
 
+_WIDTH = 100
+"""Characters of an instruction in a tree."""
+
 
 @dataclass(slots=True)
 class DataStats:
@@ -25,6 +28,10 @@ class DataStats:
     methods: dict[str, int] = field(default_factory=dict)
     teachers: dict[str, int] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
+    """Seeds made of code, by repository and commit."""
+    licences: dict[str, int] = field(default_factory=dict)
+    """Seeds that name a licence of their own, by it."""
     instruction_chars: dict[int, float] = field(default_factory=dict)
     """Mean length of an instruction by round."""
     response_chars: dict[int, float] = field(default_factory=dict)
@@ -44,6 +51,8 @@ def stats_of_rows(rows: Iterable[Instruction]) -> DataStats:
     methods: Counter[str] = Counter()
     teachers: Counter[str] = Counter()
     verdicts: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    licences: Counter[str] = Counter()
     for row in rows:
         stats.rows += 1
         trees.add(row.lineage.seed_id)
@@ -54,11 +63,16 @@ def stats_of_rows(rows: Iterable[Instruction]) -> DataStats:
         teachers[row.lineage.teacher or "none"] += 1
         if row.extra.get("verdict"):
             verdicts[str(row.extra["verdict"])] += 1
+        if row.lineage.round == 0 and row.extra.get("license"):
+            licences[str(row.extra["license"])] += 1
+            if row.extra.get("repository"):
+                sources[f"{row.extra['repository']} {str(row.extra.get('commit') or '')[:12]}".strip()] += 1
         stats.without_response += not row.response.strip()
         stats.usd += _number(row, "cost_usd")
         stats.tokens += int(_number(row, "prompt_tokens") + _number(row, "completion_tokens"))
     stats.trees = len(trees)
     stats.rounds, stats.methods = dict(sorted(rounds.items())), dict(methods.most_common())
+    stats.sources, stats.licences = dict(sources.most_common()), dict(licences.most_common())
     stats.teachers, stats.verdicts = dict(teachers.most_common()), dict(verdicts.most_common())
     stats.instruction_chars = {r: round(asked[r] / n, 1) for r, n in stats.rounds.items()}
     stats.response_chars = {r: round(answered[r] / n, 1) for r, n in stats.rounds.items()}
@@ -92,7 +106,7 @@ def tree_of(rows: Iterable[Instruction], row_id: str) -> list[Instruction]:
     return sorted((row for row in rows if row.lineage.seed_id == seed_id), key=lambda row: row.lineage.round)
 
 
-def tree_lines(tree: Sequence[Instruction], width: int = 100) -> list[str]:
+def tree_lines(tree: Sequence[Instruction]) -> list[str]:
     """Return a tree as indented lines, children under their parents."""
     children: dict[str | None, list[Instruction]] = {}
     ids = {row.id for row in tree}
@@ -104,15 +118,23 @@ def tree_lines(tree: Sequence[Instruction], width: int = 100) -> list[str]:
     def draw(row: Instruction, depth: int) -> None:
         how = f"round {row.lineage.round}, {row.lineage.method}" if row.lineage.method else "seed"
         indent = "   " * depth + ("└─ " if depth else "")
-        lines.append(f"{indent}{row.id}  [{how}]")
+        lines.append(f"{indent}{row.id}  [{how}]{_source(row)}")
         text = " ".join(row.instruction.split())
-        lines.append("   " * (depth + 1) + (text if len(text) <= width else text[: width - 1] + "…"))
+        lines.append("   " * (depth + 1) + (text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"))
         for child in children.get(row.id, []):
             draw(child, depth + 1)
 
     for root in children.get(None, []):
         draw(root, 0)
     return lines
+
+
+def _source(row: Instruction) -> str:
+    """Return the place in a code base that a seed was made from, with its licence."""
+    named = [str(row.extra.get(name) or "") for name in ("repository", "file", "lines", "license")]
+    if row.lineage.round or not all(named):
+        return ""
+    return f"  {named[0]}/{named[1]}:{named[2]} ({named[3]})"
 
 
 def table_lines(title: str, counts: Mapping[Any, Any]) -> list[str]:

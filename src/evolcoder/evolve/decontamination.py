@@ -4,7 +4,7 @@ A problem is three bags of n-grams: three words of its text in a row, eight toke
 doctests in a row, and six tokens of its examples (`code_grams`): renamed identifiers and changed literals
 hide nothing. A row is compared by the share of a problem's n-grams that it holds. An n-gram counts less the
 more rows and problems hold it ("return the sum"), which is learnt from the rows themselves, or from seeds,
-before they are judged. Memory follows the problems, not the rows.
+before they are compared. Memory follows the problems, not the rows.
 
 The problems come from the caller; this package knows no benchmark. WizardCoder's own check is
 another: nearest neighbours by embedding, judged by a model (appendix C).
@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from evolcoder.evolve.code_grams import (
     TOKENS_A_GRAM,
@@ -123,8 +123,10 @@ _IN_TOO_MANY = 64
 class ContaminationIndex:
     """Problems, indexed; `learn` from rows first, then ask for `hits`."""
 
-    def __init__(self, problems: Iterable[ProblemText], thresholds: Thresholds | None = None) -> None:
-        self._thresholds = thresholds or Thresholds()
+    def __init__(self, problems: Iterable[ProblemText], compared: Callable[[str], str] | None = None) -> None:
+        """Index the problems; `compared` returns what of a text counts, of problems and rows alike."""
+        self._thresholds = Thresholds()
+        self._compared = compared
         self._number: dict[str, int] = {}
         self._text, self._code = KnownGrams(WORDS_A_GRAM), KnownGrams(TOKENS_A_GRAM)
         self._examples = KnownGrams(TOKENS_AN_EXAMPLE_GRAM)
@@ -141,6 +143,8 @@ class ContaminationIndex:
         """Of each problem."""
         self._problems = list(problems)
         for position, problem in enumerate(self._problems):
+            if compared is not None:
+                problem = replace(problem, text=compared(problem.text), code=compared(problem.code))
             self._index(position, problem)
 
     def __len__(self) -> int:
@@ -259,7 +263,7 @@ class ContaminationIndex:
         self._wholes = [[0.0] * 4 for _ in self._problems]
         self._weights = []
         for rows, positions, bag in zip(self._rows_with, self._postings, self._bag, strict=True):
-            # The row under judgement is usually one of those learnt from; other problems count as rows, so
+            # The row that is compared is usually one of those learnt from; other problems count as rows, so
             # that a small data set knows what is common too.
             others = max(rows - 1, 0) + len(positions) - 1
             weight = 0.0 if len(positions) > _IN_TOO_MANY else 1 - math.log(1 + others) / scale
@@ -297,12 +301,14 @@ class ContaminationIndex:
 
     def _grams_of(self, row: Instruction) -> set[int]:
         """Return the numbers of the problems' n-grams that a row holds."""
-        question = f"{row.instruction}\n{row.input}"
-        words = words_of(f"{question}\n{row.response}")
+        question, response = f"{row.instruction}\n{row.input}", row.response
+        if self._compared is not None:
+            question, response = self._compared(question), self._compared(response)
+        words = words_of(f"{question}\n{response}")
         grams = [" ".join(words[start : start + WORDS_A_GRAM]) for start in self._text.find(words)]
         grams += [f"~ {gram}" for gram in grams]
         asked, asked_kinds = code_tokens(question)
-        answered, answered_kinds = code_tokens(row.response)
+        answered, answered_kinds = code_tokens(response)
         tokens, kinds = [*asked, *answered], [*asked_kinds, *answered_kinds]
         for start in self._code.find(kinds):
             grams.append(f"# {numbered(tokens, kinds, start, TOKENS_A_GRAM)}")

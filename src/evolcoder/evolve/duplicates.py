@@ -83,11 +83,10 @@ class DuplicateIndex:
     """Texts met so far, and whether a new one repeats one of them."""
 
     def __init__(self, threshold: float | None, pool: Pool[Sequence[Text], Sketch] | None = None) -> None:
-        """`pool` sketches texts (see `mapped.sketch_work`); None: this thread does."""
+        """`pool` sketches texts (see `screening_work.sketch_work`); None: this thread does."""
         import numpy as np
 
         self._pool = pool
-
         self._np = np
         self._threshold = threshold
         self._bands = BANDS if threshold is not None else 0

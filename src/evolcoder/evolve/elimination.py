@@ -2,8 +2,9 @@
 
 An evolved instruction is dropped when it adds nothing (1), when its answer is a short apology (2) or holds
 nothing but punctuation and stop words (3), or when it copies words of the evolving prompt (4). Rules that
-need only the text are applied before the teacher is asked for anything more. The other reasons to drop a row
-(`duplicate`, `contaminated`, failed tests) are in `rounds`, `contamination_report` and `verification`.
+need only the text are applied before the teacher is asked for anything more. `evolve_one` applies them, asks
+the teacher for rule 1, and drops rows cut off, unanswered or scored low; the other reasons (`duplicate`,
+`contaminated`, failed tests) are in `rounds`, `contamination_report` and `verification`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ EliminationReason = Literal[
     "duplicate",
     "syntax error",
     "failed tests",
+    "wrong answer",
+    "low score",
     "contaminated",
     "no reply",
     "set aside",
@@ -62,7 +65,7 @@ that this it its also just and then so now
 FILLER_WORDS = frozenset(_FILLER_WORDS_TEXT.split())
 """Words that change nothing about a task when they come or go."""
 
-_PROMPT_MARK = re.compile(r"#\s*(?:given|rewritten|created|new) prompt\s*#", re.IGNORECASE)
+_PROMPT_MARK = re.compile(r"#\s*(?:the\s+)?(?:given|rewritten|created|new) prompt\s*#", re.IGNORECASE)
 _TEMPLATE_WORDS = "increase the difficulty of the given programming test question"
 """What of the evolving prompts no answer holds by chance."""
 _ROLE = re.compile(r"\W*(?:user|human|assistant|question|instruction|prompt)\s*:\s*", re.IGNORECASE)

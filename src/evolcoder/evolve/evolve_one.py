@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evolcoder.errors import RequestFailedError, RequestRefusedError
+from evolcoder.evolve.answering import Answering, AnswerVerifier, Rated
 from evolcoder.evolve.elimination import Elimination, answer_elimination, instruction_elimination, says_equal
 from evolcoder.evolve.methods import (
+    Method,
     MethodSet,
     choose_method,
     equality_messages,
@@ -16,14 +19,12 @@ from evolcoder.evolve.methods import (
     fraction_of,
 )
 from evolcoder.evolve.preambles import without_preamble
+from evolcoder.evolve.programs import PROGRAMS
 from evolcoder.evolve.settings import AskSettings, EvolveSettings, Phase
 from evolcoder.extraction.thinking import split_thinking
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
 from evolcoder.records import Instruction, Lineage
 from evolcoder.runs import content_hash
-
-if TYPE_CHECKING:
-    from evolcoder.evolve.verification import Verifier
 
 
 @dataclass(slots=True)
@@ -57,9 +58,6 @@ class EvolvedRow:
     """Whether the teacher's words around the instruction were cut off."""
 
 
-_UNVERIFIED = {"language": "", "verdict": "", "repairs": 0, "tests": "", "verdict_detail": ""}
-
-
 class CountedTeacher:
     """Asks the teacher on behalf of one row, and keeps count."""
 
@@ -69,9 +67,10 @@ class CountedTeacher:
         settings: EvolveSettings,
         row_id: str,
         round_number: int,
-        told: Callable[[Completion], None],
+        on_reply: Callable[[Completion], None],
     ) -> None:
-        self._model, self._settings, self._told = model, settings, told
+        self._model, self.settings, self._on_reply = model, settings, on_reply
+        self.row_id = row_id
         # From content, so that the same row asks the same again; by round, so that a row that was
         # eliminated is evolved differently next time.
         self._seed = int(fraction_of("sampling", settings.seed, row_id, round_number) * 2**31)
@@ -81,13 +80,13 @@ class CountedTeacher:
 
     async def ask(self, phase: Phase, messages: tuple[Message, ...], index: int = 0) -> Completion:
         """Send one chat and return the reply, its reasoning apart from its text. May raise as the model."""
-        own = self._settings.phases.get(phase, _AS_THE_REST)
+        own = self.settings.phases.get(phase, _AS_THE_REST)
         if own.system:
             messages = (Message("system", own.system), *messages)
         temperature = own.temperature
         if temperature is None:
-            temperature = 0.0 if phase == "judge" else self._settings.temperature
-        top_p = self._settings.top_p if own.top_p is None else own.top_p
+            temperature = 0.0 if phase in ("judge", "score") else self.settings.temperature
+        top_p = self.settings.top_p if own.top_p is None else own.top_p
         sampling = Sampling(
             temperature=temperature,
             top_p=top_p if temperature else 1.0,
@@ -97,17 +96,32 @@ class CountedTeacher:
         )
         completion = await self._model.complete(Request(messages, sampling, index))
         self.usage.add(completion)
-        self._told(completion)
+        self._on_reply(completion)
         self.teachers[completion.model or self._model.name] = None
         reasoning, text = split_thinking(completion.text)
         return replace(completion, text=text, reasoning=completion.reasoning or reasoning.strip())
 
     def _most_tokens(self, phase: Phase) -> int:
-        most = {"evolve": self._settings.instruction_max_tokens, "judge": 16}
-        return most.get(phase, self._settings.max_tokens)
+        most = {"evolve": self.settings.instruction_max_tokens, "judge": 16}
+        return most.get(phase, self.settings.max_tokens)
 
 
 _AS_THE_REST = AskSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenInstruction:
+    """An instruction that the teacher wrote."""
+
+    text: str = ""
+    reasoning: str = ""
+    elimination: Elimination | None = None
+    preamble_cut: bool = False
+    """Whether words around the instruction were cut off."""
+
+
+WriteInstruction = Callable[[CountedTeacher, str, Method, MethodSet], Awaitable[WrittenInstruction]]
+"""Asks a teacher for an instruction made of a text by a method; raises as the teacher does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +132,8 @@ class _Answer:
     reasoning: str
     elimination: Elimination | None
     columns: dict[str, Any]
-    """What verification found."""
+    """What verification found, and scores."""
+    proved: bool = False
 
 
 def question_of(row: Instruction) -> str:
@@ -132,38 +147,41 @@ async def evolve_row(
     methods: MethodSet,
     settings: EvolveSettings,
     round_number: int,
-    verifier: Verifier | None = None,
-    told: Callable[[Completion], None] = lambda completion: None,
+    verifier: AnswerVerifier | None = None,
+    on_reply: Callable[[Completion], None] = lambda completion: None,
+    answering: Answering = PROGRAMS,
+    write: WriteInstruction | None = None,
 ) -> EvolvedRow:
     """Evolve one instruction, answer it, and apply the rules in order of their price.
 
-    `told` hears of every reply. Raises EndpointError, BudgetExhaustedError; a single request that fails for
-    good drops the row instead.
+    `answering` says how the domain answers, `verifier` is one of its own. `on_reply` is called with each
+    reply. `write` asks for the instruction in another way than evolution does. Raises EndpointError,
+    BudgetExhaustedError; a single request that fails for good drops the row instead.
     """
     method = choose_method(methods, settings.seed, parent.id, round_number)
-    teacher = CountedTeacher(model, settings, parent.id, round_number, told)
+    teacher = CountedTeacher(model, settings, parent.id, round_number, on_reply)
     question = question_of(parent).rstrip()
-    evolved, reasoning, cut = "", "", False
+    written = WrittenInstruction()
     elimination: Elimination | None = None
     answers: list[_Answer] = []
+    scores: dict[str, float] = {}
+    given = str(parent.extra.get("answer") or "") if method.keeps_answer else ""
     try:
-        reply = await teacher.ask("evolve", evolution_messages(methods, method, question, settings.shots))
-        whole, reasoning = reply.text.strip(), reply.reasoning
-        evolved = without_preamble(whole)
-        cut = evolved != whole
-        elimination = _no_text(reply, evolved) or instruction_elimination(question, evolved, method, methods)
-        if elimination is None and reply.finish_reason == "length":
-            elimination = Elimination("truncated", "the evolved instruction was cut off")
+        written = await (write or evolved_instruction)(teacher, question, method, methods)
+        elimination = written.elimination
         if elimination is None and settings.judge:
-            elimination = await _equality_elimination(teacher, question, evolved)
+            elimination = await _equality_elimination(teacher, question, written.text)
         if elimination is None:
-            answers = await _answers(teacher, evolved, settings, verifier)
+            rated = Rated(question, written.text, "")
+            scores, elimination = await _scores(teacher, rated, settings.scores, answering)
+        if elimination is None:
+            answers = await _answers(teacher, question, written.text, given, settings, verifier, answering)
     except RequestRefusedError as error:
         elimination = Elimination("refused", str(error))
     except RequestFailedError as error:
         elimination = Elimination("no reply", str(error))
     if not answers:
-        answers = [_Answer("", reasoning, elimination, dict(_UNVERIFIED) if verifier is not None else {})]
+        answers = [_Answer("", written.reasoning, elimination, _unverified(verifier))]
     elimination = answers[0].elimination
     lineage = Lineage(
         parent.lineage.seed_id,
@@ -174,55 +192,111 @@ async def evolve_row(
     )
     rows = []
     for number, answer in enumerate(answers):
-        columns = {**answer.columns, **_columns(RowUsage() if number else teacher.usage)}
+        columns = {**answer.columns, **scores, **_columns(RowUsage() if number else teacher.usage)}
         if answer.reasoning:
             columns["reasoning"] = answer.reasoning
         which = (number,) if number else ()
-        id_ = content_hash(parent.id, round_number, evolved, *which)[:16]
-        rows.append(Instruction(id_, evolved, "", answer.text, lineage, columns))
-    return EvolvedRow(rows[0], elimination, teacher.usage, tuple(rows[1:]), cut)
+        id_ = content_hash(parent.id, round_number, written.text, *which)[:16]
+        rows.append(Instruction(id_, written.text, "", answer.text, lineage, columns))
+    return EvolvedRow(rows[0], elimination, teacher.usage, tuple(rows[1:]), written.preamble_cut)
+
+
+async def evolved_instruction(
+    teacher: CountedTeacher, question: str, method: Method, methods: MethodSet
+) -> WrittenInstruction:
+    """Ask for a harder instruction, as the method's prompt does."""
+    messages = evolution_messages(methods, method, question, teacher.settings.shots)
+    return read_instruction(await teacher.ask("evolve", messages), question, method, methods)
+
+
+def read_instruction(
+    reply: Completion, question: str, method: Method, methods: MethodSet
+) -> WrittenInstruction:
+    """Read the instruction that a reply brings, and apply the rules that need only the two texts."""
+    whole = reply.text.strip()
+    text = without_preamble(whole)
+    elimination = _no_text(reply, text) or instruction_elimination(question, text, method, methods)
+    if elimination is None and reply.finish_reason == "length":
+        elimination = Elimination("truncated", "the evolved instruction was cut off")
+    return WrittenInstruction(text, reply.reasoning, elimination, text != whole)
 
 
 async def _answers(
-    teacher: CountedTeacher, evolved: str, settings: EvolveSettings, verifier: Verifier | None
+    teacher: CountedTeacher,
+    parent: str,
+    evolved: str,
+    given: str,
+    settings: EvolveSettings,
+    verifier: AnswerVerifier | None,
+    answering: Answering,
 ) -> list[_Answer]:
     """Return the answers that stay; where none does, the first one with why it is dropped."""
     replies: list[Completion] = []
     for index in range(settings.answers):
         try:
-            replies.append(await teacher.ask("answer", (Message("user", evolved),), index))
+            replies.append(await teacher.ask("answer", answering.messages(evolved), index))
         except RequestFailedError:
             if index == settings.answers - 1 and not replies:
                 raise
-    tests: str | None = None
-    judged: dict[str, _Answer] = {}
+    distinct: dict[str, _Answer] = {}
     for reply in replies:
         text = reply.text.strip()
-        if text in judged:
+        if text in distinct:
             continue
         elimination = _no_text(reply, text) or answer_elimination(text, evolved)
         if elimination is None and reply.finish_reason == "length" and not settings.keep_truncated:
             elimination = Elimination("truncated", f"the answer was cut off at {settings.max_tokens} tokens")
-        columns: dict[str, Any] = {} if verifier is None else dict(_UNVERIFIED)
-        answer = text
-        if elimination is None and verifier is not None:
-            verified = await verifier.verify(evolved, text, teacher.ask, tests)
-            tests = tests or verified.tests or None
-            answer, elimination = verified.answer, verified.elimination
-            columns = {
-                "language": verified.language,
-                "verdict": verified.state,
-                "repairs": verified.repairs,
-                "tests": verified.tests,
-                "verdict_detail": verified.detail,
-            }
-        judged[text] = _Answer(answer, reply.reasoning, elimination, columns)
-    kept = [answer for answer in judged.values() if answer.elimination is None]
-    if proved := [answer for answer in kept if answer.columns.get("verdict") in ("passed", "repaired")]:
-        kept = proved  # what nothing was proved of is no company for what passed
+        distinct[text] = _Answer(text, reply.reasoning, elimination, _unverified(verifier))
+    given_often = Counter(reply.text.strip() for reply in replies)
+    waiting = {text: given_often[text] for text, answer in distinct.items() if answer.elimination is None}
+    if verifier is not None and waiting:
+        found = await verifier.verify(evolved, waiting, teacher.ask, given)
+        for text, verified in zip(waiting, found, strict=True):
+            distinct[text] = _Answer(
+                verified.answer,
+                distinct[text].reasoning,
+                verified.elimination,
+                dict(verified.columns),
+                verified.proved,
+            )
+    kept = [answer for answer in distinct.values() if answer.elimination is None]
+    if proved := [answer for answer in kept if answer.proved]:
+        kept = proved  # an answer that nothing confirms is dropped beside one that passed
     if settings.keep_answers == "shortest":
         kept = sorted(kept, key=lambda answer: len(answer.text))[:1]
-    return kept or list(judged.values())[:1]
+    scored = [
+        await _scored(teacher, Rated(parent, evolved, answer.text), answer, settings.scores, answering)
+        for answer in kept
+    ]
+    return [a for a in scored if a.elimination is None] or scored[:1] or list(distinct.values())[:1]
+
+
+async def _scored(
+    teacher: CountedTeacher, rated: Rated, answer: _Answer, least: Mapping[str, float], answering: Answering
+) -> _Answer:
+    """Return an answer with the scores that are of answers, and whether it stays."""
+    scores, elimination = await _scores(teacher, rated, least, answering)
+    return replace(answer, columns={**answer.columns, **scores}, elimination=elimination)
+
+
+async def _scores(
+    teacher: CountedTeacher, rated: Rated, least: Mapping[str, float], answering: Answering
+) -> tuple[dict[str, float], Elimination | None]:
+    """Return the scores of an answer, or of the instruction alone, and what the first low one means."""
+    found: dict[str, float] = {}
+    for name, enough in least.items():
+        rating = answering.ratings[name]
+        if rating.of_answer == bool(rated.answer):
+            found[name] = round(await rating.rate(rated, teacher.ask), 4)
+            if found[name] < enough:
+                return found, Elimination(
+                    "low score", f"{name} {found[name]:.2f}, at least {enough:g} expected"
+                )
+    return found, None
+
+
+def _unverified(verifier: AnswerVerifier | None) -> dict[str, Any]:
+    return {} if verifier is None else dict(verifier.unverified)
 
 
 def _no_text(reply: Completion, text: str) -> Elimination | None:
@@ -235,7 +309,7 @@ def _no_text(reply: Completion, text: str) -> Elimination | None:
 
 
 async def _equality_elimination(teacher: CountedTeacher, question: str, evolved: str) -> Elimination | None:
-    """Rule 1 by the teacher's judgement."""
+    """Rule 1, as the teacher says."""
     reply = await teacher.ask("judge", equality_messages(question, evolved))
     if says_equal(reply.text):
         return Elimination("equal", f"the teacher judged {reply.text.strip()[:40]!r}")

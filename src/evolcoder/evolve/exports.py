@@ -14,19 +14,25 @@ from evolcoder.evolve.evolve_one import question_of
 from evolcoder.evolve.row_files import RowFile
 from evolcoder.instructions import write_instructions
 from evolcoder.records import Instruction
-from evolcoder.runs import making_folder_whole, write_jsonl_whole, writing_whole
+from evolcoder.runs import making_folder_whole, open_writer, write_jsonl_whole, writing_whole
+
+HUB_EXPORT = "hub export"
+"""The kind of output, in the mark of its folder."""
 
 
 def write_alpaca(path: Path, rows: Iterable[Instruction]) -> int:
-    """Write a JSON list of {instruction, input, output}, whole or not at all; return the number of rows."""
+    """Write a JSON list of {instruction, input, output} (gzip for a .gz name), whole or not at all.
+
+    Returns the number of rows.
+    """
     count = 0
-    with writing_whole(path) as partial, partial.open("w", encoding="utf-8", errors="replace") as f:
-        f.write("[")
+    with writing_whole(path) as partial, open_writer(path.name)(partial) as f:
+        f.write(b"[")
         for row in rows:
-            f.write(",\n" if count else "\n")
-            f.write(json.dumps(_alpaca_row(row), ensure_ascii=False))
+            f.write(b",\n" if count else b"\n")
+            f.write(json.dumps(_alpaca_row(row), ensure_ascii=False).encode("utf-8", "replace"))
             count += 1
-        f.write("\n]\n")
+        f.write(b"\n]\n")
     return count
 
 
@@ -64,7 +70,7 @@ def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) 
 
     Whole or not at all; return the number of rows.
     """
-    with making_folder_whole(path, "hub export") as folder:
+    with making_folder_whole(path, HUB_EXPORT) as folder:
         train = folder / "data" / "train.parquet"
         count = write_instructions(train, rows)
         stats = stats_of_rows(RowFile(train))

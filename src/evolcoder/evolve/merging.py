@@ -38,11 +38,6 @@ def merged_rows(seeds: Sequence[Instruction], rounds: Sequence[Path]) -> Iterato
     return chain(seeds, *(evolved_rows(folder) for folder in rounds))
 
 
-def round_folder(out: Path, number: int) -> Path:
-    """Return the folder of a round's files under `out`."""
-    return out / f"round-{number}"
-
-
 def evolved_rows(folder: Path) -> Iterator[Instruction]:
     """Yield the rows that a round kept."""
     for _, row in read_jsonl(folder / "evolved.jsonl"):

@@ -1,8 +1,8 @@
-"""The evolving prompts: Code Evol-Instruct's template with its five methods, and WizardLM's general set.
+"""The evolving prompts: Code Evol-Instruct's template with its five methods, and WizardLM's sets.
 
-Code: WizardCoder (arXiv 2306.08568, 3.1). General: WizardLM (arXiv 2304.12244, appendix A) and its
-repository. The wording is the published one. A new method is one entry here, one line in a recipe
-(`custom_methods`), or a set in a file of the user's own.
+Code: WizardCoder (arXiv 2306.08568, 3.1). WizardLM: `wizardlm_prompts`. The wording is the
+published one. A new method is one entry here, one line in a recipe (`custom_methods`), or a set in a file of
+the user's own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evolcoder.errors import UserError
-from evolcoder.evolve.shots import CODE_SHOTS, Shot
+from evolcoder.evolve import math_prompts
+from evolcoder.evolve.shots import CODE_SHOTS, INPUT_SHOTS, WIZARDLM_SHOTS, Shot
+from evolcoder.evolve.wizardlm_prompts import (
+    INPUT_FORMATS,
+    PAPER_BREADTH,
+    PAPER_DEPTH,
+    PAPER_SENTENCES,
+    REPOSITORY_BREADTH,
+    REPOSITORY_DEPTH,
+    REPOSITORY_SENTENCES,
+    complicated_input,
+)
 from evolcoder.models.protocol import Message
 from evolcoder.own_files import is_own, load_own_file
 from evolcoder.runs import content_hash
@@ -32,6 +43,8 @@ class Method:
     """Worked examples, for teachers too small to follow the bare template."""
     weight: float = 1.0
     """Chance relative to the others; the papers say no more than "random", so all are equal."""
+    keeps_answer: bool = False
+    """True where the evolved instruction has the same final answer as its parent (a rewording, say)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,8 @@ class MethodSet:
     methods: tuple[Method, ...]
     leaks: tuple[str, ...] = field(default=())
     """Words of the evolving prompt that an evolved instruction must not hold (elimination rule 4)."""
+    origin: str = ""
+    """Whose method it is, as a card says it: a name and the paper."""
 
 
 CODE_TEMPLATE = """\
@@ -95,55 +110,29 @@ CODE_SENTENCES = {
     ),
 }
 
-DEEPENING_TEMPLATE = """\
-I want you act as a Prompt Rewriter.
-Your objective is to rewrite a given prompt into a more complex version to make those famous AI systems \
-(e.g., ChatGPT and GPT4) a bit harder to handle.
-But the rewritten prompt must be reasonable and must be understood and responded by humans.
-Your rewriting cannot omit the non-text parts such as the table and code in #Given Prompt#:. \
-Also, please do not omit the input in #Given Prompt#.
-You SHOULD complicate the given prompt using the following method:
-{method}
-You should try your best not to make the #Rewritten Prompt# become verbose, #Rewritten Prompt# can only add \
-10 to 20 words into #Given Prompt#.
-'#Given Prompt#', '#Rewritten Prompt#', 'given prompt' and 'rewritten prompt' are not allowed to appear in \
-#Rewritten Prompt#
-#Given Prompt#:
-{question}
-#Rewritten Prompt#:
-"""
-
-BREADTH_TEMPLATE = """\
-I want you act as a Prompt Creator.
-Your goal is to draw inspiration from the #Given Prompt# to create a brand new prompt.
-This new prompt should belong to the same domain as the #Given Prompt# but be even more rare.
-The LENGTH and difficulty level of the #Created Prompt# should be similar to that of the #Given Prompt#.
-The #Created Prompt# must be reasonable and must be understood and responded by humans.
-'#Given Prompt#', '#Created Prompt#', 'given prompt' and 'created prompt' are not allowed to appear in \
-#Created Prompt#.
-#Given Prompt#:
-{question}
-#Created Prompt#:
-"""
-
-GENERAL_SENTENCES = {
-    "constraints": "Please add one more constraints/requirements into #Given Prompt#",
-    "deepening": (
-        "If #Given Prompt# contains inquiries about certain issues, the depth and breadth of the inquiry "
-        "can be increased."
-    ),
-    "concretizing": "Please replace general concepts with more specific concepts.",
-    "reasoning": (
-        "If #Given Prompt# can be solved with just a few simple thinking processes, you can rewrite it to "
-        "explicitly request multiple-step reasoning."
-    ),
-    "complicate-input": (
-        "You must add data in one of the formats XML, SQL database, Python code, HTML page, shell command, "
-        "JSON as input data in #Rewritten Prompt#"
-    ),
-}
-
 PROMPT_WORDS = ("given prompt", "rewritten prompt", "created prompt")
+
+
+def _wizardlm_set(name: str, *, paper: bool) -> MethodSet:
+    """Return WizardLM's operations in one wording; only the paper's has complicated input.
+
+    The formats of complicated input share the chance of one operation.
+    """
+    sentences = PAPER_SENTENCES if paper else REPOSITORY_SENTENCES
+    formats = INPUT_FORMATS if paper else {}
+    methods = (
+        *(Method(key, sentence, shots=WIZARDLM_SHOTS[key]) for key, sentence in sentences.items()),
+        *(
+            Method(f"complicate-{key}", "", template=complicated_input(key), weight=1 / len(formats))
+            for key in formats
+        ),
+        Method("breadth", "", PAPER_BREADTH if paper else REPOSITORY_BREADTH, WIZARDLM_SHOTS["breadth"]),
+    )
+    examples = tuple(shot.evolved[:60] for key in formats for shot in INPUT_SHOTS[key])
+    depth = PAPER_DEPTH if paper else REPOSITORY_DEPTH
+    leaks, origin = (*PROMPT_WORDS, *examples), "Evol-Instruct (WizardLM, arXiv 2304.12244)"
+    return MethodSet(name, depth, methods, leaks, origin)
+
 
 METHOD_SETS: Mapping[str, MethodSet] = {
     "code": MethodSet(
@@ -151,19 +140,33 @@ METHOD_SETS: Mapping[str, MethodSet] = {
         CODE_TEMPLATE,
         tuple(Method(name, text, shots=CODE_SHOTS[name]) for name, text in CODE_SENTENCES.items()),
         leaks=("programming test question", "increase the difficulty", *PROMPT_WORDS),
+        origin="Code Evol-Instruct (WizardCoder, arXiv 2306.08568)",
     ),
-    "general": MethodSet(
-        "general",
-        DEEPENING_TEMPLATE,
+    "general": _wizardlm_set("general", paper=True),
+    "wizardlm-paper": _wizardlm_set("wizardlm-paper", paper=True),
+    "wizardlm-repository": _wizardlm_set("wizardlm-repository", paper=False),
+    "math": MethodSet(
+        "math",
+        math_prompts.UPWARD_TEMPLATE,
         (
-            *(Method(name, text) for name, text in GENERAL_SENTENCES.items()),
-            Method("breadth", "", template=BREADTH_TEMPLATE),
+            *(
+                Method(f"upward-{name}", text, shots=math_prompts.MATH_SHOTS[name])
+                for name, text in math_prompts.UPWARD_SENTENCES.items()
+            ),
+            *(
+                Method(
+                    f"downward-{name}", text, math_prompts.DOWNWARD_TEMPLATE, math_prompts.MATH_SHOTS[name]
+                )
+                for name, text in math_prompts.DOWNWARD_SENTENCES.items()
+            ),
         ),
-        leaks=PROMPT_WORDS,
+        leaks=(*math_prompts.LEAKS, *PROMPT_WORDS),
+        origin="Math Evol-Instruct (after WizardMath, arXiv 2308.09583)",
     ),
 }
-"""The named method sets. WizardCoder's set drops deepening, complicated input and breadth from WizardLM's and
-adds misdirection by erroneous code and complexity requirements."""
+"""The named method sets; "general" is WizardLM's in the paper's wording. WizardCoder's set drops deepening,
+complicated input and breadth from WizardLM's and adds misdirection by erroneous code and complexity
+requirements."""
 
 
 def method_set(
@@ -175,12 +178,14 @@ def method_set(
 ) -> MethodSet:
     """Return the named set with `custom` methods (a sentence, or more) added and `weights` applied.
 
-    A name that ends in .py is a user's file whose `load()` returns a MethodSet. `template` replaces the
-    set's; `leaks` are further words that no evolved instruction may hold. Raises ValueError for an unknown
-    name, an empty method, a negative weight, or when no method is left, UserError for a mistake in the
-    user's file.
+    A name that ends in .py is a user's file whose `load()` returns a MethodSet, or a domain that has one as
+    `methods`. `template` replaces the set's; `leaks` are further words that no evolved instruction may hold.
+    Raises ValueError for an unknown name, an empty method, a negative weight, or when no method is left,
+    UserError for a mistake in the user's file.
     """
     chosen = load_own_file(Path(name))[0] if is_own(name) else METHOD_SETS.get(name)
+    if not isinstance(chosen, MethodSet):
+        chosen = getattr(chosen, "methods", None)
     if not isinstance(chosen, MethodSet):
         if is_own(name):
             raise UserError(f"{name}: a function load() that returns a MethodSet is expected")
@@ -238,7 +243,7 @@ def evolution_messages(
     return (*turns, ask(question))
 
 
-JUDGE_TEMPLATE = """\
+EQUALITY_TEMPLATE = """\
 Here are two Instructions to ChatGPT AI, do you think they are equal to each other, which meet the following \
 requirements:
 1. They have same constraints and requirements.
@@ -250,6 +255,4 @@ Your Judgement (Just answer: Equal or Not Equal. No need to explain the reason):
 
 def equality_messages(question: str, evolved: str) -> tuple[Message, ...]:
     """Return the chat that asks a teacher whether two instructions are equal (WizardLM, appendix)."""
-    text = JUDGE_TEMPLATE.replace("{first}", question, 1)
-    head, _, tail = text.rpartition("{second}")
-    return (Message("user", head + evolved + tail),)
+    return (Message("user", EQUALITY_TEMPLATE.format(first=question, second=evolved)),)

@@ -7,7 +7,7 @@ a person judges from the report. Similarities differ by embedding model, so look
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from evolcoder.evolve.decontamination import Hit, hit_of
@@ -15,12 +15,9 @@ from evolcoder.evolve.duplicates import batches
 from evolcoder.records import Instruction, ProblemText
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from evolcoder.models.embedding import Embed
 
 _ROWS_A_BATCH = 512
-Embed = Callable[[Sequence[str]], "NDArray[np.float32]"]
-"""Makes of texts one unit vector each, in their order."""
 
 
 def nearest_hits(

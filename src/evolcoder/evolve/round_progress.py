@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 
 from evolcoder.evolve.evolve_one import RowUsage
-from evolcoder.models.protocol import Completion, LanguageModel
+from evolcoder.models.protocol import Completion, LanguageModel, Watchable
 from evolcoder.models.stats import stats_of
 
 _WINDOW_S = 10.0
@@ -24,11 +24,21 @@ class LiveCounts:
         self._usd_before, self._rounds_after = usd_before, rounds_after
         self._finished = self._told = 0
         self._usage = RowUsage()
+        self._written = self._from_journal = 0
+        inner = getattr(model, "inner", model)
+        if isinstance(inner, Watchable):  # its replies come a wave at a time, minutes apart
+            inner.watch(self._add_written)
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), self._answers())])
 
     def add_reply(self, completion: Completion) -> None:
         """Count a reply as it comes."""
         self._usage.add(completion)
+        if completion.cached:
+            self._from_journal += completion.completion_tokens
+
+    def _add_written(self, tokens: int, ended: int) -> None:
+        """Count tokens of answers that a model in this process is writing."""
+        self._written += tokens
 
     def add_row(self) -> None:
         """Count a finished row."""
@@ -44,7 +54,8 @@ class LiveCounts:
         shown: dict[str, str | float] = {"requests/s": round(self._per_second(), 1)}
         if self._stats is not None:
             shown["in flight"] = self._stats.in_flight
-        shown["tokens"] = self._usage.prompt_tokens + self._usage.completion_tokens
+        answers = max(self._usage.completion_tokens, self._from_journal + self._written)
+        shown["tokens"] = self._usage.prompt_tokens + answers
         if self._usage.usd is not None:
             shown["usd"] = self._money(self._usage.usd)
         shown["kept"] = kept

@@ -13,12 +13,16 @@ from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from evolcoder.evolve.answering import Answering, AnswerVerifier
 from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text
 from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.evolve_one import EvolvedRow, evolve_row
-from evolcoder.evolve.merging import evolved_rows, merged_rows, pool_after, round_folder
+from evolcoder.evolve.evolve_one import EvolvedRow, WriteInstruction, evolve_row
+from evolcoder.evolve.merging import evolved_rows, merged_rows, pool_after
+from evolcoder.evolve.methods import MethodSet
+from evolcoder.evolve.output_folder import remove_later_rounds
+from evolcoder.evolve.programs import PROGRAMS
 from evolcoder.evolve.round_progress import LiveCounts
 from evolcoder.evolve.row_files import RowWriter, try_to_write, write_rows_whole
 from evolcoder.evolve.screening_work import sketch_work
@@ -30,11 +34,11 @@ from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import stats_of
 from evolcoder.parquet_files import write_parquet
 from evolcoder.progress import Bar, Progress
-from evolcoder.records import Instruction, ProblemText
+from evolcoder.records import Instruction, ProblemText, round_folder
 from evolcoder.runs import write_json_whole, writing_whole
 
 if TYPE_CHECKING:
-    from evolcoder.evolve.verification import Verifier
+    from evolcoder.evolve.contamination_report import ContaminationScreen
 
 _ROWS_A_BATCH = 64
 
@@ -66,14 +70,6 @@ class RoundSummary:
     """Instructions that a teacher's words around them were cut off from."""
 
 
-class RowScreen(Protocol):
-    """A last look at rows in order, before they are written: may eliminate more."""
-
-    def __call__(self, candidates: Sequence[EvolvedRow]) -> Sequence[EvolvedRow]:
-        """Return the same rows, some of them eliminated."""
-        ...
-
-
 async def evolve_dataset(
     seeds: Sequence[Instruction],
     model: LanguageModel,
@@ -85,17 +81,29 @@ async def evolve_dataset(
     limit: int | None = None,
     problems: Sequence[ProblemText] = (),
     engine: Engine = THIS_MACHINE,
+    answering: Answering = PROGRAMS,
 ) -> list[RoundSummary]:
     """Evolve `rounds` rounds (see `evolve_rounds`); merge seeds and rounds into `out/dataset.jsonl`.
 
-    Raises DataError, before anything is asked, where the seeds could not be merged or exported.
+    Rounds after these, of an earlier call, are removed. Raises DataError, before anything is asked, where the
+    seeds could not be merged or exported.
     """
     try_to_write(out / "dataset.jsonl", seeds)
     numbers = range(1, rounds + 1)
     summaries = await evolve_rounds(
-        seeds, model, settings, numbers, out, progress, limit=limit, problems=problems, engine=engine
+        seeds,
+        model,
+        settings,
+        numbers,
+        out,
+        progress,
+        limit=limit,
+        problems=problems,
+        engine=engine,
+        answering=answering,
     )
-    write_rows_whole(out / "dataset.jsonl", merged_rows(seeds, [round_folder(out, n) for n in numbers]))
+    write_rows_whole(out / "dataset.jsonl", merged_rows(seeds, [out / round_folder(n) for n in numbers]))
+    remove_later_rounds(out, rounds)
     return summaries
 
 
@@ -110,6 +118,7 @@ async def evolve_rounds(
     limit: int | None = None,
     problems: Sequence[ProblemText] = (),
     engine: Engine = THIS_MACHINE,
+    answering: Answering = PROGRAMS,
 ) -> list[RoundSummary]:
     """Evolve the rounds `numbers`, each into its folder under `out`; the rounds before must lie there.
 
@@ -118,23 +127,25 @@ async def evolve_rounds(
     summaries.
 
     Raises EndpointError, BudgetExhaustedError; every reply so far is in the journal then, and the same call
-    continues.
+    continues. Raises ValueError for a verifier or a score that `answering` has not.
     """
+    answering.check(settings)
     summaries: list[RoundSummary] = []
     finishing: list[asyncio.Task[None]] = []
-    folders = [round_folder(out, number) for number in range(1, numbers.start)]
+    folders = [out / round_folder(number) for number in range(1, numbers.start)]
     with ExitStack() as held:
-        screen = _screen(problems, seeds, engine, held)
+        screen = _screen(problems, seeds, engine, held, answering)
         sketches = held.enter_context(engine.open(sketch_work(settings.near_duplicates is not None)))
         index = duplicate_index(settings, seeds, chain(*map(evolved_rows, folders)), sketches)
         try:
             for number in numbers:
+                folder = out / round_folder(number)
                 summary = await evolve_round(
                     pool_after(seeds, folders, limit=limit, seed=settings.seed),
                     model,
                     settings,
                     number,
-                    round_folder(out, number),
+                    folder,
                     progress,
                     index=index,
                     screen=screen,
@@ -142,11 +153,12 @@ async def evolve_rounds(
                     usd_before=sum(earlier.usd or 0.0 for earlier in summaries),
                     rounds_after=numbers.stop - 1 - number,
                     engine=engine,
+                    answering=answering,
                 )
-                folders.append(round_folder(out, number))
+                folders.append(folder)
                 summaries.append(summary)
                 # The next round need not wait for this one's Parquet file.
-                finishing.append(asyncio.create_task(_finish(folders[-1], summary)))
+                finishing.append(asyncio.create_task(_finish(folder, summary)))
         finally:
             finished = await asyncio.gather(*finishing, return_exceptions=True)
     for error in finished:
@@ -156,14 +168,18 @@ async def evolve_rounds(
 
 
 def _screen(
-    problems: Sequence[ProblemText], seeds: Sequence[Instruction], engine: Engine, held: ExitStack
-) -> RowScreen | None:
+    problems: Sequence[ProblemText],
+    seeds: Sequence[Instruction],
+    engine: Engine,
+    held: ExitStack,
+    answering: Answering,
+) -> ContaminationScreen | None:
     """Return what eliminates copies of `problems` until `held` ends; None where there are no problems."""
     if not problems:
         return None
     from evolcoder.evolve.contamination_report import ContaminationScreen
 
-    screen = ContaminationScreen(problems, seeds, engine)
+    screen = ContaminationScreen(problems, seeds, engine, answering.compared)
     held.callback(screen.close)
     return screen
 
@@ -177,36 +193,43 @@ async def evolve_round(
     progress: Progress,
     *,
     index: DuplicateIndex,
-    screen: RowScreen | None,
+    screen: ContaminationScreen | None,
     total: int | None,
     usd_before: float = 0.0,
     rounds_after: int = 0,
     engine: Engine = THIS_MACHINE,
+    answering: Answering = PROGRAMS,
+    methods: MethodSet | None = None,
+    write: WriteInstruction | None = None,
 ) -> RoundSummary:
     """Evolve each parent once; write the rows kept and dropped into the folder `out`, as JSONL.
 
     Rows are compared with those in `index`, in the order of the parents, and added to it; `screen` may
     eliminate more. `total`, `usd_before` and `rounds_after` are for the progress bar.
+    `methods` (absent: the settings') and `write` make instructions of parents in another way than evolution.
     """
     summary = RoundSummary(round_number)
-    methods = settings.method_set()
+    methods = methods or settings.method_set()
     live = LiveCounts(model, total, usd_before, rounds_after)
-    verifier = verifier_for(settings, model, engine)
+    verifier = verifier_for(answering, settings, model, engine)
 
     async def evolve(parent: Instruction) -> EvolvedRow:
-        candidate = await evolve_row(parent, model, methods, settings, round_number, verifier, live.add_reply)
+        candidate = await evolve_row(
+            parent, model, methods, settings, round_number, verifier, live.add_reply, answering, write
+        )
         live.add_row()
         return candidate
 
+    title = f"evolve round {round_number}" if write is None else methods.name
     (out / "summary.json").unlink(missing_ok=True)
-    with ExitStack() as files, progress.bar(f"evolve round {round_number}", total) as bar:
+    with ExitStack() as files, progress.bar(title, total) as bar:
         if verifier is not None:
             files.enter_context(verifier)
         kept = RowWriter(files.enter_context(writing_whole(out / "evolved.jsonl")))
         dropped = RowWriter(files.enter_context(writing_whole(out / "eliminated.jsonl")))
         files.callback(kept.close)
         files.callback(dropped.close)
-        telling = asyncio.create_task(_tell_again_and_again(bar, live, summary))
+        telling = asyncio.create_task(_update_bar(bar, live, summary))
         files.callback(telling.cancel)
         candidates = map_bounded(evolve, _each_once(parents, summary), settings.rows_in_flight)
         async with aclosing(candidates):
@@ -225,7 +248,7 @@ async def evolve_round(
     return summary
 
 
-async def _tell_again_and_again(bar: Bar, live: LiveCounts, summary: RoundSummary) -> None:
+async def _update_bar(bar: Bar, live: LiveCounts, summary: RoundSummary) -> None:
     while True:
         await asyncio.sleep(0.5)
         bar.advance(live.newly_finished(), **live.facts(summary.kept, summary.eliminated))
@@ -241,21 +264,13 @@ async def _finish(out: Path, summary: RoundSummary) -> None:
 
 
 def verifier_for(
-    settings: EvolveSettings, model: LanguageModel, engine: Engine = THIS_MACHINE
-) -> Verifier | None:
+    answering: Answering, settings: EvolveSettings, model: LanguageModel, engine: Engine = THIS_MACHINE
+) -> AnswerVerifier | None:
     """Return what verifies answers as the settings say; None where they are taken as they are."""
     if settings.verify == "off":
         return None
-    from evolcoder.evolve.verification import Verifier
-
     in_process = stats_of(getattr(model, "inner", model)) is None
-    return Verifier(
-        tests=settings.verify == "tests",
-        repairs=settings.repairs if settings.answers == 1 else 0,
-        blocking=in_process,
-        cpu_s=settings.verify_cpu_s,
-        engine=engine,
-    )
+    return answering.verifiers[settings.verify](settings, in_process, engine)
 
 
 def duplicate_index(
@@ -320,17 +335,17 @@ async def _in_batches(candidates: AsyncIterator[EvolvedRow]) -> AsyncIterator[Se
 def _without_duplicates(batch: Sequence[EvolvedRow], index: DuplicateIndex) -> list[EvolvedRow]:
     """Eliminate rows that repeat an earlier one; this happens in order, so it is the same on every run."""
     looked_at = [candidate for candidate in batch if candidate.elimination is None]
-    verdicts = iter(index.add_new([_text(candidate.row) for candidate in looked_at]))
-    judged: list[EvolvedRow] = []
+    repeats = iter(index.add_new([_text(candidate.row) for candidate in looked_at]))
+    compared: list[EvolvedRow] = []
     for candidate in batch:
-        repeated = next(verdicts) if candidate.elimination is None else None
+        repeated = next(repeats) if candidate.elimination is None else None
         if repeated is not None:
             how = "an exact copy" if repeated.similarity == 1 else f"{repeated.similarity:.0%} the same"
             candidate = replace(
                 candidate, elimination=Elimination("duplicate", f"{how} as an earlier row"), more=()
             )
-        judged.append(candidate)
-    return judged
+        compared.append(candidate)
+    return compared
 
 
 def _text(row: Instruction) -> Text:

@@ -39,14 +39,22 @@ def sketch_work(near: bool) -> FunctionWork[Sequence[Text], Sketch]:
     return FunctionWork(partial(_sketcher, near), given_up=partial(_sketched_exactly, near))
 
 
-def learning_work(problems: Sequence[ProblemText]) -> FunctionWork[Sequence[Instruction], Learnt]:
+Compared = Callable[[str], str] | None
+"""Returns what of a text counts where rows are compared with problems; a function of a module, or None."""
+
+
+def learning_work(
+    problems: Sequence[ProblemText], compared: Compared = None
+) -> FunctionWork[Sequence[Instruction], Learnt]:
     """Return the work of counting the problems' n-grams in blocks of rows."""
-    return FunctionWork(partial(_learner, problems), given_up=_not_counted)
+    return FunctionWork(partial(_learner, problems, compared), given_up=_not_counted)
 
 
-def screening_work(problems: Sequence[ProblemText], learnt: Learnt) -> FunctionWork[Instruction, list[Hit]]:
+def screening_work(
+    problems: Sequence[ProblemText], learnt: Learnt, compared: Compared = None
+) -> FunctionWork[Instruction, list[Hit]]:
     """Return the work of finding the hits of a row."""
-    return FunctionWork(partial(_screener, problems, learnt), given_up=_not_compared)
+    return FunctionWork(partial(_screener, problems, learnt, compared), given_up=_not_compared)
 
 
 def learn_on(
@@ -76,12 +84,16 @@ def _sketcher(near: bool) -> Callable[[Sequence[Text]], Sketch]:
     return partial(sketch_of, near=near)
 
 
-def _learner(problems: Sequence[ProblemText]) -> Callable[[Sequence[Instruction]], Learnt]:
-    return ContaminationIndex(problems).counts
+def _learner(
+    problems: Sequence[ProblemText], compared: Compared
+) -> Callable[[Sequence[Instruction]], Learnt]:
+    return ContaminationIndex(problems, compared=compared).counts
 
 
-def _screener(problems: Sequence[ProblemText], learnt: Learnt) -> Callable[[Instruction], list[Hit]]:
-    index = ContaminationIndex(problems)
+def _screener(
+    problems: Sequence[ProblemText], learnt: Learnt, compared: Compared
+) -> Callable[[Instruction], list[Hit]]:
+    index = ContaminationIndex(problems, compared=compared)
     index.add(learnt)
     return index.hits
 

@@ -16,7 +16,7 @@ class AskSettings:
     system: str = ""
     """System prompt."""
     temperature: float | None = None
-    """0 is greedy; absent: 0 for the judge, else that of the round."""
+    """0 is greedy; absent: 0 for the judge and the scores, else that of the round."""
     top_p: float | None = None
     """Absent: that of the round."""
     max_tokens: int | None = None
@@ -40,7 +40,7 @@ class AskSettings:
         return json.dumps(fields, sort_keys=True) if fields else ""
 
 
-Phase = Literal["evolve", "answer", "judge", "tests"]
+Phase = Literal["evolve", "answer", "judge", "tests", "score"]
 """What the teacher is asked for."""
 
 
@@ -49,10 +49,11 @@ class EvolveSettings:
     """One round of evolution; the defaults are the published method for a strong teacher."""
 
     methods: str = "code"
-    """Method set: "code" (WizardCoder's five), "general" (WizardLM's six), or a Python file whose `load()`
-    returns a `MethodSet`."""
+    """Method set: "code" (WizardCoder's five), "wizardlm-paper" (or "general"), "wizardlm-repository",
+    another domain's by its name, or a Python file whose `load()` returns a `MethodSet` or a `Domain`. A
+    recipe takes its domain's."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Chance of each method relative to the others, by name; 1 where absent, 0 leaves a method out."""
+    """Chance of each method relative to the others, by name; the set's own where absent, 0 leaves one out."""
     custom_methods: dict[str, str | CustomMethod] = field(default_factory=dict)
     """Further methods, name: the sentence that stands for {method} in the template; or sentence, template and
     shots of its own."""
@@ -70,7 +71,7 @@ class EvolveSettings:
     top_p: float = 0.9
     """Of the teacher, for evolving and answering (WizardLM 4.2)."""
     phases: dict[Phase, AskSettings] = field(default_factory=dict)
-    """Settings of one kind of request alone: evolve, answer, judge, tests."""
+    """Settings of one kind of request alone: evolve, answer, judge, tests, score."""
     max_tokens: int = 2048
     """Most tokens of an answer (WizardLM 4.2)."""
     instruction_max_tokens: int = 2048
@@ -80,9 +81,12 @@ class EvolveSettings:
     near_duplicates: float | None = 0.9
     """Drop an evolved instruction this similar (Jaccard of word triples) to a row of another seed's tree;
     absent: only exact copies are dropped."""
-    verify: Literal["off", "syntax", "tests"] = "off"
-    """"syntax": drop answers whose code does not parse; "tests": also run Python answers with tests that the
-    teacher writes, in the sandbox."""
+    verify: str = "off"
+    """How the domain verifies answers. Code: "syntax" drops answers whose code does not parse; "tests" also
+    runs Python answers with tests that the teacher writes, in the sandbox."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Scores of the domain that the teacher gives each row, by name, each with the least that a row must have
+    to stay; 0 keeps all rows. A score is a column of its row."""
     answers: int = 1
     """Answers to each evolved instruction, each a row; copies and those that `verify` fails are dropped. All
     are run with the same tests, and none is repaired where there are several."""
@@ -107,6 +111,9 @@ class EvolveSettings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
         _check_sampling(self.temperature, self.top_p)
+        for name, least in self.scores.items():
+            if not 0 <= least <= 1:
+                raise ValueError(f"scores: {name} must be between 0 and 1, found {least}")
         if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
             raise ValueError(f"near_duplicates must be above 0 and at most 1, found {self.near_duplicates}")
 

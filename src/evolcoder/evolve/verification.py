@@ -4,17 +4,17 @@ The teacher that wrote an answer also writes tests for it; both run in the sandb
 to the teacher with its error, and is dropped if it still fails. The tests may be wrong: they come from the
 same model, so a pass says that two of its texts agree. Tests run in another process than the answer (tier
 "rpc"), so an answer cannot forge its pass. A row is kept as "untested" if nothing was shown: tests that do
-not parse or reach no assertion about the answer, tests that read more of it than functions, an answer that no
+not parse or reach no assertion about the answer, tests that would pass whatever its functions return (their
+assertions swallowed, `or True`, `is not None`), tests that read more of it than functions, an answer that no
 assertion can call, a module or a network that the sandbox does not have.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from evolcoder.errors import SandboxError
 from evolcoder.evolve.answer_tests import (
@@ -24,17 +24,14 @@ from evolcoder.evolve.answer_tests import (
     runnable_tests,
     why_untestable,
 )
-from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.settings import Phase
+from evolcoder.evolve.answering import Ask, VerifiedAnswer
+from evolcoder.evolve.elimination import Elimination, EliminationReason
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.extraction.code_blocks import CodeBlock, code_blocks, extract, syntax_error
 from evolcoder.extraction.grammar import has_grammar
-from evolcoder.models.protocol import Completion, Message
+from evolcoder.models.protocol import Message
 from evolcoder.sandbox.protocol import CallJob, Job, Limits, Outcome
-
-Ask = Callable[[Phase, tuple[Message, ...]], Awaitable[Completion]]
-"""Sends a chat of a kind to the teacher, on the account of the row."""
 
 State = Literal["no code", "unchecked", "parses", "syntax error", "passed", "repaired", "failed", "untested"]
 """What became of an answer. "unchecked": no grammar for its language, or none that can be trusted."""
@@ -72,33 +69,31 @@ Your solution fails. {error}
 Correct it, and reply with the whole corrected answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """An answer after verification."""
+_ELIMINATED: Mapping[State, EliminationReason] = {"syntax error": "syntax error", "failed": "failed tests"}
 
-    answer: str
-    """As it was, or as repaired."""
-    state: State
-    language: str
-    """Of the answer's first code block; "" where it has none."""
-    detail: str = ""
-    """The last error."""
-    tests: str = ""
-    repairs: int = 0
-    """How often the teacher was asked to mend it."""
 
-    @property
-    def elimination(self) -> Elimination | None:
-        """Why the row is dropped; None where it stays."""
-        if self.state == "syntax error":
-            return Elimination("syntax error", self.detail)
-        if self.state == "failed":
-            return Elimination("failed tests", self.detail)
-        return None
+def _verified(
+    answer: str, state: State, language: str, detail: str = "", tests: str = "", repairs: int = 0
+) -> VerifiedAnswer:
+    """Return an answer (as it was, or as repaired) with what became of it.
+
+    `language` is that of its first code block, `detail` the last error, `repairs` how often the teacher was
+    asked to mend it.
+    """
+    columns = {
+        "language": language,
+        "verdict": state,
+        "repairs": repairs,
+        "tests": tests,
+        "verdict_detail": detail,
+    }
+    reason = _ELIMINATED.get(state)
+    elimination = None if reason is None else Elimination(reason, detail)
+    return VerifiedAnswer(answer, elimination, columns, proved=state in ("passed", "repaired"))
 
 
 class Verifier:
-    """Verifies answers; a context manager, for the sandbox it may hold.
+    """Verifies programs; a context manager, for the sandbox it may hold.
 
     `blocking` runs programs while everything else waits: a model in this process chooses what to do next by
     who has asked so far, which must not depend on how fast a program ran. Raises SandboxError on a machine
@@ -130,7 +125,24 @@ class Verifier:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    async def verify(self, task: str, answer: str, ask: Ask, tests: str | None = None) -> Verified:
+    @property
+    def unverified(self) -> Mapping[str, Any]:
+        """The columns of a row that was dropped before its answer could be verified."""
+        return {"language": "", "verdict": "", "repairs": 0, "tests": "", "verdict_detail": ""}
+
+    async def verify(
+        self, question: str, answers: Mapping[str, int], ask: Ask, given: str
+    ) -> list[VerifiedAnswer]:
+        """Verify answers in order; the tests that the teacher writes for one are those of all that follow."""
+        tests: str | None = None
+        found = []
+        for answer in answers:
+            verified = await self._verify_one(question, answer, ask, tests)
+            tests = tests or verified.columns["tests"] or None
+            found.append(verified)
+        return found
+
+    async def _verify_one(self, task: str, answer: str, ask: Ask, tests: str | None) -> VerifiedAnswer:
         """Check an answer, ask for repairs, and say how it ended. Raises what `ask` raises.
 
         `tests` of another answer to the same task are used instead of asking for some.
@@ -139,29 +151,32 @@ class Verifier:
         while True:
             block = answer_block(answer)
             if block is None:
-                return Verified(answer, "no code", "", repairs=repairs)
+                return _verified(answer, "no code", "", repairs=repairs)
             error = _parse_error(answer)
             state: State = "syntax error" if error else _parsed_state(block)
             if not error and self._sandbox is not None and block.language == "python":
                 if useless := why_untestable(block.code):
-                    return Verified(answer, "untested", "python", useless, tests or "", repairs)
+                    return _verified(answer, "untested", "python", useless, tests or "", repairs)
                 if tests is None:
                     tests = await self._ask_for_tests(task, block.code, ask)
                 runnable = runnable_tests(tests, block.code)
                 if useless := _why_useless(runnable):
-                    return Verified(answer, "untested", "python", useless, tests, repairs)
+                    return _verified(answer, "untested", "python", useless, tests, repairs)
                 error = await self._run(block.code, runnable)
-                if lacking := _nothing_proved(error, block.code):
-                    return Verified(answer, "untested", "python", lacking, tests, repairs)
+                lacking = _nothing_proved(error, block.code)
+                if not error and not await self._run(_never_right(runnable), runnable):
+                    lacking = _PASS_ANYTHING
+                if lacking:
+                    return _verified(answer, "untested", "python", lacking, tests, repairs)
                 state = "failed" if error else ("repaired" if repairs else "passed")
             if not error or repairs == self._repairs:
-                return Verified(answer, state, block.language, error, tests or "", repairs)
+                return _verified(answer, state, block.language, error, tests or "", repairs)
             repairs += 1
             answer = await self._repair(task, answer, error, ask)
 
     async def _ask_for_tests(self, task: str, program: str, ask: Ask) -> str:
         """Return the tests that the teacher wrote, whatever they are."""
-        text = TESTS_REQUEST.replace("{program}", program.strip()).replace("{task}", task)
+        text = TESTS_REQUEST.format(task=task, program=program.strip())
         return extract((await ask("tests", (Message("user", text),))).text, "fence").strip()
 
     async def _repair(self, task: str, answer: str, error: str, ask: Ask) -> str:
@@ -217,6 +232,14 @@ def _why_useless(tests: RunnableTests) -> str:
     if tests.beyond or not tests.functions:
         return f"the tests read more than functions of the answer: {', '.join(tests.beyond)}"[:_DETAIL]
     return ""
+
+
+_PASS_ANYTHING = "the tests pass functions that return ... whatever they are given"
+
+
+def _never_right(tests: RunnableTests) -> str:
+    """Return a program whose functions cannot be right."""
+    return "".join(f"def {name}(*given, **named):\n    return ...\n" for name in tests.functions)
 
 
 def _nothing_proved(error: str, program: str) -> str:

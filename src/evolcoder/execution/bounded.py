@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import TypeVar
+
+from evolcoder.progress import Bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,3 +50,13 @@ async def map_bounded(
         for task in begun:
             task.cancel()
         await asyncio.gather(*begun, return_exceptions=True)
+
+
+async def gathered(results: AsyncGenerator[Result, None], bar: Bar) -> list[Result]:
+    """Return all that `map_bounded` yields, in order; `bar` advances by one with each."""
+    found = []
+    async with aclosing(results):
+        async for result in results:
+            found.append(result)
+            bar.advance()
+    return found

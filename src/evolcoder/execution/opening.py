@@ -28,7 +28,7 @@ def open_engine(spec: str) -> Engine:
 
 
 def check_engine(spec: str) -> None:
-    """Raise UserError where a name can be no engine; asks nobody."""
+    """Raise UserError where a name has not the form of an engine's; nothing is connected to."""
     kind, _, address = spec.partition(":")
     if spec in ("local", "ray", "ray:auto"):
         return

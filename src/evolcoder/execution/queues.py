@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 
-class Inlet(Protocol):
+class Waiter(Protocol):
     """Who waits for results."""
 
     closed: bool
@@ -24,18 +24,18 @@ class Inlet(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class PendingItem:
     """An item on its way."""
 
     number: int
     tag: Any
     item: Any
-    inlet: Inlet
+    waiter: Waiter
     losses: int = 0
     """Workers that were lost with it, by death or with their machine."""
 
 
-class ThreadInlet:
+class ThreadWaiter:
     """Results for a thread."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class ThreadInlet:
         return got
 
 
-class TaskInlet:
+class TaskWaiter:
     """One result for a task of an event loop."""
 
     def __init__(self) -> None:

@@ -13,13 +13,15 @@ and executes nothing.
 
 from __future__ import annotations
 
+import html
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from evolcoder.extraction import Extraction, python_program
-from evolcoder.extraction.definitions import defining_block
+from evolcoder.extraction import HUMANEVAL_CUTS, Extraction, PublishedCuts, python_program
+from evolcoder.extraction.definitions import defining_block, definition
 from evolcoder.extraction.grammar import syntax_error
 from evolcoder.extraction.thinking import without_thinking
+from evolcoder.extraction.wrapped_answers import answer_proper, changed_by_diff, is_diff
 
 __all__ = ["CodeBlock", "Extraction", "code_blocks", "extract", "syntax_error", "without_thinking"]
 
@@ -38,8 +40,14 @@ _NEXT_TURN = re.compile(
     r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<s>)?\s*"
     r"(?:(?:user|system)\s*(?:<\|end_header_id\|>)?\n|<\|(?:user|system)\|>|\[INST\])"
     r"|(?<=\S)\n+#{2,3} (?:Instruction|Human|User):[ \t]*\n"
+    r"|(?<=\S)\n+(?:Human|User):[ \t][^\n]*\n+(?:Assistant|AI):"
 )
 """Where the model goes on as the user."""
+_ASKED_AND_ANSWERED = re.compile(
+    r"(?<=\S)\n+(?:#{2,3} )?(?:Instruction|Human|User|Question):[^#`]{1,4000}?"
+    r"\n(?:#{2,3} )?(?:Response|Assistant|AI|Answer):"
+)
+"""The same around bare code, where less could be a comment."""
 
 _LABELS = {
     "python": {"python", "py", "ipython", "gyp"},
@@ -71,22 +79,6 @@ class CodeBlock:
     """What stands between the fences, without the fence's own indentation; ends in a newline unless empty."""
     closed: bool = True
     """False where the text ended before a closing fence."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedCuts:
-    """How the published post-processing of one benchmark differs from that of another."""
-
-    marks: tuple[str, ...] = ()
-    """Texts that end a program, beside the two that end it everywhere."""
-    closing: str = "```"
-    """What closes the fenced block."""
-    keeps_returns: bool = False
-    """Whether carriage returns stay."""
-
-
-HUMANEVAL_CUTS = PublishedCuts()
-"""Those of `process_humaneval.py`."""
 
 
 def code_blocks(text: str) -> list[CodeBlock]:
@@ -154,7 +146,7 @@ class _Reading:
         # An info string with a backtick is inline code, not a fence (CommonMark 4.5).
         if match is None or (match[2][0] == "`" and "`" in match[3]):
             match = _FENCE_AFTER_TEXT.fullmatch(line)
-        if match is None:
+        if match is None or (match[1].strip() and not match[1].strip(" \t#/")):  # drawn in a comment
             self.outside.append(line)
             return
         if match[1].strip():
@@ -218,7 +210,7 @@ def _unversioned(label: str) -> str:
 def _code_before_fence(line: str, fence: str) -> str | None:
     """Return the code of a line that also closes the block, None where the backticks are part of it."""
     code, _, after = line.partition(fence)
-    if fence[0] == "~" or fence in after or not code.strip():
+    if fence[0] == "~" or fence in after or not code.strip(" \t#/*-"):  # a comment may draw a fence
         return None
     if _without_end_marks(after).strip(" \t`"):
         # Prose may follow; within quotes or a comment the backticks are code.
@@ -305,23 +297,66 @@ def some_blocks(blocks: list[CodeBlock]) -> list[tuple[str, bool]]:
     return chosen[::-1]
 
 
+def _diffs_first(text: str) -> tuple[list[CodeBlock], str]:
+    """Return what `read_fences` does, with what a diff makes of its lines before all programs.
+
+    A diff shows a part of the program, so it counts where no block holds it whole.
+    """
+    blocks, outside = read_fences(text)
+    diffs = [block for block in blocks if is_diff(block.language, block.code)]
+    changed = [replace(diff, language="", code=changed_by_diff(diff.code)) for diff in diffs]
+    return [*changed, *(block for block in blocks if block not in diffs)] if diffs else blocks, outside
+
+
+def defining_program(text: str, entry_point: str, language: str) -> str | None:
+    """Return the program of an answer that defines the function, None for none; not for Python."""
+    blocks, outside = _diffs_first(answer_proper(_NEXT_TURN.split(text, maxsplit=1)[0], entry_point))
+    found = defining_block(some_blocks(blocks), outside, entry_point, language)
+    return None if found is None else _as_written(found)
+
+
+def _as_written(code: str) -> str:
+    """Return code without what a page put into it: invisible marks, and `&lt;` outside of strings."""
+    code = "\n".join(
+        line if line[:1].isascii() else python_program.visible(line) for line in code.split("\n")
+    )
+    is_page = any(_in_code(code, entity.start()) for entity in re.finditer("&(?:lt|gt|amp|quot);", code))
+    return html.unescape(code) if is_page else code
+
+
+def _in_code(code: str, at: int) -> bool:
+    """Whether no string of its line is open at a place: `x &lt; y` is a page's, `"&lt;"` the program's."""
+    before = code[code.rfind("\n", 0, at) + 1 : at]
+    return not any(before.count(quote) % 2 for quote in "\"'`")
+
+
 def _auto_by_grammar(text: str, entry_point: str, language: str) -> str:
     """Return the block that defines the function, else the first sound one of the language."""
-    blocks, outside = read_fences(text)
-    if (found := defining_block(some_blocks(blocks), outside, entry_point, language)) is not None:
+    if (found := defining_program(text, entry_point, language)) is not None:
         return found
+    blocks, _ = _diffs_first(answer_proper(text, entry_point))
     codes = [block.code for block in language_blocks(blocks, language)][:64]
     short = (code for code in codes if len(code) <= python_program.LONGEST_PARSED)
     sound = (code for code in short if syntax_error(code, language) is None)
     return next(sound, None) or next(iter(codes), text)
 
 
+def _first_turn(text: str, entry_point: str) -> str:
+    """Return bare code up to where the model goes on as the user and answers itself; other text as it is."""
+    again = _ASKED_AND_ANSWERED.search(text)
+    before = text[: again.start()] if again else ""
+    return f"{before}\n" if entry_point and "```" not in before and definition(before, entry_point) else text
+
+
 def _auto_python(raw: str, entry_point: str, prompt: str) -> str:
     raw = raw.replace("\r\n", "\n").replace("\r", "\n")
-    if entry_point and (program := python_program.whole_program(raw, entry_point, prompt)) is not None:
-        return program
-    text = _NEXT_TURN.split(without_thinking(raw), maxsplit=1)[0]
-    blocks, outside = read_fences(text)
+    own = _first_turn(raw, entry_point)
+    for bare in (own, raw) if own is not raw else (raw,):
+        if entry_point and (program := python_program.whole_program(bare, entry_point, prompt)) is not None:
+            return program
+    text = _first_turn(_NEXT_TURN.split(without_thinking(raw), maxsplit=1)[0], entry_point)
+    text = answer_proper(text, entry_point) if entry_point else text
+    blocks, outside = _diffs_first(text)
     if any(block.language in ("markdown", "md") for block in blocks):
         blocks = [inner for block in blocks for inner in code_blocks(block.code) or [block]]
     if entry_point:

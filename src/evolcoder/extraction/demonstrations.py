@@ -33,6 +33,7 @@ _READS_ANY = {"eval", "exec", "globals", "locals", "vars", "__import__", "__name
 _CHANGES_ANY = {"eval", "exec", "globals", "setattr", "delattr", "__import__"}
 _CHANGES_NOTHING = {
     "print",
+    "input",
     "len",
     "str",
     "int",
@@ -48,6 +49,11 @@ _SETTINGS = {"seed", "filterwarnings", "simplefilter", "disable", "stack_size"}
 _ANY = "*"
 """Stands among changed names for what has no name: a setting, an attribute of what a call returns."""
 _BUILTINS = frozenset(dir(builtins))
+_INERT = (
+    *(ast.Name, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Attribute, ast.expr_context),
+    *(ast.Compare, ast.cmpop, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop),
+)
+"""Parts of `[PYTHON]`, `Here is the`, `{code}`, `src/solution.py`."""
 
 
 def without_demonstrations(code: str, tree: ast.Module, entry_point: str, first_line: int = 1) -> str:
@@ -98,6 +104,11 @@ def own_nodes(node: ast.stmt) -> Iterator[ast.AST]:
         yield current
         if isinstance(current, DEFINITIONS):
             stack.extend(current.decorator_list)
+            stack.extend(
+                current.bases + [k.value for k in current.keywords]
+                if isinstance(current, ast.ClassDef)
+                else [current.args, *filter(None, [current.returns])]
+            )
         else:
             stack.extend(ast.iter_child_nodes(current))
 
@@ -159,6 +170,8 @@ def _statements(code: str, tree: ast.Module) -> list[_Statement] | None:
         for n in nodes:
             if isinstance(n, ast.comprehension):
                 reads -= _names(n.target)
+            elif isinstance(n, ast.Lambda):
+                reads -= {a.arg for a in ast.walk(n.args) if isinstance(a, ast.arg)}
         statements.append(_Statement(node, nodes, _bound(nodes), reads, set(reads)))
     begins = [first_line(node) for node in tree.body]
     while scopes:
@@ -180,7 +193,7 @@ def _may_show(node: ast.stmt, entry_point: str) -> bool:
         return False
     if isinstance(node, DEFINITIONS):
         return node.name != entry_point and _is_test(node)
-    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and node.value is not None:
         return any(isinstance(n, ast.Call) for n in ast.walk(node))
     return not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
@@ -249,7 +262,7 @@ class _Program:
         for s in self.statements:
             if isinstance(s.node, (*DEFINITIONS, *_IMPORTS)):
                 typed -= s.binds
-            elif _is_main_guard(s.node) or _is_word(s.node):
+            elif _is_main_guard(s.node) or self._is_word(s.node):
                 unfit.add(s)
             elif s.reads_now & typed or self._asks(s):
                 unfit.add(s)
@@ -257,6 +270,19 @@ class _Program:
             else:
                 typed -= s.binds
         return unfit
+
+    def _is_word(self, node: ast.stmt) -> bool:
+        """True for what stood beside the program: it reads a name that nothing binds, no more."""
+        if isinstance(node, ast.Expr):
+            value = node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is None:  # `language: python`
+            value = node.annotation
+        else:
+            return False
+        nodes = list(ast.walk(value))
+        known = self.imported | self.functions | self.variables | _BUILTINS | {self.entry_point}
+        unknown = {n.id for n in nodes if isinstance(n, ast.Name)} - known
+        return bool(unknown) and "*" not in self.imported and all(isinstance(n, _INERT) for n in nodes)
 
     def _asks(self, s: _Statement) -> bool:
         """Whether a statement always calls `input`, which fails where nobody types."""
@@ -357,7 +383,7 @@ class _Program:
         if isinstance(node, ast.Attribute):
             return node.attr == "argv" and _path(node)[0] == "sys"
         if not isinstance(node, ast.Call):
-            return isinstance(node, ast.Assert)
+            return isinstance(node, ast.Assert) or _leaves_python(node)
         if isinstance(node.func, ast.Name):
             name = node.func.id
             return name == self.entry_point or (name in _SHOWS and name not in self.functions)
@@ -394,8 +420,12 @@ class _Program:
 
     def _changed_by_call(self, call: ast.Call) -> set[str]:
         root, attributes = _path(call.func)
-        if "parse_args" in attributes or (not attributes and root in _CHANGES_NOTHING):
+        if "parse_args" in attributes:
             return set()
+        if not attributes and root in _CHANGES_NOTHING:
+            return {
+                name for k in call.keywords if k.arg == "file" for name in _names(k.value)
+            } & self.variables
         if not attributes and root in _CHANGES_ANY:
             return {_ANY}
         changed = {name for a in [*call.args, *(k.value for k in call.keywords)] for name in _names(a)}
@@ -439,22 +469,16 @@ def _is_main_guard(node: ast.stmt) -> bool:
     )
 
 
-def _is_word(node: ast.stmt) -> bool:
-    """True for names alone on a line, `[PYTHON]` or `Here is the`: they do nothing but raise a NameError."""
-    allowed = (ast.Name, ast.List, ast.Tuple, ast.Compare, ast.Is, ast.Load)
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, (ast.Name, ast.List, ast.Tuple, ast.Compare))
-        and all(isinstance(n, allowed) for n in ast.walk(node.value))
-    )
-
-
 def _is_test(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
     if any(_path(d.func if isinstance(d, ast.Call) else d)[0] != "pytest" for d in node.decorator_list):
         return False
     if isinstance(node, ast.ClassDef):
         return any("TestCase" in {_path(base)[0], *_path(base)[1]} for base in node.bases)
     return node.name.startswith("test_")
+
+
+def _leaves_python(node: ast.AST) -> bool:
+    return isinstance(node, ast.Raise) and node.exc is not None and _path(node.exc)[0] == "SystemExit"
 
 
 def _has_state(node: ast.ClassDef) -> bool:

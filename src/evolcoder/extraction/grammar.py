@@ -1,12 +1,13 @@
 """What the languages' grammars say of a text: is it sound, and which top-level definitions does it hold.
 
-Python is parsed by its own parser; other languages, and broken Python, by tree-sitter, which never fails.
+Python is parsed by its own parser; other languages by tree-sitter, which never fails.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import re
 import types
 import warnings
 from functools import cache, lru_cache
@@ -59,24 +60,41 @@ def _parsed(code: str) -> ast.Module:
 
 
 _COMPILED_HERE_CHARACTERS = 16_000
-"""To compile as much takes at most 0.1 s and 15 MiB, whatever it says; a million took 20 s and 500 MiB."""
+"""To compile as much takes at most 0.1 s and 15 MiB if `_may_cost_much` does not tell; a million 20 s."""
+_FOLDED_BYTES = 1 << 20
+_REPEATED_BYTES = 1 << 14
+"""What the compiler makes of one `'x' * 4096` (4 bytes a character), or of a repeated tuple, at most."""
+_SCOPE_CHARACTERS = 400_000
+_SCOPES = ("lambda", "def", "class", "for")
 
 
-@lru_cache(maxsize=64)
-def compiled_python(code: str) -> types.CodeType | str | None:
+@lru_cache(maxsize=16)
+def compiled_python(code: str, name: str = "<program>") -> types.CodeType | str | None:
     """Return a program compiled for this Python, or "line N: what is wrong" with it. Never executed here.
 
-    None for what could take long to compile, or gigabytes, and is left to the sandbox: a long program, or one
-    with `finally`, whose body is compiled once for each way out of it (2**19 times where 19 are nested).
+    None for what could take long to compile, or gigabytes, and is left to the sandbox.
     """
-    if len(code) > _COMPILED_HERE_CHARACTERS or "finally" in code:
+    if len(code) > _COMPILED_HERE_CHARACTERS or _may_cost_much(code):
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return compile(code, "<program>", "exec", dont_inherit=True)
+            return compile(code, name, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return _what_is_wrong(code, error)
+
+
+def _may_cost_much(code: str) -> bool:
+    """Tell, from words alone, of a short program that may be costly to compile.
+
+    The body of a `finally` is compiled once for each way out of it (2**19 times where 19 are nested). Every
+    `+` of constants makes a constant of all before it (`'a' * 4096 + 'a' * 4096 + ...`: 6 GB). A name that is
+    read through nested scopes is passed on by each, for a time that grows with their square (and a thousand
+    scopes cannot be marshalled).
+    """
+    folded_bytes = (code.count("+") + 1) * (code.count("*") * _REPEATED_BYTES + 4 * len(code))
+    scopes = sum(map(code.count, _SCOPES))
+    return "finally" in code or folded_bytes > _FOLDED_BYTES or scopes * len(code) > _SCOPE_CHARACTERS
 
 
 def has_grammar(language: str) -> bool:
@@ -92,7 +110,7 @@ def syntax_error(code: str, language: str) -> str | None:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             return _what_is_wrong(code, error)
         return None
-    parser = _parser(language)
+    parser = parser_for(language)
     if parser is None:
         return None
     root = parser.parse(code.encode("utf-8", "replace")).root_node
@@ -123,25 +141,50 @@ def _first_error_line(root: Node) -> int:
 
 
 @cache
-def _parser(language: str) -> Parser | None:
+def parser_for(language: str) -> Parser | None:
+    """Return the tree-sitter parser of a language; None where there is no grammar."""
     if language not in _GRAMMARS:
         return None
     package, function = _GRAMMARS[language]
     return Parser(Language(getattr(importlib.import_module(package), function)()))
 
 
+_GOES_ON = re.compile(r"(?:else|elif|except|finally)\b")
+_UNFINISHED = re.compile(
+    r"was never closed|unterminated triple-quoted|unexpected EOF|expected (?:'except'|an indented block)"
+)
+_MOST_PARTS = 40
+_MOST_READ = 6
+"""How often, on average, a text is read for its statements; what is left then is taken for prose."""
+
+
 def sound_pieces(code: str) -> list[str]:
     """Return the sound top-level Python statements of a text that also holds prose or breaks off."""
-    data = code.encode("utf-8", "replace")
-    parser = _parser("python")
-    assert parser is not None
+    parts = re.split(r"\n(?=\S)", code)
     pieces = []
-    for node in parser.parse(data).root_node.children:
-        if node.start_point.column == 0 and not node.is_error and node.type != "comment":
-            rest = data[node.end_byte : data.find(b"\n", node.end_byte)].strip()
-            if node.type == "expression_statement" and rest and rest[:1] not in b"#;":
-                continue  # the first words of a sentence
-            piece = data[node.start_byte : node.end_byte].decode("utf-8", "replace")
-            if parse_python(piece) is not None:
-                pieces.append(piece)
+    left = _MOST_READ * len(code) + 10_000
+    at = 0
+    while at < len(parts) and left > 0:
+        end, n_read = _end_of_statement(parts, at)
+        left -= n_read
+        if end > at and not parts[at].startswith("#"):
+            pieces.append("\n".join(parts[at:end]))
+        at = max(end, at + 1)
     return pieces
+
+
+def _end_of_statement(parts: list[str], at: int) -> tuple[int, int]:
+    """Return (before which part the statement that begins with one ends, that one for prose; work done)."""
+    found = at
+    n_read = 0
+    for end in range(at + 1, min(at + _MOST_PARTS, len(parts)) + 1):
+        if found > at and not _GOES_ON.match(parts[end - 1]):
+            break
+        piece = "\n".join(parts[at:end])
+        n_read += len(piece) + (20 if end == at + 1 else 60)  # to start the parser takes a while too
+        wrong = syntax_error(piece, "python")
+        if wrong is None:
+            found = end
+        elif not (parts[end - 1].startswith("@") or _UNFINISHED.search(wrong)):
+            break
+    return found, n_read

@@ -7,6 +7,7 @@ neither a stub nor an example that imports or calls it. What the block lacks is 
 from __future__ import annotations
 
 import ast
+import html
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from evolcoder.extraction.demonstrations import (
 from evolcoder.extraction.grammar import parse_python, sound_pieces
 
 SPECIAL_TOKEN = re.compile(
-    r"<\|[\w/-]{1,40}\|>|</?s>|<(?i:eos|bos|pad|unk|eot|eod|end_of_turn|end_of_utterance|turn\|)>"
+    r"<\|[\w/-]{1,40}\|>|</?s>|<(?i:eos|bos|pad|unk|eot|eod|end|end_of_turn|end_of_utterance|turn\|)>"
     r"|<(?:file_sep|repo_name|fim_\w{1,12}|jupyter_\w{1,20}|empty_output|reponame|gh_stars|commit_\w{1,12}"
     r"|issue_\w{1,12}|extra_id_\d+|0x[0-9A-F]{2})>"
     r"|<｜[^｜<>\n]{1,40}｜>|\[\|\w{1,40}\|\]|\[(?:/?INST|EOS|BOS|PAD)\]|\[e~\["
@@ -38,9 +39,17 @@ _ENDS = re.compile(
     r"|(?<![\"'`])(?:<\|(?:endoftext|im_end|eot_id|end_of_text|EOT|file_sep)\|>|</s>|<file_sep>)(?![\"'`])",
     re.MULTILINE,
 )
-_INVISIBLE = str.maketrans(dict.fromkeys("\ufeff\u200b\u2060", ""))
-_TYPED = re.compile(r"^[ \t]*(?:>>>|\.\.\.)(?: (.*))?$", re.MULTILINE)
-"""A line of a session with the interpreter that was typed."""
+_INVISIBLE = str.maketrans(dict.fromkeys("\ufeff\u00ad\u200b\u200c\u200d\u200e\u200f\u2060", ""))
+_ODD_BLANK = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+_GLUED_TAG = re.compile(
+    r"^[ \t]*(?:<[A-Za-z?][^<>\n]{0,120}>|<!\[CDATA\[)+(?=(?:def|class|import|from|async)[ \t]|@\w)"
+    r"|(?:\]\]>(?:</[A-Za-z][\w:.-]{0,40}>)*|</[A-Za-z][\w:.-]{0,40}>)[ \t]*$",
+    re.MULTILINE,
+)
+"""A tag on the line where code begins, or ends."""
+_NUMBERED = re.compile(r"[ \t]*(\d{1,5})(?:[ \t]?[|:.)│]|(?=[ \t]|$))(.*)")
+_TYPED = re.compile(r"^[ \t]*(?:>>>|\.\.\.:?|In \[[\d ]*\]:)(?: (.*))?$", re.MULTILINE)
+"""A line of a session with the interpreter, or a notebook's, that was typed."""
 _PROJECT_NAMES = ("solution", "your", "my", "main", "module", "answer", "submission", "task")
 """Beginnings of module names under which examples import the answer itself."""
 
@@ -86,7 +95,11 @@ def program_in(blocks: Sequence[tuple[str, bool]], outside: str, entry_point: st
         return found
     texts = [*(text for text, _ in reversed(blocks)), outside]
     for text in texts:
-        if (code := _salvaged(text, entry_point)) is not None:
+        code = _code(text, closed=True)
+        # A name that is assigned here was made by a function of the same text.
+        if code is None or not _has(code, _assigns(entry_point)):
+            code = _salvaged(text, entry_point)
+        if code is not None:
             return _program(code, codes, entry_point, prompt)
     if code := next((c for c in reversed(codes) if _has(c, defines)), None):
         return _program(code, codes, entry_point, prompt)
@@ -106,16 +119,38 @@ def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
     """Return a text as code, where it is Python but for blanks and special tokens around it."""
     if len(text) > LONGEST_PARSED:
         return None
-    plain = without_special_tokens(text := text.translate(_INVISIBLE))
-    spellings = [text, plain]
+    shown = visible(text)  # the text itself goes first: such a character may stand in a string
+    spellings = [text, shown, plain := without_special_tokens(shown)]
     if not only_as_is:
-        spellings += [textwrap.dedent(plain), plain.lstrip(), plain.replace("\u00a0", " ")]
-        if ">>> " in plain:
+        spellings += [textwrap.dedent(plain), plain.lstrip(), _ODD_BLANK.sub(" ", plain)]
+        spellings += [html.unescape(plain), textwrap.dedent(_without_line_numbers(plain))]
+        if ">>> " in plain or "In [" in plain:
             spellings.append("\n".join(typed[1] or "" for typed in _TYPED.finditer(plain)) + "\n")
     for spelling in dict.fromkeys(spellings):
-        if (tree := parse_python(spelling)) is not None:
+        if (tree := parse_python(spelling)) is not None and not _reads_entities(spelling, tree):
             return _Code(spelling, tree, closed)
     return None
+
+
+def _reads_entities(code: str, tree: ast.Module) -> bool:
+    """Whether `x &lt; y` is a page's `x < y`, read as `x & lt`, a name that nothing binds."""
+    found = set(re.findall(r"&(lt|gt|amp|quot);", code))
+    return bool(found) and not found.isdisjoint(global_reads(code, tree))
+
+
+def _without_line_numbers(code: str) -> str:
+    """Return code without the numbers before its lines; as it is where they do not count on by one."""
+    lines = code.strip("\n").split("\n")
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    first = int(numbered[0][1]) if numbered[0] else -1
+    if len(lines) < 2 or any(m is None or int(m[1]) != first + n for n, m in enumerate(numbered)):
+        return code
+    return "\n".join(m[2] for m in numbered if m) + "\n"
+
+
+def visible(text: str) -> str:
+    """Return a text without the characters that show nothing: marks of order, joiners, soft hyphens."""
+    return text.translate(_INVISIBLE)
 
 
 def without_special_tokens(text: str) -> str:
@@ -170,7 +205,10 @@ def _is_filler(node: ast.stmt) -> bool:
 
 def _assigns(name: str) -> _Test:
     def test(statement: ast.stmt) -> bool:
-        return not isinstance(statement, (ast.Import, ast.ImportFrom)) and name in bound_names(statement)
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            return False
+        by_function = (n for n in ast.walk(statement) if isinstance(n, ast.Global))
+        return name in bound_names(statement) or any(name in n.names for n in by_function)
 
     return test
 
@@ -272,7 +310,9 @@ def _continuation(text: str, entry_point: str, prompt: str) -> str | None:
     """
     if len(text) > LONGEST_PARSED:
         return None
-    text = without_special_tokens(text.translate(_INVISIBLE))
+    if parse_python(prompt + text) is None:
+        text = visible(text)
+    text = without_special_tokens(text)
     begins = prompt.count("\n") + 1
     # A server may have stripped the first indentation, a model all of it.
     for body in (text, "    " + text.lstrip(" \t"), textwrap.indent(textwrap.dedent(text), "    ")):
@@ -282,7 +322,7 @@ def _continuation(text: str, entry_point: str, prompt: str) -> str | None:
         tree = parse_python(joined) if joined else None
         if tree is None or not _goes_on(tree, entry_point, begins):
             continue
-        if body is not text and not _leaves(tree, entry_point):
+        if body is not text and (not _leaves(tree, entry_point) or _returns_outside(tree)):
             continue
         kept = without_demonstrations(joined, tree, entry_point, begins)
         return kept[len(prompt) :].rstrip("\n") + "\n"
@@ -296,11 +336,18 @@ def _goes_on(tree: ast.Module, name: str, line: int) -> bool:
     return any(not (isinstance(n, DEFINITIONS) and n.name == name) for n in added)
 
 
+def _returns_outside(tree: ast.Module) -> bool:
+    """Whether a statement returns that is in no function: only part of the body was indented."""
+    outside = (statement for statement in tree.body if not isinstance(statement, DEFINITIONS))
+    return any(isinstance(node, ast.Return) for statement in outside for node in own_nodes(statement))
+
+
 def _leaves(tree: ast.Module, name: str) -> bool:
     """Whether a function returns, yields or raises."""
     leaving = (ast.Return, ast.Yield, ast.YieldFrom, ast.Raise)
     definitions = (node for statement in tree.body for node in _definitions(statement, name))
-    return any(isinstance(n, leaving) for node in definitions for n in ast.walk(node))
+    bodies = (statement for node in definitions for statement in node.body)
+    return any(isinstance(n, leaving) for statement in bodies for n in own_nodes(statement))
 
 
 def _longest_sound(prompt: str, text: str) -> str:
@@ -318,6 +365,17 @@ def _salvaged(text: str, entry_point: str) -> _Code | None:
     """Return the sound statements of a text that does not parse whole: prose around it, a cut end."""
     if len(text) > LONGEST_PARSED:
         return None
+    text = _GLUED_TAG.sub("", text) if "<" in text else text
+    if entry_point not in text:
+        return None
+    for whole in (text, without_special_tokens(text)):
+        code = _code("\n".join(sound_pieces(visible(whole))), closed=True)
+        if code is not None and _has(code, _defines(entry_point)):
+            return code
+    if code is not None:
+        made = _has(code, _assigns(entry_point)) and global_reads(code.text, code.tree) <= {entry_point}
+        if made or _has(code, _imports(entry_point)):
+            return code
     found = re.search(
         rf"^([ \t]*)(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(entry_point)}\b", text, re.MULTILINE
     )
@@ -325,7 +383,7 @@ def _salvaged(text: str, entry_point: str) -> _Code | None:
         return None
     # The grammar may take the words before a definition for its beginning.
     for part in (text, text[found.start() :]):
-        lines = without_special_tokens(part.translate(_INVISIBLE)).split("\n")
+        lines = without_special_tokens(visible(part)).split("\n")
         plain = "\n".join(line.removeprefix(found[1]) for line in lines)  # an indented block amid prose
         code = _code("\n".join(sound_pieces(plain)), closed=True)
         if code is not None and _has(code, _defines(entry_point)):

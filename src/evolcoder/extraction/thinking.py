@@ -14,7 +14,8 @@ __all__ = ["split_thinking", "without_thinking"]
 
 _WORDS = (
     r"(?:[a-z]{1,20}:)?(?:[a-z]{1,20}[_-]?)?(?:think(?:ing)?|thoughts?|reason(?:ing)?)(?:[_-][a-z]{1,20})?"
-    r"|(?:[a-z]{1,20}:)?(?:reflection|analysis|scratchpad|cot|inner_monologue)"
+    r"|(?:[a-z]{1,20}:)?(?:reflection|analysis|scratch[_ -]?pad|cot(?:_[a-z_]{1,40})?"
+    r"|chain[_-]of[_-]thoughts?|(?:inner_|internal_)?monologue|internal|deliberation|ponder(?:ing)?)"
 )
 # (opens, closes) of each form. Only the first is written in any case.
 _FORMS = (
@@ -38,8 +39,26 @@ _TOKENS = re.compile(
     + "".join(f"|(?P<o{n}>{opens})|(?P<c{n}>{closes})" for n, (opens, closes) in enumerate(_FORMS)),
     re.MULTILINE,
 )
-_WORDS_OF_FORMS = ("think", "thought", "reason", "reflection", "analysis", "scratchpad", "cot>", "inner_")
-_MORE_OF_FORMS = ("unused9", "assistantfinal", "<|channel", "commentary")
+_WORDS_OF_FORMS = (
+    "think",
+    "thought",
+    "reason",
+    "reflection",
+    "analysis",
+    "scratch",
+    "cot",
+    "inner_",
+    "ponder",
+)
+_MORE_OF_FORMS = (
+    "unused9",
+    "assistantfinal",
+    "<|channel",
+    "commentary",
+    "monologue",
+    "<internal",
+    "deliberat",
+)
 
 _HARMONY = re.compile(
     r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>"
@@ -130,6 +149,7 @@ def _tagged(text: str) -> tuple[str, str]:
     at = 0
     place = _Place(text)
     opened: int | None = None
+    name = inner = ""
     fence: _Fence | None = None
     for token in _TOKENS.finditer(text):
         kind = token.lastgroup or ""
@@ -144,7 +164,11 @@ def _tagged(text: str) -> tuple[str, str]:
         elif kind[0] == "o":
             if opened is None and fence is None and _opens(place, token, int(kind[1:])):
                 kept.append(text[at : token.start()])
-                at, opened = token.end(), int(kind[1:])
+                at, opened, name, inner = token.end(), int(kind[1:]), _name(token), ""
+            elif opened is not None and _name(token) != name:
+                inner = _name(token)
+        elif opened is not None and _name(token) == inner:
+            inner = ""  # a remark within the reasoning, e.g. of the tokens that are left for it
         elif opened is not None:
             # Some models close by another tag than the one they opened.
             if opened == int(kind[1:]) or place.close(opened, token.end()) > len(text):
@@ -163,6 +187,10 @@ def _next_fence(fence: _Fence | None, run: str, info: str) -> _Fence | None:
         return None if "`" in info else _Fence(run)
     ends = not info.strip() or info.lstrip()[0] in "<[◁"  # a closing tag may follow at once
     return None if run.startswith(fence.run) and ends and not fence.in_string else fence
+
+
+def _name(token: re.Match[str]) -> str:
+    return re.sub(r"\s.*|[^\w:]", "", token[0].lower())
 
 
 def _quoted(text: str, token: re.Match[str]) -> bool:

@@ -4,6 +4,6 @@
 steps is in `wizardcoder.py`, the stopping rules in `stopping.py`, what is already done in `stages.py`.
 """
 
-from evolcoder.loop.run import RunPlan, check_before_start, plan_recipe, run_recipe
+from evolcoder.loop.run import RunPlan, check_before_start, plan_recipe, run_recipe, shell_line
 
-__all__ = ["RunPlan", "check_before_start", "plan_recipe", "run_recipe"]
+__all__ = ["RunPlan", "check_before_start", "plan_recipe", "run_recipe", "shell_line"]

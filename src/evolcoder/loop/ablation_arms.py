@@ -11,8 +11,8 @@ from evolcoder.evolve.methods import fraction_of
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.records import Instruction
 
-Over = Literal["rounds", "alone", "merged", "seeds-only", "steps", "methods", "teachers"]
-Equal = Literal["samples", "tokens", "nothing"]
+Over = Literal["rounds", "alone", "merged", "seeds-only", "steps", "methods", "teachers", "files"]
+Equal = Literal["samples", "tokens", "supervised", "nothing"]
 
 Count = Callable[[Instruction], int]
 """Returns the tokens of a row."""
@@ -25,9 +25,11 @@ class Question:
     over: tuple[Over, ...] = ("rounds",)
     """"alone": each round's rows alone; "merged": the rounds merged; "rounds": both; "seeds-only": the base
     model, the model of the seeds, round 1; "steps": the rounds merged, each trained for each number of
-    `steps`; "methods": each method left out; "teachers": the recipe's teacher and others."""
+    `steps`; "methods": each method left out; "teachers": the recipe's teacher and others; "files": the sets
+    of `files`, with no evolution."""
     equal: tuple[Equal, ...] = ("samples", "tokens")
-    """What is made the same for the rounds alone; methods and teachers are compared at equal samples unless
+    """What is made the same for the rounds alone and for files: rows, tokens, or tokens of the answers, which
+    are what training learns from ("supervised"). Methods and teachers are compared at equal samples unless
     this is only "nothing"."""
     teachers: tuple[str, ...] = ()
     """Further MODEL strings for "teachers"."""
@@ -35,6 +37,8 @@ class Question:
     """Methods that are left out one by one; all of the recipe's where empty."""
     steps: tuple[int, ...] = ()
     """Steps of training for "steps"."""
+    files: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Arms for "files": a name, and the data files whose rows are its training set, in order."""
     seeds: int = 1
     """Trainings of each arm, which differ in their seed."""
 
@@ -49,8 +53,8 @@ class Arm:
     files: tuple[Path, ...]
     """Row files that it is made of, in order; none for the base model, which is not trained."""
     equal: Equal
-    made: RecipeStages
-    """Whose rounds it is made of: the run's own, or those of a recipe that differs."""
+    plans: tuple[RecipeStages, ...]
+    """The runs that made its rounds: the ablation's own, or those of the recipes it differs from."""
     reference: bool = False
     """Whether the others of its group are compared with it."""
     data: str = ""
@@ -59,8 +63,10 @@ class Arm:
     """Steps of training; as the recipe says where absent."""
 
 
-def cut(sets: Sequence[list[Instruction]], equal: Equal, count: Count, seed: int) -> list[list[Instruction]]:
-    """Make data sets equally large, in rows or in tokens: the same random rows every time, in their order."""
+def made_equal(
+    sets: Sequence[list[Instruction]], equal: Equal, count: Count, seed: int
+) -> list[list[Instruction]]:
+    """Return data sets equally large, in rows or tokens: the same random rows every time, in their order."""
     if equal == "nothing":
         return list(sets)
     drawn = [sorted(rows, key=lambda row: (fraction_of("arm", seed, row.id), row.id)) for rows in sets]

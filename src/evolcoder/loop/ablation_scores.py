@@ -17,7 +17,7 @@ class ArmScore:
 
     benchmark: str
     value: float
-    """pass@1, the mean over the trainings."""
+    """By its measure, the mean over the trainings."""
     low: float
     high: float
     """95% interval: over the problems where there was one training, over the trainings (Student's t) else."""
@@ -27,7 +27,9 @@ class ArmScore:
     problems: str
     """Which part of the benchmark they are, as the score says it: "16 of 464, evenly spaced"."""
     trainings: tuple[float, ...]
-    """pass@1 of each training, by its seed."""
+    """Score of each training, by its seed."""
+    measure: str = "pass@1"
+    """What was measured: judged benchmarks name their own."""
     difference: float | None = None
     """Against the group's reference; None for the reference itself."""
     difference_low: float | None = None
@@ -47,7 +49,8 @@ class ArmResult:
     name: str
     rows: int
     tokens: int
-    """Of instructions, inputs and answers, by the base model's tokenizer."""
+    """By the base model's tokenizer: of the answers where these were made equal, else of instructions, inputs
+    and answers."""
     scores: tuple[ArmScore, ...]
     data: str = ""
     """In the grid of rounds and steps: what was trained on."""
@@ -78,7 +81,8 @@ def _alone(trainings: Sequence[Mapping[str, Any]], benchmark: str) -> ArmScore:
         low, high = mean_interval(values, 1 / first["n_samples"])
     problems = first["settings"].get("problems") or str(first["n_problems"])
     n_problems, n_samples = first["n_problems"], first["n_samples"]
-    return ArmScore(benchmark, fmean(values), low, high, n_problems, n_samples, problems, values)
+    measure = str(first["settings"].get("measure") or "pass@1")
+    return ArmScore(benchmark, fmean(values), low, high, n_problems, n_samples, problems, values, measure)
 
 
 def _compared(

@@ -15,17 +15,21 @@ from typing import Any
 from evolcoder.evaluate.t_test import smallest_difference
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.stages import PlannedStage
-from evolcoder.recipe import Recipe
+from evolcoder.models.session import price_of
+from evolcoder.recipe import CODE, Recipe
 
 PROMPT_TOKENS, ANSWER_TOKENS = 470, 430
 """Tokens of all requests for one evolved row, prompts and answers, where the run has none to learn from:
 the templates of the prompts and the mean lengths of a public run of the method (117, 382 and 523 tokens a row
 in its seeds and first two generations)."""
 
+VERDICT_TOKENS = 250
+"""Tokens of a model judge's reply: a short explanation and the verdict, as its prompts ask for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the teacher's part of a stage comes to."""
+    """What a stage asks of a model behind an endpoint."""
 
     requests: int
     usd: float | None
@@ -47,17 +51,23 @@ class Design:
     """Between two models, found in 80% of cases at the 5% level; as a fraction."""
 
 
-def designs(recipe: Recipe, of: RecipeStages) -> dict[str, Design]:
+def designs(recipe: Recipe, plan: RecipeStages) -> dict[str, Design]:
     """Return the design of each benchmark that the recipe measures on."""
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 
     found = {}
     for name in recipe.measured:
-        in_all = len(load_benchmark(name).problems)
+        benchmark = None if name == CODE else load_benchmark(name)
+        if isinstance(benchmark, JudgedBenchmark):
+            continue  # what a difference in ratings takes depends on the judge
+        in_all = len(benchmark.problems) if benchmark else plan.problems_to_come
         problems, samples = min(in_all, recipe.evaluate.settings.limit or in_all), recipe.evaluate.settings.n
-        scores = _read(of.evaluation(0, name) / "scores.json").get("scores") or [{"value": 0.5}]
+        scores = _read(plan.evaluation(0, name) / "scores.json").get("scores") or [{"value": 0.5}]
         rate = float(scores[0]["value"])
-        found[name] = Design(problems, samples, rate, smallest_difference(rate, problems, samples))
+        found[name if benchmark else "the private benchmark (at most)"] = Design(
+            problems, samples, rate, smallest_difference(rate, problems, samples)
+        )
     return found
 
 
@@ -77,7 +87,7 @@ def expected_seconds(planned: Sequence[PlannedStage], run: Path) -> dict[str, fl
 
 
 def expected_cost(item: PlannedStage, recipe: Recipe, run: Path) -> Cost | None:
-    """Return what an evolution that was never done asks of a remote teacher; None for any other stage.
+    """Return what an evolution asks of a remote teacher, or a judged evaluation of a remote judge; else None.
 
     One that is done again is answered from the journal as far as its requests stay the same, which is not
     foreseen: it counts as new.
@@ -85,9 +95,11 @@ def expected_cost(item: PlannedStage, recipe: Recipe, run: Path) -> Cost | None:
     from evolcoder.models.opening import is_remote
 
     pace = item.stage.pace
-    if pace is None or pace.kind != "evolve" or item.state not in ("to do", "again"):
+    if pace is None or item.state not in ("to do", "again"):
         return None
-    if not is_remote(recipe.teacher.model):
+    if pace.kind == "evaluate":
+        return _cost_of_model_judge(str(item.stage.settings.get("benchmark")), recipe)
+    if pace.kind != "evolve" or not is_remote(recipe.teacher.model):
         return None
     rounds = [_read(path) for path in sorted(run.glob("round-*/summary.json"))]
     rounds = [summary for summary in rounds if summary.get("asked")]
@@ -99,7 +111,7 @@ def expected_cost(item: PlannedStage, recipe: Recipe, run: Path) -> Cost | None:
         return Cost(round(last["requests"] * scale), usd, assumed=False)
     settings = recipe.evolve
     a_row = 2 + settings.judge + (settings.verify == "tests")
-    price = _price(recipe)
+    price = price_of(recipe.teacher)
     usd = None if price is None else round(rows * price(PROMPT_TOKENS, ANSWER_TOKENS), 4)
     return Cost(round(rows * a_row), usd, assumed=True)
 
@@ -120,19 +132,24 @@ def _median_paces(markers: Iterable[Path]) -> dict[tuple[str, str], float]:
     return {key: median(values) for key, values in found.items()}
 
 
-def _price(recipe: Recipe) -> Any:
-    from evolcoder.models.endpoint.address import OPENAI_URL
-    from evolcoder.models.endpoint.pricing import price_for
-    from evolcoder.models.opening import REMOTE_PREFIX
+def _cost_of_model_judge(title: str, recipe: Recipe) -> Cost | None:
+    """Return what a remote judge is asked about one checkpoint; None where there is none."""
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
+    from evolcoder.evaluate.model_judge.judging_cost import expected_requests
+    from evolcoder.models.opening import is_remote
 
-    teacher = recipe.teacher
-    first = teacher.model.split(",")[0].partition("#")[0]
-    name, _, inline = first.rpartition(REMOTE_PREFIX)[2].partition("@http")
-    addresses = (
-        (teacher.base_url,) if isinstance(teacher.base_url, str) else teacher.base_url or (OPENAI_URL,)
-    )
-    url = f"http{inline}" if inline else addresses[0].rpartition("*")[2]
-    return price_for(name, url, teacher.endpoint)
+    judge, settings = recipe.evaluate.judge, recipe.evaluate.settings
+    if judge is None or not is_remote(judge.model):
+        return None
+    loaded = (load_benchmark(name) for name in recipe.measured if name != CODE)
+    benchmark = next((found for found in loaded if found.title == title), None)
+    if not isinstance(benchmark, JudgedBenchmark):
+        return None
+    requests, prompt_tokens = expected_requests(benchmark, settings, judge)
+    price = price_of(judge)
+    usd = None if price is None else round(price(prompt_tokens, requests * VERDICT_TOKENS), 4)
+    return Cost(requests, usd, assumed=True)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

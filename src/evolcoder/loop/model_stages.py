@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evolcoder.evaluate.benchmarks import is_file
+from evolcoder.evaluate.model_judge.dialogues import answers_file
+from evolcoder.evaluate.model_judge.settings import JudgeSettings
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
@@ -16,7 +19,7 @@ from evolcoder.loop.stages import Pace, Stage
 from evolcoder.models.session import ModelChoice, model_session
 from evolcoder.own_files import is_own, load_own_file
 from evolcoder.progress import Progress
-from evolcoder.recipe import Recipe, Reinforcement, plain_data
+from evolcoder.recipe import Recipe, plain_data
 from evolcoder.reinforce.settings import WITHOUT_EFFECT
 from evolcoder.runs import file_hash
 from evolcoder.train.result import NOT_IN_NAME
@@ -28,6 +31,7 @@ _WITHOUT_EFFECT = {
     "evolve": ("seed", "rows_in_flight"),
     "train": ("seed", *NOT_IN_NAME),
     "evaluate.settings": ("workers",),
+    "evaluate.judge": ("base_url", "endpoint", "local"),
     "reinforce.settings": ("seed", *WITHOUT_EFFECT),
 }
 """Settings that change no product, only how fast or how safely it is made (the recipe's own seed stands for
@@ -65,11 +69,11 @@ def own_benchmarks(names: Sequence[str]) -> dict[str, Callable[[], str]]:
 
     Those of the package are named by their versions, so that nothing is added for them.
     """
-    return {name: partial(_own_identity, name) for name in names if is_own(name)}
+    return {name: partial(_own_identity, name) for name in names if is_file(name)}
 
 
-def own_methods(name: str) -> dict[str, Callable[[], str]]:
-    """Return what a stage follows from where its method set is a user's file; nothing for a named set."""
+def own_file(name: str) -> dict[str, Callable[[], str]]:
+    """Return what a stage follows from where its method set or domain is a user's file; else nothing."""
     return {name: lambda: load_own_file(Path(name))[1].hash} if is_own(name) else {}
 
 
@@ -103,23 +107,23 @@ def training_stage(
     rows: int,
 ) -> Stage:
     """Return the stage that fine-tunes the base model on the rows of `data`; `rows` is about how many."""
-
-    shown = recipe.train
-    trained = rows * shown.epochs if shown.max_steps is None else shown.max_steps * shown.batch_size
-    speed = f"{recipe.base.model} layers={shown.layers} lora={shown.lora}"
+    train = recipe.train
+    trained = rows * train.epochs if train.max_steps is None else train.max_steps * train.batch_size
+    speed = f"{recipe.base.model} layers={train.layers} lora={train.lora}"
     return Stage(
         id=id_,
         title=title,
         settings={
-            **settings_of("train", recipe.train),
+            **settings_of("train", train),
             "seed": recipe.seed,
             "base.model": recipe.base.model,
+            "product": out.name,
         },
         inputs={"the base model's weights": base_identity, f"{data.parent.name}/{data.name}": hash_of(data)},
         after=after,
         products=(out,),
         pace=Pace("train", speed, trained),
-        defaults=defaults_of("train", recipe.train),
+        defaults={**defaults_of("train", train), "product": "checkpoint"},
     )
 
 
@@ -136,22 +140,42 @@ def evaluation_stage(
 ) -> Stage:
     """Return the stage that samples and judges one checkpoint on one benchmark."""
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 
-    settings = recipe.evaluate.settings
-    loaded = load_benchmark(benchmark)
+    settings, loaded = recipe.evaluate.settings, load_benchmark(benchmark)
+    judge = recipe.evaluate.judge if isinstance(loaded, JudgedBenchmark) else None
     problems = min(len(loaded.problems), settings.limit or len(loaded.problems))
+    speed = f"{recipe.base.model} {benchmark} {settings.max_tokens}"
     return Stage(
         id=id_,
         title=title,
-        settings={**settings_of("evaluate.settings", settings), "benchmark": loaded.title},
-        inputs={"the model's weights": identity, **own_benchmarks((benchmark,))},
+        settings={
+            **settings_of("evaluate.settings", settings),
+            **(settings_of("evaluate.judge", judge) if judge else {}),
+            "benchmark": loaded.title,
+        },
+        inputs={
+            "the model's weights": identity,
+            **own_benchmarks((benchmark,)),
+            **(_judge_inputs(judge, loaded.name) if judge else {}),
+        },
         after=after,
         products=(out / "scores.json",),
-        defaults=defaults_of("evaluate.settings", settings),
-        pace=Pace(
-            "evaluate", f"{recipe.base.model} {benchmark} {settings.max_tokens}", problems * settings.n
-        ),
+        defaults={
+            **defaults_of("evaluate.settings", settings),
+            **(defaults_of("evaluate.judge", judge) if judge else {}),
+        },
+        pace=Pace("evaluate", f"{speed} {judge.model}" if judge else speed, problems * settings.n),
     )
+
+
+def _judge_inputs(judge: JudgeSettings, benchmark: str) -> dict[str, Callable[[], str]]:
+    """Return what a judged stage follows from besides: the judge, and what answers are set beside."""
+    inputs: dict[str, Callable[[], str]] = {"the judge's weights": partial(model_identity, judge.model)}
+    if judge.against:
+        file = answers_file(judge.against, benchmark)
+        inputs[judge.against] = partial(model_identity, judge.against) if file is None else hash_of(file)
+    return inputs
 
 
 def fine_tune(recipe: Recipe, data: Path, out: Path, progress: Progress) -> None:
@@ -160,31 +184,6 @@ def fine_tune(recipe: Recipe, data: Path, out: Path, progress: Progress) -> None
 
     settings = replace(recipe.train, seed=recipe.seed)
     train(recipe.base.model, read_instructions(data), settings, out, progress)
-
-
-def learn_from_execution(
-    how: Reinforcement,
-    model: Path,
-    out: Path,
-    seed: int,
-    against: Sequence[str],
-    progress: Progress,
-    engine: Engine,
-) -> None:
-    """Let a model learn from the verdicts on its own answers, into the folder `out`."""
-    from evolcoder.reinforce.run import reinforce
-    from evolcoder.reinforce.tasks import read_tasks
-
-    reinforce(
-        str(model),
-        read_tasks(how.tasks),
-        replace(how.settings, seed=seed),
-        out,
-        held_out=read_tasks(how.held_out) if how.held_out else (),
-        decontaminate=against,
-        progress=progress,
-        engine=engine,
-    )
 
 
 async def measure(
@@ -197,13 +196,17 @@ async def measure(
     engine: Engine = THIS_MACHINE,
 ) -> None:
     """Sample and judge a model on a benchmark into the folder `out`; raises what evaluation does."""
+    from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
     from evolcoder.evaluate.evaluation import evaluate_model
 
-    choice = ModelChoice(model, local=recipe.evaluate.local)
+    choice, judge = ModelChoice(model, local=recipe.evaluate.local), recipe.evaluate.judge
+    if isinstance(load_benchmark(benchmark), JudgedBenchmark) and judge is not None:
+        from evolcoder.evaluate.model_judge.judged_evaluation import EvaluationContext, evaluate_judged
+
+        budget = recipe.budget
+        context = EvaluationContext(journal, engine, progress, budget.max_usd, budget.max_requests)
+        await evaluate_judged(choice, benchmark, recipe.evaluate.settings, judge, out, context)
+        return
     async with model_session(choice, journal, engine) as opened:
         await evaluate_model(opened, benchmark, recipe.evaluate.settings, out, progress, engine)
-
-
-def summary_numbers(summary: Mapping[str, Any]) -> tuple[float, int]:
-    """Return the US dollars and the requests of a round's `summary.json`."""
-    return float(summary.get("usd") or 0.0), int(summary.get("requests") or 0)

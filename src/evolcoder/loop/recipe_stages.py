@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from evolcoder.domains import DEFAULT_DOMAIN
 from evolcoder.evaluate.overlap import evaluation_folder
+from evolcoder.evaluate.sampling import subset
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.model_stages import (
     FINE_TUNED,
@@ -16,13 +19,13 @@ from evolcoder.loop.model_stages import (
     hash_of,
     model_identity,
     own_benchmarks,
-    own_methods,
+    own_file,
     settings_of,
     training_stage,
 )
 from evolcoder.loop.stages import Pace, Stage
-from evolcoder.recipe import Recipe, Reinforcement
-from evolcoder.records import SEEDS_ROUND, Instruction, round_folder
+from evolcoder.recipe import CODE, Recipe, Reinforcement
+from evolcoder.records import REINFORCED_ROUND, SEEDS_ROUND, Instruction, round_folder
 from evolcoder.runs import content_hash
 
 
@@ -36,6 +39,10 @@ class RecipeStages:
     """The journal of the models; the run's own where absent."""
     suffix: str = ""
     """Ends the titles of the stages that make data."""
+    seeds_to_come: int | None = None
+    """Seeds at most, where they are still to be made of a code base."""
+    problems_to_come: int = 0
+    """Of the benchmark CODE, at most."""
     _identities: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -44,7 +51,7 @@ class RecipeStages:
         return self.journal or self.run / "journal.sqlite"
 
     def folder(self, number: int) -> Path:
-        """Return the folder of a round; 0 is the base model, SEEDS_ROUND the model of the seeds alone."""
+        """Return the folder of a round: 0, SEEDS_ROUND, 1 and on, REINFORCED_ROUND."""
         return self.run / round_folder(number)
 
     @property
@@ -65,7 +72,24 @@ class RecipeStages:
     def fine_tuned(self, number: int) -> Path:
         """Return the folder of a round's fine-tuned model: the checkpoint, unless that learns further."""
         checkpoint = Path(self.checkpoint(number))
-        return checkpoint if self.recipe.reinforce is None else checkpoint.with_name(FINE_TUNED)
+        return checkpoint.with_name(FINE_TUNED) if self.recipe.reinforces("each_round") else checkpoint
+
+    def learner(self, number: int) -> str:
+        """Return the MODEL string of what learns from execution: a fine-tuned model, at last the kept one."""
+        if number == REINFORCED_ROUND:
+            return self.checkpoint(self.kept_before)
+        return str(self.fine_tuned(number))
+
+    @property
+    def kept_before(self) -> int:
+        """The round that learns from execution last: the kept one, or the base model until that is known."""
+        path = self.kept_before_file
+        return int(json.loads(path.read_text())["started_from"]) if path.exists() else 0
+
+    @property
+    def kept_before_file(self) -> Path:
+        """Where that is written down once the rounds have stopped."""
+        return self.folder(REINFORCED_ROUND) / "summary.json"
 
     def evaluation(self, number: int, benchmark: str) -> Path:
         """Return the folder of a checkpoint's samples, verdicts and scores on a benchmark."""
@@ -74,14 +98,15 @@ class RecipeStages:
     def all(self) -> Iterator[Stage]:
         """Yield the stages of the whole run, as many rounds as it may have."""
         yield self.seeds()
-        yield from self.evaluations(0)
-        if self.recipe.rounds.train_seeds:
-            yield from self.trainings(SEEDS_ROUND)
-            yield from self.evaluations(SEEDS_ROUND)
-        for number in range(1, self.recipe.rounds.max_rounds + 1):
-            yield self.evolve(number)
-            yield from self.trainings(number)
+        for number in self._models:
+            if number > 0:
+                yield self.evolve(number)
+            if number:
+                yield from self.trainings(number)
             yield from self.evaluations(number)
+        if how := self.recipe.reinforces("last"):
+            yield self.reinforce(REINFORCED_ROUND, how)
+            yield from self.evaluations(REINFORCED_ROUND)
 
     def seeds(self) -> Stage:
         """Copy the seeds in use into the run folder, without those that copy a benchmark problem."""
@@ -91,6 +116,7 @@ class RecipeStages:
             settings={
                 "seeds.source": self.recipe.seeds.source,
                 "seeds.limit": self.recipe.seeds.limit,
+                **({"seeds.columns": dict(columns)} if (columns := self.recipe.seeds.columns) else {}),
                 "decontaminate.against": list(self.screened_against),
             },
             inputs={
@@ -112,13 +138,15 @@ class RecipeStages:
             title=f"evolve round {number}{self.suffix}",
             settings={
                 **settings_of("evolve", recipe.evolve),
+                "domain": recipe.domain,
                 "seed": recipe.seed,
                 "rounds.rows_per_round": recipe.rounds.rows_per_round,
                 "teacher.model": recipe.teacher.model,
                 "decontaminate.against": list(self.screened_against),
             },
             inputs={
-                **own_methods(recipe.evolve.methods),
+                **own_file(recipe.domain),
+                **own_file(recipe.evolve.methods),
                 "the teacher's weights": lambda: self.identity(recipe.teacher.model),
                 **{str(path.relative_to(self.run)): hash_of(path) for path in read},
                 **own_benchmarks(self.screened_against),
@@ -126,14 +154,14 @@ class RecipeStages:
             after=(f"evolve:{number - 1}",) if number > 1 else ("seeds",),
             products=(out / "evolved.jsonl", out / "eliminated.jsonl", out / "dataset.jsonl"),
             pace=Pace("evolve", recipe.teacher.model, self._rows_a_round),
-            defaults=defaults_of("evolve", recipe.evolve),
+            defaults={**defaults_of("evolve", recipe.evolve), "domain": DEFAULT_DOMAIN},
         )
 
     def trainings(self, number: int) -> Iterator[Stage]:
         """Fine-tune, and learn from execution where the recipe says so."""
         yield self.train(number)
-        if self.recipe.reinforce is not None:
-            yield self.reinforce(number, self.recipe.reinforce)
+        if how := self.recipe.reinforces("each_round"):
+            yield self.reinforce(number, how)
 
     def train(self, number: int) -> Stage:
         """Fine-tune the base model on a round's training set."""
@@ -149,28 +177,30 @@ class RecipeStages:
         )
 
     def reinforce(self, number: int, how: Reinforcement) -> Stage:
-        """Let a round's fine-tuned model learn from the verdicts on its own answers."""
-        model = str(self.fine_tuned(number))
+        """Let a round's fine-tuned model, or at last the kept one, learn from the verdicts on its answers."""
+        last, model = number == REINFORCED_ROUND, self.learner(number)
         files = [
             Path(name) for name in (how.tasks, how.held_out) if name and not name.startswith("benchmark:")
         ]
         return Stage(
             id=f"reinforce:{round_id(number)}",
-            title=f"reinforce {_title(number)}",
+            title="reinforce the kept model" if last else f"reinforce {_title(number)}",
             settings={
                 **settings_of("reinforce.settings", how.settings),
+                "domain": self.recipe.domain,
                 "seed": self.recipe.seed,
                 "reinforce.tasks": how.tasks,
                 "reinforce.held_out": how.held_out,
                 "decontaminate.against": list(self.screened_against),
             },
             inputs={
-                "the fine-tuned model": lambda: model_identity(model),
+                "the kept model" if last else "the fine-tuned model": self._weights(model),
+                **own_file(self.recipe.domain),
                 **{str(path): hash_of(path) for path in files},
             },
-            after=(f"train:{round_id(number)}",),
+            after=self._compared if last else (f"train:{round_id(number)}",),
             products=(Path(self.checkpoint(number)),),
-            defaults=defaults_of("reinforce.settings", how.settings),
+            defaults={**defaults_of("reinforce.settings", how.settings), "domain": DEFAULT_DOMAIN},
         )
 
     def evaluations(self, number: int) -> Iterator[Stage]:
@@ -181,24 +211,37 @@ class RecipeStages:
     def evaluate(self, number: int, benchmark: str) -> Stage:
         """Measure one checkpoint on one benchmark."""
         model = self.checkpoint(number)
-        before = "reinforce" if self.recipe.reinforce else "train"
+        learns = number == REINFORCED_ROUND or self.recipe.reinforces("each_round")
+        before = "reinforce" if learns else "train"
+        after = (f"{before}:{round_id(number)}",) if number else ()
+        id_ = f"evaluate:{round_id(number)}:{benchmark}"
+        if benchmark == CODE:  # planned before it is made
+            settings = self.recipe.evaluate.settings
+            problems = min(self.problems_to_come, settings.limit or self.problems_to_come)
+            pace = Pace("evaluate", f"{self.recipe.base.model} {benchmark}", problems * settings.n)
+            title = f"evaluate {_title(number)} on the private benchmark"
+            return Stage(id_, title, {}, {}, after, (self.evaluation(number, benchmark),), pace)
         return evaluation_stage(
             self.recipe,
-            f"evaluate:{round_id(number)}:{benchmark}",
+            id_,
             f"evaluate {_title(number)} on {benchmark}",
             benchmark,
             model,
             self.evaluation(number, benchmark),
-            identity=lambda: model_identity(model) if number else self.identity(model),
-            after=(f"{before}:{round_id(number)}",) if number else (),
+            identity=self._weights(model),
+            after=after,
         )
 
     def rows_of(self, number: int) -> int:
         """Return how many rows a round's training set holds; before it is made, how many at most."""
+        if number == REINFORCED_ROUND:
+            number = self.kept_before
+        if number == 0:
+            return 0
         data = self.dataset(number)
         if data.exists():
             return sum(1 for _ in data.open("rb"))
-        return len(self.chosen_seeds) + max(0, number) * self._rows_a_round
+        return self._n_seeds + max(0, number) * self._rows_a_round
 
     @cached_property
     def screened_against(self) -> tuple[str, ...]:
@@ -212,25 +255,43 @@ class RecipeStages:
             self._identities[model] = model_identity(model)
         return self._identities[model]
 
+    def _weights(self, model: str) -> Callable[[], str]:
+        """Return a function that returns what identifies the weights of a checkpoint or the base model."""
+        return lambda: self.identity(model) if model == self.recipe.base.model else model_identity(model)
+
+    @property
+    def _models(self) -> list[int]:
+        """The base model, that of the seeds if there is to be one, and as many rounds as there may be."""
+        seeds = [SEEDS_ROUND] if self.recipe.rounds.train_seeds else []
+        return [0, *seeds, *range(1, self.recipe.rounds.max_rounds + 1)]
+
+    @property
+    def _compared(self) -> tuple[str, ...]:
+        """Ids of the measurements so far that say which round is kept."""
+        deciding = self.recipe.stop.benchmark
+        there = [n for n in self._models if (self.evaluation(n, deciding) / "scores.json").exists()]
+        return tuple(f"evaluate:{round_id(n)}:{deciding}" for n in there)
+
     @cached_property
     def chosen_seeds(self) -> list[Instruction]:
         """The seeds of the recipe, as many as it says."""
-        seeds = read_instructions(self.recipe.seeds.source)
-        limit = self.recipe.seeds.limit
-        if limit is not None and limit < len(seeds):
-            seeds = [seeds[i * len(seeds) // limit] for i in range(limit)]
-        return seeds
+        seeds = read_instructions(self.recipe.seeds.source, self.recipe.seeds.columns)
+        return list(subset(seeds, self.recipe.seeds.limit))
+
+    @property
+    def _n_seeds(self) -> int:
+        return len(self.chosen_seeds) if self.seeds_to_come is None else self.seeds_to_come
 
     @property
     def _rows_a_round(self) -> int:
-        seeds = len(self.chosen_seeds)
-        return min(seeds, self.recipe.rounds.rows_per_round or seeds)
+        return min(self._n_seeds, self.recipe.rounds.rows_per_round or self._n_seeds)
 
 
 def round_id(number: int) -> str:
     """Return how the ids of a round's stages name it."""
-    return "seeds" if number == SEEDS_ROUND else str(number)
+    return {SEEDS_ROUND: "seeds", REINFORCED_ROUND: "last"}.get(number, str(number))
 
 
 def _title(number: int) -> str:
-    return "seeds alone" if number == SEEDS_ROUND else f"round {number}"
+    names = {SEEDS_ROUND: "seeds alone", REINFORCED_ROUND: "the reinforced model"}
+    return names.get(number, f"round {number}")

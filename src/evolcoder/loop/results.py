@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
-from evolcoder.evaluate.overlap import benchmarks_overlap, selection_notice
+from evolcoder.domains import load_domain
+from evolcoder.evaluate.comparison import compare
+from evolcoder.evaluate.overlap import benchmarks_overlap, score_notices
 from evolcoder.loop.stopping import RoundScore
 from evolcoder.loop.wizardcoder import LoopResult
 from evolcoder.recipe import Recipe
@@ -23,27 +25,48 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy
 def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str, Any]:
     """Return what `result.json` holds; nothing in it depends on the clock or on interrupts."""
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 
-    best = found.best
+    best, deciding = found.best, load_benchmark(recipe.stop.benchmark)
     result: dict[str, Any] = {
         "name": recipe.name,
         "evolcoder": __version__,
         "benchmark": recipe.stop.benchmark,
         "rounds": [_entry(score) for score in found.history],
         "problems": best.n_problems if best else 0,
-        "problems_in_all": len(load_benchmark(recipe.stop.benchmark).problems),
+        "problems_in_all": len(deciding.problems),
         "best_round": best.round if best else None,
         "best_model": _best_model(recipe, best),
         "stop": {"rule": recipe.stop.rule, "reason": found.decisions[-1].reason},
         "decisions": [asdict(decision) for decision in found.decisions],
         "command": command_line,
+        "card": asdict(load_domain(recipe.domain).card(recipe.evolve)),
         "environment": environment(),
     }
-    stop = recipe.stop
-    reported = recipe.evaluate.benchmarks
-    if notice := selection_notice(stop.benchmark, reported, stop.rule, benchmarks_overlap):
+    if isinstance(deciding, JudgedBenchmark) and recipe.evaluate.judge is not None:
+        result["measure"] = recipe.evaluate.judge.measure
+    if best is not None and best.round and found.history[0].passed:
+        change = compare(found.history[0].passed, best.passed)
+        result["against_base"] = {
+            "gained": len(change.only_b),
+            "lost": len(change.only_a),
+            "difference": change.difference,
+            "low": change.low,
+            "high": change.high,
+            "p_value": change.p_value,
+        }
+    if recipe.stop.keep == "last":
+        result["keep"] = "last"
+    if notice := notice_of(recipe):
         result["notice"] = notice
     return result
+
+
+def notice_of(recipe: Recipe) -> str:
+    """Return what must be said of the scores that a recipe gives; "" where nothing is."""
+    stop, reported = recipe.stop, recipe.evaluate.benchmarks
+    rule = stop.rule if stop.keep == "best" else None
+    return score_notices(stop.benchmark, reported, rule, recipe.base.released, benchmarks_overlap)
 
 
 def environment() -> dict[str, str]:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evolcoder.domains import load_domain
 from evolcoder.errors import RecipeError, SandboxError, UserError, require_packages
 from evolcoder.evaluate.overlap import shared_problems
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.estimates import Cost, Design, designs, expected_cost, expected_seconds
+from evolcoder.loop.from_code import NOTHING_TO_COME, made_from_code, make_from_code, what_code_gives
 from evolcoder.loop.recipe_stages import RecipeStages
-from evolcoder.loop.results import point_to_best, result_of
+from evolcoder.loop.results import notice_of, point_to_best, result_of
 from evolcoder.loop.stages import Choice, PlannedStage, Stages
 from evolcoder.loop.steps import Steps
 from evolcoder.loop.stopping import stopping_rule
 from evolcoder.loop.wizardcoder import wizardcoder
 from evolcoder.progress import Progress, SilentProgress
-from evolcoder.recipe import Recipe, recipe_yaml
+from evolcoder.recipe import CODE, Recipe, recipe_yaml
 from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress
-from evolcoder.runs import take_lock, write_json_whole, write_text_whole
+from evolcoder.runs import check_claimed, take_lock, write_json_whole, write_text_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class RunPlan:
     """What the teacher will be asked, by id of the stage."""
     designs: dict[str, Design]
     """What the measurements can see, by benchmark."""
+    notice: str = ""
+    """What must be said of the scores (`notice_of`), and of code that would be sent."""
 
 
 def run_recipe(
@@ -58,13 +63,21 @@ def run_recipe(
     check_before_start(recipe)
     recipe = as_begun(recipe, run)
     run.mkdir(parents=True, exist_ok=True)
-    with alone_in(run), RecordedProgress(progress, run / PROGRESS_NAME) as progress:
-        stages, of = Stages(run, progress, choice), RecipeStages(recipe, run)
-        _announce(of, stages, progress)
+    with locked(run), RecordedProgress(progress, run / PROGRESS_NAME) as progress:
+        if recipe.takes_code:
+            if not (run / "recipe.yaml").exists():  # so that the app shows the run, and continues it
+                write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
+            recipe = make_from_code(recipe, run, progress, engine)
+            check_data(recipe)
+        stages, plan = Stages(run, progress, choice), RecipeStages(recipe, run)
+        _announce(plan, stages, progress)
+        if notice := notice_of(recipe):
+            progress.note(notice)
         write_text_whole(run / "recipe.yaml", recipe_yaml(recipe))
         try:
-            steps = Steps(of, stages, progress, engine, recipe.budget.max_hours)
-            found = wizardcoder(steps, recipe.stop, recipe.rounds, recipe.budget)
+            steps = Steps(plan, stages, progress, engine, recipe.budget.max_hours)
+            last = recipe.reinforces("last")
+            found = wizardcoder(steps, recipe.stop, recipe.rounds, recipe.budget, last)
         finally:
             stages.end()
         result = result_of(recipe, found, command_line)
@@ -78,26 +91,40 @@ def run_recipe(
         return result
 
 
+def shell_line(command: str, recipe: str | Path, options: Mapping[str, Sequence[str]], run: Path) -> str:
+    """Return the command that does a run again: each option with each of its values."""
+    words = [word for option, values in options.items() for value in values for word in (option, value)]
+    return shlex.join(["evolcoder", command, str(recipe), *words, "--dir", str(run)])
+
+
 def plan_recipe(recipe: Recipe, run: Path, choice: Choice | None = None) -> RunPlan:
     """Say what running a recipe in the folder `run` would do; nothing is done or written.
 
     Raises what a run would raise before its first stage.
     """
+    recipe = as_begun(made_from_code(recipe, run), run)
     check_before_start(recipe)
-    recipe = as_begun(recipe, run)
     progress = SilentProgress()
     stages = Stages(run, progress, choice or Choice())
-    of = RecipeStages(recipe, run)
-    planned = stages.plan(list(of.all()))
+    coming = what_code_gives(recipe) if recipe.takes_code else NOTHING_TO_COME
+    plan = RecipeStages(recipe, run, seeds_to_come=coming.seeds, problems_to_come=coming.problems)
+    planned = [*coming.stages, *stages.plan(list(plan.all()))]
     costs = {item.stage.id: cost for item in planned if (cost := expected_cost(item, recipe, run))}
-    return RunPlan(tuple(planned), expected_seconds(planned, run), costs, designs(recipe, of))
+    return RunPlan(
+        tuple(planned),
+        expected_seconds(planned, run),
+        {**coming.costs, **costs},
+        designs(recipe, plan),
+        " ".join(filter(None, (notice_of(recipe), coming.notice))),
+    )
 
 
 def as_begun(recipe: Recipe, run: Path) -> Recipe:
     """Return the recipe with `rounds.train_seeds` decided: as the run in the folder began, else by its rule.
 
-    Runs of version 0.1.0 know no such setting; they go on without.
+    Runs of version 0.1.0 know no such setting; they go on without. Raises what `_check_folder` raises.
     """
+    _check_folder(run)
     if recipe.rounds.train_seeds is not None:
         return recipe
     import yaml
@@ -109,50 +136,84 @@ def as_begun(recipe: Recipe, run: Path) -> Recipe:
     return replace(recipe, rounds=replace(recipe.rounds, train_seeds=train_seeds))
 
 
-def check_before_start(recipe: Recipe) -> None:
-    """Find out in the first seconds what would stop the run after an hour.
+def _check_folder(run: Path) -> None:
+    """Raise DataError where the folder is no run's and holds a file of a name that a run writes."""
+    signs = (run / "stages", run / ".lock", run / "journal.sqlite")
+    sign = next((sign for sign in signs if sign.exists()), signs[0])
+    check_claimed(sign, [run / name for name in ("recipe.yaml", "result.json", "report.html", "best")])
 
-    Raises DataError for the seeds, UserError for a benchmark or an oracle, RecipeError where the deciding
-    benchmark shares problems with a reported one, ModelError for a model that is not there, SandboxError
-    where this machine cannot run programs safely.
+
+def check_before_start(recipe: Recipe) -> None:
+    """Find out in the first seconds what would stop the run after an hour; raises what the two below do."""
+    check_models(recipe)
+    check_data(recipe)
+
+
+def check_data(recipe: Recipe) -> None:
+    """Look at the seeds, tasks and benchmarks of a recipe, but for those still to be made of a code base.
+
+    Raises DataError for the seeds and tasks, UserError for a benchmark, an oracle or a factor of the reward,
+    RecipeError where the deciding benchmark shares problems with a reported one.
     """
     from evolcoder.evaluate.benchmarks import load_benchmark
+    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
+    from evolcoder.evaluate.model_judge.judged_evaluation import check_judge
     from evolcoder.evaluate.own_tests import check_own_tests
-    from evolcoder.models.local.weights import locate_weights
-    from evolcoder.models.opening import is_remote, open_own, own_backend
-    from evolcoder.sandbox import probe
+    from evolcoder.evaluate.sampling import subset
 
-    read_instructions(recipe.seeds.source)
-    loaded = {name: load_benchmark(name) for name in recipe.measured}
+    if recipe.seeds.source != CODE:
+        read_instructions(recipe.seeds.source, recipe.seeds.columns)
+    if (how := recipe.reinforce) is not None:
+        from evolcoder.reinforce.run import check_factors
+        from evolcoder.reinforce.tasks import read_tasks
+
+        forms = load_domain(recipe.domain).tasks
+        check_factors(read_tasks(how.tasks, forms=forms), how.settings.reward.factors, SilentProgress())
+        if how.held_out:
+            read_tasks(how.held_out, forms=forms)
+    loaded = {name: load_benchmark(name) for name in recipe.measured if name != CODE}
     for benchmark in loaded.values():
+        if isinstance(benchmark, JudgedBenchmark):
+            problems = subset(benchmark.problems, recipe.evaluate.settings.limit)
+            check_judge(recipe.evaluate.judge, benchmark, problems)
+            continue
         benchmark.checked_oracle(recipe.evaluate.settings.oracle)
         benchmark.check_ready()
-    if not recipe.stop.select_on_test:
-        deciding = recipe.stop.benchmark
-        for name in recipe.evaluate.benchmarks:
+    deciding = recipe.stop.benchmark
+    if deciding in loaded and recipe.stop.keep == "best" and not recipe.stop.select_on_test:
+        for name in (n for n in recipe.evaluate.benchmarks if n in loaded):
             if shared := shared_problems(loaded[deciding], loaded[name]):
                 raise RecipeError(
                     f"stop.benchmark {deciding} shares {len(shared)} problems with {name} ({shared[0]} ...), "
                     "whose score would be no test score; stop.select_on_test: true allows it"
                 )
+    for benchmark in loaded.values():
+        if not isinstance(benchmark, JudgedBenchmark):
+            check_own_tests(benchmark)
+
+
+def check_models(recipe: Recipe) -> None:
+    """Look at the models of a recipe, its stopping rule and the sandbox.
+
+    Raises UserError for the rule, ModelError for a model that is not there, SandboxError where this machine
+    cannot run programs safely.
+    """
+    from evolcoder.models.opening import check_model, is_remote, own_backend
+    from evolcoder.sandbox import probe
+
     stopping_rule(recipe.stop)
     if is_remote(recipe.base.model) or own_backend(recipe.base.model):
         raise RecipeError(f"base.model: weights to fine-tune are expected, found {recipe.base.model!r}")
-    locate_weights(recipe.base.model)
-    if own := own_backend(recipe.teacher.model):
-        open_own(*own)
-    elif not is_remote(recipe.teacher.model):
-        locate_weights(recipe.teacher.model)
+    check_model(recipe.base.model)
+    check_model(recipe.teacher.model)
     if (protection := probe()).level == "none":
         raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")
-    for benchmark in loaded.values():
-        check_own_tests(benchmark)
 
 
-def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
+def _announce(plan: RecipeStages, stages: Stages, progress: Progress) -> None:
     """Say what a changed recipe does again before any of it is done; forget the result it makes untrue."""
     run = stages.run
-    planned = stages.plan(list(of.all()))
+    planned = stages.plan(list(plan.all()))
     stages.expect(planned, lambda: expected_seconds(planned, run))
     again = [item for item in planned if item.state in ("again", "perhaps again")]
     if any(item.state not in ("done", "skipped") for item in planned):
@@ -164,7 +225,7 @@ def _announce(of: RecipeStages, stages: Stages, progress: Progress) -> None:
 
 
 @contextmanager
-def alone_in(run: Path) -> Iterator[None]:
+def locked(run: Path) -> Iterator[None]:
     """Hold the run folder against a second process; the kernel lets go when this one dies."""
     try:
         lock = take_lock(run / ".lock")

@@ -129,7 +129,7 @@ class Stages:
         marker = self.marker(stage.id)
         key, inputs = _key(stage)
         clock_path, sitting = marker.with_suffix(".clock"), f"{key}-redo" if redo else key
-        # Killed while it was done again, it goes on; done again and whole, it is done once more.
+        # A stage that was killed while it was done again goes on; one that was finished begins anew.
         afresh = redo and (marker.exists() or not _begun(clock_path, sitting))
         if marker.exists():
             found = json.loads(marker.read_text())
@@ -273,7 +273,7 @@ def _key(stage: Stage) -> tuple[str, dict[str, str]]:
 
 
 def _differences(stage: Stage, found: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
-    """Return, in words, what a marker says that is not so now; nothing where the stage is done."""
+    """Return, in words, what changed since a stage left its marker; nothing where the stage is done."""
     old = found.get("inputs") or {}
     changed = [name for name in dict.fromkeys([*old, *inputs]) if old.get(name) != inputs.get(name)]
     return _setting_differences(stage, found) + [f"{name} changed" for name in changed] + _lost(stage)

@@ -9,20 +9,21 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from evolcoder.domains import load_domain
 from evolcoder.errors import BudgetExhaustedError, DataError
-from evolcoder.evaluate.problem_texts import problem_texts
+from evolcoder.evaluate.benchmarks import problem_texts
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions, row_from_instruction, write_instructions
-from evolcoder.loop.model_stages import fine_tune, learn_from_execution, measure, summary_numbers
+from evolcoder.loop.model_stages import fine_tune, measure
 from evolcoder.loop.recipe_stages import RecipeStages, round_id
 from evolcoder.loop.stages import Stages
 from evolcoder.loop.stopping import RoundCost, RoundScore
 from evolcoder.models.session import model_session
 from evolcoder.progress import Progress
-from evolcoder.recipe import Recipe
-from evolcoder.records import Instruction
+from evolcoder.recipe import Recipe, Reinforcement
+from evolcoder.records import REINFORCED_ROUND, Instruction
 from evolcoder.runs import write_json_whole, write_jsonl_whole
 
 
@@ -30,7 +31,8 @@ from evolcoder.runs import write_json_whole, write_jsonl_whole
 class Steps:
     """Does the steps of a recipe in the folder of its stages."""
 
-    of: RecipeStages
+    plan: RecipeStages
+    """The stages of the steps: what each is made from, and where its products lie."""
     stages: Stages
     """Remembers what is done."""
     progress: Progress
@@ -42,13 +44,13 @@ class Steps:
     @property
     def recipe(self) -> Recipe:
         """The recipe that is followed."""
-        return self.of.recipe
+        return self.plan.recipe
 
     def take_seeds(self) -> None:
         """Copy the seeds in use into the run folder, without those that copy a benchmark problem."""
-        with self.stages.doing(self.of.seeds()) as undone:
+        with self.stages.doing(self.plan.seeds()) as undone:
             if undone:
-                _write_seeds(self.of, self.progress)
+                _write_seeds(self.plan, self.progress)
 
     def evolve_and_merge(self, number: int) -> None:
         """Evolve one round; merge the seeds and all rounds so far into its training set.
@@ -58,12 +60,12 @@ class Steps:
         from evolcoder.evolve.merging import merged_rows
 
         self._check_time()
-        with self.stages.doing(self.of.evolve(number)) as undone:
+        with self.stages.doing(self.plan.evolve(number)) as undone:
             if undone:
-                seeds = read_instructions(self.of.seeds_file)
+                seeds = read_instructions(self.plan.seeds_file)
                 run_async(self._evolve(seeds, number))
-                folders = [self.of.folder(n) for n in range(1, number + 1)]
-                write_instructions(self.of.dataset(number), merged_rows(seeds, folders))
+                folders = [self.plan.folder(n) for n in range(1, number + 1)]
+                write_instructions(self.plan.dataset(number), merged_rows(seeds, folders))
 
     def fine_tune(self, number: int) -> None:
         """Fine-tune the base model on a round's training set; raises BudgetExhaustedError as above.
@@ -71,24 +73,17 @@ class Steps:
         Where the recipe says so, the fine-tuned model then learns from the verdicts on its own answers.
         """
         self._check_time()
-        with self.stages.doing(self.of.train(number)) as undone:
+        with self.stages.doing(self.plan.train(number)) as undone:
             if undone:
-                fine_tune(self.recipe, self.of.dataset(number), self.of.fine_tuned(number), self.progress)
-        how = self.recipe.reinforce
-        if how is None:
-            return
+                fine_tune(self.recipe, self.plan.dataset(number), self.plan.fine_tuned(number), self.progress)
+        if how := self.recipe.reinforces("each_round"):
+            self._learn_from_execution(number, how)
+
+    def reinforce_kept(self, kept: int, how: Reinforcement) -> None:
+        """Let the model of the round `kept` learn from the verdicts on its answers; raises as above."""
         self._check_time()
-        with self.stages.doing(self.of.reinforce(number, how)) as undone:
-            if undone:
-                learn_from_execution(
-                    how,
-                    self.of.fine_tuned(number),
-                    Path(self.of.checkpoint(number)),
-                    self.recipe.seed,
-                    self.of.screened_against,
-                    self.progress,
-                    self.engine,
-                )
+        write_json_whole(self.plan.kept_before_file, {"started_from": kept})
+        self._learn_from_execution(REINFORCED_ROUND, how)
 
     def measure(self, number: int) -> RoundScore:
         """Measure a round's checkpoint (0: the base model) on every benchmark; return the deciding score.
@@ -98,14 +93,38 @@ class Steps:
         if number:
             self._check_time()
         for benchmark in self.recipe.measured:
-            out = self.of.evaluation(number, benchmark)
-            with self.stages.doing(self.of.evaluate(number, benchmark)) as undone:
+            out = self.plan.evaluation(number, benchmark)
+            with self.stages.doing(self.plan.evaluate(number, benchmark)) as undone:
                 if undone:
-                    model, journal = self.of.checkpoint(number), self.of.journal_path
+                    model, journal = self.plan.checkpoint(number), self.plan.journal_path
                     run_async(
                         measure(self.recipe, model, benchmark, out, journal, self.progress, self.engine)
                     )
         return self._score(number)
+
+    def _learn_from_execution(self, number: int, how: Reinforcement) -> None:
+        self._check_time()
+        with self.stages.doing(self.plan.reinforce(number, how)) as undone:
+            if undone:
+                self._reinforce(number, how)
+
+    def _reinforce(self, number: int, how: Reinforcement) -> None:
+        """Let a model learn from the verdicts on its own answers."""
+        from evolcoder.reinforce.run import reinforce
+        from evolcoder.reinforce.tasks import read_tasks
+
+        domain = load_domain(self.recipe.domain)
+        reinforce(
+            self.plan.learner(number),
+            read_tasks(how.tasks, forms=domain.tasks, progress=self.progress),
+            replace(how.settings, seed=self.recipe.seed),
+            Path(self.plan.checkpoint(number)),
+            held_out=read_tasks(how.held_out, forms=domain.tasks) if how.held_out else (),
+            decontaminate=self.plan.screened_against,
+            compared=domain.answering.compared,
+            progress=self.progress,
+            engine=self.engine,
+        )
 
     async def _evolve(self, seeds: list[Instruction], number: int) -> None:
         from evolcoder.evolve.rounds import evolve_rounds
@@ -113,7 +132,7 @@ class Steps:
         recipe, budget = self.recipe, self.recipe.budget
         async with model_session(
             recipe.teacher,
-            self.of.journal_path,
+            self.plan.journal_path,
             self.engine,
             max_usd=budget.max_usd,
             max_requests=budget.max_requests,
@@ -123,20 +142,20 @@ class Steps:
                 teacher,
                 replace(recipe.evolve, seed=recipe.seed),
                 range(number, number + 1),
-                self.of.run,
+                self.plan.run,
                 self.progress,
                 limit=recipe.rounds.rows_per_round,
-                problems=problem_texts(self.of.screened_against),
+                problems=problem_texts(self.plan.screened_against),
                 engine=self.engine,
+                answering=load_domain(recipe.domain).answering,
             )
 
     def _score(self, number: int) -> RoundScore:
-        rows = self.of.rows_of(number) if number else 0
-        cost = self._cost(number)
+        rows, cost = self.plan.rows_of(number), self._cost(number)
         deciding = self.recipe.stop.benchmark
-        if self.stages.lacks(self.of.evaluate(number, deciding)):
+        if self.stages.lacks(self.plan.evaluate(number, deciding)):
             return RoundScore(number, None, None, None, rows, 0, cost=cost)
-        scores = json.loads((self.of.evaluation(number, deciding) / "scores.json").read_text())
+        scores = json.loads((self.plan.evaluation(number, deciding) / "scores.json").read_text())
         score = next(score for score in scores["scores"] if score["k"] == 1)
         value, low, high = score["value"], score["low"], score["high"]
         return RoundScore(number, value, low, high, rows, score["n_problems"], scores["problems"], cost)
@@ -146,8 +165,9 @@ class Steps:
         suffix = f":{round_id(number)}"
         ids = [id_ for id_ in self.stages.met if id_.endswith(suffix) or f"{suffix}:" in id_]
         ids += ["seeds"] if number == 0 else []
-        summary = self.of.folder(number) / "summary.json"
-        usd, requests = summary_numbers(json.loads(summary.read_text())) if summary.exists() else (0.0, 0)
+        path = self.plan.folder(number) / "summary.json"
+        summary = json.loads(path.read_text()) if path.exists() else {}
+        usd, requests = float(summary.get("usd") or 0.0), int(summary.get("requests") or 0)
         return RoundCost(usd, requests, sum(map(self.stages.seconds_of, ids)))
 
     def _check_time(self) -> None:
@@ -160,14 +180,15 @@ class Steps:
             )
 
 
-def _write_seeds(of: RecipeStages, progress: Progress) -> None:
+def _write_seeds(plan: RecipeStages, progress: Progress) -> None:
     """Write the seeds, and beside them those left out, each with its reason."""
     from evolcoder.evolve.decontamination import ContaminationIndex
 
-    seeds, against = of.chosen_seeds, of.screened_against
+    seeds, against = plan.chosen_seeds, plan.screened_against
     clean, copies = seeds, []
     if problems := problem_texts(against):
-        index = ContaminationIndex(problems)
+        compared = load_domain(plan.recipe.domain).answering.compared
+        index = ContaminationIndex(problems, compared=compared)
         index.learn(clean)
         found = [(seed, index.hits(seed)) for seed in clean]
         clean = [seed for seed, hits in found if not hits]
@@ -177,12 +198,12 @@ def _write_seeds(of: RecipeStages, progress: Progress) -> None:
             if hits
         ]
     if not clean:
-        raise DataError(f"{of.recipe.seeds.source}: every seed copies a benchmark problem")
+        raise DataError(f"{plan.recipe.seeds.source}: every seed copies a benchmark problem")
     if copies:
         progress.note(f"seeds: {len(copies)} of {len(seeds)} copy a problem, left out")
-    write_jsonl_whole(of.run / "seeds-eliminated.jsonl", copies)
+    write_jsonl_whole(plan.run / "seeds-eliminated.jsonl", copies)
     write_json_whole(
-        of.run / "seeds.json",
+        plan.run / "seeds.json",
         {
             "asked": len(seeds),
             "kept": len(clean),
@@ -190,4 +211,4 @@ def _write_seeds(of: RecipeStages, progress: Progress) -> None:
             "screened_against": list(against),
         },
     )
-    write_instructions(of.seeds_file, clean)
+    write_instructions(plan.seeds_file, clean)

@@ -1,7 +1,7 @@
 """When the rounds end and which round is kept: pure functions of what the rounds scored and spent.
 
 A rule looks at the history, the base model first, and says whether to go on and why. All rules keep the round
-with the highest score, the earliest of equals (less data, less training); they differ in when they stop.
+with the highest score, the earliest of equals (less data, less training), unless the recipe keeps the last.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from evolcoder.errors import UserError
-from evolcoder.evaluate.comparison import exact_binomial_p
+from evolcoder.evaluate.comparison import compare
 from evolcoder.own_files import is_own, load_own_file
 from evolcoder.recipe import Budget, StopRule
 from evolcoder.records import SEEDS_ROUND
@@ -47,7 +47,7 @@ class RoundScore:
     n_problems: int
     """Problems it was measured on."""
     passed: Mapping[str, Sequence[bool]] = field(default_factory=dict)
-    """Verdicts by problem, for paired tests."""
+    """Verdicts by problem, for paired tests; what a judge gave, from 0 to 1, where a model judges."""
     cost: RoundCost = RoundCost()
     """Of this round alone."""
 
@@ -96,6 +96,12 @@ def best_round(history: Sequence[RoundScore]) -> RoundScore | None:
     return max(measured, key=lambda score: score.value or 0.0, default=None)
 
 
+def kept_round(stop: StopRule, history: Sequence[RoundScore]) -> RoundScore | None:
+    """Return the round that a run keeps; None where none was measured."""
+    measured = [score for score in history if score.value is not None]
+    return best_round(measured) if stop.keep == "best" or not measured else measured[-1]
+
+
 def _decline(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
     """Stop after the first round below the best before it (WizardCoder 3.2)."""
     return _against_the_best(history, lambda last, best: (True, ""))
@@ -104,15 +110,15 @@ def _decline(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
 def _significant(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
     """Stop after a round below the best before it where an exact paired test over problems says so too."""
 
-    def compare(last: RoundScore, best: RoundScore) -> tuple[bool, str]:
-        lost, gained = _lost_and_gained(best.passed, last.passed)
-        p = exact_binomial_p(lost, gained)
+    def tested(last: RoundScore, best: RoundScore) -> tuple[bool, str]:
+        found = compare(best.passed, last.passed)
+        lost, gained, p = len(found.only_a), len(found.only_b), found.p_value
         counts = f"{lost} problem{'' if lost == 1 else 's'} lost, {gained} gained, p = {p:.2g}"
         if p <= stop.alpha:
             return True, f" ({counts}, at most alpha = {stop.alpha:g})"
         return False, f", but this may be chance ({counts}, above alpha = {stop.alpha:g})"
 
-    return _against_the_best(history, compare)
+    return _against_the_best(history, tested)
 
 
 def _patience(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, str]:
@@ -145,27 +151,16 @@ _RULES: Mapping[str, Callable[[StopRule, Sequence[RoundScore]], tuple[bool, str]
 
 
 def _against_the_best(
-    history: Sequence[RoundScore], compare: Callable[[RoundScore, RoundScore], tuple[bool, str]]
+    history: Sequence[RoundScore], lower: Callable[[RoundScore, RoundScore], tuple[bool, str]]
 ) -> tuple[bool, str]:
-    """Compare the last round with the best before it; `compare` decides if it scored lower."""
+    """Compare the last round with the best before it; `lower` decides where it scored lower."""
     last, best = history[-1], best_round(history[:-1])
     if last.value is None or best is None or best.value is None:
         return False, ""
     if last.value >= best.value:
         return False, _new_best(history)
-    ends, told = compare(last, best)
+    ends, told = lower(last, best)
     return ends, f"round {last.round} scored {last.value:.1%}, below {_named(best)}{told}"
-
-
-def _lost_and_gained(
-    before: Mapping[str, Sequence[bool]], after: Mapping[str, Sequence[bool]]
-) -> tuple[int, int]:
-    """Count the problems of which a smaller, and a larger, share of the samples passes than before."""
-    common = [task for task in before if before[task] and after.get(task)]
-    differences = [
-        sum(after[task]) / len(after[task]) - sum(before[task]) / len(before[task]) for task in common
-    ]
-    return sum(d < 0 for d in differences), sum(d > 0 for d in differences)
 
 
 def _new_best(history: Sequence[RoundScore]) -> str:
@@ -190,13 +185,7 @@ def _next_round_does_not_fit(budget: Budget, history: Sequence[RoundScore]) -> s
     limits = (
         ("max_usd", budget.max_usd, total.usd, last.usd, "US dollars"),
         ("max_requests", budget.max_requests, total.requests, last.requests, "requests"),
-        (
-            "max_hours",
-            budget.max_hours,
-            total.seconds / 3600,
-            last.seconds / 3600,
-            "hours",
-        ),
+        ("max_hours", budget.max_hours, total.seconds / 3600, last.seconds / 3600, "hours"),
     )
     for name, limit, spent, next_round, unit in limits:
         if limit is not None and (spent >= limit or spent + next_round > limit):

@@ -9,6 +9,9 @@ import asyncio
 
 from evolcoder.errors import BudgetExhaustedError
 
+_LONELY_S = 0.05
+"""How long a request without room waits for cheaper ones, which have some, to set out."""
+
 
 class SpendingBudget:
     """What may be spent in all, what is spent, and what is set aside for requests in flight."""
@@ -20,6 +23,8 @@ class SpendingBudget:
         """Spent so far, earlier sittings included."""
         self.requests = 0
         """Sent so far, earlier sittings included."""
+        self.estimated_usd = 0.0
+        """How much of what is spent nobody told."""
         self._held_usd = 0.0
         self._in_flight = 0
         self._waiting: list[asyncio.Future[None]] = []
@@ -38,11 +43,17 @@ class SpendingBudget:
         """Set aside money for one request, in US dollars, and count it.
 
         Waits for requests in flight when only their outcome can tell whether there is room. Raises
-        BudgetExhaustedError when there is none and nothing is in flight.
+        BudgetExhaustedError when there is none and nothing is in flight, nor about to be: whoever hears of
+        it ends the others, which may be paid for by then.
         """
+        alone = False
         while not self._room_for(expected_usd):
-            if self._in_flight == 0:
+            if self._in_flight == 0 and alone:
                 raise self.exhausted(expected_usd)
+            alone = self._in_flight == 0
+            if alone:
+                await asyncio.sleep(_LONELY_S)
+                continue
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
             await waiting
@@ -81,7 +92,10 @@ class SpendingBudget:
         if self.max_requests is not None and self.requests >= self.max_requests:
             reached = f"{self.requests} requests sent, the limit (max_requests) is {self.max_requests}"
         else:
-            reached = f"{self.usd:.4f} US dollars spent, the limit (max_usd) is {self.max_usd}"
+            reached = f"{self.usd:.4f} US dollars spent"
+            if self.estimated_usd:
+                reached += f" ({self.estimated_usd:.4f} an estimate, for replies without a count of tokens)"
+            reached += f", the limit (max_usd) is {self.max_usd}"
             if self.usd < (self.max_usd or 0.0):
                 reached += f" and the next request may cost {next_usd:.4f}"
         return BudgetExhaustedError(

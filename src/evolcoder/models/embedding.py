@@ -17,9 +17,11 @@ from evolcoder.models.endpoint.address import (
     connection_to,
     masked,
     open_session,
+    read_body,
     shown_url,
+    words_of,
 )
-from evolcoder.models.endpoint.chat_format import error_message
+from evolcoder.models.endpoint.chat_format import error_message, parsed
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.local.weights import load_encoder
 
@@ -36,6 +38,8 @@ _TEXTS_A_BATCH = 16
 _MOST_TOKENS = 512
 _MOST_CHARACTERS = 8000
 """Servers refuse what is longer than their model takes; this stays below 8,192 tokens."""
+_TOO_LARGE = 1e15
+"""Beyond this the squares overflow float32; no model's vectors come near."""
 _ATTEMPTS = 4
 _AT_ONCE = 8
 
@@ -93,6 +97,8 @@ async def _ask_for_all(connection: Connection, name: str, texts: Sequence[str]) 
         parts = [texts[start : start + _TEXTS_A_REQUEST] for start in range(0, len(texts), _TEXTS_A_REQUEST)]
         answers = await asyncio.gather(*(ask(part) for part in parts))
     vectors = [vector for answer in answers for vector in answer]
+    if len(widths := {len(vector) for vector in vectors}) > 1:
+        raise EndpointError(f"{shown_url(address)} gave vectors of different lengths: {sorted(widths)}")
     return _unit(np.array(vectors, dtype=np.float32).reshape(len(texts), -1))
 
 
@@ -107,22 +113,25 @@ async def _ask(
         "input": [text[:_MOST_CHARACTERS] or " " for text in texts],
         "encoding_format": "float",
     }
+    timeout = aiohttp.ClientTimeout(total=EndpointSettings().timeout_s)
     said = ""
     for attempt in range(_ATTEMPTS):
         try:
-            async with session.post(url, json=body, allow_redirects=False) as response:
+            async with session.post(url, json=body, allow_redirects=False, timeout=timeout) as response:
+                data = await read_body(response)
                 if response.status == 200:
-                    vectors = _vectors(await response.json(content_type=None), len(texts))
+                    vectors = _vectors(parsed(data), len(texts))
                     if vectors is not None:
                         return vectors
                     said = f"no {len(texts)} vectors in its answer"
                 else:
-                    said = f"HTTP {response.status}: {error_message(await response.read())}"
+                    said = f"HTTP {response.status}: {error_message(data)}"
                     if response.status in (400, 401, 403, 404):
                         break
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            said = str(error) or type(error).__name__
-        await asyncio.sleep(0.5 * 2**attempt)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
+            said = words_of(error)
+        if attempt + 1 < _ATTEMPTS:
+            await asyncio.sleep(0.5 * 2**attempt)
     raise EndpointError(f"{shown_url(url)} gave no embeddings by {name!r}: {masked(said, key, url)}")
 
 
@@ -131,7 +140,9 @@ def _vectors(answer: Any, count: int) -> list[list[float]] | None:
     try:
         rows = sorted(answer["data"], key=lambda row: row["index"])
         vectors = [[float(number) for number in row["embedding"]] for row in rows]
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return None
+    if not all(abs(number) < _TOO_LARGE for vector in vectors for number in vector):  # nor NaN
         return None
     widths = {len(vector) for vector in vectors}
     return vectors if len(vectors) == count and len(widths) == 1 and widths != {0} else None

@@ -54,6 +54,19 @@ def open_own(file: Path, name: str) -> LanguageModel:
     return cast(LanguageModel, backend(name))
 
 
+def check_model(ref: str) -> None:
+    """Find out that a model is there, without its weights or its endpoint.
+
+    Raises ModelError for weights that are not there, UserError for a mistake in a user's own backend.
+    """
+    if (own := own_backend(ref)) is not None:
+        open_own(*own)
+    elif not is_remote(ref):
+        from evolcoder.models.local.weights import locate_weights
+
+        locate_weights(ref)
+
+
 def open_model(
     ref: str,
     *,
@@ -92,6 +105,7 @@ def budget_of(journal: Journal | None, max_usd: float | None, max_requests: int 
     if journal is not None and budget.limited:
         totals = journal.totals()
         budget.count_earlier(totals.spent_usd, totals.requests_sent)
+        budget.estimated_usd += totals.counts.get("estimated usd", 0.0)
     return budget
 
 

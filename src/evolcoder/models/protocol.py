@@ -7,9 +7,10 @@ and repeats the answers that it holds.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from evolcoder.runs import content_hash
 
@@ -109,6 +110,15 @@ class LanguageModel(Protocol):
 
     async def __aexit__(self, *error: object) -> None:
         await self.close()
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A model in this process, whose answers come many at a time: it can tell of each step."""
+
+    def watch(self, watcher: Callable[[int, int], None] | None) -> None:
+        """Tell `watcher`, on the event loop, the tokens and answers that each step gave."""
+        ...
 
 
 _encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode

@@ -3,7 +3,8 @@
 Requests that come together are written together by the model's own batching. A body must be JSON by its
 content type, so that a page in a browser cannot ask by a plain form. `evolcoder serve` asks for a token off
 loopback.
-Not covered: tools, log-probabilities, embeddings.
+A field that would change the answer and is not served (tools, log-probabilities, response_format, penalties)
+is refused by its name.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 from aiohttp import web
 
-from evolcoder.errors import EvolcoderError
+from evolcoder.errors import EvolcoderError, ModelError
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
 from evolcoder.models.streaming import stream_answer
 
@@ -34,12 +35,54 @@ _DEFAULT_TOKENS = {"chat": 2048, "text": 16}
 """Most new tokens where a request names no limit; 16 is OpenAI's for completions."""
 
 
+_READ = (
+    *("model", "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n"),
+    *("stop", "seed", "stream", "stream_options"),
+)
+_NO_EFFECT = (
+    *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
+    "parallel_tool_calls",
+)
+"""Fields that say nothing of the answer."""
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "echo": (False,),
+    "best_of": (1,),
+    "suffix": ("",),
+    "frequency_penalty": (0, 0.0),
+    "presence_penalty": (0, 0.0),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "functions": ([],),
+    "tool_choice": ("none", "auto"),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+}
+"""Fields that are not served, with the values by which they ask for nothing."""
+
+
 class _BadRequestError(Exception):
     """A request that cannot be answered: the text that its sender gets."""
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    def __init__(self, message: str, status: int = 400, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
+
+
+class PromptLimits(Protocol):
+    """What a model takes as a prompt."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Most tokens of prompt and answer together."""
+        ...
+
+    def count(self, request: Request) -> int:
+        """Return a request's prompt tokens; raises ModelError for a prompt that cannot be asked."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +96,15 @@ class _Asked:
     n: int
     stream: bool
     usage_at_end: bool
+    names_limit: bool
+    """Whether the request itself names the most tokens of its answers."""
 
 
-def application(model: LanguageModel, name: str, token: str | None = None) -> web.Application:
+def application(
+    model: LanguageModel, name: str, limits: PromptLimits, token: str | None = None
+) -> web.Application:
     """Return the server's application; with a `token`, requests without it are refused."""
-    server = _Server(model, name, token)
+    server = _Server(model, name, limits, token)
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[server.guard])
     app.router.add_get("/v1/models", server.models)
     app.router.add_get("/v1/models/{name:.+}", server.models)
@@ -81,9 +128,10 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[s
 
 
 class _Server:
-    def __init__(self, model: LanguageModel, name: str, token: str | None) -> None:
+    def __init__(self, model: LanguageModel, name: str, limits: PromptLimits, token: str | None) -> None:
         self._model = model
         self._name = name
+        self._limits = limits
         self._token = token
         self._under_way = 0
         self._begun = int(time.time())
@@ -93,12 +141,12 @@ class _Server:
         """Ask for the token, and turn errors into answers of OpenAI's form."""
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
-            return _error("a token is expected: Authorization: Bearer TOKEN", 401)
+            return _error("a token is expected: Authorization: Bearer TOKEN", 401, "invalid_api_key")
         try:
             response: web.StreamResponse = await handler(request)
             return response
         except _BadRequestError as error:
-            return _error(str(error), error.status)
+            return _error(str(error), error.status, error.code)
         except web.HTTPException as error:
             return _error(error.reason, error.status)
         except EvolcoderError as error:
@@ -125,12 +173,13 @@ class _Server:
             raise _BadRequestError("content type application/json is expected", 415)
         try:
             body = await request.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _BadRequestError(f"the body is not JSON ({error})") from error
         if not isinstance(body, dict):
             raise _BadRequestError("the body: an object is expected")
         self._check_name(body.get("model"))
         asked = _read(body, kind)
+        self._check_prompts(asked)
         if self._under_way + len(asked.prompts) * asked.n > MOST_WAITING:
             raise _BadRequestError(f"more than {MOST_WAITING} answers are under way; ask again later", 429)
         self._under_way += len(asked.prompts) * asked.n
@@ -140,8 +189,28 @@ class _Server:
             self._under_way -= len(asked.prompts) * asked.n
 
     def _check_name(self, name: Any) -> None:
+        if name is None:
+            raise _BadRequestError("model: the name of a model is expected")
         if name != self._name:
-            raise _BadRequestError(f"model {name!r}: {self._name!r} is served here", 404)
+            raise _BadRequestError(
+                f"model {name!r}: {self._name!r} is served here", 404, code="model_not_found"
+            )
+
+    def _check_prompts(self, asked: _Asked) -> None:
+        """Refuse a prompt before it shares a batch with others, which would fail with it."""
+        context = self._limits.context_tokens
+        for request in _requests(asked)[:: asked.n]:
+            try:
+                count = self._limits.count(request)
+            except ModelError as error:
+                raise _BadRequestError(str(error)) from error
+            wanted = request.sampling.max_tokens if asked.names_limit else 1
+            if count + wanted > context:
+                raise _BadRequestError(
+                    f"this model's maximum context length is {context:,} tokens; the prompt has {count:,}"
+                    + (f", and max_tokens asks for {wanted:,} more" if asked.names_limit else ""),
+                    code="context_length_exceeded",
+                )
 
     async def _whole(self, asked: _Asked) -> web.Response:
         answers = await asyncio.gather(*(self._model.complete(one) for one in _requests(asked)))
@@ -171,6 +240,7 @@ class _Server:
 
         async def one(index: int, question: Request) -> Completion:
             sent = ""
+            await send({**head, "choices": [_delta(asked, index, "", begins=True)]})
             done: Completion | None = None
             held = max((len(stop) for stop in asked.sampling.stop), default=1) - 1
             async with aclosing(stream_answer(self._model, question)) as parts:
@@ -207,24 +277,47 @@ class _Server:
 
 def _read(body: Mapping[str, Any], kind: str) -> _Asked:
     """Check a body; raises _BadRequestError that names the field."""
-    default = _DEFAULT_TOKENS[kind]
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or default
-    stop = body.get("stop") or ()
-    options = body.get("stream_options")
+    _refuse_unserved(body)
+    limits = [name for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]
+    stop = () if body.get("stop") is None else body["stop"]
+    stream, options = body.get("stream") or False, body.get("stream_options")
+    if not isinstance(stream, bool):
+        raise _BadRequestError("stream: true or false is expected")
+    if options is not None and not (stream and isinstance(options, dict)):
+        raise _BadRequestError("stream_options: an object is expected, where stream is true")
     return _Asked(
         kind=kind,
         prompts=(_messages(body.get("messages")),) if kind == "chat" else _texts(body.get("prompt")),
         sampling=Sampling(
             temperature=_number(body, "temperature", 1.0, 0.0, 2.0),
             top_p=_number(body, "top_p", 1.0, 1e-6, 1.0),
-            max_tokens=int(_number({"max_tokens": limit}, "max_tokens", default, 1, 1 << 20)),
+            max_tokens=_whole(body, limits[0] if limits else "max_tokens", _DEFAULT_TOKENS[kind], 1, 1 << 20),
             stop=_stops([stop] if isinstance(stop, str) else stop),
-            seed=int(_number(body, "seed", 0, -(1 << 63), 1 << 63)),
+            seed=_whole(body, "seed", 0, -(1 << 63), 1 << 63),
         ),
-        n=int(_number(body, "n", 1, 1, MOST_CHOICES)),
-        stream=body.get("stream") is True,
-        usage_at_end=isinstance(options, dict) and options.get("include_usage") is True,
+        n=_whole(body, "n", 1, 1, MOST_CHOICES),
+        stream=stream,
+        usage_at_end=options is not None and options.get("include_usage") is True,
+        names_limit=bool(limits),
     )
+
+
+def _refuse_unserved(body: Mapping[str, Any]) -> None:
+    """Raise _BadRequestError for a field that would change the answer and is not served."""
+    for name, value in body.items():
+        if name in _READ or name in _NO_EFFECT or value is None:
+            continue
+        known = name in _NEUTRAL
+        if known and any(type(value) is type(one) and value == one for one in _NEUTRAL[name]):
+            continue
+        raise _BadRequestError(f"{name}: {'not served here' if known else 'unknown field'}; leave it out")
+
+
+def _whole(body: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
+    value = body.get(name)
+    if value is not None and (type(value) is not int or not low <= value <= high):
+        raise _BadRequestError(f"{name}: a whole number from {low} to {high} is expected")
+    return default if value is None else int(value)
 
 
 def _number(body: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
@@ -277,10 +370,13 @@ def _content(asked: _Asked, text: str) -> dict[str, Any]:
     return {"text": text} if asked.kind == "text" else {"message": {"role": "assistant", "content": text}}
 
 
-def _delta(asked: _Asked, index: int, text: str, finish: str | None = None) -> dict[str, Any]:
+def _delta(
+    asked: _Asked, index: int, text: str, finish: str | None = None, begins: bool = False
+) -> dict[str, Any]:
     content: dict[str, Any] = {"text": text}
     if asked.kind == "chat":
-        content = {"delta": {} if finish else {"role": "assistant", "content": text}}
+        delta = {"role": "assistant", "content": text} if begins else {"content": text}
+        content = {"delta": {} if finish else delta}
     return {"index": index, "finish_reason": finish, "logprobs": None, **content}
 
 
@@ -290,6 +386,6 @@ def _usage(answers: list[Completion], asked: _Asked) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
 
 
-def _error(message: str, status: int) -> web.Response:
+def _error(message: str, status: int, code: str | None = None) -> web.Response:
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    return web.json_response({"error": {"message": message, "type": kind, "code": None}}, status=status)
+    return web.json_response({"error": {"message": message, "type": kind, "code": code}}, status=status)

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.local.replicas import Replicas, ReplicaWork
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import LanguageModel
+
+if TYPE_CHECKING:
+    from evolcoder.models.endpoint.pricing import Price
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,21 @@ class ModelChoice:
     """Limits, retries and prices of a remote endpoint."""
     local: LocalSettings = field(default_factory=LocalSettings)
     """Batch size and number format of a model in this process."""
+
+
+def price_of(choice: ModelChoice) -> Price | None:
+    """Return the price of a remote model, of the first where several are named; None where none is known."""
+    from evolcoder.models.endpoint.address import OPENAI_URL
+    from evolcoder.models.endpoint.pricing import price_for
+    from evolcoder.models.opening import REMOTE_PREFIX, is_remote
+
+    first = choice.model.split(",")[0].partition("#")[0].rpartition("*")[2]
+    if not is_remote(first):
+        return None
+    name, _, inline = first.removeprefix(REMOTE_PREFIX).partition("@http")
+    named = (choice.base_url,) if isinstance(choice.base_url, str) else choice.base_url or (OPENAI_URL,)
+    url = f"http{inline}" if inline else named[0].rpartition("*")[2]
+    return price_for(name, url, choice.endpoint)
 
 
 class ReplicaEngine(Protocol):

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from evolcoder.extraction.code_blocks import extract
-from evolcoder.reinforce.judging import test_of
+from evolcoder.reinforce.judge import test_of
 from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.settings import RewardSettings
 from evolcoder.sandbox.sandbox import Sandbox

@@ -5,22 +5,19 @@ The model's journal keeps every answer, so a run that was killed samples nothing
 
 from __future__ import annotations
 
-import ast
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.bounded import gathered, map_bounded
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
-from evolcoder.extraction.grammar import parse_python
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
 from evolcoder.models.session import ModelChoice, model_session
 from evolcoder.progress import Progress
-from evolcoder.reinforce.reward import Answer, Reward, Rewarder, program_of
+from evolcoder.reinforce.reward import Answer, Reward, Rewarder
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 
@@ -36,7 +33,7 @@ class JudgedAnswer:
     text: str
     reward: Reward
     same: str
-    """The same for answers whose programs differ in comments and layout only."""
+    """The same for answers that differ in nothing that counts (programs in comments and layout only)."""
 
 
 def judged_answers(
@@ -54,19 +51,10 @@ def judged_answers(
     answers = [Answer(c.text, c.completion_tokens, c.finish_reason == "length") for c in completions]
     rewards = rewarder.rewards(list(zip(asked, answers, strict=True)))
     return [
-        JudgedAnswer(task, answer.text, reward, same_program(program_of(task, answer.text)))
+        JudgedAnswer(task, answer.text, reward, task.tests[0].distinct(answer.text, task.entry_point))
         for task, answer, reward in zip(asked, answers, rewards, strict=True)
         if not answer.truncated
     ]
-
-
-def same_program(program: str) -> str:
-    """Return a text that programs share which differ in comments and layout only."""
-    tree = parse_python(program)
-    try:
-        return program if tree is None else ast.unparse(tree)
-    except RecursionError:
-        return program
 
 
 async def _complete(
@@ -79,16 +67,11 @@ async def _complete(
 ) -> list[Completion]:
     sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens, seed=settings.seed)
     choice = ModelChoice(model, local=LocalSettings(batch_size=settings.sample_batch, dtype=settings.dtype))
-    found = []
+    total = len(tasks) * settings.group_size
     async with model_session(choice, journal, engine) as opened:
-        stream = map_bounded(opened.complete, _requests(tasks, settings, sampling), _IN_FLIGHT)
-        total = len(tasks) * settings.group_size
         with progress.bar("sampling (answers)", total) as bar:
-            async with contextlib.aclosing(stream):
-                async for completion in stream:
-                    found.append(completion)
-                    bar.advance()
-    return found
+            requests = _requests(tasks, settings, sampling)
+            return await gathered(map_bounded(opened.complete, requests, _IN_FLIGHT), bar)
 
 
 def _requests(tasks: Sequence[Task], settings: ReinforceSettings, sampling: Sampling) -> Iterator[Request]:

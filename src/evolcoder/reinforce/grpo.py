@@ -20,19 +20,18 @@ from evolcoder.errors import TrainingError
 from evolcoder.models.local.identity import content_identity
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Progress
+from evolcoder.reinforce.curves import Curves, HeldOutScore, PolicyStep, mean
 from evolcoder.reinforce.policy import Policy, documents_of, open_policy
 from evolcoder.reinforce.policy_loss import PolicyStats, advantages, policy_objective, token_weights
-from evolcoder.reinforce.result import Curves, HeldOutScore, StepRecord, mean
 from evolcoder.reinforce.reward import Rewarder
-from evolcoder.reinforce.sampling import Rollout, Sampler, read_rollouts, write_rollouts
+from evolcoder.reinforce.sampler import Rollout, Sampler, read_rollouts, write_rollouts
 from evolcoder.reinforce.settings import WITHOUT_EFFECT, ReinforceSettings
 from evolcoder.reinforce.tasks import Task
-from evolcoder.runs import check_output_folder, content_hash
+from evolcoder.runs import content_hash
 from evolcoder.train.checkpoints import Checkpoints
-from evolcoder.train.export import MODEL_OUTPUT, export
+from evolcoder.train.export import check_place, export
 from evolcoder.train.loss import Objective, SummedLoss
-from evolcoder.train.measurements import Measurements
-from evolcoder.train.measurements import StepRecord as TrainStep
+from evolcoder.train.measurements import Measurements, StepRecord
 from evolcoder.train.optimizer import learning_rate
 from evolcoder.train.processes import join_processes
 from evolcoder.train.result import TrainResult, finished_result
@@ -50,6 +49,7 @@ def grpo(
     out: Path,
     rewarder: Rewarder,
     progress: Progress,
+    overwrite: bool = True,
 ) -> TrainResult:
     """Train `base` on the verdicts on its own answers; write a model folder to `out`, whole or not at all.
 
@@ -60,7 +60,7 @@ def grpo(
     fingerprint = run_fingerprint(base, tasks, held_out, settings)
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
-    check_output_folder(out, MODEL_OUTPUT)
+    check_place(out, base, asdict(settings), overwrite=overwrite)
     processes = join_processes()
     policy = open_policy(base, [*tasks, *held_out], settings, processes, progress)
     checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
@@ -74,8 +74,9 @@ def grpo(
         rollouts=out.with_name(f"{out.name}.rollouts") / fingerprint[:16],
         reference=_reference(base, policy, settings),
     )
-    run.resume(checkpoints, progress)
-    run.go(checkpoints, progress)
+    with checkpoints.alone():
+        run.resume(checkpoints, progress)
+        run.go(checkpoints, progress)
     rows = [task.row for task in run.tasks]
     try:
         further = {"reinforce": {"settings": asdict(settings), **run.curves.facts()}}
@@ -100,11 +101,15 @@ def run_fingerprint(
     """Return the name, by content, of a run: model, tasks, settings."""
     chosen = {key: value for key, value in asdict(settings).items() if key not in WITHOUT_EFFECT}
     told = [[asdict(task) for task in some] for some in (tasks, held_out)]
+    if not settings.reward.factors:  # as before there were any, so that a run begun then goes on
+        del chosen["reward"]["factors"]
+        for task in (*told[0], *told[1]):
+            del task["scores"]
     return content_hash("reinforce", content_identity(base), told, chosen)
 
 
 def _reference(base: str, policy: Policy, settings: ReinforceSettings) -> SummedLoss | None:
-    """Return the first model, to stay near to; None where nothing holds the policy back."""
+    """Return the model before training, which the KL term keeps the policy near; None without that term."""
     if not settings.kl:
         return None
     prepared = policy.prepared
@@ -171,7 +176,7 @@ class _Run:
                     }
                     checkpoints.save(number + 1, self.prepared.update.save, facts)
 
-    def _step(self, number: int, progress: Progress) -> StepRecord:
+    def _step(self, number: int, progress: Progress) -> PolicyStep:
         """Sample, judge and learn once."""
         begun = time.monotonic()
         clock = {"sampling": 0.0, "judging": 0.0}
@@ -187,10 +192,10 @@ class _Run:
         loss, norm, rate, stats = self._learn(groups, number)
         seconds = time.monotonic() - begun
         answers = [rollout for group in seen for rollout in group]
-        self._count(number, groups, loss, norm, rate, seconds)
+        self._record(number, groups, loss, norm, rate, seconds)
         watched = [r.reward.watched for r in answers if r.reward.watched is not None]
         paired = [r.reward.passed for r in answers if r.reward.watched is not None]
-        return StepRecord(
+        return PolicyStep(
             step=number + 1,
             reward=mean([r.reward.value for r in answers]),
             passed=mean([r.reward.passed for r in answers]),
@@ -283,7 +288,7 @@ class _Run:
                 )
         return loss, norm, rate, stats
 
-    def _count(
+    def _record(
         self,
         number: int,
         groups: Sequence[Sequence[Rollout]],
@@ -296,7 +301,7 @@ class _Run:
         supervised = sum(len(r.tokens) for r in rollouts)
         tokens = supervised + sum(len(self.policy.prompts[r.task_id]) for r in rollouts)
         self.measurements.steps.append(
-            TrainStep(number + 1, loss, rate, norm, tokens, supervised, tokens, seconds)
+            StepRecord(number + 1, loss, rate, norm, tokens, supervised, tokens, seconds)
         )
 
     def _measure(self, step: int, progress: Progress) -> None:

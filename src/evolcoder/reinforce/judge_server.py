@@ -1,4 +1,4 @@
-"""The reward door: an HTTP server that judges batches of programs and streams the verdicts.
+"""An HTTP server that judges batches of programs for other trainers, and streams the verdicts.
 
 POST /v1/judge takes {"items": [{"id", "program", "tests", "entry_point"}, ...]} and answers one JSON object a
 line, as verdicts come: {"id", "passed", "reason", "detail", "tier", "cpu_s"}. Beyond its queue it answers 503
@@ -13,23 +13,27 @@ import hmac
 import json
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 from aiohttp import web
 
 from evolcoder.errors import UserError
 from evolcoder.records import Verdict
-from evolcoder.reinforce.judging import test_of
+from evolcoder.reinforce.judge import test_of
 from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.settings import RewardSettings
-from evolcoder.reinforce.tasks import Test
+from evolcoder.reinforce.task_tests import Test
 from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.sandbox import Sandbox
 
 MOST_BODY_BYTES = 64 << 20
 _LINES = "application/x-ndjson"
+_MOMENT_S = 0.02
+"""Verdicts of one request that come within it are sent together."""
 
 
 @dataclass(slots=True)
@@ -37,13 +41,28 @@ class _Batch:
     """The programs of one request."""
 
     loop: asyncio.AbstractEventLoop
-    verdicts: asyncio.Queue[tuple[Any, Verdict]] = field(default_factory=asyncio.Queue)
     gone: bool = False
     """True once its client is away: what has not begun is left out."""
+    _verdicts: deque[tuple[Any, Verdict]] = field(default_factory=deque)
+    _there: asyncio.Event = field(default_factory=asyncio.Event)
+    _told: bool = False
+    """Whether the event loop knows that there is something to take: waking it is dear."""
 
     def put(self, id_: Any, verdict: Verdict) -> None:
         """Take a verdict from the thread that judges."""
-        self.loop.call_soon_threadsafe(self.verdicts.put_nowait, (id_, verdict))
+        self._verdicts.append((id_, verdict))
+        if not self._told:
+            self._told = True
+            self.loop.call_soon_threadsafe(self._there.set)
+
+    async def next(self, most: int) -> list[tuple[Any, Verdict]]:
+        """Wait for verdicts and return those of a moment, `most` at most."""
+        await self._there.wait()
+        if len(self._verdicts) < most:
+            await asyncio.sleep(_MOMENT_S)
+        self._there.clear()
+        self._told = False  # before they are taken, so that one that comes meanwhile wakes the loop again
+        return [self._verdicts.popleft() for _ in range(len(self._verdicts))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +154,9 @@ class JudgeServer:
             await response.prepare(request)
             left = len(items)
             while left:
-                told = [await batch.verdicts.get()]
-                while not batch.verdicts.empty():
-                    told.append(batch.verdicts.get_nowait())
-                left -= len(told)
-                await response.write(b"".join(_line(id_, verdict) for id_, verdict in told))
+                if told := await batch.next(left):
+                    left -= len(told)
+                    await response.write(b"".join(_line(id_, verdict) for id_, verdict in told))
             await response.write_eof()
         finally:
             batch.gone = True
@@ -150,6 +167,7 @@ class JudgeServer:
         if not isinstance(rows, list) or not rows:
             raise web.HTTPBadRequest(text='{"items": [{"program", "tests", ...}]} is expected\n')
         items = []
+        code_tests = cache(partial(test_of, trusted=self._trusted))  # programs of a group share their tests
         for number, row in enumerate(rows):
             try:
                 if not isinstance(row, Mapping) or not isinstance(row.get("program"), str):
@@ -157,7 +175,8 @@ class JudgeServer:
                 tests = row.get("tests")
                 if not isinstance(tests, (str, Mapping)):
                     raise UserError("tests: code, or an object with input and output, is expected")
-                test = test_of(tests, str(row.get("entry_point") or ""), self._trusted)
+                made = code_tests if isinstance(tests, str) else test_of
+                test = made(tests, str(row.get("entry_point") or ""))
             except UserError as error:
                 raise web.HTTPBadRequest(text=f"item {number}: {error}\n") from error
             items.append(_Item(batch, row.get("id", number), row["program"], test))
@@ -210,7 +229,7 @@ class JudgeServer:
 async def _json_body(request: web.Request) -> Any:
     try:
         return json.loads(await request.read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise web.HTTPBadRequest(text=f"JSON is expected ({error})\n") from error
 
 

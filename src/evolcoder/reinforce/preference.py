@@ -15,15 +15,15 @@ from evolcoder.execution.engine import Engine
 from evolcoder.progress import Progress
 from evolcoder.records import Instruction
 from evolcoder.reinforce.answers import JudgedAnswer, judged_answers
+from evolcoder.reinforce.curves import mean
 from evolcoder.reinforce.policy import Policy, open_policy
 from evolcoder.reinforce.policy_loss import preference_objective
-from evolcoder.reinforce.result import mean
 from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
-from evolcoder.runs import check_output_folder, write_jsonl_whole
+from evolcoder.runs import write_jsonl_whole
 from evolcoder.train.checkpoints import Checkpoints
-from evolcoder.train.export import MODEL_OUTPUT, export
+from evolcoder.train.export import check_place, export
 from evolcoder.train.loss import Objective
 from evolcoder.train.measurements import Measurements, StepRecord
 from evolcoder.train.optimizer import learning_rate
@@ -50,6 +50,7 @@ def preference(
     rewarder: Rewarder,
     engine: Engine,
     progress: Progress,
+    overwrite: bool = True,
 ) -> TrainResult:
     """Sample, judge, pair and train; write a model folder to `out`.
 
@@ -58,7 +59,7 @@ def preference(
     """
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
-    check_output_folder(out, MODEL_OUTPUT)
+    check_place(out, base, asdict(settings), overwrite=overwrite)
     folder = out.with_name(f"{out.name}.rollouts")
     answers = judged_answers(base, tasks, settings, folder / "journal.sqlite", rewarder, engine, progress)
     pairs = pairs_of(answers, settings.answers_kept)
@@ -110,7 +111,7 @@ def train_on_pairs(
         measurements = Measurements.resumed(facts)
         progress.note(f"continuing after step {facts['step']} from {path}")
     margins: list[float] = []
-    with progress.bar("dpo (steps)", len(order)) as bar:
+    with checkpoints.alone(), progress.bar("dpo (steps)", len(order)) as bar:
         bar.advance(measurements.n_steps)
         for number in range(measurements.n_steps, len(order)):
             margins = []

@@ -39,6 +39,7 @@ def rejection_sampling(
     rewarder: Rewarder,
     engine: Engine,
     progress: Progress,
+    overwrite: bool = True,
 ) -> TrainResult:
     """Fine-tune `base` on its own right answers, round after round; write the last model to `out`.
 
@@ -70,7 +71,7 @@ def rejection_sampling(
         write_json_whole(folder / "rounds.json", rounds)
         last = number == settings.rounds
         target = out if last else folder / f"round-{number}"
-        result = train(base, data, _training(settings), target, progress)
+        result = train(base, data, _training(settings), target, progress, overwrite=overwrite or not last)
         model = str(target)
     assert result is not None
     return result

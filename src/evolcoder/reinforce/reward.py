@@ -1,7 +1,8 @@
-"""The reward: an answer's program runs in the sandbox against each test of its task, in the closed tiers.
+"""The reward: an answer is judged in the sandbox by each test of its task.
 
-Tests run in another process than the program ("rpc"), or compare what it writes ("stdio"): expected values
-never enter the program's process. Equal programs are judged once for a task, and verdicts are kept.
+Programs are judged in the closed tiers: tests run in another process ("rpc"), or compare what the program
+writes ("stdio"), so that expected values never enter its process. Equal answers are judged once for a task,
+and verdicts are kept.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ from itertools import islice
 from threading import Lock
 
 from evolcoder.errors import SandboxError
-from evolcoder.evaluate.benchmarks.benchmark import JobRunner, preimport_for
+from evolcoder.evaluate.benchmarks.benchmark import JobRunner
 from evolcoder.evaluate.verdict_cache import VerdictCache
-from evolcoder.extraction.code_blocks import code_blocks, extract, syntax_error
 from evolcoder.records import Verdict
 from evolcoder.reinforce.settings import RewardSettings
-from evolcoder.reinforce.tasks import CallTest, StdinTest, Task, Test
+from evolcoder.reinforce.task_tests import Test
+from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import CallJob, Job, Limits, Outcome, StdioJob
+from evolcoder.sandbox.protocol import Job, Limits, Outcome
 
 _MOST_KNOWN = 65_536
 """Verdicts held in memory, the latest ones."""
-_LONGEST_PROGRAM = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ class Rewarder:
         verdicts = iter(self.verdicts(wanted))
         return [
             self._reward(
+                task,
                 answer,
                 [next(verdicts) for _ in task.tests],
                 [next(verdicts) for _ in task.watched],
@@ -95,11 +96,11 @@ class Rewarder:
         if self._cache is not None:
             found |= self._cache.get_many(key for key in keys if key not in found)
         asked = {key: item for key, item in zip(keys, wanted, strict=True) if key not in found}
-        unfit = {key: verdict for key, (program, _) in asked.items() if (verdict := _unfit(program))}
+        unfit = {key: verdict for key, (program, test) in asked.items() if (verdict := test.at_once(program))}
         jobs = ((key, self.job(*item)) for key, item in asked.items() if key not in unfit)
         found |= unfit
         for key, outcome in self._sandbox.run_many(jobs):
-            verdict = _verdict(asked[key][1], outcome)
+            verdict = asked[key][1].verdict(outcome)
             if verdict.reason == "infrastructure":
                 raise SandboxError(f"the sandbox could not run a program: {verdict.detail}")
             found[key] = verdict
@@ -112,26 +113,15 @@ class Rewarder:
 
     def known(self, program: str, test: Test) -> Verdict | None:
         """Return what is known of a program without running it."""
-        return _unfit(program) or self._known.get(self._key(program, test))
+        return test.at_once(program) or self._known.get(self._key(program, test))
 
     def job(self, program: str, test: Test) -> Job:
         """Return the job that judges a program by one test."""
-        if isinstance(test, StdinTest):
-            return StdioJob(program, test.input.encode(), self._limits, preimport_for(program))
-        first, *helpers = test.functions
-        return CallJob(
-            f"{program}\n\n",
-            first,
-            test.code,
-            self._limits,
-            preimport_for(program),
-            tuple(helpers),
-            trusted_tests=test.trusted,
-        )
+        return test.job(program, self._limits)
 
     def learn(self, program: str, test: Test, outcome: Outcome) -> Verdict:
         """Return the verdict that an outcome means, and remember it."""
-        verdict = _verdict(test, outcome)
+        verdict = test.verdict(outcome)
         if verdict.reason != "infrastructure":
             self._remember({self._key(program, test): verdict})
         return verdict
@@ -144,19 +134,18 @@ class Rewarder:
 
     def _key(self, program: str, test: Test) -> str:
         limits = [self._limits.cpu_s, self._limits.memory_bytes]
-        if isinstance(test, StdinTest):
-            told = ["stdin", test.input, test.output]
-        else:
-            told = ["call", test.code, *test.functions]
-        return content_hash("reward 1", program, told, limits, platform.python_version())
+        return content_hash("reward 1", program, test.named(), limits, platform.python_version())
 
-    def _reward(self, answer: Answer, rewarded: Sequence[Verdict], watched: Sequence[Verdict]) -> Reward:
+    def _reward(
+        self, task: Task, answer: Answer, rewarded: Sequence[Verdict], watched: Sequence[Verdict]
+    ) -> Reward:
         settings = self._settings
         passed = _share(rewarded)
         solved = all(verdict.passed for verdict in rewarded)
         value = passed if settings.score == "share" else float(solved)
-        blocks = code_blocks(answer.text)
-        if settings.format and len(blocks) == 1 and blocks[0].closed:
+        for name in settings.factors:
+            value *= task.scores.get(name, 1.0)
+        if settings.format and task.tests[0].well_formed(answer.text):
             value += settings.format
         if settings.length_buffer:
             beyond = answer.n_tokens - (self._max_tokens - settings.length_buffer)
@@ -171,8 +160,8 @@ class Rewarder:
 
 
 def program_of(task: Task, text: str) -> str:
-    """Return the program in an answer; "" where it has none."""
-    return extract(text, "auto", entry_point=task.entry_point)
+    """Return what of an answer is judged, a program say; "" where it has none."""
+    return task.tests[0].judged(text, task.entry_point)
 
 
 def tasks_that_hold(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Task], int]:
@@ -191,25 +180,3 @@ def tasks_that_hold(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Tas
 
 def _share(verdicts: Sequence[Verdict]) -> float:
     return sum(verdict.passed for verdict in verdicts) / len(verdicts)
-
-
-def _unfit(program: str) -> Verdict | None:
-    if not program.strip():
-        return Verdict(False, "no answer", "no program was found in the answer")
-    if len(program) > _LONGEST_PROGRAM:
-        return Verdict(False, "unsupported", f"a program of {len(program):,} characters")
-    error = syntax_error(program, "python")
-    return Verdict(False, "syntax error", error[:500]) if error else None
-
-
-def _verdict(test: Test, outcome: Outcome) -> Verdict:
-    if isinstance(test, CallTest) or not outcome.verdict.passed:
-        return outcome.verdict
-    if _lines(outcome.stdout) == _lines(test.output.encode()):
-        return outcome.verdict
-    return Verdict(False, "failed", "another output is expected", "stdio", outcome.verdict.level)
-
-
-def _lines(output: bytes) -> list[bytes]:
-    """Return the lines that are compared: blanks at their ends and at the end of the output do not count."""
-    return [line.rstrip() for line in output.rstrip().splitlines()]

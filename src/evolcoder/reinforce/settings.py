@@ -18,8 +18,11 @@ class RewardSettings:
 
     score: Literal["all", "share"] = "all"
     """"all": 1 where every rewarded test passes, else 0; "share": the share of them that passes."""
+    factors: tuple[str, ...] = ()
+    """Scores of the task's row, by name, that multiply what its answers earn (WizardMath's rewards); 1 where
+    a row has none."""
     format: float = 0.0
-    """Added where the answer holds its program in one closed code block."""
+    """Added where the answer has the domain's form: for code, its program in one closed code block."""
     length_buffer: int = 0
     """The last tokens before `max_tokens` cost up to 1, rising linearly (DAPO's punishment); 0: nothing."""
     cpu_s: float = 3.0

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from evolcoder.evaluate.prompts import with_tabs
 from evolcoder.evolve.answer_tests import RunnableTests, runnable_tests
 from evolcoder.extraction.code_blocks import extract
 from evolcoder.extraction.grammar import parse_python
-from evolcoder.instructions import instruction_from_row, stream_instructions
+from evolcoder.instructions import stream_instructions
+from evolcoder.progress import Progress
 from evolcoder.records import Instruction, Lineage, Problem
+from evolcoder.reinforce.task_tests import CallTest, StdinTest, Test
 from evolcoder.row_forms import NO_COLUMNS, Columns
 from evolcoder.runs import content_hash
 
@@ -30,28 +33,6 @@ BENCHMARK_PREFIX = "benchmark:"
 """Before a benchmark's name, where tasks are expected: `benchmark:mbpp:train`."""
 _WATCHED_OF = 3
 """One test in so many is only watched, where there are as many."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallTest:
-    """Test code that runs in another process than the answer and calls its functions."""
-
-    code: str
-    functions: tuple[str, ...]
-    """The functions of the answer that it calls; the first is the entry point."""
-    trusted: bool = False
-    """True for tests that no model wrote: one process then runs those of many programs."""
-
-
-@dataclass(frozen=True, slots=True)
-class StdinTest:
-    """What a program gets on its standard input, and what it must write."""
-
-    input: str
-    output: str
-
-
-Test = CallTest | StdinTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +47,9 @@ class Task:
     """Those that are run, told and never rewarded: a gap between the two is the sign of hacking."""
     entry_point: str = ""
     solution: str = ""
-    """A program that passes, where one is known."""
+    """A program that passes, where one is known; in another domain, what of an answer is judged."""
+    scores: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Numbers between 0 and 1 of the task's row, by column: they may be factors of the reward."""
 
     @property
     def row(self) -> Instruction:
@@ -74,37 +57,55 @@ class Task:
         return Instruction(self.id, self.instruction, "", "", Lineage(self.id))
 
 
-def read_tasks(source: str | Path, columns: Columns = NO_COLUMNS) -> list[Task]:
+@dataclass(frozen=True, slots=True)
+class TaskForms:
+    """What makes tasks of a domain's rows and of its benchmarks' problems; None for those that are none."""
+
+    of_row: Callable[[Instruction], Task | None]
+    of_problem: Callable[[Benchmark, Problem], Task | None]
+    expected: str
+    """What a row must have to be a task, for an error's line."""
+    source: str = ""
+    """The tasks of a recipe that names none; "" for those of code."""
+
+
+def read_tasks(
+    source: str | Path,
+    columns: Columns = NO_COLUMNS,
+    forms: TaskForms | None = None,
+    progress: Progress | None = None,
+) -> list[Task]:
     """Read tasks from a data file, or of a benchmark: "benchmark:mbpp:train".
 
     Rows have `instruction` and `tests` (Python code, or a list of it, or a list of {"input", "output"}), and
     may have `entry_point`, `setup` (code before each test), `watched_tests`, `solution`, `id`; `columns` says
-    how the file names them. A row that
-    `evolve --verify tests` wrote is one as it is. Raises DataError for a file without tasks.
+    how the file names them. A row that `evolve --verify tests` wrote is one as it is. `forms` are those of
+    another domain than code. `progress` hears of rows that are left out. Raises DataError for a file without
+    tasks.
     """
-    text = str(source)
+    text, forms = str(source), forms or PROGRAM_TASKS
     if text.startswith(BENCHMARK_PREFIX):
         benchmark = load_benchmark(text.removeprefix(BENCHMARK_PREFIX))
-        tasks = [t for p in benchmark.problems if (t := task_of_problem(benchmark, p)) is not None]
+        found = [forms.of_problem(benchmark, problem) for problem in benchmark.problems]
     else:
-        tasks = [task for row in stream_instructions(text, columns) if (task := task_of_row(row)) is not None]
+        found = [forms.of_row(row) for row in stream_instructions(text, columns)]
+    tasks = [task for task in found if task is not None]
     if not tasks:
-        raise DataError(
-            f"{text}: no row has tests that call its answer; columns instruction and tests expected"
-        )
-    return list({task.id: task for task in tasks}.values())
-
-
-def task_from_mapping(row: Mapping[str, Any]) -> Task | None:
-    """Return the task in one outside row, None where its tests prove nothing; raises ValueError."""
-    return task_of_row(instruction_from_row(row))
+        raise DataError(f"{text}: {forms.expected}")
+    by_id = {task.id: task for task in tasks}
+    if progress is not None and len(tasks) < len(found):
+        none = len(found) - len(tasks)
+        progress.note(f"{text}: {none} of {len(found)} rows have nothing that judges an answer, left out")
+    if progress is not None and len(by_id) < len(tasks):
+        progress.note(f"{text}: {len(tasks) - len(by_id)} rows repeat another one, left out")
+    return list(by_id.values())
 
 
 def task_of_row(row: Instruction) -> Task | None:
     """Return the task in a row with the columns of `read_tasks`; None where its tests prove nothing."""
     extra = row.extra
     solution = str(extra.get("solution") or "") or (extract(row.response, "auto") if row.response else "")
-    entry_point = str(extra.get("entry_point") or "")
+    entry_point = unicodedata.normalize("NFKC", str(extra.get("entry_point") or ""))  # as Python reads names
     setup = str(extra.get("setup") or "")
     make = _test_maker(solution, entry_point, setup)
     tests = [test for text in _listed(extra.get("tests")) if (test := make(text)) is not None]
@@ -115,8 +116,26 @@ def task_of_row(row: Instruction) -> Task | None:
         tests, watched = split_watched(tests)
     first = tests[0]
     called = first.functions[0] if isinstance(first, CallTest) else ""
-    instruction = f"{row.instruction}\n\n{row.input}" if row.input else row.instruction
-    return Task(row.id, instruction, tuple(tests), tuple(watched), entry_point or called, solution)
+    return Task(
+        row.id,
+        instruction_of(row),
+        tuple(tests),
+        tuple(watched),
+        entry_point or called,
+        solution,
+        scores_of_row(row),
+    )
+
+
+def instruction_of(row: Instruction) -> str:
+    """Return what a task asks: the row's instruction with its input."""
+    return f"{row.instruction}\n\n{row.input}" if row.input else row.instruction
+
+
+def scores_of_row(row: Instruction) -> dict[str, float]:
+    """Return the row's numbers between 0 and 1 by column: what `evolve` scored, or its file says."""
+    found = {k: v for k, v in row.extra.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    return {name: float(value) for name, value in found.items() if 0 <= value <= 1}
 
 
 def task_of_problem(benchmark: Benchmark, problem: Problem) -> Task | None:
@@ -145,6 +164,13 @@ def task_of_problem(benchmark: Benchmark, problem: Problem) -> Task | None:
         problem.entry_point,
         problem.canonical_solution,
     )
+
+
+PROGRAM_TASKS = TaskForms(
+    task_of_row,
+    task_of_problem,
+    "no row has tests that call its answer; columns instruction and tests expected",
+)
 
 
 def split_watched(tests: Sequence[Any]) -> tuple[list[Any], list[Any]]:
@@ -192,7 +218,7 @@ def _test_maker(solution: str, entry_point: str, setup: str) -> Any:
 
     What a test may call follows from the solution or the entry point, never from the answers it will judge.
     A model may have written the tests, so they must reach an assertion that holds, and may repeat or import
-    the solution, which a benchmark's tests (`judging.test_of`) do not.
+    the solution, which a benchmark's tests (`judge.test_of`) do not.
     """
     known = solution or (f"def {entry_point}(*args, **kwargs):\n    pass\n" if entry_point else "")
 

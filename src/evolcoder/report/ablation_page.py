@@ -14,14 +14,14 @@ from evolcoder.errors import DataError
 from evolcoder.evaluate.t_test import smallest_difference
 from evolcoder.report.charts import ScorePoint, interval_bar
 from evolcoder.report.svg import nice_ticks
-from evolcoder.report.table import percent, text_table
-from evolcoder.report.templating import p_value, template
+from evolcoder.report.table import p_value, percent, text_table
+from evolcoder.report.templating import template
 from evolcoder.runs import write_text_whole
 
 ABLATION_NAME = "ablation.html"
 ONE_TRAINING = "one training: differences may be of the run, not of the arm"
 _HEADER = (
-    *("arm", "rows", "tokens", "pass@1", "95% interval", "trainings"),
+    *("arm", "rows", "tokens", "score", "95% interval", "trainings"),
     *("difference", "95% interval", "p (Holm)"),
 )
 _TRAININGS = _HEADER.index("trainings")
@@ -57,7 +57,8 @@ def ablation_table(found: Mapping[str, Any]) -> str:
         for group in view["groups"]:
             if grid := group["grid"]:
                 cells = [(name, *(percent(cell["value"]) for cell in row)) for name, row in grid["rows"]]
-                parts.append(text_table(f"{benchmark}, pass@1 by steps of training", grid["header"], cells))
+                title = f"{benchmark}, {view['measure']} by steps of training"
+                parts.append(text_table(title, grid["header"], cells))
         parts.append("\n".join(view["notes"]))
     return "\n\n".join(parts)
 
@@ -73,11 +74,13 @@ def _view(found: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
     groups: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any]]]] = {}
     for arm, score in scored:
         groups.setdefault(arm["group"], []).append((arm, score))
+    measure = scored[0][1].get("measure") or "pass@1"
     return {
         "name": benchmark,
+        "measure": measure,
         "whole": whole,
         "problems": scored[0][1]["problems"],
-        "header": [_HEADER[at] for at in columns],
+        "header": [measure if _HEADER[at] == "score" else _HEADER[at] for at in columns],
         "groups": [
             {
                 "name": name,
@@ -94,7 +97,7 @@ def _view(found: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
             }
             for name, members in groups.items()
         ],
-        "notes": _notes(found["trainings"], scored[0][1]),
+        "notes": _notes(found["trainings"], scored[0][1], measure),
     }
 
 
@@ -117,8 +120,8 @@ def _grid(members: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dic
     return {"header": ("trained on", *(f"{number:,} steps" for number in steps)), "rows": list(rows.items())}
 
 
-def _notes(trainings: int, score: Mapping[str, Any]) -> list[str]:
-    """Say what the tests are, and the smallest difference that they can see."""
+def _notes(trainings: int, score: Mapping[str, Any], measure: str) -> list[str]:
+    """Say what the tests are, and the smallest difference in pass@1 that they can see."""
     if trainings > 1:
         test = (
             f"{trainings} trainings an arm, which differ in their seed: means and intervals over them "
@@ -126,14 +129,15 @@ def _notes(trainings: int, score: Mapping[str, Any]) -> list[str]:
         )
     else:
         test = f"{ONE_TRAINING}. Intervals and exact paired tests are over the problems."
-    samples = score["n_samples"] // score["n_problems"]
-    smallest = smallest_difference(score["value"], score["n_problems"], samples, trainings)
-    of = "arms" if trainings > 1 else "two models"
-    return [
-        test,
-        "p (Holm): in brackets corrected for the number of arms compared in the group.",
-        f"The smallest difference seen in 80% of cases: {100 * smallest:.1f} points between {of}.",
-    ]
+    notes = [test, "p (Holm): in brackets corrected for the number of arms compared in the group."]
+    if measure == "pass@1":  # of ratings it depends on the judge
+        samples = score["n_samples"] // score["n_problems"]
+        smallest = smallest_difference(score["value"], score["n_problems"], samples, trainings)
+        of = "arms" if trainings > 1 else "two models"
+        notes.append(
+            f"The smallest difference seen in 80% of cases: {100 * smallest:.1f} points between {of}."
+        )
+    return notes
 
 
 def _cells(arm: Mapping[str, Any], score: Mapping[str, Any]) -> Sequence[str]:

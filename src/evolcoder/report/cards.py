@@ -1,28 +1,31 @@
-"""The cards that the Hugging Face hub shows: one for the best model of a run, one for its data set."""
+"""The cards that the hub shows, of a run's best model and of its data set, and the licences behind them."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import named_set
+from evolcoder.instructions import SHIPPED_SEEDS
+from evolcoder.licences import Link, hub_licence, model_link, resulting_licence, seed_link
 from evolcoder.model_cards import (
-    TAGS,
     CardScore,
+    CardWords,
     ModelCard,
     chain_lines,
     model_card_text,
     restriction_lines,
+    size_category,
     with_header,
 )
-from evolcoder.report.licence_chain import licence_chain, resulting_licence
+from evolcoder.records import REINFORCED_ROUND
 from evolcoder.report.rows import numbered_rows
-from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
+from evolcoder.report.run_folder import Round, Run, data_round, fine_tuned_round, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
 from evolcoder.runs import write_text_whole
 
@@ -55,23 +58,51 @@ def model_card(run: Run) -> str:
     chain = licence_chain(run)
     rounds = rounds_of_result(run)
     benchmarks = benchmark_scores(run, rounds)
-    best = int(run.result["best_round"])
+    best, trained = int(run.result["best_round"]), fine_tuned_round(run)
     base = next(link for link in chain if link.role == "base model")
-    summary = (
-        f"`{base.name}`, fine-tuned on coding instructions that {_rounds(best)} of "
-        "Code Evol-Instruct (WizardCoder, arXiv 2306.08568) made from seeds. "
-        f"Made with evolcoder {__version__}."
-    )
+    words = CardWords.noted(run.result.get("card"))
+    made = f"fine-tuned on {words.rows} that {_rounds(trained)} of {words.method} made from seeds"
+    steps = [made] if trained else []
+    learning = run.recipe.get("reinforce")
+    if best == REINFORCED_ROUND or (learning and learning.get("when", "each_round") == "each_round"):
+        steps.append("trained on whether its own programs pass tests")
+    summary = f"`{base.name}`, {', then '.join(steps)}. Made with evolcoder {__version__}."
     return model_card_text(
         ModelCard(
             name=run.name,
             summary=summary,
             chain=chain,
+            words=words,
             training=_training_facts(rounds, best),
-            data=tuple(_data_lines(_up_to(rounds, best))),
+            data=tuple(_data_lines(_up_to(rounds, trained))),
             scores=tuple(_card_score(view, best) for view in benchmarks if _point(view, best)),
             notes=tuple(_honest_sentences(run, benchmarks)),
         )
+    )
+
+
+def licence_chain(run: Run) -> tuple[Link, ...]:
+    """Return what the run's data and models were made from, seeds first, then teacher and base model."""
+    return (*_seed_links(run), _model_link("teacher", run), _model_link("base model", run))
+
+
+def _seed_links(run: Run) -> list[Link]:
+    """One link for each licence that the seeds' rows name."""
+    seeds = run.recipe.get("seeds")
+    source = str(seeds.get("source", SHIPPED_SEEDS)) if isinstance(seeds, Mapping) else SHIPPED_SEEDS
+    known = seed_link(source)
+    rows = numbered_rows(run.seeds) if run.seeds else ()
+    counts = Counter(hub_licence(str(row.get("license") or "")) for _, row in rows)
+    return [
+        Link("seeds", known.name, licence or known.licence, f"{count:,} rows")
+        for licence, count in counts.most_common()
+    ] or [known]
+
+
+def _model_link(role: str, run: Run) -> Link:
+    section: Any = run.recipe.get("teacher" if role == "teacher" else "base")
+    return model_link(
+        role, str(section.get("model", "embedded")) if isinstance(section, Mapping) else "embedded"
     )
 
 
@@ -87,15 +118,16 @@ def dataset_card(run: Run) -> str:
     """Return the card of the merged data set of the best round (of the last one where the base was best)."""
     chain = [link for link in licence_chain(run) if link.role != "base model"]
     rounds = rounds_of_result(run)
-    best = int(run.result.get("best_round") or rounds[-1].number)
+    best = data_round(run)
     rows = _count_rows(run, _up_to(rounds, best))
+    words = CardWords.noted(run.result.get("card"))
     header = {
         "license": resulting_licence(chain),
         "language": ["en"],
         "pretty_name": f"{run.name} instructions",
         "task_categories": ["text-generation"],
-        "tags": [*TAGS, "synthetic"],
-        "size_categories": [_size_category(rows)],
+        "tags": words.all_tags("synthetic"),
+        "size_categories": [size_category(rows)],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "dataset.jsonl"}]}],
     }
     teacher = next(link for link in chain if link.role == "teacher")
@@ -103,8 +135,8 @@ def dataset_card(run: Run) -> str:
         f"# {run.name} instructions",
         "",
         *restriction_lines(chain),
-        f"{rows:,} coding instructions with answers: seeds, and what {_rounds(best)} "
-        f"of Code Evol-Instruct made of them. Teacher: `{teacher.name}`. Made with evolcoder {__version__}.",
+        f"{rows:,} {words.rows} with answers: seeds, and what {_rounds(best)} of {words.method} made "
+        f"of them. Teacher: `{teacher.name}`. Made with evolcoder {__version__}.",
         "",
         "| column | holds |",
         "|---|---|",
@@ -138,6 +170,7 @@ def _card_score(view: BenchmarkScores, best: int) -> CardScore:
         low=point.low,
         high=point.high,
         n_problems=view.n_problems,
+        measure=view.measure,
         subset=bool(view.subset),
         base=view.base.value if view.base else None,
     )
@@ -173,16 +206,6 @@ def _data_lines(rounds: Sequence[Round]) -> list[str]:
 def _count_rows(run: Run, rounds: Sequence[Round]) -> int:
     seeds = sum(1 for _ in numbered_rows(run.seeds)) if run.seeds else 0
     return seeds + sum(int(round_.summary.get("kept") or 0) for round_ in rounds)
-
-
-def _size_category(rows: int) -> str:
-    """The hub's bucket for a number of rows."""
-    if rows < 1000:
-        return "n<1K"
-    for low, high, limit in (("1K", "10K", 1e4), ("10K", "100K", 1e5), ("100K", "1M", 1e6)):
-        if rows < limit:
-            return f"{low}<n<{high}"
-    return "1M<n<10M"
 
 
 def _contamination_sentence(run: Run, rounds: Sequence[Round]) -> str:

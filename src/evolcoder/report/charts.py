@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evolcoder.records import SEEDS_ROUND
+from evolcoder.records import round_order
 from evolcoder.report.svg import (
     Points,
     drawing,
@@ -85,8 +85,10 @@ def both_widths(draw: Callable[[int], Markup]) -> Markup:
     return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(draw(WIDE), draw(NARROW))
 
 
-def score_chart(points: Sequence[ScorePoint], best: int | None, width: int = WIDE) -> Markup:
-    """Draw pass@1 by round: a line in its band of 95% intervals, best round and base marked."""
+def score_chart(
+    points: Sequence[ScorePoint], best: int | None, width: int = WIDE, measure: str = "pass@1"
+) -> Markup:
+    """Draw scores by round: a line in its band of 95% intervals, best round and base marked."""
     height, top = 300, 34
     floor = height - _BOTTOM
     ticks = nice_ticks(0.0, max(point.high for point in points))
@@ -114,7 +116,7 @@ def score_chart(points: Sequence[ScorePoint], best: int | None, width: int = WID
                 _text("tick", x, floor + 24, point.label),
             )
         )
-    return drawing(width, height, "pass@1 by round with 95% intervals", parts)
+    return drawing(width, height, f"{measure} by round with 95% intervals", parts)
 
 
 def scores_chart(lines: Sequence[ScoreLine], width: int = WIDE) -> Markup:
@@ -124,8 +126,7 @@ def scores_chart(lines: Sequence[ScoreLine], width: int = WIDE) -> Markup:
     points = [point for line in lines for point in line.points]
     ticks = nice_ticks(0.0, max(point.high for point in points))
     label = tick_label([100 * tick for tick in ticks])
-    # The seeds' model stands between the base model and the first round.
-    numbers = sorted({point.round for point in points}, key=lambda n: 0.5 if n == SEEDS_ROUND else n)
+    numbers = sorted({point.round for point in points}, key=round_order)
     place_of = {number: place for place, number in enumerate(numbers)}
     x_of = scale(0, max(1, len(numbers) - 1), _LEFT + 40, width - _RIGHT - 40)
     y_of = scale(0.0, ticks[-1], floor, top)

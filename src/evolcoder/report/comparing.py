@@ -12,6 +12,7 @@ from markupsafe import Markup
 from evolcoder import __version__
 from evolcoder.errors import UserError
 from evolcoder.evaluate.comparison import Comparison, compare
+from evolcoder.output_files import begins_with, output_file
 from evolcoder.report.charts import Cell, ScoreLine, both_widths, problem_strip, scores_chart
 from evolcoder.report.run_folder import Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
@@ -51,26 +52,31 @@ class SharedBenchmark:
     against: tuple[Against, ...]
 
 
-def write_comparison(folders: Sequence[Path], out: Path) -> Path:
+def write_comparison(folders: Sequence[Path], out: Path, overwrite: bool = False) -> Path:
     """Write the comparison of two or more runs as one HTML file and return its path.
 
-    Raises UserError where they share no measured benchmark, DataError where a folder holds no run.
+    Raises UserError where they share no measured benchmark, DataError where a folder holds no run or a file
+    that evolcoder did not write stands at `out`, which `overwrite` has replaced where it is a page.
     """
+    with output_file(out, begins_with(b"<!doctype html>"), overwrite=overwrite):
+        write_text_whole(out, _comparison_html(folders))
+    return out
+
+
+def _comparison_html(folders: Sequence[Path]) -> str:
     runs = _labelled([read_run(folder) for folder in folders])
     first, *others = runs
     shared = [folder for folder in first.benchmarks if all(folder in run.benchmarks for run in others)]
     if not shared:
         measured = "; ".join(f"{run.label}: {', '.join(run.benchmarks) or 'none'}" for run in runs)
         raise UserError(f"the runs share no benchmark that both were measured on ({measured})")
-    html = template("comparison.html.j2").render(
+    return template("comparison.html.j2").render(
         version=__version__,
         runs=runs,
         benchmarks=[_shared_benchmark(runs, folder) for folder in shared],
         data=[(run, _data_facts(run)) for run in runs],
         differences=_setting_differences(runs),
     )
-    write_text_whole(out, html)
-    return out
 
 
 def _labelled(runs: Sequence[Run]) -> list[ComparedRun]:

@@ -92,13 +92,10 @@ def data_section(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> DataSect
     )
 
 
-def bar_table(
-    counts: Mapping[str, Mapping[str, int]], colors: Mapping[str, str], relative: bool = False
-) -> BarTable | None:
+def bar_table(counts: Mapping[str, Mapping[str, int]], colors: Mapping[str, str]) -> BarTable | None:
     """Make stacked bars of counts by round; None without any.
 
     Names in `colors` come first in that order; the others follow by frequency with the next free colours.
-    With `relative`, every bar is as wide as any other.
     """
     totals = Counter[str]()
     for round_counts in counts.values():
@@ -114,7 +111,7 @@ def bar_table(
     for label, round_counts in counts.items():
         whole = sum(round_counts.values())
         segments = [Segment(_words(name), round_counts.get(name, 0), css[name]) for name in css]
-        bars.append((label, stacked_bar(segments, whole if relative else widest), whole))
+        bars.append((label, stacked_bar(segments, widest), whole))
     return BarTable(
         legend=tuple((_words(name), css[name]) for name in css),
         bars=tuple(bars),

@@ -17,17 +17,19 @@ from typing import Any
 
 from evolcoder.errors import DataError, UserError, nearest
 from evolcoder.evaluate.benchmarks import benchmark_names, named_set
+from evolcoder.evaluate.model_judge.settings import RATING
 from evolcoder.evaluate.published import (
     DecodingKind,
     Published,
     decoding_kind,
+    known_set,
     published_benchmarks,
     published_for,
     published_sources,
     published_table,
 )
-from evolcoder.records import SEEDS_ROUND
-from evolcoder.report.table import round_name
+from evolcoder.records import round_of_folder
+from evolcoder.report.table import aligned, round_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +149,12 @@ def for_chart(entries: Sequence[Entry], family: str) -> list[Entry]:
 
 def for_figure_1(entries: Sequence[Entry]) -> list[tuple[Entry | None, Entry | None]]:
     """Return (HumanEval, HumanEval+) by model, best HumanEval first: greedy pass@1 alone, as in Figure 1."""
+    drawn = list(dict.fromkeys(figure.benchmark for figure in published_table("figure-1")))
     pairs: dict[str, list[Entry | None]] = {}
     for entry in entries:
         if entry.kind == "greedy" and entry.k == 1 and "(" not in entry.benchmark:
             key = entry.model if not entry.measured else f"measured {entry.model}"
-            pairs.setdefault(key, [None, None])[entry.family == "humaneval+"] = entry
+            pairs.setdefault(key, [None, None])[drawn.index(entry.family)] = entry
     found = [(base, plus) for base, plus in pairs.values()]
 
     def place(pair: tuple[Entry | None, Entry | None]) -> float:
@@ -191,7 +194,9 @@ def _entries_of(file: Path, folder: Path) -> list[Entry]:
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file}: not the scores of an evaluation ({error!r})") from error
+        raise DataError(
+            f"{file}: not the scores of an evaluation; what score --json or evaluate --json printed is wanted"
+        ) from error
 
 
 def _entry(score: Mapping[str, Any], file: Path, folder: Path, missing: Sequence[str]) -> Entry:
@@ -203,13 +208,14 @@ def _entry(score: Mapping[str, Any], file: Path, folder: Path, missing: Sequence
         whole = measured + len(missing) if missing else named_set(_family(str(score["benchmark"]))).size
         subset = f"{measured} of {whole}" if measured < whole else ""
     decoding = named.get("decoding", "")
+    scale = 10 if named.get("measure") == RATING else 100
     return Entry(
         model=_label(named.get("model", ""), file, folder),
         benchmark=str(score["benchmark"]),
         k=int(score["k"]),
-        percent=100 * float(score["value"]),
-        low=100 * float(score["low"]),
-        high=100 * float(score["high"]),
+        percent=scale * float(score["value"]),
+        low=scale * float(score["low"]),
+        high=scale * float(score["high"]),
         n_problems=int(score["n_problems"]),
         n_samples=int(score["n_samples"]),
         subset=subset,
@@ -222,9 +228,9 @@ def _entry(score: Mapping[str, Any], file: Path, folder: Path, missing: Sequence
 def _label(model: str, file: Path, folder: Path) -> str:
     """Name a round of a run by the run, any other evaluation by its model."""
     for parent in file.relative_to(folder.parent).parents:
-        if match := re.fullmatch(r"round-(\d+|seeds)", parent.name):
+        if (number := round_of_folder(parent.name)) is not None:
             run = parent.parent.name or folder.resolve().name
-            return f"{run} {round_name(SEEDS_ROUND if match[1] == 'seeds' else int(match[1]))}"
+            return f"{run} {round_name(number)}"
     if not model and folder.is_file():
         return file.stem
     is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
@@ -258,18 +264,13 @@ def _cells(entry: Entry) -> tuple[str, ...]:
     problems = entry.subset or ("" if entry.n_problems is None else str(entry.n_problems))
     name = entry.model if entry.measured else f"({entry.model})"
     source = "measured" if entry.measured else f"[{entry.source}]"
-    k = "" if entry.family in _NO_PROGRAMS else str(entry.k)
+    k = str(entry.k) if known_set(entry.family).measure == "pass@k" else ""
     middle = (interval, problems, entry.decoding, entry.style)
     return (name, entry.benchmark, k, _score(entry), *middle, source)
 
 
-_NO_PROGRAMS = ("mt-bench", "alpacaeval", "gsm8k", "math")
-"""Benchmarks whose figures are no pass@k."""
-
-
 def _score(entry: Entry) -> str:
-    places = 2 if entry.family in ("mt-bench", "alpacaeval") else 1
-    return f"{entry.percent:.{places}f}{'*' if entry.subset else ''}"
+    return f"{entry.percent:.{known_set(entry.family).places}f}{'*' if entry.subset else ''}"
 
 
 def _by_kind(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
@@ -294,8 +295,7 @@ def as_matrix(entries: Sequence[Entry]) -> str:
         (name, *(found.get(family, "") for family in families), decoding, source)
         for (name, decoding, source), found in rows.items()
     ]
-    right = set(range(1, 1 + len(families)))
-    table = _aligned([("model", *families, "decoding", "source"), *cells], right)
+    table = aligned([("model", *families, "decoding", "source"), *cells], range(1, 1 + len(families)))
     return "\n".join([*table, *_notes(entries)])
 
 
@@ -316,26 +316,12 @@ def as_text(entries: Sequence[Entry]) -> str:
         have = ", ".join(published_benchmarks())
         return f"no score measured, and no figure published that is known here; there are figures of {have}"
     parts = _by_kind(entries)
-    lines = _aligned([_COLUMNS, *map(_cells, entries)], {2, 3, 5})
-    if len(parts) > 1:
-        rows = iter(lines[2:])
-        lines = lines[:2] + [
-            line for heading, part in parts for line in (f"{heading}:", *(next(rows) for _ in part))
-        ]
-    return "\n".join([*lines, *_notes(entries)])
-
-
-def _aligned(rows: Sequence[Sequence[str]], right: set[int]) -> list[str]:
-    """Return the rows as lines, with a rule under the first; the columns `right` are set right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if at in right else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "  ".join("─" * width for width in widths), *lines[1:]]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    for heading, part in parts:
+        if len(parts) > 1:
+            rows.append((f"{heading}:", *[""] * (len(_COLUMNS) - 1)))
+        rows += map(_cells, part)
+    return "\n".join([*aligned(rows, {2, 3, 5}), *_notes(entries)])
 
 
 def as_markdown(entries: Sequence[Entry]) -> str:

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from evolcoder.report.rows import Place, RowIndex, numbered_rows
 from evolcoder.report.run_folder import Round
 
+_FAMILIES = 6
 MAX_TEXT = 4000
-"""Characters of one instruction or answer that the report shows; 6 families then stay under 0.3 MB."""
+"""Characters of one instruction or answer that the report shows; the families then stay under 0.3 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,13 @@ class Dropped:
     instruction: str
 
 
-def families(index: RowIndex, last_round: int, count: int = 6) -> list[list[Generation]]:
-    """Return up to `count` families that reach as far as any does, spread evenly over the rows."""
+def families(index: RowIndex, last_round: int) -> list[list[Generation]]:
+    """Return up to 6 families that reach as far as any does, spread evenly over the rows."""
     for number in range(last_round, 0, -1):
         chains = _longest_chains(index, number)
         if chains:
-            step = max(1, len(chains) // count)
-            return [_generations(index, chain) for chain in chains[::step][:count]]
+            step = max(1, len(chains) // _FAMILIES)
+            return [_generations(index, chain) for chain in chains[::step][:_FAMILIES]]
     return []
 
 

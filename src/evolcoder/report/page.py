@@ -7,16 +7,18 @@ escaped by the template, never marked as safe, and the page's own policy forbids
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
+from evolcoder.errors import DataError
 from evolcoder.progress import duration
 from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart, score_chart
 from evolcoder.report.data_section import VERDICT_COLORS, DataSection, bar_table, data_section
 from evolcoder.report.lineage import dropped_examples, families
+from evolcoder.report.reinforce_section import answers_over_time, figures, learnings
 from evolcoder.report.rows import scan_rows
 from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
@@ -47,8 +49,10 @@ def write_report(run: Path) -> Path:
     A run under way, or one with parts missing, gives a report of what is there. Raises DataError where the
     folder holds no run or a broken file.
     """
-    target = run / REPORT_NAME
-    write_text_whole(target, report_html(read_run(run)))
+    target, html = run / REPORT_NAME, report_html(read_run(run))
+    if not run.is_dir():
+        raise DataError(f"{run}: is not there before its learning ends; `evolcoder app {run}` shows it")
+    write_text_whole(target, html)
     return target
 
 
@@ -65,6 +69,7 @@ def report_html(run: Run) -> str:
         notice=run.notice,
         stop=_stop(run),
         headline=_headline(run, benchmarks),
+        models=_models(run),
         benchmarks=[
             (view, _score_figure(view), bar_table(view.reasons, VERDICT_COLORS)) for view in benchmarks
         ],
@@ -75,6 +80,7 @@ def report_html(run: Run) -> str:
         dropped=dropped_examples(rounds),
         training=_training_figure(rounds),
         training_facts=_training_facts(rounds),
+        learnings=[(learning, figures(learning), answers_over_time(learning)) for learning in learnings(run)],
         costs=_costs(rounds),
         stages=_stage_bars(run),
         stages_total=sum(stage.seconds for stage in run.stages),
@@ -92,7 +98,7 @@ def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any]
     view = benchmarks[0]
     base, best = view.base, view.best_point
     # Where the base model stayed best, the best of the rounds stands beside it.
-    trained = max((p for p in view.points if p.round > 0), key=lambda p: p.value, default=best)
+    trained = max((p for p in view.points if p.round), key=lambda p: p.value, default=best)
     shown = [point for point in (base, trained if best.round == 0 else best) if point is not None]
     whole = nice_ticks(0.0, max(point.high for point in shown))[-1]
     return {
@@ -103,6 +109,16 @@ def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any]
         "bars": [(p, interval_bar(p, whole, "best" if p is best else "muted")) for p in dict.fromkeys(shown)],
         "whole": whole,
     }
+
+
+def _models(run: Run) -> list[tuple[str, str]]:
+    """Return the models of the run, by what they are for."""
+    named = [("base model", run.recipe.get("base")), ("teacher", run.recipe.get("teacher"))]
+    return [
+        (use, str(model["model"]))
+        for use, model in named
+        if isinstance(model, Mapping) and model.get("model")
+    ]
 
 
 def _stop(run: Run) -> dict[str, Any]:
@@ -132,7 +148,7 @@ def _seeds_sentence(run: Run) -> str:
 
 
 def _score_figure(view: BenchmarkScores) -> Any:
-    return both_widths(lambda width: score_chart(view.points, view.best, width))
+    return both_widths(lambda width: score_chart(view.points, view.best, width, view.measure))
 
 
 def _round_table(

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import DataError, EndpointError, MissingExtraError, UserError
+from evolcoder.licences import Link, restrictions, resulting_licence
 from evolcoder.records import SEEDS_ROUND, round_folder
-from evolcoder.report.cards import write_cards
-from evolcoder.report.licence_chain import Link, licence_chain, restrictions, resulting_licence
-from evolcoder.report.run_folder import read_run, rounds_of_result
+from evolcoder.report.cards import licence_chain, write_cards
+from evolcoder.report.run_folder import data_round, read_run
 from evolcoder.report.table import round_name
 
 _NOT_PUSHED = {"README.md", "training.json", "tensorboard"}
@@ -71,7 +71,6 @@ def what_to_publish(folder: Path, model: str | None, dataset: str | None) -> lis
     run = read_run(folder)
     cards = {path.parent.name: path for path in write_cards(folder)}
     chain = licence_chain(run)
-    rounds = rounds_of_result(run)
     best = run.result.get("best_round")
     found = []
     if model is not None:
@@ -86,7 +85,7 @@ def what_to_publish(folder: Path, model: str | None, dataset: str | None) -> lis
         what = f"the checkpoint of {round_name(best)}, the best by the run's rule"
         found.append(Repository("model", model, what, (card, *files), chain))
     if dataset is not None:
-        number = int(best or rounds[-1].number)
+        number = data_round(run)
         merged = folder / round_folder(number) / "dataset.jsonl"
         rows = folder / "seeds.jsonl" if number == SEEDS_ROUND else merged
         if not rows.exists():

@@ -164,8 +164,10 @@ def _words(row: Mapping[str, Any]) -> set[str]:
 def _spread(lengths: array[int]) -> Spread | None:
     if not lengths:
         return None
-    values = np.frombuffer(lengths, dtype=np.uint32)
-    p5, p25, p50, p75, p95 = (float(q) for q in np.percentile(values, (5, 25, 50, 75, 95)))
+    values = np.sort(np.frombuffer(lengths, dtype=np.uint32))
+    # As np.percentile does, which imports numpy.ma: a tenth of a small report's time.
+    places = np.array((0.05, 0.25, 0.5, 0.75, 0.95)) * (len(values) - 1)
+    p5, p25, p50, p75, p95 = np.interp(places, np.arange(len(values)), values).tolist()
     return Spread(float(values.mean()), p5, p25, p50, p75, p95)
 
 

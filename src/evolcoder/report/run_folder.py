@@ -6,15 +6,15 @@ Only small files are read whole. The rows of the data sets are streamed (`rows.p
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from evolcoder.errors import DataError
-from evolcoder.evaluate.overlap import selection_notice
-from evolcoder.records import SEEDS_ROUND, round_folder
+from evolcoder.evaluate.overlap import score_notices
+from evolcoder.records import REINFORCED_ROUND, round_folder, round_of_folder, round_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,14 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round of a run; round 0 is the base model, SEEDS_ROUND the model of the seeds alone."""
+    """One round of a run; round 0 is the base model, SEEDS_ROUND the model of the seeds alone,
+    REINFORCED_ROUND the kept one after learning from execution."""
 
     number: int
     folder: Path
     summary: Mapping[str, Any]
-    """asked, kept, eliminated, methods, tokens, usd; empty before the round is evolved."""
+    """asked, kept, eliminated, methods, tokens, usd; empty before the round is evolved. Of REINFORCED_ROUND:
+    started_from, the round that it learnt on from."""
     training: Training | None
     evaluations: Mapping[str, Evaluation]
     """By the name of the benchmark's folder."""
@@ -104,14 +106,18 @@ class Run:
 
     @property
     def notice(self) -> str:
-        """What must be said of the scores: that a test chose the round. Known before the run ends."""
+        """What must be said of the scores: that a test chose the round, or problems older than the model."""
         if self.result:
             return str(self.result.get("notice") or "")
         stop, measured = self.recipe.get("stop"), self.recipe.get("evaluate")
         if not isinstance(stop, Mapping) or not isinstance(measured, Mapping) or not stop.get("benchmark"):
             return ""
         reported = [str(name) for name in measured.get("benchmarks") or ()]
-        return selection_notice(str(stop["benchmark"]), reported, str(stop.get("rule")))
+        base = self.recipe.get("base")
+        released = base.get("released") if isinstance(base, Mapping) else None
+        day = date.fromisoformat(released) if isinstance(released, str) else None
+        rule = None if stop.get("keep") == "last" else str(stop.get("rule"))
+        return score_notices(str(stop["benchmark"]), reported, rule, day)
 
     @property
     def seeds(self) -> Path | None:
@@ -121,24 +127,38 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read what `folder` holds of a run.
+    """Read what `folder` holds of a run; the model of `evolcoder reinforce` alone is one without rounds.
 
-    Raises DataError where the folder is missing, holds no part of a run, or has a file that is not what its
-    name says.
+    Raises DataError where the folder is missing or cannot be read, holds no part of a run, or has a file that
+    is not what its name says.
     """
+    try:
+        return _read_run(folder)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{folder}: cannot be read ({error})") from error
+
+
+def learns_alone(folder: Path) -> bool:
+    """Return whether a folder is what `evolcoder reinforce --out` makes, or will have made."""
+    if folder.with_name(f"{folder.name}.rollouts").is_dir():
+        return True
+    return (folder / "training.json").is_file() and "reinforce" in read_object(folder / "training.json")
+
+
+def _read_run(folder: Path) -> Run:
+    if learns_alone(folder):
+        return Run(folder, {}, "", {}, (), (), _environment(folder, {}))
     if not folder.is_dir():
         raise DataError(f"{folder}: no such run folder")
-    numbers = sorted(
-        int(match[1])
-        for path in folder.iterdir()
-        if path.is_dir() and (match := re.fullmatch(r"round-(\d+)", path.name))
-    )
-    if (folder / round_folder(SEEDS_ROUND)).is_dir():
-        numbers.insert(1, SEEDS_ROUND)
+    found = (round_of_folder(path.name) for path in folder.iterdir() if path.is_dir())
+    numbers = sorted((number for number in found if number is not None), key=round_order)
     recipe_path = folder / "recipe.yaml"
     if not numbers and not recipe_path.exists():
-        raise DataError(f"{folder}: not a run folder (recipe.yaml or round-0 is expected in it)")
-    result = _read_object(folder / "result.json")
+        raise DataError(
+            f"{folder}: not a run folder (recipe.yaml or round-0 is expected in it), nor a model that learnt "
+            "from execution"
+        )
+    result = read_object(folder / "result.json")
     recipe_text = recipe_path.read_text(encoding="utf-8") if recipe_path.exists() else ""
     return Run(
         folder=folder,
@@ -148,7 +168,7 @@ def read_run(folder: Path) -> Run:
         stages=_read_stages(folder),
         rounds=tuple(_read_round(folder / round_folder(number), number) for number in numbers),
         environment=_environment(folder, result),
-        seeds_summary=_read_object(folder / "seeds.json"),
+        seeds_summary=read_object(folder / "seeds.json"),
     )
 
 
@@ -161,22 +181,36 @@ def rounds_of_result(run: Run) -> list[Round]:
     return [round_ for round_ in run.rounds if not counted or round_.number in counted]
 
 
+def fine_tuned_round(run: Run) -> int:
+    """Return the round whose fine-tuning is in the kept model; 0 where none is, or none is kept."""
+    best = run.result.get("best_round")
+    if best == REINFORCED_ROUND:
+        best = run.rounds[-1].summary.get("started_from")
+    return int(best or 0)
+
+
+def data_round(run: Run) -> int:
+    """Return the round whose data set made the kept model; the last one where none was fine-tuned."""
+    evolved = [round_.number for round_ in rounds_of_result(run) if round_.number != REINFORCED_ROUND]
+    return fine_tuned_round(run) or evolved[-1]
+
+
 def _read_round(folder: Path, number: int) -> Round:
-    training = _read_object(folder / "checkpoint" / "training.json")
+    training = read_object(folder / "checkpoint" / "training.json")
     evaluations = {
         path.parent.name: _read_evaluation(path) for path in sorted(folder.glob("evaluation/*/scores.json"))
     }
     return Round(
         number=number,
         folder=folder,
-        summary=_read_object(folder / "summary.json"),
+        summary=read_object(folder / "summary.json"),
         training=_training(training) if training else None,
         evaluations=evaluations,
     )
 
 
 def _read_evaluation(path: Path) -> Evaluation:
-    data = _read_object(path)
+    data = read_object(path)
     scores = tuple(score for score in data.get("scores") or [] if isinstance(score, Mapping))
     named = next((score["benchmark"] for score in scores if score.get("benchmark")), path.parent.name)
     return Evaluation(
@@ -220,7 +254,7 @@ def _read_stages(run: Path) -> tuple[StageTime, ...]:
 
 
 def _environment(folder: Path, result: Mapping[str, Any]) -> dict[str, str]:
-    recorded = result.get("environment") or _read_object(folder / "environment.json")
+    recorded = result.get("environment") or read_object(folder / "environment.json")
     return {str(key): str(value) for key, value in recorded.items()}
 
 
@@ -234,7 +268,7 @@ def _parse_recipe(path: Path, text: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; {} where there is no file."""
     if not path.exists():
         return {}
@@ -242,6 +276,12 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise DataError(f"{path}: a JSON object is expected, found {type(data).__name__}")
     return data
+
+
+def read_list(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects in a file's list; [] where there is no file."""
+    data = _read_json(path) if path.exists() else []
+    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
 
 def _read_json(path: Path) -> Any:

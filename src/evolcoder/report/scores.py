@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -62,6 +63,11 @@ class BenchmarkScores:
     strips: tuple[Markup, ...]
     reasons: Mapping[str, Mapping[str, int]]
     """Verdict reasons of each round, by the round's name."""
+
+    @property
+    def measure(self) -> str:
+        """What its scores are: pass@1, or what a judge's verdicts come to."""
+        return self.settings.get("measure", "pass@1")
 
     @property
     def base(self) -> ScorePoint | None:
@@ -142,17 +148,22 @@ def _point(number: int, evaluation: Evaluation) -> ScorePoint | None:
 
 
 def _pass_shares(evaluation: Evaluation) -> dict[str, float]:
-    """Return the share of each problem's samples that passed."""
-    return {task: sum(map(bool, v)) / len(v) for task, v in evaluation.problems.items() if v}
+    """Return the share of each problem's samples that passed; the mean of what a judge gave each."""
+    return {task: sum(v) / len(v) for task, v in evaluation.problems.items() if v}
 
 
 def _other_scores(evaluations: Sequence[Evaluation]) -> tuple[tuple[str, tuple[float | None, ...]], ...]:
     by_name = [
-        {f"{score['benchmark']} pass@{score['k']}": float(score["value"]) for score in evaluation.scores}
+        {_score_name(score): float(score["value"]) for score in evaluation.scores}
         for evaluation in evaluations
     ]
     names = list(dict.fromkeys(name for scores in by_name for name in scores))[1:]
     return tuple((name, tuple(scores.get(name) for scores in by_name)) for name in names)
+
+
+def _score_name(score: Mapping[str, Any]) -> str:
+    judged = (score.get("settings") or {}).get("measure")
+    return str(score["benchmark"]) if judged else f"{score['benchmark']} pass@{score['k']}"
 
 
 def _change(verdicts: Mapping[int, Mapping[str, Sequence[bool]]], before: int, after: int) -> Change:

@@ -100,10 +100,11 @@ def _element(shape: Shape) -> Markup:
     )
 
 
-def as_png(width: float, height: float, shapes: Sequence[Shape], scale: float = 2.0) -> bytes:
-    """Return a PNG file of the same drawing, `scale` pixels a unit, with the font that Pillow carries."""
+def as_png(width: float, height: float, shapes: Sequence[Shape]) -> bytes:
+    """Return a PNG file of the same drawing, 2 pixels a unit, with the font that Pillow carries."""
     from PIL import Image, ImageDraw, ImageFont
 
+    scale = 2.0
     image = Image.new("RGB", (round(width * scale), round(height * scale)), "#ffffff")
     draw = ImageDraw.Draw(image)
     anchors = {"start": "lm", "middle": "mm", "end": "rm"}

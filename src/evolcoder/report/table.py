@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from evolcoder.records import SEEDS_ROUND
+from evolcoder.records import REINFORCED_ROUND, SEEDS_ROUND
 
 _HEADER = ("model", "training rows", "pass@1", "95% interval", "against base")
 
@@ -21,28 +21,49 @@ def scores_table(result: Mapping[str, Any]) -> str:
     rows = [_cells(entry, base, best) for entry in rounds]
     benchmark = result.get("benchmark")
     title = f"scores on {benchmark}{_subset(result)}" if benchmark else ""
-    return "\n".join([text_table(title, _HEADER, rows), *_closing_lines(result)])
+    header = [str(result.get("measure", name)) if name == "pass@1" else name for name in _HEADER]
+    return "\n".join([text_table(title, header, rows), *_closing_lines(result)])
 
 
 def text_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table as text: a title ("" for none), a header, a line a row; the first column stands left."""
-    # A row with nothing after its name is a heading over the rows below it, and sets no width.
-    sized = [row for row in [header, *rows] if any(row[1:])]
-    widths = [max(len(row[column]) for row in sized) for column in range(len(header))]
-    lines = [_line(header, widths), _line(tuple("─" * width for width in widths), widths)]
-    return "\n".join([*([title] if title else []), *lines, *(_line(row, widths) for row in rows)])
+    lines = aligned([header, *rows], range(1, len(header)), "   ")
+    return "\n".join([title, *lines] if title else lines)
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Container[int], gap: str = "  ") -> list[str]:
+    """Return rows as lines, with a rule under the first; the columns `right` are set right.
+
+    A row with nothing after its first cell is a heading over the rows below it, and sets no width.
+    """
+    sized = [row for row in rows if any(row[1:])]
+    widths = [max(len(row[column]) for row in sized) for column in range(len(rows[0]))]
+    lines = [
+        gap.join(
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return [lines[0], gap.join("─" * width for width in widths), *lines[1:]]
 
 
 def _subset(result: Mapping[str, Any]) -> str:
     measured, in_all = result.get("problems"), result.get("problems_in_all")
     if not measured or not in_all or measured == in_all:
         return ""
-    return f", a fixed subset of {measured} of its {in_all} problems"
+    return f", {measured} of its {in_all} problems"
 
 
 def round_name(number: int) -> str:
-    """Return what a reader calls round `number`: "base" for 0, "seeds" for SEEDS_ROUND, else "round N"."""
-    return {0: "base", SEEDS_ROUND: "seeds"}.get(number, f"round {number}")
+    """Return what a reader calls round `number`: "base" for 0, "seeds", "reinforced", else "round N"."""
+    names = {0: "base", SEEDS_ROUND: "seeds", REINFORCED_ROUND: "reinforced"}
+    return names.get(number, f"round {number}")
+
+
+def p_value(p: float) -> str:
+    """Return a p value as it is written: "p = 0.38", "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def percent(value: float) -> str:
@@ -63,19 +84,16 @@ def _cells(entry: Mapping[str, Any], base: float | None, best: int | None) -> tu
     return (name, shown_rows, percent(value), interval, change)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """The name stands left, every number right."""
-    first, *rest = (
-        cell.ljust(width) if column == 0 else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "   ".join([first, *rest]).rstrip()
-
-
 def _closing_lines(result: Mapping[str, Any]) -> list[str]:
     lines = []
     if result.get("best_round") is not None:
-        lines.append(f"* best: {round_name(int(result['best_round']))}")
+        kept = "the last, kept" if result.get("keep") == "last" else "best"
+        lines.append(f"* {kept}: {round_name(int(result['best_round']))}")
+    if change := result.get("against_base"):
+        lines.append(
+            f"against the base model: {change['gained']} gained, {change['lost']} lost of the problems, "
+            f"{p_value(change['p_value'])} (exact test over the problems of this one training)"
+        )
     stop = result.get("stop") or {}
     if stop.get("reason"):
         lines.append(f"stopped: {stop['reason']}")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import jinja2
 
 from evolcoder.progress import duration
-from evolcoder.report.table import percent, round_name
+from evolcoder.report.table import p_value, percent, round_name
 
 
-def template(name: str) -> jinja2.Template:
-    """Return a template of this package, with everything it prints escaped."""
+@cache
+def template(name: str, package: str = "evolcoder.report") -> jinja2.Template:
+    """Return a template of a package, with everything it prints escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evolcoder.report"),
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -27,11 +29,6 @@ def template(name: str) -> jinja2.Template:
         "round_name": round_name,
     }
     return environment.get_template(name)
-
-
-def p_value(p: float) -> str:
-    """Return a p value as it is written: "p = 0.38", "p < 0.001"."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ from evolcoder.sandbox.reasons import Frame, call_value
 _MEMORY_BYTES = 4 << 30
 _LEAST_CPU_S = 2.0
 """Making and comparing one value may take as long as its call, or this many CPU seconds."""
-_LAST_WORD_S = 0.5
+_LAST_WORD_S = 0.2
 _VALUE_FRAMES = wire.VALUE + wire.ERROR + wire.UNSUPPORTED
 _TOO_LONG = "timeout"
 _START = """\

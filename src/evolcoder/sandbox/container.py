@@ -262,10 +262,11 @@ def _variables(environment: PythonEnvironment | None, contained: bool) -> dict[s
     if environment is None:
         return _ENVIRONMENT
     folder, seen = next(iter(_site_mounts(environment).items()))
-    own = (
-        (n, value.replace("{packages}", seen if contained else folder)) for n, value in environment.variables
-    )
-    return {**_ENVIRONMENT, **dict(own)}
+    places = {"{packages}": seen if contained else folder, "{base}": os.path.realpath(environment.base)}
+    own = dict(environment.variables)
+    for name, place in places.items():
+        own = {variable: value.replace(name, place) for variable, value in own.items()}
+    return {**_ENVIRONMENT, **own}
 
 
 @cache

@@ -24,6 +24,9 @@ _DECIMAL_EXPONENT = 20_000
 _FRACTION_BITS = 1 << 16
 _ARRAY_TYPE = re.compile(r"[<>|=]?[biufcSU]\d{1,6}")
 _ARRAY_DIMENSIONS = 32
+_FULL_SIZE = {"f": 8, "c": 16}
+"""Bytes of Python's own numbers. numpy compares in the size of its own value, so that an infinity of 2 bytes
+equals every number over 65504; it is made as one of full size, which equals only itself."""
 _KEYS_UNCHECKED = 32
 _COLLISIONS = 16
 """Larger sets and dicts are refused where this many keys more have another's hash (a quadratic attack)."""
@@ -351,6 +354,8 @@ def _made_numpy(is_array: bool, dtype: str, shape: tuple[int, ...], data: bytes)
     _need(kind.itemsize > 0 and count * kind.itemsize == len(data))
     _need(kind.kind != "b" or not data.strip(b"\0\1"))  # a truth that is neither would differ from both
     array = np.frombuffer(data, kind).reshape(shape).copy() if count else np.empty(shape, kind)
+    if kind.kind in "fc" and kind.itemsize < _FULL_SIZE[kind.kind] and np.isinf(array).any():
+        array = array.astype(kind.kind + str(_FULL_SIZE[kind.kind]))
     return array if is_array else array[()]
 
 

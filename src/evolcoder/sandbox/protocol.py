@@ -29,7 +29,8 @@ class PythonEnvironment:
     preimport: tuple[str, ...]
     """Modules that its fork server imports once."""
     variables: tuple[tuple[str, str], ...] = ()
-    """Further environment variables of its programs; "{packages}" in one is where they see `packages`."""
+    """Further environment variables of its programs; "{packages}" in one is where they see `packages`,
+    "{base}" is `base`."""
 
 
 @dataclass(frozen=True, slots=True)

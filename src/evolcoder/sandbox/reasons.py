@@ -232,6 +232,9 @@ class EndOfSteps:
     failed_step: int | None
 
 
+_STARTER_ENDED = "the process that starts the steps ended early"
+
+
 def end_of_steps(
     end: ProgramEnd, frames: list[Frame], n_steps: int, stderr: bytes, limits: Limits, flooded: bool
 ) -> EndOfSteps:
@@ -247,14 +250,14 @@ def end_of_steps(
         return EndOfSteps(*forced, exit_code, at_step)
     kind, body = frames[-1] if frames else (wire.NOT_STARTED, b"")
     if kind in (wire.NO_COMMAND, wire.NOT_STARTED):
-        (said,) = parts_of(body, str) or ("no step was started",)
+        (said,) = parts_of(body, str) or (_STARTER_ENDED,)
         if kind == wire.NO_COMMAND:
             return EndOfSteps("unsupported", f"the sandbox has no program {said!r}", None, at_step)
         return EndOfSteps("failed", said, None, at_step)
     if exit_code == 0 and len(statuses) == n_steps:
         return EndOfSteps("passed", "", 0, None)
     if exit_code == 0:
-        return EndOfSteps("failed", "the process that starts the steps ended early", 0, at_step)
+        return EndOfSteps("failed", _STARTER_ENDED, 0, at_step)
     if exit_code == -signal.SIGXCPU:
         return EndOfSteps("timeout", "used up its CPU time", exit_code, len(statuses) - 1)
     if exit_code is not None and exit_code < 0:

@@ -14,7 +14,7 @@ import pickle
 import socket
 import types
 from collections.abc import Collection, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from evolcoder.extraction.grammar import compiled_python
@@ -100,7 +100,7 @@ class SandboxWorker:
         self._comparison_at_hand: tuple[str, int] | None = None
         self._ending: Role | None = None
         """The container whose program has been judged and whose process has not ended."""
-        self._tests_at_hand: tuple[tuple[str, tuple[str, ...], float], int] | None = None
+        self._tests_at_hand: tuple[tuple[str, tuple[str, ...], float, bool], int] | None = None
 
     def run(self, job: Job) -> Outcome:
         """Run one job to its end; a broken container is replaced and reported as infrastructure."""
@@ -309,10 +309,17 @@ class SandboxWorker:
 
     def _sealed_tests(self, job: CallJob, names: list[str]) -> int:
         """Return the tests as the test process reads them; those of the last job are kept at hand."""
-        asked = (job.tests, tuple(names), job.limits.cpu_s)
+        asked = (job.tests, tuple(names), job.limits.cpu_s, job.trusted_tests)
         if self._tests_at_hand is None or self._tests_at_hand[0] != asked:
             self._forget_tests()
-            payload = {"tests": _source(job.tests), "names": names, "cpu_s": job.limits.cpu_s}
+            # A process that runs the tests of many programs compiles each once itself.
+            code = None if job.trusted_tests else compiled_python(job.tests, wire.TESTS_NAME)
+            payload = {
+                "tests": _source(job.tests),
+                "code": code if isinstance(code, types.CodeType) else None,
+                "names": names,
+                "cpu_s": job.limits.cpu_s,
+            }
             self._tests_at_hand = asked, sealed(marshal.dumps(payload))
         return self._tests_at_hand[1]
 
@@ -340,18 +347,21 @@ class SandboxWorker:
             container = yield from self._container("tests", preimport)
             near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-            container.launch(wire.TESTER, _ENDLESS, [null, far.fileno()])
+            kind, limits = wire.TESTER, _ENDLESS
+            if not job.trusted_tests:
+                kind, limits = wire.ONE_TESTER, replace(limits, cpu_s=job.limits.cpu_s + wire.LAST_WORD_S)
+            container.launch(kind, limits, [null, far.fileno()])
             os.close(null)
             far.close()
             self._testers[preimport] = _Tester(container, near)
         return self._testers[preimport]
 
     def _end_tester(self, tester: _Tester) -> Waiting[bool]:
-        """End the tests' process; returns whether the kernel had ended it for its CPU time."""
+        """End the tests' process; returns whether it had been ended for its CPU time."""
         self._testers = {kind: other for kind, other in self._testers.items() if other is not tester}
         tester.close()
         end = yield from _ended(tester.container)
-        return end.status == wire.TESTS_OVER_TIME << 8
+        return end.why == wire.KILLED_CPU or end.status == wire.TESTS_OVER_TIME << 8
 
     def _run_exec(self, job: ExecJob) -> Waiting[Outcome]:
         unsafe = self.confinement == "unsafe"

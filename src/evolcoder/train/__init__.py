@@ -27,9 +27,11 @@ def train(
     out: Path,
     progress: Progress | None = None,
     held_out: Sequence[Instruction] = (),
+    *,
+    overwrite: bool = True,
 ) -> TrainResult:
     """Fine-tune `base` on `data` into the Hugging Face folder `out`; see `evolcoder.train.trainer.train`."""
     require_packages("fine-tuning", "train", "torch", "transformers")
     from evolcoder.train import trainer
 
-    return trainer.train(base, data, settings, out, progress, held_out)
+    return trainer.train(base, data, settings, out, progress, held_out, overwrite=overwrite)

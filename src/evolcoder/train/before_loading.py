@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from evolcoder.errors import TrainingError
+from evolcoder.models.local.weights import load_skeleton
+from evolcoder.train.adapters import add_adapters
 from evolcoder.train.packing import plan_steps
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import TokenizedData
@@ -16,8 +19,13 @@ def check_before_loading(
     """Return what a user should know of this training, a line each.
 
     Raises TrainingError where it could not run: rows longer than the model has positions, tokens that have no
-    embedding, no step to take.
+    embedding, no step to take; ModelError where the configuration is of no causal language model.
     """
+    check_architecture(config)
+    skeleton = load_skeleton(config)
+    check_parts(skeleton, settings)
+    if settings.lora is not None:
+        add_adapters(skeleton, replace(settings, quantize="none"))
     text = config.get_text_config(decoder=True)
     notes = []
     longest, positions = int(data.lengths.max()), getattr(text, "max_position_embeddings", None)
@@ -39,6 +47,48 @@ def check_before_loading(
             f"warm-up: {warmup} of {n_steps} steps; warmup_steps {settings.warmup_steps} is more than half"
         )
     return notes
+
+
+_DEQUANTIZED_BY_LOADING = ("gguf",)
+_NOT_TRAINED = {
+    "reformer": "its attention hashes at random, so that no proof holds, and its reversible layers give "
+    "gradients in training mode alone",
+}
+"""Architectures that are not trained, and why."""
+
+
+def check_architecture(config: Any) -> None:
+    """Raise TrainingError for an architecture that cannot be trained right here."""
+    if (why := _NOT_TRAINED.get(config.model_type)) is not None:
+        raise TrainingError(f"{config.model_type} is not trained: {why}")
+    quantized = getattr(config, "quantization_config", None)
+    if quantized is not None:
+        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized.quant_method
+        if method not in _DEQUANTIZED_BY_LOADING:
+            raise TrainingError(
+                f"the base's weights are quantized ({getattr(method, 'value', method)}), which cannot be "
+                "trained; its original in bf16 is expected (lora with quantize: 4bit quantizes that itself)"
+            )
+
+
+def check_parts(model: Any, settings: TrainSettings) -> None:
+    """Raise TrainingError where this class of model has not what a training needs; numbers are not read."""
+    name = type(model).__name__
+    if model.get_output_embeddings() is None:
+        raise TrainingError(f"{name}: a causal model with a head is expected")
+    if getattr(model.config, "is_decoder", True) is False:
+        raise TrainingError(
+            f"{name}: is_decoder is false in its configuration, so that each token sees those after it; "
+            "a causal model is expected"
+        )
+    if settings.layers is not None and settings.layers > (found := len(decoder_layers(model))):
+        raise TrainingError(f"layers: the model has {found} decoder layers, found {settings.layers}")
+
+
+def decoder_layers(model: Any) -> list[Any]:
+    """Return the decoder layers, from the embedding on."""
+    names = set(model._no_split_modules or ())
+    return [module for module in model.modules() if type(module).__name__ in names]
 
 
 def count_steps(data: TokenizedData, settings: TrainSettings) -> int:

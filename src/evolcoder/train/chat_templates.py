@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.instruction_prompt import (
+    WIZARDLM_SYSTEM,
+    instruction_prompt,
+    wizardlm_7b_prompt,
+    wizardlm_chat_turn,
+)
+from evolcoder.models.local.prompt_tokens import rendered_chat
 from evolcoder.records import Instruction
 from evolcoder.train.settings import PromptStyle
 
 _PLACE = "{instruction}"
-WIZARDLM_SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
-    "detailed, and polite answers to the user's questions."
-)
-"""Opens the chat of WizardLM 13B and later."""
 _MARK = "EVOLCODERANSWER"
 """Stands for an answer while a template is read."""
 _THOUGHT_BEGINS, _THOUGHT_ENDS = "<think>", "</think>"
@@ -36,8 +37,7 @@ def dialogue(row: Instruction, style: PromptStyle, tokenizer: Any) -> list[tuple
             "prompt_style: chat or wizardlm-13b has several turns"
         )
     if style == "wizardlm-7b":
-        asked = f"{row.instruction}\n{row.input}" if row.input else row.instruction
-        return [(f"{asked}\n\n### Response:", row.response)]
+        return [(wizardlm_7b_prompt(row.instruction, row.input), row.response)]
     return [(instruction_prompt(row.instruction, row.input), row.response)]
 
 
@@ -56,7 +56,7 @@ def _wizardlm_chat(messages: list[dict[str, str]]) -> list[tuple[str, str]]:
         if message["role"] == "system":
             before = message["content"] + " "
         elif message["role"] == "user":
-            before += f"USER: {message['content']} ASSISTANT:"
+            before += wizardlm_chat_turn(message["content"])
         else:
             turns.append((before, " " + message["content"]))
             before = ""
@@ -78,7 +78,7 @@ def chat_turns(messages: list[dict[str, str]], tokenizer: Any) -> list[tuple[str
         {**message, "content": f"{_MARK}{at}{_MARK}"} if at in answers else message
         for at, message in enumerate(messages)
     ]
-    rest: str = tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=False)
+    rest = rendered_chat(tokenizer, marked)
     turns = []
     for at in answers:
         before, found, rest = rest.partition(f"{_MARK}{at}{_MARK}")
@@ -113,8 +113,7 @@ def _opened(before: str, opening: str, answer: str) -> tuple[str, str]:
 
 def _generation_prompt(messages: list[dict[str, str]], tokenizer: Any) -> str:
     """Return what the template adds to ask for an answer."""
-    without: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
-    asked: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    without, asked = rendered_chat(tokenizer, messages), rendered_chat(tokenizer, messages, asks=True)
     return asked.removeprefix(without) if asked.startswith(without) else asked
 
 
@@ -123,8 +122,7 @@ def turn_end(tokenizer: Any) -> str:
     if not tokenizer.chat_template:
         raise ValueError("the model has no chat template; use prompt_style: wizardcoder")
     chat = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _MARK}]
-    whole: str = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=False)
-    return whole.rpartition(_MARK)[2]
+    return rendered_chat(tokenizer, chat).rpartition(_MARK)[2]
 
 
 def turn_marks(tokenizer: Any) -> str:
@@ -154,7 +152,7 @@ def published_template(style: PromptStyle, opening: str) -> str:
             "{{ 'USER: ' + message['content'] + ' ASSISTANT:' }}"
             "{% else %}{{ ' ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
         )
-    asked = instruction_prompt(_PLACE) if style == "wizardcoder" else f"{_PLACE}\n\n### Response:"
+    asked = instruction_prompt(_PLACE) if style == "wizardcoder" else wizardlm_7b_prompt(_PLACE)
     before, _, after = asked.partition(_PLACE)
     return (
         f"{_jinja(opening)}{{% set system = namespace(text='') %}}{{% for message in messages %}}"

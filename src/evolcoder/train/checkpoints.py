@@ -11,7 +11,8 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,11 +23,12 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 
-from evolcoder.errors import TrainingError, shortened
-from evolcoder.runs import sync_folder
+from evolcoder.errors import DataError, OutsideError, TrainingError, shortened
+from evolcoder.runs import sync_folder, take_lock
 from evolcoder.train.processes import Processes
 
 _FACTS = "checkpoint.json"
+_LOCK = "lock"
 _SIGNS_OF_A_FULL_DISK = ("PytorchStreamWriter failed", "inline_container", "No space left on device")
 
 
@@ -39,6 +41,34 @@ class Checkpoints:
     """Names base, data and settings; a checkpoint of another training is never resumed from."""
     keep: int
     processes: Processes
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold this output against a second training; raises DataError where one is at work on it."""
+        if not self.processes.first:
+            yield
+            return
+        lock = self.folder / _LOCK
+        held = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with suppress(OutsideError):  # a file system without locks
+                held = take_lock(lock)
+        except BlockingIOError as error:
+            raise DataError(
+                f"{self.folder}: another training is at work on this output ({error.strerror}); "
+                "wait for its end, or choose another"
+            ) from error
+        except OSError as error:
+            raise self.unwritten("a lock file", error) from error
+        try:
+            yield
+        finally:
+            if held is not None:
+                lock.unlink(missing_ok=True)
+                os.close(held)
+            with suppress(OSError):  # checkpoints stay
+                self.folder.rmdir()
 
     def save(self, step: int, write: Callable[[Path], None], facts: Mapping[str, Any]) -> None:
         """Have every process `write` its tensors, and remove the checkpoints beyond `keep`.

@@ -1,8 +1,8 @@
 """DeepSpeed's configuration: the user's file, completed from the training settings.
 
-What both could say (batch, precision, learning rate, clipping, AdamW) comes from the settings alone, so that
-nothing is overridden unseen: the published configuration's own scheduler silently replaced the cosine that
-its script asked for. Nothing heavy is imported here.
+What both could say (batch, precision, learning rate, schedule, clipping, AdamW) comes from the settings
+alone, so that nothing is overridden unseen: DeepSpeed follows a scheduler of its file whatever the training
+asks for. Nothing heavy is imported here.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ from evolcoder.runs import check_output_folder, making_folder_whole, write_json_
 from evolcoder.train.chat_templates import published_template
 from evolcoder.train.measurements import Measurements
 from evolcoder.train.optimizer import TORCH_DTYPES
-from evolcoder.train.result import TRAINING_FACTS, TrainResult, finished_result
+from evolcoder.train.result import NOT_IN_NAME, TRAINING_FACTS, TrainResult, finished_result
 from evolcoder.train.step import PreparedModel
 from evolcoder.train.tokenization import opening_tokens
 
@@ -33,13 +34,38 @@ MODEL_OUTPUT = "trained model"
 """The kind of output, in the mark of its folder."""
 
 
-def check_place(out: Path, base: str) -> Path:
-    """Return the absolute path of `out`; raises DataError where a trained model of `base` cannot go there."""
+def check_place(out: Path, base: str, settings: Mapping[str, Any], *, overwrite: bool) -> Path:
+    """Return the absolute path of `out`; raises DataError where a trained model of `base` cannot go there.
+
+    A model that was trained otherwise stays, unless with `overwrite`: it may have taken days.
+    """
     out = out.absolute()  # "." has no name to put the checkpoints beside
     check_output_folder(out, MODEL_OUTPUT)
+    if not overwrite and (out / TRAINING_FACTS).exists():
+        differing = _differences(out, {"base": base, **settings})
+        raise DataError(
+            f"{out}: holds another trained model ({differing}); another folder or --overwrite is expected, "
+            "nothing was changed"
+        )
     if out == Path(base).absolute():
         raise DataError(f"{out}: the base itself; another folder is expected for the trained model")
     return out
+
+
+def _differences(out: Path, now: Mapping[str, Any]) -> str:
+    """Say in what the training of the model that stands in `out` differs from the one to come."""
+    try:
+        facts = json.loads((out / TRAINING_FACTS).read_bytes())
+        before = {"base": facts["base"], **facts.get("reinforce", facts)["settings"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "its facts cannot be read"
+    told = json.loads(json.dumps(now))
+    differing = [
+        f"{name} {before[name]} there, {told[name]} now"
+        for name in told
+        if name not in NOT_IN_NAME and told[name] not in (before.get(name, told[name]), "auto")
+    ]
+    return "; ".join(differing) or "of other data"
 
 
 def export(
@@ -201,10 +227,12 @@ def write_model_card(folder: Path, facts: Mapping[str, Any], name: str) -> None:
     teachers = [
         model_link("teacher", teacher) for teacher in lineage["rows_by_teacher"] if teacher != "none (seeds)"
     ]
+    made = f"fine-tuned on {facts['rows']:,} instructions, loss on the responses only"
+    if "reinforce" in facts:
+        made = f"trained on whether its own answers to {facts['rows']:,} tasks pass their tests"
     card = ModelCard(
         name=name,
-        summary=f"`{base.name}`, fine-tuned on {facts['rows']:,} coding instructions, loss on the responses "
-        f"only. Made with evolcoder {facts['evolcoder']}.",
+        summary=f"`{base.name}`, {made}. Made with evolcoder {facts['evolcoder']}.",
         chain=(*licences, *teachers, base),
         training=facts,
         data=(

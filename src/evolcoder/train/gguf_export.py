@@ -16,10 +16,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from evolcoder.errors import MissingExtraError, ModelError
+from evolcoder.errors import DataError, MissingExtraError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
-from evolcoder.models.local.decoding import end_tokens
+from evolcoder.models.local.decoding import attention_windows, end_tokens
 from evolcoder.models.local.weights import load_tokenizer, load_weights, quiet_library
+from evolcoder.output_files import begins_with, output_file
 from evolcoder.runs import write_text_whole
 from evolcoder.train.chat_templates import published_template
 from evolcoder.train.tokenization import opening_tokens
@@ -33,6 +34,8 @@ _ARCHITECTURES = {
     "qwen3": "qwen3",
     "starcoder2": "starcoder2",
 }
+_ACTIVATIONS = {"starcoder2": ("gelu_pytorch_tanh", "gelu_new")}
+"""What GGUF's architectures compute with, where it is not silu: the file has no word for it."""
 _PROBES = (
     "def add(a, b):\n    return a + b  # 1234 + 56.7",
     "It's 2,048 lines; <tag> «Größe» \t\t\n\n  done.",
@@ -40,10 +43,11 @@ _PROBES = (
 )
 
 
-def export_gguf(model: str, out: Path, quantize: Quantization = "none") -> Path:
+def export_gguf(model: str, out: Path, quantize: Quantization = "none", overwrite: bool = False) -> Path:
     """Write `model` as the GGUF file `out` (fp16, or quantized) and a Modelfile beside it; return `out`.
 
-    Raises ModelError for an architecture or a tokenizer that needs llama.cpp's converter, and for q4_k_m
+    Raises DataError where another kind of file, or another model's Modelfile, stands there, ModelError for an
+    architecture or a tokenizer that needs llama.cpp's converter, and for q4_k_m
     where llama.cpp's llama-quantize is not installed.
     """
     try:
@@ -52,6 +56,18 @@ def export_gguf(model: str, out: Path, quantize: Quantization = "none") -> Path:
         raise MissingExtraError("writing GGUF", "local") from error
     if quantize == "q4_k_m" and shutil.which("llama-quantize") is None:
         raise ModelError("q4_k_m needs llama.cpp's llama-quantize on the PATH; q8_0 does not")
+    if out.resolve() == Path(model).resolve():
+        raise DataError(f"{out}: another file is expected for the model as GGUF; nothing was changed")
+    modelfile_path, begin = out.with_name("Modelfile"), f"FROM ./{out.name}\n".encode()
+    with (
+        output_file(out, begins_with(b"GGUF"), overwrite=overwrite),
+        output_file(modelfile_path, begins_with(begin), overwrite=overwrite),
+    ):
+        _export(gguf, model, out, quantize)
+    return out
+
+
+def _export(gguf: Any, model: str, out: Path, quantize: Quantization) -> None:
     weights, tokenizer = load_weights(model, "fp32")
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial.gguf")
@@ -68,7 +84,6 @@ def export_gguf(model: str, out: Path, quantize: Quantization = "none") -> Path:
     finally:
         partial.unlink(missing_ok=True)
     write_text_whole(out.with_name("Modelfile"), modelfile(out.name, weights, tokenizer))
-    return out
 
 
 def modelfile(file: str, model: Any, tokenizer: Any) -> str:
@@ -119,17 +134,24 @@ def _quantize(file: Path) -> None:
 def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, name: str) -> None:
     config = model.config
     architecture = _ARCHITECTURES.get(config.model_type)
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     rope = dict(getattr(config, "rope_parameters", None) or {})
-    if (
-        architecture is None
-        or len(kinds) > 1
-        or rope.get("rope_type", "default") not in ("default", "linear")
+    scaling = rope.get("rope_type", "default")
+    window = min((w for w in attention_windows(config).values() if w), default=config.max_position_embeddings)
+    for told, right in (
+        (f"{config.model_type}: this architecture", architecture is not None),
+        (f"its scaling of positions ({scaling})", scaling in ("default", "linear")),
+        (f"its window of attention ({window})", window >= config.max_position_embeddings),
+        (
+            f"its activation ({getattr(config, 'hidden_act', '')})",
+            getattr(config, "hidden_act", "") in _ACTIVATIONS.get(config.model_type, ("silu",)),
+        ),
     ):
-        raise ModelError(
-            f"{config.model_type}: this architecture is written by llama.cpp's converter only: put "
-            f"convert_hf_to_gguf.py on the PATH (without it: {', '.join(_ARCHITECTURES)} without windows)"
-        )
+        if not right:
+            raise ModelError(
+                f"{told} is written by llama.cpp's converter only: put convert_hf_to_gguf.py on the PATH "
+                f"(without it: {', '.join(_ARCHITECTURES)} without windows)"
+            )
+    assert architecture is not None
     writer = gguf.GGUFWriter(out, architecture)
     writer.add_name(name)
     writer.add_context_length(config.max_position_embeddings)

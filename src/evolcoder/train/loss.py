@@ -55,7 +55,7 @@ class MicroBatch:
 
 
 def unmasked_positions(data: TokenizedData, i: int, begin: int) -> npt.NDArray[np.int64]:
-    """Return the supervised mask of document i as positions: those whose next token is learnt.
+    """Return the positions of document i that count in the loss: those whose next token is learnt.
 
     The prompt, and other turns than the assistant's, are masked (label -100 in other trainers); the end token
     after a response is supervised. `begin` is where the document stands in the micro-batch.

@@ -5,18 +5,26 @@ The model is built from its configuration alone on torch's meta device, which ho
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import MissingExtraError, ModelError
+from evolcoder.errors import ModelError
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import read_instructions
-from evolcoder.models.local.weights import load_config, load_tokenizer, locate_weights
+from evolcoder.models.local.weights import (
+    check_weights,
+    is_here,
+    load_config,
+    load_skeleton,
+    load_tokenizer,
+    locate_weights,
+    refuse_hub_adapter,
+)
+from evolcoder.train.adapters import linear_layers
 from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.deepspeed_config import read_deepspeed_config
+from evolcoder.train.held_out import split_held_out
 from evolcoder.train.recipes import TrainingJob, checked_config
 from evolcoder.train.sanity_checks import prove_supervision
 from evolcoder.train.settings import TrainSettings
@@ -98,25 +106,15 @@ def plan_training(
 
 def _on_meta(training: TrainingJob) -> Any:
     """Build the model without weights."""
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("planning a training", "train") from error
     if training.architecture:
-        config = checked_config(training.architecture)
-    elif isinstance(place := locate_weights(training.base), Path):
-        if place.is_file():
-            config = transformers.AutoConfig.from_pretrained(str(place.parent), gguf_file=place.name)
-        else:
-            config = checked_config(json.loads((place / "config.json").read_text(encoding="utf-8")))
-    else:
+        return load_skeleton(checked_config(training.architecture))
+    refuse_hub_adapter(locate_weights(training.base))
+    if not is_here(training.base):
         raise ModelError(
             f"{training.base}: its architecture is not known here; a shipped recipe (evolcoder recipe list) "
             "or a model folder is expected with --plan"
         )
-    with torch.device("meta"):
-        return transformers.AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    return load_skeleton(load_config(training.base))
 
 
 def _rows_note(model: Any, settings: TrainSettings) -> str:
@@ -140,8 +138,10 @@ def _counted(training: TrainingJob) -> tuple[int, float, list[str]]:
     """
     rows = [row for source in training.data for row in read_instructions(source, training.columns)]
     settings = training.settings
-    n = max(1, len(rows) - settings.eval_rows)
-    if isinstance(locate_weights(training.base), Path):
+    if settings.eval_rows:
+        rows, _ = split_held_out(rows, settings.eval_rows, settings.seed)
+    n = len(rows)
+    if is_here(training.base):
         config, tokenizer = load_config(training.base), load_tokenizer(training.base)
         if settings.special_tokens == "wizardcoder":
             add_wizardcoder_tokens(tokenizer, config.model_type)
@@ -149,6 +149,7 @@ def _counted(training: TrainingJob) -> tuple[int, float, list[str]]:
             rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token
         )
         notes = [*prove_supervision(data), *check_before_loading(config, tokenizer, data, settings)]
+        check_weights(locate_weights(training.base))
         return n, float(data.lengths.mean()), notes
     lengths = [
         (len(instruction_prompt(row.instruction, row.input)) + len(row.response)) / _CHARACTERS_A_TOKEN
@@ -253,13 +254,8 @@ def _under_deepspeed(
 
 def _adapter_parameters(model: Any, rank: int) -> int:
     """Return what LoRA adds: rank times (in + out) of every linear layer but the head."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    head = model.get_output_embeddings()
-    shapes = [
-        m.weight.shape for m in model.modules() if isinstance(m, (torch.nn.Linear, Conv1D)) and m is not head
-    ]
+    layers = dict(model.named_modules())
+    shapes = [layers[name].weight.shape for name in linear_layers(model)]
     return int(sum(rank * (a + b) for a, b in shapes))
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from evolcoder.errors import RecipeError, nearest
-from evolcoder.row_forms import NO_COLUMNS, Columns
+from evolcoder.row_forms import NO_COLUMNS, Columns, checked_columns
 from evolcoder.shipped_recipes import TRAIN, recipe_file
 from evolcoder.train.settings import TrainSettings
 
-_KEYS = ("name", "base", "data", "eval_data", "train", "architecture", "source")
+_KEYS = ("name", "base", "data", "eval_data", "columns", "train", "architecture", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,10 @@ def read_train_recipe(path: Path) -> dict[str, Any]:
         settings_from(data.get("train") or {})
     except RecipeError as error:
         problems.append(f"train: {error}")
+    try:
+        checked_columns(data.get("columns") or {})
+    except ValueError as error:
+        problems.append(str(error))
     if not isinstance(data.get("base"), str):
         problems.append("base: the name of a model is expected")
     if problems:
@@ -89,7 +93,7 @@ def training_from(
         name=str(recipe.get("name") or base or ""),
         architecture={} if another else dict(recipe.get("architecture") or {}),
         eval_data=tuple(eval_data) or _names(recipe.get("eval_data")),
-        columns=columns,
+        columns=columns or recipe.get("columns") or NO_COLUMNS,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -28,6 +28,8 @@ _PROBE_TOKENS = 512
 _SAME = 1e-3
 """Relative difference of hidden states, or of logits, in fp32: rounding gives 1e-5 over many layers, a
 document that sees another, a missing soft cap or a sink far more."""
+_SEES_LATER = 1e-2
+"""Relative change of hidden states by later tokens, in fp32, above which a model is not causal."""
 _MOST_WIDENED = 5.0
 _INSTEAD = {
     "padded": ": padding instead, rows grouped by length",
@@ -60,6 +62,13 @@ def prove_supervision(data: TokenizedData) -> list[str]:
             f"left out, nothing to learn: {data.n_dropped:,} rows"
         )
     return lines
+
+
+def check_finite(model: Any) -> None:
+    """Raise TrainingError for a weight that is no number, which a probe of a few rows may not meet."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not parameter.isfinite().all():
+            raise TrainingError(f"the base's {name} holds values that are no numbers; its weights are broken")
 
 
 def probe_documents(data: TokenizedData, limit: int) -> tuple[int, ...]:
@@ -158,6 +167,7 @@ def _alone(
         logits_TV = model(input_ids=packed_row(data, documents[:1]).input_ids, use_cache=False).logits[0]
     if not logits_TV.isfinite().all():
         raise TrainingError("the base model's own logits are not all numbers; its weights are broken")
+    _check_causal(model, loss, data, documents[0], hidden[0])
     bound = _SAME * max(1.0, float(logits_TV.abs().max()))
     for form in possible_forms(model.config):
         try:
@@ -167,6 +177,20 @@ def _alone(
         if ours_TV.shape == logits_TV.shape and float((ours_TV - logits_TV).abs().max()) <= bound:
             return hidden, form
     return hidden, None
+
+
+def _check_causal(model: Any, loss: SummedLoss, data: TokenizedData, i: int, whole_TD: torch.Tensor) -> None:
+    """Raise TrainingError where tokens see what comes after them: the loss would fall without learning."""
+    row = packed_row(data, (i,))
+    half = max(1, row.input_ids.shape[1] // 2)
+    begun = replace(row, input_ids=row.input_ids[:, :half], position_ids=row.position_ids[:, :half])
+    begun_TD = loss.hidden_states(begun)[0]
+    worst = float(((begun_TD - whole_TD[:half]).norm(dim=-1) / whole_TD[:half].norm(dim=-1)).max())
+    if worst > _SEES_LATER:
+        raise TrainingError(
+            f"{type(model).__name__}: tokens see those after them (hidden states change by {worst:.1%}); "
+            "a causal model is expected"
+        )
 
 
 def _difference(

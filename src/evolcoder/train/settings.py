@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,8 @@ Precision = Literal["auto", "bf16", "fp16", "fp32"]
 NAME_OF_AUTO = "bf16"
 """What `dtype: auto` is called where settings name a training: the default before it, so that a training
 begun then is continued, and one that moves to another machine is not done again."""
+_LARGEST_SEED = (1 << 32) - 1
+"""Every step draws from a seed of its own, which is a billion times this one and must fit 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +100,22 @@ class TrainSettings:
             "eval_every_steps": self.eval_every_steps,
         }
         for name, value in positive.items():
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be above 0, found {value}")
-        if min(self.warmup_steps, self.save_every_steps, self.max_grad_norm, self.eval_rows) < 0:
-            raise ValueError(
-                "warmup_steps, save_every_steps, max_grad_norm and eval_rows must not be negative"
-            )
+        not_negative = {
+            "warmup_steps": self.warmup_steps,
+            "save_every_steps": self.save_every_steps,
+            "max_grad_norm": self.max_grad_norm,
+            "weight_decay": self.weight_decay,
+            "eval_rows": self.eval_rows,
+        }
+        for name, value in not_negative.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number from 0 on, found {value}")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise ValueError(f"seed must be from 0 to {_LARGEST_SEED}, found {self.seed}")
+        if self.lora_alpha is not None and self.lora is None:
+            raise ValueError("lora_alpha without lora scales nothing; give lora a rank, e.g. 16")
         if self.pack_length is not None and self.pack_length < self.max_length:
             raise ValueError(
                 f"pack_length must be at least max_length ({self.max_length}), found {self.pack_length}"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 
-from evolcoder.errors import MissingExtraError, TrainingError
 from evolcoder.models.local.engine import number_format
+from evolcoder.train.adapters import add_adapters
+from evolcoder.train.before_loading import check_architecture, check_parts, decoder_layers
 from evolcoder.train.deepspeed_optimizer import DeepSpeedUpdate
 from evolcoder.train.head import HeadForm
 from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
 from evolcoder.train.optimizer import TORCH_DTYPES, Update, WeightsUpdate
 from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import Processes
-from evolcoder.train.sanity_checks import Rows, choose_batching, prove_batching
+from evolcoder.train.sanity_checks import Rows, check_finite, choose_batching, prove_batching
 from evolcoder.train.settings import Precision, TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 
@@ -115,8 +115,9 @@ def prepare(
     model: Any, data: TokenizedData, settings: TrainSettings, processes: Processes, pad: int
 ) -> PreparedModel:
     """Make a loaded fp32 model ready; raises TrainingError for what this model cannot do."""
-    if model.get_output_embeddings() is None:
-        raise TrainingError(f"{type(model).__name__}: a causal model with a head is expected")
+    check_architecture(model.config)
+    check_parts(model, settings)
+    check_finite(model)
     batching = choose_batching(model, data, settings, pad)
     dtype = cast("Precision", number_format(settings.dtype, processes.device.type))
     settings = replace(settings, packing=batching.rows != "padded", dtype=dtype)
@@ -126,7 +127,7 @@ def prepare(
     if settings.gradient_checkpointing:
         _checkpoint_activations(model)
     torch.manual_seed(settings.seed)
-    adapters = _with_adapters(model, settings) if settings.lora else None
+    adapters = add_adapters(model, settings) if settings.lora else None
     if settings.layers is not None:
         _freeze_below(model, settings.layers)
     model.train()
@@ -185,10 +186,7 @@ def _without_dropout(model: Any) -> None:
 
 def _freeze_below(model: Any, n_layers: int) -> None:
     """Leave only the last `n_layers` decoder layers, and what follows them, to be trained."""
-    names = set(model._no_split_modules or ())
-    layers = [module for module in model.modules() if type(module).__name__ in names]
-    if n_layers > len(layers):
-        raise TrainingError(f"layers: the model has {len(layers)} decoder layers, found {n_layers}")
+    layers = decoder_layers(model)
     head = {
         id(p)
         for p in (*model.get_input_embeddings().parameters(), *model.get_output_embeddings().parameters())
@@ -197,50 +195,6 @@ def _freeze_below(model: Any, n_layers: int) -> None:
     for name, parameter in model.named_parameters():
         positions = "wpe" in name
         parameter.requires_grad_(id(parameter) not in head | below and not positions)
-
-
-def _with_adapters(model: Any, settings: TrainSettings) -> Any:
-    """Put LoRA adapters on every linear layer but the head; the rest is frozen."""
-    try:
-        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    except ImportError as error:
-        raise MissingExtraError("LoRA", "train") from error
-    assert settings.lora is not None
-    if settings.quantize == "4bit":
-        model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
-            model, use_gradient_checkpointing=False
-        )
-    config = LoraConfig(
-        r=settings.lora,
-        lora_alpha=settings.lora_alpha or 2 * settings.lora,
-        lora_dropout=0.0,
-        target_modules=_linear_layers(model),
-        task_type="CAUSAL_LM",
-    )
-    with warnings.catch_warnings():
-        # peft still asks by the old name of transformers' property.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        adapted = get_peft_model(model, config)
-    for name, layer in model.named_modules():
-        if hasattr(layer, "lora_A") and not hasattr(layer.get_base_layer(), "weight"):
-            raise TrainingError(
-                f"lora: {name} of {type(model).__name__} is a block of experts, whose adapters cannot be "
-                "merged; train it without lora (layers: N trains the last layers only)"
-            )
-    return adapted
-
-
-def _linear_layers(model: Any) -> list[str]:
-    """Return the names of all linear layers but the head.
-
-    Named one by one: peft's own word for all of them also adapts fused experts, which are no layers and
-    whose adapters cannot be merged here.
-    """
-    from transformers.pytorch_utils import Conv1D
-
-    head = model.get_output_embeddings()
-    kinds = (torch.nn.Linear, Conv1D)
-    return [name for name, m in model.named_modules() if isinstance(m, kinds) and m is not head]
 
 
 def _shard(model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes) -> SummedLoss:

@@ -1,6 +1,7 @@
 """From rows to documents: prompt and response tokenized apart, the end token appended, the prompt masked.
 
-The supervised mask is `learnt_places`: all that follows `prompt_lengths`, or, in chats, what `learnt` marks.
+Tokens that count in the loss are called supervised, or learnt; all others are masked. `learnt_places` tells
+them apart: all that follows `prompt_lengths`, or, in chats, what `learnt` marks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
+from evolcoder.models.local.prompt_tokens import encodable
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash, writing_whole
 from evolcoder.train.chat_templates import dialogue, turn_end, turn_marks
@@ -32,7 +34,7 @@ class TokenizedData:
     tokens: npt.NDArray[np.int32]
     starts: npt.NDArray[np.int64]
     prompt_lengths: npt.NDArray[np.int32]
-    """The supervised mask: so many tokens at a document's start are masked, all others count in the loss."""
+    """So many tokens at a document's start are masked; without `learnt`, all others count in the loss."""
     end_token: int
     """The token that ends a response."""
     n_cut: int = 0
@@ -178,10 +180,6 @@ class _Encoder:
     def __init__(self, tokenizer: Any, style: PromptStyle, end_token: str | None) -> None:
         if end_token is not None and end_token not in tokenizer.get_vocab():
             raise DataError(f"end_token: the tokenizer has no token {end_token!r}")
-        if tokenizer.eos_token_id is None and end_token is None:
-            raise DataError(
-                "the tokenizer has no end-of-sequence token, so the model would never learn to stop"
-            )
         check_tokenizer(tokenizer)
         self._tokenizer = tokenizer
         self._style = style
@@ -192,6 +190,11 @@ class _Encoder:
         self._tail: list[int] = self._turn_end_ids or [tokenizer.eos_token_id]
         if end_token is not None:
             self._tail = [tokenizer.convert_tokens_to_ids(end_token)]
+        if self._tail == [None]:
+            raise DataError(
+                "the tokenizer has no end-of-sequence token, so the model would never learn to stop; "
+                "end_token names one"
+            )
         self._control = self._control_texts()
         self.n_with_control = 0
         self.end_token = self._tail[-1]
@@ -271,7 +274,10 @@ class _Encoder:
         if not texts:
             return []
         ids: list[list[int]] = self._tokenizer(
-            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
+            [encodable(text) for text in texts],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            verbose=False,
         ).input_ids
         return ids
 

@@ -1,26 +1,33 @@
 """Fine-tuning, from a base model and rows to a Hugging Face folder.
 
-Read `train` first: the parts follow in the order it uses them. What one step computes is in `loss.py` and
-`attention.py`, what it changes in `optimizer.py`.
+Read `train` first: the parts follow in the order it uses them. One step is in `step.py`, what it computes in
+`loss.py` and `attention.py`, what it changes in `optimizer.py`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import TrainingError, require_packages
-from evolcoder.models.local.weights import load_config, load_tokenizer, load_weights
+from evolcoder.models.local.weights import (
+    check_weights,
+    load_config,
+    load_tokenizer,
+    load_weights,
+    locate_weights,
+)
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Instruction
 from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.export import check_place, export
+from evolcoder.train.heap import heap_kept
 from evolcoder.train.held_out import split_held_out
 from evolcoder.train.measurements import (
     HeldOutLoss,
@@ -49,6 +56,8 @@ def train(
     out: Path,
     progress: Progress | None = None,
     held_out: Sequence[Instruction] = (),
+    *,
+    overwrite: bool = True,
 ) -> TrainResult:
     """Fine-tune `base` on `data` and write a Hugging Face folder to `out`, whole or not at all.
 
@@ -56,34 +65,36 @@ def train(
     killed training goes on from its last step checkpoint with the same losses and, on a CPU, the same final
     bytes; a finished one with the same base, data and settings is returned as it is. Raises TrainingError
     where a proof fails, the loss is not a number, or the disk is full, and DataError, before any work, where
-    `out` holds what no training wrote.
+    `out` holds what no training wrote or, without `overwrite`, another model, or a training is at work on it.
     """
     fingerprint = training_fingerprint(base, data, settings, held_out)
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
-    out = check_place(out, base)
+    out = check_place(out, base, asdict(settings), overwrite=overwrite)
     if settings.deepspeed is not None:
         require_packages("deepspeed", "deepspeed", "deepspeed")
     processes = join_processes()
     progress = progress if progress is not None and processes.first else SilentProgress()
 
-    if settings.eval_rows:
-        data, taken = split_held_out(data, settings.eval_rows, settings.seed)
-        held_out = [*held_out, *taken]
-    # DeepSpeed shards by all processes together, so under it they all load at once.
-    with processes.in_turn() if settings.deepspeed is None else nullcontext():
-        prepared, tokenizer = _prepared(base, data, settings, processes, progress)
-    progress.note(prepared.prove())
-    steps = plan_steps(prepared.data.lengths, prepared.settings)
-    measured = _tokenized(held_out, tokenizer, settings) if held_out else None
-
     checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
-    measurements = _resume(checkpoints, prepared.update, progress)
-    _all_steps(prepared, steps, measured, checkpoints, measurements, out.name, progress)
-    try:
-        return export(out, base, data, fingerprint, prepared, tokenizer, measurements, checkpoints.folder)
-    except Exception as error:
-        raise checkpoints.unwritten(f"the finished model {out}", error) from error
+    with checkpoints.alone():
+        if settings.eval_rows:
+            data, taken = split_held_out(data, settings.eval_rows, settings.seed)
+            held_out = [*held_out, *taken]
+        # DeepSpeed shards by all processes together, so under it they all load at once.
+        with processes.in_turn() if settings.deepspeed is None else nullcontext():
+            prepared, tokenizer = _prepared(base, data, settings, processes, progress)
+        progress.note(prepared.prove())
+        steps = plan_steps(prepared.data.lengths, prepared.settings)
+        measured = _tokenized(held_out, tokenizer, settings) if held_out else None
+
+        measurements = _resume(checkpoints, prepared.update, progress)
+        with heap_kept() as after_step:
+            _all_steps(prepared, steps, measured, checkpoints, measurements, out.name, progress, after_step)
+        try:
+            return export(out, base, data, fingerprint, prepared, tokenizer, measurements, checkpoints.folder)
+        except Exception as error:
+            raise checkpoints.unwritten(f"the finished model {out}", error) from error
 
 
 def _prepared(
@@ -97,6 +108,7 @@ def _prepared(
     tokens = _tokenized(data, tokenizer, settings)
     for line in [*prove_supervision(tokens), *check_before_loading(config, tokenizer, tokens, settings)]:
         progress.note(line)
+    check_weights(locate_weights(base))
     if settings.quantize == "none":
         model, _ = load_weights(base, "fp32")
     else:
@@ -135,6 +147,7 @@ def _all_steps(
     measurements: Measurements,
     run: str,
     progress: Progress,
+    after_step: Callable[[], None],
 ) -> None:
     """Do the steps that are left; every so often write a checkpoint and measure the held-out loss."""
     settings, update = prepared.settings, prepared.update
@@ -150,6 +163,7 @@ def _all_steps(
             _evaluate(prepared, held_out, measurements, trackers, progress)
         for number in range(first, len(steps)):
             record = _one_step(prepared, steps[number], number, len(steps), bar)
+            after_step()
             _check_finite(record, checkpoints)
             measurements.steps.append(record)
             bar.advance(0, step=f"{number + 1}/{len(steps)}", loss=round(record.loss, 4))

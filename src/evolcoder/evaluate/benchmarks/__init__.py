@@ -1,65 +1,122 @@
-"""Benchmarks by name. A new one is one file here, named in `_FILES`; a user's own is a file anywhere."""
+"""Benchmarks by name. A new one is one file here, named in `_FILES`; a user's own is a file anywhere.
+
+A file of instructions is one too: a model judges the answers to it.
+"""
 
 from __future__ import annotations
 
 import importlib
+import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from evolcoder.errors import UserError, nearest
+from evolcoder.data_files import SUFFIXES
+from evolcoder.errors import UserError, nearest, shortened
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, BenchmarkFile, NamedSet
-from evolcoder.evaluate.environments import EnvironmentSpec
+from evolcoder.evaluate.benchmarks.windows import set_within, split_window, within
 from evolcoder.own_files import is_own
+from evolcoder.records import ProblemText
 
-__all__ = ["Benchmark", "benchmark_names", "environment_spec", "load_benchmark", "named_set"]
+if TYPE_CHECKING:
+    from evolcoder.evaluate.environments import EnvironmentSpec
 
-_FILES = ("humaneval", "evalplus", "mbpp", "ds1000.problems", "multipl_e.problems")
-_SHOWN_NAMES = 16
-"""Names of one file that an error lists."""
+__all__ = [
+    "Benchmark",
+    "benchmark_names",
+    "environment_spec",
+    "environment_specs",
+    "is_file",
+    "load_benchmark",
+    "named_set",
+    "problem_texts",
+]
+
+_FILES = {
+    "humaneval": "humaneval",
+    "humaneval+": "evalplus",
+    "mbpp+": "evalplus",
+    "mbpp": "mbpp",
+    "mbpp-400": "mbpp",
+    "ds1000": "ds1000.problems",
+    "multipl-e": "multipl_e.problems",
+    "bigcodebench": "bigcodebench.problems",
+    "cruxeval": "cruxeval",
+    "livecodebench": "livecodebench.problems",
+    "wizardlm": "wizardlm",
+    "mt-bench": "mt_bench",
+    "general-held-out": "instruction_file",
+    "gsm8k": "gsm8k",
+    "math500": "competition_math",
+    "math": "competition_math",
+}
+"""The file of each name, by what stands before its ":" or "@": only that file is imported."""
 
 
 @lru_cache(maxsize=1)
 def benchmark_names() -> dict[str, NamedSet]:
     """Return the benchmarks of this package by name, with what is known of each before its data is there."""
-    return {name: named for file in _FILES for name, named in _module(file).NAMES.items()}
+    return {name: named for module in _modules() for name, named in module.NAMES.items()}
 
 
 def named_set(name: str) -> NamedSet:
     """Return what a benchmark's name tells; of a user's file, and of a name not known, nothing but itself."""
-    return benchmark_names().get(name) or NamedSet(str(Path(name).resolve()) if is_own(name) else name)
+    if is_file(name):
+        return NamedSet(str(Path(name).resolve()))
+    base, window = split_window(name)
+    module = _module_of(base)
+    return NamedSet(name) if module is None else set_within(module.NAMES[base], window)
+
+
+def is_file(name: str) -> bool:
+    """Whether a benchmark's name is the path of a user's file: of Python, or of instructions."""
+    return is_own(name) or name.endswith(SUFFIXES)
 
 
 def load_benchmark(name: str) -> Benchmark:
     """Return a benchmark by name; "+" names take a version, as in "humaneval+@v0.1.9".
 
-    A path that ends in .py is a benchmark of the user's own: its function `load()` returns it. Raises
-    UserError for an unknown name or a mistake in the user's file, DataError where data is missing or not the
-    published one.
+    A name whose problems have dates takes a window of them (`evolcoder.evaluate.benchmarks.windows`).
+
+    A path that ends in .py is a benchmark of the user's own: its function `load()` returns it; that of a data
+    file is the benchmark of its instructions. Raises UserError for an unknown name or a mistake in the user's
+    file, DataError where data is missing or not the published one.
     """
     if is_own(name):
-        from evolcoder.evaluate.benchmarks.own_files import own_benchmark
+        from evolcoder.evaluate.benchmarks.own_benchmark import own_benchmark
 
         return own_benchmark(Path(name))
+    if name.endswith(SUFFIXES):
+        from evolcoder.evaluate.benchmarks.instruction_file import instruction_file
+
+        return instruction_file(name)
     return _published(name)
 
 
 @lru_cache(maxsize=8)
 def _published(name: str) -> Benchmark:
-    for file in _FILES:
-        module = _module(file)
-        if name in module.NAMES:
-            return module.load(name)
-    known = "; ".join(_shown(list(_module(file).NAMES)) for file in _FILES)
-    raise UserError(f"benchmark {name!r} is not known{nearest(name, benchmark_names())}: {known}")
+    base, window = split_window(name)
+    if (module := _module_of(base)) is not None:
+        return within(module.load(base), name, window)
+    raise UserError(
+        f"benchmark {shortened(name)!r} is not known{nearest(name, benchmark_names())}: "
+        "one that `evolcoder benchmarks` lists, a file.py or a file of instructions is expected"
+    )
+
+
+def problem_texts(benchmarks: Iterable[str]) -> list[ProblemText]:
+    """Return the problems of benchmarks by name, each once ("mbpp" with its development set).
+
+    Raises UserError for an unknown benchmark, DataError where its data is missing.
+    """
+    texts = (text for name in benchmarks for text in load_benchmark(name).texts())
+    return list({(text.benchmark, text.task_id): text for text in texts}.values())
 
 
 def environment_spec(name: str) -> EnvironmentSpec:
     """Return the environment that a benchmark is judged in; raises UserError for one that needs none."""
-    specs: list[EnvironmentSpec] = [
-        module.ENVIRONMENT for module in map(_module, _FILES) if hasattr(module, "ENVIRONMENT")
-    ]
-    known = {spec.name: spec for spec in specs}
+    known = environment_specs()
     if name not in known:
         raise UserError(
             f"there is nothing to set up for {name!r}{nearest(name, known)}: {', '.join(known)} is expected"
@@ -67,9 +124,23 @@ def environment_spec(name: str) -> EnvironmentSpec:
     return known[name]
 
 
-def _shown(names: list[str]) -> str:
-    few = ", ".join(names[:_SHOWN_NAMES])
-    return few if len(names) <= _SHOWN_NAMES else f"{few} and {len(names) - _SHOWN_NAMES} more of this kind"
+def environment_specs() -> dict[str, EnvironmentSpec]:
+    """Return the environments that benchmarks are judged in, by name."""
+    specs: list[EnvironmentSpec] = [
+        module.ENVIRONMENT for module in _modules() if hasattr(module, "ENVIRONMENT")
+    ]
+    return {spec.name: spec for spec in specs}
+
+
+def _module_of(name: str) -> BenchmarkFile | None:
+    """Return the file of a benchmark of this package; None where no file has this name."""
+    file = _FILES.get(re.split("[:@]", name, maxsplit=1)[0])
+    module = None if file is None else _module(file)
+    return module if module is not None and name in module.NAMES else None
+
+
+def _modules() -> list[BenchmarkFile]:
+    return [_module(file) for file in dict.fromkeys(_FILES.values())]
 
 
 def _module(file: str) -> BenchmarkFile:

@@ -11,16 +11,17 @@ import ast
 import builtins
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, preimport_for
-from evolcoder.extraction.grammar import parse_python
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import CallJob, InProcessJob, Job, Limits
+
+if TYPE_CHECKING:
+    from evolcoder.sandbox.protocol import Job, Limits
 
 _FORMS = "assertions on it, check(candidate), test_* functions or unittest.TestCase classes are expected"
-_TIER_RULES = 2
+_TIER_RULES = 3
 """Part of every verdict's key; raised when the rules of this file give another verdict."""
 
 
@@ -36,9 +37,17 @@ class AssertionBenchmark(Benchmark):
             tests = _tests(problem.tests, problem.prompt, problem.entry_point)
         except SyntaxError as error:
             return f"its tests are no Python: {error.msg} (line {error.lineno} of them)"
-        for node in ast.parse(problem.tests).body:
+        except (ValueError, RecursionError, MemoryError) as error:  # lone surrogates, absurd nesting
+            return f"its tests are no Python: {str(error) or 'nested too deeply'}"
+        tree = ast.parse(problem.tests)
+        for assertion in ast.walk(tree):
+            if isinstance(assertion, ast.Assert) and isinstance(assertion.test, ast.Tuple):
+                return f"{ast.unparse(assertion)[:80]} is always true: a tuple"
+        for node in tree.body:
             if _is_test(node) and len(node.args.args) - len(node.args.defaults) > 1:
                 return f"{node.name} takes more than the candidate"
+        if tests.never_run:
+            return tests.never_run
         read = _read(ast.parse(tests.source + tests.calls).body)
         if tests.needs_program or read & {problem.entry_point, "candidate"}:
             return ""
@@ -54,6 +63,8 @@ class AssertionBenchmark(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return an rpc job, or an in-process one where the tests read more than the function."""
+        from evolcoder.sandbox.protocol import CallJob, InProcessJob
+
         tests = _tests(problem.tests, problem.prompt, problem.entry_point)
         if tests.needs_program:
             return InProcessJob(
@@ -77,12 +88,16 @@ class _Tests:
     """Test code that can run without the program: helpers of the prompt first."""
     calls: str
     """Lines that run what the test code defines and does not run itself."""
+    never_run: str
+    """What looks like a test and is none that is run; "" for nothing."""
     needs_program: bool
     """True where it reads names that neither it, the prompt nor Python defines (MBPP's Node, Pair)."""
 
 
 @lru_cache(maxsize=4096)
 def _tests(tests: str, prompt: str, entry_point: str) -> _Tests:
+    from evolcoder.extraction.grammar import parse_python
+
     tree = ast.parse(tests)
     bound, read = _names(tree)
     outside = read - bound - {entry_point, "candidate"}
@@ -96,7 +111,35 @@ def _tests(tests: str, prompt: str, entry_point: str) -> _Tests:
     imports = [node for node in statements if helpers and isinstance(node, (ast.Import, ast.ImportFrom))]
     source = "\n".join([*map(ast.unparse, [*imports, *helpers]), tests])
     needs_program = bool(outside - {node.name for node in helpers} - set(dir(builtins)))
-    return _Tests(source, "".join(f"\n{line}" for line in _calls_of_tests(tree, entry_point)), needs_program)
+    calls = "".join(f"\n{line}" for line in _calls_of_tests(tree, entry_point))
+    return _Tests(source, calls, _why_never_run(tree, read), needs_program)
+
+
+_DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _why_never_run(tree: ast.Module, read: set[str]) -> str:
+    """Say which test of another framework would be passed over in silence; "" where none would."""
+    cases: list[str] = []
+    for node in tree.body:
+        if _is_test(node) and _yields(node):
+            return f"{node.name} is a generator, whose assertions are not reached"
+        if isinstance(node, ast.ClassDef) and _is_test_case(node, cases):
+            cases.append(node.name)
+        elif not isinstance(node, _DEFINING) or node.name in read:
+            continue
+        elif isinstance(node, ast.AsyncFunctionDef) and node.name.startswith(("test_", "check")):
+            return f"{node.name} is asynchronous: a test that calls asyncio.run is expected"
+        elif isinstance(node, ast.ClassDef):
+            inside = [part.name for part in node.body if isinstance(part, _DEFINING)]
+            if tests := [name for name in inside if name.startswith("test")]:
+                return f"class {node.name} is no unittest.TestCase: its {tests[0]} is not run"
+    return ""
+
+
+def _yields(node: ast.AST) -> bool:
+    inner = (child for child in ast.iter_child_nodes(node) if not isinstance(child, (*_DEFINING, ast.Lambda)))
+    return any(isinstance(child, (ast.Yield, ast.YieldFrom)) or _yields(child) for child in inner)
 
 
 def _calls_of_tests(tree: ast.Module, entry_point: str) -> list[str]:
@@ -105,8 +148,7 @@ def _calls_of_tests(tree: ast.Module, entry_point: str) -> list[str]:
     `check(candidate)` and `test_*` functions are called, unittest's classes run. The first that fails ends
     the tests with its exception.
     """
-    defining = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    run = _read([node for node in tree.body if not isinstance(node, defining) and not _is_main_guard(node)])
+    run = _read([node for node in tree.body if not isinstance(node, _DEFINING) and not _is_main_guard(node)])
     lines: list[str] = []
     cases: list[str] = []
     for node in tree.body:
@@ -135,18 +177,27 @@ def _is_test(node: ast.stmt) -> TypeGuard[ast.FunctionDef]:
     return node.name.startswith("test_") or (node.name == "check" and wanted == 1)
 
 
+_TEST_CASES = ("TestCase", "IsolatedAsyncioTestCase")
+
+
 def _is_test_case(node: ast.ClassDef, known: list[str]) -> bool:
     bases = [ast.unparse(base) for base in node.bases]
-    return any(base in known or base.rpartition(".")[2] == "TestCase" for base in bases)
+    return any(base in known or base.rpartition(".")[2] in _TEST_CASES for base in bases)
 
 
 _RUN_TEST_CASES = """
 def _run_test_case(case):
     import unittest
-    tests = unittest.defaultTestLoader.loadTestsFromTestCase(case)
-    unittest.TestSuite([tests]).debug()
+    class Result(unittest.TestResult):
+        def addError(self, test, error): raise error[1]
+        addFailure = addError
+        def addSubTest(self, test, part, error):
+            if error is not None: raise error[1]
+        def addSkip(self, test, reason): raise unittest.SkipTest(reason)
+        def addUnexpectedSuccess(self, test): raise AssertionError("unexpected success")
+    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(Result())
 """
-"""`debug` raises what a test raises, instead of gathering it."""
+"""Raises what a test raises, instead of gathering it. (`debug` would, but awaits no asynchronous test.)"""
 
 
 def _names(tree: ast.Module) -> tuple[set[str], set[str]]:

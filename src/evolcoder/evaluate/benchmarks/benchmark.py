@@ -8,13 +8,14 @@ a benchmark differs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from evolcoder.errors import UserError, nearest
+from evolcoder.evaluate.benchmarks.data_files import DataFile
 from evolcoder.evaluate.prompts import (
     FUNCTION_STOPS,
     SCRIPT_LINE,
@@ -23,14 +24,15 @@ from evolcoder.evaluate.prompts import (
     with_tabs,
 )
 from evolcoder.evaluate.settings import GREEDY, Decoding, Style
-from evolcoder.extraction.code_blocks import HUMANEVAL_CUTS, Extraction, PublishedCuts, extract
-from evolcoder.extraction.grammar import compiled_python
-from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.extraction import HUMANEVAL_CUTS, Extraction, PublishedCuts
+from evolcoder.instruction_prompt import conversation_prompt, instruction_prompt
 from evolcoder.models.protocol import Message
 from evolcoder.own_files import OwnFile
-from evolcoder.records import Problem, ProblemText, Sample, Verdict
+from evolcoder.records import Problem, ProblemText, Sample, Tier, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import Job, Limits, Outcome, Preimport
+
+if TYPE_CHECKING:
+    from evolcoder.sandbox.protocol import Job, Limits, Outcome, Preimport
 
 Tag = TypeVar("Tag")
 SampleRows = tuple[Path, Iterator[tuple[int, dict[str, Any]]]]
@@ -55,9 +57,23 @@ class NamedSet:
     """First and last number of its problems in that set."""
     last: float = float("inf")
     size: int = 0
-    """How many problems it has; 0 where nothing that was written without their number needs it."""
+    """How many problems it has; 0 where that is not known before they are read."""
     hub_dataset: str = ""
     """The data set of the Hugging Face hub that model cards name."""
+    dated: bool = False
+    """Whether each problem has a date (`extra["date"]`), so that a window of dates may follow the name."""
+    licence: str = ""
+    """Of its data, as its publisher names it."""
+    tier: Tier | Literal[""] = ""
+    """How its programs are judged, most of them at least."""
+    measure: Literal["pass@k", "accuracy", "points", "win rate"] = "pass@k"
+    """What its scores are; only those of programs are pass@k."""
+    places: int = 1
+    """Decimals that its scores are shown with."""
+    files: tuple[DataFile, ...] = ()
+    """Where its data is."""
+    ready: Callable[[], object] | None = None
+    """Raises UserError where this machine lacks what judging needs, with the command that gets it."""
 
     def overlaps(self, other: NamedSet) -> bool:
         """Whether two benchmarks may share problems."""
@@ -113,6 +129,11 @@ class Benchmark:
         return f"{self.name} {self.version}".strip()
 
     @property
+    def highlighted(self) -> str | None:
+        """The language that what is judged is shown in, as a fence names it; None where answers are words."""
+        return "python"
+
+    @property
     def own_identity(self) -> str:
         """What changes where a user's file, what it imports or its data does; "" for one of this package."""
         return "" if self.own is None else content_hash(self.own.hash, self.title, repr(self.problems))
@@ -132,21 +153,22 @@ class Benchmark:
         return found
 
     def find(self, task_id: str | int) -> Problem | None:
-        """Return the problem of a task id as files spell it: "HumanEval/0", "HumanEval_0", "0" or 0.
+        """Return the problem of a task id as files spell it: "HumanEval/53", "HumanEval_53_add", "53" or 53.
 
         Raises ValueError where several problems may be meant.
         """
         text = str(task_id)
         if text in self.by_task:
             return self.by_task[text]
-        match = re.fullmatch(r"(?:([A-Za-z]+)[/_-])?(\d{1,9})", text)
+        match = re.fullmatch(r"\s*(?:([A-Za-z]+)[/_-])?(\d{1,9})(?:_(\w+))?\s*", text)
         if match is None:
             return None
         named = match[1] and match[1].lower()
         fit = [
             problem
             for problem in self._by_number.get(int(match[2]), [])
-            if named is None or problem.task_id.split("/")[0].lower() == named
+            if (named is None or problem.task_id.split("/")[0].lower() == named)
+            and match[3] in (None, problem.entry_point)
         ]
         if len(fit) > 1:
             named = " or ".join(problem.task_id for problem in fit[:4])
@@ -175,6 +197,8 @@ class Benchmark:
             return Asked(instruction_prompt(instruction, gap=self.gap(preset)))
         if style == "chat":
             return Asked((Message("user", self.question(problem)),))
+        if style in ("wizardlm-7b", "wizardlm-13b"):
+            return Asked(conversation_prompt(style, (self.question(problem),), ()))
         return self.continued(problem, preset)
 
     def instruction(self, problem: Problem) -> str:
@@ -206,6 +230,8 @@ class Benchmark:
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
         """Return what is judged of a model's answer; `how` names the extraction of its program."""
+        from evolcoder.extraction.code_blocks import extract
+
         prompt = problem.prompt if self.prompt_form == "function" else ""
         program = extract(raw, how, entry_point=problem.entry_point, prompt=prompt, cuts=self.cuts)
         return Sample(problem.task_id, index, raw, program)
@@ -215,12 +241,20 @@ class Benchmark:
         alone = sample.whole or self.prompt_form == "prose"
         return sample.program if alone else problem.prompt + sample.program
 
+    def vote(self, problem: Problem, sample: Sample) -> str | None:
+        """Return what a sample votes for, "" for nothing; None where answers cannot be counted."""
+        return None
+
     def sample_rows(self, path: Path) -> list[SampleRows] | None:
-        """Return (file, its numbered rows) where this benchmark has sample files of its own; None otherwise.
+        """Return (file, its numbered rows) where files are of this benchmark's own form; None otherwise.
 
         Rows have the fields of `sample_files`. Raises DataError for a file that cannot be read.
         """
         return None
+
+    def sample_row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row of any sample file with the usual fields in place of this benchmark's own names."""
+        return row
 
     def own_verdicts(self, path: Path) -> dict[str, list[bool]]:
         """Return the verdicts that published sample files carry, by task id; {} where there are none."""
@@ -276,6 +310,8 @@ class Benchmark:
 
     def verdict_at_once(self, problem: Problem, program: str, oracle: str, suite: str) -> Verdict | None:
         """Return the verdict of what needs no run: here, of a program that Python does not compile."""
+        from evolcoder.extraction.grammar import compiled_python
+
         compiled = compiled_python(program)
         return Verdict(False, "syntax error", compiled[:500]) if isinstance(compiled, str) else None
 

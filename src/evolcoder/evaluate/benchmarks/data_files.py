@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import os
-import urllib.request
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -29,7 +29,7 @@ class DataFile:
     path: str
     """Its place under EVOLCODER_DATA."""
     sha256: str
-    """Of the decompressed content."""
+    """Of the decompressed content; "" where the published one is not known, and scores name the file's."""
     url: str
     """Where its publisher offers it; "" where nobody offers it in this form."""
     package: str = ""
@@ -39,18 +39,52 @@ class DataFile:
 def rows_of(file: DataFile, name: str) -> list[dict[str, Any]]:
     """Return the rows of a published file, called `name` in errors.
 
-    Raises DataError where it is missing or not the published one.
+    Raises DataError where it is missing, not the published one, or not JSON.
     """
+    return rows_and_digest(file, name)[0]
+
+
+def rows_and_digest(file: DataFile, name: str) -> tuple[list[dict[str, Any]], str]:
+    """As `rows_of`, with the sha256 of what was read."""
     path, data = _found(file) or _downloaded(file)
     digest = hashlib.sha256(data).hexdigest()
-    if digest != file.sha256:
+    if file.sha256 and digest != file.sha256:
         raise DataError(
             f"{path}: not the published {name} data (sha256 {digest[:16]}..., expected {file.sha256[:16]}...)"
         )
-    if file.path.endswith(".json.gz"):
-        rows: list[dict[str, Any]] = json.loads(data)
-        return rows
-    return [json.loads(line) for line in data.splitlines() if line.strip()]
+    try:
+        if file.path.endswith(".json.gz"):
+            return json.loads(data), digest
+        return [json.loads(line) for line in data.splitlines() if line.strip()], digest
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+
+
+def file_of_rows(file: DataFile) -> Path:
+    """Return where a large file of JSON lines lies, unpacked, to be read row by row.
+
+    Downloads it into the cache where it is missing; raises DataError where that fails.
+    """
+    if (path := next((path for path in _places(file) if path.is_file()), None)) is not None:
+        return path
+    import urllib.request
+
+    path = cache_folder() / "benchmarks" / file.path
+    try:
+        with (
+            urllib.request.urlopen(file.url, timeout=60) as reply,
+            writing_whole(path) as partial,
+            partial.open("wb") as target,
+        ):
+            shutil.copyfileobj(reply, target)
+    except OSError as error:
+        raise DataError(_how_to_get(file, error)) from error
+    return path
+
+
+def on_this_machine(file: DataFile) -> bool:
+    """Whether a file need not be downloaded; its content is not looked at."""
+    return any(path.is_file() for path in _places(file))
 
 
 def _found(file: DataFile) -> tuple[Path, bytes] | None:
@@ -82,6 +116,8 @@ def _content(path: Path) -> bytes:
 
 
 def _downloaded(file: DataFile) -> tuple[Path, bytes]:
+    import urllib.request
+
     path = cache_folder() / "benchmarks" / file.path
     if not file.url:
         raise DataError(
@@ -95,7 +131,7 @@ def _downloaded(file: DataFile) -> tuple[Path, bytes]:
         raise DataError(_how_to_get(file, error)) from error
     content = _lines_of_table(data) if data[:4] == b"PAR1" else data
     content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    if hashlib.sha256(content).hexdigest() == file.sha256:
+    if not file.sha256 or hashlib.sha256(content).hexdigest() == file.sha256:
         with writing_whole(path) as partial:
             partial.write_bytes(gzip.compress(content, mtime=0))
     return path, content

@@ -28,22 +28,12 @@ from evolcoder.evaluate.benchmarks.humaneval import published_gap
 from evolcoder.evaluate.benchmarks.mbpp import continued_docstring, question_with_tests
 from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
 from evolcoder.evaluate.prompts import Asked
-from evolcoder.extraction.code_blocks import PublishedCuts
+from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallValue, Compare, Job, Limits, Outcome
 
 DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
-_OF_HUMANEVAL = NamedSet("humaneval", 0, 163, size=164, hub_dataset="openai_humaneval")
-_OF_MBPP = NamedSet("mbpp", 1, 974, hub_dataset="google-research-datasets/mbpp")
-NAMES = {
-    "humaneval+": _OF_HUMANEVAL,
-    "humaneval+@v0.1.9": _OF_HUMANEVAL,
-    "humaneval+@v0.1.10": _OF_HUMANEVAL,
-    "mbpp+": _OF_MBPP,
-    "mbpp+@v0.1.0": _OF_MBPP,
-    "mbpp+@v0.2.0": _OF_MBPP,
-}
 _RELEASES = "https://github.com/evalplus/{name}_release/releases/download/{version}/{file}.jsonl.gz"
 
 
@@ -77,6 +67,26 @@ DATA = {
         "mbppplus/v0.1.0-MbppPlus.jsonl.gz",
         "a855b9de667baea8e2f8aa61f898767a7336872208a85222b35622545e819fe9",
     ),
+}
+
+
+def _named(name: str) -> NamedSet:
+    of_humaneval = name.startswith("humaneval")
+    return NamedSet(
+        "humaneval" if of_humaneval else "mbpp",
+        0 if of_humaneval else 1,
+        163 if of_humaneval else 974,
+        size=164 if of_humaneval else 399 if name.endswith("v0.1.0") else 378,
+        hub_dataset="openai_humaneval" if of_humaneval else "google-research-datasets/mbpp",
+        licence="Apache-2.0",
+        tier="batch",
+        files=(DATA[name],),
+    )
+
+
+NAMES = {
+    **{name: _named(f"{name}@{version}") for name, version in DEFAULT_VERSIONS.items()},
+    **{name: _named(name) for name in DATA},
 }
 _MBPP_CUTS = PublishedCuts(("assert",))
 _REFERENCE_FACTOR = 4.0

@@ -80,16 +80,6 @@ class ValueComparison:
         return None if right else f"expected {_shown(expected)}, got {_shown(value.value)}"
 
 
-def first_mismatch(oracle: str, wanted: Expectation, values: Sequence[CallValue]) -> tuple[int, str] | None:
-    """Return (index, what is wrong) of the first test that fails, None where all pass."""
-    compare = ValueComparison(oracle, wanted)
-    for number in range(len(wanted.inputs)):
-        mismatch = compare(number, values[number]) if number < len(values) else "not reached"
-        if mismatch is not None:
-            return number, mismatch
-    return None
-
-
 def _shown(value: Any) -> str:
     try:
         text = repr(value)

@@ -10,13 +10,24 @@ from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.records import Problem
 
-NAMES = {"humaneval": NamedSet("humaneval", 0, 163, size=164, hub_dataset="openai_humaneval")}
 DATA = DataFile(
     "humaneval/HumanEval.jsonl.gz",
     "1d49078ba3e2b196b9344535bef34a43021f038fad9561d6ee7c53450609a6a2",
     "https://raw.githubusercontent.com/openai/human-eval/master/data/HumanEval.jsonl.gz",
     "human-eval",
 )
+NAMES = {
+    "humaneval": NamedSet(
+        "humaneval",
+        0,
+        163,
+        size=164,
+        hub_dataset="openai_humaneval",
+        licence="MIT",
+        tier="rpc",
+        files=(DATA,),
+    )
+}
 GAPS = {"published": "\n\n", "script": "\n\n\n", "33b": "\n\n    \n"}
 """By preset: "published" is the 15B file that scored 59.8 (and the training prompt), "script" is
 humaneval_gen.py, "33b" the 33B model's file."""

@@ -18,7 +18,7 @@ from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptF
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.humaneval import published_gap
 from evolcoder.evaluate.prompts import SCRIPT_LINE, Asked
-from evolcoder.extraction.code_blocks import PublishedCuts
+from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, ProblemText
 
 _PUBLISHED = "https://raw.githubusercontent.com/google-research/google-research/master/mbpp/"
@@ -33,16 +33,18 @@ SANITIZED_DATA = DataFile(
     _PUBLISHED + "sanitized-mbpp.json",
 )
 _HUB = "google-research-datasets/mbpp"
+_SET = NamedSet("mbpp", hub_dataset=_HUB, licence="CC-BY-4.0", tier="rpc", files=(DATA,))
+_SANITIZED = replace(_SET, files=(SANITIZED_DATA,))
 NAMES = {
-    "mbpp": NamedSet("mbpp", 11, 510, size=500, hub_dataset=_HUB),
-    "mbpp-400": NamedSet("mbpp", 511, 974, size=464, hub_dataset=_HUB),
-    "mbpp:train": NamedSet("mbpp", 601, 974, hub_dataset=_HUB),
-    "mbpp:validation": NamedSet("mbpp", 511, 600, hub_dataset=_HUB),
-    "mbpp:prompt": NamedSet("mbpp", 1, 10, hub_dataset=_HUB),
-    "mbpp:all": NamedSet("mbpp", 1, 974, hub_dataset=_HUB),
-    "mbpp:test": NamedSet("mbpp", 11, 510, hub_dataset=_HUB),
-    "mbpp:sanitized": NamedSet("mbpp", 1, 974, hub_dataset=_HUB),
-    "mbpp:sanitized-test": NamedSet("mbpp", 11, 510, hub_dataset=_HUB),
+    "mbpp": replace(_SET, first=11, last=510, size=500),
+    "mbpp-400": replace(_SET, first=511, last=974, size=464),
+    "mbpp:train": replace(_SET, first=601, last=974, size=374),
+    "mbpp:validation": replace(_SET, first=511, last=600, size=90),
+    "mbpp:prompt": replace(_SET, first=1, last=10, size=10),
+    "mbpp:all": replace(_SET, first=1, last=974, size=974),
+    "mbpp:test": replace(_SET, first=11, last=510, size=500),
+    "mbpp:sanitized": replace(_SANITIZED, first=1, last=974, size=427),
+    "mbpp:sanitized-test": replace(_SANITIZED, first=11, last=510, size=257),
 }
 GAPS = {"published": "\n\n", "script": "\n\n", "33b": "\n\n"}
 STOPS = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n```", "\n#")

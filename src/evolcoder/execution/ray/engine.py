@@ -27,8 +27,8 @@ from typing import Any
 
 from evolcoder.errors import MissingExtraError, OutsideError
 from evolcoder.execution.engine import Item, Place, Result, Work
+from evolcoder.execution.ray.host import Host, versions
 from evolcoder.execution.ray.pool import RayPool
-from evolcoder.execution.ray.worker import Host, versions
 from evolcoder.execution.ray.worker_state import HostHandle
 
 _log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from typing import Any, Generic
 from evolcoder.errors import EvolcoderError, OutsideError
 from evolcoder.execution.engine import Item, Place, Result, Tag, Work
 from evolcoder.execution.in_order import in_order
-from evolcoder.execution.queues import Inlet, TaskInlet, ThreadInlet, Ticket
-from evolcoder.execution.ray.worker import WorkerReply
+from evolcoder.execution.queues import PendingItem, TaskWaiter, ThreadWaiter, Waiter
+from evolcoder.execution.ray.host import WorkerReply
 from evolcoder.execution.ray.worker_state import HostHandle, WorkerState
 
 LOSSES_ALLOWED = 3
@@ -64,14 +64,14 @@ class RayPool(Generic[Item, Result]):
         self._work_ref = ray.put(ray.cloudpickle.dumps(work))
         self._states: dict[int, WorkerState] = {}
         self._refused: set[int] = set()
-        self._inbox: deque[Ticket] = deque()
-        self._suspects: deque[list[Ticket]] = deque()
+        self._inbox: deque[PendingItem] = deque()
+        self._suspects: deque[list[PendingItem]] = deque()
         self._numbers = 0
         self._bytes_an_item = 1024.0
         self._losses_in_a_row = 0
         self._labels: dict[str, None] = {}
         self._events: queue.SimpleQueue[tuple[WorkerState, Any] | None] = queue.SimpleQueue()
-        self._inlets: set[Inlet] = set()
+        self._waiters: set[Waiter] = set()
         self._lock = threading.Lock()
         self._hungry = True
         self._closed = False
@@ -105,21 +105,21 @@ class RayPool(Generic[Item, Result]):
     def run_many(self, tagged: Iterable[tuple[Tag, Item]]) -> Iterator[tuple[Tag, Result]]:
         """Yield results as they come; about a second of work is in flight."""
         source = iter(tagged)
-        inlet = ThreadInlet()
+        waiter = ThreadWaiter()
         exhausted = False
         in_flight = 0
         try:
             while True:
                 if not exhausted and in_flight <= self._window // 2:
-                    taken, exhausted = self._submit_some(source, inlet, self._window - in_flight)
+                    taken, exhausted = self._submit_some(source, waiter, self._window - in_flight)
                     in_flight += taken
                 if not in_flight:
                     return
-                for result in inlet.take():
+                for result in waiter.take():
                     in_flight -= 1
                     yield result
         finally:
-            self._leave(inlet)
+            self._leave(waiter)
 
     def map(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield results in the order of the items."""
@@ -127,13 +127,13 @@ class RayPool(Generic[Item, Result]):
 
     async def one(self, item: Item) -> Result:
         """Work on one item."""
-        inlet = TaskInlet()
+        waiter = TaskWaiter()
         try:
-            self._submit([(None, item)], inlet)
-            result: Result = await inlet.reply
+            self._submit([(None, item)], waiter)
+            result: Result = await waiter.reply
             return result
         finally:
-            self._leave(inlet)
+            self._leave(waiter)
 
     def close(self) -> None:
         """Let the workers go; what is in flight is dropped."""
@@ -145,33 +145,33 @@ class RayPool(Generic[Item, Result]):
             with suppress(Exception):
                 state.host.actor.close_work.remote(self._key)
 
-    def _leave(self, inlet: Inlet) -> None:
-        inlet.closed = True
+    def _leave(self, waiter: Waiter) -> None:
+        waiter.closed = True
         with self._lock:
-            self._inlets.discard(inlet)
+            self._waiters.discard(waiter)
 
-    def _submit_some(self, source: Iterator[tuple[Any, Any]], inlet: Inlet, most: int) -> tuple[int, bool]:
+    def _submit_some(self, source: Iterator[tuple[Any, Any]], waiter: Waiter, most: int) -> tuple[int, bool]:
         """Hand over up to `most` items; return how many, and whether the source has ended."""
         batch: list[tuple[Any, Any]] = []
         begun = time.monotonic()
         while len(batch) < max(1, most):
             pair = next(source, None)
             if pair is None:
-                self._submit(batch, inlet)
+                self._submit(batch, waiter)
                 return len(batch), True
             batch.append(pair)
             if time.monotonic() - begun > _SOURCE_S:
                 break
-        self._submit(batch, inlet)
+        self._submit(batch, waiter)
         return len(batch), False
 
-    def _submit(self, batch: list[tuple[Any, Any]], inlet: Inlet) -> None:
+    def _submit(self, batch: list[tuple[Any, Any]], waiter: Waiter) -> None:
         with self._lock:
             if self._failure is not None or self._closed:
                 raise self._failure or OutsideError("the pool of workers is closed")
-            self._inlets.add(inlet)
+            self._waiters.add(waiter)
             for tag, item in batch:
-                self._inbox.append(Ticket(self._numbers, tag, item, inlet))
+                self._inbox.append(PendingItem(self._numbers, tag, item, waiter))
                 self._numbers += 1
             wake, self._hungry = self._hungry, False
         if wake:
@@ -232,13 +232,13 @@ class RayPool(Generic[Item, Result]):
             raise reply.error
 
     def _deliver(self, state: WorkerState, reply: WorkerReply) -> None:
-        delivered: dict[Inlet, list[tuple[Any, Any]]] = {}
+        delivered: dict[Waiter, list[tuple[Any, Any]]] = {}
         for number, result in reply.results:
-            ticket = state.sent.pop(number, None)
-            if ticket is not None and not ticket.inlet.closed:
-                delivered.setdefault(ticket.inlet, []).append((ticket.tag, result))
-        for inlet, results in delivered.items():
-            inlet.deliver(results)
+            entry = state.sent.pop(number, None)
+            if entry is not None and not entry.waiter.closed:
+                delivered.setdefault(entry.waiter, []).append((entry.tag, result))
+        for waiter, results in delivered.items():
+            waiter.deliver(results)
         if reply.results:
             self._losses_in_a_row = 0
         if reply.given_back:
@@ -274,7 +274,7 @@ class RayPool(Generic[Item, Result]):
             state.apart = False
         if not state.apart and state.calls < _CALLS_AT_ONCE:
             if self._suspects and not state.sent:
-                group = [ticket for ticket in self._suspects.popleft() if not ticket.inlet.closed]
+                group = [entry for entry in self._suspects.popleft() if not entry.waiter.closed]
                 if group:
                     state.apart = True
                     self._send(state, group)
@@ -285,12 +285,12 @@ class RayPool(Generic[Item, Result]):
         if state.sent and not state.calls:
             self._call(state, [])
 
-    def _take(self, room: int, n_workers: int) -> list[Ticket]:
+    def _take(self, room: int, n_workers: int) -> list[PendingItem]:
         """Take items from the inbox: not more than a fair share where few are left."""
         with self._lock:
             count = min(room, max(1, math.ceil(len(self._inbox) / n_workers)))
             taken = [self._inbox.popleft() for _ in range(min(count, len(self._inbox)))]
-        return [ticket for ticket in taken if not ticket.inlet.closed]
+        return [entry for entry in taken if not entry.waiter.closed]
 
     def _share_the_rest(self, ready: list[WorkerState]) -> None:
         """Ask the worker with the most items for those it has not begun, if another one is idle."""
@@ -302,19 +302,19 @@ class RayPool(Generic[Item, Result]):
             fullest.asked_back = True
             self._call(fullest, [], give_back=True)
 
-    def _send(self, state: WorkerState, tickets: list[Ticket]) -> None:
-        if tickets:
+    def _send(self, state: WorkerState, pending: list[PendingItem]) -> None:
+        if pending:
             if not state.sent:
                 state.begins()
-            state.sent |= {ticket.number: ticket for ticket in tickets}
-            self._call(state, tickets)
+            state.sent |= {entry.number: entry for entry in pending}
+            self._call(state, pending)
 
     def _call(
-        self, state: WorkerState, tickets: list[Ticket], work: Any = None, give_back: bool = False
+        self, state: WorkerState, pending: list[PendingItem], work: Any = None, give_back: bool = False
     ) -> None:
-        batch = pickle.dumps([(t.number, t.item) for t in tickets], 5) if tickets else b""
-        if tickets:
-            self._bytes_an_item += 0.2 * (len(batch) / len(tickets) - self._bytes_an_item)
+        batch = pickle.dumps([(t.number, t.item) for t in pending], 5) if pending else b""
+        if pending:
+            self._bytes_an_item += 0.2 * (len(batch) / len(pending) - self._bytes_an_item)
         # Among suspects each result is reported at once: the next item may be the one that kills.
         # Others tell what they have in time for more: the driver sends when half of what is ahead is done.
         low, within_s = (1 << 30, 0.0) if state.apart else (state.ahead // 4, self._interval())
@@ -337,23 +337,23 @@ class RayPool(Generic[Item, Result]):
             told = "workers of the Ray cluster die before they finish anything"
             raise OutsideError(f"{told}: {_reason(error)}")
         unreported = list(state.sent.values())
-        for ticket in unreported:
-            ticket.losses += 1
-        suspects = [ticket for ticket in unreported if ticket.losses < LOSSES_ALLOWED]
+        for entry in unreported:
+            entry.losses += 1
+        suspects = [entry for entry in unreported if entry.losses < LOSSES_ALLOWED]
         # Groups first: most were only near. Whoever was on two lost workers goes alone.
         size = math.isqrt(len(suspects)) or 1
-        if any(ticket.losses > 1 for ticket in suspects):
+        if any(entry.losses > 1 for entry in suspects):
             size = 1
         self._suspects += [suspects[i : i + size] for i in range(0, len(suspects), size)]
-        for ticket in unreported:
-            if ticket.losses >= LOSSES_ALLOWED and not ticket.inlet.closed:
-                reason = f"its worker died {ticket.losses} times: {_reason(error)}"
-                ticket.inlet.deliver([(ticket.tag, self._work.set_aside(ticket.item, reason))])
+        for entry in unreported:
+            if entry.losses >= LOSSES_ALLOWED and not entry.waiter.closed:
+                reason = f"its worker died {entry.losses} times: {_reason(error)}"
+                entry.waiter.deliver([(entry.tag, self._work.set_aside(entry.item, reason))])
         self._take_workers()
 
-    def _put_back(self, tickets: list[Ticket]) -> None:
+    def _put_back(self, pending: list[PendingItem]) -> None:
         with self._lock:
-            self._inbox.extendleft(reversed(tickets))
+            self._inbox.extendleft(reversed(pending))
 
     def _refuse(self, state: WorkerState, error: BaseException) -> None:
         """Go on without a worker whose work did not open; raises its error where no other is there."""
@@ -365,9 +365,9 @@ class RayPool(Generic[Item, Result]):
     def _fail(self, error: BaseException) -> None:
         with self._lock:
             self._failure = self._failure or error
-            inlets = list(self._inlets)
-        for inlet in inlets:
-            inlet.fail(error)
+            waiters = list(self._waiters)
+        for waiter in waiters:
+            waiter.fail(error)
         self._ready.set()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evolcoder.execution.engine import Place
-from evolcoder.execution.queues import Ticket
+from evolcoder.execution.queues import PendingItem
 
 _ROUND_TRIP_S = 0.1
 """A worker is kept this much work ahead, and two answers' worth."""
@@ -32,7 +32,7 @@ class WorkerState:
     """A worker."""
 
     host: HostHandle
-    sent: dict[int, Ticket] = field(default_factory=dict)
+    sent: dict[int, PendingItem] = field(default_factory=dict)
     """What it has not reported, in the order sent."""
     calls: int = 0
     """Exchanges it has not answered."""

@@ -6,7 +6,9 @@ import os
 import re
 import resource
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 from urllib.request import proxy_bypass
 
@@ -15,7 +17,7 @@ from yarl import URL
 
 from evolcoder import __version__
 from evolcoder.errors import ModelError
-from evolcoder.models.endpoint.chat_format import UNTOLD, Failure, Reply, read_failure, read_reply
+from evolcoder.models.endpoint.chat_format import UNTOLD, Billed, Failure, Reply, read_failure, read_reply
 from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
 
@@ -24,6 +26,7 @@ _REFUSED_REQUESTS = 3
 OPENAI_URL = "https://api.openai.com/v1"
 MOST_BYTES = 32 << 20
 """Most bytes of one answer."""
+_LONGEST_HEADER = 1 << 17
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Endpoint:
     """Requests given to this address: in flight, waiting for the rate limit, or about to be sent."""
     answers: int = 0
     """HTTP answers of any status."""
+    billed: bool = False
+    """Whether anything that it sent may have been billed."""
     last_whole_answer: float | None = None
     """When it last gave a readable answer, on the loop's clock."""
     first_sent: float | None = None
@@ -69,6 +74,7 @@ def refusal_hint(status: int, key_env: str) -> str:
         400: "; a sampling field it does not know can be left out with the setting `omit`",
         401: key,
         402: "; the account has no money left",
+        407: "; the proxy wants a name and a password: http://NAME:PASSWORD@HOST:PORT",
         403: key,
         404: "; does the address end in /v1, and is the model's name right?",
     }.get(status, "")
@@ -76,8 +82,12 @@ def refusal_hint(status: int, key_env: str) -> str:
 
 def checked_base_url(base_url: str) -> str:
     """Return a base URL without its closing slash; raises ModelError where it is no http(s) address."""
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(base_url)
+        sound = parts.scheme in ("http", "https") and bool(URL(base_url).host) and parts.port != 0
+    except ValueError:  # a bracket or a port that is none
+        sound = False
+    if not sound:
         raise ModelError(
             f"base URL {shown_url(base_url)!r}: an address such as http://127.0.0.1:8000/v1 is expected"
         )
@@ -130,6 +140,7 @@ class Connection:
     base_url: str
     key: str | None
     headers: dict[str, str]
+    """Those that say who asks; they are for the address alone."""
     proxy: URL | None
 
 
@@ -146,13 +157,9 @@ def connection_to(base_url: str, settings: EndpointSettings) -> Connection:
             f"{shown_url(base_url)} needs a key: export {settings.api_key_env}=...,"
             " or name another server with --base-url"
         )
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "User-Agent": f"evolcoder/{__version__}",
-    }
+    headers = {}
     if key:
-        headers |= {"api-key": key} if _is_azure(base_url) else {"Authorization": f"Bearer {key}"}
+        headers = {"api-key": key} if _is_azure(base_url) else {"Authorization": f"Bearer {key}"}
     if settings.organization:
         headers["OpenAI-Organization"] = settings.organization
     if settings.project:
@@ -170,13 +177,29 @@ def open_session(connection: Connection, settings: EndpointSettings) -> aiohttp.
     """Return the HTTP session of one address; call it inside the event loop."""
     proxy = connection.proxy
     _allow_open_files(settings.concurrency + 200)
+
+    async def say_who_asks(
+        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers.update(connection.headers)
+        return await send(request)
+
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
-        headers=connection.headers,
+        headers={
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": f"evolcoder/{__version__}",
+        },
+        # A session's own headers go to a proxy as well, before TLS begins: no key may be among them.
+        middlewares=(say_who_asks,),
         cookie_jar=aiohttp.DummyCookieJar(),
         # Deadlines are watched for all requests by one timer (see hedging.py); a timer each costs more.
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),
         auto_decompress=True,
+        # An answer that is paid for is not lost to what a proxy writes above it.
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
         proxy=proxy and proxy.with_user(None),
         proxy_auth=aiohttp.BasicAuth(proxy.user, proxy.password or "") if proxy and proxy.user else None,
     )
@@ -193,14 +216,28 @@ def _proxy_for(base_url: str) -> URL | None:
     parts = urlsplit(base_url)
     names = (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
     proxy = next((found for name in names if (found := os.environ.get(name, "").strip())), None)
-    if proxy is None or proxy_bypass(parts.hostname or ""):
+    if proxy is None or _is_reached_directly(parts.hostname or "", parts.port):
         return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    url = URL(proxy)
-    if url.scheme not in ("http", "https"):
+    try:
+        url = URL(proxy if "://" in proxy else f"http://{proxy}")
+    except ValueError as error:
+        said = shown_url(proxy)
+        raise ModelError(f"proxy {said}: an address such as http://127.0.0.1:3128 is expected") from error
+    if url.scheme not in ("http", "https") or not url.host:
         raise ModelError(f"proxy {url.scheme}://{url.host}: an HTTP proxy is expected, no other is supported")
     return url
+
+
+def _is_reached_directly(host: str, port: int | None) -> bool:
+    """Whether NO_PROXY names a host: as it is, by its domain, with its port, or by its network."""
+    if proxy_bypass(host) or (port and proxy_bypass(f"{host}:{port}")):
+        return True
+    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    for network in named.split(","):
+        with suppress(ValueError):  # a name is no network
+            if ip_address(host) in ip_network(network.strip(), strict=False):
+                return True
+    return False
 
 
 def _allow_open_files(n: int) -> None:
@@ -233,14 +270,21 @@ async def post(session: aiohttp.ClientSession, url: URL, body: bytes, key: str |
             except ValueError as error:
                 failure = Failure("broken", str(error), None, response.status, UNTOLD)
             else:
-                if response.status in (200, 201):
+                if 200 <= response.status < 300:  # 203 is what a proxy that rewrites makes of 200
                     return read_reply(_as_utf8(data, response.charset))
-                failure = read_failure(response.status, response.headers, data)
+                failure = read_failure(response.status, response.headers, data, str(response.url))
+    except aiohttp.ClientHttpProxyError as error:  # it would not connect to the address
+        failure = read_failure(error.status, error.headers or {}, error.message.encode())
+        failure = replace(failure, detail=f"the proxy says {failure.detail}")
     except aiohttp.ClientResponseError as error:  # a server that speaks, and no HTTP that can be read
         failure = Failure("broken", " ".join(error.message.split()), None, 200, UNTOLD)
     except aiohttp.ClientPayloadError as error:  # it cannot be unpacked, or it broke off
         packed = "content-encoding" in str(error)
         failure = Failure("broken", words_of(error), None, 200 if packed else 0, UNTOLD)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        # Where a connection stood, the request may have been answered, and billed, before it broke.
+        stood = not isinstance(error, aiohttp.ClientConnectorError)
+        failure = Failure("connection", words_of(error), billed=UNTOLD if stood else Billed(0, 0))
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         failure = Failure("connection", words_of(error))
     return replace(failure, detail=masked(failure.detail, key, str(url)))
@@ -266,6 +310,8 @@ def words_of(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return f"the proxy cannot be reached: {_words_of_system(error.os_error)}"
     if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error.os_error, ConnectionResetError) and error.os_error.errno is None:
+            return "it hung up while TLS began; is it http:// instead of https://?"
         return _words_of_system(error.os_error)
     if isinstance(error, TimeoutError):
         return "no connection in time"
@@ -273,7 +319,9 @@ def words_of(error: BaseException) -> str:
 
 
 def _words_of_system(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+    """Return the system's words; its resolver has numbers below 0 and words of its own."""
+    number = error.errno or 0
+    return (os.strerror(number) if number > 0 else error.strerror or str(error)).lower()
 
 
 class Sender:

@@ -9,25 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import aiohttp
 import orjson
 
 from evolcoder.errors import EndpointError, EvolcoderError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import SpendingBudget
-from evolcoder.models.endpoint.address import (
-    address_of,
-    connection_to,
-    masked,
-    open_session,
-    read_body,
-    shown_url,
-    words_of,
-)
+from evolcoder.models.endpoint.address import refusal_hint
+from evolcoder.models.endpoint.batch_service import FINISHED, BatchService, GoneError
 from evolcoder.models.endpoint.chat_format import (
+    UNTOLD,
+    Billed,
     BodyFormat,
     Failure,
     Reply,
@@ -37,12 +30,14 @@ from evolcoder.models.endpoint.chat_format import (
     error_message,
     first_format,
     is_own_refusal,
+    parsed,
     path_of,
     read_failure,
     read_reply,
 )
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.endpoint.spending import Spending, bill_of
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
@@ -53,16 +48,13 @@ MOST_IN_BATCH = 50_000
 _MOST_BYTES = 190_000_000
 _QUIET_S = 1.0
 """A batch is sent when nobody has asked for this long."""
-_MOST_ATTEMPTS = 3
-_NETWORK_ATTEMPTS = 6
+_MOST_ATTEMPTS, _MOST_REFUSALS = 3, 2
 _QUEUE_WAITS = 120
 """How long a batch waits for room in a queue that is full, in times of `batch_wait_s` (one hour)."""
+_FETCHES = 3
+"""Times that answers are fetched of a batch that has more than came."""
 _LONGEST_QUEUE_WAIT = 16
 """Longest time between two tries, in times of `batch_wait_s`."""
-_SUBMIT_ATTEMPTS = 3
-_MOST_PAGES = 100
-_MOST_FILE_BYTES = 2 << 30
-_FINISHED = ("completed", "failed", "expired", "cancelled")
 
 
 @dataclass(slots=True)
@@ -76,25 +68,32 @@ class _Waiting:
     """Attempts that failed only because the endpoint wants its requests otherwise."""
     form: BodyFormat = field(default_factory=BodyFormat)
     """Of the last attempt."""
-    expected_usd: float = 0.0
+    expected: Billed = UNTOLD
+    """The most that an attempt can come to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is known of a line when its answer is read."""
+
+    expected: Billed
+    stop: tuple[str, ...] = ()
+    """Stop strings that were not sent."""
 
 
 @dataclass(slots=True)
-class _LineResult:
+class _Brought:
     """What a batch brought, by key."""
 
+    status: str = ""
     answers: dict[str, Completion] = field(default_factory=dict)
     errors: dict[str, Failure] = field(default_factory=dict)
     usd: dict[str, float] = field(default_factory=dict)
-    """What each line is billed for, whether its answer is of use or not."""
+    """What each line is billed for, whether its answer is of use or not; until it is told, the most."""
 
 
 class _BatchFailedError(EndpointError):
     """The endpoint made nothing of a whole batch."""
-
-
-class _MaybeArrivedError(EndpointError):
-    """Nobody knows whether the endpoint made the batch."""
 
 
 class BatchModel(LanguageModel):
@@ -117,14 +116,9 @@ class BatchModel(LanguageModel):
     ) -> None:
         self._name = name
         self._settings = settings
-        self._connection = connection_to(base_url, settings)
-        self._base_url, self._key = self._connection.base_url, self._connection.key
-        self._shown = shown_url(self._base_url)
+        self._service = BatchService(base_url, settings)
         self._journal = journal
-        self._price = price
-        self._budget = budget or SpendingBudget()
         self._format = first_format(settings)
-        self._session: aiohttp.ClientSession | None = None
         self._waiting: dict[str, _Waiting] = {}
         self._recovered: asyncio.Task[None] | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -134,6 +128,7 @@ class BatchModel(LanguageModel):
         self._last_asked = 0.0
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
+        self._spending = Spending(price, budget, journal.count, self.stats)
 
     @property
     def name(self) -> str:
@@ -153,10 +148,8 @@ class BatchModel(LanguageModel):
         BudgetExhaustedError at a limit the user set.
         """
         loop = asyncio.get_running_loop()
-        if self._session is None:
-            self._session = open_session(self._connection, self._settings)
+        if self._recovered is None:
             self._recovered = loop.create_task(self._recover())
-        assert self._recovered is not None
         await asyncio.shield(self._recovered)
         key = request.key(self.key_name)
         if (found := self._journal.find(key)) is not None:
@@ -171,9 +164,7 @@ class BatchModel(LanguageModel):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._service.close()
 
     # ---- sending ----------------------------------------------------------------------------------
 
@@ -190,7 +181,7 @@ class BatchModel(LanguageModel):
             self._fail(self._waiting, self._told(error))
 
     async def _send_batches(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, budget = asyncio.get_running_loop(), self._spending.budget
         while self._waiting:
             if loop.time() - self._last_asked < _QUIET_S and len(self._waiting) < MOST_IN_BATCH:
                 await asyncio.sleep(_QUIET_S / 4)
@@ -200,7 +191,8 @@ class BatchModel(LanguageModel):
                 if self._running:  # their outcome tells whether there is room in the budget
                     await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                     continue
-                self._fail(self._waiting, self._budget.exhausted())
+                next_usd = self._spending.usd_of(next(iter(self._waiting.values())).expected)
+                self._fail(self._waiting, budget.exhausted(next_usd))
                 return
             task = loop.create_task(self._run_batch(batch, lines))
             self._running.add(task)
@@ -210,7 +202,7 @@ class BatchModel(LanguageModel):
         """Take what fits into one batch and into the budget; the paths of a batch must be equal."""
         batch: dict[str, _Waiting] = {}
         lines: list[bytes] = []
-        size, path = 0, ""
+        size, path, budget = 0, "", self._spending.budget
         for key, waiting in list(self._waiting.items()):
             path = path or path_of(waiting.request)
             if path_of(waiting.request) != path or len(batch) == MOST_IN_BATCH:
@@ -220,43 +212,62 @@ class BatchModel(LanguageModel):
             line = encode({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
             if size + len(line) > _MOST_BYTES:
                 break
-            waiting.expected_usd = self._expected_usd(waiting.request, len(line))
-            if self._budget.limited and not self._budget.try_take(waiting.expected_usd):
-                break
+            waiting.expected = self._spending.expected(len(line), waiting.request.sampling.max_tokens)
+            if budget.limited and not budget.try_take(self._spending.usd_of(waiting.expected)):
+                continue  # there may be room for cheaper ones
             batch[key] = self._waiting.pop(key)
             lines.append(line)
             size += len(line)
         return batch, lines
 
     async def _run_batch(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> None:
+        brought = _Brought()
         try:
-            outcome = await self._answers_of(batch, lines)
+            await self._ask_for(batch, lines, brought)
         except Exception as error:  # whatever it is, those who wait must hear of it
-            self._settle(batch, {})
             self._fail(batch, self._told(error))
             return
-        self._settle(batch, outcome.usd)
+        finally:
+            if (budget := self._spending.budget).limited:
+                for key, waiting in batch.items():
+                    budget.settle(self._spending.usd_of(waiting.expected), brought.usd.get(key, 0.0))
         for key, waiting in batch.items():
             if waiting.answer.done():
                 continue
-            if (answer := outcome.answers.get(key)) is not None:
+            if (answer := brought.answers.get(key)) is not None:
                 waiting.answer.set_result(answer)
-                continue
-            failure = outcome.errors.get(key, Failure("broken", "no answer in the batch"))
-            waiting.attempts += 1
-            self.stats.retries["batch"] += 1
-            reformatted = self._learn_format(waiting.form, failure)
-            waiting.reformatted += reformatted
-            final = failure.kind == "rejected" and (bool(outcome.answers) or is_own_refusal(failure))
-            if final and not reformatted:
-                why = f"{self._shown}: refuses one request ({failure.detail})"
-                waiting.answer.set_exception(RequestRefusedError(why))
-            elif waiting.attempts - waiting.reformatted >= _MOST_ATTEMPTS:
-                why = f"no valid answer in {waiting.attempts} batches ({failure.detail})"
-                waiting.answer.set_exception(RequestFailedError(f"{self._shown}: {why}"))
             else:
-                self._waiting[key] = waiting
-                self._wake_sender()
+                failure = brought.errors.get(key, Failure("broken", "no answer in the batch"))
+                self._ask_again_or_fail(key, waiting, failure, brought)
+
+    def _ask_again_or_fail(self, key: str, waiting: _Waiting, failure: Failure, brought: _Brought) -> None:
+        """Deal with a request that a batch did not answer."""
+        shown = self._service.shown
+        waiting.attempts += 1
+        self.stats.retries["batch"] += 1
+        if self._learn_format(waiting.form, failure):
+            waiting.reformatted += 1
+        elif failure.status in (401, 402):
+            hint = refusal_hint(failure.status, self._settings.api_key_env)
+            why = f"{shown}: refuses every request ({failure.detail}){hint}"
+            waiting.answer.set_exception(EndpointError(why))
+            return
+        elif failure.kind == "rejected" and (brought.answers or is_own_refusal(failure)):
+            why = f"{shown}: refuses one request ({failure.detail})"
+            waiting.answer.set_exception(RequestRefusedError(why))
+            return
+        elif brought.status == "cancelled":
+            why = "a batch was cancelled; what was answered is safe, the same command asks for the rest"
+            waiting.answer.set_exception(EndpointError(f"{shown}: {why}"))
+            return
+        most = _MOST_REFUSALS if failure.kind == "rejected" else _MOST_ATTEMPTS
+        if waiting.attempts - waiting.reformatted >= most:
+            why = f"{shown}: no valid answer in {waiting.attempts} batches ({failure.detail})"
+            answers_others = self.stats.answered > 0
+            waiting.answer.set_exception((RequestFailedError if answers_others else EndpointError)(why))
+            return
+        self._waiting[key] = waiting
+        self._wake_sender()
 
     def _learn_format(self, sent: BodyFormat, failure: Failure) -> bool:
         """Whether a refusal asks for another format than was sent; it is kept for all that follows."""
@@ -266,20 +277,28 @@ class BatchModel(LanguageModel):
         self._format = BodyFormat(form.length_field, self._format.omit | form.omit)
         return True
 
-    async def _answers_of(self, batch: dict[str, _Waiting], lines: Sequence[bytes]) -> _LineResult:
+    async def _ask_for(self, batch: dict[str, _Waiting], lines: Sequence[bytes], brought: _Brought) -> None:
         """Submit a batch and wait for its answers; again after a while where the queue was full."""
-        file = await self._upload(lines)
+        path = path_of(next(iter(batch.values())).request)
+        asked = {key: _Asked(w.expected, _stop_not_sent(w)) for key, w in batch.items()}
+        file = await self._service.upload(lines)
         turn, waited_s, longest_s = 0, 0.0, _QUEUE_WAITS * self._settings.batch_wait_s
         while True:
             tried = sorted((key, w.attempts) for key, w in batch.items())
             marker = content_hash("batch", tried, turn) if turn else content_hash("batch", tried)
             await self._remember(marker, None, "intended", len(batch))
-            batch_id = await self._submit(marker, file, orjson.loads(lines[0])["url"])
+            batch_id = await self._service.submit(marker, file, path)
             await self._remember(marker, batch_id, "submitted", len(batch))
+            brought.usd = {key: self._spending.usd_of(w.expected) for key, w in batch.items()}
             self.stats.sent += len(batch)
             self._journal.count("sent", len(batch))
             try:
-                return await self._fetch(marker, batch_id, batch)
+                return await self._fetch(marker, batch_id, asked, brought)
+            except GoneError:
+                await self._remember(marker, batch_id, "gone", 0)
+                for waiting in batch.values():  # it may be billed all the same
+                    self._spending.throw_away(waiting.expected)
+                raise
             except _BatchFailedError as error:
                 if "token_limit" not in str(error) or waited_s > longest_s:
                     raise
@@ -292,123 +311,99 @@ class BatchModel(LanguageModel):
     def _told(self, error: Exception) -> EvolcoderError:
         if isinstance(error, EvolcoderError):
             return error
-        return EndpointError(f"{self._shown}: {type(error).__name__}: {error}")
-
-    async def _upload(self, lines: Sequence[bytes]) -> str:
-        """Send the file of a batch and return its id."""
-        content, content_type = _form({"purpose": b"batch"}, "batch.jsonl", b"\n".join(lines) + b"\n")
-        file = await self._ask("POST", "/files", content, content_type)
-        return _id_of(file, f"{self._shown}/files")
-
-    async def _submit(self, marker: str, file: str, path: str) -> str:
-        """Make a batch of a file and return its id."""
-        body = {
-            "input_file_id": file,
-            "endpoint": path,
-            "completion_window": "24h",
-            "metadata": {"evolcoder": marker},
-        }
-        for _ in range(_SUBMIT_ATTEMPTS):
-            try:
-                batch = await self._ask("POST", "/batches", orjson.dumps(body))
-            except _MaybeArrivedError as error:
-                told = error
-                if (found := await self._find_by_marker(marker)) is not None:
-                    return found
-            else:
-                return _id_of(batch, f"{self._shown}/batches")
-        raise told
+        return EndpointError(f"{self._service.shown}: {type(error).__name__}: {error}")
 
     # ---- fetching ---------------------------------------------------------------------------------
 
     async def _recover(self) -> None:
-        """Fetch what earlier sittings submitted and did not live to read."""
-        for marker, batch_id, state in self._journal.open_batches(self._shown):
-            found = batch_id or await self._find_by_marker(marker)
+        """Fetch what earlier sittings submitted and did not live to read; it counts as spent by the run."""
+        for marker, batch_id, state in self._journal.open_batches(self._service.shown):
+            found = batch_id or await self._service.find(marker)
             if found is None:  # the run died before the batch was made
                 await self._remember(marker, None, "never made", 0)
                 continue
             if state == "intended":
                 await self._remember(marker, found, "submitted", 0)
-            with contextlib.suppress(_BatchFailedError):
-                await self._fetch(marker, found, {})
+            brought = _Brought()
+            try:
+                await self._fetch(marker, found, None, brought)
+            except _BatchFailedError:
+                pass
+            except GoneError:  # nobody can fetch it any more; what it was asked is asked again
+                await self._remember(marker, found, "gone", 0)
+            self._spending.budget.count_earlier(sum(brought.usd.values()), 0)
 
-    async def _find_by_marker(self, marker: str) -> str | None:
-        """Return the id of the batch with this marker; None only where the endpoint lists all and not it."""
-        after = ""
-        for _ in range(_MOST_PAGES):
-            listed = await self._ask("GET", f"/batches?limit=100{after}")
-            batches = [batch for batch in listed.get("data") or [] if isinstance(batch, dict)]
-            for batch in batches:
-                if (batch.get("metadata") or {}).get("evolcoder") == marker:
-                    return _id_of(batch, f"{self._shown}/batches")
-            if not listed.get("has_more") or not batches:
-                break
-            after = f"&after={batches[-1].get('id')}"
-        return None
+    async def _fetch(
+        self, marker: str, batch_id: str, asked: Mapping[str, _Asked] | None, brought: _Brought
+    ) -> None:
+        """Wait for a batch and make its answers durable; `asked`: None for one of an earlier sitting."""
+        for fetch in range(_FETCHES):
+            if fetch:
+                await asyncio.sleep(self._settings.batch_wait_s)
+            batch = await self._finished(batch_id)
+            named = [str(batch[name]) for name in ("output_file_id", "error_file_id") if batch.get(name)]
+            files = [(await self._service.download(file)).splitlines() for file in named]
+            if all(map(_is_whole, files)) and sum(map(len, files)) >= _told_lines(batch):
+                break  # else a file was cut, or is not there yet: what is missing would be paid again
+        rows = [row for lines in files for line in lines if (row := _line_result(line)) is not None]
+        if asked is None:
+            untold = any(not bill_of(reply).told for _, reply in rows)
+            asked = await self._asked_earlier(batch) if untold and self._spending.price else {}
+            asked = dict.fromkeys((key for key, _ in rows), _Asked(UNTOLD)) | asked
+        brought.status, brought.usd = str(batch["status"]), {}
+        for key, reply in rows:
+            if key in asked:
+                self._take_answer(key, reply, asked[key], brought)
+        if brought.answers:
+            await asyncio.gather(*(self._journal.put(k, a, self._name) for k, a in brought.answers.items()))
+        await self._remember(marker, batch_id, brought.status, len(brought.answers))
+        if brought.status == "failed" and not brought.answers:
+            why = orjson.dumps(batch.get("errors")).decode()[:300]
+            raise _BatchFailedError(f"{self._service.shown}: batch {batch_id} failed ({why})")
 
-    async def _fetch(self, marker: str, batch_id: str, asked: Mapping[str, _Waiting]) -> _LineResult:
-        """Wait for a batch, make its answers durable, and return what it brought.
-
-        `asked`: its requests, where they are known.
-        """
+    async def _finished(self, batch_id: str) -> Mapping[str, object]:
+        """Wait until the endpoint is done with a batch; raises EndpointError past `batch_timeout_s`."""
+        loop, longest_s = asyncio.get_running_loop(), self._settings.batch_timeout_s
+        begun = loop.time()
         try:
-            while (batch := await self._ask("GET", f"/batches/{batch_id}")).get("status") not in _FINISHED:
-                if batch.get("status") != "validating":  # a queue without room shows then
+            while (batch := await self._service.look(batch_id))["status"] not in FINISHED:
+                if loop.time() - begun > longest_s:
+                    raise EndpointError(
+                        f"{self._service.shown}: batch {batch_id} is still {batch['status']} after "
+                        f"{longest_s / 3600:.3g} hours (batch_timeout_s); what was answered is safe, the "
+                        "same command waits on, or asks for the rest where the batch was cancelled"
+                    )
+                if batch["status"] != "validating":  # a queue without room shows then
                     self._worked_on.add(batch_id)
                 await asyncio.sleep(self._settings.batch_wait_s)
         finally:
             self._worked_on.discard(batch_id)
-        found = _LineResult()
-        for name in ("output_file_id", "error_file_id"):
-            if batch.get(name):
-                data = await self._ask_bytes("GET", f"/files/{batch[name]}/content")
-                self._read_lines(data, found, asked)
-        if found.answers:
-            await asyncio.gather(*(self._journal.put(k, a, self._name) for k, a in found.answers.items()))
-        await self._remember(marker, batch_id, str(batch["status"]), len(found.answers))
-        if batch["status"] == "failed" and not found.answers:
-            why = orjson.dumps(batch.get("errors")).decode()[:300]
-            raise _BatchFailedError(f"{self._shown}: batch {batch_id} failed ({why})")
-        return found
+        return batch
 
-    def _read_lines(self, data: bytes, found: _LineResult, asked: Mapping[str, _Waiting]) -> None:
-        for line in data.splitlines():
-            if not line.strip():
-                continue
-            try:
-                row = orjson.loads(line)
-                key = str(row["custom_id"])
-                bytes.fromhex(key)
-                response = row.get("response") or {}
-                status, body = int(response.get("status_code") or 0), orjson.dumps(response.get("body"))
-            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
-                continue  # its caller asks again
-            if status != 200:
-                told = orjson.dumps(row["error"]) if row.get("error") else body
-                found.errors[key] = read_failure(status, {}, told)
-                continue
-            reply = read_reply(body)
-            billed = reply if isinstance(reply, Reply) else reply.billed
-            is_told = reply.tokens_told if isinstance(reply, Reply) else reply.billed.told
-            waiting = asked.get(key)
-            usd = waiting.expected_usd if waiting is not None else 0.0
-            if isinstance(reply, Reply) and waiting is not None and "stop" in waiting.form.omit:
-                reply = ended_at_stop(reply, waiting.request.sampling.stop)
-            if is_told and self._price is not None:
-                usd = self._price(billed.prompt_tokens, billed.completion_tokens)
-            self.stats.estimated += not is_told and self._price is not None
-            self.stats.prompt_tokens += billed.prompt_tokens
-            self.stats.completion_tokens += billed.completion_tokens
-            self.stats.usd += usd
-            found.usd[key] = usd
-            if isinstance(reply, Reply):
-                found.answers[key] = self._completion(reply, usd)
-                continue
-            found.errors[key] = reply
-            if usd:
-                self._journal.count("wasted usd", usd)
-                self._journal.count("wasted tokens", billed.prompt_tokens + billed.completion_tokens)
+    async def _asked_earlier(self, batch: Mapping[str, object]) -> dict[str, _Asked]:
+        """Return what an earlier sitting asked in a batch, as far as the file it sent can be had."""
+        asked: dict[str, _Asked] = {}
+        with contextlib.suppress(EndpointError):
+            for line in (await self._service.download(str(batch.get("input_file_id")))).splitlines():
+                with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+                    body = (row := parsed(line))["body"]
+                    length = body.get("max_tokens") or body["max_completion_tokens"]
+                    asked[row["custom_id"]] = _Asked(self._spending.expected(len(line), int(length)))
+        return asked
+
+    def _take_answer(self, key: str, reply: Reply | Failure, asked: _Asked, brought: _Brought) -> None:
+        """Count what a line is billed for, and take its answer if it is the first."""
+        reply = self._spending.with_tokens(reply, asked.expected)
+        billed = bill_of(reply)
+        self._spending.count(billed)
+        usd = self._spending.usd_of(billed)
+        brought.usd[key] = brought.usd.get(key, 0.0) + usd
+        if isinstance(reply, Failure) or key in brought.answers:
+            self._spending.throw_away(billed)
+        if isinstance(reply, Failure):
+            brought.errors[key] = reply
+        elif key not in brought.answers:
+            brought.answers[key] = self._completion(ended_at_stop(reply, asked.stop), usd)
 
     def _completion(self, reply: Reply, usd: float) -> Completion:
         self.stats.answered += 1
@@ -418,71 +413,13 @@ class BatchModel(LanguageModel):
             reply.finish_reason,
             reply.prompt_tokens,
             reply.completion_tokens,
-            None if self._price is None else usd,
+            None if self._spending.price is None else usd,
             model=self._name,
             reasoning=reply.reasoning,
         )
 
-    # ---- the wire and the books -------------------------------------------------------------------
-
-    async def _ask(
-        self, method: str, path: str, data: bytes | None = None, content_type: str = "application/json"
-    ) -> dict[str, Any]:
-        return _object_of(await self._ask_bytes(method, path, data, content_type, _object_of))
-
-    async def _ask_bytes(
-        self,
-        method: str,
-        path: str,
-        data: bytes | None = None,
-        content_type: str = "application/json",
-        check: Callable[[bytes], object] = bytes,
-    ) -> bytes:
-        """Ask with a few retries; only questions that may be repeated are repeated after a cut connection.
-
-        `check` raises ValueError for an answer of no use. Raises EndpointError; _MaybeArrivedError where a
-        batch may have been made although no answer says so.
-        """
-        assert self._session is not None
-        why, maybe_arrived = "", False
-        for attempt in range(_NETWORK_ATTEMPTS):
-            try:
-                async with self._session.request(
-                    method,
-                    address_of(self._base_url, path),
-                    data=data,
-                    headers={"Content-Type": content_type},
-                    allow_redirects=False,
-                ) as response:
-                    body = await read_body(response, _MOST_FILE_BYTES)
-                    if response.status in (200, 201):
-                        check(body)
-                        return body
-                    why = f"HTTP {response.status}: {error_message(body)}"
-                    maybe_arrived = response.status >= 500
-                    if response.status < 500 and response.status != 429:
-                        break
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                why, maybe_arrived = words_of(error), True
-            if method != "GET" and maybe_arrived:
-                break
-            await asyncio.sleep(min(0.5 * 2**attempt, 10.0))
-        why = masked(why, self._key, self._base_url)
-        kind = _MaybeArrivedError if maybe_arrived and path == "/batches" else EndpointError
-        raise kind(f"{self._shown}{path}: {why}; what was answered is safe, the same command continues")
-
     async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
-        await self._journal.record_batch(self._shown, marker, batch_id, state, n_requests)
-
-    def _expected_usd(self, request: Request, size: int) -> float:
-        if self._price is None:
-            return 0.0
-        return self._price(size // 4, request.sampling.max_tokens)
-
-    def _settle(self, batch: dict[str, _Waiting], usd: Mapping[str, float]) -> None:
-        if self._budget.limited:
-            for key, waiting in batch.items():
-                self._budget.settle(waiting.expected_usd, usd.get(key, 0.0))
+        await self._journal.record_batch(self._service.shown, marker, batch_id, state, n_requests)
 
     def _fail(self, batch: dict[str, _Waiting], error: EvolcoderError) -> None:
         for waiting in list(batch.values()):
@@ -491,33 +428,37 @@ class BatchModel(LanguageModel):
         batch.clear()
 
 
-def _object_of(data: bytes) -> dict[str, Any]:
-    """Read an answer of the files or batches API; raises ValueError in the endpoint's words."""
+def _stop_not_sent(waiting: _Waiting) -> tuple[str, ...]:
+    return waiting.request.sampling.stop if "stop" in waiting.form.omit else ()
+
+
+def _is_whole(lines: Sequence[bytes]) -> bool:
+    """Whether a file of answers has its end."""
     try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise ValueError(f"JSON is expected, found {data[:80].decode('utf-8', 'replace')!r}") from None
-    if not isinstance(body, dict):
-        raise ValueError(f"an object is expected, found {type(body).__name__}")
-    if body.get("error"):
-        raise ValueError(error_message(data))
-    return body
+        return not lines or not lines[-1].strip() or parsed(lines[-1]) is not None
+    except (ValueError, RecursionError):
+        return False
 
 
-def _id_of(body: dict[str, Any], where: str) -> str:
-    if not body.get("id"):
-        raise EndpointError(f"{where}: an id is expected, found {orjson.dumps(body)[:120].decode()}")
-    return str(body["id"])
+def _told_lines(batch: Mapping[str, object]) -> int:
+    """Return how many requests of a batch came to an end, as it says; 0 where it does not."""
+    counts = batch.get("request_counts")
+    numbers = [counts.get(name) for name in ("completed", "failed")] if isinstance(counts, dict) else []
+    return sum(n for n in numbers if isinstance(n, int))
 
 
-def _form(fields: dict[str, bytes], filename: str, content: bytes) -> tuple[bytes, str]:
-    """Return a multipart form with one file, and its content type."""
-    boundary = b"evolcoder-" + content_hash(content).encode()
-    parts = []
-    for name, value in fields.items():
-        head = b'Content-Disposition: form-data; name="%s"\r\n\r\n' % name.encode()
-        parts += [b"--", boundary, b"\r\n", head, value, b"\r\n"]
-    head = b'Content-Disposition: form-data; name="file"; filename="%s"\r\n' % filename.encode()
-    head += b"Content-Type: application/octet-stream\r\n\r\n"
-    parts += [b"--", boundary, b"\r\n", head, content, b"\r\n--", boundary, b"--\r\n"]
-    return b"".join(parts), f"multipart/form-data; boundary={boundary.decode()}"
+def _line_result(line: bytes) -> tuple[str, Reply | Failure] | None:
+    """Read one line of a batch's answers: its key, and what came; None for a line that says neither."""
+    try:
+        row = parsed(line)
+        key = str(row["custom_id"])
+        bytes.fromhex(key)
+        response = row.get("response") or {}
+        status, body = int(response.get("status_code") or 0), encode(response.get("body"))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        return None  # its caller asks again
+    if status in (200, 201):
+        return key, read_reply(body)
+    if status == 0:  # the endpoint did not come to it: the batch expired, or was cancelled
+        return key, Failure("server", error_message(encode(row.get("error"))))
+    return key, read_failure(status, {}, body)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
+import math
 import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from urllib.parse import urljoin
 
 import orjson
 
@@ -132,7 +137,7 @@ def ended_at_stop(reply: Reply, stop: tuple[str, ...]) -> Reply:
     return reply if at < 0 else replace(reply, text=reply.text[:at], finish_reason="stop", doubt=None)
 
 
-def encode(body: dict[str, Any]) -> bytes:
+def encode(body: Any) -> bytes:
     """Return a body as JSON bytes; text that is not valid Unicode gets "?" for what is not."""
     try:
         return orjson.dumps(body)
@@ -149,15 +154,21 @@ def read_reply(data: bytes) -> Reply | Failure:
     try:
         body = parsed(data)
     except (ValueError, RecursionError) as error:
-        if data.lstrip()[:1] in (b"{", b"["):  # the answer broke off
-            return Failure("broken", f"not JSON ({error})", billed=UNTOLD)
-        return _no_answer(f"not JSON, it begins {data[:120].decode('utf-8', 'replace')!r}", Billed(0, 0))
+        if (begins := data.lstrip()[:1]) not in (b"{", b"["):
+            why = f"not JSON, it begins {data[:120].decode('utf-8', 'replace')!r}"
+            # A page is no model's; an event stream that nobody asked for is billed all the same.
+            return _no_answer(why, Billed(0, 0) if begins == b"<" else _billed_in_events(data))
+        why = f"not JSON ({error})"
+        return Failure("broken", why, billed=UNTOLD) if _broke_off(error) else _no_answer(why)
+    body, found = _unlisted(body), type(body).__name__
     if not isinstance(body, dict):
-        return _no_answer(f"an object is expected, found {type(body).__name__}")
+        return _no_answer(f"an object is expected, found {found}")
     billed = billed_of(body.get("usage"))
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
+    choice = _first_choice(body.get("choices"))
+    if found == "list":
+        why = f"an object is expected, found {found}"
+        return _told_error(body.get("error"), billed) or _no_answer(why, billed)
+    if choice is None:
         return _told_error(body.get("error"), billed) or _no_answer(
             f"no choice in it: {data[:120].decode('utf-8', 'replace')}", billed
         )
@@ -188,6 +199,28 @@ def read_reply(data: bytes) -> Reply | Failure:
     if not text and str(choice.get("finish_reason")) in _CALLED:
         return _no_answer("a tool is called instead of answering", billed)
     return whole if whole.text.strip() else replace(whole, doubt="empty")
+
+
+def _unlisted(body: Any) -> Any:
+    """Return what stands in a list of one; some servers wrap their errors so."""
+    return body[0] if isinstance(body, list) and len(body) == 1 else body
+
+
+def _first_choice(choices: Any) -> dict[str, Any] | None:
+    """Return the choice that says it is the first; where none does, the one that stands first."""
+    found = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
+    return next((choice for choice in found if choice.get("index") == 0), found[0] if found else None)
+
+
+def _billed_in_events(data: bytes) -> Billed:
+    """Return what the events of a stream say they are billed for; the last of them counts."""
+    for line in reversed(data.splitlines()):
+        if b'"usage"' in line:
+            with suppress(ValueError, RecursionError):
+                event = parsed(line.removeprefix(b"data:"))
+                if isinstance(event, dict) and (billed := billed_of(event.get("usage"))).told:
+                    return billed
+    return UNTOLD
 
 
 _ENDED = (
@@ -228,6 +261,13 @@ def parsed(data: bytes) -> Any:
     return json.loads(text, strict=False)
 
 
+def _broke_off(error: Exception) -> bool:
+    """Whether a text is no JSON because its end is missing."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip())
+
+
 def _unicode(text: str) -> str:
     """Return a text whose lone surrogates, which no file takes, are replacement characters."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -237,9 +277,8 @@ def text_of(content: Any) -> str | None:
     """Return the text of a message: as it is, or its text parts joined; None where there is none."""
     if not isinstance(content, list):
         return _unicode(content) if isinstance(content, str) else None
-    parts = [
-        part for part in content if isinstance(part, dict) and part.get("type") in ("text", "output_text")
-    ]
+    kinds = (None, "text", "output_text")
+    parts = [part for part in content if isinstance(part, dict) and part.get("type") in kinds]
     return _unicode("".join(part["text"] for part in parts if isinstance(part.get("text"), str)))
 
 
@@ -257,13 +296,16 @@ def reasoning_of(message: Mapping[str, Any]) -> str:
 _THINKING_PARTS = ("thinking", "reasoning")
 
 
+_USAGE_FIELDS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
+
+
 def billed_of(usage: Any) -> Billed:
     """Read `usage`; numbers that no request can come to count as not told."""
     if not isinstance(usage, dict):
         return UNTOLD
     try:
         numbers = [
-            float(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+            float(next((usage[name] for name in names if usage.get(name)), 0)) for names in _USAGE_FIELDS
         ]
     except (TypeError, ValueError, OverflowError):
         return UNTOLD
@@ -282,8 +324,8 @@ def _told_error(error: Any, billed: Billed) -> Failure | None:
     status = int(code) if re.fullmatch(r"[45][0-9]{2}", code) else 0
     data = json.dumps({"error": error}).encode()
     own = Billed(billed.prompt_tokens, billed.completion_tokens)
-    if status == 429 or (400 <= status < 500 and status not in (408, 409, 425)):
-        return replace(read_failure(status, {}, data), billed=own)
+    if _out_of_quota(data) or status == 429 or (400 <= status < 500 and status not in (408, 409, 425)):
+        return replace(read_failure(status or 429, {}, data), billed=own)
     # Status 200 tells a server that speaks and never answers from one that is down.
     return Failure("server", error_message(data), None, 200, own)
 
@@ -292,27 +334,30 @@ def _no_answer(detail: str, billed: Billed | None = None) -> Failure:
     return Failure("broken", detail, None, 200, UNTOLD if billed is None else billed)
 
 
-def read_failure(status: int, headers: Any, data: bytes) -> Failure:
-    """Read an answer whose status is not 200."""
+def read_failure(status: int, headers: Any, data: bytes, asked: str = "") -> Failure:
+    """Read an answer whose status is no success, to a request to the address `asked`."""
     detail = f"HTTP {status}: {error_message(data)}"
     if status in _MOVED and (place := headers.get("Location")):
         # A redirect that is followed could carry the key to another host.
-        detail = f"HTTP {status}: moved to {place}; name that address"
-    wait = _retry_after(headers)
+        detail = f"HTTP {status}: moved to {urljoin(asked, place)}; name that address"
+    wait, billed = _retry_after(headers), Billed(0, 0)
     if status == 429 or status == 529:
         kind: FailureKind = "rate limit"
         if _out_of_quota(data):
             # No retry mends an exhausted quota (OpenAI: "insufficient_quota").
             return Failure("rejected", detail, None, 402)
-    elif status in (408, 504):
-        kind = "timeout"
+        if _TOO_LARGE.search(data):
+            return Failure("rejected", detail, None, 413)
+    elif status in _GAVE_UP:
+        kind, billed = "timeout", UNTOLD  # a gateway's patience ended; the model behind it may go on
     elif status >= 500 or status in (409, 425):
         kind = "server"
     else:
         kind = "rejected"
-    return Failure(kind, detail, wait, status)
+    return Failure(kind, detail, wait, status, billed)
 
 
+_GAVE_UP = (408, 504, 524)
 _MOVED = (301, 302, 303, 307, 308)
 _OWN_STATUS = (413, 451)
 _OWN_WORDS = re.compile(
@@ -329,17 +374,17 @@ def is_own_refusal(failure: Failure) -> bool:
 
 def error_message(data: bytes) -> str:
     """Return the endpoint's own words about an error, at most 300 characters, on one line."""
-    text = ""
-    try:
-        body = parsed(data)
+    text: Any = data[:2000].decode("utf-8", "replace")
+    with suppress(ValueError, RecursionError):
+        body = _unlisted(parsed(data))
         if isinstance(body, dict):
-            error = body.get("error") or body.get("message") or body.get("detail") or ""
-            text = error.get("message", "") if isinstance(error, dict) else str(error)
-    except (ValueError, RecursionError):
-        text = data[:2000].decode("utf-8", "replace")
+            error = body.get("error") or body.get("message") or body.get("detail") or text
+            text = error.get("message") or text if isinstance(error, dict) else error
     return " ".join(_unicode(str(text)).split())[:300] or "no message"
 
 
+_TOO_LARGE = re.compile(rb"request too large|tokens must be reduced", re.IGNORECASE)
+"""A request above the limit of a whole minute, which OpenAI refuses with HTTP 429; it never fits."""
 _NO_MONEY = re.compile(
     rb"insufficient_quota|billing_hard_limit|credit balance|insufficient (?:balance|funds|credit)",
     re.IGNORECASE,
@@ -351,18 +396,24 @@ def _out_of_quota(data: bytes) -> bool:
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Return the seconds an endpoint asks to wait: retry-after-ms, or Retry-After as seconds or as a date."""
-    try:
-        if (ms := headers.get("retry-after-ms")) is not None:
-            return max(float(ms) / 1000, 0.0)
-        if (value := headers.get("Retry-After")) is None:
-            return None
-        try:
-            return max(float(value), 0.0)
-        except ValueError:
-            import email.utils
-            import time
+    """Return the seconds an endpoint asks to wait: retry-after-ms, or Retry-After as seconds or as a date.
 
-            return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError, OverflowError):
+    A date is one of the endpoint's clock, which `Date` tells. What cannot be read counts as not said.
+    """
+    for name, unit in (("retry-after-ms", 1000), ("Retry-After", 1)):
+        value = str(headers.get(name) or "").strip()
+        with suppress(ValueError):
+            seconds = float(value) / unit
+            return None if math.isnan(seconds) else max(seconds, 0.0)
+        if (until := _timestamp(value)) is not None:
+            now = _timestamp(str(headers.get("Date") or ""))
+            return max(until - (time.time() if now is None else now), 0.0)
+    return None
+
+
+def _timestamp(date: str) -> float | None:
+    """Return the seconds since 1970 of a date as HTTP writes it; None where it is none."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -13,9 +13,9 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import SpendingBudget
@@ -41,6 +41,7 @@ from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.endpoint.spending import Ledger, Spending, bill_of
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
@@ -49,11 +50,11 @@ from evolcoder.models.streaming import StreamPart
 _START_ATTEMPTS = 4
 """Connections tried to an address that never answered, over about 1.5 s, before it is called unreachable."""
 _LONGEST_TOLD_WAIT_S = 900.0
+_OVERTAKEN, _FEW = 3, 4
+"""A request that failed so often while others were answered, or once where only so few are left, is itself
+what an address does not answer."""
 _UNREADABLE_ATTEMPTS = 2
 """Whole answers of no use to one request before an address that never gave one of use is left."""
-
-Ledger = Callable[[str, float], None]
-"""Takes (name, n): counts that outlive the process."""
 
 
 @dataclass(slots=True)
@@ -63,7 +64,10 @@ class _Try:
     request: Request
     form: BodyFormat
     failures: Counter[str] = field(default_factory=Counter)
-    last: Failure | None = None
+    last_failed: float | None = None
+    """When its last attempt failed, on the loop's clock."""
+    overtaken: int = 0
+    """Failures after which others were answered."""
     avoid: Endpoint | None = None
 
     @property
@@ -95,16 +99,14 @@ class HttpModel(LanguageModel):
         self._settings = settings or EndpointSettings()
         self._connections = [connection_to(url, self._settings) for url in base_urls]
         self._weights = list(weights) or [1.0] * len(self._connections)
-        self._price = price
-        self._budget = budget or SpendingBudget()
-        self._ledger: Ledger = ledger or (lambda name, n: None)
         self._format = first_format(self._settings)
-        self._expected_tokens: dict[int, float] = {}
         self._endpoints: list[Endpoint] = []
         self._sender: Sender | None = None
         self._watch: Watch | None = None
+        self._open_requests = 0
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
+        self._spending = Spending(price, budget, ledger, self.stats)
 
     @property
     def name(self) -> str:
@@ -125,24 +127,33 @@ class HttpModel(LanguageModel):
         """
         if self._watch is None:
             self._open()
-        begun = asyncio.get_running_loop().time()
-        state = _Try(request, self._format)
+        self._open_requests += 1
+        try:
+            return await self._answer(_Try(request, self._format))
+        finally:
+            self._open_requests -= 1
+
+    async def _answer(self, state: _Try) -> Completion:
+        """Ask until there is an answer; raises what `complete` raises."""
+        loop, request = asyncio.get_running_loop(), state.request
+        begun = loop.time()
         while True:
             outcome, endpoint = await self._ask(state)
             if isinstance(outcome, Reply) and "stop" in state.form.omit:
                 outcome = ended_at_stop(outcome, request.sampling.stop)
             if isinstance(outcome, Reply) and not self._ask_again(state, outcome):
-                seconds = asyncio.get_running_loop().time() - begun
-                return self._completion(outcome, seconds)
+                return self._completion(outcome, loop.time() - begun)
             if isinstance(outcome, Reply):
                 assert outcome.doubt is not None
                 self._count_retry(outcome.doubt)
-                self._throw_away(outcome)
+                self._spending.throw_away(bill_of(outcome))
                 continue
             self._count_retry(outcome.kind)
-            self._throw_away(outcome)
+            self._spending.throw_away(outcome.billed)
             state.failures[outcome.kind] += 1
-            state.last = outcome
+            if state.last_failed is not None:
+                state.overtaken += state.last_failed < (endpoint.last_whole_answer or 0.0)
+            state.last_failed = loop.time()
             wait_s = await self._wait_after(state, outcome, endpoint)
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
@@ -208,7 +219,7 @@ class HttpModel(LanguageModel):
             # A server that honours the seed would give the same empty or broken answer again.
             body["seed"] += 1_000_003 * sum(state.failures.values())
         data = encode(body)
-        expected = len(data) / 4 + self._expected_tokens.get(length, min(length, 500))
+        expected = len(data) / 4 + self._spending.answer_tokens(length, min(length, 500))
         endpoint = self._pick(state.avoid)
         done = asyncio.get_running_loop().create_future()
         flight = Flight(endpoint, path_of(request), data, length, expected, done)
@@ -243,12 +254,17 @@ class HttpModel(LanguageModel):
     async def _attempt(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
         """Wait for the rate limit, send the request once, and settle what it cost."""
         loop, stats, limiter = asyncio.get_running_loop(), self.stats, endpoint.limiter
+        budget = self._spending.budget
         me = asyncio.current_task()
         assert me is not None and self._watch is not None and self._sender is not None
         reply: Reply | Failure | None = None
         await limiter.enter(flight.tokens, retry)
         try:
-            expected_usd = await self._take_from_budget(flight)
+            expected = self._spending.expected(len(flight.body), flight.length)
+            set_aside_usd = 0.0
+            if budget.limited:
+                set_aside_usd = self._spending.usd_of(expected)
+                await budget.take(set_aside_usd)
             begun = loop.time()
             if flight.begun == 0.0:
                 self._watch.begin(flight)
@@ -256,20 +272,25 @@ class HttpModel(LanguageModel):
                 endpoint.first_sent = begun
             stats.sent += 1
             stats.in_flight += 1
-            self._ledger("sent", 1)
+            self._spending.ledger("sent", 1)
             try:
-                reply = self._with_tokens(
-                    await self._sender.send(endpoint.base_url, flight.path, flight.body), flight
+                reply = self._spending.with_tokens(
+                    await self._sender.send(endpoint.base_url, flight.path, flight.body), expected
                 )
                 if isinstance(reply, Reply) or reply.kind != "connection":
                     endpoint.answers += 1
+                endpoint.billed |= bill_of(reply) != Billed(0, 0)
             finally:
                 stats.in_flight -= 1
                 self._settle(flight, endpoint, reply, loop.time() - begun)
-                if self._budget.limited:
-                    # An attempt that was cut short may still be billed: count what it was expected to cost.
-                    usd = expected_usd if reply is None else self._usd_of(reply)
-                    self._budget.settle(expected_usd, usd)
+                # An address that takes no request bills none.
+                refuses = endpoint.dead is not None and not endpoint.billed
+                billed = self._spending.bill_of_attempt(reply, Billed(0, 0) if refuses else expected)
+                self._spending.count(billed)
+                if reply is None:
+                    self._spending.throw_away(billed)
+                if budget.limited:
+                    budget.settle(set_aside_usd, self._spending.usd_of(billed))
         finally:
             limiter.leave()
         if not flight.done.done():
@@ -286,17 +307,12 @@ class HttpModel(LanguageModel):
         assert self._watch is not None
         loop_now = asyncio.get_running_loop().time()
         limits, stats = endpoint.limiter.limits, self.stats
-        if reply is not None:
-            billed = reply if isinstance(reply, Reply) else reply.billed
-            stats.prompt_tokens += billed.prompt_tokens
-            stats.completion_tokens += billed.completion_tokens
-            stats.usd += self._usd_of(reply)
         if isinstance(reply, Reply):
             endpoint.last_whole_answer = loop_now
             self._watch.took(flight, seconds)
             stats.latency.add(seconds)
             if reply.tokens_told:
-                self._learn_tokens(flight.length, reply.completion_tokens)
+                self._spending.learn(flight.length, reply.completion_tokens)
             endpoint.limiter.correct_tokens(flight.tokens, reply.prompt_tokens + reply.completion_tokens)
             limits.answered(loop_now, seconds, endpoint.limiter.waiting > 0)
         elif reply is None:
@@ -335,7 +351,7 @@ class HttpModel(LanguageModel):
             finish_reason=reply.finish_reason,
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens,
-            cost_usd=None if self._price is None else self._usd_of(reply),
+            cost_usd=None if self._spending.price is None else self._spending.usd_of(bill_of(reply)),
             seconds=seconds,
             model=self._name,
             reasoning=reply.reasoning,
@@ -359,6 +375,12 @@ class HttpModel(LanguageModel):
         if told:
             self.stats.resumes_at = max(self.stats.resumes_at, time.monotonic() + told)
         if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
+            alone = state.overtaken >= (1 if self._open_requests <= _FEW else _OVERTAKEN)
+            if alone and failure.kind in ("server", "rate limit", "timeout"):
+                raise RequestFailedError(
+                    f"{endpoint.shown}: no valid answer to one request in {sum(state.failures.values())} "
+                    f"attempts ({failure.detail}); it answered others meanwhile, finished work is safe"
+                )
             self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
         if failure.status == 200 and endpoint.last_whole_answer is None:
             # It replies, but never with an answer; the next attempt would not bring one either.
@@ -400,7 +422,7 @@ class HttpModel(LanguageModel):
             self._learn_format(state, form)
             return 0.0
         hint = refusal_hint(failure.status, self._settings.api_key_env)
-        if failure.status in (401, 402) or 300 <= failure.status < 400:
+        if failure.status in (401, 402, 407) or 300 <= failure.status < 400:
             self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
             return 0.0
         endpoint.refused += 1
@@ -450,51 +472,7 @@ class HttpModel(LanguageModel):
 
     def _count_retry(self, kind: str) -> None:
         self.stats.retries[kind] += 1
-        self._ledger(f"retry: {kind}", 1)
-
-    def _throw_away(self, reply: Reply | Failure) -> None:
-        billed = reply if isinstance(reply, Reply) else reply.billed
-        if tokens := billed.prompt_tokens + billed.completion_tokens:
-            self._ledger("wasted tokens", tokens)
-            if self._price is not None:
-                self._ledger("wasted usd", self._usd_of(reply))
-
-    def _with_tokens(self, reply: Reply | Failure, flight: Flight) -> Reply | Failure:
-        """Return an answer whose tokens nobody told with those set aside, where money counts."""
-        told = reply.tokens_told if isinstance(reply, Reply) else reply.billed.told
-        if told or self._price is None:
-            return reply
-        self.stats.estimated += 1
-        prompt, completion = self._set_aside(flight)
-        if isinstance(reply, Reply):
-            return replace(reply, prompt_tokens=prompt, completion_tokens=completion)
-        return replace(reply, billed=Billed(prompt, completion, told=False))
-
-    def _usd_of(self, reply: Reply | Failure) -> float:
-        if self._price is None:
-            return 0.0
-        billed = reply if isinstance(reply, Reply) else reply.billed
-        return self._price(billed.prompt_tokens, billed.completion_tokens)
-
-    def _set_aside(self, flight: Flight) -> tuple[int, int]:
-        """Return the tokens of prompt and answer that one attempt is expected to come to."""
-        # Before the first answer nothing is known but the most it can be.
-        answer_tokens = self._expected_tokens.get(flight.length, float(flight.length))
-        return len(flight.body) // 4, int(answer_tokens) + 1
-
-    def _learn_tokens(self, length: int, used: int) -> None:
-        before = self._expected_tokens.get(length, float(used))
-        self._expected_tokens[length] = before + 0.05 * (used - before)
-
-    async def _take_from_budget(self, flight: Flight) -> float:
-        """Set aside what one attempt is expected to cost; return it in US dollars."""
-        if not self._budget.limited:
-            return 0.0
-        expected_usd = 0.0
-        if self._price is not None:
-            expected_usd = self._price(*self._set_aside(flight))
-        await self._budget.take(expected_usd)
-        return expected_usd
+        self._spending.ledger(f"retry: {kind}", 1)
 
 
 def _landed(flight: Flight, endpoint: Endpoint, task: asyncio.Task[None]) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from evolcoder.models.endpoint.address import checked_base_url
 from evolcoder.models.endpoint.settings import EndpointSettings
 
 Price = Callable[[int, int], float]
@@ -35,6 +36,7 @@ def price_for(model: str, base_url: str, settings: EndpointSettings) -> Price | 
 
     Prices in the settings are what is billed, a batch discount included. Others are looked up for each
     request (package `genai-prices`): some vendors' prices change with the hour and the length of the prompt.
+    Raises ModelError for an address that is none.
     """
     if settings.usd_per_million_input is not None and settings.usd_per_million_output is not None:
         return FixedPrice(settings.usd_per_million_input / 1e6, settings.usd_per_million_output / 1e6)
@@ -66,5 +68,5 @@ def _looked_up(
 
 
 def _is_private(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
+    host = urlsplit(checked_base_url(base_url)).hostname or ""
     return host in ("localhost", "") or "." not in host or host.replace(".", "").isdigit() or ":" in host

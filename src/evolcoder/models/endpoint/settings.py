@@ -65,6 +65,8 @@ class EndpointSettings:
     """Ask through the OpenAI Batch API: half the price, answers within a day."""
     batch_wait_s: float = 30.0
     """How often a submitted batch is looked at, in seconds."""
+    batch_timeout_s: float = 90_000.0
+    """Longest wait for one batch, in seconds; by its own word OpenAI ends each within 24 hours."""
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers; raises ValueError that names the field."""
@@ -72,7 +74,7 @@ class EndpointSettings:
             _at_least(name, getattr(self, name), 1)
         for name in ("empty_retries", "refused_retries", "length_retries", "hedge_share", "patience_s"):
             _at_least(name, getattr(self, name), 0)
-        for name in ("rpm", "tpm", "timeout_s", "connect_timeout_s", "batch_wait_s"):
+        for name in ("rpm", "tpm", "timeout_s", "connect_timeout_s", "batch_wait_s", "batch_timeout_s"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, found {value}")

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from evolcoder.errors import JournalError
+from evolcoder.errors import EvolcoderError, JournalError, JournalWriteError
 from evolcoder.runs import take_lock
 
 APPLICATION_ID = 0x45564F4C
@@ -65,7 +65,8 @@ def lock_for_writing(path: Path) -> int:
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open or create a journal for its one writer; every commit is on the disk when it returns.
 
-    Raises JournalError for a file that is no journal, damaged, or of a newer evolcoder.
+    Raises JournalError for a file that is no journal, damaged, or of a newer evolcoder, JournalWriteError
+    where the disk takes nothing.
     """
     check_file(path)
     # Autocommit mode, transactions are begun by hand; one thread uses it at a time.
@@ -132,8 +133,16 @@ def check_file(path: Path) -> None:
         )
 
 
-def damaged(path: Path, error: Exception) -> JournalError:
-    """Return the error that says what to do about a damaged journal."""
+_OF_THE_DISK = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+def damaged(path: Path, error: Exception) -> EvolcoderError:
+    """Return the error that says what to do about a damaged journal, or a sound one on a disk that fails."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_DISK:
+        return JournalWriteError(
+            f"{path}: the disk does not let the journal be opened ({error}); is it full, or read-only? What "
+            "the journal holds is safe, the same command continues"
+        )
     return JournalError(
         f"{path}: the journal is damaged ({error}); `evolcoder journal {path} --repair` keeps every reply "
         "that can still be read, and the run then continues"

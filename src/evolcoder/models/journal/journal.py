@@ -81,10 +81,6 @@ class Journal:
         self.in_flight: dict[str, asyncio.Future[Completion]] = {}
         """Requests that a model works on now, by key, so that an equal request waits instead of asking."""
 
-    async def get(self, key: str) -> Completion | None:
-        """Return the durable reply to the request with this key, marked as cached, or None."""
-        return self.find(key)
-
     def find(self, key: str) -> Completion | None:
         """Return the durable reply to the request with this key, marked as cached, or None.
 

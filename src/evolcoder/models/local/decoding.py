@@ -107,6 +107,10 @@ class _Prefilled:
     logits_BV: torch.Tensor
 
 
+_GENERATE_PROBE = 100
+"""Tokens of the prompt that `generate` is tried with."""
+
+
 class Decoder:
     """Decodes with one model; not safe to call from two threads at once."""
 
@@ -122,6 +126,7 @@ class Decoder:
         """Why `generate` writes the answers, one by one; None where they are written together."""
         self.prompt_tokens_computed = 0
         if self.falls_back is not None:
+            self._check_generate(self.falls_back)
             _log.warning(
                 "%s: answers are written one by one, by transformers' generate (%s)",
                 type(model).__name__,
@@ -234,7 +239,7 @@ class Decoder:
         Return what differs; None where nothing does.
         """
         try:
-            self._windows = _attention_windows(self._model.config)
+            self._windows = attention_windows(self._model.config)
         except ModelError as error:
             return str(error)
         reach = max((w for w in self._windows.values() if w is not None and w < _LONGEST_PROBE), default=0)
@@ -263,6 +268,41 @@ class Decoder:
         except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
             return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         return None
+
+    def _check_generate(self, why: str) -> None:
+        """Raise ModelError where transformers' own loop fails, or answers one prompt in two ways.
+
+        `why` says for what it is used. The prompt is longer than the pieces that a hashing attention takes.
+        """
+        model = self._model
+        vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        length = max(1, min(_GENERATE_PROBE, (positions or _GENERATE_PROBE + 4) - 4))
+        text = [(37 * i * i + 11 * i + 5) % vocabulary for i in range(length)]
+        prompt = torch.tensor([text], device=model.device)
+        try:
+            first, second = (
+                model.generate(
+                    prompt,
+                    attention_mask=torch.ones_like(prompt),
+                    min_new_tokens=3,
+                    max_new_tokens=3,
+                    do_sample=False,
+                    pad_token_id=self._tokenizer.pad_token_id,
+                    output_logits=True,
+                    return_dict_in_generate=True,
+                ).logits
+                for _ in range(2)
+            )
+        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
+            told = f"fails with {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        else:
+            if all(torch.allclose(a, b, atol=1e-2, rtol=1e-2) for a, b in zip(first, second, strict=True)):
+                return
+            told = "gives other probabilities the second time"
+        raise ModelError(
+            f"{type(model).__name__} cannot answer: transformers' generate {told}; written together, {why}"
+        )
 
     def _prefill(self, prompt_ids: tuple[int, ...], before: _Prefilled | None) -> _Prefilled:
         """Run one prompt through the model; return its keys, values and the logits after its last token.
@@ -388,7 +428,7 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(named) if isinstance(named, (list, tuple)) else frozenset([named])
 
 
-def _attention_windows(config: Any) -> dict[str, int | None]:
+def attention_windows(config: Any) -> dict[str, int | None]:
     """Return how far back each kind of layer looks, by the name that transformers gives the kind.
 
     Raises ModelError for layers that keep no keys and values (state-space, linear attention).

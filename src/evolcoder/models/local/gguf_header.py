@@ -13,6 +13,8 @@ from evolcoder.errors import ModelError
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_LONGEST_TEXT = 16 << 20
+"""Bytes; a length beyond it is none."""
 
 
 def read_gguf_header(path: Path) -> dict[str, str | int | float | bool]:
@@ -23,7 +25,7 @@ def read_gguf_header(path: Path) -> dict[str, str | int | float | bool]:
     try:
         with path.open("rb") as f:
             return _header(f, path)
-    except (struct.error, EOFError) as error:
+    except (struct.error, EOFError, OverflowError, MemoryError) as error:
         raise ModelError(f"{path}: the GGUF header is cut short; copy or download the file again") from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
@@ -43,14 +45,16 @@ def _header(f: BinaryIO, path: Path) -> dict[str, str | int | float | bool]:
             _skip_array(f)
         elif kind == _STRING:
             entries[key] = _text(f)
-        else:
+        elif kind in _SCALARS:
             entries[key] = _scalar(f, kind)
+        else:
+            raise ModelError(f"{path}: its GGUF header holds a value of the unknown type {kind}")
     return entries
 
 
 def _text(f: BinaryIO) -> str:
     (length,) = struct.unpack("<Q", f.read(8))
-    data = f.read(length)
+    data = f.read(min(length, _LONGEST_TEXT))
     if len(data) < length:
         raise EOFError
     return data.decode("utf-8", "replace")

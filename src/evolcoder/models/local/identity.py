@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evolcoder.cache import kept_file_hash
-from evolcoder.models.local.weights import locate_weights
+from evolcoder.models.local.weights import hub_file, locate_weights, refuse_hub_adapter
 from evolcoder.runs import content_hash
 
 _READ_BY_A_MODEL = frozenset(
@@ -17,7 +17,8 @@ _SAYS_HOW_IT_WAS_MADE = "training.json"
 def content_identity(ref: str) -> str:
     """Return 32 hex digits that name the content of the model behind `ref`; a hub name where it is one.
 
-    A hub name that is on this machine is named with its commit. Raises ModelError for an unknown `ref`.
+    A hub name that is on this machine is named with its commit. Raises ModelError for an unknown `ref`, and
+    for an adapter.
     """
     location = locate_weights(ref)
     if isinstance(location, str):
@@ -39,10 +40,6 @@ def _model_files(folder: Path) -> list[str]:
 
 def _with_commit(name: str) -> str:
     """Add the commit of a hub name; its small config is fetched for that where it is not here yet."""
-    try:
-        from huggingface_hub import hf_hub_download
-
-        # .../snapshots/COMMIT/config.json
-        return f"{name}@{Path(hf_hub_download(name, 'config.json')).parent.name}"
-    except (ImportError, OSError, ValueError):
-        return name  # loading will say what is wrong with it
+    refuse_hub_adapter(name)
+    config = hub_file(name, "config.json")  # .../snapshots/COMMIT/config.json
+    return name if config is None else f"{name}@{config.parent.name}"  # loading says what is wrong with it

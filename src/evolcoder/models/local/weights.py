@@ -6,13 +6,14 @@ import contextlib
 import importlib.metadata
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import MissingExtraError, ModelError, nearest
 from evolcoder.models.local.dequantised import dequantised_folder, known_folder
 from evolcoder.models.local.gguf_header import read_gguf_header
+from evolcoder.models.local.weight_files import check_weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -80,14 +81,25 @@ def _dequantise(ref: str, out: Path) -> None:
 
 def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     torch, transformers = _libraries()
+    check_weights(location)
     tokenizer = _load_tokenizer(location, ref)
-    arguments = _gguf_arguments(transformers, location) if _is_gguf(location) else {"low_cpu_mem_usage": True}
+    arguments: dict[str, Any] = {"low_cpu_mem_usage": True}
+    if _is_gguf(location):
+        arguments = _gguf_arguments(transformers, location, ref)
     with quiet_library(), _naming_failures(ref):
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            _folder(location), dtype=getattr(torch, DTYPES[dtype]), **arguments
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            _folder(location),
+            dtype=getattr(torch, DTYPES[dtype]),
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **arguments,
         )
+    refuse_hub_adapter(location)  # loading has fetched its configuration, where it is one
+    _check_loaded(ref, type(model).__name__, found)
     if _is_gguf(location):
         _forget_quantization(model)
+    _say_whether_tied(model)
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     if model.generation_config is not None and model.generation_config.pad_token_id is None:
@@ -98,12 +110,20 @@ def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, 
 def load_config(ref: str) -> Any:
     """Load the model's configuration alone; raises ModelError where `ref` names nothing that loads."""
     location = locate_weights(ref)
+    refuse_hub_adapter(location)
     _, transformers = _libraries()
     if isinstance(location, Path) and _is_gguf(location):
         location = known_folder(location, transformers.__version__) or location
-    arguments = {"gguf_file": location.name} if isinstance(location, Path) and _is_gguf(location) else {}
+    if isinstance(location, Path) and _is_gguf(location):
+        return _gguf_config(transformers, location, ref)
     with quiet_library(), _naming_failures(ref):
-        return transformers.AutoConfig.from_pretrained(_folder(location), **arguments)
+        try:
+            return transformers.AutoConfig.from_pretrained(_folder(location), trust_remote_code=False)
+        except OSError as error:
+            if isinstance(location, str) and "does not appear to have a file" in str(error):
+                hub_file(location, "adapter_config.json")
+                refuse_hub_adapter(location)
+            raise
 
 
 def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -116,7 +136,9 @@ def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         return load_weights(ref)
     _, transformers = _libraries()
     with quiet_library(), _naming_failures(ref):
-        model = transformers.AutoModel.from_pretrained(_folder(location), low_cpu_mem_usage=True)
+        model = transformers.AutoModel.from_pretrained(
+            _folder(location), trust_remote_code=False, low_cpu_mem_usage=True
+        )
     return model.float().eval(), load_tokenizer(ref)
 
 
@@ -133,7 +155,9 @@ def _load_tokenizer(location: Path | str, ref: str) -> PreTrainedTokenizerBase:
     _, transformers = _libraries()
     arguments = {"gguf_file": location.name} if isinstance(location, Path) and _is_gguf(location) else {}
     with quiet_library(), _naming_failures(ref):
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(_folder(location), **arguments)
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            _folder(location), trust_remote_code=False, **arguments
+        )
     if isinstance(location, Path) and _is_gguf(location):
         _mend_pre_tokenizer(tokenizer, str(read_gguf_header(location).get("tokenizer.ggml.pre", "")))
     if tokenizer.pad_token is None:
@@ -141,20 +165,105 @@ def _load_tokenizer(location: Path | str, ref: str) -> PreTrainedTokenizerBase:
     return tokenizer  # type: ignore[no-any-return]
 
 
+def load_skeleton(config: Any) -> Any:
+    """Return a configuration's model without numbers (on torch's meta device).
+
+    Raises ModelError where transformers has no causal language model for it.
+    """
+    torch, transformers = _libraries()
+    kind = config.model_type
+    if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
+        raise ModelError(f"{kind}: transformers has no causal language model of this kind")
+    with quiet_library(), _naming_failures(f"a model of kind {kind}"), torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def check_weights(location: Path | str) -> None:
+    """Raise ModelError where the weights at a place cannot be those of a model, without reading them."""
+    refuse_hub_adapter(location)
+    if isinstance(location, Path) and location.is_dir():
+        check_weight_files(location)
+
+
+def _say_whether_tied(model: Any) -> None:
+    """Set the configuration right where it ties a head that the files hold apart from the embedding.
+
+    Such a head is loaded as it is; saved under "tied" it would be left out.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and getattr(head, "weight", None) is not embedding.weight:
+        for config in (model.config, model.config.get_text_config(decoder=True)):
+            config.tie_word_embeddings = False
+
+
+def _check_loaded(ref: str, name: str, found: Mapping[str, Any]) -> None:
+    """Raise ModelError where the library filled in random numbers for what the files do not hold."""
+    for tensor, theirs, ours in found["mismatched_keys"]:
+        raise ModelError(
+            f"{ref}: {tensor} has the shape {tuple(theirs)}, {tuple(ours)} by the configuration: "
+            "weights and config.json are of two models"
+        )
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - 1} more tensors" if missing[1:] else ""
+        raise ModelError(
+            f"{ref}: its weights lack {missing[0]}{more} that {name} has; they are of another kind of model, "
+            "or not all there"
+        )
+
+
+def is_here(ref: str) -> bool:
+    """Say whether configuration and tokenizer of `ref` are on this machine, in the hub's cache too."""
+    location = locate_weights(ref)
+    if isinstance(location, Path):
+        return True
+    return all(_kept_hub_file(location, file) for file in ("config.json", "tokenizer_config.json"))
+
+
+def _kept_hub_file(name: str, file: str) -> Path | None:
+    """Return one file of a hub name that is in the hub's cache on this machine; None where it is not."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        kept = try_to_load_from_cache(name, file)
+    except (ImportError, ValueError):
+        return None
+    return Path(kept) if isinstance(kept, str) else None
+
+
+def hub_file(name: str, file: str) -> Path | None:
+    """Return one file of a hub name, from the hub's cache on this machine or fetched; None where none is."""
+    try:
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(name, file))
+    except (ImportError, OSError, ValueError):
+        return None
+
+
+def refuse_hub_adapter(location: Path | str) -> None:
+    """Explain an adapter by its hub name, as the hub's cache shows it; raises ModelError."""
+    if isinstance(location, str) and (config := _kept_hub_file(location, "adapter_config.json")) is not None:
+        raise ModelError(f"{location}: {_adapter_of(config)}")
+
+
 def _refuse_adapter(folder: Path) -> None:
     """Explain an adapter folder: transformers would load it, under the identity of half of what it is."""
     if not (folder / "adapter_config.json").exists():
         return
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        base = config.get("base_model_name_or_path") or "its base"
-    except (OSError, ValueError, AttributeError):
-        base = "its base"
     merged = folder.parent
     if (merged / "config.json").exists():
         raise ModelError(f"{folder}: an adapter, not a model; the model that it is merged into is {merged}")
-    raise ModelError(
-        f"{folder}: an adapter of {base}, not a model; merge it first (peft: "
+    raise ModelError(f"{folder}: {_adapter_of(folder / 'adapter_config.json')}")
+
+
+def _adapter_of(config_file: Path) -> str:
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        base = config.get("base_model_name_or_path") or "its base"
+    except (OSError, ValueError, AttributeError):
+        base = "its base"
+    return (
+        f"an adapter of {base}, not a model; merge it first (peft: "
         "AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload().save_pretrained(MERGED))"
     )
 
@@ -194,10 +303,29 @@ def _folder(location: Path | str) -> str:
     return str(location.parent if isinstance(location, Path) and _is_gguf(location) else location)
 
 
-def _gguf_arguments(transformers: Any, location: Path | str) -> dict[str, Any]:
+def _gguf_config(transformers: Any, file: Path, ref: str) -> Any:
+    """Return a GGUF file's configuration, with the scaling of positions that transformers does not read."""
+    header = read_gguf_header(file)
+    with quiet_library(), _naming_failures(ref):
+        config = transformers.AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
+    architecture = header.get("general.architecture")
+    scaling = header.get(f"{architecture}.rope.scaling.type", "none")
+    if scaling == "linear":
+        factor = float(header.get(f"{architecture}.rope.scaling.factor", 1.0))
+        config.rope_parameters = {**config.rope_parameters, "rope_type": "linear", "factor": factor}
+    elif scaling != "none" and architecture != "gpt-oss":  # whose scaling transformers reads
+        raise ModelError(
+            f"{ref}: its positions are scaled by {scaling!r}, which is not read from GGUF here; "
+            "the folder that it was made of is expected"
+        )
+    return config
+
+
+def _gguf_arguments(transformers: Any, location: Path | str, ref: str) -> dict[str, Any]:
     """Ask for plain dense weights: newer versions keep the GGUF blocks otherwise, which cannot be trained."""
     assert isinstance(location, Path)
-    arguments: dict[str, Any] = {"gguf_file": location.name}
+    config = _gguf_config(transformers, location, ref)
+    arguments: dict[str, Any] = {"gguf_file": location.name, "config": config}
     if hasattr(transformers, "GgufConfig"):
         arguments["quantization_config"] = transformers.GgufConfig(dequantize=True)
     return arguments
@@ -250,6 +378,12 @@ def _naming_failures(ref: str) -> Iterator[None]:
     """Turn the libraries' many errors for a bad name or file into one line."""
     try:
         yield
+    except ModelError:
+        raise
     except Exception as error:  # a file that is cut short or of another kind fails in any way
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"{ref}: cannot be loaded ({type(error).__name__}: {reason})") from error
+        reason = " ".join(str(error).split())
+        if "trust_remote_code" in reason:
+            raise ModelError(
+                f"{ref}: it brings Python code of its own (auto_map in its configuration), which is not run"
+            ) from error
+        raise ModelError(f"{ref}: cannot be loaded ({type(error).__name__}: {reason[:300]})") from error

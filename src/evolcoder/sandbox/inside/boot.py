@@ -92,14 +92,16 @@ def main(
         # A program is process 1, and no hook renews this after the clone.
         sys.modules["threading"].main_thread()._native_id = 1
     _be_first_to_go()
-    rehearsal = programs.rehearsal_payload() if preimport != "nothing" else -1
+    rehearsed = (programs, tester) if preimport != "nothing" else ()
+    payloads = [module.rehearsal_payload() for module in rehearsed]
     isolator = Isolator(uid, gid, namespaces)
     clock = tree.TreeClock()
     isolator.confine_server(core)
     _join_mappings()
     _let_children_inherit_mappings()
-    if rehearsal >= 0:
-        programs.rehearse(rehearsal)
+    for module, payload in zip(rehearsed, payloads, strict=True):
+        module.rehearse(payload)
+    if rehearsed:
         isolation.rehearse()
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -114,6 +116,7 @@ def main(
             wire.BATCH: programs.run_batch,
             wire.IN_PROCESS: programs.run_in_process,
             wire.TESTER: tester.run_tester,
+            wire.ONE_TESTER: tester.run_one_tester,
             wire.EXEC: steps.run_steps,
         },
         namespaces,

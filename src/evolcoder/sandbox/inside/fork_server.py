@@ -31,6 +31,7 @@ _FIRST_FREE = 3
 _OWN_DESCRIPTORS = 64
 _PREPARED_KEPT = 256
 _LONGEST_EXTENSION = 3.0
+_STAY = (wire.TESTER, wire.ONE_TESTER)
 _UNUSED = tree.TreeUse(0.0, 0, 0.0)
 
 
@@ -83,7 +84,7 @@ def serve(
             first = 0 if kind in (wire.STDIO, wire.EXEC) else _FIRST_FREE
             moves = [(_FIRST_FREE + i, first + i) for i in range(len(received))]
             prepared[request] = (
-                isolator.prepared(bounds, moves, complaints_write, stays=kind == wire.TESTER),
+                isolator.prepared(bounds, moves, complaints_write, stays=kind in _STAY),
                 bounds,
             )
         enter, bounds = prepared[request]

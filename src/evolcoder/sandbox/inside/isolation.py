@@ -17,7 +17,7 @@ from evolcoder.sandbox.inside import seccomp
 
 _NEW_NAMESPACES: Final = 0x20000000 | 0x08000000 | 0x00020000 | 0x04000000  # PID, IPC, mount, UTS
 _CHILD_SETTID, _CHILD_CLEARTID = 0x01000000, 0x00200000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 2, 4, 8, 4096
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 1, 2, 4, 8, 4096
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 1, 4, 23, 24
 _PR_SET_NO_NEW_PRIVS, _PR_GET_TID_ADDRESS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 40, 47, 4
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
@@ -220,8 +220,10 @@ class Isolator:
             yield "mount /tmp", (numbers["mount"], tmpfs[0], folder, *tmpfs)
             # The same folder once more: a file system costs the kernel more than all else in this list.
             yield "bind /dev/shm", (numbers["mount"], folder, shared_memory, tmpfs[0], _MS_BIND, 0)
-            # subset=pid: no /proc/sys (writable in part for an unprivileged root), no config.gz, no keys.
-            proc = address(b"proc\0"), _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, address(b"subset=pid\0")
+            # subset=pid: no /proc/sys (writable in part for an unprivileged root), no config.gz, no keys. And
+            # not to be written: who writes to /proc/self/autogroup gives way to all and looks starved.
+            flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+            proc = address(b"proc\0"), flags, address(b"subset=pid\0")
             yield "mount /proc", (numbers["mount"], proc[0], address(b"/proc\0"), *proc)
             yield "chdir", (numbers["chdir"], address(b"/tmp\0"))
         # The fork server decides on CPU time; this stops a process should the server be held up.

@@ -21,7 +21,7 @@ from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import wire
 
 DETAIL_CHARACTERS = 400
-_REHEARSALS = 16
+REHEARSALS = 16
 _REHEARSED = b"""
 from typing import Any, Dict, List, Optional, Tuple, Union
 import math
@@ -205,7 +205,7 @@ def rehearse(payload_fd: int) -> None:
     """
     values = [1, -3, 2.5, "a", True, None, [1, [2]], (1, "b"), {"k": 1}, [], ["x", "y"]]
     calls = [codec.encode(("f", [value, values[:n]], {})) for n, value in enumerate(values)]
-    for _ in range(_REHEARSALS):
+    for _ in range(REHEARSALS):
         for clear in sys.modules["typing"]._cleanups if "typing" in sys.modules else ():
             clear()
         tests, candidate = _socket.socketpair()

@@ -22,6 +22,7 @@ IOCTL_CALL = {"x86_64": 16, "aarch64": 29}
 FCNTL_CALL = {"x86_64": 72, "aarch64": 25}
 SETSOCKOPT_CALL = {"x86_64": 54, "aarch64": 208}
 MMAP_CALL = {"x86_64": 9, "aarch64": 222}
+PRCTL_CALL = {"x86_64": 157, "aarch64": 167}
 UNIX_FAMILY = 1
 DATAGRAMS = 2  # a bit that SOCK_DGRAM and SOCK_RAW have, SOCK_STREAM and SOCK_SEQPACKET have not
 TERMINAL_INJECTION = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
@@ -29,6 +30,7 @@ UNCOUNTED_BY_FCNTL = (1024, 1026, 1031)  # F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
 SOCKET_LEVEL = 1  # SOL_SOCKET
 # SO_SNDBUF, SO_ATTACH_FILTER, SO_SNDBUFFORCE, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF and _EBPF
 UNCOUNTED_BY_SETSOCKOPT = (7, 26, 32, 50, 51, 52)
+SCHED_CORE = (62,)  # PR_SCHED_CORE: the other half of a core would stand idle for who asks
 MAP_HUGETLB, MAP_ANONYMOUS, MAP_SHARED_BIT = 0x40000, 0x20, 1
 
 # name: (x86-64, aarch64); None where the architecture has no such call.
@@ -133,6 +135,16 @@ _FORBIDDEN: dict[str, tuple[int | None, int | None]] = {  # answered EPERM
     "landlock_create_ruleset": (444, 444),
     "lsm_set_self_attr": (460, 460),
 }
+_NOTHING_TO_DO: dict[str, tuple[int | None, int | None]] = {  # answered as done
+    # All that a program writes is in memory. These would have the machine write its own disks back, for as
+    # long as that takes and after the program's time is over, or forget what it has read from them.
+    "sync": (162, 81),
+    "syncfs": (306, 267),
+    "fsync": (74, 82),
+    "fdatasync": (75, 83),
+    "sync_file_range": (277, 84),
+    "fadvise64": (221, 223),
+}
 
 _LOAD, _JEQ, _JGE, _JSET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
@@ -151,7 +163,7 @@ def filter_program(machine: str, mounts: bool = False) -> bytes:
     """
     column = {"x86_64": 0, "aarch64": 1}[machine]
     rules: dict[int, list[tuple[int, int, int, int]]] = {}
-    for table, code in ((_ABSENT, errno.ENOSYS), (_FORBIDDEN, errno.EPERM)):
+    for table, code in ((_ABSENT, errno.ENOSYS), (_FORBIDDEN, errno.EPERM), (_NOTHING_TO_DO, 0)):
         for numbers in table.values():
             number = numbers[column]
             if number is not None and not (mounts and number == MOUNT_CALL[machine]):
@@ -174,6 +186,7 @@ def filter_program(machine: str, mounts: bool = False) -> bytes:
             (_RETURN, 0, 0, _ALLOW),
         ]
     rules[IOCTL_CALL[machine]] = _forbid(_ARG1, TERMINAL_INJECTION)
+    rules[PRCTL_CALL[machine]] = _forbid(_ARG0, SCHED_CORE)
     rules[FCNTL_CALL[machine]] = _forbid(_ARG1, UNCOUNTED_BY_FCNTL)
     options = _forbid(_ARG2, UNCOUNTED_BY_SETSOCKOPT)
     rules[SETSOCKOPT_CALL[machine]] = [

@@ -14,6 +14,7 @@ import marshal
 import os
 import signal
 import struct
+import sys
 import time
 import types
 from typing import Any
@@ -22,8 +23,11 @@ from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import programs, wire
 
 _COMPILED_KEPT = 256
-_LAST_WORD_S = 0.5
-"""The tests may use this much CPU time more to end by themselves; then the kernel ends this process."""
+_DESCRIPTORS = struct.Struct("=ii")
+_REHEARSED = b"assert f(1, [2]) == 3\nassert f('a', k=(1, None)) == 3\n" * 5
+_ROOM = _socket.CMSG_SPACE(_DESCRIPTORS.size)
+# What is beneath `signal.signal`, whose search for names of an enumeration would copy many pages.
+_signal: Any = sys.modules["_signal"]
 _SWALLOWED = ("StopIteration", "StopAsyncIteration", "GeneratorExit")
 """Exceptions that would end an iteration of the tests as if all had been tested."""
 
@@ -53,31 +57,77 @@ def run_tester() -> None:
         _, status = os.waitpid(child, 0)
         over_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGVTALRM
         os._exit(wire.TESTS_OVER_TIME if over_time else 1)
-    control = _socket.socket(fileno=wire.CHANNEL_FD)
-    signal.signal(signal.SIGPROF, _tests_are_over)
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    control = _control(wire.CHANNEL_FD)
     kept: dict[bytes, types.CodeType] = {}
-    two_descriptors = struct.Struct("=ii")
-    room = _socket.CMSG_SPACE(two_descriptors.size)
-    while True:
-        request, ancillary, _, _ = control.recvmsg(16, room, _socket.MSG_CMSG_CLOEXEC)
-        if not request:
-            os._exit(0)
-        channel, payload_fd = two_descriptors.unpack(ancillary[0][2])
-        payload = marshal.loads(wire.read_all(payload_fd))
-        os.close(payload_fd)
-        began = time.process_time()
-        # Two timers: one that Python hears of, and one that ends what does not listen (a comparison in C).
-        signal.setitimer(signal.ITIMER_VIRTUAL, payload["cpu_s"] + _LAST_WORD_S)
-        signal.setitimer(signal.ITIMER_PROF, payload["cpu_s"])
-        try:
-            verdict = _judge(payload, channel, kept)
-            signal.setitimer(signal.ITIMER_PROF, 0.0)
-        except TestsTimeoutError:
-            verdict = _TIMEOUT
+    while _judge_next(control, kept, kernel_ends=True):
+        pass
+    os._exit(0)
+
+
+def run_one_tester() -> None:
+    """Judge one candidate; the fork server ends tests that do not hear of the end of their time."""
+    os.close(wire.PAYLOAD_FD)
+    _judge_next(_control(wire.CHANNEL_FD), {}, kernel_ends=False)
+    os._exit(0)
+
+
+def rehearsal_payload() -> int:
+    """Return a descriptor of what `rehearse` runs; made before the call filter forbids such files."""
+    code = compile(_REHEARSED, wire.TESTS_NAME, "exec", dont_inherit=True)
+    fd = os.memfd_create("rehearsal", os.MFD_CLOEXEC)
+    os.write(fd, marshal.dumps({"tests": _REHEARSED, "code": code, "names": ["f"], "cpu_s": 1e3}))
+    return fd
+
+
+def rehearse(payload_fd: int) -> None:
+    """Judge a candidate in the fork server itself, as `programs.rehearse` is one."""
+    answers = [codec.encode(3)] * _REHEARSED.count(b"f(")
+    for _ in range(programs.REHEARSALS):
+        near, far = _socket.socketpair()
+        wire.send_frame(near.fileno(), wire.READY)
+        for answer in answers:
+            wire.send_frame(near.fileno(), wire.VALUE, answer)
+        _control(os.dup(far.fileno())).close()
+        _judged(far.detach(), os.dup(payload_fd), {}, kernel_ends=False)
+        near.close()
+    _signal.signal(signal.SIGPROF, _signal.SIG_DFL)
+    os.close(payload_fd)
+
+
+def _control(fd: int) -> _socket.socket:
+    _signal.signal(signal.SIGPROF, _tests_are_over)
+    return _socket.socket(fileno=fd)
+
+
+def _judge_next(control: _socket.socket, kept: dict[bytes, types.CodeType], kernel_ends: bool) -> bool:
+    """Judge the next candidate and say what came of it; False where there is none."""
+    request, ancillary, _, _ = control.recvmsg(16, _ROOM, _socket.MSG_CMSG_CLOEXEC)
+    if not request:
+        return False
+    channel, payload_fd = _DESCRIPTORS.unpack(ancillary[0][2])
+    control.send(_judged(channel, payload_fd, kept, kernel_ends))
+    return True
+
+
+def _judged(channel: int, payload_fd: int, kept: dict[bytes, types.CodeType], kernel_ends: bool) -> bytes:
+    """Return the verdict on the candidate at the other end of `channel`, as it is told."""
+    payload = marshal.loads(wire.read_all(payload_fd))
+    os.close(payload_fd)
+    began = time.process_time()
+    # Python hears of the first timer; the second ends what does not listen (a comparison in C).
+    signal.setitimer(signal.ITIMER_PROF, payload["cpu_s"])
+    if kernel_ends:
+        signal.setitimer(signal.ITIMER_VIRTUAL, payload["cpu_s"] + wire.LAST_WORD_S)
+    try:
+        verdict = _judge(payload, channel, kept)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+    except TestsTimeoutError:
+        verdict = _TIMEOUT
+    if kernel_ends:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
-        os.close(channel)
-        control.send(codec.encode((*verdict, time.process_time() - began)))
+    os.close(channel)
+    return codec.encode((*verdict, time.process_time() - began))
 
 
 _TIMEOUT = ("timeout", "the tests used up the CPU time")
@@ -91,11 +141,11 @@ def _judge(payload: dict[str, Any], channel: int, kept: dict[bytes, types.CodeTy
     source: bytes = payload["tests"]
     remote = _Remote(channel)
     try:
-        code = kept.get(source)
+        code = payload["code"] or kept.get(source)
         if code is None:
             if len(kept) >= _COMPILED_KEPT:
                 kept.clear()
-            code = kept[source] = programs.compiled(source, "<tests>")
+            code = kept[source] = programs.compiled(source, wire.TESTS_NAME)
         remote.wait_until_ready()
         namespace: dict[str, Any] = {name: remote.stand_in(name) for name in payload["names"]}
         namespace["candidate"] = namespace[payload["names"][0]]
@@ -124,7 +174,7 @@ def _with_line(error: BaseException, source: bytes) -> str:
     line = 0
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<tests>":
+        if trace.tb_frame.f_code.co_filename == wire.TESTS_NAME:
             line = trace.tb_lineno
         trace = trace.tb_next
     lines = source.decode("utf-8", "replace").splitlines()

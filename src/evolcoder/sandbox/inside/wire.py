@@ -22,6 +22,8 @@ BATCH: Final = 3
 IN_PROCESS: Final = 4
 TESTER: Final = 5
 EXEC: Final = 6
+ONE_TESTER: Final = 7
+"""As TESTER, for one program: tests that a model may have written."""
 
 NO_ADDRESS_LIMIT: Final = 1
 """Flag: leave RLIMIT_AS alone (runtimes that reserve more than they use)."""
@@ -34,6 +36,11 @@ KILLED_ASKED: Final = 4
 
 TESTS_OVER_TIME: Final = 3
 """Exit code of the tests' process where the kernel ended the tests for their CPU time."""
+
+TESTS_NAME: Final = "<tests>"
+"""The file that tests are compiled as."""
+LAST_WORD_S: Final = 0.2
+"""Tests may use this much CPU time more to end by themselves; then their process is ended."""
 
 PAYLOAD_FD: Final = 3
 CHANNEL_FD: Final = 4

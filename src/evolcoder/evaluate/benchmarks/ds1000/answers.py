@@ -24,6 +24,8 @@ from evolcoder.extraction.python_program import without_special_tokens
 STOPS = ("</code>", "# SOLUTION END", "\nEND SOLUTION")
 """Where a continued prompt ends; not at "### END SOLUTION", after which the function it stands in returns."""
 
+_NO_PROGRAM = ("text", "txt", "plaintext", "output", "console", "bash", "sh", "shell")
+"""Labels of blocks that show what a program prints, or how to install it."""
 _BODY = re.compile(r"^def[ \t]+(\w+)\(.*\)[^\n]*:[ \t]*\n\[insert\]", re.MULTILINE)
 _CONTEXT = re.compile(r'exec_context = r"""(.*?)\[insert\](.*?)"""', re.DOTALL)
 _HEADER_END = re.compile(r":[ \t]*(?:#.*)?$")
@@ -32,15 +34,16 @@ _HEADER_END = re.compile(r":[ \t]*(?:#.*)?$")
 def solution_of(raw: str, tests: str, how: Extraction = "auto") -> str:
     """Return the solution in an answer: within `<code>` tags or a fence, up to the end mark.
 
-    Of several blocks it is the last that sets what the tests look at, or defines the function that they call,
-    the first where none does; with `first`, `fence` or `last` as `how` the one of that place. Where the tests
-    want the body of a function, a whole function gives its body, and a body without indentation is indented.
+    Of several blocks it is the last that sets or changes what the tests look at, defines the function that
+    they call, or returns as its body does; the first that does more than import where none does. With
+    `first`, `fence` or `last` as `how` it is the one of that place. Where the tests want the body of a
+    function, a whole function gives its body, and a body without indentation is indented.
     Never raises.
     """
     text = without_thinking(raw).replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
     text = without_special_tokens(text)
     _, tag, tagged = text.partition("<code>")
-    if tag and "</code>" not in text[: text.index("<code>")]:
+    if tag and not any(mark in text[: text.index("<code>")] for mark in STOPS):
         text = tagged
     text = _before(text, STOPS)
     if "```" in text or "~~~" in text:
@@ -53,27 +56,45 @@ def solution_of(raw: str, tests: str, how: Extraction = "auto") -> str:
 
 
 def _chosen(blocks: list[CodeBlock], tests: str, how: Extraction) -> str:
-    body = _BODY.search(tests)
     if how in ("first", "fence", "last"):
-        found = block_of(blocks, "python", how)
-    elif body:
-        found = defining_block(some_blocks(blocks), "", body[1], "python")
+        return block_of(blocks, "python", how) or ""
+    some = some_blocks([block for block in blocks if block.language not in _NO_PROGRAM])
+    if body := _BODY.search(tests):
+        found = defining_block(some, "", body[1], "python")
+        found = found or next((code for code, _ in reversed(some) if _is_body(code)), None)
     else:
         sets = _sets(tests)
-        sound = (code for code, _ in reversed(some_blocks(blocks)) if parse_python(code) is not None)
+        sound = (code for code, _ in reversed(some) if parse_python(code) is not None)
         found = next((code for code in sound if sets.search(code)), None)
-    return found or language_blocks(blocks, "python")[0].code
+    likely = [block.code for block in language_blocks(blocks, "python")]
+    return found or next((code for code in likely if not _only_imports(code)), likely[0])
+
+
+def _is_body(code: str) -> bool:
+    """Whether code returns outside of a function: it is the body that is asked for."""
+    inside = f"def f():\n{textwrap.indent(textwrap.dedent(code), ' ')}"
+    return "return" in code and parse_python(code) is None and parse_python(inside) is not None
+
+
+def _only_imports(code: str) -> bool:
+    tree = parse_python(code)
+    return tree is not None and all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in tree.body)
 
 
 @lru_cache(maxsize=2048)
 def _sets(tests: str) -> re.Pattern[str]:
-    """A pattern for code that sets a name which the tests read after the solution and did not set before."""
+    """A pattern for code that sets a name which the tests read after the solution, or changes a given one."""
     context = _CONTEXT.search(tests)
     before, after = (parse_python(part) for part in context.groups()) if context else (None, None)
     read, bound = _names(after)
     _, given = _names(before)
-    names = "|".join(map(re.escape, sorted(read - bound - given))) or "result"
-    return re.compile(rf"^[^\n=#(]*\b(?:{names})\b[^\n=(]*=(?!=)", re.MULTILINE)
+    new = read - bound - given
+    known = set() if new else read & given
+    names = "|".join(map(re.escape, sorted(new or known))) or "result"
+    # A given name may also be changed in place: df.drop(columns="a", inplace=True).
+    set_new = rf"[^\n=#(]*\b(?:{names})\b[^\n=(]*=(?!=)|(?:def|class)[ \t]+(?:{names})\b"
+    changed = rf"[ \t]*(?:{names})\b[^\n]*?(?<![=!<>])=(?!=)"
+    return re.compile(f"^(?:{changed if known else set_new})", re.MULTILINE)
 
 
 def _names(tree: ast.Module | None) -> tuple[set[str], set[str]]:

@@ -12,24 +12,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm, SampleRows
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.ds1000 import prompts
 from evolcoder.evaluate.benchmarks.ds1000.answers import solution_of
 from evolcoder.evaluate.benchmarks.ds1000.environment import ENVIRONMENT
-from evolcoder.evaluate.environments import Environment, find_environment
+from evolcoder.evaluate.benchmarks.in_environment import BenchmarkInEnvironment
+from evolcoder.evaluate.environments import find_environment
 from evolcoder.evaluate.prompts import Asked
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.records import Problem, ProblemText, Sample, Verdict
-from evolcoder.runs import content_hash, read_jsonl
+from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome
 
-NAMES = {"ds1000": NamedSet("ds1000"), "ds1000:insertion": NamedSet("ds1000")}
 DATA = DataFile(
     "ds1000/ds1000.jsonl.gz",
     "26a492838b05f9d030b2f08a5715c6bafecafb601c157da912bf417fd8b0d363",
@@ -40,6 +39,15 @@ INSERTION_DATA = DataFile(
     "d249e45f856218f7396ba4005912e8fa36538de7940ad2468854a9f870218478",
     "",
 )
+_SET = NamedSet(
+    "ds1000",
+    size=1000,
+    licence="CC-BY-SA-4.0",
+    tier="in-process",
+    files=(DATA,),
+    ready=partial(find_environment, ENVIRONMENT),
+)
+NAMES = {"ds1000": _SET, "ds1000:insertion": replace(_SET, size=845, files=(DATA, INSERTION_DATA))}
 _TASK_ID = re.compile(r"(?:ds-?1000[/_-])?(\d{1,4})", re.IGNORECASE)
 _PROCESSES = 256
 """Torch and tensorflow start threads, which count as processes."""
@@ -48,9 +56,10 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Ds1000(Benchmark):
+class Ds1000(BenchmarkInEnvironment):
     """DS-1000 with one kind of prompt; the tests are the same."""
 
+    spec = ENVIRONMENT
     oracles: tuple[str, ...] = ("ds-1000",)
     default_timeout_s: float = 60.0
     """CPU seconds; the authors' harness gives 120 of wall time, the slowest reference solution needs 10."""
@@ -58,19 +67,6 @@ class Ds1000(Benchmark):
     """Address space, of which the libraries take 2 GiB."""
     decoding: Decoding = Decoding(n=40, temperature=0.2, top_p=0.5, max_tokens=1024)  # noqa: RUF009
     prompt_form: PromptForm = "code"
-
-    @cached_property
-    def environment(self) -> Environment:
-        """The environment that programs run in; raises UserError where it was not built."""
-        return find_environment(ENVIRONMENT)
-
-    def check_ready(self) -> None:
-        """Raise UserError with the command that builds the environment, where it is missing."""
-        _ = self.environment
-
-    def further_settings(self) -> dict[str, str]:
-        """Return what the environment is: versions decide verdicts."""
-        return {"environment": self.environment.title}
 
     def find(self, task_id: str | int) -> Problem | None:
         """Return the problem of an id: "DS-1000/17", "ds1000_17", "17" or 17."""
@@ -105,11 +101,9 @@ class Ds1000(Benchmark):
         """Have the prompt continued, or its gap filled in the format that `preset` names."""
         return Asked(*prompts.continued(problem, preset))
 
-    def sample_rows(self, path: Path) -> list[SampleRows] | None:
-        """Read the authors' answer files too: `id` names the problem, `code` holds the solution."""
-        if path.is_dir():
-            return None
-        return [(path, ((number, _usual_names(row)) for number, row in read_jsonl(path)))]
+    def sample_row(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Read the authors' answer files too, whose `code` is the solution."""
+        return {"completion": row["code"], **row} if "code" in row else row
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
         """Return the solution in an answer; every extraction but "none" follows the authors' marks."""
@@ -157,11 +151,6 @@ def load(name: str) -> Benchmark:
             if "[insert]" in (prompt := with_gap.get(problem.extra["problem_id"], ""))
         )
     return Ds1000(name, "", problems)
-
-
-def _usual_names(row: dict[str, Any]) -> dict[str, Any]:
-    names = {"id": "task_id", "problem_id": "task_id", "code": "completion"}
-    return {**{names[key]: row[key] for key in names if key in row}, **row}
 
 
 def _problem(row: dict[str, Any]) -> Problem:

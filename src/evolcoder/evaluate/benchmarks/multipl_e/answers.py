@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 
 from evolcoder.evaluate.benchmarks.multipl_e.languages import Language
-from evolcoder.extraction.code_blocks import Extraction, block_of, extract, read_fences, some_blocks
-from evolcoder.extraction.definitions import defining_block, definition
+from evolcoder.extraction.code_blocks import Extraction, block_of, code_blocks, defining_program, extract
+from evolcoder.extraction.definitions import definition
 from evolcoder.records import Problem
 
 _IMPORT = re.compile(r"^[ \t]*(?:#include\b.*|using [^(={]*;|import .*|use .*;|package .*)$", re.MULTILINE)
@@ -37,13 +37,12 @@ def entry_point(prompt: str) -> str:
 
 def program_of(problem: Problem, language: Language, text: str, how: Extraction) -> tuple[str, bool]:
     """Return (program with its tests, True), or (continuation of the prompt, False) without a function."""
-    blocks, outside = read_fences(text)
     found = None
     if how == "auto" and language.label == "python":
         found = extract(text, how, entry_point=problem.entry_point)
     elif how == "auto":
-        found = defining_block(some_blocks(blocks), outside, problem.entry_point, language.label)
-    code = found or block_of(blocks, language.label, how) or text
+        found = defining_program(text, problem.entry_point, language.label)
+    code = found or block_of(code_blocks(text), language.label, how) or text
     if not definition(code, problem.entry_point):
         return code, False
     if language.whole_answer:

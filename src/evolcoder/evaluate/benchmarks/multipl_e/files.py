@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from evolcoder.data_files import open_unpacked
 from evolcoder.errors import DataError
 from evolcoder.records import Problem
 from evolcoder.runs import read_jsonl, read_unpacked
@@ -39,10 +40,29 @@ def problem_files(path: Path) -> list[Path]:
     return [file for file in files if _RESULTS in file.name or _problem_name(file) not in with_results]
 
 
+def own_files(path: Path, problems: Sequence[Problem], find: Find) -> list[Path]:
+    """Return the files that are of a form described above, those of a problem each before JSON lines."""
+    lines = [path] if path.is_file() else sorted(p for p in path.rglob("*.jsonl*") if p.is_file())
+    return [file for file in problem_files(path) if _is_own(file, problems, find)] or [
+        file for file in lines if _is_own(file, problems, find)
+    ]
+
+
+def _is_own(file: Path, problems: Sequence[Problem], find: Find) -> bool:
+    """Whether the first row is of such a form; `sample_rows` reads the others."""
+    if ".yaml" in file.name or file.suffix == ".yml":
+        return True
+    try:
+        _, row = next(multipl_e_rows(file, problems, find), (0, {}))
+    except DataError:
+        return False
+    return "task_id" in row and ("solution" in row or "completion" in row)
+
+
 def multipl_e_rows(file: Path, problems: Sequence[Problem], find: Find) -> Iterator[tuple[int, Row]]:
     """Yield (line, row) of a file in the form of `sample_files`; raises DataError for what cannot be read."""
     if not file.name.endswith(_ENDINGS):
-        yield from ((number, _row(row, find)) for number, row in read_jsonl(file))
+        yield from ((number, _row(row, find)) for number, row in read_jsonl(file, open_unpacked))
         return
     value = _loaded(file)
     if isinstance(value, dict):
@@ -60,8 +80,7 @@ def multipl_e_rows(file: Path, problems: Sequence[Problem], find: Find) -> Itera
 def own_verdicts(path: Path, find: Find) -> dict[str, list[bool]]:
     """Return what files say themselves of their samples, by task id; {} where a sample has no word."""
     verdicts: dict[str, list[bool]] = {}
-    lines = [path] if path.is_file() else sorted(p for p in path.rglob("*.jsonl*") if p.is_file())
-    for file in problem_files(path) or lines:
+    for file in own_files(path, (), find):
         for _, row in multipl_e_rows(file, (), find):
             own = row.get(OWN)
             if not own or None in own or "task_id" not in row:

@@ -10,7 +10,7 @@ import re
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from evolcoder.evaluate.benchmarks.benchmark import (
 )
 from evolcoder.evaluate.benchmarks.data_files import rows_of
 from evolcoder.evaluate.benchmarks.multipl_e import answers, files
-from evolcoder.evaluate.benchmarks.multipl_e.data import VERSION, data_file
+from evolcoder.evaluate.benchmarks.multipl_e.data import VERSION, data_file, problems_of
 from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES, Language
 from evolcoder.evaluate.benchmarks.multipl_e.prepared import INSIDE, prepared_folder
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed, shown
@@ -41,7 +41,21 @@ SOURCES = {
     "humaneval-": NamedSet("humaneval", 0, 163),
     "mbpp-": NamedSet("mbpp", 1, 974),
 }
-NAMES = {f"multipl-e:{of}{key}": named for of, named in SOURCES.items() for key in LANGUAGES}
+
+
+def _named(of: str, language: Language) -> NamedSet:
+    published = f"{of or 'humaneval-'}{language.key}"
+    return replace(
+        SOURCES[of],
+        size=problems_of(published),
+        licence="BSD-3, not for training",
+        tier="stdio",
+        files=(data_file(published),),
+        ready=partial(needed, tuple(language.tools.values()), language.name),
+    )
+
+
+NAMES = {f"multipl-e:{of}{key}": _named(of, LANGUAGES[key]) for of in SOURCES for key in LANGUAGES}
 DECODING = Decoding(n=50, temperature=0.2, top_p=0.95, max_tokens=1024)
 """The paper's: WizardCoder, section 4.2; MultiPL-E itself takes 1024 new tokens at most."""
 _MEMORY = 4 << 30
@@ -61,6 +75,11 @@ class MultiplE(Benchmark):
     decoding: Decoding = DECODING
     prompt_form: PromptForm = "code"
     language: Language = LANGUAGES["js"]
+
+    @property
+    def highlighted(self) -> str:
+        """Its own language."""
+        return self.language.label
 
     @cached_property
     def _tools(self) -> dict[str, Found]:
@@ -123,13 +142,9 @@ class MultiplE(Benchmark):
 
     def sample_rows(self, path: Path) -> list[SampleRows] | None:
         """Read MultiPL-E's files a problem, and JSON lines with its fields."""
-        found = files.problem_files(path)
-        if not found and path.is_dir():
-            found = sorted(p for p in path.rglob("*") if re.search(r"\.jsonl(\.gz)?$", p.name))
-        return [
-            (file, self._known(files.multipl_e_rows(file, self.problems, self.find)))
-            for file in found or [path]
-        ]
+        found = files.own_files(path, self.problems, self.find)
+        rows = ((file, files.multipl_e_rows(file, self.problems, self.find)) for file in found)
+        return [(file, self._known(of_file)) for file, of_file in rows] or None
 
     def _known(self, rows: Iterator[tuple[int, files.Row]]) -> Iterator[tuple[int, files.Row]]:
         """Take in problems of other releases where a row has whole programs, which need no data of ours."""
@@ -144,7 +159,7 @@ class MultiplE(Benchmark):
         return files.own_verdicts(path, self.find)
 
     def verdict_at_once(self, problem: Problem, program: str, oracle: str, suite: str) -> Verdict | None:
-        """A compiler says what is no program."""
+        """Return None: what does not parse, the language's own compiler finds."""
         return None
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
@@ -231,7 +246,7 @@ def _last_word(problem: Problem) -> str:
 
 
 def _with_last_word(program: str, language: Language, problem: Problem) -> str:
-    """Return the program with a statement after its last assertion that writes what a pass is known by."""
+    """Return the program with a statement after its last assertion whose output marks a pass."""
     if not language.last_word:
         return program
     at = len(program)

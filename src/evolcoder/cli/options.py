@@ -1,0 +1,157 @@
+"""Options that several commands share, each a decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evolcoder.errors import UserError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers of at least 1, separated by commas."""
+
+    name = "K,K,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",") if part.strip()]
+        if not parts or not all(part.isdecimal() and int(part) >= 1 for part in parts):
+            self.fail(f"numbers of at least 1 separated by commas are expected, found {value!r}", param, ctx)
+        return tuple(dict.fromkeys(map(int, parts)))
+
+
+class ColumnPairs(click.ParamType[tuple[tuple[str, str], ...]]):
+    """One or more OURS=THEIRS, separated by commas."""
+
+    name = "NAME=COLUMN"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[tuple[str, str], ...]:
+        """Return the pairs; a name that no row has is an error of usage."""
+        from evolcoder.row_forms import COLUMN_NAMES
+
+        if not isinstance(value, str):
+            return tuple(value)
+        pairs = []
+        for pair in value.split(","):
+            ours, equals, theirs = (part.strip() for part in pair.partition("="))
+            if not equals or not theirs or ours not in COLUMN_NAMES:
+                self.fail(f"{pair!r}: NAME=COLUMN is expected, NAME of {', '.join(COLUMN_NAMES)}", param, ctx)
+            pairs.append((ours, theirs))
+        return tuple(pairs)
+
+
+class EngineName(click.ParamType[str]):
+    """An engine's name, checked before anything starts."""
+
+    name = "ENGINE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name; a wrong one is an error of usage."""
+        from evolcoder.execution.opening import check_engine
+
+        try:
+            check_engine(str(value))
+        except UserError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return one decorator for several options, which --help shows in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+overwrite_option = click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace an earlier output of other data or settings; what is no output of this kind stays.",
+)
+
+
+def _as_mapping(ctx: click.Context, param: click.Parameter, value: Any) -> dict[str, str]:
+    return dict(pair for pairs in value for pair in pairs)
+
+
+columns_option = click.option(
+    "--columns",
+    type=ColumnPairs(),
+    multiple=True,
+    callback=_as_mapping,
+    help="How the data names what, e.g. instruction=task,response=code; for names not known.",
+)
+"""As the argument `columns`: the file's name of a column by ours."""
+
+domain_option = click.option(
+    "--domain",
+    default="code",
+    show_default=True,
+    metavar="NAME",
+    help="The field that instructions are of (docs/domains.md), or a file.py.",
+)
+
+engine_option = click.option(
+    "--engine",
+    type=EngineName(),
+    default="local",
+    show_default=True,
+    help="Where work runs: local, or a Ray cluster: ray, ray:auto, ray:HOST:PORT, ray://HOST:PORT.",
+)
+
+recipe_options = together(
+    click.argument("recipe", type=click.Path(path_type=Path)),
+    click.option(
+        "--dir",
+        "folder",
+        type=click.Path(path_type=Path),
+        help="Run folder (default: runs/NAME of the recipe).",
+    ),
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change one setting, e.g. train.epochs=1.",
+    ),
+)
+
+_DAY = click.DateTime(formats=["%Y-%m-%d"])
+_DATED = "of a benchmark with dates (livecodebench), this one included."
+window_options = together(
+    click.option("--from", "first_day", type=_DAY, metavar="DATE", help=f"First day {_DATED}"),
+    click.option("--to", "last_day", type=_DAY, metavar="DATE", help=f"Last day {_DATED}"),
+)
+
+
+def benchmark_within(name: str, first_day: datetime | None, last_day: datetime | None) -> str:
+    """Return a benchmark's name with the window of `window_options` in it, if there is one."""
+    from evolcoder.evaluate.benchmarks.windows import windowed
+
+    return windowed(name, first_day and first_day.date(), last_day and last_day.date())
+
+
+request_timeout_option = click.option(
+    "--timeout", "timeout_s", type=float, default=600.0, show_default=True, help="Seconds a request."
+)
+max_usd_option = click.option("--max-usd", type=float, help="Stop cleanly before more than this is spent.")
+max_requests_option = click.option(
+    "--max-requests", type=click.IntRange(min=1), help="Stop cleanly after this many requests."
+)

@@ -1,0 +1,1 @@
+"""Seeds and a private benchmark from a user's own code base."""

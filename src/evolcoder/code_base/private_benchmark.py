@@ -1,0 +1,281 @@
+"""A private benchmark: functions that seeds never see, each to be written from its signature and docstring.
+
+A problem is kept only if its function passes its tests, and neither an empty body nor one of a few changed
+ones does. What comes out is a benchmark file as any user's own (`docs/add-a-benchmark.md`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evolcoder.code_base.choice import CodeCounts, HeldOut
+from evolcoder.code_base.mutants import too_deep_to_change, wrong_versions
+from evolcoder.code_base.observed_calls import (
+    Arguments,
+    calls_in,
+    check_function,
+    observed_calls,
+    observing_job,
+    why_too_few,
+)
+from evolcoder.code_base.secret_rules import secret_in
+from evolcoder.code_base.snippets import mark_of, source_of
+from evolcoder.code_base.standalone import NotStandaloneError, StandaloneFunction, standalone_function
+from evolcoder.errors import RequestFailedError, SandboxError
+from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
+from evolcoder.evaluate.scoring import judge_samples
+from evolcoder.evolve.evolve_one import CountedTeacher
+from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.engine import Engine, Pool
+from evolcoder.execution.local import THIS_MACHINE
+from evolcoder.models.protocol import LanguageModel, Message
+from evolcoder.progress import Progress
+from evolcoder.records import Problem, Sample
+from evolcoder.runs import making_folder_whole, write_json_whole, write_jsonl_whole
+from evolcoder.sandbox.protocol import Job, Outcome
+from evolcoder.sandbox.work import SandboxWork
+
+KIND = "private benchmark"
+FILE_NAME = "private_benchmark.py"
+"""The benchmark file in the folder; its stem names its scores in a run."""
+NAME = "private"
+
+CALLS_REQUEST = """\
+Here is a Python function.
+
+```python
+{program}
+```
+
+Write at most twelve calls of `{name}` that test it well: ordinary values, limits, empty ones, and some for \
+each branch. Every argument is a literal (a number, a string, a list, a tuple, a dictionary, True, None). \
+One call a line, without what it returns. Reply with one Python code block."""
+
+_BENCHMARK_FILE = '''\
+"""Functions that are held out of the seeds of a code base; made by `evolcoder benchmark from-code`."""
+
+import json
+from pathlib import Path
+
+from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
+from evolcoder.records import Problem
+
+_FIELDS = ("task_id", "prompt", "entry_point", "test", "canonical_solution")
+
+
+def load():
+    with Path(__file__).with_name("problems.jsonl").open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    problems = (
+        Problem(row["task_id"], "private", row["prompt"], row["entry_point"], row["test"],
+                row["canonical_solution"], {k: v for k, v in row.items() if k not in _FIELDS})
+        for row in rows
+    )
+    return AssertionBenchmark("private", "", tuple(problems))
+'''
+
+
+@dataclass(slots=True)
+class BenchmarkCounts:
+    """What became of the functions that are held out."""
+
+    held_out: int = 0
+    asked: int = 0
+    """Functions whose calls the teacher was asked for."""
+    problems: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Functions that are no problem, by reason."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return the counts as JSON-clean data."""
+        return {
+            "held_out": self.held_out,
+            "asked": self.asked,
+            "problems": self.problems,
+            "left_out": dict(self.left_out),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A function that may become a problem."""
+
+    item: HeldOut
+    function: StandaloneFunction
+
+    @property
+    def id(self) -> str:
+        return mark_of(self.item.definition.text)
+
+    @property
+    def name(self) -> str:
+        return self.item.definition.name
+
+    @property
+    def request(self) -> str:
+        filled = CALLS_REQUEST.replace("{name}", self.name)
+        return filled.replace("{program}", self.function.program.rstrip())  # last: code may hold such braces
+
+
+def requests_for(held_out: Sequence[HeldOut], limit: int | None = None) -> list[str]:
+    """Return the texts that a teacher would be sent."""
+    return [candidate.request for candidate in _candidates(held_out, BenchmarkCounts())[:limit]]
+
+
+async def private_benchmark(
+    held_out: Sequence[HeldOut],
+    read: CodeCounts,
+    model: LanguageModel,
+    settings: EvolveSettings,
+    out: Path,
+    progress: Progress,
+    *,
+    limit: int | None = None,
+    engine: Engine = THIS_MACHINE,
+) -> BenchmarkCounts:
+    """Make problems of functions that are held out; write the benchmark into the folder `out`, whole.
+
+    Nothing is written where no function makes a problem. Raises DataError where `out` holds anything else,
+    SandboxError, and what the model raises; the same call continues.
+    """
+    counts = BenchmarkCounts(held_out=len(held_out))
+    candidates = _candidates(held_out, counts)[:limit]
+    counts.asked = len(candidates)
+    calls = await _calls_of(candidates, model, settings, progress)
+    with engine.open(SandboxWork()) as sandbox:
+        problems = list(_problems(candidates, calls, sandbox, counts))
+        problems = _proved(problems, candidates, sandbox, counts, progress)
+    counts.problems = len(problems)
+    if problems:
+        with making_folder_whole(out, KIND) as folder:
+            (folder / FILE_NAME).write_text(_BENCHMARK_FILE, encoding="utf-8")
+            write_jsonl_whole(folder / "problems.jsonl", map(_row, problems))
+            write_json_whole(folder / "summary.json", {"code": read.plain(), "benchmark": counts.plain()})
+    return counts
+
+
+def _candidates(held_out: Sequence[HeldOut], counts: BenchmarkCounts) -> list[_Candidate]:
+    """Return the functions that can stand alone and hold no secret, each once."""
+    found: dict[str, _Candidate] = {}
+    for item in held_out:
+        try:
+            candidate = _Candidate(item, standalone_function(item.file.text, item.definition.name))
+        except NotStandaloneError as error:
+            counts.left_out[str(error)] += 1
+            continue
+        if kind := secret_in(f"{item.file.path}\n{candidate.function.program}", item.file.path):
+            counts.left_out[f"secret: {kind}"] += 1
+        elif candidate.id in found:
+            counts.left_out["duplicate"] += 1
+        else:
+            found[candidate.id] = candidate
+    return list(found.values())
+
+
+async def _calls_of(
+    candidates: Sequence[_Candidate], model: LanguageModel, settings: EvolveSettings, progress: Progress
+) -> list[list[Arguments]]:
+    """Return calls of each function: those of its docstring, and those that the teacher writes."""
+
+    async def ask(candidate: _Candidate) -> list[Arguments]:
+        teacher = CountedTeacher(model, settings, candidate.id, 0, lambda completion: None)
+        try:
+            reply = (await teacher.ask("tests", (Message("user", candidate.request),))).text
+        except RequestFailedError:
+            reply = ""
+        return calls_in(reply, candidate.function.docstring, candidate.function.node)
+
+    found: list[list[Arguments]] = []
+    with progress.bar("calls of held-out functions", len(candidates)) as bar:
+        async with aclosing(map_bounded(ask, candidates, settings.rows_in_flight)) as replies:
+            async for calls in replies:
+                found.append(calls)
+                bar.advance()
+    return found
+
+
+def _problems(
+    candidates: Sequence[_Candidate],
+    calls: Sequence[Sequence[Arguments]],
+    sandbox: Pool[Job, Outcome],
+    counts: BenchmarkCounts,
+) -> Iterator[Problem]:
+    """Yield a problem of each function whose calls, run in the sandbox, say enough of it."""
+    jobs = [
+        ((number, again), observing_job(candidate.function.program, candidate.name, calls[number]))
+        for number, candidate in enumerate(candidates)
+        for again in (False, True)
+        if calls[number]
+    ]
+    outcomes = dict(sandbox.run_many(jobs))
+    for number, candidate in enumerate(candidates):
+        pair = [outcomes.get((number, again)) for again in (False, True)]
+        first, second = (outcome.values if outcome is not None else () for outcome in pair)
+        observed = observed_calls(calls[number], first, second)
+        if why := why_too_few(observed):
+            counts.left_out[why] += 1
+            continue
+        function = candidate.function
+        yield Problem(
+            f"{NAME}/{candidate.id}",
+            NAME,
+            function.context + function.head,
+            candidate.name,
+            check_function(observed),
+            function.body,
+            source_of(candidate.item.file, candidate.item.definition),
+        )
+
+
+def _proved(
+    problems: Sequence[Problem],
+    candidates: Sequence[_Candidate],
+    sandbox: Pool[Job, Outcome],
+    counts: BenchmarkCounts,
+    progress: Progress,
+) -> list[Problem]:
+    """Return the problems whose function passes and whose empty and changed bodies fail.
+
+    Raises SandboxError where a program could not be run.
+    """
+    functions = {f"{NAME}/{candidate.id}": candidate.function for candidate in candidates}
+    samples = []
+    why: dict[str, str] = {}
+    for problem in problems:
+        function = functions[problem.task_id]
+        if too_deep_to_change(function.node):  # a sum of hundreds of terms
+            why[problem.task_id] = "nested too deeply to be changed"
+            continue
+        samples.append(Sample(problem.task_id, 0, "", problem.canonical_solution))
+        for number, wrong in enumerate(wrong_versions(function.node), 1):
+            samples.append(Sample(problem.task_id, number, "", function.context + wrong, whole=True))
+    benchmark = AssertionBenchmark(NAME, "", tuple(problems))
+    for judgement in judge_samples(samples, benchmark, sandbox=sandbox, progress=progress):
+        sample, verdict = judgement.sample, judgement.verdict
+        if verdict.reason == "infrastructure":
+            raise SandboxError(f"the sandbox could not run a program: {verdict.detail}")
+        if sample.index == 0 and not verdict.passed:
+            why.setdefault(sample.task_id, "the function itself fails")
+        elif sample.index and verdict.passed:
+            why.setdefault(
+                sample.task_id, "an empty body passes" if sample.index == 1 else "a changed body passes"
+            )
+    counts.left_out.update(why.values())
+    return [problem for problem in problems if problem.task_id not in why]
+
+
+def _row(problem: Problem) -> dict[str, Any]:
+    return {
+        "task_id": problem.task_id,
+        "prompt": problem.prompt,
+        "entry_point": problem.entry_point,
+        "canonical_solution": problem.canonical_solution,
+        "test": problem.tests,
+        **problem.extra,
+    }

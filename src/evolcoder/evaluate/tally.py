@@ -1,0 +1,61 @@
+"""Verdicts counted by problem, suite, vote, reason and tier, and their scores: for `score` and `evaluate`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from evolcoder.evaluate.benchmarks import Benchmark
+from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups, scores_of_majority
+from evolcoder.evaluate.scoring import Judgement
+from evolcoder.records import Sample, Score
+
+
+class Tally:
+    """Counts the verdicts on a benchmark as they pass: what every score is made from."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self.passed: dict[str, list[bool]] = {}
+        self.votes: dict[str, list[tuple[str, bool]]] = {}
+        self.suites: dict[str, dict[str, list[bool]]] = {}
+        self.reasons: Counter[str] = Counter()
+        self.unread: list[Sample] = []
+        """Some samples that are no program."""
+        self.tiers: Counter[str] = Counter()
+
+    def add(self, judgement: Judgement) -> None:
+        """Count the verdicts on one sample."""
+        task_id, verdict = judgement.sample.task_id, judgement.verdict
+        self.passed.setdefault(task_id, []).append(verdict.passed)
+        problem = self._benchmark.by_task.get(task_id)
+        vote = None if problem is None else self._benchmark.vote(problem, judgement.sample)
+        if vote is not None:
+            self.votes.setdefault(task_id, []).append((vote, verdict.passed))
+        self.reasons[verdict.reason] += 1
+        if verdict.reason == "syntax error" and len(self.unread) < 50:
+            self.unread.append(judgement.sample)
+        self.tiers[verdict.tier if verdict.level else "not run"] += 1
+        for suite, of_suite in judgement.suites.items():
+            self.suites.setdefault(suite, {}).setdefault(task_id, []).append(of_suite.passed)
+
+    def scores(self, ks: Sequence[int], named: Mapping[str, str], base_only: bool = False) -> list[Score]:
+        """Return pass@k; then that of the base tests where there are more, of majority votes, and of parts.
+
+        `named` are the settings that name the scores. A k is left out where a problem has fewer samples.
+        With `base_only` only the base tests were judged, so the first scores are theirs.
+        """
+        benchmark, title = self._benchmark, self._benchmark.title
+
+        def family(task_id: str) -> str:
+            return benchmark.family(benchmark.by_task[task_id])
+
+        def groups(task_id: str) -> Sequence[str]:
+            return benchmark.groups(benchmark.by_task[task_id])
+
+        base = benchmark.suites[0]
+        found = scores_of(self.passed, ks, title, named, family)
+        if len(benchmark.suites) > 1 and not base_only:
+            found += scores_of(self.suites.get(base, {}), ks, f"{title} ({base} tests)", named, family)
+        found += scores_of_majority(self.votes, ks, title, named, family)
+        return found + scores_of_groups(self.passed, groups, title, named, family)

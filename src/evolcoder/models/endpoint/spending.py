@@ -1,0 +1,95 @@
+"""What requests to one model cost: set aside before one is sent, counted after, for budget and journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from evolcoder.models.budget import SpendingBudget
+from evolcoder.models.endpoint.chat_format import Billed, Failure, Reply
+from evolcoder.models.endpoint.pricing import Price
+from evolcoder.models.stats import RequestStats
+
+Ledger = Callable[[str, float], None]
+"""Takes (name, n): counts that outlive the process."""
+
+_LEARNT_AT_ONCE = 0.05
+
+
+def bill_of(reply: Reply | Failure) -> Billed:
+    """Return the tokens that an answer is billed for, whether it is of use or not."""
+    if isinstance(reply, Failure):
+        return reply.billed
+    return Billed(reply.prompt_tokens, reply.completion_tokens, reply.tokens_told)
+
+
+class Spending:
+    """The books of one model: what was told or set aside for each request counts as spent."""
+
+    def __init__(
+        self,
+        price: Price | None,
+        budget: SpendingBudget | None,
+        ledger: Ledger | None,
+        stats: RequestStats,
+    ) -> None:
+        self.price = price
+        self.budget = budget or SpendingBudget()
+        self.ledger: Ledger = ledger or (lambda name, n: None)
+        self._stats = stats
+        self._answer_tokens: dict[int, float] = {}
+
+    def answer_tokens(self, length: int, otherwise: float) -> float:
+        """Return the tokens that answers limited to `length` usually have; `otherwise` before the first."""
+        return self._answer_tokens.get(length, otherwise)
+
+    def learn(self, length: int, used: int) -> None:
+        """Learn how many tokens an answer limited to `length` had."""
+        before = self._answer_tokens.get(length, float(used))
+        self._answer_tokens[length] = before + _LEARNT_AT_ONCE * (used - before)
+
+    def expected(self, n_bytes: int, length: int) -> Billed:
+        """Return the tokens that a request of so many bytes is expected to come to."""
+        # Before the first answer nothing is known but the most it can be.
+        return Billed(n_bytes // 4, int(self.answer_tokens(length, float(length))) + 1, told=False)
+
+    def usd_of(self, billed: Billed) -> float:
+        """Return what tokens cost, in US dollars; 0 where no price is known."""
+        return 0.0 if self.price is None else self.price(billed.prompt_tokens, billed.completion_tokens)
+
+    def with_tokens(self, reply: Reply | Failure, expected: Billed) -> Reply | Failure:
+        """Return an answer whose tokens nobody told with those expected, where money counts."""
+        if bill_of(reply).told or self.price is None:
+            return reply
+        self._stats.estimated += 1
+        if isinstance(reply, Failure):
+            return replace(reply, billed=expected)
+        return replace(
+            reply, prompt_tokens=expected.prompt_tokens, completion_tokens=expected.completion_tokens
+        )
+
+    def bill_of_attempt(self, reply: Reply | Failure | None, expected: Billed) -> Billed:
+        """Return what one attempt is billed for; `reply` is None where it was cut short.
+
+        Such a one may still be billed, so that what it was expected to come to counts, where money does.
+        """
+        if reply is not None:
+            return bill_of(reply)
+        return Billed(0, 0) if self.price is None else expected
+
+    def count(self, billed: Billed) -> None:
+        """Count tokens as spent in the statistics, and what of it is an estimate."""
+        self._stats.prompt_tokens += billed.prompt_tokens
+        self._stats.completion_tokens += billed.completion_tokens
+        usd = self.usd_of(billed)
+        self._stats.usd += usd
+        if usd and not billed.told:
+            self.budget.estimated_usd += usd
+            self.ledger("estimated usd", usd)
+
+    def throw_away(self, billed: Billed) -> None:
+        """Note tokens that are paid for, and whose answer is kept nowhere."""
+        if tokens := billed.prompt_tokens + billed.completion_tokens:
+            self.ledger("wasted tokens", tokens)
+            if self.price is not None:
+                self.ledger("wasted usd", self.usd_of(billed))

@@ -1,0 +1,74 @@
+"""Memory that one training step frees is kept for the next one.
+
+The activations of a step are gigabytes of buffers that come and go. By default glibc hands them back to the
+operating system, which maps and clears every page anew in the next step: 3% to 26% of a step's CPU time.
+
+Steps differ in their documents' lengths, so the holes that one leaves do not fit the next, and what is kept
+would grow without end: to 12 GB within 29 steps that need 5. It goes back where it is more than a step needs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Of glibc's malloc.h; its own starting values, but for the trim threshold, which grows by itself until it is
+# told otherwise: that is the most it grows to.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_NEVER, _NO_MAPPING = -1, 0
+_TRIM_AGAIN_BYTES, _MAPPINGS = 64 << 20, 65536
+
+_MOST = 1.05
+"""The most that is resident after a step, as a multiple of what one step from a trimmed heap leaves."""
+
+
+@contextmanager
+def heap_kept() -> Iterator[Callable[[], None]]:
+    """Keep freed memory in this process; yield what is to be called after each step; at the end it goes back.
+
+    Nothing changes where libc is not glibc.
+    """
+    libc = ctypes.CDLL(None)
+    if not (hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "mallopt")):
+        yield lambda: None
+        return
+
+    def give_back() -> None:
+        libc.malloc_trim(ctypes.c_size_t(0))
+
+    libc.mallopt(_MMAP_MAX, _NO_MAPPING)
+    libc.mallopt(_TRIM_THRESHOLD, _NEVER)
+    try:
+        give_back()
+        yield bounded(_resident_bytes, give_back)
+    finally:
+        libc.mallopt(_MMAP_MAX, _MAPPINGS)
+        libc.mallopt(_TRIM_THRESHOLD, _TRIM_AGAIN_BYTES)
+        give_back()
+
+
+def bounded(resident_bytes: Callable[[], int], give_back: Callable[[], None]) -> Callable[[], None]:
+    """Return what calls `give_back` after a step that leaves more resident than `_MOST` times a step's need.
+
+    The need is what the largest step that began right after a `give_back` left.
+    """
+    need = 0
+    trimmed = True
+
+    def after_step() -> None:
+        nonlocal need, trimmed
+        now = resident_bytes()
+        if trimmed:
+            need = max(need, now)
+        trimmed = now > _MOST * need
+        if trimmed:
+            give_back()
+
+    return after_step
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

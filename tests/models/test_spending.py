@@ -1,0 +1,179 @@
+"""What is spent: limits on money and requests, prices, and what counts although nobody could use it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from scripted_server import Server, good, serving, text_of
+from test_http import raw, request, run, told
+
+from evolcoder.errors import BudgetExhaustedError, ModelError
+from evolcoder.models.budget import SpendingBudget
+from evolcoder.models.endpoint.pricing import FixedPrice, price_for
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.journal.journal import Journal
+from evolcoder.models.opening import budget_of, open_model
+from evolcoder.models.protocol import Completion, LanguageModel
+from evolcoder.models.stats import stats_of
+
+
+def test_a_limit_on_requests_stops_cleanly_and_the_same_work_resumes(tmp_path: Path) -> None:
+    async def sitting(url: str, limit: int | None) -> tuple[int, Exception | None]:
+        async with Journal(tmp_path / "j.sqlite") as journal:
+            model = open_model(
+                "openai:m", base_url=url, journal=journal, budget=budget_of(journal, None, limit)
+            )
+            results = await asyncio.gather(
+                *(model.complete(request(str(i))) for i in range(30)), return_exceptions=True
+            )
+            await model.close()
+            errors = [result for result in results if isinstance(result, Exception)]
+            return 30 - len(errors), errors[0] if errors else None
+
+    async def main() -> tuple[list[tuple[int, Exception | None]], Server]:
+        async def script(body: dict[str, Any], n: int) -> web.Response:
+            await asyncio.sleep(0.005)
+            return good()
+
+        async with serving(script) as server:
+            return [await sitting(server.url, limit) for limit in (12, 12, 20, None)], server
+
+    sittings, server = asyncio.run(main())
+    assert [done for done, _ in sittings] == [12, 12, 20, 30]
+    assert isinstance(sittings[0][1], BudgetExhaustedError)
+    assert "12 requests sent" in str(sittings[0][1])
+    assert len(server.bodies) == 30
+
+
+def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(0.005)
+        return good(usage=(1000, 1000))
+
+    budget = SpendingBudget(max_usd=1.0)
+    results, server, _ = run(
+        script,
+        *(request(f"{i} " + "x" * 4000) for i in range(60)),
+        price=FixedPrice(1e-5, 4e-5),
+        budget=budget,
+        settings=EndpointSettings(concurrency=8),
+    )
+    done = [result for result in results if not isinstance(result, Exception)]
+    assert {type(result) for result in results} == {Completion, BudgetExhaustedError}
+    assert 0.9 <= 0.05 * len(done) <= 1.0
+    assert len(server.bodies) == len(done)
+
+
+def test_a_budget_in_dollars_without_a_price_is_refused() -> None:
+    with pytest.raises(ModelError, match="usd_per_million_input"):
+        open_model("openai:m", base_url="http://127.0.0.1:1/v1", budget=SpendingBudget(max_usd=1.0))
+
+
+def test_answers_thrown_away_count_as_spent(tmp_path: Path) -> None:
+    async def main() -> float:
+        async with (
+            serving(lambda body, n: good("", usage=(10, 0)) if n == 0 else good()) as server,
+            Journal(tmp_path / "j.sqlite") as journal,
+        ):
+            prices = EndpointSettings(usd_per_million_input=1e4, usd_per_million_output=0.0)
+            model: LanguageModel = open_model(
+                "openai:m", base_url=server.url, journal=journal, settings=prices
+            )
+            await model.complete(request())
+            await model.close()
+            stats = stats_of(model)
+            assert stats is not None
+            assert stats.usd == pytest.approx(0.2)
+            return journal.totals().spent_usd
+
+    assert asyncio.run(main()) == pytest.approx(0.2)
+
+
+def test_prices_are_those_of_the_hour_and_of_the_length_of_the_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hour = 3
+
+    class At(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime(2025, 7, 1, hour, 45, 12, tzinfo=tz)
+
+    monkeypatch.setattr("evolcoder.models.endpoint.pricing.datetime", At)
+    price = price_for("deepseek-chat", "https://api.deepseek.com/v1", EndpointSettings())
+    assert price is not None
+    by_day = price(1000, 1000)
+    hour = 17  # its nights were cheaper in that year
+    assert price(1000, 1000) == pytest.approx(by_day / 2)
+    long = price_for(
+        "gemini-2.5-pro", "https://generativelanguage.googleapis.com", EndpointSettings(batch=True)
+    )
+    assert long is not None
+    assert long(300_000, 0) > 1.5 * 300 * long(1000, 0)
+    assert price_for("no-such-model", "https://api.openai.com/v1", EndpointSettings()) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "usd"),
+    [
+        (lambda: told(None, "length"), 2.148),
+        (lambda: told("no", "abort"), 2.148),
+        (lambda: web.json_response({"choices": [{"message": {"content": "a"}}]}), None),
+        (lambda: told("a", usage={"prompt_tokens": -1, "completion_tokens": 10**20}), None),
+    ],
+)
+def test_the_limit_in_dollars_counts_what_is_billed_whether_it_is_of_use_or_not(
+    answer: Any, usd: Any
+) -> None:
+    budget = SpendingBudget(max_usd=10.0)
+    _, server, model = run(
+        lambda body, n: answer(),
+        *(request(f"{i}", max_tokens=2000) for i in range(40)),
+        price=FixedPrice(1e-3, 1e-3),
+        budget=budget,
+        settings=EndpointSettings(concurrency=1, max_attempts=3),
+    )
+    spent = len(server.bodies) * (usd or 2.0)
+    assert 0 < spent <= 10.0 + 2.2
+    assert budget.usd == pytest.approx(spent, rel=0.05)
+    assert (model.stats.estimated > 0) == (usd is None)
+
+
+def test_an_event_stream_that_nobody_asked_for_counts_as_billed() -> None:
+    stream = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: [DONE]\n\n'
+    budget = SpendingBudget(max_usd=10.0)
+    _, server, _ = run(
+        lambda body, n: good(usage=(10, 2000)) if text_of(body) == "0" else raw(stream),
+        *(request(f"{i}", max_tokens=2000) for i in range(40)),
+        price=FixedPrice(0.0, 1e-3),
+        budget=budget,
+        settings=EndpointSettings(concurrency=1),
+    )
+    assert budget.usd <= 10.0
+    assert len(server.bodies) == 4
+
+
+def test_an_attempt_that_was_cut_short_counts_in_later_sittings_too(tmp_path: Path) -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(60 if n == 0 else 0)
+        return good(usage=(10, 20))
+
+    async def main() -> tuple[float, float]:
+        prices = EndpointSettings(usd_per_million_input=0, usd_per_million_output=1e6, timeout_s=0.2)
+        async with serving(script) as server, Journal(tmp_path / "j.sqlite") as journal:
+            budget = budget_of(journal, 1000.0, None)
+            model = open_model(
+                "openai:m", base_url=server.url, journal=journal, settings=prices, budget=budget
+            )
+            async with model:
+                await model.complete(request(max_tokens=99))
+            return budget.usd, budget_of(journal, 1000.0, None).usd
+
+    now, later = asyncio.run(main())
+    assert now == pytest.approx(100 + 20)
+    assert later == now
