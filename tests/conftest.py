@@ -13,12 +13,16 @@ settings.register_profile("shared machine", deadline=None, suppress_health_check
 settings.load_profile("shared machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# A test that reads data asks for the fixture: without it there is none, here or in what a test starts, as
+# where nothing is exported. It is moved, not removed: pytest's own processes read it too.
+if "EVOLCODER_DATA" in os.environ:
+    os.environ["EVOLCODER_TEST_DATA"] = os.environ.pop("EVOLCODER_DATA")
 
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real benchmarks and generations; skips where there is none."""
-    named = os.environ.get("EVOLCODER_DATA")
+    named = os.environ.get("EVOLCODER_TEST_DATA")
     for folder in (Path(named) if named else None, REPOSITORY.parent / "shared" / "data"):
         if folder is not None and (folder / "README.md").exists():
             return folder

@@ -123,7 +123,10 @@ def test_a_pair_that_is_none_is_named(pairs: list[str]) -> None:
         named_files(pairs)
 
 
-def test_answers_in_words_are_shown_as_words_and_each_turn_of_a_judge_counts(tmp_path: Path) -> None:
+def test_answers_in_words_are_shown_as_words_and_each_turn_of_a_judge_counts(
+    tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     folder = tmp_path / "run" / "round-0" / "evaluation" / "mt-bench"
     folder.mkdir(parents=True)
     write_jsonl_whole(

@@ -29,8 +29,14 @@ REGEX = str(Path(__file__).parents[1] / "domains" / "regex_domain.py")
     ids=["math", "own"],
 )
 def test_a_model_learns_from_its_domains_verdicts(
-    domain: str, reply: str, columns: dict[str, Any], tmp_path: Path
+    domain: str,
+    reply: str,
+    columns: dict[str, Any],
+    tmp_path: Path,
+    data_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     if domain == "math":
         pytest.importorskip("math_verify", reason="pip install 'evolcoder[math]'")
     model = taught(tmp_path, reply)
