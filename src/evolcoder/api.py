@@ -373,10 +373,7 @@ def compare_samples(
         return scored.passed, f"judged by {judged_by.title}, {how}"
 
     (of_a, said_a), (of_b, said_b) = verdicts(Path(a)), verdicts(Path(b))
-    families = (
-        {} if judged_by is None else {task: judged_by.family(p) for task, p in judged_by.by_task.items()}
-    )
-    comparison = compare(of_a, with_ids_of(of_a, of_b), lambda task: families.get(task, task))
+    comparison = compare(of_a, with_ids_of(of_a, of_b), judged_by.families if judged_by else None)
     if comparison.n_problems == 0:
         raise UserError(f"{a} and {b} have no problem in common")
     total = None if judged_by is None else len(judged_by.problems)

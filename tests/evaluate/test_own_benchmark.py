@@ -199,6 +199,31 @@ except TypeError:
     check_own_tests(load_benchmark(written(tmp_path, **{"A/1": tests})), engine=shared)
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "def f(x):\n",
+        "def f(x):  # twice\n\n",
+        "def f(x):\n    # Return twice x.\n",
+        "if True:\n    def f(x):\n",
+    ],
+    ids=["header", "comment behind it", "comment below it", "indented"],
+)
+def test_a_prompt_without_a_docstring_is_gone_on_with_or_defined_anew(
+    tmp_path: Path, shared: Any, prompt: str
+) -> None:
+    text = FILE.format(tests={"A/1": "assert f(2) == 4"})
+    known = next(line for line in text.splitlines() if line.startswith("PROMPT"))
+    benchmark = load_benchmark(written(tmp_path, text.replace(known, f"PROMPT = {prompt!r}")))
+    (problem,) = benchmark.problems
+    assert problem.prompt == prompt
+    answers = ("```python\ndef f(x):\n    return 2 * x\n```", "import math\n\ndef f(x):\n    return 2 * x\n")
+    samples = [benchmark.sample(problem, 0, answer, "auto") for answer in answers]
+    samples.append(Sample("A/1", 0, "", "        return 2 * x\n"))
+    judged = judge_samples(samples, benchmark, sandbox=shared.sandbox)
+    assert [j.verdict.passed for j in judged] == [True] * 3
+
+
 def test_a_number_that_may_be_two_problems_is_no_id(tmp_path: Path) -> None:
     benchmark = load_benchmark(written(tmp_path, **{"A/1": "assert f(2) == 4", "B/1": "assert f(2) == 6"}))
     samples = tmp_path / "samples.jsonl"

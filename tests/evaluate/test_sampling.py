@@ -31,6 +31,8 @@ from evolcoder.models.journal.journal import Journal, JournaledModel
 from evolcoder.models.opening import open_model
 from evolcoder.models.protocol import Completion, Request
 from evolcoder.records import Problem
+from evolcoder.report.run_folder import read_run
+from evolcoder.report.scores import benchmark_scores
 
 
 class Scripted:
@@ -154,6 +156,37 @@ def test_canonical_answers_pass_and_the_files_say_so(tmp_path: Path) -> None:
     assert all(v["passed"] for v in verdicts)
     assert samples[0]["all_code"].startswith("Here it is:")
     assert scores["reasons"] == {"passed": 10}
+
+
+IN_FAMILIES = """
+from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
+from evolcoder.records import Problem
+
+class InFamilies(AssertionBenchmark):
+    def family(self, problem):
+        return problem.task_id.partition(".")[0]
+
+def load():
+    return InFamilies("kin", "v1", tuple(
+        Problem(f"Kin/{n}.{form}", "kin", "def f():\\n", "f", f"assert f() == {n}", f"    return {n}\\n")
+        for n in range(3) for form in range(2)
+    ))
+"""
+
+
+def test_scores_name_the_families_of_problems_over_which_differences_are_tested(tmp_path: Path) -> None:
+    path, outs = tmp_path / "kin.py", [tmp_path / f"run/round-{n}/evaluation/kin" for n in (0, 1)]
+    path.write_text(IN_FAMILIES)
+    for out, number in zip(outs, (0, 1), strict=True):
+        model = Scripted(lambda text, _, n=number: f"```python\ndef f():\n    return {n}\n```")
+        result = asyncio.run(evaluate_model(model, str(path), EvaluationSettings(style="chat"), out))
+        assert (result.n_problems, result.n_families, result.scores[0].value) == (6, 3, pytest.approx(1 / 3))
+    assert json.loads((outs[0] / "scores.json").read_text())["families"]["Kin/2.1"] == "Kin/2"
+    run = read_run(tmp_path / "run")
+    (shown,) = benchmark_scores(run, run.rounds)
+    (change,) = shown.changes
+    assert (len(change.gained), len(change.lost), change.p) == (2, 2, 1.0)
+    assert change.low < -0.6  # over three families; over six problems -0.53
 
 
 def test_samples_of_a_problem_are_asked_apart_and_counted_together(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.loop.simulation import InMemory, SimulatedSteps, until_done
 from evolcoder.errors import BudgetExhaustedError, RecipeError
 from evolcoder.loop.results import result_of
 from evolcoder.loop.stages import Stages
-from evolcoder.loop.stopping import RoundCost
+from evolcoder.loop.stopping import RoundCost, RoundScore, decide
 from evolcoder.loop.wizardcoder import LoopResult, wizardcoder
 from evolcoder.progress import SilentProgress
 from evolcoder.recipe import Budget, Recipe, Rounds, StopRule, recipe_from_data
@@ -121,6 +121,20 @@ def test_the_paired_test_looks_at_problems_not_at_scores(tmp_path: Path) -> None
     assert "8 problems lost, 2 gained, p = 0.11, above" in outcome.decisions[-1].reason
     strict, _ = simulate(tmp_path / "s", StopRule("significant", alpha=0.2), [problems(5), before, after])
     assert "at most alpha = 0.2" in strict.decisions[-1].reason
+
+
+def test_forms_of_one_problem_lost_together_are_one_problem_lost() -> None:
+    before, after = ({f"t/{i}": [passed] for i in range(N)} for passed in (True, False))
+    kin = {f"t/{i}": str(i // 5) for i in range(N)}
+
+    def stops(families: dict[str, str]) -> bool:
+        history = [
+            RoundScore(number, value, 0.0, 1.0, 10, N, verdicts, families=families)
+            for number, (verdicts, value) in enumerate([(after, 0.0), (before, 1.0), (after, 0.0)])
+        ]
+        return decide(StopRule("significant"), 9, Budget(), history).stop
+
+    assert stops({}) and not stops(kin)  # 20 of 20 lost; 4 of 4, p = 0.125
 
 
 @pytest.mark.parametrize(

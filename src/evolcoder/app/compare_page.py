@@ -84,7 +84,7 @@ def _measured(runs: KnownRuns, place: Place) -> list[Model]:
 def _found(a: Model, b: Model, benchmark: str, place: Place) -> tuple[Markup, str]:
     """Return the result with the problems won and lost as links, and the first of them."""
     old, new = a.evaluations[benchmark], b.evaluations[benchmark]
-    result = compare(old.problems, new.problems)
+    result = compare(old.problems, new.problems, new.families)
     settings = [(e.pass_at_1 or {}).get("settings") or {} for e in (old, new)]
     unlike = [
         f"{key}: {settings[0].get(key, 'not said')}, {settings[1].get(key, 'not said')}"

@@ -279,7 +279,7 @@ def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
             lines.append(f"  * a subset ({problems}): not comparable with published scores")
         told = ", ".join(f"{reason} {count}" for reason, count in result.reasons.items())
         named = ", ".join(f"{name} {value}" for name, value in first.settings.items() if name != "model")
-        least = smallest_difference(first.value, first.n_problems, first.n_samples // first.n_problems)
+        least = smallest_difference(first.value, result.n_families, first.n_samples // first.n_problems)
         lines += [
             f"  sees:      {100 * least:.1f} points between two models at the least (80% of cases, 5% level)",
             f"  verdicts: {told}",

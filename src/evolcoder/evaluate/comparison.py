@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evolcoder.evaluate.pass_at_k import paired_interval
@@ -45,12 +45,12 @@ class Comparison:
 def compare(
     a: Mapping[str, Sequence[float]],
     b: Mapping[str, Sequence[float]],
-    family_of: Callable[[str], str] | None = None,
+    families: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare verdicts by task id; of several samples, or judged ones, the sign of the means' difference.
 
-    `family_of` names the family of a task, where problems have kin (perturbations of one problem, say): the
-    interval and the test then go over families, of which each is counted once.
+    `families` names the family of each task that has kin (perturbations of one problem, say): the interval
+    and the test then go over families, of which each is counted once.
     """
     common = [task for task in a if task in b and a[task] and b[task]]
     rates_a = [sum(a[task]) / len(a[task]) for task in common]
@@ -59,10 +59,10 @@ def compare(
     better_b = tuple(t for t, x, y in zip(common, rates_a, rates_b, strict=True) if y > x)
     n = len(common)
     samples = sum(len(a[task]) for task in common), sum(len(b[task]) for task in common)
-    families = [family_of(task) if family_of else task for task in common]
-    low, high = paired_interval(rates_a, rates_b, samples, families)
+    clusters = [(families or {}).get(task, task) for task in common]
+    low, high = paired_interval(rates_a, rates_b, samples, clusters)
     gains: dict[str, float] = {}
-    for family, x, y in zip(families, rates_a, rates_b, strict=True):
+    for family, x, y in zip(clusters, rates_a, rates_b, strict=True):
         gains[family] = gains.get(family, 0.0) + y - x
     won_a, won_b = (sum(sign * gain > 1e-9 for gain in gains.values()) for sign in (-1, 1))
     value_a, value_b = (math.fsum(rates) / n if n else 0.0 for rates in (rates_a, rates_b))

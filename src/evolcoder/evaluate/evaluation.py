@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
@@ -58,6 +58,13 @@ class EvaluationResult:
     """Verdicts by reason, most frequent first."""
     generated_tokens: int
     """Tokens in the answers, those from the journal included."""
+    families: dict[str, str] = field(default_factory=dict)
+    """Of the problems measured that have kin, by task id."""
+
+    @property
+    def n_families(self) -> int:
+        """How many families the problems are of; one without kin is a family of its own."""
+        return len({self.families.get(task_id, task_id) for task_id in self.passed})
 
 
 async def evaluate_model(
@@ -120,6 +127,7 @@ async def evaluate_model(
         passed=tally.passed,
         reasons=dict(sorted(tally.reasons.items(), key=lambda item: (-item[1], item[0]))),
         generated_tokens=tokens,
+        families={task: benchmark.families[task] for task in tally.passed if task in benchmark.families},
     )
     _write(out, judged, result, named)
     return result
@@ -282,6 +290,7 @@ def _write(
         {
             "scores": [asdict(score) for score in result.scores],
             "problems": result.passed,
+            **({"families": result.families} if result.families else {}),
             "reasons": result.reasons,
             "settings": named,
             "hash": content_hash(named)[:16],

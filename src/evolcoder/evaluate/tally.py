@@ -48,7 +48,7 @@ class Tally:
         benchmark, title = self._benchmark, self._benchmark.title
 
         def family(task_id: str) -> str:
-            return benchmark.family(benchmark.by_task[task_id])
+            return benchmark.families.get(task_id, task_id)
 
         def groups(task_id: str) -> Sequence[str]:
             return benchmark.groups(benchmark.by_task[task_id])

@@ -89,7 +89,7 @@ def _compared(
     score: ArmScore, reference: ArmScore, found: Mapping[str, Any], base: Mapping[str, Any]
 ) -> ArmScore:
     if len(score.trainings) == len(reference.trainings) == 1:
-        paired = compare(base["problems"], found["problems"])
+        paired = compare(base["problems"], found["problems"], found.get("families"))
         difference, low, high, p_value = paired.difference, paired.low, paired.high, paired.p_value
     else:
         means = welch_test(reference.trainings, score.trainings, 1 / score.n_samples)

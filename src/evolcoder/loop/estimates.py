@@ -43,6 +43,7 @@ class Design:
     """What the measurements of a run on one benchmark can see."""
 
     problems: int
+    """Or families of problems, where they come in such."""
     samples: int
     """Of each problem."""
     rate: float
@@ -55,6 +56,7 @@ def designs(recipe: Recipe, plan: RecipeStages) -> dict[str, Design]:
     """Return the design of each benchmark that the recipe measures on."""
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
+    from evolcoder.evaluate.sampling import subset
 
     found = {}
     for name in recipe.measured:
@@ -63,6 +65,9 @@ def designs(recipe: Recipe, plan: RecipeStages) -> dict[str, Design]:
             continue  # what a difference in ratings takes depends on the judge
         in_all = len(benchmark.problems) if benchmark else plan.problems_to_come
         problems, samples = min(in_all, recipe.evaluate.settings.limit or in_all), recipe.evaluate.settings.n
+        if benchmark and benchmark.families:
+            measured = subset(benchmark.problems, recipe.evaluate.settings.limit)
+            problems = len({benchmark.family(problem) for problem in measured})
         scores = _read(plan.evaluation(0, name) / "scores.json").get("scores") or [{"value": 0.5}]
         rate = float(scores[0]["value"])
         found[name if benchmark else "the private benchmark (at most)"] = Design(

@@ -46,7 +46,7 @@ def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str,
     if isinstance(deciding, JudgedBenchmark) and recipe.evaluate.judge is not None:
         result["measure"] = recipe.evaluate.judge.measure
     if best is not None and best.round and found.history[0].passed:
-        change = compare(found.history[0].passed, best.passed)
+        change = compare(found.history[0].passed, best.passed, best.families)
         result["against_base"] = {
             "gained": len(change.only_b),
             "lost": len(change.only_a),

@@ -158,7 +158,8 @@ class Steps:
         scores = json.loads((self.plan.evaluation(number, deciding) / "scores.json").read_text())
         score = next(score for score in scores["scores"] if score["k"] == 1)
         value, low, high = score["value"], score["low"], score["high"]
-        return RoundScore(number, value, low, high, rows, score["n_problems"], scores["problems"], cost)
+        passed, families = scores["problems"], scores.get("families", {})
+        return RoundScore(number, value, low, high, rows, score["n_problems"], passed, cost, families)
 
     def _cost(self, number: int) -> RoundCost:
         """Return what a round took: the teacher's part as its summary says, time as the markers say."""

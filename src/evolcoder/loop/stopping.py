@@ -50,6 +50,8 @@ class RoundScore:
     """Verdicts by problem, for paired tests; what a judge gave, from 0 to 1, where a model judges."""
     cost: RoundCost = RoundCost()
     """Of this round alone."""
+    families: Mapping[str, str] = field(default_factory=dict)
+    """Of the problems that have kin, by problem: paired tests count each family once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def _significant(stop: StopRule, history: Sequence[RoundScore]) -> tuple[bool, s
     """Stop after a round below the best before it where an exact paired test over problems says so too."""
 
     def tested(last: RoundScore, best: RoundScore) -> tuple[bool, str]:
-        found = compare(best.passed, last.passed)
+        found = compare(best.passed, last.passed, last.families)
         lost, gained, p = len(found.only_a), len(found.only_b), found.p_value
         counts = f"{lost} problem{'' if lost == 1 else 's'} lost, {gained} gained, p = {p:.2g}"
         if p <= stop.alpha:

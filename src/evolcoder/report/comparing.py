@@ -14,7 +14,7 @@ from evolcoder.errors import UserError
 from evolcoder.evaluate.comparison import Comparison, compare
 from evolcoder.output_files import begins_with, output_file
 from evolcoder.report.charts import Cell, ScoreLine, both_widths, problem_strip, scores_chart
-from evolcoder.report.run_folder import Run, read_run, rounds_of_result
+from evolcoder.report.run_folder import Evaluation, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
 from evolcoder.report.templating import flat_settings, template
 from evolcoder.runs import write_text_whole
@@ -103,10 +103,11 @@ def _shared_benchmark(runs: Sequence[ComparedRun], folder: str) -> SharedBenchma
 
 
 def _against(first: ComparedRun, other: ComparedRun, folder: str) -> Against:
-    a, b = _best_verdicts(first, folder), _best_verdicts(other, folder)
+    of_first, of_other = _best_evaluation(first, folder), _best_evaluation(other, folder)
+    a, b = of_first.problems, of_other.problems
     old, new = first.benchmarks[folder].settings, other.benchmarks[folder].settings
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
-    comparison = compare(a, b)
+    comparison = compare(a, b, of_other.families)
     return Against(
         label=other.label,
         comparison=comparison,
@@ -115,10 +116,10 @@ def _against(first: ComparedRun, other: ComparedRun, folder: str) -> Against:
     )
 
 
-def _best_verdicts(run: ComparedRun, folder: str) -> Mapping[str, Sequence[bool]]:
+def _best_evaluation(run: ComparedRun, folder: str) -> Evaluation:
     best = run.benchmarks[folder].best
     round_ = next(round_ for round_ in run.run.rounds if round_.number == best)
-    return round_.evaluations[folder].problems
+    return round_.evaluations[folder]
 
 
 def _strips(

@@ -29,6 +29,8 @@ class Evaluation:
     """Verdicts of the samples of each problem."""
     reasons: Mapping[str, int]
     """How often each reason ended a program."""
+    families: Mapping[str, str] = field(default_factory=dict)
+    """Of the problems that have kin (perturbations of one problem, say), by problem."""
 
     @property
     def pass_at_1(self) -> Mapping[str, Any] | None:
@@ -218,6 +220,7 @@ def _read_evaluation(path: Path) -> Evaluation:
         scores=scores,
         problems=data.get("problems") or {},
         reasons=data.get("reasons") or {},
+        families=data.get("families") or {},
     )
 
 

@@ -114,7 +114,8 @@ def _one_benchmark(
     best = kept if kept in known else max(points, key=lambda p: p.value).round
     n_problems = int(score.get("n_problems") or len(first.problems))
     settings = {str(key): str(value) for key, value in (score.get("settings") or {}).items()}
-    verdicts = {number: evaluation.problems for number, evaluation in measured}
+    of_round = dict(measured)
+    lifted = best if best and of_round[best].problems and 0 in of_round and of_round[0].problems else None
     return BenchmarkScores(
         folder=folder,
         name=first.benchmark,
@@ -126,8 +127,8 @@ def _one_benchmark(
         settings={key: value for key, value in settings.items() if key not in ("model", "problems")},
         subset=_subset_sentence(folder, n_problems, settings.get("problems", "")),
         others=_other_scores([e for _, e in measured if e.pass_at_1]),
-        changes=tuple(_change(verdicts, *pair) for pair in itertools.pairwise(verdicts)),
-        base_to_best=_change(verdicts, 0, best) if best and verdicts.get(0) and verdicts.get(best) else None,
+        changes=tuple(_change(of_round, *pair) for pair in itertools.pairwise(of_round)),
+        base_to_best=_change(of_round, 0, lifted) if lifted else None,
         strips=_strips({number: _pass_shares(evaluation) for number, evaluation in measured}),
         reasons={round_name(number): dict(evaluation.reasons) for number, evaluation in measured},
     )
@@ -166,8 +167,8 @@ def _score_name(score: Mapping[str, Any]) -> str:
     return str(score["benchmark"]) if judged else f"{score['benchmark']} pass@{score['k']}"
 
 
-def _change(verdicts: Mapping[int, Mapping[str, Sequence[bool]]], before: int, after: int) -> Change:
-    found = compare(verdicts[before], verdicts[after])
+def _change(of_round: Mapping[int, Evaluation], before: int, after: int) -> Change:
+    found = compare(of_round[before].problems, of_round[after].problems, of_round[after].families)
     return Change(
         before=round_name(before),
         after=round_name(after),

@@ -144,6 +144,19 @@ class Benchmark:
         return {problem.task_id: problem for problem in self.problems}
 
     @cached_property
+    def families(self) -> dict[str, str]:
+        """The family of each problem that has one, by task id; problems without kin are not in it."""
+        named = {task_id: self.family(problem) for task_id, problem in self.by_task.items()}
+        return {task_id: family for task_id, family in named.items() if family != task_id}
+
+    @cached_property
+    def _bodies(self) -> dict[str, str]:
+        """A body for each prompt that ends with the first line of a block: what defines it anew is none."""
+        ends = re.compile(r"^([ \t]*)[^#\s].*:[ \t]*(?:#.*)?\n(?:[ \t]*(?:#.*)?\n)*\Z", re.MULTILINE)
+        found = {problem.task_id: ends.search(problem.prompt) for problem in self.problems}
+        return {task_id: f"{match[1]}    ...\n" for task_id, match in found.items() if match}
+
+    @cached_property
     def _by_number(self) -> dict[int, list[Problem]]:
         found: dict[int, list[Problem]] = {}
         for problem in self.problems:
@@ -238,8 +251,12 @@ class Benchmark:
 
     def program(self, problem: Problem, sample: Sample) -> str:
         """Return the whole program that is judged."""
-        alone = sample.whole or self.prompt_form == "prose"
-        return sample.program if alone else problem.prompt + sample.program
+        if sample.whole or self.prompt_form == "prose":
+            return sample.program
+        begins_anew = re.match(r"(?:[ \t]*\n)*\S", sample.program)
+        return (
+            problem.prompt + (self._bodies.get(problem.task_id, "") if begins_anew else "") + sample.program
+        )
 
     def vote(self, problem: Problem, sample: Sample) -> str | None:
         """Return what a sample votes for, "" for nothing; None where answers cannot be counted."""
