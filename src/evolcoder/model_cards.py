@@ -162,10 +162,7 @@ def _index_entry(score: CardScore) -> dict[str, Any]:
     value = round(100 * score.value, 2)
     return {
         "task": {"type": "text-generation", "name": "Text Generation"},
-        "dataset": {
-            "type": score.dataset,
-            "name": score.benchmark + part,
-        },
+        "dataset": {"type": score.dataset, "name": score.benchmark + part},
         "metrics": [{"type": score.measure, "name": score.measure, "value": value, "verified": False}],
     }
 

@@ -259,10 +259,7 @@ _TIMED = ("cpu_s", "wall_s", "peak_memory_bytes")
 
 
 def _write(
-    out: Path,
-    judged: Sequence[tuple[Answer, Judgement]],
-    result: EvaluationResult,
-    named: dict[str, str],
+    out: Path, judged: Sequence[tuple[Answer, Judgement]], result: EvaluationResult, named: dict[str, str]
 ) -> None:
     """Write the files; what was timed stands in `timing.json` alone, so that a rerun gives the same bytes."""
     write_jsonl_whole(

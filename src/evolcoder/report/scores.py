@@ -140,11 +140,7 @@ def _point(number: int, evaluation: Evaluation) -> ScorePoint | None:
         return None
     value = float(score["value"])
     return ScorePoint(
-        number,
-        round_name(number),
-        value,
-        float(score.get("low", value)),
-        float(score.get("high", value)),
+        number, round_name(number), value, float(score.get("low", value)), float(score.get("high", value))
     )
 
 

@@ -13,13 +13,7 @@ from typing import Any
 
 from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks import humaneval
-from evolcoder.evaluate.benchmarks.benchmark import (
-    Benchmark,
-    JobRunner,
-    NamedSet,
-    PromptForm,
-    preimport_for,
-)
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, NamedSet, PromptForm, preimport_for
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison

@@ -308,7 +308,7 @@ LANGUAGES: dict[str, Language] = {
                     ("ruby",),
                     "apt install ruby ruby-test-unit",
                     check=("-e", "require 'test/unit'; STDOUT.syswrite(1); exit!(true)"),
-                ),
+                )
             },
             _interpreted("tmp.rb"),
             syntax_marks=(b"syntax error", b"SyntaxError"),
@@ -319,10 +319,7 @@ LANGUAGES: dict[str, Language] = {
             "Rust",
             "rust",
             "tmp.rs",
-            {
-                "compiler": Tool(("rustc",), "apt install rustc"),
-                "linker": Tool(("cc",), "apt install gcc"),
-            },
+            {"compiler": Tool(("rustc",), "apt install rustc"), "linker": Tool(("cc",), "apt install gcc")},
             _rust,
             compile_steps=1,
             last_word='println!("{word}");',
@@ -373,10 +370,7 @@ LANGUAGES: dict[str, Language] = {
             "TypeScript",
             "typescript",
             "tmp.ts",
-            {
-                "compiler": Tool(("tsc",), "npm install --global typescript@5"),
-                "runtime": _NODE,
-            },
+            {"compiler": Tool(("tsc",), "npm install --global typescript@5"), "runtime": _NODE},
             _ts,
             compile_steps=1,
             whole_answer=True,
