@@ -27,8 +27,7 @@ PLAIN_TESTS = 'exec_context = r"""\ndf = test_input\n[insert]\n"""'
 
 
 @pytest.fixture
-def ds1000(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+def ds1000(benchmark_data: Path) -> Benchmark:
     return load_benchmark("ds1000")
 
 

@@ -280,10 +280,7 @@ def test_a_file_is_read_again_when_it_or_what_it_imports_changes(tmp_path: Path)
     assert "given" not in sys.modules
 
 
-def test_a_file_is_looked_at_and_not_judged_by_its_name(
-    tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+def test_a_file_is_looked_at_and_not_judged_by_its_name(tmp_path: Path, benchmark_data: Path) -> None:
     own = written(tmp_path, name="better-than-humaneval.py", **{"B/1": "assert f(2) == 4"})
     assert not names_overlap(own, "humaneval")
     assert not benchmarks_overlap(own, "humaneval+")

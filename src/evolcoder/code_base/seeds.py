@@ -190,7 +190,7 @@ async def seeds_from_snippets(
             screen = ContaminationScreen(problem_texts_of(held_out), (), engine)
             held.callback(screen.close)
         summary = await evolve_round(
-            map(_as_parent, snippets),
+            (Instruction(s.id, s.shown, "", "", Lineage(s.id)) for s in snippets),
             model,
             settings,
             0,
@@ -230,10 +230,6 @@ def first_request(snippet: Snippet) -> str:
 def _filled(template: str, language: str, question: str, concepts: str = "") -> str:
     filled = template.replace("{language}", language).replace("{concepts}", concepts)
     return filled.replace("{question}", question)  # last: code may hold such braces
-
-
-def _as_parent(snippet: Snippet) -> Instruction:
-    return Instruction(snippet.id, snippet.shown, "", "", Lineage(snippet.id))
 
 
 def _as_seeds(path: Path, sources: Mapping[str, dict[str, Any]]) -> Iterator[Instruction]:

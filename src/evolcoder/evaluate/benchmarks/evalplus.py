@@ -21,7 +21,7 @@ from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthSt
 from evolcoder.evaluate.benchmarks.humaneval import published_gap
 from evolcoder.evaluate.benchmarks.mbpp import continued_docstring, question_with_tests
 from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
-from evolcoder.evaluate.prompts import Asked
+from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash

@@ -25,8 +25,8 @@ from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptF
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_and_digest
 from evolcoder.evaluate.benchmarks.in_environment import BenchmarkInEnvironment
 from evolcoder.evaluate.environments import EnvironmentSpec, find_environment
-from evolcoder.evaluate.prompts import Asked
 from evolcoder.evaluate.settings import Decoding
+from evolcoder.evaluate.styles import Asked
 from evolcoder.records import Problem, ProblemText, Sample
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits

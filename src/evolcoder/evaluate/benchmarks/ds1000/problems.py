@@ -27,8 +27,8 @@ from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.ds1000.answers import STOPS, solution_of
 from evolcoder.evaluate.benchmarks.in_environment import BenchmarkInEnvironment
 from evolcoder.evaluate.environments import EnvironmentSpec, find_environment
-from evolcoder.evaluate.prompts import Asked
 from evolcoder.evaluate.settings import Decoding
+from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.records import Problem, ProblemText, Sample, Verdict
 from evolcoder.runs import content_hash

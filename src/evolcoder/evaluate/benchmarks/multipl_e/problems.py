@@ -20,8 +20,8 @@ from evolcoder.evaluate.benchmarks.multipl_e import answers, files
 from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES, Language
 from evolcoder.evaluate.benchmarks.multipl_e.prepared import INSIDE, prepared_folder
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed, shown
-from evolcoder.evaluate.prompts import Asked, check_style
 from evolcoder.evaluate.settings import Decoding, Style
+from evolcoder.evaluate.styles import Asked, check_style
 from evolcoder.extraction.code_blocks import Extraction, without_thinking
 from evolcoder.models.protocol import Message
 from evolcoder.records import Problem, Reason, Sample, Verdict
