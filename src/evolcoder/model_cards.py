@@ -106,17 +106,8 @@ def model_card_text(card: ModelCard) -> str:
     lines += [f"{sentence}\n" for sentence in card.notes]
     if card.training:
         lines += ["## Training", "", "| setting | value |", "|---|---|", *_training_rows(card.training), ""]
-    lines += [
-        "## Data",
-        "",
-        *card.data,
-        "",
-        *chain_lines(card.chain),
-        "",
-        "## Limits",
-        "",
-        f"{card.words.limits} {_ROWS_LIMITS}",
-    ]
+    lines += ["## Data", "", *card.data, "", *chain_lines(card.chain), ""]
+    lines += ["## Limits", "", f"{card.words.limits} {_ROWS_LIMITS}"]
     return with_header(header, lines)
 
 
