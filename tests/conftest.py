@@ -27,3 +27,10 @@ def data_folder() -> Path:
         if folder is not None and (folder / "README.md").exists():
             return folder
     pytest.skip("needs real benchmark data: export EVOLCODER_DATA=FOLDER (laid out as docs/data.md says)")
+
+
+@pytest.fixture
+def benchmark_data(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same folder, where benchmarks find their data for the length of a test."""
+    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+    return data_folder

@@ -129,9 +129,8 @@ def benchmark_texts(data_folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def test_the_problems_of_mathematics_end_with_their_answer_and_copy_no_benchmark(
-    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+    benchmark_data: Path,
 ) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     problems = read_instructions("shipped:math")
     index = ContaminationIndex(
         problem_texts(["gsm8k", "math500"]), compared=load_domain("math").answering.compared

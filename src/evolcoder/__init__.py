@@ -11,55 +11,32 @@ from typing import Any
 
 __version__ = "0.3.0"
 
-__all__ = [
-    "EndpointSettings",
-    "EvaluationSettings",
-    "EvolcoderError",
-    "EvolveSettings",
-    "Instruction",
-    "JudgeSettings",
-    "Lineage",
-    "LocalSettings",
-    "ReinforceSettings",
-    "TrainSettings",
-    "__version__",
-    "compare_samples",
-    "evaluate_judged",
-    "evaluate_model",
-    "evolve_instructions",
-    "judge",
-    "read_instructions",
-    "read_tasks",
-    "reinforce_model",
-    "run_recipe",
-    "score_samples",
-    "train_model",
-    "write_instructions",
-]
-
-_MODULES = {
-    "EndpointSettings": "models.endpoint.settings",
-    "EvaluationSettings": "evaluate.settings",
-    "EvolcoderError": "errors",
-    "EvolveSettings": "evolve.settings",
-    "Instruction": "records",
-    "JudgeSettings": "evaluate.model_judge.settings",
-    "Lineage": "records",
-    "LocalSettings": "models.local.settings",
-    "ReinforceSettings": "reinforce.settings",
-    "TrainSettings": "train.settings",
-    "judge": "reinforce.judge",
-    "read_instructions": "instructions",
-    "read_tasks": "reinforce.tasks",
-    "write_instructions": "instructions",
+_NAMES = {
+    "api": "compare_samples evaluate_judged evaluate_model evolve_instructions reinforce_model run_recipe "
+    "score_samples train_model",
+    "errors": "EvolcoderError",
+    "evaluate.model_judge.settings": "JudgeSettings",
+    "evaluate.settings": "EvaluationSettings",
+    "evolve.settings": "EvolveSettings",
+    "instructions": "read_instructions write_instructions",
+    "models.endpoint.settings": "EndpointSettings",
+    "models.local.settings": "LocalSettings",
+    "records": "Instruction Lineage",
+    "reinforce.judge": "judge",
+    "reinforce.settings": "ReinforceSettings",
+    "reinforce.tasks": "read_tasks",
+    "train.settings": "TrainSettings",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for (PEP 562); a name without a module of its own is a function of `api`."""
-    if name not in __all__:
+    """Import what is asked for (PEP 562)."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'evolcoder' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"evolcoder.{_MODULES.get(name, 'api')}"), name)
+    return getattr(importlib.import_module(f"evolcoder.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -106,11 +106,7 @@ def evolve_instructions(
 
     async def work() -> list[RoundSummary]:
         async with model_session(
-            choice,
-            folder / "journal.sqlite",
-            THIS_MACHINE,
-            max_usd=max_usd,
-            max_requests=max_requests,
+            choice, folder / "journal.sqlite", THIS_MACHINE, max_usd=max_usd, max_requests=max_requests
         ) as model:
             return await evolve_dataset(
                 rows,

@@ -106,17 +106,8 @@ def model_card_text(card: ModelCard) -> str:
     lines += [f"{sentence}\n" for sentence in card.notes]
     if card.training:
         lines += ["## Training", "", "| setting | value |", "|---|---|", *_training_rows(card.training), ""]
-    lines += [
-        "## Data",
-        "",
-        *card.data,
-        "",
-        *chain_lines(card.chain),
-        "",
-        "## Limits",
-        "",
-        f"{card.words.limits} {_ROWS_LIMITS}",
-    ]
+    lines += ["## Data", "", *card.data, "", *chain_lines(card.chain), ""]
+    lines += ["## Limits", "", f"{card.words.limits} {_ROWS_LIMITS}"]
     return with_header(header, lines)
 
 
@@ -162,10 +153,7 @@ def _index_entry(score: CardScore) -> dict[str, Any]:
     value = round(100 * score.value, 2)
     return {
         "task": {"type": "text-generation", "name": "Text Generation"},
-        "dataset": {
-            "type": score.dataset,
-            "name": score.benchmark + part,
-        },
+        "dataset": {"type": score.dataset, "name": score.benchmark + part},
         "metrics": [{"type": score.measure, "name": score.measure, "value": value, "verified": False}],
     }
 

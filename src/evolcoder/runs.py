@@ -163,11 +163,8 @@ def _changed_file(path: Path) -> str:
     if not (path / _HASHES).exists():
         return ""
     hashes = json.loads((path / _HASHES).read_bytes())
-    return next((name for name, hash_ in sorted(hashes.items()) if _has_other_hash(path / name, hash_)), "")
-
-
-def _has_other_hash(file: Path, hash_: str) -> bool:
-    return file.exists() and file_hash(file) != hash_
+    written = (name for name in sorted(hashes) if (path / name).exists())
+    return next((name for name in written if file_hash(path / name) != hashes[name]), "")
 
 
 @contextmanager

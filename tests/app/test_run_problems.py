@@ -124,9 +124,8 @@ def test_a_pair_that_is_none_is_named(pairs: list[str]) -> None:
 
 
 def test_answers_in_words_are_shown_as_words_and_each_turn_of_a_judge_counts(
-    tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, benchmark_data: Path
 ) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     folder = tmp_path / "run" / "round-0" / "evaluation" / "mt-bench"
     folder.mkdir(parents=True)
     write_jsonl_whole(
@@ -152,7 +151,6 @@ def test_answers_in_words_are_shown_as_words_and_each_turn_of_a_judge_counts(
     [("gsm8k", None), ("wizardlm", None), ("multipl-e:js", "javascript"), ("mbpp", "python")],
 )
 def test_a_benchmark_says_what_its_answers_are_shown_in(
-    data_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown_in: str | None
+    benchmark_data: Path, name: str, shown_in: str | None
 ) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     assert load_benchmark(name).highlighted == shown_in

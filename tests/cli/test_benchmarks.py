@@ -27,8 +27,7 @@ def test_every_benchmark_is_listed_with_its_size_licence_and_tier() -> None:
     assert by_name["livecodebench"]["dated"] and not by_name["mbpp"]["dated"]
 
 
-def test_the_sizes_are_those_of_the_data(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+def test_the_sizes_are_those_of_the_data(benchmark_data: Path) -> None:
     names = ("mbpp:train", "mbpp+@v0.1.0", "ds1000:insertion", "multipl-e:sh", "multipl-e:mbpp-rs")
     for name in (*names, "bigcodebench:hard", "cruxeval:input"):
         assert benchmark_names()[name].size == len(load_benchmark(name).problems), name

@@ -135,9 +135,7 @@ def test_verdicts_of_the_base_tests_are_none_of_the_plus_tests(tmp_path: Path) -
     assert read_verdicts(first, plus) == {ADD: [False]} and read_verdicts(first) == {ADD: [False]}
 
 
-def test_fenced_answers_are_told_with_the_extraction_that_reads_them(
-    tmp_path: Path,
-) -> None:
+def test_fenced_answers_are_told_with_the_extraction_that_reads_them(tmp_path: Path) -> None:
     text = "```python\ndef add(x, y):\n    return x + y\n```"
     path = rows_file(tmp_path / "s.jsonl", {"task_id": ADD, "completion": text})
     said = type_("score", path, "-b", "humaneval").output

@@ -46,10 +46,7 @@ def said(*arguments: str) -> Result:
     return done
 
 
-def test_it_evolves_is_measured_and_planned(
-    tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+def test_it_evolves_is_measured_and_planned(tmp_path: Path, benchmark_data: Path) -> None:
     model, seeds, out = tmp_path / "model.py", tmp_path / "seeds.jsonl", tmp_path / "evolved"
     model.write_text(MODEL)
     texts = ("Match digits.", "Match a word.")

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, PromptForm
-from evolcoder.evaluate.prompts import Asked
+from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction.code_blocks import Extraction, without_thinking
 from evolcoder.records import Problem, Sample, Verdict
 

@@ -31,9 +31,8 @@ from evolcoder.sandbox.protocol import CallJob, InProcessJob, Limits
     ],
 )
 def test_a_benchmark_has_its_published_problems(
-    name: str, count: int, first: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, count: int, first: str, benchmark_data: Path
 ) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     benchmark = load_benchmark(name)
     assert (len(benchmark.problems), benchmark.problems[0].task_id) == (count, first)
 

@@ -21,8 +21,7 @@ NAMES = ["bigcodebench", "bigcodebench:instruct", "bigcodebench:hard", "bigcodeb
 
 
 @pytest.fixture
-def bigcodebench(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+def bigcodebench(benchmark_data: Path) -> Benchmark:
     return load_benchmark("bigcodebench")
 
 

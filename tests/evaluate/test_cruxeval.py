@@ -18,9 +18,7 @@ from evolcoder.sandbox import Sandbox
 NAMES = ["cruxeval:output", "cruxeval:output-cot", "cruxeval:input", "cruxeval:input-cot"]
 
 
-@pytest.fixture(autouse=True)
-def data(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+pytestmark = pytest.mark.usefixtures("benchmark_data")
 
 
 def verdicts(benchmark: Benchmark, predictions: list[tuple[str, str]]) -> list[Verdict]:

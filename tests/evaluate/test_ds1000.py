@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark, environment_spec, load_benchmark
 from evolcoder.evaluate.benchmarks.ds1000.answers import solution_of
-from evolcoder.evaluate.benchmarks.ds1000.environment import ENVIRONMENT
+from evolcoder.evaluate.benchmarks.ds1000.problems import ENVIRONMENT
 from evolcoder.evaluate.environments import build_environment, find_environment
 from evolcoder.evaluate.pass_at_k import scores_of_groups
 from evolcoder.evaluate.sample_files import read_samples
@@ -27,8 +27,7 @@ PLAIN_TESTS = 'exec_context = r"""\ndf = test_input\n[insert]\n"""'
 
 
 @pytest.fixture
-def ds1000(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+def ds1000(benchmark_data: Path) -> Benchmark:
     return load_benchmark("ds1000")
 
 

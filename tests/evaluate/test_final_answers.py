@@ -27,11 +27,6 @@ from evolcoder.records import Problem
 from evolcoder.sandbox import Sandbox
 
 
-@pytest.fixture
-def benchmarks(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
-
-
 def own(pairs: Sequence[tuple[str, str]]) -> Benchmark:
     """Return problems with the expected answers of (expected answer, solution)."""
     return FinalAnswers(
@@ -63,7 +58,7 @@ def passed(
 
 
 @pytest.mark.parametrize(("oracle", "every"), [("wizardmath", 1), ("math-verify", 50)])
-def test_every_reference_solution_of_gsm8k_is_right(benchmarks: None, oracle: str, every: int) -> None:
+def test_every_reference_solution_of_gsm8k_is_right(benchmark_data: Path, oracle: str, every: int) -> None:
     whole = load_benchmark("gsm8k")
     some = FinalAnswers("gsm8k", "", whole.problems[::every], same=whole.same)  # type: ignore[attr-defined]
 
@@ -72,7 +67,9 @@ def test_every_reference_solution_of_gsm8k_is_right(benchmarks: None, oracle: st
 
 
 @pytest.mark.parametrize(("oracle", "every"), [("wizardmath", 1), ("math-verify", 30)])
-def test_every_reference_answer_of_math_500_equals_itself(benchmarks: None, oracle: str, every: int) -> None:
+def test_every_reference_answer_of_math_500_equals_itself(
+    benchmark_data: Path, oracle: str, every: int
+) -> None:
     whole = load_benchmark("math500")
     some = CompetitionMath("math500", "", whole.problems[::every], same=written_alike, symbolic=True)
 
@@ -80,7 +77,7 @@ def test_every_reference_answer_of_math_500_equals_itself(benchmarks: None, orac
     assert all(passed(some, [p.canonical_solution for p in some.problems], oracle))
 
 
-def test_the_published_rule_of_gsm8k_reads_the_first_number_after_its_words(benchmarks: None) -> None:
+def test_the_published_rule_of_gsm8k_reads_the_first_number_after_its_words(benchmark_data: Path) -> None:
     same = load_benchmark("gsm8k").same  # type: ignore[attr-defined]
     read = {text: value for text, _, value in SPELLINGS}
     others = {text: str(int(value or "18") + 1) for text, value in read.items()}
@@ -123,7 +120,7 @@ def test_an_answer_that_cannot_be_simplified_in_time_is_a_timeout_and_no_more() 
     assert found == [False, True]
 
 
-def test_the_published_prompt_is_asked_with_and_without_the_chain_of_thought(benchmarks: None) -> None:
+def test_the_published_prompt_is_asked_with_and_without_the_chain_of_thought(benchmark_data: Path) -> None:
     gsm8k = load_benchmark("gsm8k")
     problem = gsm8k.problems[0]
     with_steps, direct = (gsm8k.ask(problem, "wizardcoder", preset) for preset in ("published", "direct"))

@@ -140,9 +140,8 @@ def test_no_more_is_spent_than_allowed(server: Server, questions: Path, tmp_path
 
 
 def test_both_turns_of_mt_bench_are_asked_and_judged_once_each(
-    server: Server, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, benchmark_data: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     found = in_all(evaluate(server, tmp_path, "mt-bench", "judge-7"))
     assert Counter(model for model, _ in server.paid) == {"good": 160, "judge-7": 160}
     assert found["reasons"] == {"rated 7": 160} and set(server.paid.values()) == {1}

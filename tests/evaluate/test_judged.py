@@ -44,9 +44,8 @@ def scores(out: Path, folder: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def data(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
-    return data_folder
+def data(benchmark_data: Path) -> Path:
+    return benchmark_data
 
 
 @pytest.fixture

@@ -41,9 +41,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield opened
 
 
-@pytest.fixture(autouse=True)
-def _data(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+pytestmark = pytest.mark.usefixtures("benchmark_data")
 
 
 def ready(language: str) -> Benchmark:

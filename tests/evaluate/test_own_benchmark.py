@@ -137,10 +137,7 @@ def test_tests_that_cannot_test_are_refused_at_load(tmp_path: Path, tests: str, 
         ("assert f(2)", "its tests pass a function whose result says that it equals everything"),
         ("assert f(2) == 5", "its reference solution does not pass: assert f"),
         ("if f is None:\n    assert f(2) == 4\n", "its tests test nothing"),
-        (
-            "if not __debug__:\n    assert f(2) == 4\n",
-            "its tests test nothing: .* without a call",
-        ),
+        ("if not __debug__:\n    assert f(2) == 4\n", "its tests test nothing: .* without a call"),
         ("assert f(2) == 4\nassert type(Node) is type", r".* and program run in one process|its reference"),
         (
             "import unittest\nclass T(unittest.TestCase):\n    def it(self): assert f(2) == 4\n",
@@ -237,15 +234,9 @@ def test_a_number_that_may_be_two_problems_is_no_id(tmp_path: Path) -> None:
     [
         ("def load(:\n", r"mine\.py: line 1: SyntaxError: invalid syntax"),
         ("x = 1\ndef load():\n    return {}['a']\n", r"mine\.py: line 3: KeyError: 'a'"),
-        (
-            "import no_such_module\n",
-            r"mine\.py: line 1: ModuleNotFoundError: No module named",
-        ),
+        ("import no_such_module\n", r"mine\.py: line 1: ModuleNotFoundError: No module named"),
         ("\nraise SystemExit('no')\n", r"mine\.py: line 2: SystemExit: no"),
-        (
-            FILE.format(tests={7: "assert f(2) == 4"}),
-            r"mine\.py: problem 7: task_id: text is expected",
-        ),
+        (FILE.format(tests={7: "assert f(2) == 4"}), r"mine\.py: problem 7: task_id: text is expected"),
         (FILE.format(tests={}), r"mine\.py: load\(\) gives no problems"),
         (
             FILE.format(tests={"A/1": "assert f(2) == 4"}).replace("tuple(problems)", "2 * tuple(problems)"),
@@ -289,10 +280,7 @@ def test_a_file_is_read_again_when_it_or_what_it_imports_changes(tmp_path: Path)
     assert "given" not in sys.modules
 
 
-def test_a_file_is_looked_at_and_not_judged_by_its_name(
-    tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+def test_a_file_is_looked_at_and_not_judged_by_its_name(tmp_path: Path, benchmark_data: Path) -> None:
     own = written(tmp_path, name="better-than-humaneval.py", **{"B/1": "assert f(2) == 4"})
     assert not names_overlap(own, "humaneval")
     assert not benchmarks_overlap(own, "humaneval+")

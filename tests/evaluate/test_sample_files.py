@@ -125,10 +125,7 @@ def test_problems_without_a_sample_are_told(humaneval: Benchmark) -> None:
             r"'HumanEval/164' is not in humaneval .*did you mean",
         ),
         ([{"task_id": "Mbpp/11", "completion": "a"}], r"'Mbpp/11' is not in humaneval.*like 'HumanEval/0'"),
-        (
-            [{"prompt": "def nothing():", "samples": ["a"]}],
-            r"the prompt's function \['nothing'\] is not in",
-        ),
+        ([{"prompt": "def nothing():", "samples": ["a"]}], r"the prompt's function \['nothing'\] is not in"),
         ([], r"no samples"),
         (["", "  "], r"no samples"),
     ],

@@ -282,15 +282,13 @@ FORMS_OF_OTHERS: dict[str, Callable[[str, str | None], dict[str, Any]]] = {
 )
 def test_a_benchmark_with_files_of_its_own_has_those_of_other_harnesses_too(
     tmp_path: Path,
-    data_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    benchmark_data: Path,
     form: str,
     name: str,
     task: str,
     answer: str,
     program: str,
 ) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     benchmark = load_benchmark(name)
     rows = [FORMS_OF_OTHERS[form](task, text) for text in (answer, None)]
     write_jsonl_whole(tmp_path / "rows.jsonl", rows)

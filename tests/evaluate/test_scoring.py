@@ -207,9 +207,8 @@ def test_a_forged_answer_does_not_pass(sandbox: Sandbox, humaneval: Benchmark, p
 
 @pytest.fixture
 def humaneval_plus(
-    data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    benchmark_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Benchmark:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path_factory.mktemp("cache")))
     return load_benchmark("humaneval+")
 

@@ -28,9 +28,8 @@ def planting() -> ModuleType:
 
 
 def test_of_50_hidden_copies_45_are_found_and_real_rows_are_left_alone(
-    planting: ModuleType, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+    planting: ModuleType, benchmark_data: Path
 ) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     rng = random.Random(1001)
     copies = [
         planting.plant(
@@ -39,7 +38,7 @@ def test_of_50_hidden_copies_45_are_found_and_real_rows_are_left_alone(
         for p in rng.sample(list(load_benchmark("humaneval").problems), 50)
     ]
     rows = [Instruction(c.task_id, c.instruction, c.input, c.response, Lineage(c.task_id)) for c in copies]
-    rows += read_instructions(data_folder / "codealpaca/code_alpaca_20k.json.gz")[:2000]
+    rows += read_instructions(benchmark_data / "codealpaca/code_alpaca_20k.json.gz")[:2000]
     hits = find_contamination(rows, problem_texts(["humaneval"]))
     found = {hit.row_id for hit in hits if hit.row_id == hit.task_id}
     others = {hit.row_id for hit in hits if not hit.row_id.startswith("HumanEval/")}

@@ -1,7 +1,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
 from teacher import TASKS, Teacher, seeds
 
 from evolcoder.evolve.round_progress import LiveCounts, by_number
@@ -68,9 +67,8 @@ def test_a_rounds_bar_counts_every_row_and_ends_with_the_facts(tmp_path: Path) -
 
 
 def test_tokens_of_a_teacher_in_this_process_are_told_before_its_first_wave_ends(
-    tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, benchmark_data: Path
 ) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
 
     async def tokens_while_it_writes() -> int:
         async with open_model("embedded") as model:

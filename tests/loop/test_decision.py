@@ -58,10 +58,7 @@ def test_a_run_without_the_packages_for_training_says_so_before_any_stage(
         open_answering_engine("embedded", LocalSettings())
 
 
-def test_problems_are_recognised_under_other_ids_and_in_other_sets(
-    data_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+def test_problems_are_recognised_under_other_ids_and_in_other_sets(benchmark_data: Path) -> None:
     problems = {name: load_benchmark(name) for name in ("humaneval", "humaneval+", "mbpp+", "mbpp-400")}
     assert len(shared_problems(problems["humaneval"], problems["humaneval+"])) == 164
     in_both = shared_problems(problems["mbpp-400"], problems["mbpp+"])

@@ -33,10 +33,8 @@ def test_a_model_learns_from_its_domains_verdicts(
     reply: str,
     columns: dict[str, Any],
     tmp_path: Path,
-    data_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    benchmark_data: Path,
 ) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
     if domain == "math":
         pytest.importorskip("math_verify", reason="pip install 'evolcoder[math]'")
     model = taught(tmp_path, reply)

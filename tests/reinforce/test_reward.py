@@ -129,10 +129,7 @@ def test_the_last_third_of_the_tests_is_watched() -> None:
     assert split_watched(list(range(9))) == (list(range(6)), [6, 7, 8])
 
 
-def test_mbpp_is_asked_as_it_is_evaluated_without_the_watched_test(
-    data_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EVOLCODER_DATA", str(data_folder))
+def test_mbpp_is_asked_as_it_is_evaluated_without_the_watched_test(benchmark_data: Path) -> None:
     task = read_tasks("benchmark:mbpp:train")[5]
     benchmark = load_benchmark("mbpp:train")
     problem = benchmark.by_task[task.id]

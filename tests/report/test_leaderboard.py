@@ -21,13 +21,7 @@ from evolcoder.runs import write_json_whole
 
 def evaluation(folder: Path, model: str, benchmark: str, passed: int, of: int = 164, **named: str) -> Path:
     """Write what `evaluate` leaves of an evaluation; `named` are further settings."""
-    settings = {
-        "model": model,
-        "style": "chat",
-        "decoding": "greedy",
-        "problems": f"{of} of {of}",
-        **named,
-    }
+    settings = {"model": model, "style": "chat", "decoding": "greedy", "problems": f"{of} of {of}", **named}
     verdicts = {f"task/{number}": [number < passed] for number in range(of)}
     scores = scores_of(verdicts, (1,), benchmark, settings)
     fields = ("benchmark", "k", "value", "low", "high", "n_problems", "n_samples", "settings")

@@ -38,8 +38,7 @@ check(candidate)
 INPUTS = ((3,), (4,), (7,), (12,))
 EXPECTED = (9.0, [16.0, 1.0], 49.0, (144.0,))
 COMPARISON = BatchComparison(
-    "square",
-    partial(ValueComparison, "evalplus", Expectation("humaneval", "square", 1e-6, INPUTS, EXPECTED)),
+    "square", partial(ValueComparison, "evalplus", Expectation("humaneval", "square", 1e-6, INPUTS, EXPECTED))
 )
 PROBE = """
 import os, sys, math, json, socket

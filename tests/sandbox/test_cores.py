@@ -10,13 +10,13 @@ import uuid
 import pytest
 
 from evolcoder.sandbox import Sandbox
-from evolcoder.sandbox.cores import CoreClaim
 from evolcoder.sandbox.protocol import CallJob, StdioJob
+from evolcoder.sandbox.sandbox import CoreClaim
 
 needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
 CLAIM_AND_WAIT = """
 import sys
-from evolcoder.sandbox.cores import CoreClaim
+from evolcoder.sandbox.sandbox import CoreClaim
 claim = CoreClaim(sys.argv[1])
 print(claim.core, flush=True)
 sys.stdin.read()

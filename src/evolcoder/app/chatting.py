@@ -144,10 +144,7 @@ def request_of(side: ChatSide, sampling: Sampling) -> Request:
 
 
 async def converse(
-    models: OpenModels,
-    sides: Sequence[ChatSide],
-    sampling: Sampling,
-    every_s: float = 0.1,
+    models: OpenModels, sides: Sequence[ChatSide], sampling: Sampling, every_s: float = 0.1
 ) -> AsyncGenerator[tuple[ChatSide, ...], None]:
     """Have every side answer its last turn at the same time; yield all sides whenever an answer has grown.
 

@@ -14,6 +14,7 @@ from evolcoder.app.widgets import Place, pick_link, render
 from evolcoder.errors import DataError
 from evolcoder.evaluate.comparison import compare
 from evolcoder.report.run_folder import Evaluation, read_run
+from evolcoder.report.scores import measured_unlike
 from evolcoder.report.table import round_name
 
 _MOST_RUNS = 12
@@ -86,11 +87,6 @@ def _found(a: Model, b: Model, benchmark: str, place: Place) -> tuple[Markup, st
     old, new = a.evaluations[benchmark], b.evaluations[benchmark]
     result = compare(old.problems, new.problems, new.families)
     settings = [(e.pass_at_1 or {}).get("settings") or {} for e in (old, new)]
-    unlike = [
-        f"{key}: {settings[0].get(key, 'not said')}, {settings[1].get(key, 'not said')}"
-        for key in dict.fromkeys([*settings[0], *settings[1]])
-        if settings[0].get(key) != settings[1].get(key)
-    ]
     chosen = place["id"] or next(iter([*result.only_b, *result.only_a]), "")
     html = render(
         "compared.html.j2",
@@ -98,7 +94,7 @@ def _found(a: Model, b: Model, benchmark: str, place: Place) -> tuple[Markup, st
         b=b.name,
         result=result,
         measure=settings[1].get("measure", "pass@1"),
-        unlike="; ".join(unlike),
+        unlike="; ".join(measured_unlike(*settings)),
         won=_links(result.only_b, place, chosen),
         lost=_links(result.only_a, place, chosen),
     )

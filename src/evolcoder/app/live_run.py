@@ -12,9 +12,8 @@ from markupsafe import Markup
 from evolcoder.app.shown_text import code, empty, notice, shown, table, tag
 from evolcoder.errors import DataError
 from evolcoder.progress import StageLine, duration, left_text, seconds_left
-from evolcoder.report.charts import both_widths, score_chart
 from evolcoder.report.run_folder import Run, read_run, rounds_of_result
-from evolcoder.report.scores import BenchmarkScores, benchmark_scores
+from evolcoder.report.scores import BenchmarkScores, benchmark_scores, score_figure
 from evolcoder.report.table import percent, round_name
 from evolcoder.run_progress import BarState, RunProgress, read_progress
 
@@ -141,16 +140,13 @@ def _scores(scores: Sequence[BenchmarkScores]) -> Markup:
             for point in view.points
         ]
         deciding = tag("decides", "plain") if view.decides else Markup("")
-        chart = _chart(view)
         head = Markup("<h3>{} {}</h3>").format(shown(view.name, 100), deciding)
-        figure = Markup("<figure>{}</figure>").format(chart) if len(view.points) > 1 else Markup("")
+        figure = (
+            Markup("<figure>{}</figure>").format(score_figure(view)) if len(view.points) > 1 else Markup("")
+        )
         subset = Markup('<p class="soft small">{}</p>').format(shown(view.subset, 300))
         parts.append(head + figure + table(("model", f"{view.measure}, %", "95% interval"), rows) + subset)
     return Markup("").join(parts)
-
-
-def _chart(view: BenchmarkScores) -> Markup:
-    return both_widths(lambda width: score_chart(view.points, view.best, width, view.measure))
 
 
 _STATES = {"done": "good", "kept": "good", "running": "new", "waiting": "plain", "skipped": "plain"}

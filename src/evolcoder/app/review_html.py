@@ -58,16 +58,8 @@ def results_html(study: Study, results: Results, unreadable: int, folder: Path) 
         voters = ", ".join(f"{name} ({n:,})" for name, n in results.reviewers.items())
         parts.append(Markup("<p>Votes by {}.</p>").format(shown(voters, 2000)))
         head = (
-            "criterion",
-            "model",
-            "against",
-            "better",
-            "tie",
-            "worse",
-            "tasks",
-            "win rate, %",
-            "95%",
-            "sign test",
+            *("criterion", "model", "against", "better", "tie", "worse", "tasks"),
+            *("win rate, %", "95%", "sign test"),
         )
         parts.append(table(head, map(_comparison, results.comparisons)))
         parts.append(

@@ -115,11 +115,7 @@ def launch_of(form: Mapping[str, Any], runs: Path) -> Launch:
 def plan_html(launch: Launch, plan: Mapping[str, Any]) -> Markup:
     """Return a plan as `plan_of` gives it: what is done, how long it takes, what it costs."""
     stages = [
-        {
-            **stage,
-            "time": _time(stage),
-            "price": "" if stage["usd"] is None else f"${stage['usd']:.2f}",
-        }
+        {**stage, "time": _time(stage), "price": "" if stage["usd"] is None else f"${stage['usd']:.2f}"}
         for stage in plan["stages"]
     ]
     price = "price not known" if plan["usd"] is None else f"${plan['usd']:.2f}"

@@ -14,13 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-from evolcoder.app.agreement import (
-    WinRate,
-    cohen_kappa,
-    fleiss_kappa,
-    krippendorff_alpha,
-    win_rate,
-)
+from evolcoder.app.agreement import WinRate, cohen_kappa, fleiss_kappa, krippendorff_alpha, win_rate
 from evolcoder.app.study import CHOICES, CRITERIA, Choice, Criterion, Item, Shown, Study, schedule
 from evolcoder.runs import sync_folder
 

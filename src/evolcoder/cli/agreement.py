@@ -76,11 +76,7 @@ def command(
 
     async def work() -> list[JudgeAgreement]:
         async with model_session(
-            settings,
-            out / "journal.sqlite",
-            THIS_MACHINE,
-            max_usd=max_usd,
-            max_requests=max_requests,
+            settings, out / "journal.sqlite", THIS_MACHINE, max_usd=max_usd, max_requests=max_requests
         ) as opened:
             with progress_view().bar("judge", len(found.items)) as bar:
                 return judge_agreement(found, votes, await judged_study(found, opened, settings, bar))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.model_options import model_choice, model_options
+from evolcoder.cli.model_options import model_choice, model_options, named_value
 from evolcoder.cli.options import (
     columns_option,
     domain_option,
@@ -128,7 +128,7 @@ def command(
     try:
         settings = EvolveSettings(
             methods=options["methods"] or domain.methods_name,
-            custom_methods=dict(_pairs(options["custom"], "--method")),
+            custom_methods=dict(named_value("--method", text) for text in options["custom"]),
             weights=_numbers(options["weights"], "--weight"),
             scores=_numbers(options["scores"], "--score"),
             instruction_max_tokens=options["max_tokens"],
@@ -207,17 +207,9 @@ async def _evolve(
         return summaries, stats_of(model), time.monotonic() - begun
 
 
-def _pairs(texts: tuple[str, ...], option: str) -> list[tuple[str, str]]:
-    pairs = [tuple(text.split("=", 1)) for text in texts]
-    for text, pair in zip(texts, pairs, strict=True):
-        if len(pair) != 2:
-            raise ValueError(f"{option} {text}: NAME=VALUE is expected")
-    return [(pair[0].strip(), pair[1].strip()) for pair in pairs]
-
-
 def _numbers(texts: tuple[str, ...], option: str) -> dict[str, float]:
     numbers = {}
-    for name, text in _pairs(texts, option):
+    for name, text in (named_value(option, pair) for pair in texts):
         try:
             numbers[name] = float(text)
         except ValueError as error:

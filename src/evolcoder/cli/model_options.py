@@ -52,11 +52,7 @@ model_options = together(
         help="Any further setting of the endpoint, e.g. hedge_share=0.05.",
     ),
     click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        default=64,
-        show_default=True,
-        help="Local models.",
+        "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Local models."
     ),
     click.option(
         "--dtype",
@@ -105,10 +101,12 @@ def _endpoint_settings(options: Mapping[str, Any], timeout_s: float | None) -> E
     if options["extra_body"]:
         values["extra_body"] = _json_object("--extra-body", options["extra_body"])
     if options["headers"]:
-        values["headers"] = dict(_pair("--header", text) for text in options["headers"])
+        values["headers"] = dict(
+            named_value("--header", text, "NAME=VARIABLE") for text in options["headers"]
+        )
     known = [field.name for field in fields(EndpointSettings)]
     for pair in options["endpoint_pairs"]:
-        key, text = _pair("--endpoint", pair)
+        key, text = named_value("--endpoint", pair, "KEY=VALUE")
         if key not in known:
             raise UserError(
                 f"--endpoint {pair}: unknown key{nearest(key, known)}; the keys are {', '.join(known)}"
@@ -126,13 +124,13 @@ def _endpoint_settings(options: Mapping[str, Any], timeout_s: float | None) -> E
         raise UserError(f"endpoint: {key + ': ' if key else ''}{message}") from error
 
 
-def _pair(option: str, text: str) -> tuple[str, str]:
+def named_value(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, str]:
+    """Return the parts of an option's value of this form; raises UserError for one without "="."""
     from evolcoder.errors import UserError
 
     key, equals, value = text.partition("=")
     if not equals:
-        expected = "NAME=VARIABLE" if option == "--header" else "KEY=VALUE"
-        raise UserError(f"{option} {text}: {expected} is expected")
+        raise UserError(f"{option} {text}: {form} is expected")
     return key.strip(), value.strip()
 
 

@@ -23,10 +23,7 @@ from evolcoder.cli.options import columns_option, overwrite_option
 )
 @columns_option
 @click.option(
-    "--eval-data",
-    multiple=True,
-    metavar="FILE",
-    help="Rows to measure the held-out loss on; repeatable.",
+    "--eval-data", multiple=True, metavar="FILE", help="Rows to measure the held-out loss on; repeatable."
 )
 @click.option(
     "--eval-rows", type=int, metavar="N", help="Hold N rows of the data out and measure the loss on them."

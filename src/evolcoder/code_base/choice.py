@@ -106,7 +106,8 @@ def held_out_functions(
         for file in source_files(code_base, ("python",), settings.licences, counts.files_left_out):
             counts.files += 1
             for definition in definitions(file):
-                if _may_be_held_out(definition) and _fraction(definition) < settings.held_out:
+                fraction = fraction_of("held out", mark_of(definition.text))
+                if fraction < settings.held_out and _may_be_held_out(definition):
                     yield HeldOut(file, definition)
 
 
@@ -204,7 +205,3 @@ def _may_be_held_out(definition: Definition) -> bool:
     tree = parse_python(definition.text)
     function = tree.body[0] if tree is not None and tree.body else None
     return isinstance(function, ast.FunctionDef) and ast.get_docstring(function) is not None
-
-
-def _fraction(definition: Definition) -> float:
-    return fraction_of("held out", mark_of(definition.text))

@@ -16,7 +16,6 @@ from typing import Any
 
 from evolcoder.code_base.choice import CodeCounts, HeldOut, problem_texts_of
 from evolcoder.code_base.snippets import Snippet
-from evolcoder.code_base.worked_examples import WORKED_EXAMPLES
 from evolcoder.evolve.contamination_report import ContaminationScreen
 from evolcoder.evolve.evolve_one import CountedTeacher, WrittenInstruction, read_instruction
 from evolcoder.evolve.methods import Method, MethodSet
@@ -61,6 +60,54 @@ Write a new programming task in {language} about some of these concepts, in the 
 is for somebody who never sees the code, so say all that is needed: what to write, its name, what it takes, \
 what it returns, one example, and what happens in the special cases. Give no solution. Reply with the task \
 alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkedExample:
+    """A snippet in Python, and what a good teacher makes of it."""
+
+    code: str
+    concepts: str
+    task: str
+    sign: str
+    """Words of the task by which a copy of it is known."""
+
+
+WORKED_EXAMPLES = (
+    WorkedExample(
+        '''\
+def merge_settings(*layers):
+    """Return one dict of several, the later ones win; None removes a key."""
+    merged = {}
+    for layer in layers:
+        merged.update(layer)
+    return {key: value for key, value in merged.items() if value is not None}''',
+        "dictionary merging, variable arguments, dictionary comprehension, filtering",
+        "Write a Python function apply_changes(stock, *changes). The dictionary stock maps the names of "
+        "goods to how many there are; each of the changes maps names to how many came in, or went out if "
+        "negative. Return a new dictionary with all changes added up, without goods of which none are "
+        "left. Raise ValueError where a number falls below zero. apply_changes({'tea': 3}, {'tea': -3, "
+        "'salt': 2}) returns {'salt': 2}.",
+        "goods of which none are left",
+    ),
+    WorkedExample(
+        '''\
+class Window:
+    """Holds the last few values and tells their mean."""
+
+    def __init__(self, size):
+        self.values = deque(maxlen=size)
+
+    def add(self, value):
+        self.values.append(value)
+        return sum(self.values) / len(self.values)''',
+        "classes, bounded queues, running mean, state",
+        "Write a Python function smoothed(values, size), which returns a list as long as values: at each "
+        "place the largest of the last size values up to there. Where fewer came so far, those count. A "
+        "size below 1 raises ValueError. smoothed([2, 1, 4, 3], 2) returns [2, 2, 4, 4].",
+        "the largest of the last size values",
+    ),
+)
 
 METHODS = MethodSet(
     METHOD,
@@ -143,7 +190,7 @@ async def seeds_from_snippets(
             screen = ContaminationScreen(problem_texts_of(held_out), (), engine)
             held.callback(screen.close)
         summary = await evolve_round(
-            map(_as_parent, snippets),
+            (Instruction(s.id, s.shown, "", "", Lineage(s.id)) for s in snippets),
             model,
             settings,
             0,
@@ -183,10 +230,6 @@ def first_request(snippet: Snippet) -> str:
 def _filled(template: str, language: str, question: str, concepts: str = "") -> str:
     filled = template.replace("{language}", language).replace("{concepts}", concepts)
     return filled.replace("{question}", question)  # last: code may hold such braces
-
-
-def _as_parent(snippet: Snippet) -> Instruction:
-    return Instruction(snippet.id, snippet.shown, "", "", Lineage(snippet.id))
 
 
 def _as_seeds(path: Path, sources: Mapping[str, dict[str, Any]]) -> Iterator[Instruction]:

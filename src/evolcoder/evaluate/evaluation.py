@@ -19,11 +19,11 @@ from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark, needs_judge
 from evolcoder.evaluate.earlier_scores import refuse_other_scores
 from evolcoder.evaluate.own_tests import check_own_tests
-from evolcoder.evaluate.prompts import default_extraction
 from evolcoder.evaluate.sampling import Answer, answers, subset
 from evolcoder.evaluate.score_file import verdict_row
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
 from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.evaluate.styles import default_extraction
 from evolcoder.evaluate.tally import Tally
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.execution.engine import Engine, Pool
@@ -259,10 +259,7 @@ _TIMED = ("cpu_s", "wall_s", "peak_memory_bytes")
 
 
 def _write(
-    out: Path,
-    judged: Sequence[tuple[Answer, Judgement]],
-    result: EvaluationResult,
-    named: dict[str, str],
+    out: Path, judged: Sequence[tuple[Answer, Judgement]], result: EvaluationResult, named: dict[str, str]
 ) -> None:
     """Write the files; what was timed stands in `timing.json` alone, so that a rerun gives the same bytes."""
     write_jsonl_whole(

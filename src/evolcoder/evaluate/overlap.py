@@ -11,13 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
-from evolcoder.evaluate.benchmarks import (
-    Benchmark,
-    benchmark_names,
-    is_file,
-    load_benchmark,
-    named_set,
-)
+from evolcoder.evaluate.benchmarks import Benchmark, benchmark_names, is_file, load_benchmark, named_set
 from evolcoder.evaluate.benchmarks.windows import seen_notice, split_window
 from evolcoder.records import Problem
 
@@ -76,10 +70,7 @@ def shared_problems(first: Benchmark, second: Benchmark) -> tuple[str, ...]:
 
 
 def selection_notice(
-    deciding: str,
-    reported: Sequence[str],
-    rule: str,
-    overlap: Callable[[str, str], bool] = names_overlap,
+    deciding: str, reported: Sequence[str], rule: str, overlap: Callable[[str, str], bool] = names_overlap
 ) -> str:
     """Return the sentence that says that a test was used to select; "" where none was.
 

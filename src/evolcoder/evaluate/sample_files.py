@@ -36,8 +36,7 @@ from evolcoder.records import Problem, Sample
 _FUNCTION = re.compile(r"^def\s+(\w+)", re.MULTILINE)
 _RESPONSE_MARK = "### Response:"
 _CODE_LINE = re.compile(
-    r"^(?:```|~~~|[ \t]+\S|(?:async )?def |class \w+[(:]|import |from \S+ import )",
-    re.MULTILINE,
+    r"^(?:```|~~~|[ \t]+\S|(?:async )?def |class \w+[(:]|import |from \S+ import )", re.MULTILINE
 )
 FileRows = tuple[Path, Iterator[tuple[int, dict[str, Any]]]]
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -346,7 +346,7 @@ def _reply(row: Row) -> Row | None:
     """Return the answers of one reply of a model: `choices`, `output`, turns of a chat; None for no reply."""
     if isinstance(row.get("choices"), list):
         choices = [choice for choice in row["choices"] if isinstance(choice, dict)]
-        said = [_said(_message(c), _why(c)) for c in choices]
+        said = [_said(_message(c), c.get("finish_reason") or c.get("stop_reason")) for c in choices]
         if not said:
             return {ANSWER: None, "absent": "no choices"}
         absent = [one["absent"] for one in said if "absent" in one]
@@ -384,10 +384,6 @@ def _message(choice: Row) -> Any:
 
 def _are_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(turn, dict) for turn in value)
-
-
-def _why(choice: Mapping[str, Any]) -> Any:
-    return choice.get("finish_reason") or choice.get("stop_reason")
 
 
 def _said(message: Any, ended: Any) -> Row:

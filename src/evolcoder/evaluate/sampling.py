@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from evolcoder.errors import EndpointError, RequestFailedError
 from evolcoder.evaluate.benchmarks import Benchmark
-from evolcoder.evaluate.prompts import answer_text
 from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.evaluate.styles import answer_text
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.models.protocol import Completion, LanguageModel, Request, Sampling
 from evolcoder.records import Problem

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.own_tests import check_own_tests
-from evolcoder.evaluate.results_file import EvalPlusResults
 from evolcoder.evaluate.sample_files import missing_tasks, read_samples, rows_by_file, usual_extraction
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
 from evolcoder.evaluate.tally import Tally
@@ -24,7 +24,7 @@ from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.output_files import begins_with, holds_rows, output_file
 from evolcoder.progress import Progress
 from evolcoder.records import Sample, Score, Verdict
-from evolcoder.runs import write_jsonl_whole
+from evolcoder.runs import content_hash, write_json_whole, write_jsonl_whole
 from evolcoder.sandbox.work import SandboxWork
 
 
@@ -261,3 +261,44 @@ def _settings_named(
         "sandbox": level,
         **benchmark.further_settings(),
     }
+
+
+class EvalPlusResults:
+    """Gathers judgements and writes them as EvalPlus does: `eval` -> task id -> one object a sample."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self._eval: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, judgement: Judgement) -> None:
+        """Add one sample's verdicts; a suite that was not judged has status null."""
+        sample = judgement.sample
+        problem = self._benchmark.find(sample.task_id)
+        assert problem is not None
+        row: dict[str, Any] = {
+            "task_id": sample.task_id,
+            "solution": self._benchmark.program(problem, sample),
+            "base_status": _status(judgement.suites.get("base")),
+            "plus_status": _status(judgement.suites.get("plus")),
+            "base_fail_tests": [],
+            "plus_fail_tests": [],
+        }
+        self._eval.setdefault(sample.task_id, []).append(row)
+
+    def write(self, path: Path) -> None:
+        """Write the file whole."""
+        value = {
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+            "hash": content_hash(self._benchmark.title),
+            "eval": self._eval,
+        }
+        write_json_whole(path, value)
+
+
+def _status(verdict: Verdict | None) -> str | None:
+    """EvalPlus has three words: out of time is "timeout", all else that fails is "fail"."""
+    if verdict is None:
+        return None
+    if verdict.passed:
+        return "pass"
+    return "timeout" if verdict.reason == "timeout" else "fail"

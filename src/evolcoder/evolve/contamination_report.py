@@ -149,20 +149,10 @@ def write_contamination_report(path: Path, result: Decontaminated) -> None:
         *(f"- {name}: {n} hits" for name, n in sorted(by_benchmark.items())),
     ]
     for hit in result.hits:
-        lines += [
-            "",
-            f"## Row {hit.row_id}, {hit.benchmark} {hit.task_id}",
-            "",
-            f"Found by {hit.how}: {measures_of(hit)}.",
-            "",
-            "The row:",
-            "",
-            *_quoted(hit.row_text),
-            "",
-            "The problem:",
-            "",
-            *_quoted(hit.problem_text),
-        ]
+        lines += ["", f"## Row {hit.row_id}, {hit.benchmark} {hit.task_id}", ""]
+        lines += [f"Found by {hit.how}: {measures_of(hit)}.", ""]
+        lines += ["The row:", "", *_quoted(hit.row_text), ""]
+        lines += ["The problem:", "", *_quoted(hit.problem_text)]
     write_text_whole(path, "\n".join(lines) + "\n")
 
 

@@ -58,10 +58,7 @@ def chat_row(row: Instruction) -> dict[str, Any]:
     return {
         "id": row.id,
         "messages": row.extra.get("messages")
-        or [
-            {"role": "user", "content": question_of(row)},
-            {"role": "assistant", "content": row.response},
-        ],
+        or [{"role": "user", "content": question_of(row)}, {"role": "assistant", "content": row.response}],
     }
 
 

@@ -16,12 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from evolcoder.evolve.decontamination import (
-    ContaminationIndex,
-    Hit,
-    Learnt,
-    hit_of_uncompared,
-)
+from evolcoder.evolve.decontamination import ContaminationIndex, Hit, Learnt, hit_of_uncompared
 from evolcoder.evolve.duplicates import BANDS, PERMUTATIONS, Sketch, Text, batches, sketch_of
 from evolcoder.execution.functions import FunctionWork
 from evolcoder.records import Instruction, ProblemText

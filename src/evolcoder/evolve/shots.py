@@ -161,10 +161,7 @@ WIZARDLM_SHOTS: Mapping[str, tuple[Shot, ...]] = {
         ),
     ),
     "breadth": (
-        Shot(
-            "Explain how to boil an egg.",
-            "Explain how to dry mushrooms so that they keep for a year.",
-        ),
+        Shot("Explain how to boil an egg.", "Explain how to dry mushrooms so that they keep for a year."),
         Shot(
             "Write a birthday poem for my father.",
             "Write a short speech for the retirement of a lighthouse keeper.",

@@ -40,24 +40,12 @@ _TOKENS = re.compile(
     re.MULTILINE,
 )
 _WORDS_OF_FORMS = (
-    "think",
-    "thought",
-    "reason",
-    "reflection",
-    "analysis",
-    "scratch",
-    "cot",
-    "inner_",
-    "ponder",
+    *("think", "thought", "reason", "reflection", "analysis"),
+    *("scratch", "cot", "inner_", "ponder"),
 )
 _MORE_OF_FORMS = (
-    "unused9",
-    "assistantfinal",
-    "<|channel",
-    "commentary",
-    "monologue",
-    "<internal",
-    "deliberat",
+    *("unused9", "assistantfinal", "<|channel", "commentary"),
+    *("monologue", "<internal", "deliberat"),
 )
 
 _HARMONY = re.compile(

@@ -69,12 +69,7 @@ def what_code_gives(recipe: Recipe) -> ToCome:
 
     Raises UserError for the place, DataError where the code base holds nothing to make them of.
     """
-    from evolcoder.code_base.seeds import (
-        CHARACTERS_A_TOKEN,
-        REQUESTS_A_SEED,
-        TESTS_TOKENS,
-        expected_summary,
-    )
+    from evolcoder.code_base.seeds import CHARACTERS_A_TOKEN, REQUESTS_A_SEED, TESTS_TOKENS, expected_summary
     from evolcoder.models.opening import is_remote
 
     chosen = _chosen(recipe)

@@ -130,7 +130,7 @@ class Stages:
         key, inputs = _key(stage)
         clock_path, sitting = marker.with_suffix(".clock"), f"{key}-redo" if redo else key
         # A stage that was killed while it was done again goes on; one that was finished begins anew.
-        afresh = redo and (marker.exists() or not _begun(clock_path, sitting))
+        afresh = redo and (marker.exists() or _earlier_seconds(clock_path, sitting) is None)
         if marker.exists():
             found = json.loads(marker.read_text())
             differences = _differences(stage, found, inputs)
@@ -325,11 +325,6 @@ def _clock(path: Path, key: str) -> Iterator[Callable[[], float]]:
         ended.set()
         thread.join()
         path.write_text(f"{key} {seconds():.1f}")
-
-
-def _begun(path: Path, key: str) -> bool:
-    """Return whether an earlier sitting of the same stage did not come to its end."""
-    return _earlier_seconds(path, key) is not None
 
 
 def _earlier_seconds(path: Path, key: str) -> float | None:

@@ -18,7 +18,7 @@ from typing import Any
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark
-from evolcoder.evaluate.prompts import with_tabs
+from evolcoder.evaluate.styles import with_tabs
 from evolcoder.evolve.answer_tests import RunnableTests, runnable_tests
 from evolcoder.extraction.code_blocks import extract
 from evolcoder.extraction.grammar import parse_python

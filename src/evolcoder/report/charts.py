@@ -8,7 +8,8 @@ the style sheet shows the one that fits, because text must not shrink with the d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -26,6 +27,9 @@ from evolcoder.report.svg import (
     strip,
     tick_label,
 )
+
+if TYPE_CHECKING:
+    from evolcoder.report.rows import Spread
 
 WIDE, NARROW = 760, 340
 """Widths of the two drawings of a chart, in CSS pixels."""
@@ -195,16 +199,18 @@ def stacked_bar(segments: Sequence[Segment], whole: float) -> Markup:
     return strip(22, ", ".join(f"{segment.name} {plain(segment.size)}" for segment in segments), parts)
 
 
-def spread_bar(p5: float, p25: float, p50: float, p75: float, p95: float, whole: float) -> Markup:
+def spread_bar(spread: Spread, whole: float) -> Markup:
     """Draw how a length is spread: a line from the 5th to the 95th percentile, a box for the middle half."""
-    at = [f"{number(share(value, whole))}%" for value in (p5, p25, p50, p75, p95)]
-    box = f"{number(share(p75 - p25, whole))}%"
+    at = [f"{number(share(value, whole))}%" for value in astuple(spread)[1:]]
+    box = f"{number(share(spread.p75 - spread.p25, whole))}%"
     parts = [
         element("line", class_="whisker", x1=at[0], x2=at[4], y1=11, y2=11),
         element("rect", class_="c0 soft", x=at[1], width=box, y=4, height=14, rx=2),
         element("line", class_="median", x1=at[2], x2=at[2], y1=1, y2=21),
     ]
-    return strip(22, f"median {plain(p50)}, middle half {plain(p25)} to {plain(p75)}", parts)
+    return strip(
+        22, f"median {plain(spread.p50)}, middle half {plain(spread.p25)} to {plain(spread.p75)}", parts
+    )
 
 
 def interval_bar(point: ScorePoint, whole: float, css: str, trainings: Sequence[float] = ()) -> Markup:

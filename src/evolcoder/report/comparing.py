@@ -15,7 +15,7 @@ from evolcoder.evaluate.comparison import Comparison, compare
 from evolcoder.output_files import begins_with, output_file
 from evolcoder.report.charts import Cell, ScoreLine, both_widths, problem_strip, scores_chart
 from evolcoder.report.run_folder import Evaluation, Run, read_run, rounds_of_result
-from evolcoder.report.scores import BenchmarkScores, benchmark_scores
+from evolcoder.report.scores import BenchmarkScores, benchmark_scores, measured_unlike
 from evolcoder.report.templating import flat_settings, template
 from evolcoder.runs import write_text_whole
 
@@ -106,13 +106,12 @@ def _against(first: ComparedRun, other: ComparedRun, folder: str) -> Against:
     of_first, of_other = _best_evaluation(first, folder), _best_evaluation(other, folder)
     a, b = of_first.problems, of_other.problems
     old, new = first.benchmarks[folder].settings, other.benchmarks[folder].settings
-    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     comparison = compare(a, b, of_other.families)
     return Against(
         label=other.label,
         comparison=comparison,
         strips=_strips(comparison, a, b, (first.label, other.label)),
-        unlike=tuple(f"{key}: {old.get(key, 'not said')}, {new.get(key, 'not said')}" for key in keys),
+        unlike=measured_unlike(old, new),
     )
 
 

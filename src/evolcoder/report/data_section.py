@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evolcoder.report.charts import Segment, spread_bar, stacked_bar
-from evolcoder.report.rows import RoundRows, Spread
+from evolcoder.report.rows import RoundRows
 from evolcoder.report.run_folder import Round
 from evolcoder.report.svg import nice_ticks
 from evolcoder.report.table import round_name
@@ -85,7 +85,7 @@ def data_section(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> DataSect
         funnel=bar_table(funnel, {"kept": "c0"}),
         steps=_steps(evolved, shown),
         methods=bar_table(methods, {}),
-        lengths=tuple((row, _length_bar(row.instruction, axis)) for row in shown if row.instruction),
+        lengths=tuple((row, spread_bar(row.instruction, axis)) for row in shown if row.instruction),
         length_axis=axis,
         rows=shown,
         evolved=tuple(round_.number for round_ in evolved if round_.summary),
@@ -168,10 +168,6 @@ def _steps(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> tuple[FunnelSt
 def _summary_methods(rounds: Sequence[Round], number: int) -> Mapping[str, int]:
     methods = next((r.summary.get("methods") for r in rounds if r.number == number), None)
     return methods if isinstance(methods, Mapping) else {}
-
-
-def _length_bar(spread: Spread, axis: float) -> Markup:
-    return spread_bar(spread.p5, spread.p25, spread.p50, spread.p75, spread.p95, axis)
 
 
 def _words(name: str) -> str:

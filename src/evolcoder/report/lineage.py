@@ -118,7 +118,7 @@ def new_words(parent: str, child: str) -> tuple[Piece, ...]:
 
     One or two words in common between new ones are chance ("the", "of") and count as new.
     """
-    runs = _word_runs(child)
+    runs = re.findall(r"\s*\S+\s*", child)  # each with the space after it: joined they are the text
     new, old = [run.strip() for run in runs], parent.split()
     operations = difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes()
     spans = [(end - start, tag != "equal", start, end) for tag, _, _, start, end in operations if end > start]
@@ -175,8 +175,3 @@ def _dropped(number: int, reason: str, row: dict[str, Any]) -> Dropped:
 
 def _cut(text: str, length: int = MAX_TEXT) -> str:
     return text if len(text) <= length else text[:length].rstrip() + " …"
-
-
-def _word_runs(text: str) -> list[str]:
-    """Words, each with the space after it, so that joining them gives the text back."""
-    return re.findall(r"\s*\S+\s*", text)

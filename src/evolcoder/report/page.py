@@ -15,13 +15,13 @@ from typing import Any
 from evolcoder import __version__
 from evolcoder.errors import DataError
 from evolcoder.progress import duration
-from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart, score_chart
+from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart
 from evolcoder.report.data_section import VERDICT_COLORS, DataSection, bar_table, data_section
 from evolcoder.report.lineage import dropped_examples, families
 from evolcoder.report.reinforce_section import answers_over_time, figures, learnings
 from evolcoder.report.rows import scan_rows
 from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
-from evolcoder.report.scores import BenchmarkScores, benchmark_scores
+from evolcoder.report.scores import BenchmarkScores, benchmark_scores, score_figure
 from evolcoder.report.svg import nice_ticks, share, thin
 from evolcoder.report.table import round_name
 from evolcoder.report.templating import flat_settings, template
@@ -71,7 +71,7 @@ def report_html(run: Run) -> str:
         headline=_headline(run, benchmarks),
         models=_models(run),
         benchmarks=[
-            (view, _score_figure(view), bar_table(view.reasons, VERDICT_COLORS)) for view in benchmarks
+            (view, score_figure(view), bar_table(view.reasons, VERDICT_COLORS)) for view in benchmarks
         ],
         rounds=_round_table(run, rounds, data, benchmarks),
         data=data,
@@ -145,10 +145,6 @@ def _seeds_sentence(run: Run) -> str:
         f"Copies of problems of {', '.join(against)} were looked for in every evolved row, and in the "
         f"{int(found.get('asked') or 0):,} seeds: {told}."
     )
-
-
-def _score_figure(view: BenchmarkScores) -> Any:
-    return both_widths(lambda width: score_chart(view.points, view.best, width, view.measure))
 
 
 def _round_table(

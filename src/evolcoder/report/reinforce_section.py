@@ -165,15 +165,15 @@ def sampled_steps(learning: Learning) -> dict[int, Path]:
     """Return the steps whose answers are on the disk, with the first file of each, in order."""
     folder = learning.out.with_name(f"{learning.out.name}.rollouts")
     found: dict[int, Path] = {}
-    newest = max((path for path in folder.glob("*/") if path.is_dir()), key=_changed, default=folder)
+    newest = max(
+        (path for path in folder.glob("*/") if path.is_dir()),
+        key=lambda path: path.stat().st_mtime_ns,
+        default=folder,
+    )
     for path in sorted(newest.glob("step-*.jsonl")):
         if match := _STEP_FILE.fullmatch(path.name):
             found.setdefault(int(match[1]), path)
     return found
-
-
-def _changed(path: Path) -> int:
-    return path.stat().st_mtime_ns
 
 
 def answers_of(path: Path) -> list[SampledAnswer]:

@@ -11,9 +11,9 @@ from typing import Any
 from markupsafe import Markup
 
 from evolcoder.evaluate.benchmarks import named_set
-from evolcoder.evaluate.comparison import compare
+from evolcoder.evaluate.comparison import Comparison, compare
 from evolcoder.evaluate.overlap import evaluation_folder
-from evolcoder.report.charts import Cell, ScorePoint, problem_strip
+from evolcoder.report.charts import Cell, ScorePoint, both_widths, problem_strip, score_chart
 from evolcoder.report.run_folder import Evaluation, Round, Run
 from evolcoder.report.table import round_name
 
@@ -24,16 +24,8 @@ class Change:
 
     before: str
     after: str
-    gained: tuple[str, ...]
-    """Task ids of which a larger share of the samples passed than before."""
-    lost: tuple[str, ...]
-    difference: float
-    """In pass@1, as a fraction."""
-    low: float
-    high: float
-    """95% interval of the difference, over problems."""
-    p: float
-    """Two-sided exact test on the problems that changed (McNemar)."""
+    compared: Comparison
+    """The round before as A; of B alone is what was gained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +84,17 @@ def benchmark_scores(run: Run, rounds: Sequence[Round]) -> list[BenchmarkScores]
     return views
 
 
+def score_figure(view: BenchmarkScores) -> Markup:
+    """Draw a benchmark's scores by round."""
+    return both_widths(lambda width: score_chart(view.points, view.best, width, view.measure))
+
+
+def measured_unlike(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
+    """Return how two scores were not measured alike by their settings, e.g. "style: chat, wizardcoder"."""
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    return tuple(f"{key}: {old.get(key, 'not said')}, {new.get(key, 'not said')}" for key in keys)
+
+
 def deciding_folder(run: Run) -> str:
     """Return the evaluation folder's name of the benchmark that the stopping rule watches; "" if unknown."""
     stop = run.recipe.get("stop")
@@ -140,11 +143,7 @@ def _point(number: int, evaluation: Evaluation) -> ScorePoint | None:
         return None
     value = float(score["value"])
     return ScorePoint(
-        number,
-        round_name(number),
-        value,
-        float(score.get("low", value)),
-        float(score.get("high", value)),
+        number, round_name(number), value, float(score.get("low", value)), float(score.get("high", value))
     )
 
 
@@ -169,16 +168,7 @@ def _score_name(score: Mapping[str, Any]) -> str:
 
 def _change(of_round: Mapping[int, Evaluation], before: int, after: int) -> Change:
     found = compare(of_round[before].problems, of_round[after].problems, of_round[after].families)
-    return Change(
-        before=round_name(before),
-        after=round_name(after),
-        gained=found.only_b,
-        lost=found.only_a,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        p=found.p_value,
-    )
+    return Change(round_name(before), round_name(after), found)
 
 
 def _strips(passed: Mapping[int, Mapping[str, float]]) -> tuple[Markup, ...]:

@@ -36,19 +36,11 @@ START_LIMIT_S = 60.0
 LIBRARIES_LIMIT_S = 600.0
 """The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
+_INSIDE = "wire seccomp isolation tree programs tester steps libraries fork_server boot"
 _SOURCES = (
     "evolcoder.sandbox.objects",
     "evolcoder.sandbox.codec",
-    "evolcoder.sandbox.inside.wire",
-    "evolcoder.sandbox.inside.seccomp",
-    "evolcoder.sandbox.inside.isolation",
-    "evolcoder.sandbox.inside.tree",
-    "evolcoder.sandbox.inside.programs",
-    "evolcoder.sandbox.inside.tester",
-    "evolcoder.sandbox.inside.steps",
-    "evolcoder.sandbox.inside.libraries",
-    "evolcoder.sandbox.inside.fork_server",
-    "evolcoder.sandbox.inside.boot",
+    *(f"evolcoder.sandbox.inside.{name}" for name in _INSIDE.split()),
 )
 _BOOTSTRAP = """
 import marshal, os, sys, types
@@ -209,14 +201,7 @@ def bwrap_arguments(
     """Build the command line of a container, up to the program it runs; `passwd` is read from there."""
     folders = _visible_folders(environment)
     site_mounts = _site_mounts(environment)
-    arguments = [
-        bwrap,
-        "--unshare-net",
-        "--unshare-pid",
-        "--unshare-ipc",
-        "--unshare-uts",
-        "--unshare-cgroup-try",
-    ]
+    arguments = [bwrap, *(f"--unshare-{name}" for name in ("net", "pid", "ipc", "uts", "cgroup-try"))]
     if confinement == "userns":
         arguments += ["--unshare-user", "--uid", "0", "--gid", "0"]
     arguments += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
@@ -246,16 +231,7 @@ def bwrap_arguments(
             for place in seen_at:
                 arguments += ["--tmpfs", f"{place}/evolcoder", "--remount-ro", f"{place}/evolcoder"]
     arguments += ["--proc", "/proc", *_device_arguments(), "--perms", "1777", "--dir", "/tmp"]
-    return [
-        *arguments,
-        "--remount-ro",
-        "/dev",
-        "--remount-ro",
-        "/",
-        "--chdir",
-        "/",
-        "--",
-    ]
+    return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--"]
 
 
 def _variables(environment: PythonEnvironment | None, contained: bool) -> dict[str, str]:
@@ -405,18 +381,8 @@ class Container:
         numbers = [str(sources), str(control), str(uid), str(uid), str(-1 if core is None else core)]
         switches = ["0" if unsafe else "1", "plain" if environment else str(preimport), site]
         switches.append(",".join(environment.preimport) if environment else "")
-        return [
-            *start,
-            _interpreter(environment),
-            "-B",
-            "-S",
-            "-s",
-            "-P",
-            "-c",
-            _BOOTSTRAP,
-            *numbers,
-            *switches,
-        ]
+        python = [_interpreter(environment), *("-B", "-S", "-s", "-P", "-c"), _BOOTSTRAP]
+        return [*start, *python, *numbers, *switches]
 
     def _said(self) -> str:
         if self._closed:

@@ -50,9 +50,7 @@ def output_pipes(own: Owned) -> tuple[list[int], list[int]]:
 
 
 def collect(
-    container: Container,
-    pipes: list[int],
-    max_bytes: int,
+    container: Container, pipes: list[int], max_bytes: int
 ) -> Waiting[tuple[ProgramEnd, list[bytes], bool]]:
     """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`."""
     outputs = [bytearray() for _ in pipes]

@@ -16,14 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.data_files import DataFile
-from evolcoder.evaluate.prompts import (
-    FUNCTION_STOPS,
-    SCRIPT_LINE,
-    Asked,
-    check_style,
-    with_tabs,
-)
 from evolcoder.evaluate.settings import GREEDY, Decoding, Style
+from evolcoder.evaluate.styles import FUNCTION_STOPS, SCRIPT_LINE, Asked, check_style, with_tabs
 from evolcoder.extraction import HUMANEVAL_CUTS, Extraction, PublishedCuts
 from evolcoder.instruction_prompt import conversation_prompt, instruction_prompt
 from evolcoder.models.protocol import Message

@@ -22,8 +22,8 @@ from typing import Any
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm, SampleRows
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
-from evolcoder.evaluate.prompts import Asked, check_style
 from evolcoder.evaluate.settings import Decoding, Style
+from evolcoder.evaluate.styles import Asked, check_style
 from evolcoder.extraction import Extraction
 from evolcoder.extraction.code_blocks import without_thinking
 from evolcoder.extraction.grammar import parse_python

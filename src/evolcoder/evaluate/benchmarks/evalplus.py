@@ -13,13 +13,7 @@ from typing import Any
 
 from evolcoder.cache import cache_folder
 from evolcoder.evaluate.benchmarks import humaneval
-from evolcoder.evaluate.benchmarks.benchmark import (
-    Benchmark,
-    JobRunner,
-    NamedSet,
-    PromptForm,
-    preimport_for,
-)
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, NamedSet, PromptForm, preimport_for
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison
@@ -27,7 +21,7 @@ from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthSt
 from evolcoder.evaluate.benchmarks.humaneval import published_gap
 from evolcoder.evaluate.benchmarks.mbpp import continued_docstring, question_with_tests
 from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
-from evolcoder.evaluate.prompts import Asked
+from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash

@@ -25,14 +25,8 @@ NOT_NONE = frozenset({"check_str", "text_match_three", "text_starta_endb"})
 """MBPP+ functions whose answer only has to be None or not None as expected (match objects do not compare)."""
 SET_EQUAL = frozenset(
     {
-        "similar_elements",
-        "find_char_long",
-        "common_in_nested_lists",
-        "extract_singly",
-        "larg_nnum",
-        "intersection_array",
-        "find_dissimilar",
-        "Diff",
+        *("similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly"),
+        *("larg_nnum", "intersection_array", "find_dissimilar", "Diff"),
     }
 )
 """MBPP+ functions whose answers are compared as sets (0.3.1)."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from evolcoder.answer_equality import comparison_version, equality_job
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, PromptForm
-from evolcoder.evaluate.prompts import Asked, check_style
 from evolcoder.evaluate.settings import Style
+from evolcoder.evaluate.styles import Asked, check_style
 from evolcoder.extraction.code_blocks import Extraction, without_thinking
 from evolcoder.extraction.final_answers import after_answer_words, final_answer, normalised
 from evolcoder.instruction_prompt import instruction_prompt

@@ -17,11 +17,7 @@ from typing import Any, Literal
 
 from evolcoder.errors import OutsideError
 from evolcoder.evaluate.benchmarks.benchmark import JobRunner, preimport_for
-from evolcoder.evaluate.benchmarks.described_values import (
-    WRAPPER_NAME,
-    described_program,
-    rebuilt_call,
-)
+from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.runs import content_hash
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.protocol import BatchJob, CallValue, Limits, Outcome

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, PromptForm
-from evolcoder.evaluate.prompts import Asked, check_style
 from evolcoder.evaluate.settings import Style
+from evolcoder.evaluate.styles import Asked, check_style
 from evolcoder.instruction_prompt import conversation_prompt
 from evolcoder.models.protocol import Message
 from evolcoder.records import Problem

@@ -17,7 +17,7 @@ from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.humaneval import published_gap
-from evolcoder.evaluate.prompts import SCRIPT_LINE, Asked
+from evolcoder.evaluate.styles import SCRIPT_LINE, Asked
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, ProblemText
 

@@ -12,9 +12,9 @@ from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.benchmarks.instruction_file import ID_FIELDS
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.overlap import evaluation_folder
-from evolcoder.evaluate.prompts import answer_text
 from evolcoder.evaluate.sampling import IN_FLIGHT, completion_of
 from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.evaluate.styles import answer_text
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.extraction.thinking import split_thinking
 from evolcoder.models.protocol import LanguageModel, Request, Sampling

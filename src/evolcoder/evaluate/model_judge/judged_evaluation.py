@@ -210,11 +210,7 @@ def _session(choice: ModelChoice, context: EvaluationContext) -> AbstractAsyncCo
     if not is_remote(choice.model):
         choice = replace(choice, base_url=None)
     return model_session(
-        choice,
-        context.journal,
-        context.engine,
-        max_usd=context.max_usd,
-        max_requests=context.max_requests,
+        choice, context.journal, context.engine, max_usd=context.max_usd, max_requests=context.max_requests
     )
 
 

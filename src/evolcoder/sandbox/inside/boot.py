@@ -17,42 +17,11 @@ from evolcoder.sandbox.inside.isolation import Isolator
 # is left out, for every page of the server costs every program: `inspect` and what wants it (dataclasses, so
 # none in the server's own modules either) a megabyte, `socket` with its hundreds of named constants another
 # (the server's own modules use the `_socket` beneath it).
-_STANDARD = (
-    "abc",
-    "atexit",
-    "bisect",
-    "collections",
-    "collections.abc",
-    "contextlib",
-    "copy",
-    "encodings.latin_1",
-    "enum",
-    "fcntl",
-    "functools",
-    "heapq",
-    "io",
-    "itertools",
-    "keyword",
-    "linecache",
-    "math",
-    "numbers",
-    "operator",
-    "os",
-    "random",
-    "re",
-    "select",
-    "signal",
-    "string",
-    "struct",
-    "textwrap",
-    "threading",
-    "time",
-    "traceback",
-    "types",
-    "typing",
-    "warnings",
-    "weakref",
-)
+_STANDARD = """
+abc atexit bisect collections collections.abc contextlib copy encodings.latin_1 enum fcntl functools heapq
+io itertools keyword linecache math numbers operator os random re select signal string struct textwrap
+threading time traceback types typing warnings weakref
+"""
 _WORTH_INHERITING = 1 << 16
 _MADV_DONTNEED = 4
 _NUMPY = ("numpy", "numpy.linalg", "numpy.random")
@@ -72,7 +41,7 @@ def main(
     programs.fresh_streams()
     sys.path.extend(filter(None, site.split(os.pathsep)))
     _complete_builtins()
-    for name in _STANDARD if preimport != "nothing" else ("random", "threading"):
+    for name in _STANDARD.split() if preimport != "nothing" else ("random", "threading"):
         importlib.import_module(name)
     for name in _FURTHER.get(preimport, ()):
         try:

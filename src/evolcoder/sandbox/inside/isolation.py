@@ -23,33 +23,19 @@ _PR_SET_NO_NEW_PRIVS, _PR_GET_TID_ADDRESS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEA
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW = 1, 4
 _SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
 _CLOSE_RANGE_CALL = 436
+# name: (x86-64, aarch64)
 _CALLS = {
-    "x86_64": {
-        "mount": 165,
-        "chdir": 80,
-        "dup3": 292,
-        "setsid": 112,
-        "prlimit": 302,
-        "setgroups": 116,
-        "setresgid": 119,
-        "setresuid": 117,
-        "capset": 126,
-        "prctl": 157,
-        "sched_setaffinity": 203,
-    },
-    "aarch64": {
-        "mount": 40,
-        "chdir": 49,
-        "dup3": 24,
-        "setsid": 157,
-        "prlimit": 261,
-        "setgroups": 159,
-        "setresgid": 149,
-        "setresuid": 147,
-        "capset": 91,
-        "prctl": 167,
-        "sched_setaffinity": 122,
-    },
+    "mount": (165, 40),
+    "chdir": (80, 49),
+    "dup3": (292, 24),
+    "setsid": (112, 157),
+    "prlimit": (302, 261),
+    "setgroups": (116, 159),
+    "setresgid": (119, 149),
+    "setresuid": (117, 147),
+    "capset": (126, 91),
+    "prctl": (157, 167),
+    "sched_setaffinity": (203, 122),
 }
 _CAPABILITY_VERSION_3 = 0x20080522
 _MAY_FAIL = "no part of the promise"
@@ -130,7 +116,8 @@ class Isolator:
         self._machine = machine
         self.processors = frozenset(os.sched_getaffinity(0))
         """All that programs may use; the server itself may stay on one."""
-        self._calls_by_name = _CALLS[machine]
+        column = {"x86_64": 0, "aarch64": 1}[machine]
+        self._calls_by_name = {name: numbers[column] for name, numbers in _CALLS.items()}
         address = ctypes.c_void_p(0)
         known = _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0
         flags = _NEW_NAMESPACES | int(signal.SIGCHLD)

@@ -12,19 +12,21 @@ leaderboard, of which no checksum is known here, so that its own stands in the v
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
+import subprocess
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
-from evolcoder.evaluate.benchmarks.bigcodebench.environment import ENVIRONMENT
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_and_digest
 from evolcoder.evaluate.benchmarks.in_environment import BenchmarkInEnvironment
-from evolcoder.evaluate.environments import find_environment
-from evolcoder.evaluate.prompts import Asked
+from evolcoder.evaluate.environments import EnvironmentSpec, find_environment
 from evolcoder.evaluate.settings import Decoding
+from evolcoder.evaluate.styles import Asked
 from evolcoder.records import Problem, ProblemText, Sample
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits
@@ -42,6 +44,66 @@ DATA = {
         "https://huggingface.co/datasets/bigcode/bigcodebench/resolve/main/data/v0.1.4-00000-of-00001.parquet",
     ),
 }
+DATA_FOLDER = "bigcodebench_data"
+"""Beside the packages: data that libraries would fetch, which no program can."""
+NLTK_DATA = {
+    "stopwords": "corpora/stopwords.zip",
+    "punkt": "tokenizers/punkt.zip",
+    "words": "corpora/words.zip",
+    "brown": "corpora/brown.zip",
+    "averaged_perceptron_tagger": "taggers/averaged_perceptron_tagger.zip",
+}
+
+_FETCH = """
+import socket, sys
+socket.setdefaulttimeout(20)
+import nltk
+for name in sys.argv[2:]:
+    nltk.download(name, download_dir=sys.argv[1], quiet=True)
+"""
+
+
+def gather(python: Path, packages: Path) -> list[str]:
+    """Get the data of nltk that 17 tasks would fetch; return the names of what is still missing.
+
+    It is gathered when the environment is built, where its publisher can be reached.
+    """
+    folder = packages / DATA_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    if wanted := _missing(folder):
+        command = [str(python), "-c", _FETCH, str(folder), *wanted]
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # what is missing is told
+            subprocess.run(command, capture_output=True, timeout=300, check=False)
+    return [f"nltk {name}" for name in _missing(folder)]
+
+
+def _missing(folder: Path) -> list[str]:
+    return [name for name, path in NLTK_DATA.items() if not (folder / path).exists()]
+
+
+_LIBRARIES = """
+unittest.mock numpy pandas matplotlib.pyplot seaborn scipy.fft scipy.integrate scipy.optimize scipy.signal
+scipy.spatial scipy.stats sklearn.cluster sklearn.datasets sklearn.decomposition sklearn.ensemble
+sklearn.feature_extraction.text sklearn.linear_model sklearn.metrics sklearn.model_selection
+sklearn.preprocessing nltk requests bs4 PIL.Image pytz dateutil.parser
+"""
+ENVIRONMENT = EnvironmentSpec(
+    name="bigcodebench",
+    lock=importlib.resources.files(__package__) / "bigcodebench-lock.txt",
+    python="3.11",  # the oldest that the sandbox runs, the newest that tensorflow 2.12 runs under
+    preimport=tuple(_LIBRARIES.split()),
+    gather=gather,
+    variables=(
+        ("PATH", "{base}/bin:/usr/bin:/bin"),  # three tasks start `python`
+        ("MPLBACKEND", "Agg"),
+        ("NLTK_DATA", f"{{packages}}/{DATA_FOLDER}"),
+        ("CUDA_VISIBLE_DEVICES", ""),
+        ("TF_CPP_MIN_LOG_LEVEL", "3"),
+        ("TF_ENABLE_ONEDNN_OPTS", "0"),  # rounding then does not depend on the processor
+    ),
+)
+"""About 2.7 GB. What few problems use (tensorflow, cv2, librosa) is not imported beforehand."""
+
 HARD = frozenset(map(int, (importlib.resources.files(__package__) / "hard.txt").read_text().split()))
 """BigCodeBench-Hard by number: tasks like questions on Stack Overflow, with over two libraries, a solution of
 more than 426 characters, and a solve rate below one half."""

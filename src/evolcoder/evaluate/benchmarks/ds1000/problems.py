@@ -10,20 +10,25 @@ not proof against forging. They run in an environment of their own, which `evolc
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import gzip
+import importlib.resources
 import re
+import subprocess
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
-from evolcoder.evaluate.benchmarks.ds1000 import prompts
-from evolcoder.evaluate.benchmarks.ds1000.answers import solution_of
-from evolcoder.evaluate.benchmarks.ds1000.environment import ENVIRONMENT
+from evolcoder.evaluate.benchmarks.ds1000.answers import STOPS, solution_of
 from evolcoder.evaluate.benchmarks.in_environment import BenchmarkInEnvironment
-from evolcoder.evaluate.environments import find_environment
-from evolcoder.evaluate.prompts import Asked
+from evolcoder.evaluate.environments import EnvironmentSpec, find_environment
 from evolcoder.evaluate.settings import Decoding
+from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.records import Problem, ProblemText, Sample, Verdict
 from evolcoder.runs import content_hash
@@ -39,6 +44,93 @@ INSERTION_DATA = DataFile(
     "d249e45f856218f7396ba4005912e8fa36538de7940ad2468854a9f870218478",
     "",
 )
+DATA_FOLDER = "ds1000_data"
+"""Beside the packages: data sets that libraries would fetch, which no program can."""
+SEABORN = ("tips", "penguins", "planets", "exercise")
+HOUSING = "california_housing"
+
+_FETCH = """
+import socket, sys
+socket.setdefaulttimeout(20)
+folder, names = sys.argv[1], sys.argv[2:]
+import seaborn
+from sklearn.datasets import fetch_california_housing
+for name in names:
+    try:
+        seaborn.load_dataset(name, data_home=folder + "/seaborn")
+    except Exception:
+        pass
+try:
+    fetch_california_housing(data_home=folder + "/sklearn")
+except Exception:
+    pass
+"""
+
+
+def gather(python: Path, packages: Path) -> list[str]:
+    """Get the five data sets that 15 problems would fetch; return the names of those still missing.
+
+    They come from their publishers where those can be reached when the environment is built; two are in
+    packages of the lock file too.
+    """
+    folder = packages / DATA_FOLDER
+    seaborn, sklearn = folder / "seaborn", folder / "sklearn"
+    for part in (seaborn, sklearn):
+        part.mkdir(parents=True, exist_ok=True)
+    wanted = [name for name in SEABORN if not (seaborn / f"{name}.csv").exists()]
+    command = [str(python), "-c", _FETCH, str(folder), *wanted]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # what is missing is told
+        subprocess.run(command, capture_output=True, timeout=300, check=False)
+    _take_from_packages(folder.parent, seaborn)
+    missing = [name for name in SEABORN if not (seaborn / f"{name}.csv").exists()]
+    return missing if any(sklearn.iterdir()) else [*missing, HOUSING]
+
+
+def _take_from_packages(packages: Path, seaborn: Path) -> None:
+    tips = packages / "plotly" / "package_data" / "datasets" / "tips.csv.gz"
+    if tips.exists() and not (seaborn / "tips.csv").exists():
+        (seaborn / "tips.csv").write_bytes(gzip.decompress(tips.read_bytes()))
+    penguins = packages / "palmerpenguins" / "data" / "penguins.csv"
+    if penguins.exists() and not (seaborn / "penguins.csv").exists():
+        with penguins.open(newline="") as source, (seaborn / "penguins.csv").open("w", newline="") as target:
+            header, *rows = csv.reader(source)
+            writer = csv.writer(target)
+            writer.writerow(header[:-1])
+            writer.writerows(map(_as_seaborn_has_it, rows))
+
+
+def _as_seaborn_has_it(row: list[str]) -> list[str]:
+    """Return a penguin without its year, its sex in capitals, what is unknown empty."""
+    *measures, sex, _year = ("" if cell == "NA" else cell for cell in row)
+    return [*measures, sex.upper()]
+
+
+_LIBRARIES = """
+numpy pandas scipy scipy.integrate scipy.interpolate scipy.ndimage scipy.optimize scipy.signal scipy.sparse
+scipy.spatial scipy.stats sklearn sklearn.cluster sklearn.datasets sklearn.decomposition sklearn.ensemble
+sklearn.feature_extraction.text sklearn.impute sklearn.linear_model sklearn.model_selection sklearn.neighbors
+sklearn.pipeline sklearn.preprocessing sklearn.svm sklearn.tree matplotlib.pyplot seaborn PIL.Image torch
+statsmodels.api xgboost lightgbm nltk gensim yaml tensorflow
+"""
+ENVIRONMENT = EnvironmentSpec(
+    name="ds1000",
+    lock=importlib.resources.files(__package__) / "ds1000-lock.txt",
+    python="3.11",  # the newest that pandas 1.5 runs under
+    preimport=tuple(_LIBRARIES.split()),
+    gather=gather,
+    variables=(
+        ("MPLBACKEND", "Agg"),
+        ("SEABORN_DATA", f"{{packages}}/{DATA_FOLDER}/seaborn"),
+        ("SCIKIT_LEARN_DATA", f"{{packages}}/{DATA_FOLDER}/sklearn"),
+        ("CUDA_VISIBLE_DEVICES", ""),
+        ("TF_CPP_MIN_LOG_LEVEL", "3"),
+        ("TF_ENABLE_ONEDNN_OPTS", "0"),  # rounding then does not depend on the processor
+        ("TF_NUM_INTEROP_THREADS", "1"),
+        ("TF_NUM_INTRAOP_THREADS", "1"),
+    ),
+)
+"""About 3 GB."""
+
 _SET = NamedSet(
     "ds1000",
     size=1000,
@@ -95,11 +187,11 @@ class Ds1000(BenchmarkInEnvironment):
 
     def question(self, problem: Problem) -> str:
         """Ask a chat model for what comes next, or for what stands in the gap."""
-        return prompts.answered(problem)
+        return _answered(problem)
 
     def continued(self, problem: Problem, preset: str) -> Asked:
         """Have the prompt continued, or its gap filled in the format that `preset` names."""
-        return Asked(*prompts.continued(problem, preset))
+        return Asked(*_continued(problem, preset))
 
     def sample_row(self, row: dict[str, Any]) -> dict[str, Any]:
         """Read the authors' answer files too, whose `code` is the solution."""
@@ -168,4 +260,42 @@ def _problem(row: dict[str, Any]) -> Problem:
             "perturbation": metadata["perturbation_type"],
             "origin": metadata["perturbation_origin_id"],
         },
+    )
+
+
+INFILLING: dict[str, tuple[str, str, str]] = {
+    # Marks before what comes first, before what comes last, and before what is to be written.
+    "published": ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    "starcoder": ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    "qwen": ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    "deepseek": ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    "codellama": ("<PRE> ", " <SUF>", " <MID>"),
+}
+"""Infilling formats by preset; "published" is StarCoder's, the base of the 15B model."""
+
+_GAP = "[insert]"
+
+
+def _continued(problem: Problem, preset: str) -> tuple[str, tuple[str, ...]]:
+    """Return what a base model continues, and where it stops: the prompt, or its parts around the gap.
+
+    Raises UserError for an infilling format that is not known.
+    """
+    if _GAP not in problem.prompt:
+        return problem.prompt, STOPS
+    if preset not in INFILLING:
+        known = ", ".join(INFILLING)
+        raise UserError(f"preset {preset!r} names no infilling format{nearest(preset, INFILLING)}: {known}")
+    first, last, middle = INFILLING[preset]
+    before, _, after = problem.prompt.partition(_GAP)
+    return f"{first}{before}{last}{after}{middle}", STOPS
+
+
+def _answered(problem: Problem) -> str:
+    """Return what a chat model is asked."""
+    where = f"what stands for {_GAP}" if _GAP in problem.prompt else "what comes next"
+    return (
+        f"Below is a question with the beginning of its answer. Write only {where}: Python code that keeps "
+        "the given variable names and indentation and does not repeat what is there already, in one Python "
+        f"code block.\n\n{problem.prompt}"
     )

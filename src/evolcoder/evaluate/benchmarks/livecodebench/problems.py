@@ -19,8 +19,8 @@ from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptF
 from evolcoder.evaluate.benchmarks.data_files import DataFile, file_of_rows
 from evolcoder.evaluate.benchmarks.livecodebench.data import Tests, read_rows, tests_at
 from evolcoder.evaluate.benchmarks.livecodebench.programs import ANSWER, AnswerComparison, wrapped
-from evolcoder.evaluate.prompts import Asked
 from evolcoder.evaluate.settings import Decoding
+from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import Extraction
 from evolcoder.records import Problem, ProblemText, Sample, Verdict
 from evolcoder.runs import content_hash

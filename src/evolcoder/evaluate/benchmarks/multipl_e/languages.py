@@ -166,10 +166,7 @@ LANGUAGES: dict[str, Language] = {
     language.key: language
     for language in (
         Language(
-            "cpp",
-            "C++",
-            "cpp",
-            "tmp.cpp",
+            *("cpp", "C++", "cpp", "tmp.cpp"),
             {"compiler": Tool(("g++",), "apt install g++")},
             _cpp,
             compile_steps=1,
@@ -177,10 +174,7 @@ LANGUAGES: dict[str, Language] = {
             braces=1,
         ),
         Language(
-            "cs",
-            "C#",
-            "csharp",
-            "tmp.cs",
+            *("cs", "C#", "csharp", "tmp.cs"),
             {
                 "compiler": Tool(("csc", "mcs"), "apt install mono-mcs libmono-system-numerics4.0-cil"),
                 "runtime": Tool(("mono",), "apt install mono-runtime"),
@@ -200,10 +194,7 @@ LANGUAGES: dict[str, Language] = {
             braces=2,
         ),
         Language(
-            "go",
-            "Go",
-            "go",
-            "tmp_test.go",
+            *("go", "Go", "go", "tmp_test.go"),
             {"compiler": Tool(("go",), "apt install golang-go", ("version",))},
             _go,
             run_s=30.0,
@@ -211,10 +202,7 @@ LANGUAGES: dict[str, Language] = {
             whole_answer=True,
         ),
         Language(
-            "java",
-            "Java",
-            "java",
-            "tmp.java",
+            *("java", "Java", "java", "tmp.java"),
             {
                 "compiler": Tool(("javac",), "apt install default-jdk-headless", ("-version",)),
                 "runtime": Tool(("java",), "apt install default-jdk-headless", ("-version",)),
@@ -227,10 +215,7 @@ LANGUAGES: dict[str, Language] = {
             braces=2,
         ),
         Language(
-            "jl",
-            "Julia",
-            "julia",
-            "tmp.jl",
+            *("jl", "Julia", "julia", "tmp.jl"),
             {"runtime": Tool(("julia",), "curl -fsSL https://install.julialang.org | sh")},
             _interpreted("tmp.jl"),
             syntax_marks=(b"ParseError", b"syntax:"),
@@ -238,10 +223,7 @@ LANGUAGES: dict[str, Language] = {
             last_word='println("{word}")',
         ),
         Language(
-            "js",
-            "JavaScript",
-            "javascript",
-            "tmp.js",
+            *("js", "JavaScript", "javascript", "tmp.js"),
             {"runtime": _NODE},
             _interpreted("tmp.js"),
             syntax_marks=(b"SyntaxError",),
@@ -249,10 +231,7 @@ LANGUAGES: dict[str, Language] = {
             last_word='console.log("{word}");',
         ),
         Language(
-            "lua",
-            "Lua",
-            "lua",
-            "tmp.lua",
+            *("lua", "Lua", "lua", "tmp.lua"),
             {
                 "runtime": Tool(("lua5.3", "lua5.4", "lua"), "apt install lua5.3", ("-v",)),
                 "tests": Tool(
@@ -266,10 +245,7 @@ LANGUAGES: dict[str, Language] = {
             whole_answer=True,
         ),
         Language(
-            "php",
-            "PHP",
-            "php",
-            "tmp.php",
+            *("php", "PHP", "php", "tmp.php"),
             {"runtime": Tool(("php",), "apt install php-cli")},
             _interpreted("tmp.php"),
             syntax_marks=(b"Parse error",),
@@ -277,10 +253,7 @@ LANGUAGES: dict[str, Language] = {
             last_word='echo "{word}";',
         ),
         Language(
-            "py",
-            "Python",
-            "python",
-            "tmp.py",
+            *("py", "Python", "python", "tmp.py"),
             {"runtime": Tool((os.path.realpath(sys.executable),), "")},
             _interpreted("tmp.py"),
             syntax_marks=(b"SyntaxError", b"IndentationError"),
@@ -288,10 +261,7 @@ LANGUAGES: dict[str, Language] = {
             last_word='print("{word}")',
         ),
         Language(
-            "r",
-            "R",
-            "r",
-            "tmp.r",
+            *("r", "R", "r", "tmp.r"),
             {"runtime": Tool(("Rscript",), "apt install r-base-core")},
             _interpreted("tmp.r"),
             syntax_marks=(b"unexpected ",),
@@ -299,40 +269,28 @@ LANGUAGES: dict[str, Language] = {
             last_word='cat("{word}")',
         ),
         Language(
-            "rb",
-            "Ruby",
-            "ruby",
-            "tmp.rb",
+            *("rb", "Ruby", "ruby", "tmp.rb"),
             {
                 "runtime": Tool(
                     ("ruby",),
                     "apt install ruby ruby-test-unit",
                     check=("-e", "require 'test/unit'; STDOUT.syswrite(1); exit!(true)"),
-                ),
+                )
             },
             _interpreted("tmp.rb"),
             syntax_marks=(b"syntax error", b"SyntaxError"),
             whole_answer=True,
         ),
         Language(
-            "rs",
-            "Rust",
-            "rust",
-            "tmp.rs",
-            {
-                "compiler": Tool(("rustc",), "apt install rustc"),
-                "linker": Tool(("cc",), "apt install gcc"),
-            },
+            *("rs", "Rust", "rust", "tmp.rs"),
+            {"compiler": Tool(("rustc",), "apt install rustc"), "linker": Tool(("cc",), "apt install gcc")},
             _rust,
             compile_steps=1,
             last_word='println!("{word}");',
             braces=1,
         ),
         Language(
-            "scala",
-            "Scala",
-            "scala",
-            "tmp.scala",
+            *("scala", "Scala", "scala", "tmp.scala"),
             {
                 "compiler": Tool(("scalac",), "apt install scala", ("-version",)),
                 "runtime": Tool(("scala",), "apt install scala", ()),
@@ -346,20 +304,14 @@ LANGUAGES: dict[str, Language] = {
             braces=2,
         ),
         Language(
-            "sh",
-            "Bash",
-            "bash",
-            "tmp.sh",
+            *("sh", "Bash", "bash", "tmp.sh"),
             {"runtime": Tool(("bash",), "apt install bash")},
             _interpreted("tmp.sh"),
             syntax_marks=(b"syntax error",),
             last_word="echo {word}",
         ),
         Language(
-            "swift",
-            "Swift",
-            "swift",
-            "tmp.swift",
+            *("swift", "Swift", "swift", "tmp.swift"),
             {"compiler": Tool(("swiftc",), _SWIFT)},
             _swift,
             test_mark="assert(",
@@ -369,14 +321,8 @@ LANGUAGES: dict[str, Language] = {
             last_word='print("{word}")',
         ),
         Language(
-            "ts",
-            "TypeScript",
-            "typescript",
-            "tmp.ts",
-            {
-                "compiler": Tool(("tsc",), "npm install --global typescript@5"),
-                "runtime": _NODE,
-            },
+            *("ts", "TypeScript", "typescript", "tmp.ts"),
+            {"compiler": Tool(("tsc",), "npm install --global typescript@5"), "runtime": _NODE},
             _ts,
             compile_steps=1,
             whole_answer=True,

@@ -1,4 +1,4 @@
-"""What all prompts of an evaluation have in common: the styles.
+"""The styles in which a model is asked, and what prompts of a style have in common.
 
 `wizardcoder` is what the published scripts ask, quirks included (their problem text has a tab for every four
 spaces), so that published scores reproduce. `chat` asks in plain words through the model's own chat template.
@@ -40,14 +40,8 @@ def check_style(style: str) -> None:
 
 def default_extraction(style: Style) -> Extraction:
     """Return how a program is found in an answer to this style."""
-    extractions: dict[Style, Extraction] = {
-        "wizardcoder": "wizardcoder",
-        "wizardlm-7b": "auto",
-        "wizardlm-13b": "auto",
-        "chat": "auto",
-        "completion": "none",
-    }
-    return extractions[style]
+    of_its_own: dict[Style, Extraction] = {"wizardcoder": "wizardcoder", "completion": "none"}
+    return of_its_own.get(style, "auto")
 
 
 def with_tabs(text: str) -> str:
