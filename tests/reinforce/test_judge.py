@@ -199,9 +199,7 @@ def test_while_the_tests_of_one_client_are_read_the_others_are_answered(
 
     async def asked(server: JudgeServer) -> None:
         async with TestClient(TestServer(server.app())) as client:
-            judged = asyncio.create_task(
-                client.post("/v1/judge", json={"items": items(1)}, headers=headers)
-            )
+            judged = asyncio.create_task(client.post("/v1/judge", json={"items": items(1)}, headers=headers))
             await asyncio.to_thread(begun.wait)
             assert (await client.get("/v1/health", headers=headers)).status == 200
             assert not judged.done()

@@ -179,7 +179,9 @@ class JudgeServer:
                 if not isinstance(tests, (str, Mapping)):
                     raise UserError("tests: code, or an object with input and output, is expected")
                 if len(tests) > _LONGEST_TESTS:
-                    raise UserError(f"tests of {len(tests):,} characters, at most {_LONGEST_TESTS:,} expected")
+                    raise UserError(
+                        f"tests of {len(tests):,} characters, at most {_LONGEST_TESTS:,} expected"
+                    )
                 made = code_tests if isinstance(tests, str) else test_of
                 test = made(tests, str(row.get("entry_point") or ""))
             except UserError as error:

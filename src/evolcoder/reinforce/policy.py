@@ -142,8 +142,8 @@ def _opened(
     }
     if not prompts:
         raise DataError(f"no task leaves room for max_tokens {settings.max_tokens} in {positions} positions")
-    if len(prompts) < len(tasks):
-        progress.note(f"{len(tasks) - len(prompts)} tasks leave no room for an answer and are left out")
+    if too_long := {task.id for task in tasks} - prompts.keys():
+        progress.note(f"{len(too_long)} tasks leave no room for an answer and are left out")
     longest = max(map(len, prompts.values())) + settings.max_tokens
     trained = train_settings(settings, longest)
     pad = tokenizer.pad_token_id

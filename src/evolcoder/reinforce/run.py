@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from evolcoder.cache import cache_folder
@@ -44,10 +45,13 @@ def reinforce(
     holds another model, SandboxError where the machine offers no protection, and what training raises. Of
     several processes (torchrun's) the first one judges.
     """
+    from evolcoder.models.local.engine import cpu_multiplies_bf16
     from evolcoder.train.processes import join_processes
 
     processes = join_processes()
     progress = progress if progress is not None and processes.first else SilentProgress()
+    if settings.dtype == "bf16" and processes.device.type == "cpu" and not cpu_multiplies_bf16():
+        progress.note("this CPU does not multiply bf16: sampling is several times faster with dtype fp32")
     check_factors(tasks, settings.reward.factors, progress)
 
     with _rewarder(settings, engine, judges=processes.first) as rewarder:
@@ -55,7 +59,7 @@ def reinforce(
         def usable() -> tuple[list[Task], list[Task]]:
             clean = without_copies(tasks, decontaminate, progress, compared)
             measured = usable_tasks(held_out, rewarder, progress) if held_out else []
-            return usable_tasks(clean, rewarder, progress), measured
+            return usable_tasks(clean, rewarder, progress), told_apart(clean, measured, progress)
 
         chosen, measured = processes.from_first(usable)
         if not chosen:
@@ -107,6 +111,21 @@ def check_factors(tasks: Sequence[Task], factors: Sequence[str], progress: Progr
             )
         if lacking:
             progress.note(f"{lacking} of {len(tasks)} tasks have no {name}: it counts as 1 there")
+
+
+def told_apart(tasks: Sequence[Task], held_out: Sequence[Task], progress: Progress) -> list[Task]:
+    """Return the held-out tasks, another name for one that is named as a task to learn from is.
+
+    Files that number their rows name different tasks alike. Says how many tasks are learnt from too.
+    """
+    learnt = {task.id: task for task in tasks}
+    asked = {task.instruction for task in tasks}
+    if both := sum(task.instruction in asked for task in held_out):
+        progress.note(f"{both} of {len(held_out)} held-out tasks are learnt from too: they measure memory")
+    return [
+        replace(task, id=f"held-out-{task.id}") if learnt.get(task.id, task) != task else task
+        for task in held_out
+    ]
 
 
 def usable_tasks(tasks: Sequence[Task], rewarder: Rewarder, progress: Progress) -> list[Task]:
