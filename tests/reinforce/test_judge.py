@@ -183,6 +183,12 @@ def test_where_the_sandbox_fails_every_program_that_waits_hears_of_it(
     assert {(row["passed"], row["reason"]) for row in told} == {(False, "infrastructure")}
 
 
+def test_a_token_that_is_no_text_is_a_wrong_one(door: dict[str, Any]) -> None:
+    with pytest.raises(HTTPError) as refused:
+        ask(door, items(1), "\xff\xfe")
+    assert refused.value.code == 401
+
+
 def test_while_the_tests_of_one_client_are_read_the_others_are_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

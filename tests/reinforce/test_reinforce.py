@@ -185,3 +185,16 @@ def test_held_out_tasks_that_are_named_as_others_keep_their_own_words(
     reinforce(half_taught, tasks, short, tmp_path / "out", held_out=[*others, tasks[0]], progress=notes)
     assert "1 of 5 held-out tasks are learnt from too: they measure memory" in notes.lines
     assert told_apart(tasks, others, notes) == [replace(task, id=f"held-out-{task.id}") for task in others]
+
+
+def test_a_run_whose_answers_all_earn_the_same_says_that_nothing_was_learnt(
+    half_taught: str, tasks: list[Task], tmp_path: Path
+) -> None:
+    never = [replace(task, tests=(replace(task.tests[0], code="raise SystemExit"),)) for task in tasks]  # type: ignore[type-var]
+    notes = Notes()
+    reinforce(half_taught, never, replace(SMALL, steps=1), tmp_path / "out", progress=notes)
+    (line,) = [line for line in notes.lines if line.startswith("nothing was learnt")]
+    assert "in 1 steps" in line and "(0% solved, " in line
+    notes = Notes()
+    reinforce(half_taught, tasks, replace(SMALL, steps=1), tmp_path / "other", progress=notes)
+    assert not any("nothing was learnt" in line for line in notes.lines)

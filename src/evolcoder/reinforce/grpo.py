@@ -183,6 +183,13 @@ class _Run:
                         **self.prepared.update.facts(),
                     }
                     checkpoints.save(number + 1, self.prepared.update.save, facts)
+        if not any(step.with_signal for step in self.curves.steps):
+            progress.note(
+                f"nothing was learnt: in {len(self.curves.steps)} steps the answers to each task earned the "
+                f"same ({mean([step.solved for step in self.curves.steps]):.0%} solved, "
+                f"{mean([step.truncated for step in self.curves.steps]):.0%} cut at max_tokens); "
+                "other tasks, reward.score share, a larger group_size or a higher temperature may help"
+            )
 
     def _step(self, number: int, progress: Progress) -> PolicyStep:
         """Sample, judge and learn once."""

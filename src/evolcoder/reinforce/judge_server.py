@@ -126,7 +126,8 @@ class JudgeServer:
 
     def _check_token(self, request: web.Request) -> None:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
+        # Bytes that are no text come as surrogates.
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token.encode()):
             raise web.HTTPUnauthorized(text="Authorization: Bearer TOKEN is expected\n")
 
     async def _health(self, request: web.Request) -> web.Response:
