@@ -103,11 +103,13 @@ def test_two_killed_processes_go_on_and_sample_nothing_twice(
         two_learn(half_taught, data, killed),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )
     while at_work.poll() is None and not (tmp_path / "killed.steps" / "step-00000002").exists():
         time.sleep(0.02)
-    os.killpg(at_work.pid, signal.SIGKILL)
+    # torchrun's processes are sessions of their own: they go on without it.
+    workers = Path(f"/proc/{at_work.pid}/task/{at_work.pid}/children").read_text().split()
+    for pid in (at_work.pid, *map(int, workers)):
+        os.kill(pid, signal.SIGKILL)
     at_work.wait()
     begun = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed.rollouts").rglob("step-*.jsonl")}
     assert begun and not killed.exists()
