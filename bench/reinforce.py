@@ -91,7 +91,7 @@ def parity(trl_python: str) -> int:
         data = documents_of([list(p) for p in prompts.values()], [list(range(20))] * TASKS, end)
         alone = Processes(0, 1, torch.device("cpu"))
         prepared = prepare(model, data, train_settings(settings, 256), alone, pad=end)
-        return model, Policy(prepared, None, prompts, settings.temperature)
+        return model, Policy(prepared, model, None, prompts, settings.temperature)
 
     cases: list[dict[str, Any]] = []
     ours: dict[str, tuple[float, dict[str, torch.Tensor]]] = {}
@@ -206,6 +206,7 @@ def our_steps(model: Path, tasks: Any, out: Path) -> list[float]:
     from evolcoder.reinforce.grpo import grpo
     from evolcoder.reinforce.reward import Reward
     from evolcoder.reinforce.settings import ReinforceSettings
+    from evolcoder.train.processes import join_processes
 
     class Lengths:
         """A reward that costs nothing."""
@@ -217,7 +218,7 @@ def our_steps(model: Path, tasks: Any, out: Path) -> list[float]:
         steps=STEPS + 1, tasks_per_step=4, max_tokens=64, refill=0, mask_truncated=False
     )
     free: Any = Lengths()
-    result = grpo(str(model), tasks, [], settings, out, free, SilentProgress())
+    result = grpo(str(model), tasks, [], settings, out, free, SilentProgress(), join_processes())
     facts = json.loads((result.folder / "training.json").read_text())
     return [record["seconds"] for record in facts["reinforce"]["curve"]][1:]
 

@@ -86,6 +86,9 @@ def test_the_kept_model_learns_after_the_rounds_and_is_measured_and_shown(
         assert planned[-2:] == ["reinforce:last", "evaluate:last:humaneval"] and "reinforce:1" not in planned
         result = run_recipe(recipe, run, notes, "evolcoder run x")
         assert set(states(recipe, run).values()) == {"done"}
+        further = states(replace(recipe, rounds=replace(recipe.rounds, max_rounds=2)), run)
+        assert further["evaluate:2:humaneval"] == "to do"
+        assert further["reinforce:last"] == "perhaps again", "round 2 may be the one that is kept"
         ablate(recipe, run, Question(("seeds-only",)), notes, "x")
     assert notes.shown[-1].state == "kept", "the ablation takes the run's own model of round 1"
     assert [entry["round"] for entry in result["rounds"]] == [0, 1, REINFORCED_ROUND]

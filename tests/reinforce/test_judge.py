@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 import evolcoder
 from evolcoder.errors import SandboxError, UserError
+from evolcoder.reinforce import judge_server
 from evolcoder.reinforce.adapters import ExecutionReward
 from evolcoder.reinforce.judge_server import JudgeServer
 from evolcoder.reinforce.settings import RewardSettings
@@ -180,6 +181,42 @@ def test_where_the_sandbox_fails_every_program_that_waits_hears_of_it(
         told = asyncio.run(asked(server))
     assert len(told) == 7
     assert {(row["passed"], row["reason"]) for row in told} == {(False, "infrastructure")}
+
+
+def test_a_token_that_is_no_text_is_a_wrong_one(door: dict[str, Any]) -> None:
+    with pytest.raises(HTTPError) as refused:
+        ask(door, items(1), "\xff\xfe")
+    assert refused.value.code == 401
+
+
+def test_while_the_tests_of_one_client_are_read_the_others_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, read = threading.Event(), threading.Event()
+    plain = judge_server.test_of
+
+    def slow(*given: Any, **told: Any) -> Any:
+        begun.set()
+        assert read.wait(60)
+        return plain(*given, **told)
+
+    monkeypatch.setattr(judge_server, "test_of", slow)
+    headers = {"Authorization": "Bearer t"}
+
+    async def asked(server: JudgeServer) -> None:
+        async with TestClient(TestServer(server.app())) as client:
+            judged = asyncio.create_task(client.post("/v1/judge", json={"items": items(1)}, headers=headers))
+            await asyncio.to_thread(begun.wait)
+            assert (await client.get("/v1/health", headers=headers)).status == 200
+            assert not judged.done()
+            read.set()
+            assert b'"passed": true' in await (await judged).read()
+            long = [{"program": RIGHT, "tests": "assert f(2) == 4\n" * 70_000}]
+            refused = await client.post("/v1/judge", json={"items": long}, headers=headers)
+            assert refused.status == 400 and "at most 1,048,576" in await refused.text()
+
+    with JudgeServer("t", RewardSettings(), workers=1) as server:
+        asyncio.run(asked(server))
 
 
 def test_trainers_call_it_in_their_own_form() -> None:

@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.train.test_training import Notes
 
 from evolcoder.errors import DataError
-from evolcoder.reinforce.run import reinforce
+from evolcoder.models.local import engine
+from evolcoder.reinforce.run import reinforce, told_apart
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 
@@ -149,3 +152,49 @@ def test_tasks_that_copy_a_benchmark_or_fail_their_own_tests_are_left_out(
     assert copied is not None and wrong is not None
     with pytest.raises(DataError, match="no task is left"):
         reinforce(half_taught, [copied, wrong], SMALL, tmp_path / "out", decontaminate=("humaneval",))
+
+
+def test_bf16_on_a_cpu_that_does_not_multiply_it_is_said_to_be_slow(
+    half_taught: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for multiplies, dtype, said in ((False, "bf16", True), (True, "bf16", False), (False, "fp32", False)):
+        monkeypatch.setattr(engine, "cpu_multiplies_bf16", lambda fast=multiplies: fast)
+        notes = Notes()
+        with pytest.raises(DataError, match="no task is left"):
+            reinforce(half_taught, [], ReinforceSettings(dtype=dtype), tmp_path / "out", progress=notes)  # type: ignore[arg-type]
+        assert any("does not multiply bf16" in line for line in notes.lines) == said
+
+
+def test_where_nothing_can_be_learnt_it_is_said_what_came_of_the_answers(
+    half_taught: str, tasks: list[Task], tmp_path: Path
+) -> None:
+    cut = ReinforceSettings(method="rft", group_size=4, max_tokens=3)
+    with pytest.raises(DataError, match=r"none of 16 answers to 4 tasks passes \(16 cut at max_tokens\)"):
+        reinforce(half_taught, tasks, cut, tmp_path / "rft")
+    with pytest.raises(DataError, match=r"one that fails \(16 cut at max_tokens\)"):
+        reinforce(half_taught, tasks, replace(cut, method="dpo"), tmp_path / "dpo")
+
+
+def test_held_out_tasks_that_are_named_as_others_keep_their_own_words(
+    half_taught: str, tasks: list[Task], tmp_path: Path
+) -> None:
+    """Two files that number their rows name different tasks alike."""
+    others = [replace(task, instruction=f"g gives {task.id}") for task in tasks]
+    notes = Notes()
+    short = replace(SMALL, steps=1, eval_samples=1)
+    reinforce(half_taught, tasks, short, tmp_path / "out", held_out=[*others, tasks[0]], progress=notes)
+    assert "1 of 5 held-out tasks are learnt from too: they measure memory" in notes.lines
+    assert told_apart(tasks, others, notes) == [replace(task, id=f"held-out-{task.id}") for task in others]
+
+
+def test_a_run_whose_answers_all_earn_the_same_says_that_nothing_was_learnt(
+    half_taught: str, tasks: list[Task], tmp_path: Path
+) -> None:
+    never = [replace(task, tests=(replace(task.tests[0], code="raise SystemExit"),)) for task in tasks]  # type: ignore[type-var]
+    notes = Notes()
+    reinforce(half_taught, never, replace(SMALL, steps=1), tmp_path / "out", progress=notes)
+    (line,) = [line for line in notes.lines if line.startswith("nothing was learnt")]
+    assert "in 1 steps" in line and "(0% solved, " in line
+    notes = Notes()
+    reinforce(half_taught, tasks, replace(SMALL, steps=1), tmp_path / "other", progress=notes)
+    assert not any("nothing was learnt" in line for line in notes.lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import instruction_from_row
@@ -138,3 +139,26 @@ def test_mbpp_is_asked_as_it_is_evaluated_without_the_watched_test(benchmark_dat
     hidden = problem.extra["test_list"][2].replace("    ", "\t")
     assert instruction_prompt(task.instruction) == shown.replace("\n" + hidden, "")
     assert hidden not in task.instruction and len(task.tests) == 2 and len(task.watched) >= 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("watched_tests", "assert square(1) ==", "watched_tests: assertions that call the answer"),
+        ("watched_tests", ["assert square(1) == 1", "assert True"], "watched_tests: assertions that call"),
+        ("watched_tests", 7, "watched_tests: code, or a list .* found 7"),
+        ("watched_tests", [["assert square(1) == 1"]], '.*found \\["assert square'),
+        ("tests", [{"in": "1", "out": "1"}], 'tests: code, or a list .* found {"in": "1", "out": "1"}'),
+    ],
+    ids=["no Python", "one that asserts nothing", "a number", "nested", "other names"],
+)
+def test_tests_of_another_form_are_an_error_that_names_row_and_column(
+    column: str, value: object, told: str
+) -> None:
+    with pytest.raises(DataError, match=f"^row s: {told}"):
+        made({**SQUARE, "id": "s", column: value})
+
+
+def test_one_test_may_stand_alone() -> None:
+    task = made({**SQUARE, "tests": {"input": "3", "output": "9"}})
+    assert len(task.tests) == 1 and not task.watched

@@ -72,6 +72,7 @@ def command(
       evolcoder reinforce --method rft --rounds 3 --model model --tasks tasks.jsonl --out better
     """
     import json
+    import os
 
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.domains import load_domain
@@ -89,7 +90,8 @@ def command(
     learnt, measured = split_tasks(found, held_out_tasks, settings.seed)
     if held_out is not None:
         measured += read_tasks(held_out, columns, of.tasks)
-    with open_engine(engine) as where:
+    first = os.environ.get("RANK", "0") == "0"
+    with open_engine(engine if first else "local") as where:  # the first of torchrun's processes judges
         result = reinforce(
             model,
             learnt,
@@ -102,6 +104,11 @@ def command(
             engine=where,
             overwrite=overwrite,
         )
+    from evolcoder.train.processes import leave_processes
+
+    leave_processes()
+    if not first:
+        return
     facts = json.loads((result.folder / "training.json").read_text(encoding="utf-8")).get("reinforce", {})
     if as_json:
         click.echo(json.dumps({"folder": str(result.folder), "seconds": result.seconds, **facts}))

@@ -267,10 +267,9 @@ class RecipeStages:
 
     @property
     def _compared(self) -> tuple[str, ...]:
-        """Ids of the measurements so far that say which round is kept."""
+        """Ids of the measurements that say which round is kept, those of rounds to come too."""
         deciding = self.recipe.stop.benchmark
-        there = [n for n in self._models if (self.evaluation(n, deciding) / "scores.json").exists()]
-        return tuple(f"evaluate:{round_id(n)}:{deciding}" for n in there)
+        return tuple(f"evaluate:{round_id(n)}:{deciding}" for n in self._models)
 
     @cached_property
     def chosen_seeds(self) -> list[Instruction]:

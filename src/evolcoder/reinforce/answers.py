@@ -5,6 +5,7 @@ The model's journal keeps every answer, so a run that was killed samples nothing
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from evolcoder.reinforce.tasks import Task
 
 _IN_FLIGHT = 4096
 """Requests begun at once; a model in this process takes its waves from all that wait."""
+_IN_WORDS = {"no answer": "without a program", "syntax error": "with a syntax error"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class JudgedAnswer:
     reward: Reward
     same: str
     """The same for answers that differ in nothing that counts (programs in comments and layout only)."""
+    truncated: bool = False
+    """Cut at the longest allowed length: it teaches nothing, whatever its verdict."""
+
+    @property
+    def right(self) -> bool:
+        """Whether it is whole and every rewarded test passed."""
+        return self.reward.solved and not self.truncated
 
 
 def judged_answers(
@@ -51,10 +60,21 @@ def judged_answers(
     answers = [Answer(c.text, c.completion_tokens, c.finish_reason == "length") for c in completions]
     rewards = rewarder.rewards(list(zip(asked, answers, strict=True)))
     return [
-        JudgedAnswer(task, answer.text, reward, task.tests[0].distinct(answer.text, task.entry_point))
+        JudgedAnswer(
+            task,
+            answer.text,
+            reward,
+            task.tests[0].distinct(answer.text, task.entry_point),
+            answer.truncated,
+        )
         for task, answer, reward in zip(asked, answers, rewards, strict=True)
-        if not answer.truncated
     ]
+
+
+def outcomes(answers: Sequence[JudgedAnswer]) -> str:
+    """Say what came of answers, the most frequent first: "12 cut at max_tokens, 3 failed"."""
+    told = Counter("cut at max_tokens" if answer.truncated else answer.reward.reason for answer in answers)
+    return ", ".join(f"{n} {_IN_WORDS.get(reason, reason)}" for reason, n in told.most_common())
 
 
 async def _complete(

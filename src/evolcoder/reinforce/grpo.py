@@ -22,7 +22,13 @@ from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Progress
 from evolcoder.reinforce.curves import Curves, HeldOutScore, PolicyStep, mean
 from evolcoder.reinforce.policy import Policy, documents_of, open_policy
-from evolcoder.reinforce.policy_loss import PolicyStats, advantages, policy_objective, token_weights
+from evolcoder.reinforce.policy_loss import (
+    PolicyStats,
+    advantages,
+    all_stats,
+    policy_objective,
+    token_weights,
+)
 from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.sampler import Rollout, Sampler, read_rollouts, write_rollouts
 from evolcoder.reinforce.settings import WITHOUT_EFFECT, ReinforceSettings
@@ -33,9 +39,9 @@ from evolcoder.train.export import check_place, export
 from evolcoder.train.loss import Objective, SummedLoss
 from evolcoder.train.measurements import Measurements, StepRecord
 from evolcoder.train.optimizer import learning_rate
-from evolcoder.train.processes import join_processes
+from evolcoder.train.processes import Processes
 from evolcoder.train.result import TrainResult, finished_result
-from evolcoder.train.step import PreparedModel
+from evolcoder.train.step import PreparedModel, placed_loss
 from evolcoder.train.tokenization import TokenizedData
 
 _EVAL_TEMPERATURE = 0.2
@@ -49,24 +55,25 @@ def grpo(
     out: Path,
     rewarder: Rewarder,
     progress: Progress,
+    processes: Processes,
     overwrite: bool = True,
 ) -> TrainResult:
     """Train `base` on the verdicts on its own answers; write a model folder to `out`, whole or not at all.
 
     The answers of every step stay beside it in `OUT.rollouts/`, the curves in its `training.json`. A finished
-    run with the same base, tasks and settings is returned as it is, a killed one goes on. Raises
+    run with the same base, tasks and settings is returned as it is, a killed one goes on. Several `processes`
+    sample each a part of the tasks and learn each from a part of the answers; the first one judges. Raises
     TrainingError where the loss is not a number, DataError where `out` holds what no training wrote.
     """
     fingerprint = run_fingerprint(base, tasks, held_out, settings)
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
     check_place(out, base, asdict(settings), overwrite=overwrite)
-    processes = join_processes()
     policy = open_policy(base, [*tasks, *held_out], settings, processes, progress)
     checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
     run = _Run(
         policy=policy,
-        sampler=Sampler(policy.prepared.model, policy.tokenizer, policy.prepared.data.end_token, settings),
+        sampler=Sampler(policy.writer, policy.tokenizer, policy.prepared.data.end_token, settings),
         tasks=[task for task in tasks if task.id in policy.prompts],
         held_out=[task for task in held_out if task.id in policy.prompts],
         settings=settings,
@@ -112,11 +119,12 @@ def _reference(base: str, policy: Policy, settings: ReinforceSettings) -> Summed
     """Return the model before training, which the KL term keeps the policy near; None without that term."""
     if not settings.kl:
         return None
-    prepared = policy.prepared
-    model, _ = load_weights(base, settings.dtype)
-    model.set_attn_implementation(prepared.model.config._attn_implementation)
-    model.requires_grad_(False)
-    return SummedLoss(model, prepared.loss.head).to(prepared.processes.device)
+    prepared, processes = policy.prepared, policy.prepared.processes
+    with processes.in_turn():
+        model, _ = load_weights(base, prepared.settings.dtype)
+        model.set_attn_implementation(prepared.model.config._attn_implementation)
+        model.requires_grad_(False)
+        return placed_loss(model, prepared.loss.head, prepared.settings, processes).to(processes.device)
 
 
 @dataclass(slots=True)
@@ -175,6 +183,13 @@ class _Run:
                         **self.prepared.update.facts(),
                     }
                     checkpoints.save(number + 1, self.prepared.update.save, facts)
+        if not any(step.with_signal for step in self.curves.steps):
+            progress.note(
+                f"nothing was learnt: in {len(self.curves.steps)} steps the answers to each task earned the "
+                f"same ({mean([step.solved for step in self.curves.steps]):.0%} solved, "
+                f"{mean([step.truncated for step in self.curves.steps]):.0%} cut at max_tokens); "
+                "other tasks, reward.score share, a larger group_size or a higher temperature may help"
+            )
 
     def _step(self, number: int, progress: Progress) -> PolicyStep:
         """Sample, judge and learn once."""
@@ -222,14 +237,13 @@ class _Run:
         tasks = [self._task_at(self.drawn + i) for i in range(n_tasks)]
         self.drawn += n_tasks
         path = self.rollouts / f"step-{number + 1:06d}-{wave}.jsonl"
-        if path.exists():
-            rollouts = read_rollouts(path)
-        else:
-            rollouts = self._sampled(
-                tasks, self.settings.group_size, self.settings.temperature, [number, wave], clock, progress
-            )
-            write_rollouts(path, rollouts)
-        n = self.settings.group_size
+        processes, n = self.prepared.processes, self.settings.group_size
+        rollouts = processes.from_first(lambda: read_rollouts(path) if path.exists() else None)
+        if rollouts is None:
+            temperature = self.settings.temperature
+            rollouts = self._sampled(tasks, n, temperature, [number, wave], clock, progress)
+            if processes.first:
+                write_rollouts(path, rollouts)
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
 
     def _sampled(
@@ -242,13 +256,19 @@ class _Run:
         progress: Progress,
     ) -> list[Rollout]:
         begun = time.monotonic()
-        prompts = [self.policy.prompts[task.id] for task in tasks]
-        names = [[self.settings.seed, *noise, i, task.id] for i, task in enumerate(tasks)]
-        with progress.bar("sampling (answers)", n * len(tasks)) as bar:
+        processes = self.prepared.processes
+        self.policy.refresh_writer()
+        mine = [(i, task) for i, task in enumerate(tasks) if i % processes.count == processes.rank]
+        prompts = [self.policy.prompts[task.id] for _, task in mine]
+        names = [[self.settings.seed, *noise, i, task.id] for i, task in mine]
+        with progress.bar("sampling (answers)", n * len(mine)) as bar:
             written = self.sampler.sample(prompts, n, temperature=temperature, noise=names, bar=bar)
+        parts = processes.every(written)
         between = time.monotonic()
-        flat = [(task, *one) for task, group in zip(tasks, written, strict=True) for one in group]
-        rewards = self.rewarder.rewards([(task, answer) for task, answer, _, _ in flat])
+        groups = [parts[i % processes.count][i // processes.count] for i in range(len(tasks))]
+        flat = [(task, *one) for task, group in zip(tasks, groups, strict=True) for one in group]
+        judged = [(task, answer) for task, answer, _, _ in flat]
+        rewards = processes.from_first(lambda: self.rewarder.rewards(judged))
         clock["sampling"] += between - begun
         clock["judging"] += time.monotonic() - between
         return [
@@ -286,7 +306,7 @@ class _Run:
                     f"the loss of step {number + 1} is {loss}, its gradient {norm}; a lower learning_rate "
                     f"(now {rate:.1e}) or dtype fp32 usually helps"
                 )
-        return loss, norm, rate, stats
+        return loss, norm, rate, all_stats(self.prepared.processes.every(stats))
 
     def _record(
         self,

@@ -31,6 +31,7 @@ from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.sandbox import Sandbox
 
 MOST_BODY_BYTES = 64 << 20
+_LONGEST_TESTS = 1 << 20
 _LINES = "application/x-ndjson"
 _MOMENT_S = 0.02
 """Verdicts of one request that come within it are sent together."""
@@ -125,7 +126,8 @@ class JudgeServer:
 
     def _check_token(self, request: web.Request) -> None:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
+        # Bytes that are no text come as surrogates.
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token.encode()):
             raise web.HTTPUnauthorized(text="Authorization: Bearer TOKEN is expected\n")
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -136,7 +138,8 @@ class JudgeServer:
     async def _judge(self, request: web.Request) -> web.StreamResponse:
         self._check_token(request)
         batch = _Batch(asyncio.get_running_loop())
-        items = self._items(await _json_body(request), batch)
+        # In a thread: reading many tests takes seconds, in which other clients are answered.
+        items = await asyncio.to_thread(self._items, await request.read(), batch)
         with self._lock:
             room = self._most_waiting - self._waiting
             if len(items) <= room:
@@ -162,7 +165,8 @@ class JudgeServer:
             batch.gone = True
         return response
 
-    def _items(self, body: Any, batch: _Batch) -> list[_Item]:
+    def _items(self, text: bytes, batch: _Batch) -> list[_Item]:
+        body = _json_of(text)
         rows = body.get("items") if isinstance(body, Mapping) else None
         if not isinstance(rows, list) or not rows:
             raise web.HTTPBadRequest(text='{"items": [{"program", "tests", ...}]} is expected\n')
@@ -175,6 +179,10 @@ class JudgeServer:
                 tests = row.get("tests")
                 if not isinstance(tests, (str, Mapping)):
                     raise UserError("tests: code, or an object with input and output, is expected")
+                if len(tests) > _LONGEST_TESTS:
+                    raise UserError(
+                        f"tests of {len(tests):,} characters, at most {_LONGEST_TESTS:,} expected"
+                    )
                 made = code_tests if isinstance(tests, str) else test_of
                 test = made(tests, str(row.get("entry_point") or ""))
             except UserError as error:
@@ -226,9 +234,9 @@ class JudgeServer:
             item.batch.put(item.id, verdict)
 
 
-async def _json_body(request: web.Request) -> Any:
+def _json_of(text: bytes) -> Any:
     try:
-        return json.loads(await request.read())
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise web.HTTPBadRequest(text=f"JSON is expected ({error})\n") from error
 

@@ -1,9 +1,13 @@
-"""The model that learns: prepared as for fine-tuning, moved by objectives over its own log-probabilities."""
+"""The model that learns: prepared as for fine-tuning, moved by objectives over its own log-probabilities.
+
+Several processes shard its weights and divide the answers of a step; each holds a whole copy to sample with.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +19,10 @@ from evolcoder.progress import Progress
 from evolcoder.records import Instruction
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
+from evolcoder.train.adapters import add_adapters
 from evolcoder.train.loss import Objective, SummedLoss
-from evolcoder.train.packing import micro_batches
+from evolcoder.train.optimizer import TORCH_DTYPES
+from evolcoder.train.packing import Step, micro_batches, row_capacity
 from evolcoder.train.processes import Processes
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.step import PreparedModel, prepare
@@ -32,6 +38,8 @@ class Policy:
     """A model that samples and learns."""
 
     prepared: PreparedModel
+    writer: Any
+    """The model that samples: the one that is trained, or its copy where that one is sharded."""
     tokenizer: Any
     prompts: dict[str, tuple[int, ...]]
     """Prompt tokens by task id."""
@@ -47,27 +55,36 @@ class Policy:
     ) -> tuple[float, float]:
         """Do one optimizer step on `documents`; return the loss and the gradient's norm before clipping.
 
-        `groups`, where given, are the micro-batches themselves (of pairs that must stay together).
+        `groups`, where given, are the micro-batches themselves (of pairs that must stay together). Of several
+        processes each asks for the objectives of its own micro-batches only.
         """
-        prepared = self.prepared
-        batches = groups or micro_batches(documents, data.lengths, prepared.settings)
+        prepared, processes = self.prepared, self.prepared.processes
+        if groups and prepared.rows == "single":
+            raise TrainingError("pairs of answers cannot go through this model together; grpo and rft can")
+        batches = prepared.share(Step(tuple(groups or ()) or self._batches(documents, data)), data.lengths)
         total = 0.0
-        for at, batch in enumerate(batches, 1):
-            inputs = prepared.batch(batch, data).to(prepared.processes.device)
-            loss = prepared.loss(inputs, objective_of(batch), self.temperature)
-            prepared.update.backward(loss, last=at == len(batches))
+        for at, (batch, counts) in enumerate(batches, 1):
+            inputs = prepared.batch(batch, data).to(processes.device)
+            loss = prepared.loss(inputs, objective_of(batch) if counts else None, self.temperature)
+            if not counts:
+                loss = loss * 0.0
+            # FSDP averages gradients over the processes; the sum is wanted.
+            prepared.update.backward(loss * processes.count, last=at == len(batches))
             total += float(loss.detach())
-        return total, prepared.update.step(rate)
+        return processes.sum(total), prepared.update.step(rate)
 
     def log_probabilities(
         self, data: TokenizedData, documents: Sequence[int], loss: SummedLoss | None = None
     ) -> dict[int, torch.Tensor]:
-        """Return log-probabilities of the supervised tokens by document, of this model or of `loss`."""
+        """Return log-probabilities of the supervised tokens by document, of this model or of `loss`.
+
+        Of several processes each gets those of the documents that `update` gives it.
+        """
         prepared = self.prepared
         model: SummedLoss = prepared.loss if loss is None else loss
         model.eval()
         found: dict[int, torch.Tensor] = {}
-        for batch in micro_batches(documents, data.lengths, prepared.settings):
+        for batch, _ in prepared.share(Step(self._batches(documents, data)), data.lengths):
             inputs = prepared.batch(batch, data).to(prepared.processes.device)
             logp_S, _ = model.log_probabilities(inputs, self.temperature)
             lengths = [int(data.supervised[i]) for i in batch]
@@ -75,16 +92,45 @@ class Policy:
         prepared.model.train()
         return found
 
+    def _batches(self, documents: Sequence[int], data: TokenizedData) -> tuple[tuple[int, ...], ...]:
+        """Divide documents into micro-batches, of which each process gets some."""
+        settings, count = self.prepared.settings, self.prepared.processes.count
+        if count > 1:
+            lengths = data.lengths[list(documents)]
+            part = -(-int(lengths.sum()) // count)
+            room = max(int(lengths.max()), min(part, row_capacity(settings)))
+            settings = replace(settings, pack_length=room)
+        return micro_batches(documents, data.lengths, settings)
+
+    @torch.no_grad()
+    def refresh_writer(self) -> None:
+        """Bring the copy that samples up to date, by all processes together."""
+        if self.writer is self.prepared.model:
+            return
+        self.prepared.loss.reshard()  # a forward pass leaves the outermost weights gathered
+        pairs = zip(self.prepared.model.parameters(), self.writer.parameters(), strict=True)
+        for sharded, whole in pairs:
+            if sharded.requires_grad:
+                whole.copy_(sharded.full_tensor())
+
 
 def open_policy(
     base: str, tasks: Sequence[Task], settings: ReinforceSettings, processes: Processes, progress: Progress
 ) -> Policy:
     """Load a model and make it ready to sample and to learn; tasks whose prompts leave no room are left out.
 
-    Raises DataError where none is left, TrainingError for what this model, or several processes, cannot do.
+    Raises DataError where none is left, TrainingError for what this model cannot do.
     """
-    if processes.count > 1:
-        raise TrainingError("reinforce: one process is expected (the sampler uses the trainer's own weights)")
+    with processes.in_turn():  # each holds the whole model until it is sharded
+        policy = _opened(base, tasks, settings, processes, progress)
+    for line in (*policy.prepared.notes, policy.prepared.prove()):
+        progress.note(line)
+    return policy
+
+
+def _opened(
+    base: str, tasks: Sequence[Task], settings: ReinforceSettings, processes: Processes, progress: Progress
+) -> Policy:
     model, tokenizer = load_weights(base, "fp32")
     rows = [_row(task) for task in tasks]
     data = tokenize(rows, tokenizer, settings.prompt_style, _ANY_LENGTH)
@@ -96,8 +142,8 @@ def open_policy(
     }
     if not prompts:
         raise DataError(f"no task leaves room for max_tokens {settings.max_tokens} in {positions} positions")
-    if len(prompts) < len(tasks):
-        progress.note(f"{len(tasks) - len(prompts)} tasks leave no room for an answer and are left out")
+    if too_long := {task.id for task in tasks} - prompts.keys():
+        progress.note(f"{len(too_long)} tasks leave no room for an answer and are left out")
     longest = max(map(len, prompts.values())) + settings.max_tokens
     trained = train_settings(settings, longest)
     pad = tokenizer.pad_token_id
@@ -105,10 +151,22 @@ def open_policy(
     short = tokenize(
         [row for row in rows if row.id in prompts][:64], tokenizer, settings.prompt_style, max(longest, 64)
     )
+    writer = model if processes.count == 1 else copy.deepcopy(model)
     prepared = prepare(model, short, trained, processes, pad)
-    for line in (*prepared.notes, prepared.prove()):
-        progress.note(line)
-    return Policy(prepared, tokenizer, prompts, settings.temperature)
+    if writer is not model:
+        _make_writer(writer, prepared)
+    return Policy(prepared, writer, tokenizer, prompts, settings.temperature)
+
+
+def _make_writer(writer: Any, prepared: PreparedModel) -> None:
+    """Make a copy of the model sample as the prepared one would: its adapters, its number format."""
+    if prepared.settings.lora:
+        add_adapters(writer, prepared.settings)
+    writer.requires_grad_(False)
+    dtype = TORCH_DTYPES[prepared.settings.dtype]
+    for parameter in writer.parameters():  # not the buffers: positions need fp32
+        parameter.data = parameter.data.to(prepared.processes.device, dtype)
+    writer.to(prepared.processes.device)
 
 
 def train_settings(settings: ReinforceSettings, longest: int) -> TrainSettings:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
@@ -16,6 +16,7 @@ from evolcoder.reinforce.settings import PolicyLoss, ReinforceSettings
 from evolcoder.train.loss import Objective
 
 _NO_DIVISION_BY_ZERO = 1e-4
+_SUMS = ("entropy", "clipped", "kl", "sampler_difference")
 
 
 def advantages(rewards: Sequence[float], loss: PolicyLoss) -> list[float]:
@@ -54,12 +55,17 @@ class PolicyStats:
     kl: float = 0.0
     sampler_difference: float = 0.0
     largest_difference: float = 0.0
-    _keys: tuple[str, ...] = field(default=("entropy", "clipped", "kl", "sampler_difference"), repr=False)
 
     def means(self) -> dict[str, float]:
         """Return the means over tokens, and the largest difference of the sampler's log-probabilities."""
-        told = {name: getattr(self, name) / max(self.tokens, 1) for name in self._keys}
+        told = {name: getattr(self, name) / max(self.tokens, 1) for name in _SUMS}
         return {**told, "largest_difference": self.largest_difference}
+
+
+def all_stats(parts: Sequence[PolicyStats]) -> PolicyStats:
+    """Return what was seen in all parts of a step's answers together."""
+    sums = {name: sum(getattr(part, name) for part in parts) for name in ("tokens", *_SUMS)}
+    return PolicyStats(**sums, largest_difference=max(part.largest_difference for part in parts))
 
 
 def policy_objective(

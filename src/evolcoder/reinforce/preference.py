@@ -14,7 +14,7 @@ from evolcoder.errors import DataError, TrainingError
 from evolcoder.execution.engine import Engine
 from evolcoder.progress import Progress
 from evolcoder.records import Instruction
-from evolcoder.reinforce.answers import JudgedAnswer, judged_answers
+from evolcoder.reinforce.answers import JudgedAnswer, judged_answers, outcomes
 from evolcoder.reinforce.curves import mean
 from evolcoder.reinforce.policy import Policy, open_policy
 from evolcoder.reinforce.policy_loss import preference_objective
@@ -27,7 +27,7 @@ from evolcoder.train.export import check_place, export
 from evolcoder.train.loss import Objective
 from evolcoder.train.measurements import Measurements, StepRecord
 from evolcoder.train.optimizer import learning_rate
-from evolcoder.train.processes import join_processes
+from evolcoder.train.processes import Processes
 from evolcoder.train.result import TrainResult, finished_result
 from evolcoder.train.tokenization import TokenizedData, tokenize
 
@@ -48,29 +48,37 @@ def preference(
     out: Path,
     fingerprint: str,
     rewarder: Rewarder,
-    engine: Engine,
     progress: Progress,
+    processes: Processes,
+    engine: Engine,
     overwrite: bool = True,
 ) -> TrainResult:
     """Sample, judge, pair and train; write a model folder to `out`.
 
-    The pairs stay in `OUT.rollouts/`. A killed run goes on. Raises DataError where no task has an answer that
+    The pairs stay in `OUT.rollouts/`. A killed run goes on. Of several `processes` the first one samples and
+    judges (`engine` says where), all train. Raises DataError where no task has an answer that
     passes and one that fails.
     """
     if (finished := finished_result(out, fingerprint)) is not None:
         return finished
     check_place(out, base, asdict(settings), overwrite=overwrite)
     folder = out.with_name(f"{out.name}.rollouts")
-    answers = judged_answers(base, tasks, settings, folder / "journal.sqlite", rewarder, engine, progress)
-    pairs = pairs_of(answers, settings.answers_kept)
-    if not pairs:
-        raise DataError(f"{base}: no task has both an answer that passes and one that fails")
-    write_jsonl_whole(
-        folder / "pairs.jsonl",
-        ({"task_id": p.task.id, "chosen": p.chosen, "rejected": p.rejected} for p in pairs),
-    )
-    progress.note(f"{len(pairs)} pairs of {len({pair.task.id for pair in pairs})} tasks")
-    return train_on_pairs(base, pairs, settings, out, fingerprint, progress)
+
+    def found() -> list[Pair]:
+        answers = judged_answers(base, tasks, settings, folder / "journal.sqlite", rewarder, engine, progress)
+        pairs = pairs_of(answers, settings.answers_kept)
+        if not pairs:
+            raise DataError(
+                f"{base}: no task has both an answer that passes and one that fails ({outcomes(answers)})"
+            )
+        write_jsonl_whole(
+            folder / "pairs.jsonl",
+            ({"task_id": p.task.id, "chosen": p.chosen, "rejected": p.rejected} for p in pairs),
+        )
+        progress.note(f"{len(pairs)} pairs of {len({pair.task.id for pair in pairs})} tasks")
+        return pairs
+
+    return train_on_pairs(base, processes.from_first(found), settings, out, fingerprint, progress, processes)
 
 
 def pairs_of(answers: Sequence[JudgedAnswer], most: int) -> list[Pair]:
@@ -78,7 +86,9 @@ def pairs_of(answers: Sequence[JudgedAnswer], most: int) -> list[Pair]:
     right: dict[str, dict[str, JudgedAnswer]] = {}
     wrong: dict[str, dict[str, JudgedAnswer]] = {}
     for answer in answers:
-        side = right if answer.reward.solved else wrong
+        if answer.truncated:
+            continue
+        side = right if answer.right else wrong
         side.setdefault(answer.task.id, {}).setdefault(answer.same, answer)
     return [
         Pair(chosen.task, chosen.text, rejected.text)
@@ -94,9 +104,9 @@ def train_on_pairs(
     out: Path,
     fingerprint: str,
     progress: Progress,
+    processes: Processes,
 ) -> TrainResult:
     """Train on pairs of answers against the first model's own log-probabilities, computed once."""
-    processes = join_processes()
     tasks = list({pair.task.id: pair.task for pair in pairs}.values())
     policy = open_policy(base, tasks, settings, processes, progress)
     prepared = policy.prepared
@@ -125,6 +135,7 @@ def train_on_pairs(
             tokens = int(sum(data.lengths[2 * i] + data.lengths[2 * i + 1] for i in chosen))
             answered = int(sum(data.supervised[2 * i] + data.supervised[2 * i + 1] for i in chosen))
             measurements.steps.append(StepRecord(number + 1, loss, rate, norm, tokens, answered, tokens, 0.0))
+            margins = [margin for part in processes.every(margins) for margin in part]
             bar.advance(1, loss=round(loss, 4), margin=round(mean(margins), 3))
             if number + 1 < len(order) and (number + 1) % settings.save_every == 0:
                 facts = {**measurements.facts(), **prepared.update.facts()}
@@ -150,8 +161,10 @@ def _documents(pairs: Sequence[Pair], policy: Policy, settings: ReinforceSetting
 
 
 def _sums(policy: Policy, data: TokenizedData) -> list[float]:
-    known = policy.log_probabilities(data, range(len(data)))
-    return [float(known[i].sum()) for i in range(len(data))]
+    mine = policy.log_probabilities(data, range(len(data)))
+    parts = policy.prepared.processes.every({i: float(some.sum()) for i, some in mine.items()})
+    known = {i: total for part in parts for i, total in part.items()}
+    return [known[i] for i in range(len(data))]
 
 
 def _steps(n_pairs: int, settings: ReinforceSettings) -> list[list[int]]:

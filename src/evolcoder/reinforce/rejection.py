@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from evolcoder.errors import DataError
@@ -15,12 +16,13 @@ from evolcoder.execution.engine import Engine
 from evolcoder.instructions import write_instructions
 from evolcoder.progress import Progress
 from evolcoder.records import Instruction, Lineage
-from evolcoder.reinforce.answers import JudgedAnswer, judged_answers
+from evolcoder.reinforce.answers import JudgedAnswer, judged_answers, outcomes
 from evolcoder.reinforce.policy import train_settings
 from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import write_json_whole
+from evolcoder.train.processes import Processes
 from evolcoder.train.result import TrainResult
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.trainer import train
@@ -37,13 +39,15 @@ def rejection_sampling(
     settings: ReinforceSettings,
     out: Path,
     rewarder: Rewarder,
-    engine: Engine,
     progress: Progress,
+    processes: Processes,
+    engine: Engine,
     overwrite: bool = True,
 ) -> TrainResult:
     """Fine-tune `base` on its own right answers, round after round; write the last model to `out`.
 
-    What was kept of each round, and how many passed, stays in `OUT.rollouts/`. Raises DataError where no
+    What was kept of each round, and how many passed, stays in `OUT.rollouts/`. Of several `processes` the
+    first one samples and judges (`engine` says where), all train. Raises DataError where no
     answer passes, and what training raises.
     """
     folder = out.with_name(f"{out.name}.rollouts")
@@ -53,22 +57,26 @@ def rejection_sampling(
     model, result = base, None
     for number in range(1, settings.rounds + 1):
         now = replace(settings, seed=settings.seed + number - 1)
-        answers = judged_answers(model, tasks, now, folder / "journal.sqlite", rewarder, engine, progress)
+        sampled = partial(
+            judged_answers, model, tasks, now, folder / "journal.sqlite", rewarder, engine, progress
+        )
+        answers = processes.from_first(sampled)
         new = _take_distinct(answers, rows, kept, settings.answers_kept, number)
         if not rows:
             raise DataError(
-                f"{base}: none of {len(answers)} answers to {len(tasks)} tasks passes; easier tasks, more "
-                "answers (group_size) or more tokens (max_tokens) are needed"
+                f"{base}: none of {len(answers)} answers to {len(tasks)} tasks passes ({outcomes(answers)}); "
+                "easier tasks, more answers (group_size) or more tokens (max_tokens) are needed"
             )
-        passed = sum(answer.reward.solved for answer in answers) / max(len(answers), 1)
+        passed = sum(answer.right for answer in answers) / len(answers)
         progress.note(
             f"round {number}: {passed:.1%} of {len(answers)} answers pass, {new} distinct ones are new, "
             f"{len(rows)} to learn from"
         )
         rounds.append({"round": number, "passed": passed, "new": new, "rows": len(rows)})
         data = list(rows.values())
-        write_instructions(folder / f"round-{number}.jsonl", data)
-        write_json_whole(folder / "rounds.json", rounds)
+        if processes.first:
+            write_instructions(folder / f"round-{number}.jsonl", data)
+            write_json_whole(folder / "rounds.json", rounds)
         last = number == settings.rounds
         target = out if last else folder / f"round-{number}"
         result = train(base, data, _training(settings), target, progress, overwrite=overwrite or not last)
@@ -88,7 +96,7 @@ def _take_distinct(
     before = len(rows)
     for answer in answers:
         key = answer.task.id, answer.same
-        if answer.reward.solved and key not in rows and kept[answer.task.id] < most:
+        if answer.right and key not in rows and kept[answer.task.id] < most:
             kept[answer.task.id] += 1
             id_ = f"{answer.task.id}#{kept[answer.task.id]}"
             lineage = Lineage(answer.task.id, answer.task.id, number, "rejection sampling")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError, UserError, nearest
 from evolcoder.evaluate.benchmarks import problem_texts
+from evolcoder.evaluate.benchmarks.benchmark import Tag
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.evolve.decontamination import ContaminationIndex
 from evolcoder.execution.engine import Engine
@@ -16,6 +19,7 @@ from evolcoder.progress import Progress, SilentProgress
 from evolcoder.reinforce.reward import Rewarder, tasks_that_hold
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
+from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.work import SandboxWork
 from evolcoder.train.result import TrainResult
 
@@ -38,31 +42,61 @@ def reinforce(
     Tasks that copy a problem of the benchmarks in `decontaminate`, or whose known solution fails their tests,
     are left out and counted; `compared` is the domain's (`Answering.compared`). Raises UserError for a factor
     of the reward that no task has, DataError where no task is left and, without `overwrite`, where `out`
-    holds another model, SandboxError where the machine offers no protection, and what training raises.
+    holds another model, SandboxError where the machine offers no protection, and what training raises. Of
+    several processes (torchrun's) the first one judges.
     """
-    progress = progress or SilentProgress()
+    from evolcoder.models.local.engine import cpu_multiplies_bf16
+    from evolcoder.train.processes import join_processes
+
+    processes = join_processes()
+    progress = progress if progress is not None and processes.first else SilentProgress()
+    if settings.dtype == "bf16" and processes.device.type == "cpu" and not cpu_multiplies_bf16():
+        progress.note("this CPU does not multiply bf16: sampling is several times faster with dtype fp32")
     check_factors(tasks, settings.reward.factors, progress)
-    with (
-        engine.open(SandboxWork()) as sandbox,
-        VerdictCache(cache_folder() / "rewards.sqlite") as cache,
-    ):
-        rewarder = Rewarder(sandbox, settings.reward, settings.max_tokens, cache)
-        chosen = usable_tasks(without_copies(tasks, decontaminate, progress, compared), rewarder, progress)
-        measured = usable_tasks(held_out, rewarder, progress) if held_out else []
+
+    with _rewarder(settings, engine, judges=processes.first) as rewarder:
+
+        def usable() -> tuple[list[Task], list[Task]]:
+            clean = without_copies(tasks, decontaminate, progress, compared)
+            measured = usable_tasks(held_out, rewarder, progress) if held_out else []
+            return usable_tasks(clean, rewarder, progress), told_apart(clean, measured, progress)
+
+        chosen, measured = processes.from_first(usable)
         if not chosen:
             raise DataError("no task is left to learn from")
+        given_to = (rewarder, progress, processes, engine, overwrite)
         if settings.method == "rft":
             from evolcoder.reinforce.rejection import rejection_sampling
 
-            return rejection_sampling(model, chosen, settings, out, rewarder, engine, progress, overwrite)
+            return rejection_sampling(model, chosen, settings, out, *given_to)
         from evolcoder.reinforce.grpo import grpo, run_fingerprint
 
         if settings.method == "dpo":
             from evolcoder.reinforce.preference import preference
 
             named = run_fingerprint(model, chosen, (), settings)
-            return preference(model, chosen, settings, out, named, rewarder, engine, progress, overwrite)
-        return grpo(model, chosen, measured, settings, out, rewarder, progress, overwrite)
+            return preference(model, chosen, settings, out, named, *given_to)
+        return grpo(model, chosen, measured, settings, out, rewarder, progress, processes, overwrite)
+
+
+@contextmanager
+def _rewarder(settings: ReinforceSettings, engine: Engine, *, judges: bool) -> Iterator[Rewarder]:
+    """Open a sandbox and what is known of programs, in the process that `judges`; the others run none."""
+    if not judges:
+        yield Rewarder(_NoSandbox(), settings.reward, settings.max_tokens)
+        return
+    with (
+        engine.open(SandboxWork()) as sandbox,
+        VerdictCache(cache_folder() / "rewards.sqlite") as cache,
+    ):
+        yield Rewarder(sandbox, settings.reward, settings.max_tokens, cache)
+
+
+class _NoSandbox:
+    """Stands where another process judges."""
+
+    def run_many(self, jobs: Iterable[tuple[Tag, Job]], /) -> Iterator[tuple[Tag, Outcome]]:
+        raise AssertionError("the first process judges")
 
 
 def check_factors(tasks: Sequence[Task], factors: Sequence[str], progress: Progress) -> None:
@@ -77,6 +111,21 @@ def check_factors(tasks: Sequence[Task], factors: Sequence[str], progress: Progr
             )
         if lacking:
             progress.note(f"{lacking} of {len(tasks)} tasks have no {name}: it counts as 1 there")
+
+
+def told_apart(tasks: Sequence[Task], held_out: Sequence[Task], progress: Progress) -> list[Task]:
+    """Return the held-out tasks, another name for one that is named as a task to learn from is.
+
+    Files that number their rows name different tasks alike. Says how many tasks are learnt from too.
+    """
+    learnt = {task.id: task for task in tasks}
+    asked = {task.instruction for task in tasks}
+    if both := sum(task.instruction in asked for task in held_out):
+        progress.note(f"{both} of {len(held_out)} held-out tasks are learnt from too: they measure memory")
+    return [
+        replace(task, id=f"held-out-{task.id}") if learnt.get(task.id, task) != task else task
+        for task in held_out
+    ]
 
 
 def usable_tasks(tasks: Sequence[Task], rewarder: Rewarder, progress: Progress) -> list[Task]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import DataError
+from evolcoder.errors import DataError, shortened
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark
 from evolcoder.evaluate.styles import with_tabs
@@ -88,7 +88,12 @@ def read_tasks(
         benchmark = load_benchmark(text.removeprefix(BENCHMARK_PREFIX))
         found = [forms.of_problem(benchmark, problem) for problem in benchmark.problems]
     else:
-        found = [forms.of_row(row) for row in stream_instructions(text, columns)]
+        found = []
+        for row in stream_instructions(text, columns):
+            try:
+                found.append(forms.of_row(row))
+            except DataError as error:
+                raise DataError(f"{text}: {error}") from error
     tasks = [task for task in found if task is not None]
     if not tasks:
         raise DataError(f"{text}: {forms.expected}")
@@ -102,17 +107,25 @@ def read_tasks(
 
 
 def task_of_row(row: Instruction) -> Task | None:
-    """Return the task in a row with the columns of `read_tasks`; None where its tests prove nothing."""
+    """Return the task in a row with the columns of `read_tasks`; None where its tests prove nothing.
+
+    Raises DataError for tests of another form, and for watched tests of which one proves nothing.
+    """
     extra = row.extra
     solution = str(extra.get("solution") or "") or (extract(row.response, "auto") if row.response else "")
     entry_point = unicodedata.normalize("NFKC", str(extra.get("entry_point") or ""))  # as Python reads names
     setup = str(extra.get("setup") or "")
     make = _test_maker(solution, entry_point, setup)
-    tests = [test for text in _listed(extra.get("tests")) if (test := make(text)) is not None]
-    watched = [test for text in _listed(extra.get("watched_tests")) if (test := make(text)) is not None]
+    tests = [test for text in _listed(row, "tests") if (test := make(text)) is not None]
     if not tests:
         return None
-    if not extra.get("watched_tests"):
+    if extra.get("watched_tests"):
+        watched = [make(text) for text in _listed(row, "watched_tests")]
+        if not watched or None in watched:
+            raise DataError(
+                f"row {row.id}: watched_tests: assertions that call the answer, or input and output, expected"
+            )
+    else:
         tests, watched = split_watched(tests)
     first = tests[0]
     called = first.functions[0] if isinstance(first, CallTest) else ""
@@ -186,8 +199,12 @@ def split_tasks(tasks: Sequence[Task], n_held_out: int, seed: int) -> tuple[list
     return [t for t in tasks if t.id not in held_out], [t for t in tasks if t.id in held_out]
 
 
-def _listed(value: Any) -> list[Any]:
-    """Return the tests of a column one by one; code is split into its assertions and test functions."""
+def _listed(row: Instruction, column: str) -> list[Any]:
+    """Return the tests of a column one by one; code is split into its assertions and test functions.
+
+    Raises DataError for what is no test.
+    """
+    value = row.extra.get(column)
     if value is None or value == "":
         return []
     if isinstance(value, str) and value.lstrip().startswith("["):
@@ -195,7 +212,14 @@ def _listed(value: Any) -> list[Any]:
             value = json.loads(value)  # a nested column that went through Parquet
     if isinstance(value, str):
         return list(split_code(value))
-    return list(value)
+    listed = [value] if isinstance(value, Mapping) else value
+    for test in listed if isinstance(listed, Sequence) else [value]:
+        if not isinstance(test, str) and not (isinstance(test, Mapping) and "output" in test):
+            raise DataError(
+                f"row {row.id}: {column}: code, or a list of code or of objects with input and output, "
+                f"expected, found {shortened(json.dumps(test, default=str), 80)}"
+            )
+    return list(listed)
 
 
 def split_code(tests: str) -> Iterable[str]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from evolcoder.errors import EvolcoderError
+
+T = TypeVar("T")
+_PATIENCE = timedelta(days=30)
+"""For work that one process does alone, sampling say. Where a process dies torchrun ends the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +26,8 @@ class Processes:
     rank: int
     count: int
     device: torch.device
+    patient: Any = None
+    """The group, over gloo, in which processes tell each other what is no tensor."""
 
     @property
     def first(self) -> bool:
@@ -56,6 +66,35 @@ class Processes:
         dist.all_reduce(tensor)
         return float(tensor)
 
+    def every(self, value: T) -> list[T]:
+        """Return what each process brings, in the order of their ranks."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value, group=self.patient)
+        return values
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return what `make` gives in the first process, the only one that calls it; the others wait.
+
+        Where it raises one of our errors, all raise, so that each ends with a message.
+        """
+        if self.count == 1:
+            return make()
+        told: list[Any] = [None, None]
+        error: EvolcoderError | None = None
+        if self.first:
+            try:
+                told[0] = make()
+            except EvolcoderError as caught:
+                told[1], error = str(caught), caught
+        dist.broadcast_object_list(told, src=0, group=self.patient, device=torch.device("cpu"))
+        if error is not None:
+            raise error
+        if told[1] is not None:
+            raise EvolcoderError(f"process {self.rank}: the first process ended: {told[1]}")
+        return told[0]  # type: ignore[no-any-return]
+
 
 def join_processes() -> Processes:
     """Join the processes that torchrun started, or be the only one; picks the device of this process."""
@@ -66,7 +105,8 @@ def join_processes() -> Processes:
         torch.cuda.set_device(device)
     if count > 1 and not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo")
-    return Processes(rank, count, device)
+    patient = dist.new_group(backend="gloo", timeout=_PATIENCE) if count > 1 else None
+    return Processes(rank, count, device, patient)
 
 
 def leave_processes() -> None:

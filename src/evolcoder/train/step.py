@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from evolcoder.models.local.engine import number_format
@@ -70,7 +72,7 @@ class PreparedModel:
         torch.manual_seed((self.settings.seed * 1_000_003 + number) * 1009 + processes.rank)
         # Added up on the device: reading each value would make a GPU wait for it.
         total = torch.zeros((), dtype=torch.float64, device=processes.device)
-        mine = self._share(step, self.data)
+        mine = self.share(step, self.data.lengths)
         for k, (documents, counts) in enumerate(mine, 1):
             summed = self.loss(self.batch(documents).to(processes.device))
             if not counts:
@@ -87,14 +89,14 @@ class PreparedModel:
         whole = Step(micro_batches(range(len(data)), data.lengths, self.settings))
         self.loss.eval()
         total = torch.zeros((), dtype=torch.float64, device=self.processes.device)
-        for documents, counts in self._share(whole, data):
+        for documents, counts in self.share(whole, data.lengths):
             summed = self.loss(self.batch(documents, data).to(self.processes.device))
             total += summed if counts else 0.0
         self.loss.train()
         return self.processes.sum(float(total)) / int(data.supervised.sum())
 
-    def _share(self, step: Step, data: TokenizedData) -> list[tuple[tuple[int, ...], bool]]:
-        """Return this process's micro-batches, each with whether it counts.
+    def share(self, step: Step, lengths: npt.NDArray[np.int64]) -> list[tuple[tuple[int, ...], bool]]:
+        """Return this process's micro-batches, each with whether it counts; `lengths` of all documents.
 
         All processes get as many, for sharded layers are gathered together; where they do not divide evenly,
         some repeat a batch that counts nothing.
@@ -104,8 +106,7 @@ class PreparedModel:
             step = step.one_by_one()
         if processes.count == 1:
             return [(documents, True) for documents in step.micro_batches]
-        weights = data.lengths
-        order = sorted(step.micro_batches, key=lambda documents: -int(weights[list(documents)].sum()))
+        order = sorted(step.micro_batches, key=lambda documents: -int(lengths[list(documents)].sum()))
         rounds = -(-len(order) // processes.count)
         mine = [(documents, True) for documents in order[processes.rank :: processes.count]]
         return mine + [(order[-1], False)] * (rounds - len(mine))
@@ -157,13 +158,18 @@ def _placed(
     if settings.deepspeed is not None:
         engine = DeepSpeedUpdate(SummedLoss(model, head), settings, processes)
         return engine.engine, engine
+    if processes.count == 1 and settings.quantize == "none":
+        model.to(processes.device)
+    return placed_loss(model, head, settings, processes), WeightsUpdate(model, settings, processes)
+
+
+def placed_loss(
+    model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes
+) -> SummedLoss:
+    """Return the loss of a model, sharded where several processes share it."""
     if processes.count > 1:
-        loss = _shard(model, head, settings, processes)
-    else:
-        if settings.quantize == "none":
-            model.to(processes.device)
-        loss = SummedLoss(model, head)
-    return loss, WeightsUpdate(model, settings, processes)
+        return _shard(model, head, settings, processes)
+    return SummedLoss(model, head)
 
 
 def _checkpoint_activations(model: Any) -> None:
@@ -200,7 +206,11 @@ def _freeze_below(model: Any, n_layers: int) -> None:
 def _shard(model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes) -> SummedLoss:
     """Shard the weights over the processes (FSDP2), a decoder layer at a time."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    from torch.distributed.fsdp import (
+        MixedPrecisionPolicy,
+        fully_shard,
+        register_fsdp_forward_method,
+    )
 
     mesh = init_device_mesh(processes.device.type, (processes.count,))
     policy = MixedPrecisionPolicy(
@@ -213,4 +223,5 @@ def _shard(model: Any, head: HeadForm | None, settings: TrainSettings, processes
         if type(module).__name__ in layer_names:
             fully_shard(module, mesh=mesh, mp_policy=policy)
     fully_shard(loss, mesh=mesh, mp_policy=policy)
+    register_fsdp_forward_method(loss, "log_probabilities")  # it gathers weights as `forward` does
     return loss
