@@ -163,6 +163,6 @@ def _draw_from_all(scaled_NV: torch.Tensor, uniform_N1: torch.Tensor, top_p_N1: 
     at_N1 = torch.searchsorted(
         within_NW.cumsum(dim=1, dtype=torch.float64), target_N1 - before_N1, right=True
     )
-    # By rounding the target may lie past the block's own sum.
-    last_N1 = (within_NW > 0).sum(dim=1, keepdim=True) - 1
+    # By rounding the target may lie past the block's own sum; without numbers (NaN) nothing is above 0.
+    last_N1 = ((within_NW > 0).sum(dim=1, keepdim=True) - 1).clamp_(min=0)
     return (block_N1 * _WIDTH + torch.minimum(at_N1, last_N1)).squeeze(1)
