@@ -2,7 +2,7 @@
 
 The activations of a training step are gigabytes of buffers that come and go. By default glibc hands them
 back to the operating system, which maps and clears every page anew in the next step: 3% to 26% of a
-training step's CPU time. Of decoding, 64 rows of 16 tokens cause half as many page faults.
+training step's CPU time. Writing 64 answers of 4 tokens causes half as many page faults with this.
 
 Steps differ in their documents' lengths, so the holes that one leaves do not fit the next, and what is kept
 would grow without end: to 12 GB within 29 steps that need 5. It goes back where it is more than a step needs.
