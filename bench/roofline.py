@@ -25,11 +25,11 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from evolcoder.heap import heap_kept
 from evolcoder.instructions import read_instructions
-from evolcoder.models.local.engine import TransformersEngine
+from evolcoder.models.local.engine import TransformersEngine, number_format
 from evolcoder.models.local.settings import Dtype, LocalSettings
 from evolcoder.models.local.weights import load_weights
-from evolcoder.train.heap import heap_kept
 from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import join_processes
 from evolcoder.train.settings import TrainSettings
@@ -71,10 +71,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", help="rows to train on (JSON, JSONL or Parquet); without: no training")
     parser.add_argument("--model", default="embedded")
-    parser.add_argument("--dtype", default="bf16", choices=("bf16", "fp32"))
+    parser.add_argument("--dtype", default="auto", choices=("auto", "bf16", "fp32"))
     parser.add_argument("--workloads", default="32x1,4x16", help="of generation; empty: none")
     parser.add_argument("--tokens", type=int, default=32, help="most new tokens an answer")
     options = parser.parse_args()
+    options.dtype = number_format(options.dtype, "cpu")
     torch.set_num_threads(1)
     loaded: tuple[Any, Any] = load_weights(options.model, "fp32")
     model, tokenizer = loaded

@@ -72,7 +72,7 @@ def documents(data: str, n_rows: int, seed: int) -> tuple[Any, Any, Any]:
 
 
 def run_evolcoder(data: str, n_steps: int, seed: int, checkpointing: bool) -> None:
-    from evolcoder.train.heap import heap_kept
+    from evolcoder.heap import heap_kept
     from evolcoder.train.packing import Step, best_fit
     from evolcoder.train.processes import join_processes
     from evolcoder.train.settings import Precision, TrainSettings

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import TrainingError, require_packages
+from evolcoder.heap import heap_kept
 from evolcoder.models.local.weights import (
     check_weights,
     load_config,
@@ -27,7 +28,6 @@ from evolcoder.records import Instruction
 from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.export import check_place, export
-from evolcoder.train.heap import heap_kept
 from evolcoder.train.held_out import split_held_out
 from evolcoder.train.measurements import (
     HeldOutLoss,

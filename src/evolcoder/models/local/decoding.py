@@ -21,8 +21,9 @@ import torch
 import transformers
 
 from evolcoder.errors import ModelError
+from evolcoder.heap import heap_kept
 from evolcoder.models.local.kv_cache import KVSlots
-from evolcoder.models.local.token_sampling import UniformStream, choose_tokens
+from evolcoder.models.local.token_sampling import UniformStream, choose_tokens, log_probabilities
 from evolcoder.models.protocol import FinishReason
 
 _WORTH_SHARING = 16
@@ -35,6 +36,8 @@ _SAME_LOW = 0.1
 that sees a wrong one differs by far more."""
 _LONGEST_PROBE = 300
 """Tokens; a window that is longer is not probed past its edge."""
+_LIKELY_ANSWER = 128
+"""Tokens of an answer that room is made for at the beginning."""
 _log = logging.getLogger(__name__)
 
 
@@ -98,6 +101,11 @@ def _order(job: DecodeJob, place: int) -> tuple[int, tuple[int, ...], int, int]:
     return len(job.prompt_ids), job.prompt_ids, job.noise_key, place
 
 
+def _columns(jobs: Sequence[DecodeJob]) -> int:
+    """Return how many tokens the longest of some rows is likely to have: most answers are short."""
+    return max((len(job.prompt_ids) + min(job.max_new_tokens, _LIKELY_ANSWER) for job in jobs), default=1)
+
+
 @dataclass(frozen=True, slots=True)
 class _Prefilled:
     """A prompt that has been computed."""
@@ -147,11 +155,23 @@ class Decoder:
         """
         if self.falls_back is not None:
             return self._generate_all(jobs, cancelled, on_step)
+        with heap_kept() as after_step:
+            return self._decode_together(jobs, cancelled, on_step, after_step)
+
+    def _decode_together(
+        self,
+        jobs: Sequence[DecodeJob],
+        cancelled: Callable[[], bool],
+        on_step: Callable[[int, int], None],
+        after_step: Callable[[], None],
+    ) -> list[Decoded]:
         answers: list[Decoded | None] = [None] * len(jobs)
         order = sorted(range(len(jobs)), key=lambda i: _order(jobs[i], i))
         waiting = deque(order)
         active: list[_Row] = []
-        slots = KVSlots(min(self._batch_size, len(jobs)))
+        slots = KVSlots(
+            min(self._batch_size, len(jobs)), _columns([jobs[i] for i in order[: self._batch_size]])
+        )
         prefilled: _Prefilled | None = None
         while waiting or active:
             if cancelled():
@@ -185,6 +205,7 @@ class Decoder:
                         active[at] = last
             self._tell_readers(active)
             on_step(n_rows, n_rows - len(active))
+            after_step()
         return [answer for answer in answers if answer is not None]
 
     def _generate_all(
@@ -352,10 +373,9 @@ class Decoder:
             row.tokens.append(token)
         kept = [i for i, row in enumerate(rows) if row.job.keep_log_probabilities]
         if kept:
-            chosen = torch.tensor([[tokens[i]] for i in kept], device=logits_NV.device)
-            heat = torch.tensor([[rows[i].job.temperature or 1.0] for i in kept], device=logits_NV.device)
-            logp_NV = (logits_NV[kept].float() / heat).log_softmax(dim=1)
-            for i, logp in zip(kept, logp_NV.gather(1, chosen)[:, 0].tolist(), strict=True):
+            heat = [rows[i].job.temperature or 1.0 for i in kept]
+            found = log_probabilities(logits_NV, kept, [tokens[i] for i in kept], heat)
+            for i, logp in zip(kept, found, strict=True):
                 rows[i].log_probabilities.append(logp)
 
     def _tell_readers(self, rows: Sequence[_Row]) -> None:

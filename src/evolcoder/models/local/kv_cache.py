@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers.cache_utils import CacheLayerMixin
 
-_GROWTH = 256
+_GROWTH = 128
 """Columns added at a time; memory follows the longest row instead of the longest allowed one."""
 _WIDTH_STEP = 32
 """The width that attention reads is rounded up to this, for aligned kernels."""
@@ -68,10 +68,11 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
 
 class KVSlots:
-    """Slots for `n_slots` rows of one model."""
+    """Slots for `n_slots` rows of one model, of `columns` tokens at first: growing copies them all."""
 
-    def __init__(self, n_slots: int) -> None:
+    def __init__(self, n_slots: int, columns: int = _GROWTH) -> None:
         self._n_slots = n_slots
+        self._columns = columns
         self._step = _Step()
         self._layers: list[_SlotLayer] = []
         self.cache: Any = None
@@ -119,7 +120,7 @@ class KVSlots:
 
     def _new_layer(self, keys: torch.Tensor, values: torch.Tensor) -> _SlotLayer:
         # Zeros, not empty: a masked column still enters the product with weight 0, and 0 times NaN is NaN.
-        shape = (self._n_slots, keys.shape[1], _GROWTH)
+        shape = (self._n_slots, keys.shape[1], max(self._columns, keys.shape[2] + 1))
         return _SlotLayer(
             self._step, keys.new_zeros((*shape, keys.shape[3])), values.new_zeros((*shape, values.shape[3]))
         )
@@ -137,6 +138,7 @@ class KVSlots:
 
 def _widened(old_SHCD: torch.Tensor, columns: int) -> torch.Tensor:
     slots, heads, have, dimension = old_SHCD.shape
-    new_SHCD = old_SHCD.new_zeros((slots, heads, columns, dimension))
+    new_SHCD = old_SHCD.new_empty((slots, heads, columns, dimension))
     new_SHCD[:, :, :have] = old_SHCD
+    new_SHCD[:, :, have:] = 0
     return new_SHCD

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evolcoder.train.heap import bounded, heap_kept
+from evolcoder.heap import bounded, heap_kept
 
 MIB = 1 << 20
 
