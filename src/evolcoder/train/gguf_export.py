@@ -19,7 +19,7 @@ from typing import Any, Literal
 from evolcoder.errors import DataError, MissingExtraError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.local.decoding import attention_windows, end_tokens
-from evolcoder.models.local.weights import load_tokenizer, load_weights, quiet_library
+from evolcoder.models.local.weights import load_tokenizer, load_weights, position_factors, quiet_library
 from evolcoder.output_files import begins_with, output_file
 from evolcoder.runs import write_text_whole
 from evolcoder.train.chat_templates import published_template
@@ -139,7 +139,7 @@ def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, na
     window = min((w for w in attention_windows(config).values() if w), default=config.max_position_embeddings)
     for told, right in (
         (f"{config.model_type}: this architecture", architecture is not None),
-        (f"its scaling of positions ({scaling})", scaling in ("default", "linear")),
+        (f"its scaling of positions ({scaling})", scaling in ("default", "linear", "llama3")),
         (f"its window of attention ({window})", window >= config.max_position_embeddings),
         (
             f"its activation ({getattr(config, 'hidden_act', '')})",
@@ -175,6 +175,8 @@ def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, na
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if eight_bit else gguf.LlamaFileType.MOSTLY_F16)
     _write_tokenizer(gguf, writer, config, tokenizer)
     _write_tensors(gguf, writer, architecture, model, eight_bit)
+    if scaling == "llama3":
+        writer.add_tensor("rope_freqs.weight", position_factors(config).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
