@@ -122,6 +122,13 @@ def test_a_folder_that_cannot_be_the_output(
             train(str(base), rows(), SETTINGS, out)
 
 
+def test_a_base_is_not_written_over_through_a_link(tiny: str, tmp_path: Path) -> None:
+    out = train(tiny, rows(), replace(SETTINGS, max_steps=1), tmp_path / "model").folder
+    (tmp_path / "link").symlink_to(out)
+    with pytest.raises(EvolcoderError, match="model: holds the base; another folder is expected"):
+        train(str(tmp_path / "link"), rows(), SETTINGS, out)
+
+
 def test_a_tokenizer_without_end_or_padding_token(no_weights: None, tmp_path: Path) -> None:
     base = save_tiny(tmp_path / "base")
     tokenizer = byte_tokenizer()

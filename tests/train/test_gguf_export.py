@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.train.tiny import byte_tokenizer, rows, save_tiny
 from evolcoder.cli import cli
 from evolcoder.errors import DataError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.engine import TransformersEngine
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.local.weights import load_config, load_weights
@@ -102,6 +104,15 @@ def test_what_gguf_has_no_word_for_is_not_written(
     with pytest.raises(ModelError, match=message):
         export_gguf(base, tmp_path / "m.gguf")
     assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_answers_of_the_file_end_where_those_of_the_folder_do(tmp_path: Path) -> None:
+    base = save_merged(tmp_path / "model")
+    settings = tmp_path / "model" / "generation_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "eos_token_id": [257, 258, 3]}))
+    file = export_gguf(base, tmp_path / "m.gguf")
+    for model in (base, str(file), str(file)):  # made of the file, and then kept
+        assert end_tokens(*load_weights(model)) == {3, 257, 258}
 
 
 def test_a_scaling_that_is_not_read_back_is_refused(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, na
     else:
         writer.add_layer_norm_eps(config.norm_epsilon)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if eight_bit else gguf.LlamaFileType.MOSTLY_F16)
-    _write_tokenizer(gguf, writer, config, tokenizer)
+    _write_tokenizer(gguf, writer, model, tokenizer)
     _write_tensors(gguf, writer, architecture, model, eight_bit)
     if scaling == "llama3":
         writer.add_tensor("rope_freqs.weight", position_factors(config).numpy())
@@ -183,9 +183,10 @@ def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, na
     writer.close()
 
 
-def _write_tokenizer(gguf: Any, writer: Any, config: Any, tokenizer: Any) -> None:
+def _write_tokenizer(gguf: Any, writer: Any, model: Any, tokenizer: Any) -> None:
     import json
 
+    config = model.config
     core = json.loads(tokenizer.backend_tokenizer.to_str())
     if core["model"]["type"] != "BPE" or core["model"].get("byte_fallback"):
         raise ModelError(
@@ -207,7 +208,11 @@ def _write_tokenizer(gguf: Any, writer: Any, config: Any, tokenizer: Any) -> Non
     writer.add_token_types(types)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in core["model"]["merges"]]
     writer.add_token_merges(merges)
+    # GGUF holds one end token, and beside it the end of a turn and of a message.
+    ends = [*sorted(end_tokens(model, tokenizer) - {tokenizer.eos_token_id}), None, None]
     for id_, add in (
+        (ends[0], writer.add_eot_token_id),
+        (ends[1], writer.add_eom_token_id),
         (tokenizer.bos_token_id, writer.add_bos_token_id),
         (tokenizer.eos_token_id, writer.add_eos_token_id),
         (tokenizer.pad_token_id, writer.add_pad_token_id),

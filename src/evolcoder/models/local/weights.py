@@ -100,6 +100,7 @@ def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, 
     _check_loaded(ref, type(model).__name__, found)
     if _is_gguf(location):
         _forget_quantization(model)
+        _end_turns(model, location)
     _say_whether_tied(model)
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -372,6 +373,16 @@ def _forget_quantization(model: Any) -> None:
     for name in ("hf_quantizer", "quantization_method", "is_quantized"):
         if name in vars(model):
             delattr(model, name)
+
+
+def _end_turns(model: Any, file: Path | str) -> None:
+    """Have answers end at a GGUF file's end of a turn and of a message too, which transformers leaves out."""
+    assert isinstance(file, Path)
+    header = read_gguf_header(file)
+    named = [header.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    ends = list(dict.fromkeys(end for end in named if end is not None))
+    if model.generation_config is not None and ends[1:]:
+        model.generation_config.eos_token_id = ends
 
 
 def _mend_pre_tokenizer(tokenizer: Any, split: str) -> None:
