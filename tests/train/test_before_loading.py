@@ -337,6 +337,8 @@ def test_a_template_that_refuses_a_row_is_one_line(tmp_path: Path, no_weights: N
     for template, message in (
         ("{{ raise_exception('no such role') }}", "does not take a chat of user, assistant (no such role)"),
         ("{% for m in messages %}", "does not take a chat of user, assistant (Unexpected end of template"),
+        ("{% for i in range(99999999) %}{% endfor %}", "of user, assistant (Range too big"),
+        ("{{ 1 // 0 }}", "of user, assistant (integer division or modulo by zero)"),
     ):
         (base / "chat_template.jinja").write_text(template)
         with pytest.raises(DataError, match=re.escape(message)):

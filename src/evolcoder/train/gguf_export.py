@@ -210,7 +210,7 @@ def _write_tokenizer(gguf: Any, writer: Any, model: Any, tokenizer: Any) -> None
     writer.add_token_merges(merges)
     # GGUF holds one end token, and beside it the end of a turn and of a message.
     ends = [*sorted(end_tokens(model, tokenizer) - {tokenizer.eos_token_id}), None, None]
-    for id_, add in (
+    for named, add in (
         (ends[0], writer.add_eot_token_id),
         (ends[1], writer.add_eom_token_id),
         (tokenizer.bos_token_id, writer.add_bos_token_id),
@@ -218,8 +218,8 @@ def _write_tokenizer(gguf: Any, writer: Any, model: Any, tokenizer: Any) -> None
         (tokenizer.pad_token_id, writer.add_pad_token_id),
         (tokenizer.unk_token_id, writer.add_unk_token_id),
     ):
-        if id_ is not None:
-            add(id_)
+        if named is not None:
+            add(named)
     writer.add_add_bos_token(bool(opening_tokens(tokenizer)))
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)

@@ -59,7 +59,7 @@ def _texts(row: Instruction) -> list[Any]:
 
 
 def finished_result(out: Path, fingerprint: str, dtype: Precision = "auto") -> TrainResult | None:
-    """Return the result that stands in `out` where it is this training's, in this number format; else None."""
+    """Return the result in `out` where it is this training's, in this number format; None otherwise."""
     try:
         facts = json.loads((out / TRAINING_FACTS).read_text(encoding="utf-8"))
         if facts["fingerprint"] != fingerprint:

@@ -228,8 +228,8 @@ class _Encoder:
     def _control_tokens(self) -> tuple[re.Pattern[str] | None, frozenset[int]]:
         """Match what the tokenizer would read as a control token: special ones, and marks of turns.
 
-        Longer ones first. A token of one character cannot be broken apart and stays what it is. With them, the
-        tokens among these that text becomes once it is normalized.
+        Longer ones first. A token of one character cannot be broken apart and stays what it is. Returned with
+        it: the ids of those that text becomes only once it is normalized.
         """
         texts = set(self._tokenizer.all_special_tokens)
         added = self._tokenizer.added_tokens_decoder
