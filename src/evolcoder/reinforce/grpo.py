@@ -113,7 +113,7 @@ def _reference(base: str, policy: Policy, settings: ReinforceSettings) -> Summed
     if not settings.kl:
         return None
     prepared = policy.prepared
-    model, _ = load_weights(base, settings.dtype)
+    model, _ = load_weights(base, prepared.settings.dtype)
     model.set_attn_implementation(prepared.model.config._attn_implementation)
     model.requires_grad_(False)
     return SummedLoss(model, prepared.loss.head).to(prepared.processes.device)
