@@ -320,8 +320,10 @@ def _gguf_config(transformers: Any, file: Path, ref: str) -> Any:
             f"{ref}: its positions are scaled by {scaling!r}, which is not read from GGUF here; "
             "the folder that it was made of is expected"
         )
-    if factors := read_position_factors(file):
-        _scale_as_llama_3(config, factors, ref)
+    # Gemma 4's factors are in its configuration already.
+    if architecture != "gemma4" and (factors := read_position_factors(file)):
+        with quiet_library(), _naming_failures(ref):
+            _scale_as_llama_3(config, factors, ref)
     return config
 
 
