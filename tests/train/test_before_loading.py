@@ -253,6 +253,15 @@ def test_a_class_that_is_no_causal_model_is_told_before_its_weights(no_weights: 
         assert message in says(str(tmp_path / "base"), SETTINGS, tmp_path)
 
 
+def test_a_decoder_whose_configuration_does_not_say_so_is_trained(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = transformers.GPTNeoXConfig(vocab_size=259, max_position_embeddings=512, **sizes)
+    assert config.is_decoder is False  # as of Pythia and every other GPT-NeoX
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    byte_tokenizer().save_pretrained(tmp_path / "base")
+    assert train(str(tmp_path / "base"), rows(), replace(SETTINGS, max_steps=1), tmp_path / "out").losses
+
+
 def test_layers_and_adapters_that_cannot_be_are_told_before_weights(no_weights: None, tmp_path: Path) -> None:
     tiny = save_tiny(tmp_path / "base")
     data = tmp_path / "rows.jsonl"

@@ -76,7 +76,8 @@ def check_parts(model: Any, settings: TrainSettings) -> None:
     name = type(model).__name__
     if model.get_output_embeddings() is None:
         raise TrainingError(f"{name}: a causal model with a head is expected")
-    if getattr(model.config, "is_decoder", True) is False:
+    # Its layers know; GPT-NeoX's configuration says false of models that are decoders all the same.
+    if any(getattr(module, "is_decoder", None) is False for module in model.modules()):
         raise TrainingError(
             f"{name}: is_decoder is false in its configuration, so that each token sees those after it; "
             "a causal model is expected"
