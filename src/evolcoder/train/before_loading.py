@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from evolcoder.errors import TrainingError
+from evolcoder.models.local.decoding import length_scaling
 from evolcoder.models.local.weights import load_skeleton
 from evolcoder.train.adapters import add_adapters
 from evolcoder.train.packing import plan_steps
@@ -34,6 +35,11 @@ def check_before_loading(
             raise TrainingError(
                 f"the longest row has {longest:,} tokens, {config.model_type} has {positions:,} positions: "
                 f"max_length: {positions} cuts it"
+            )
+        if (scaled := length_scaling(config)) is not None and scaled[0] == "dynamic":
+            raise TrainingError(
+                f"the longest row has {longest:,} tokens; beyond {positions:,} positions follow the longest "
+                f"row met before (dynamic scaling): max_length: {positions} cuts it"
             )
         notes.append(
             f"the longest row has {longest:,} tokens, the model was trained for {positions:,}; it runs "
