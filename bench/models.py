@@ -106,6 +106,8 @@ _LATENT = {
 _OF_TYPE: dict[str, dict[str, Any]] = {
     "gemma2": {"final_logit_softcapping": 2.0, "attn_logit_softcapping": 1.0},
     "granite": {"logits_scaling": 8.0, "embedding_multiplier": 12.0},
+    "gpt_neox": {"is_decoder": False},
+    "gpt_neox_japanese": {"is_decoder": False},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},

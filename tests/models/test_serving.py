@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from byte_llama import save_tiny_model
+from byte_llama import byte_tokenizer, save_tiny_model
 
 from evolcoder.models.local.local_model import LocalModel
 from evolcoder.models.local.prompt_tokens import prompt_limits
@@ -82,6 +82,9 @@ def test_what_cannot_be_answered_is_said_in_openai_s_form(folder: Path) -> None:
         url = f"{client.base_url}completions"
         async with aiohttp.ClientSession() as session, session.post(url, data="{}") as refused:
             assert refused.status == 415  # as a form on a web page would ask
+        odd = {"Content-Type": "application/json; charset=nothing"}
+        async with aiohttp.ClientSession(headers=odd) as session, session.post(url, data="{}") as refused:
+            assert refused.status == 400 and "nothing" in await refused.text()
 
     asked(folder, ask, None)
 
@@ -190,6 +193,28 @@ def test_a_stop_string_is_never_sent_nor_a_part_of_it(folder: Path) -> None:
         async for part in await client.completions.create(stop=stop, stream=True, **settings):
             heard += part.choices[0].text
         assert heard == whole.choices[0].text
+
+    asked(folder, ask, None)
+
+
+def test_characters_of_several_tokens_are_sent_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "é \N{SLIGHTLY SMILING FACE} \N{REPLACEMENT CHARACTER}z 日本"
+    ids = byte_tokenizer()(text).input_ids
+    written: list[int] = []
+
+    def forced(logits_NV: Any, *_: Any) -> list[int]:
+        written.append(ids[len(written)])
+        return written[-1:]
+
+    monkeypatch.setattr("evolcoder.models.local.decoding.choose_tokens", forced)
+    monkeypatch.setattr("evolcoder.models.local.decoding._TELL_EVERY_S", 0)
+
+    async def ask(client: Any, model: LocalModel) -> None:
+        for n in range(1, len(ids)):  # ending inside a character, too
+            written.clear()
+            stream = await client.completions.create(model="tiny", prompt="x", max_tokens=n, stream=True)
+            parts = [part.choices[0].text async for part in stream]
+            assert "".join(parts) == byte_tokenizer().decode(ids[:n])
 
     asked(folder, ask, None)
 

@@ -68,6 +68,13 @@ def test_grpo_raises_the_share_of_answers_that_pass(
     assert again.losses == result.losses, "a finished run is returned as it is"
 
 
+def test_a_run_near_its_base_follows_the_number_format_of_the_machine(
+    half_taught: str, tasks: list[Task], tmp_path: Path
+) -> None:
+    one = replace(SMALL, steps=1, kl=0.01, dtype="auto", eval_samples=1)
+    assert reinforce(half_taught, tasks, one, tmp_path / "out").losses
+
+
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     half_taught: str, tasks: list[Task], tmp_path: Path
 ) -> None:

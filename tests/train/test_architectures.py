@@ -6,19 +6,26 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from bench.models import BOUND, check, check_decoding, check_training, rows_of_page, table
 from tests.train.test_parity import ALONE, FP32, data_of
 from tests.train.test_training import SETTINGS
-from tests.train.tiny import byte_tokenizer, rows
+from tests.train.tiny import byte_tokenizer, rows, save_tiny
+from torch.nn.functional import cross_entropy
 
 from evolcoder.errors import TrainingError
+from evolcoder.models.local.decoding import DecodeJob, Decoder
 from evolcoder.train import sanity_checks, train
+from evolcoder.train.loss import packed_row
+from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.step import prepare
+from evolcoder.train.tokenization import TokenizedData
 
 _COMMON: dict[str, Any] = {
     "vocab_size": 259,
@@ -116,6 +123,70 @@ def model_of(family: str, changes: dict[str, Any]) -> Any:
     torch.manual_seed(1)
     config = AutoConfig.for_model(family, **{**_COMMON, **changes})
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+
+
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "partial_rotary_factor": 1.0,
+    "long_factor": [8.0, 4.0, 2.0, 9.0],
+    "short_factor": [1.0] * 4,
+    "original_max_position_embeddings": 128,
+}
+
+
+def phi3() -> Any:
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "vocab_size": 259}
+    config = transformers.Phi3Config(
+        **{**sizes, **ends, "max_position_embeddings": 512, "initializer_range": 0.2},
+        rope_parameters=dict(LONG_ROPE),
+        original_max_position_embeddings=128,
+    )
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+def test_positions_scaled_by_the_longest_row_are_those_of_each_row_alone() -> None:
+    lengths = [40] * 64 + [60, 300]  # the probe meets none that is long
+    tokens = np.random.default_rng(0).integers(5, 250, size=sum(lengths)).astype(np.int32)
+    starts, prompts = np.cumsum([0, *lengths]), np.full(len(lengths), 5, np.int32)
+    data = TokenizedData(tokens=tokens, starts=starts, prompt_lengths=prompts, end_token=2)
+    model = phi3()
+    training = prepare(model, data, replace(FP32, batch_size=66), ALONE, pad=2)
+    model.eval()
+    step = Step(micro_batches(range(66), data.lengths, training.settings))
+    plain, expected = phi3(), 0.0
+    for i in range(66):
+        row = packed_row(data, (i,))
+        with torch.no_grad():
+            logits = plain(input_ids=row.input_ids, use_cache=False).logits[0]
+        expected += float(cross_entropy(logits[row.supervised_S], row.targets_S, reduction="sum"))
+    loss = training.loss_and_gradients(step, 0, lambda n: None)
+    assert loss == pytest.approx(expected / int(data.supervised.sum()), rel=1e-5)
+    assert training.rows == "single" and "beyond 128 tokens the positions" in training.notes[0]
+    short = replace(data, tokens=tokens[: starts[65]], starts=starts[:66], prompt_lengths=prompts[:65])
+    assert prepare(phi3(), short, FP32, ALONE, pad=2).rows == "packed"
+
+
+def test_answers_beyond_the_length_that_positions_are_scaled_from_are_those_of_generate() -> None:
+    model = phi3()
+    tokenizer = SimpleNamespace(eos_token_id=2, pad_token_id=2, decode=lambda ids, **_: "")
+    decoder = Decoder(model, tokenizer, 3)
+    prompts = [tuple(range(5, 5 + n)) for n in (30, 140, 60)]
+    answers = decoder.decode([DecodeJob(prompt, 12) for prompt in prompts])
+    assert decoder.falls_back is None
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = torch.tensor([prompt])
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        assert tuple(t for t in out[0, len(prompt) :].tolist() if t != 2) == answer.token_ids
+
+
+def test_rows_beyond_dynamic_scaling_are_refused_before_weights(tmp_path: Path) -> None:
+    scaling = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
+    base = save_tiny(tmp_path / "base", max_position_embeddings=128, rope_parameters=scaling)
+    with pytest.raises(TrainingError, match=r"beyond 128 positions follow .*: max_length: 128 cuts it"):
+        train(base, rows(), SETTINGS, tmp_path / "out")
 
 
 def test_a_head_of_an_unknown_form_makes_its_own_logits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,13 @@ def test_a_folder_that_cannot_be_the_output(
             train(str(base), rows(), SETTINGS, out)
 
 
+def test_a_base_is_not_written_over_through_a_link(tiny: str, tmp_path: Path) -> None:
+    out = train(tiny, rows(), replace(SETTINGS, max_steps=1), tmp_path / "model").folder
+    (tmp_path / "link").symlink_to(out)
+    with pytest.raises(EvolcoderError, match="model: holds the base; another folder is expected"):
+        train(str(tmp_path / "link"), rows(), SETTINGS, out)
+
+
 def test_a_tokenizer_without_end_or_padding_token(no_weights: None, tmp_path: Path) -> None:
     base = save_tiny(tmp_path / "base")
     tokenizer = byte_tokenizer()
@@ -246,6 +253,15 @@ def test_a_class_that_is_no_causal_model_is_told_before_its_weights(no_weights: 
         assert message in says(str(tmp_path / "base"), SETTINGS, tmp_path)
 
 
+def test_a_decoder_whose_configuration_does_not_say_so_is_trained(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = transformers.GPTNeoXConfig(vocab_size=259, max_position_embeddings=512, **sizes)
+    assert config.is_decoder is False  # as of Pythia and every other GPT-NeoX
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    byte_tokenizer().save_pretrained(tmp_path / "base")
+    assert train(str(tmp_path / "base"), rows(), replace(SETTINGS, max_steps=1), tmp_path / "out").losses
+
+
 def test_layers_and_adapters_that_cannot_be_are_told_before_weights(no_weights: None, tmp_path: Path) -> None:
     tiny = save_tiny(tmp_path / "base")
     data = tmp_path / "rows.jsonl"
@@ -330,6 +346,8 @@ def test_a_template_that_refuses_a_row_is_one_line(tmp_path: Path, no_weights: N
     for template, message in (
         ("{{ raise_exception('no such role') }}", "does not take a chat of user, assistant (no such role)"),
         ("{% for m in messages %}", "does not take a chat of user, assistant (Unexpected end of template"),
+        ("{% for i in range(99999999) %}{% endfor %}", "of user, assistant (Range too big"),
+        ("{{ 1 // 0 }}", "of user, assistant (integer division or modulo by zero)"),
     ):
         (base / "chat_template.jinja").write_text(template)
         with pytest.raises(DataError, match=re.escape(message)):

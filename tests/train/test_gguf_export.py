@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.train.tiny import byte_tokenizer, rows, save_tiny
 from evolcoder.cli import cli
 from evolcoder.errors import DataError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
+from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.engine import TransformersEngine
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.local.weights import load_config, load_weights
@@ -53,6 +55,14 @@ def test_greedy_answers_of_the_file_are_those_of_the_folder(family: str, tmp_pat
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["Modelfile", "tiny.gguf"]
 
 
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 SIBLINGS: dict[str, dict[str, Any]] = {
     "head apart": {"tie_word_embeddings": False},
     "biases": {"attention_bias": True, "mlp_bias": True},
@@ -60,6 +70,7 @@ SIBLINGS: dict[str, dict[str, Any]] = {
     "embedding padded": {"vocab_size": 320},
     "linear scaling": {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},
     "another base of positions": {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}},
+    "Llama 3's scaling": {"rope_parameters": LLAMA_3, "head_dim": 16},
 }
 
 
@@ -93,6 +104,28 @@ def test_what_gguf_has_no_word_for_is_not_written(
     with pytest.raises(ModelError, match=message):
         export_gguf(base, tmp_path / "m.gguf")
     assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_answers_of_the_file_end_where_those_of_the_folder_do(tmp_path: Path) -> None:
+    base = save_merged(tmp_path / "model")
+    settings = tmp_path / "model" / "generation_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "eos_token_id": [257, 258, 3]}))
+    file = export_gguf(base, tmp_path / "m.gguf")
+    for model in (base, str(file), str(file)):  # made of the file, and then kept
+        assert end_tokens(*load_weights(model)) == {3, 257, 258}
+
+
+def test_a_scaling_that_is_not_read_back_is_refused(tmp_path: Path) -> None:
+    scaling = {**LLAMA_3, "original_max_position_embeddings": 64}
+    file = export_gguf(save_merged(tmp_path / "model", rope_parameters=scaling), tmp_path / "m.gguf")
+    with pytest.raises(ModelError, match="factors that are not Llama 3's"):
+        load_weights(str(file))
+    renamed = file.read_bytes().replace(
+        b"\x11\0\0\0\0\0\0\0rope_freqs.weight", b"\x18\0\0\0\0\0\0\0rope_factors_long.weight"
+    )
+    file.write_bytes(renamed)
+    with pytest.raises(ModelError, match=r"scaled by the tensor rope_factors_long.weight"):
+        load_weights(str(file))
 
 
 def test_a_file_that_cannot_be_read_or_written_is_one_line(tmp_path: Path) -> None:

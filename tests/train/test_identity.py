@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 from tests.train.test_parity import ALONE, data_of
 from tests.train.test_training import SETTINGS, stopped_at
 from tests.train.tiny import rows, save_tiny, tiny_model
 
 from evolcoder import cache
-from evolcoder.errors import ModelError
+from evolcoder.errors import DataError, ModelError
 from evolcoder.loop.model_stages import defaults_of, settings_of
 from evolcoder.models.local.identity import content_identity
+from evolcoder.models.local.weights import load_weights
 from evolcoder.train import TrainSettings, train
 from evolcoder.train.result import training_fingerprint
 from evolcoder.train.step import prepare
@@ -57,6 +59,20 @@ def test_a_base_that_differs_in_a_byte_is_another_base(
     before = content_identity(str(folder))
     assert before == content_identity(tiny)
     change(folder)
+    assert content_identity(str(folder)) != before
+
+
+def test_weights_a_folder_deeper_are_content_too(tiny: str, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(tiny, folder)
+    (folder / "shards").mkdir()
+    shard = (folder / "model.safetensors").rename(folder / "shards" / "one.safetensors")
+    with safe_open(shard, "pt") as tensors:
+        shards = dict.fromkeys(tensors.keys(), "shards/one.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
+    assert load_weights(str(folder))
+    before = content_identity(str(folder))
+    flip_last_byte(shard)
     assert content_identity(str(folder)) != before
 
 
@@ -103,3 +119,32 @@ def test_the_default_number_format_follows_the_machine_and_names_the_same_traini
     for multiplies, name in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr("evolcoder.models.local.engine.cpu_multiplies_bf16", lambda m=multiplies: m)
         assert prepare(tiny_model(), data_of(3), auto, ALONE, pad=257).settings.dtype == name
+
+
+def test_a_training_that_followed_the_machine_is_not_taken_for_one_in_another_format(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(SETTINGS, max_steps=2)
+    auto, bf16, fp32 = (replace(short, dtype=dtype) for dtype in ("auto", "bf16", "fp32"))
+    multiplies = [False]
+    monkeypatch.setattr("evolcoder.models.local.engine.cpu_multiplies_bf16", lambda: multiplies[0])
+    followed = train(tiny, rows(), auto, tmp_path / "out", overwrite=False)
+    assert train(tiny, rows(), fp32, tmp_path / "out", overwrite=False) == followed
+    with pytest.raises(DataError, match="dtype fp32 there, bf16 now"):
+        train(tiny, rows(), bf16, tmp_path / "out", overwrite=False)
+    multiplies[0] = True  # the folder is brought to another machine
+    assert train(tiny, rows(), auto, tmp_path / "out", overwrite=False) == followed
+    written = train(tiny, rows(), fp32, tmp_path / "written", overwrite=False)
+    multiplies[0] = False
+    assert train(tiny, rows(), auto, tmp_path / "written", overwrite=False) == written
+
+
+def test_a_stopped_training_does_not_go_on_in_another_format(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto, bf16 = (replace(SETTINGS, dtype=dtype) for dtype in ("auto", "bf16"))
+    monkeypatch.setattr("evolcoder.models.local.engine.cpu_multiplies_bf16", lambda: False)
+    for out in ("as-it-was", "otherwise"):
+        stopped_at(4, tiny, tmp_path / out, auto)
+    assert train(tiny, rows(), SETTINGS, tmp_path / "as-it-was").resumed_from > 0
+    assert train(tiny, rows(), bf16, tmp_path / "otherwise").resumed_from == 0

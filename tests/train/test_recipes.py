@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
+from evolcoder.cli import cli
 from evolcoder.errors import ModelError, RecipeError
 from evolcoder.shipped_recipes import TRAIN, recipe_file, shipped_names
 from evolcoder.train.plan import plan_text, plan_training
@@ -108,6 +110,13 @@ def test_offloading_by_deepspeed_moves_memory_to_the_cpu() -> None:
     assert offloaded.total_bytes < plain.total_bytes
     assert offloaded.host_bytes == 18 * 15_517_456_384  # 16-bit weights; fp32 copy, gradient, two moments
     assert "CPU memory" in plan_text(offloaded) and "CPU memory" not in plan_text(plain)
+
+
+@pytest.mark.parametrize("option", ["--gpus", "--gpu-gb", "--rows"])
+def test_a_plan_for_nothing_is_refused(option: str) -> None:
+    arguments = ["train", "--recipe", "starcoder-15b", "--plan", option, "0"]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 2 and f"'{option}'" in done.output
 
 
 def test_a_plan_needs_an_architecture() -> None:

@@ -146,3 +146,37 @@ def test_the_end_token_can_be_set() -> None:
     assert data.end_token == 258 and data.n_ending() == 2
     with pytest.raises(DataError, match="end_token: the tokenizer has no token '<end>'"):
         tokenize(rows(2), byte_tokenizer(), "wizardcoder", 1024, "<end>")
+
+
+def test_text_that_the_normalizer_makes_a_control_token_is_text() -> None:
+    from tokenizers import AddedToken, normalizers
+
+    tokenizer = byte_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.add_tokens([AddedToken("<|stop|>", special=True, normalized=True)])
+    row = replace(rows(1)[0], response="a <|STOP|> b <|Stop|><|stop|> c")
+    data = tokenize([row], tokenizer, "wizardcoder", 512)
+    told = data.document(0)[data.prompt_lengths[0] :].tolist()
+    assert max(told[:-1]) < 256 and told[-1] == data.end_token and data.n_with_control == 1
+    assert tokenizer.decode(told[:-1]) == row.response.lower()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([("a\x01b", "c", "d")], [("a", "b\x01c", "d")]),
+        ([("a", "", "b\x00c\x01\x01d")], [("a", "", "b"), ("c", "", "d")]),
+    ],
+    ids=["fields", "rows"],
+)
+def test_rows_that_only_look_alike_are_not_taken_for_each_other(
+    one: list[tuple[str, str, str]], other: list[tuple[str, str, str]]
+) -> None:
+    first, second = (
+        [replace(rows(1)[0], instruction=i, input=x, response=r) for i, x, r in texts]
+        for texts in (one, other)
+    )
+    tokenizer = byte_tokenizer()
+    tokenize_cached(first, tokenizer, "wizardcoder", 512)
+    kept = tokenize_cached(second, tokenizer, "wizardcoder", 512)[0]
+    assert kept.tokens.tolist() == tokenize(second, tokenizer, "wizardcoder", 512).tokens.tolist()

@@ -50,12 +50,20 @@ from evolcoder.cli.options import columns_option, overwrite_option
 )
 @overwrite_option
 @click.option("--plan", is_flag=True, help="Train nothing; say memory, steps and days.")
-@click.option("--gpus", type=int, default=8, show_default=True, help="For --plan: how many.")
 @click.option(
-    "--gpu-gb", type=float, default=80.0, show_default=True, help="For --plan: memory of each, in GB."
+    "--gpus", type=click.IntRange(min=1), default=8, show_default=True, help="For --plan: how many."
+)
+@click.option(
+    "--gpu-gb",
+    type=click.FloatRange(min=0, min_open=True),
+    default=80.0,
+    show_default=True,
+    help="For --plan: memory of each, in GB.",
 )
 @click.argument("more_data", nargs=-1, metavar="")  # the further files of --data A B C
-@click.option("--rows", type=int, help="For --plan: rows, where no data is given.  [default: 78000]")
+@click.option(
+    "--rows", type=click.IntRange(min=1), help="For --plan: rows, where no data is given.  [default: 78000]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     base: str | None,

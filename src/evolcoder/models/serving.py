@@ -173,7 +173,7 @@ class _Server:
             raise _BadRequestError("content type application/json is expected", 415)
         try:
             body = await request.json()
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, LookupError) as error:  # the last for a charset of no name
             raise _BadRequestError(f"the body is not JSON ({error})") from error
         if not isinstance(body, dict):
             raise _BadRequestError("the body: an object is expected")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from evolcoder.errors import TrainingError
+from evolcoder.models.local.decoding import length_scaling
 from evolcoder.models.local.weights import load_skeleton
 from evolcoder.train.adapters import add_adapters
 from evolcoder.train.packing import plan_steps
@@ -34,6 +35,11 @@ def check_before_loading(
             raise TrainingError(
                 f"the longest row has {longest:,} tokens, {config.model_type} has {positions:,} positions: "
                 f"max_length: {positions} cuts it"
+            )
+        if (scaled := length_scaling(config)) is not None and scaled[0] == "dynamic":
+            raise TrainingError(
+                f"the longest row has {longest:,} tokens; beyond {positions:,} positions follow the longest "
+                f"row met before (dynamic scaling): max_length: {positions} cuts it"
             )
         notes.append(
             f"the longest row has {longest:,} tokens, the model was trained for {positions:,}; it runs "
@@ -76,7 +82,8 @@ def check_parts(model: Any, settings: TrainSettings) -> None:
     name = type(model).__name__
     if model.get_output_embeddings() is None:
         raise TrainingError(f"{name}: a causal model with a head is expected")
-    if getattr(model.config, "is_decoder", True) is False:
+    # Its layers know; GPT-NeoX's configuration says false of models that are decoders all the same.
+    if any(getattr(module, "is_decoder", None) is False for module in model.modules()):
         raise TrainingError(
             f"{name}: is_decoder is false in its configuration, so that each token sees those after it; "
             "a causal model is expected"

@@ -47,8 +47,8 @@ def check_place(out: Path, base: str, settings: Mapping[str, Any], *, overwrite:
             f"{out}: holds another trained model ({differing}); another folder or --overwrite is expected, "
             "nothing was changed"
         )
-    if out == Path(base).absolute():
-        raise DataError(f"{out}: the base itself; another folder is expected for the trained model")
+    if (place := Path(base).resolve()).exists() and out.resolve() in (place, *place.parents):
+        raise DataError(f"{out}: holds the base; another folder is expected for the trained model")
     return out
 
 

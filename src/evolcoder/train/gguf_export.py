@@ -19,7 +19,7 @@ from typing import Any, Literal
 from evolcoder.errors import DataError, MissingExtraError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.local.decoding import attention_windows, end_tokens
-from evolcoder.models.local.weights import load_tokenizer, load_weights, quiet_library
+from evolcoder.models.local.weights import load_tokenizer, load_weights, position_factors, quiet_library
 from evolcoder.output_files import begins_with, output_file
 from evolcoder.runs import write_text_whole
 from evolcoder.train.chat_templates import published_template
@@ -139,7 +139,7 @@ def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, na
     window = min((w for w in attention_windows(config).values() if w), default=config.max_position_embeddings)
     for told, right in (
         (f"{config.model_type}: this architecture", architecture is not None),
-        (f"its scaling of positions ({scaling})", scaling in ("default", "linear")),
+        (f"its scaling of positions ({scaling})", scaling in ("default", "linear", "llama3")),
         (f"its window of attention ({window})", window >= config.max_position_embeddings),
         (
             f"its activation ({getattr(config, 'hidden_act', '')})",
@@ -173,17 +173,20 @@ def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, na
     else:
         writer.add_layer_norm_eps(config.norm_epsilon)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0 if eight_bit else gguf.LlamaFileType.MOSTLY_F16)
-    _write_tokenizer(gguf, writer, config, tokenizer)
+    _write_tokenizer(gguf, writer, model, tokenizer)
     _write_tensors(gguf, writer, architecture, model, eight_bit)
+    if scaling == "llama3":
+        writer.add_tensor("rope_freqs.weight", position_factors(config).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def _write_tokenizer(gguf: Any, writer: Any, config: Any, tokenizer: Any) -> None:
+def _write_tokenizer(gguf: Any, writer: Any, model: Any, tokenizer: Any) -> None:
     import json
 
+    config = model.config
     core = json.loads(tokenizer.backend_tokenizer.to_str())
     if core["model"]["type"] != "BPE" or core["model"].get("byte_fallback"):
         raise ModelError(
@@ -205,14 +208,18 @@ def _write_tokenizer(gguf: Any, writer: Any, config: Any, tokenizer: Any) -> Non
     writer.add_token_types(types)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in core["model"]["merges"]]
     writer.add_token_merges(merges)
-    for id_, add in (
+    # GGUF holds one end token, and beside it the end of a turn and of a message.
+    ends = [*sorted(end_tokens(model, tokenizer) - {tokenizer.eos_token_id}), None, None]
+    for named, add in (
+        (ends[0], writer.add_eot_token_id),
+        (ends[1], writer.add_eom_token_id),
         (tokenizer.bos_token_id, writer.add_bos_token_id),
         (tokenizer.eos_token_id, writer.add_eos_token_id),
         (tokenizer.pad_token_id, writer.add_pad_token_id),
         (tokenizer.unk_token_id, writer.add_unk_token_id),
     ):
-        if id_ is not None:
-            add(id_)
+        if named is not None:
+            add(named)
     writer.add_add_bos_token(bool(opening_tokens(tokenizer)))
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)

@@ -12,7 +12,7 @@ from evolcoder.models.local.identity import content_identity
 from evolcoder.records import Instruction
 from evolcoder.runs import content_hash
 from evolcoder.train.deepspeed_config import read_deepspeed_config
-from evolcoder.train.settings import NAME_OF_AUTO, TrainSettings
+from evolcoder.train.settings import NAME_OF_AUTO, Precision, TrainSettings
 
 TRAINING_FACTS = "training.json"
 
@@ -58,11 +58,13 @@ def _texts(row: Instruction) -> list[Any]:
     return [row.instruction, row.input, row.response, *([chat] if chat else [])]
 
 
-def finished_result(out: Path, fingerprint: str) -> TrainResult | None:
-    """Return the result that stands in `out` where it is this training's; None otherwise."""
+def finished_result(out: Path, fingerprint: str, dtype: Precision = "auto") -> TrainResult | None:
+    """Return the result in `out` where it is this training's, in this number format; None otherwise."""
     try:
         facts = json.loads((out / TRAINING_FACTS).read_text(encoding="utf-8"))
         if facts["fingerprint"] != fingerprint:
+            return None
+        if dtype not in ("auto", facts["settings"]["dtype"]):  # one that followed the machine is named alike
             return None
         return TrainResult(
             out,

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from evolcoder.errors import TrainingError
+from evolcoder.models.local.decoding import length_scaling
 from evolcoder.train.attention import register_document_attention
 from evolcoder.train.head import HeadForm, possible_forms
 from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
@@ -116,10 +117,17 @@ def choose_batching(model: Any, data: TokenizedData, settings: TrainSettings, pa
     """
     own = model.config._attn_implementation
     kinds: tuple[Rows, ...] = ("padded", "single")
-    ways = [(rows, name) for rows in kinds for name in dict.fromkeys((own, "eager"))]
+    ways = [(rows, attention) for rows in kinds for attention in dict.fromkeys((own, "eager"))]
     notes: list[str] = []
     name = type(model).__name__
-    if settings.packing and model._supports_attention_backend:
+    scaled, lengths = length_scaling(model.config), data.lengths
+    if scaled is not None and lengths.min() <= scaled[1] < lengths.max():
+        ways = [way for way in ways if way[0] == "single"]
+        notes.append(
+            f"{name}: beyond {scaled[1]:,} tokens the positions of a batch follow its longest row "
+            f"({scaled[0]}), and the data has shorter rows too{_INSTEAD['single']}"
+        )
+    elif settings.packing and model._supports_attention_backend:
         ways.insert(0, ("packed", register_document_attention()))
     elif settings.packing:
         notes.append(

@@ -144,8 +144,8 @@ def tokenize_cached(
     check_tokenizer(tokenizer)
     key = content_hash(
         tokenizer.backend_tokenizer.to_str(),
-        [tokenizer.eos_token_id, tokenizer.chat_template, style, max_length, end_token, "v2"],
-        "\x00".join(f"{row.instruction}\x01{row.input}\x01{row.response}" for row in rows),
+        [tokenizer.eos_token_id, tokenizer.chat_template, style, max_length, end_token, "v3"],
+        [[row.instruction, row.input, row.response] for row in rows],
         *([chats] if any(chats := [row.extra.get("messages") for row in rows]) else []),
     )
     path = cache_folder() / "tokens" / f"{key}.npz"
@@ -195,7 +195,7 @@ class _Encoder:
                 "the tokenizer has no end-of-sequence token, so the model would never learn to stop; "
                 "end_token names one"
             )
-        self._control = self._control_texts()
+        self._control, self._control_normalized = self._control_tokens()
         self.n_with_control = 0
         self.end_token = self._tail[-1]
         self.n_end_tokens = len(self._tail)
@@ -225,10 +225,11 @@ class _Encoder:
         n = len(self._turn_end_ids)
         return ids[n:] if ids[:n] == self._turn_end_ids else ids
 
-    def _control_texts(self) -> re.Pattern[str] | None:
+    def _control_tokens(self) -> tuple[re.Pattern[str] | None, frozenset[int]]:
         """Match what the tokenizer would read as a control token: special ones, and marks of turns.
 
-        Longer ones first. A token of one character cannot be broken apart and stays what it is.
+        Longer ones first. A token of one character cannot be broken apart and stays what it is. Returned with
+        it: the ids of those that text becomes only once it is normalized.
         """
         texts = set(self._tokenizer.all_special_tokens)
         added = self._tokenizer.added_tokens_decoder
@@ -237,22 +238,25 @@ class _Encoder:
         if self._tokenizer.chat_template and (turns := turn_marks(self._tokenizer)):
             texts |= {token.content for token in added.values() if token.content in turns}
         found = sorted((text for text in texts if len(text) > 1), key=lambda text: (-len(text), text))
-        return re.compile("|".join(map(re.escape, found))) if found else None
+        normalized = {
+            id_
+            for id_, token in added.items()
+            if token.normalized
+            and token.content in found
+            and self._tokenizer.backend_tokenizer.normalizer is not None
+        }
+        pattern = re.compile("|".join(map(re.escape, found))) if found else None
+        return pattern, frozenset(normalized)
 
     def _broken(self, row: Instruction) -> Instruction:
         """Break each control token that the row's text spells in two, so that it is tokenized as text."""
-        pattern = self._control
         chat = row.extra.get("messages") or []
         texts = (row.instruction, row.input, row.response, *(message["content"] for message in chat))
-        if pattern is None or not any(map(pattern.search, texts)):
+        if all(self._broken_text(text) == text for text in texts):
             return row
         self.n_with_control += 1
 
-        def broken(text: str) -> str:
-            while pattern.search(text):
-                text = pattern.sub(lambda found: found[0][0] + _BREAK + found[0][1:], text)
-            return text
-
+        broken = self._broken_text
         return replace(
             row,
             instruction=broken(row.instruction),
@@ -260,6 +264,24 @@ class _Encoder:
             response=broken(row.response),
             extra={**row.extra, "messages": [{**m, "content": broken(m["content"])} for m in chat]},
         )
+
+    def _broken_text(self, text: str) -> str:
+        pattern = self._control
+        if pattern is None:
+            return text
+        while pattern.search(text):
+            text = pattern.sub(lambda found: found[0][0] + _BREAK + found[0][1:], text)
+        if not self._control_normalized:
+            return text
+        # What the normalizer makes a control token of shows in the tokens alone ("<|IM_END|>" in lower case).
+        parts = []
+        for part in text.split(_BREAK):
+            read = self._tokenizer.backend_tokenizer.encode(encodable(part), add_special_tokens=False)
+            for id_, (begin, end) in reversed(list(zip(read.ids, read.offsets, strict=True))):
+                if id_ in self._control_normalized and end - begin > 1:
+                    part = part[: begin + 1] + _BREAK + part[begin + 1 :]
+            parts.append(part)
+        return _BREAK.join(parts)
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         """Encode texts; what stands on the two sides of a break is encoded apart."""

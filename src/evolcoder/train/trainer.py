@@ -10,12 +10,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import torch
 
 from evolcoder.errors import TrainingError, require_packages
 from evolcoder.heap import heap_kept
+from evolcoder.models.local.engine import number_format
 from evolcoder.models.local.weights import (
     check_weights,
     load_config,
@@ -42,7 +45,7 @@ from evolcoder.train.processes import Processes, join_processes
 from evolcoder.train.quantized import load_quantized
 from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
 from evolcoder.train.sanity_checks import prove_supervision
-from evolcoder.train.settings import TrainSettings
+from evolcoder.train.settings import Precision, TrainSettings
 from evolcoder.train.special_tokens import add_wizardcoder_tokens, embed_added_tokens
 from evolcoder.train.step import PreparedModel, prepare
 from evolcoder.train.tokenization import TokenizedData, tokenize_cached
@@ -67,16 +70,24 @@ def train(
     where a proof fails, the loss is not a number, or the disk is full, and DataError, before any work, where
     `out` holds what no training wrote or, without `overwrite`, another model, or a training is at work on it.
     """
-    fingerprint = training_fingerprint(base, data, settings, held_out)
-    if (finished := finished_result(out, fingerprint)) is not None:
-        return finished
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    resolved = cast("Precision", number_format(settings.dtype, device))
+    formats: tuple[Precision, Precision] = ("auto", resolved)
+    followed, written = (
+        training_fingerprint(base, data, replace(settings, dtype=dtype), held_out) for dtype in formats
+    )
+    fingerprint = followed if settings.dtype == "auto" else written
+    for name in (followed, written):
+        if (finished := finished_result(out, name, settings.dtype)) is not None:
+            return finished
     out = check_place(out, base, asdict(settings), overwrite=overwrite)
     if settings.deepspeed is not None:
         require_packages("deepspeed", "deepspeed", "deepspeed")
     processes = join_processes()
     progress = progress if progress is not None and processes.first else SilentProgress()
 
-    checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
+    # Half a training is gone on with in the number format that it began in, and no other.
+    checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), written, settings.keep, processes)
     with checkpoints.alone():
         if settings.eval_rows:
             data, taken = split_held_out(data, settings.eval_rows, settings.seed)

@@ -153,7 +153,9 @@ class Decoder:
         `on_step` hears how many tokens each step gave and how many answers it ended. Raises Cancelled once
         `cancelled` says so. What is computed depends on the set of jobs alone, not on their order.
         """
-        if self.falls_back is not None:
+        scaled = length_scaling(self._model.config)
+        longest = max((len(job.prompt_ids) + job.max_new_tokens for job in jobs), default=0)
+        if self.falls_back is not None or (scaled is not None and longest > scaled[1]):
             return self._generate_all(jobs, cancelled, on_step)
         with heap_kept() as after_step:
             return self._decode_together(jobs, cancelled, on_step, after_step)
@@ -464,6 +466,22 @@ def attention_windows(config: Any) -> dict[str, int | None]:
     if getattr(config, "layer_types", None) is None and window is not None:
         kinds = {"sliding_attention"}
     return {kind: window if kind == "sliding_attention" else None for kind in sorted(kinds)}
+
+
+def length_scaling(config: Any) -> tuple[str, int] | None:
+    """Return a scaling of positions that follows the longest row, and the tokens from which it does.
+
+    Beyond them rows that go through the model together change each other. None: there is no such scaling.
+    """
+    text = config.get_text_config(decoder=True)
+    told = getattr(text, "rope_parameters", None) or {}
+    for rope in (told, *(value for value in told.values() if isinstance(value, dict))):
+        if rope.get("rope_type") == "dynamic":
+            return "dynamic", int(text.max_position_embeddings)
+        if rope.get("rope_type") == "longrope":
+            trained = rope.get("original_max_position_embeddings")
+            return "longrope", int(trained or text.max_position_embeddings)
+    return None
 
 
 def _declared_reach(config: Any) -> int:

@@ -51,7 +51,7 @@ def known_folder(file: Path, version: str) -> Path | None:
 
 
 def _folder_of(file: Path, version: str) -> Path:
-    return cache_folder() / "dequantised" / content_hash("dequantised", 2, version, kept_file_hash(file))
+    return cache_folder() / "dequantised" / content_hash("dequantised", 3, version, kept_file_hash(file))
 
 
 @contextmanager

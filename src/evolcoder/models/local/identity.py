@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from evolcoder.cache import kept_file_hash
+from evolcoder.errors import ModelError
+from evolcoder.models.local.weight_files import weight_files
 from evolcoder.models.local.weights import hub_file, locate_weights, refuse_hub_adapter
 from evolcoder.runs import content_hash
 
@@ -29,8 +32,10 @@ def content_identity(ref: str) -> str:
 
 
 def _model_files(folder: Path) -> list[str]:
-    """Return the names of the files that loading the folder may read; templates may lie a folder deeper."""
-    files = [*folder.iterdir(), *folder.glob("additional_chat_templates/*.jinja")]
+    """Return the names of the files that loading the folder may read; some may lie a folder deeper."""
+    files = {*folder.iterdir(), *folder.glob("additional_chat_templates/*.jinja")}
+    with suppress(ModelError):  # loading says what is wrong with its weights
+        files.update(weight_files(folder))
     return sorted(
         str(p.relative_to(folder))
         for p in files

@@ -46,11 +46,9 @@ def rendered_chat(tokenizer: Any, messages: list[dict[str, str]], asks: bool = F
 
     Raises ValueError where the template fails, or refuses the chat.
     """
-    from jinja2 import TemplateError
-
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
-    except (TemplateError, TypeError, ValueError, LookupError) as error:
+    except Exception as error:  # a template is a program of the model's: it fails in any way
         roles = ", ".join(message["role"] for message in messages)
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"the chat template does not take a chat of {roles} ({reason})") from error

