@@ -161,6 +161,8 @@ def test_methods_and_phases_of_ones_own_are_read_and_their_keys_checked(tmp_path
     assert evolve.method_set().methods[-1].shots[0].evolved == "Addiere, auch NaN."
     with pytest.raises(RecipeError, match=r"evolve\.phases\.answer\.sytem: unknown key.*'system'"):
         load_recipe(path, ["evolve.phases.answer.sytem=x"])
+    with pytest.raises(RecipeError, match="'model' is evolcoder's to set"):  # its price would not be counted
+        load_recipe(path, ["evolve.phases.answer.extra_body={model: dear}"])
 
 
 def test_a_recipe_names_the_columns_of_its_seeds(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from evolcoder.runs import content_hash, file_hash, writing_whole
 
 _WORTH_KEEPING = 1 << 20
 """Bytes below which a file is hashed each time: that costs less than looking its hash up."""
+_MOST_HASHES = 10_000
 _SETTLED_NS = 2_000_000_000
 """A file changed this recently may change again within one tick of the file system's clock."""
 
@@ -20,6 +21,14 @@ def cache_folder() -> Path:
     if named := os.environ.get("EVOLCODER_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evolcoder"
+
+
+def forget_oldest(folder: Path, most: int) -> None:
+    """Remove the files of a folder written longest ago, so that `most` are left; may raise OSError."""
+    with os.scandir(folder) as entries:
+        files = [(entry.stat().st_mtime_ns, entry.name) for entry in entries if entry.name[0] != "."]
+    for _, name in sorted(files)[: max(len(files) - most, 0)]:
+        (folder / name).unlink(missing_ok=True)
 
 
 def kept_file_hash(path: Path) -> str:
@@ -45,6 +54,7 @@ def kept_file_hash(path: Path) -> str:
         try:
             with writing_whole(kept) as partial:
                 partial.write_text(json.dumps({"facts": facts, "hash": digest}), encoding="utf-8")
+            forget_oldest(kept.parent, _MOST_HASHES)
         except OSError:
             pass
     return digest

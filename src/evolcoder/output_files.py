@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from evolcoder.cache import cache_folder, kept_file_hash
+from evolcoder.cache import cache_folder, forget_oldest, kept_file_hash
 from evolcoder.data_files import rows_of_data
 from evolcoder.errors import DataError
 from evolcoder.runs import check_parents
 
 IsOfTheKind = Callable[[Path], bool]
 _HEAD_BYTES = 256
+_MOST_NOTES = 10_000
+"""Files beyond which the one written longest ago counts as somebody else's."""
 
 
 def begins_with(*begins: bytes) -> IsOfTheKind:
@@ -89,3 +91,4 @@ def _note(path: Path) -> None:
         note = _note_of(path)
         note.parent.mkdir(parents=True, exist_ok=True)
         note.touch()
+        forget_oldest(note.parent, _MOST_NOTES)

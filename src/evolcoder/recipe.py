@@ -29,7 +29,6 @@ from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.session import ModelChoice
 from evolcoder.own_files import is_own
 from evolcoder.reinforce.settings import ReinforceSettings
-from evolcoder.reinforce.tasks import PROGRAM_TASKS
 from evolcoder.row_forms import checked_columns
 from evolcoder.shipped_recipes import RUN, recipe_file
 from evolcoder.train.settings import TrainSettings
@@ -239,7 +238,7 @@ class Recipe:
         if re.match(r"https?://[^/]*@", self.code or ""):
             raise ValueError("code: an address with a user or password would stand in the files of the run")
         domain = load_domain(self.domain)
-        if self.takes_code and domain.tasks is not PROGRAM_TASKS:
+        if self.takes_code and domain.tasks is not None:
             raise ValueError(f"seeds and benchmarks of code are programs: domain {self.domain} has others")
         if self.stop.rule == "budget" and not self.budget.limited:
             raise ValueError('stop.rule "budget" needs budget.max_usd, max_requests or max_hours')
@@ -326,7 +325,7 @@ def _with_domain(data: Mapping[str, Any], where: str) -> dict[str, Any]:
         "evaluate": {"benchmarks": list(domain.benchmarks)},
         "stop": {"benchmark": domain.stop_benchmark},
     }
-    if data.get("reinforce") is not None and domain.tasks.source:
+    if data.get("reinforce") is not None and domain.tasks is not None and domain.tasks.source:
         said["reinforce"] = {"tasks": domain.tasks.source}
     merged = dict(data)
     for section, values in said.items():

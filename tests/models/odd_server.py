@@ -117,6 +117,10 @@ NEVER: dict[str, tuple[bytes, str]] = {
     "no choices": (http({**chat(), "choices": []}), "no choice"),
     "choices of nothing": (http({**chat(), "choices": [None, 3]}), "no choice"),
     "aborted": (http(chat("fi", "abort")), "abort"),
+    **{
+        f"packed unasked by {name}": (http(DATA, headers={"Content-Encoding": name}), "content-encoding")
+        for name in ("br", "zstd")
+    },
 }
 """What an address says that never answers, and what is told of it."""
 

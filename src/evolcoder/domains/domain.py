@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from evolcoder.evolve.answering import Answering
 from evolcoder.evolve.methods import MethodSet
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.model_cards import ANY_FIELD, CardWords
 from evolcoder.own_files import OwnFile
-from evolcoder.reinforce.tasks import PROGRAM_TASKS, TaskForms
+
+if TYPE_CHECKING:  # a run that only evolves loads nothing of learning
+    from evolcoder.reinforce.tasks import TaskForms
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,8 @@ class Domain:
     """Which benchmark decides when the rounds end where a recipe does not say; none of `benchmarks`."""
     reported: tuple[str, ...]
     """The benchmarks that its models are known by; tasks that a model learns from copy none of them."""
-    tasks: TaskForms = PROGRAM_TASKS
-    """What a model learns from by `reinforce`: each task's tests are its reward."""
+    tasks: TaskForms | None = None
+    """What a model learns from by `reinforce`; None for programs, whose tests are the reward."""
     words: CardWords = ANY_FIELD
     """What the cards of its data and models say; how its rows were evolved follows from the method set."""
     own: OwnFile | None = None

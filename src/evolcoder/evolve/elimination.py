@@ -128,8 +128,10 @@ def is_unchanged(parent: str, evolved: str) -> bool:
 
 def is_part_of(parent: str, evolved: str) -> bool:
     """Return whether an instruction is its parent or a piece of it, except for case and spacing."""
-    piece = " ".join(evolved.split()).lower()
-    return piece != "" and piece in " ".join(parent.split()).lower()
+    last = evolved.rsplit(maxsplit=1)[-1:]
+    if not last or last[0].lower() not in parent.lower():
+        return False  # nearly every instruction: told by one word
+    return " ".join(evolved.split()).lower() in " ".join(parent.split()).lower()
 
 
 def repeats(instruction: str, answer: str) -> bool:
@@ -143,20 +145,23 @@ def repeats(instruction: str, answer: str) -> bool:
 
 def leaked_words(parent: str, evolved: str, method: Method, methods: MethodSet) -> str:
     """Return words of the evolving prompt that `evolved` copies and its parent does not hold, or ""."""
-    text, before = _squeezed(evolved), _squeezed(parent)
+    lowered = evolved.lower()
     for phrase in (*methods.leaks, method.sentence.strip().rstrip(".")):
         words = _squeezed_phrase(phrase)
-        if words and words in text and words not in before:
+        if not words.text or not words.may_stand_in(lowered):
+            continue  # nearly every instruction
+        if words.text in _squeezed(evolved) and words.text not in _squeezed(parent):
             return phrase
     for shot in method.shots:
-        if _squeezed_phrase(shot.evolved) == text:
+        words = _squeezed_phrase(shot.evolved)
+        if words.may_stand_in(lowered) and words.text == _squeezed(evolved):
             return shot.evolved[:60]
     return ""
 
 
 def has_content(text: str) -> bool:
     """Return whether a text holds a word that is no stop word."""
-    return any(word.lower() not in STOP_WORDS for word in _WORD.findall(text))
+    return any(word[0].lower() not in STOP_WORDS for word in _WORD.finditer(text))
 
 
 def says_equal(judgement: str) -> bool:
@@ -181,10 +186,22 @@ def _mark_of_prompt(text: str) -> str:
     return text[at : at + len(_TEMPLATE_WORDS)] if at >= 0 else ""
 
 
+class _Phrase(NamedTuple):
+    """Words that are looked for in every row."""
+
+    text: str
+    """Squeezed."""
+    words: tuple[str, ...]
+    """The longest first: where one is missing, which is soon found, the phrase is."""
+
+    def may_stand_in(self, lowered: str) -> bool:
+        return all(word in lowered for word in self.words)
+
+
 @lru_cache(maxsize=256)
-def _squeezed_phrase(phrase: str) -> str:
-    # The same dozen phrases are looked for in every row.
-    return _squeezed(phrase)
+def _squeezed_phrase(phrase: str) -> _Phrase:
+    squeezed = _squeezed(phrase)
+    return _Phrase(squeezed, tuple(sorted(squeezed.split(), key=len, reverse=True)))
 
 
 def _squeezed(text: str) -> str:

@@ -99,6 +99,8 @@ class CountedTeacher:
         self._on_reply(completion)
         self.teachers[completion.model or self._model.name] = None
         reasoning, text = split_thinking(completion.text)
+        if not reasoning and text == completion.text:
+            return completion
         return replace(completion, text=text, reasoning=completion.reasoning or reasoning.strip())
 
     def _most_tokens(self, phase: Phase) -> int:
@@ -275,6 +277,8 @@ async def _scored(
     teacher: CountedTeacher, rated: Rated, answer: _Answer, least: Mapping[str, float], answering: Answering
 ) -> _Answer:
     """Return an answer with the scores that are of answers, and whether it stays."""
+    if not least:
+        return answer
     scores, elimination = await _scores(teacher, rated, least, answering)
     return replace(answer, columns={**answer.columns, **scores}, elimination=elimination)
 

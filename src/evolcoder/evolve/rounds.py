@@ -19,12 +19,12 @@ from evolcoder.evolve.answering import Answering, AnswerVerifier
 from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow, WriteInstruction, evolve_row
-from evolcoder.evolve.merging import evolved_rows, merged_rows, pool_after
+from evolcoder.evolve.merging import evolved_rows, pool_after
 from evolcoder.evolve.methods import MethodSet
 from evolcoder.evolve.output_folder import remove_later_rounds
 from evolcoder.evolve.programs import PROGRAMS
 from evolcoder.evolve.round_progress import LiveCounts
-from evolcoder.evolve.row_files import RowWriter, try_to_write, write_rows_whole
+from evolcoder.evolve.row_files import RowWriter, try_to_write, write_merged
 from evolcoder.evolve.screening_work import sketch_work
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.bounded import map_bounded
@@ -102,7 +102,7 @@ async def evolve_dataset(
         engine=engine,
         answering=answering,
     )
-    write_rows_whole(out / "dataset.jsonl", merged_rows(seeds, [out / round_folder(n) for n in numbers]))
+    write_merged(out / "dataset.jsonl", seeds, [out / round_folder(number) for number in numbers])
     remove_later_rounds(out, rounds)
     return summaries
 

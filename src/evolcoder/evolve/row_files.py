@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,15 +47,29 @@ class RowWriter:
 
 def write_rows_whole(path: Path, rows: Iterable[Instruction]) -> int:
     """Write rows as JSONL, whole or not at all, and return their number."""
-    count = 0
     with writing_whole(path) as partial:
-        writer = RowWriter(partial)
-        try:
-            for row in rows:
-                writer.write(row)
-                count += 1
-        finally:
-            writer.close()
+        return _write_rows(partial, rows)
+
+
+def write_merged(path: Path, seeds: Iterable[Instruction], rounds: Iterable[Path]) -> None:
+    """Write a training set as JSONL, whole or not at all: the seeds, then the lines that each round kept."""
+    with writing_whole(path) as partial:
+        _write_rows(partial, seeds)
+        with partial.open("ab") as merged:
+            for folder in rounds:
+                with (folder / "evolved.jsonl").open("rb") as kept:
+                    shutil.copyfileobj(kept, merged, 1 << 16)
+
+
+def _write_rows(path: Path, rows: Iterable[Instruction]) -> int:
+    count = 0
+    writer = RowWriter(path)
+    try:
+        for row in rows:
+            writer.write(row)
+            count += 1
+    finally:
+        writer.close()
     return count
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evolcoder.evolve.methods import CustomMethod, MethodSet, check_template, method_set
+from evolcoder.models.endpoint.settings import check_extra_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,11 @@ class AskSettings:
     """Further fields of the request to an endpoint, chat_template_kwargs for one."""
 
     def __post_init__(self) -> None:
-        """Refuse impossible numbers; raises ValueError that names the field."""
+        """Refuse impossible numbers, and fields not to be set; raises ValueError that names the field."""
         _check_sampling(self.temperature, self.top_p)
         if self.max_tokens is not None and self.max_tokens < 1:
             raise ValueError(f"max_tokens must be at least 1, found {self.max_tokens}")
+        check_extra_body(self.extra_body)
 
     @property
     def further_fields(self) -> str:

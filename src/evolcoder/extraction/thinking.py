@@ -42,8 +42,6 @@ _TOKENS = re.compile(
 _WORDS_OF_FORMS = (
     *("think", "thought", "reason", "reflection", "analysis"),
     *("scratch", "cot", "inner_", "ponder"),
-)
-_MORE_OF_FORMS = (
     *("unused9", "assistantfinal", "<|channel", "commentary"),
     *("monologue", "<internal", "deliberat"),
 )
@@ -71,7 +69,10 @@ def without_thinking(text: str) -> str:
 def split_thinking(text: str) -> tuple[str, str]:
     """Return (reasoning, answer) of what a model wrote; either may be "". Linear in the text."""
     lowered = text.lower()
-    if not any(word in lowered for word in (*_WORDS_OF_FORMS, *_MORE_OF_FORMS)):
+    for word in _WORDS_OF_FORMS:  # no generator: this is done to every reply
+        if word in lowered:
+            break
+    else:
         return "", text
     if _HARMONY_BEGINS.match(text) or _HARMONY_AGAIN.search(text):
         return _harmony(text)

@@ -176,6 +176,8 @@ def connection_to(base_url: str, settings: EndpointSettings) -> Connection:
 def open_session(connection: Connection, settings: EndpointSettings) -> aiohttp.ClientSession:
     """Return the HTTP session of one address; call it inside the event loop."""
     proxy = connection.proxy
+    # A session's own headers go to a proxy as well, before TLS begins: no key may be among them there.
+    to_all = {} if proxy else connection.headers
     _allow_open_files(settings.concurrency + 200)
 
     async def say_who_asks(
@@ -190,9 +192,9 @@ def open_session(connection: Connection, settings: EndpointSettings) -> aiohttp.
             "Content-Type": "application/json",
             "Accept": "application/json",
             "User-Agent": f"evolcoder/{__version__}",
-        },
-        # A session's own headers go to a proxy as well, before TLS begins: no key may be among them.
-        middlewares=(say_who_asks,),
+        }
+        | to_all,
+        middlewares=(say_who_asks,) if proxy else (),
         cookie_jar=aiohttp.DummyCookieJar(),
         # Deadlines are watched for all requests by one timer (see hedging.py); a timer each costs more.
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s),

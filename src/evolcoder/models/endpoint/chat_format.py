@@ -128,7 +128,10 @@ def body_of(request: Request, model: str, settings: EndpointSettings, form: Body
     body["seed"] = sampling.seed + request.index
     for name in form.omit:
         body.pop(name, None)
-    return {**body, **settings.further_fields, **json.loads(sampling.further_fields or "{}")}
+    body.update(settings.further_fields)
+    if sampling.further_fields:
+        body.update(json.loads(sampling.further_fields))
+    return body
 
 
 def ended_at_stop(reply: Reply, stop: tuple[str, ...]) -> Reply:
@@ -209,7 +212,10 @@ def _unlisted(body: Any) -> Any:
 def _first_choice(choices: Any) -> dict[str, Any] | None:
     """Return the choice that says it is the first; where none does, the one that stands first."""
     found = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
-    return next((choice for choice in found if choice.get("index") == 0), found[0] if found else None)
+    for choice in found:
+        if choice.get("index") == 0:
+            return choice
+    return found[0] if found else None
 
 
 def _billed_in_events(data: bytes) -> Billed:
@@ -296,24 +302,25 @@ def reasoning_of(message: Mapping[str, Any]) -> str:
 _THINKING_PARTS = ("thinking", "reasoning")
 
 
-_USAGE_FIELDS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
-
-
 def billed_of(usage: Any) -> Billed:
     """Read `usage`; numbers that no request can come to count as not told."""
     if not isinstance(usage, dict):
         return UNTOLD
     try:
-        numbers = [
-            float(next((usage[name] for name in names if usage.get(name)), 0)) for names in _USAGE_FIELDS
-        ]
+        prompt = _tokens(usage.get("prompt_tokens") or usage.get("input_tokens"))
+        completion = _tokens(usage.get("completion_tokens") or usage.get("output_tokens"))
+        total = _tokens(usage.get("total_tokens"))
     except (TypeError, ValueError, OverflowError):
         return UNTOLD
-    if not all(0 <= n <= _MOST_TOKENS for n in numbers):
-        return UNTOLD
-    prompt, completion, total = map(int, numbers)
     # Some vendors count reasoning only in the total.
     return Billed(prompt, max(completion, total - prompt), prompt + completion + total > 0)
+
+
+def _tokens(told: Any) -> int:
+    """Read a number of tokens; raises TypeError, ValueError, OverflowError for what is none."""
+    if not 0 <= (n := float(told or 0)) <= _MOST_TOKENS:
+        raise ValueError(f"{n} tokens")
+    return int(n)
 
 
 def _told_error(error: Any, billed: Billed) -> Failure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -86,8 +87,7 @@ class EndpointSettings:
         unknown = set(self.omit) - {"temperature", "top_p", "seed", "stop"}
         if unknown:
             raise ValueError(f"omit may name temperature, top_p, seed, stop; found {sorted(unknown)}")
-        if taken := set(self.extra_body) & _OWN_FIELDS:
-            raise ValueError(f"extra_body: {sorted(taken)[0]!r} is evolcoder's to set")
+        check_extra_body(self.extra_body)
 
     @property
     def further_fields(self) -> dict[str, Any]:
@@ -100,7 +100,13 @@ class EndpointSettings:
         return fields
 
 
-_OWN_FIELDS = {"model", "messages", "prompt", "stream", "n", "max_tokens", "max_completion_tokens"}
+_OWN_FIELDS = {"model", "messages", "prompt", "stream", "n", "best_of", "max_tokens", "max_completion_tokens"}
+
+
+def check_extra_body(fields: Mapping[str, Any]) -> None:
+    """Raise ValueError for a field of a request that evolcoder sets: another model has another price, too."""
+    if taken := fields.keys() & _OWN_FIELDS:
+        raise ValueError(f"extra_body: {min(taken)!r} is evolcoder's to set")
 
 
 def _at_least(name: str, value: Any, least: int) -> None:
