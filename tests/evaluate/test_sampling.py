@@ -184,9 +184,9 @@ def test_scores_name_the_families_of_problems_over_which_differences_are_tested(
     assert json.loads((outs[0] / "scores.json").read_text())["families"]["Kin/2.1"] == "Kin/2"
     run = read_run(tmp_path / "run")
     (shown,) = benchmark_scores(run, run.rounds)
-    (change,) = shown.changes
-    assert (len(change.gained), len(change.lost), change.p) == (2, 2, 1.0)
-    assert change.low < -0.6  # over three families; over six problems -0.53
+    (found,) = (change.compared for change in shown.changes)
+    assert (len(found.only_a), len(found.only_b), found.p_value) == (2, 2, 1.0)
+    assert found.low < -0.6  # over three families; over six problems -0.53
 
 
 def test_samples_of_a_problem_are_asked_apart_and_counted_together(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def policy_of(model: Any, settings: ReinforceSettings) -> Policy:
     prepared = prepare(model, data, train_settings(settings, 1024), ALONE, pad=257)
     return Policy(
         prepared,
+        model,
         byte_tokenizer(),
         {f"t{i}": tuple(range(65, 75 + i)) for i in range(3)},
         settings.temperature,
