@@ -22,7 +22,8 @@ RUN = Path("run")
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     with tarfile.open(Path(__file__).parent / "run_of_0.1.0.tar.gz") as stored:
-        stored.extractall(tmp_path, filter="data")
+        knows = hasattr(tarfile, "data_filter")  # Python 3.11.4 and later
+        stored.extractall(tmp_path, **({"filter": "data"} if knows else {}))
     monkeypatch.chdir(tmp_path)
     return load_recipe(Path("recipe.yaml"), ())
 

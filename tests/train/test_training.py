@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from traceback import StackSummary
 from types import ModuleType
@@ -152,6 +153,35 @@ def test_a_checkpoint_cut_short_is_passed_over_for_the_one_before(tiny: str, tmp
     assert bytes_of(resumed.folder) == bytes_of(whole.folder)
 
 
+def tell_sizes(step: Path) -> None:
+    """Have a checkpoint name the sizes that its files have now."""
+    facts = json.loads((step / "checkpoint.json").read_text())
+    facts["files"] = {
+        file.name: file.stat().st_size for file in step.iterdir() if file.name != "checkpoint.json"
+    }
+    (step / "checkpoint.json").write_text(json.dumps(facts))
+
+
+class _OlderPickler(pickle.Pickler):
+    """Writes members of an enumeration as Python 3.11.0 to 3.11.3 does."""
+
+    def reducer_override(self, obj: object) -> object:
+        return (getattr, (type(obj), obj.name)) if isinstance(obj, Enum) else NotImplemented
+
+
+def test_a_checkpoint_of_an_older_python_is_read(tiny: str, tmp_path: Path) -> None:
+    whole = train(tiny, rows(), SETTINGS, tmp_path / "whole")
+    stopped_at(4, tiny, tmp_path / "out")
+    step = tmp_path / "out.steps" / "step-00000003"
+    metadata = pickle.loads((step / ".metadata").read_bytes())
+    with (step / ".metadata").open("wb") as stream:
+        _OlderPickler(stream).dump(metadata)
+    assert b"getattr" in (step / ".metadata").read_bytes()
+    tell_sizes(step)
+    resumed = train(tiny, rows(), SETTINGS, tmp_path / "out")
+    assert resumed.resumed_from == 3 and bytes_of(resumed.folder) == bytes_of(whole.folder)
+
+
 class _Poison:
     """Makes a file when it is unpickled by whoever calls what it names."""
 
@@ -188,18 +218,21 @@ def poison_a_tensor(step: Path, mark: Path) -> None:
     (step / ".metadata").write_bytes(pickle.dumps(metadata))
 
 
-@pytest.mark.parametrize("poison", [poison_the_list, poison_an_item, poison_a_tensor])
+def poison_by_getattr(step: Path, mark: Path) -> None:
+    """Name a function by the attribute of another, as the list of an older Python names its formats."""
+    (step / ".metadata").write_bytes(
+        b"cbuiltins\ngetattr\n(ctorch.serialization\n_get_layout\nV__globals__\ntR."
+    )
+
+
+@pytest.mark.parametrize("poison", [poison_the_list, poison_an_item, poison_a_tensor, poison_by_getattr])
 def test_a_resumed_checkpoint_runs_no_code(
     tiny: str, tmp_path: Path, poison: Callable[[Path, Path], None]
 ) -> None:
     stopped_at(4, tiny, tmp_path / "out")
     step, mark = tmp_path / "out.steps" / "step-00000003", tmp_path / "ran"
     poison(step, mark)
-    facts = json.loads((step / "checkpoint.json").read_text())
-    facts["files"] = {
-        file.name: file.stat().st_size for file in step.iterdir() if file.name != "checkpoint.json"
-    }
-    (step / "checkpoint.json").write_text(json.dumps(facts))
+    tell_sizes(step)
     with pytest.raises(TrainingError, match="step-00000003"):
         train(tiny, rows(), SETTINGS, tmp_path / "out")
     assert not mark.exists()

@@ -21,7 +21,7 @@ import torch
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, Metadata, StorageMeta
 
 from evolcoder.errors import DataError, OutsideError, TrainingError, shortened
 from evolcoder.runs import sync_folder, take_lock
@@ -178,11 +178,20 @@ class _ListUnpickler(pickle.Unpickler):
     """Knows the classes that a list of tensors is made of, and the number formats."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("builtins", "getattr"):
+            return _memory_format
         if (module, name) in _LISTED or (
             module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         ):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no list of tensors does")
+
+
+def _memory_format(of: Any, name: str) -> Any:
+    """Return a member of torch's list of memory formats: Python 3.11.0 to 3.11.3 pickle one as `getattr`."""
+    if of is not _MEM_FORMAT_ENCODING:
+        raise pickle.UnpicklingError(f"it asks {of!r} for {name!r}, which no list of tensors does")
+    return _MEM_FORMAT_ENCODING[name]
 
 
 class _TensorsReader(FileSystemReader):
