@@ -63,11 +63,11 @@ def designs(recipe: Recipe, plan: RecipeStages) -> dict[str, Design]:
         benchmark = None if name == CODE else load_benchmark(name)
         if isinstance(benchmark, JudgedBenchmark):
             continue  # what a difference in ratings takes depends on the judge
-        in_all = len(benchmark.problems) if benchmark else plan.problems_to_come
-        problems, samples = min(in_all, recipe.evaluate.settings.limit or in_all), recipe.evaluate.settings.n
-        if benchmark and benchmark.families:
-            measured = subset(benchmark.problems, recipe.evaluate.settings.limit)
-            problems = len({benchmark.family(problem) for problem in measured})
+        samples, limit = recipe.evaluate.settings.n, recipe.evaluate.settings.limit
+        if benchmark:
+            problems = len({benchmark.family(problem) for problem in subset(benchmark.problems, limit)})
+        else:
+            problems = min(plan.problems_to_come, limit or plan.problems_to_come)
         scores = _read(plan.evaluation(0, name) / "scores.json").get("scores") or [{"value": 0.5}]
         rate = float(scores[0]["value"])
         found[name if benchmark else "the private benchmark (at most)"] = Design(
