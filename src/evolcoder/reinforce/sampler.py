@@ -67,7 +67,7 @@ class Sampler:
             for prompt, name in zip(prompts, noise, strict=True)
             for i in range(n)
         ]
-        with _as_sampler(self._model):
+        with _as_sampler(self._model, self._decoder.attention):
             written = self._decoder.decode(jobs, on_step=lambda tokens, ended: bar.advance(ended))
         answers = []
         for decoded in written:
@@ -78,11 +78,11 @@ class Sampler:
 
 
 @contextmanager
-def _as_sampler(model: Any) -> Iterator[None]:
-    """Have a model in training write: no dropout, attention that knows a cache."""
+def _as_sampler(model: Any, writing: str | None = None) -> Iterator[None]:
+    """Have a model in training write: no dropout, attention that knows a cache (`writing`, where chosen)."""
     attention, training = model.config._attn_implementation, model.training
     model.eval()
-    model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
+    model.set_attn_implementation(writing or ("sdpa" if model._supports_sdpa else "eager"))
     try:
         yield
     finally:

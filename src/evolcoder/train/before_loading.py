@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from evolcoder.errors import TrainingError
-from evolcoder.models.local.decoding import length_scaling
+from evolcoder.models.local.attention_reach import length_scaling
 from evolcoder.models.local.weights import load_skeleton
 from evolcoder.train.adapters import add_adapters
 from evolcoder.train.packing import plan_steps

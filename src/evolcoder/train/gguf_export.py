@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from evolcoder.errors import DataError, MissingExtraError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
-from evolcoder.models.local.decoding import attention_windows, end_tokens
+from evolcoder.models.local.attention_reach import attention_windows
+from evolcoder.models.local.decoding import end_tokens
 from evolcoder.models.local.weights import load_tokenizer, load_weights, position_factors, quiet_library
 from evolcoder.output_files import begins_with, output_file
 from evolcoder.runs import write_text_whole

@@ -11,6 +11,7 @@ Not covered: encoder-decoders.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,15 @@ import transformers
 
 from evolcoder.errors import ModelError
 from evolcoder.heap import heap_kept
+from evolcoder.models.local.attention_reach import (
+    LONGEST_PROBE,
+    attention_windows,
+    declared_reach,
+    length_scaling,
+)
+from evolcoder.models.local.cores import on_cores, shares, threads_worth
 from evolcoder.models.local.kv_cache import KVSlots
+from evolcoder.models.local.row_attention import use_row_attention
 from evolcoder.models.local.token_sampling import UniformStream, choose_tokens, log_probabilities
 from evolcoder.models.protocol import FinishReason
 
@@ -34,8 +43,6 @@ _SAME = {torch.float32: 1e-3}
 _SAME_LOW = 0.1
 """Relative difference of a step's logits that rounding may make, in fp32 and in shorter formats; a token
 that sees a wrong one differs by far more."""
-_LONGEST_PROBE = 300
-"""Tokens; a window that is longer is not probed past its edge."""
 _LIKELY_ANSWER = 128
 """Tokens of an answer that room is made for at the beginning."""
 _log = logging.getLogger(__name__)
@@ -127,11 +134,19 @@ class Decoder:
         self._tokenizer = tokenizer
         self._batch_size = batch_size
         self._end_tokens = end_tokens(model, tokenizer) | frozenset(further_ends)
+        self._one_at_a_time = threading.Lock()
+        """Held by the thread that counts and tells."""
         self._windows: dict[str, int | None] = {"full_attention": None}
         self.prompt_tokens_computed = 0
         """Prompt tokens run through the model so far; samples of one prompt count it once."""
+        by_rows = use_row_attention(model)
         self.falls_back = self._why_not_together()
         """Why `generate` writes the answers, one by one; None where they are written together."""
+        if by_rows and self.falls_back is not None:
+            model.set_attn_implementation("sdpa")
+            self.falls_back = self._why_not_together()
+        self.attention: str = model.config._attn_implementation
+        """How the model attends while it writes, as transformers names it."""
         self.prompt_tokens_computed = 0
         if self.falls_back is not None:
             self._check_generate(self.falls_back)
@@ -157,28 +172,44 @@ class Decoder:
         longest = max((len(job.prompt_ids) + job.max_new_tokens for job in jobs), default=0)
         if self.falls_back is not None or (scaled is not None and longest > scaled[1]):
             return self._generate_all(jobs, cancelled, on_step)
+        answers: list[Decoded | None] = [None] * len(jobs)
+        order = sorted(range(len(jobs)), key=lambda i: _order(jobs[i], i))
+        threads = threads_worth(min(len(jobs), self._batch_size), self._model.device.type)
+        prompts, costs = [job.prompt_ids for job in jobs], [job.max_new_tokens for job in jobs]
+        each = shares(prompts, costs, order, threads)
         with heap_kept() as after_step:
-            return self._decode_together(jobs, cancelled, on_step, after_step)
+
+            def tell(tokens: int, ended: int) -> None:
+                with self._one_at_a_time:
+                    on_step(tokens, ended)
+                    after_step()
+
+            @torch.inference_mode()
+            def write(share: Sequence[int], stopped: Callable[[], bool]) -> None:
+                rows = max(1, self._batch_size // len(each))
+                self._decode_together(jobs, share, answers, rows, stopped, tell)
+
+            on_cores(write, each, cancelled)
+        return [answer for answer in answers if answer is not None]
 
     def _decode_together(
         self,
         jobs: Sequence[DecodeJob],
+        order: Sequence[int],
+        answers: list[Decoded | None],
+        most_rows: int,
         cancelled: Callable[[], bool],
         on_step: Callable[[int, int], None],
-        after_step: Callable[[], None],
-    ) -> list[Decoded]:
-        answers: list[Decoded | None] = [None] * len(jobs)
-        order = sorted(range(len(jobs)), key=lambda i: _order(jobs[i], i))
+    ) -> None:
+        """Write the answers to the jobs that `order` names into `answers`, `most_rows` side by side."""
         waiting = deque(order)
         active: list[_Row] = []
-        slots = KVSlots(
-            min(self._batch_size, len(jobs)), _columns([jobs[i] for i in order[: self._batch_size]])
-        )
+        slots = KVSlots(min(most_rows, len(order)), _columns([jobs[i] for i in order[:most_rows]]))
         prefilled: _Prefilled | None = None
         while waiting or active:
             if cancelled():
                 raise Cancelled
-            while waiting and len(active) < self._batch_size:
+            while waiting and len(active) < most_rows:
                 index = waiting.popleft()
                 row = _Row(index, jobs[index], UniformStream(jobs[index].noise_key))
                 if row.job.abandoned():
@@ -207,8 +238,6 @@ class Decoder:
                         active[at] = last
             self._tell_readers(active)
             on_step(n_rows, n_rows - len(active))
-            after_step()
-        return [answer for answer in answers if answer is not None]
 
     def _generate_all(
         self, jobs: Sequence[DecodeJob], cancelled: Callable[[], bool], on_step: Callable[[int, int], None]
@@ -265,8 +294,8 @@ class Decoder:
             self._windows = attention_windows(self._model.config)
         except ModelError as error:
             return str(error)
-        reach = max((w for w in self._windows.values() if w is not None and w < _LONGEST_PROBE), default=0)
-        reach = max(reach, _declared_reach(self._model.config))
+        reach = max((w for w in self._windows.values() if w is not None and w < LONGEST_PROBE), default=0)
+        reach = max(reach, declared_reach(self._model.config))
         vocabulary = int(self._model.get_input_embeddings().weight.shape[0])
         text = [(37 * i * i + 11 * i + 5) % vocabulary for i in range(reach + 50)]
         prompts = [tuple(text[: reach + 20]), tuple(text[: reach + 18] + text[-7:]), tuple(text[30:37])]
@@ -344,7 +373,8 @@ class Decoder:
         logits_BV = self._model(
             input_ids=ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1
         ).logits[:, -1]
-        self.prompt_tokens_computed += len(prompt_ids) - known
+        with self._one_at_a_time:
+            self.prompt_tokens_computed += len(prompt_ids) - known
         return _Prefilled(prompt_ids, cache, logits_BV)
 
     def _step(self, slots: KVSlots, active: Sequence[_Row]) -> torch.Tensor:
@@ -448,48 +478,3 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     if named is None:
         return frozenset()
     return frozenset(named) if isinstance(named, (list, tuple)) else frozenset([named])
-
-
-def attention_windows(config: Any) -> dict[str, int | None]:
-    """Return how far back each kind of layer looks, by the name that transformers gives the kind.
-
-    Raises ModelError for layers that keep no keys and values (state-space, linear attention).
-    """
-    config = config.get_text_config(decoder=True)
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    unknown = kinds - {"full_attention", "sliding_attention"}
-    if unknown:
-        raise ModelError(f"it has layers of kind {', '.join(sorted(unknown))}")
-    window = getattr(config, "sliding_window", None)
-    if getattr(config, "use_sliding_window", True) is False:
-        window = None
-    if getattr(config, "layer_types", None) is None and window is not None:
-        kinds = {"sliding_attention"}
-    return {kind: window if kind == "sliding_attention" else None for kind in sorted(kinds)}
-
-
-def length_scaling(config: Any) -> tuple[str, int] | None:
-    """Return a scaling of positions that follows the longest row, and the tokens from which it does.
-
-    Beyond them rows that go through the model together change each other. None: there is no such scaling.
-    """
-    text = config.get_text_config(decoder=True)
-    told = getattr(text, "rope_parameters", None) or {}
-    for rope in (told, *(value for value in told.values() if isinstance(value, dict))):
-        if rope.get("rope_type") == "dynamic":
-            return "dynamic", int(text.max_position_embeddings)
-        if rope.get("rope_type") == "longrope":
-            trained = rope.get("original_max_position_embeddings")
-            return "longrope", int(trained or text.max_position_embeddings)
-    return None
-
-
-def _declared_reach(config: Any) -> int:
-    """Return the longest window or chunk that the configuration names, of those that a probe spans."""
-    values = config.get_text_config(decoder=True).to_dict()
-    named = [
-        value
-        for name, value in values.items()
-        if ("window" in name or "chunk" in name) and type(value) is int and 0 < value < _LONGEST_PROBE
-    ]
-    return max(named, default=0)
