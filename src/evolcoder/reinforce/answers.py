@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from evolcoder.execution.bounded import gathered, map_bounded
+from evolcoder.execution.bounded import map_bounded
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
 from evolcoder.instruction_prompt import instruction_prompt
@@ -90,8 +91,15 @@ async def _complete(
     total = len(tasks) * settings.group_size
     async with model_session(choice, journal, engine) as opened:
         with progress.bar("sampling (answers)", total) as bar:
+
+            async def told(request: Request) -> Completion:
+                completion = await opened.complete(request)
+                bar.advance()  # as they come: the first in order may be the last to be written
+                return completion
+
             requests = _requests(tasks, settings, sampling)
-            return await gathered(map_bounded(opened.complete, requests, _IN_FLIGHT), bar)
+            async with aclosing(map_bounded(told, requests, _IN_FLIGHT)) as completions:
+                return [completion async for completion in completions]
 
 
 def _requests(tasks: Sequence[Task], settings: ReinforceSettings, sampling: Sampling) -> Iterator[Request]:
