@@ -202,6 +202,7 @@ def steps(trl_python: str) -> int:
 
 def our_steps(model: Path, tasks: Any, out: Path) -> list[float]:
     """Return the seconds of each step but the first."""
+    from evolcoder.execution.local import THIS_MACHINE
     from evolcoder.progress import SilentProgress
     from evolcoder.reinforce.grpo import grpo
     from evolcoder.reinforce.reward import Reward
@@ -218,7 +219,8 @@ def our_steps(model: Path, tasks: Any, out: Path) -> list[float]:
         steps=STEPS + 1, tasks_per_step=4, max_tokens=64, refill=0, mask_truncated=False
     )
     free: Any = Lengths()
-    result = grpo(str(model), tasks, [], settings, out, free, SilentProgress(), join_processes())
+    alone = SilentProgress(), join_processes(), THIS_MACHINE
+    result = grpo(str(model), tasks, [], settings, out, free, *alone)
     facts = json.loads((result.folder / "training.json").read_text())
     return [record["seconds"] for record in facts["reinforce"]["curve"]][1:]
 

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 
 from evolcoder.errors import TrainingError
+from evolcoder.execution.engine import Engine
 from evolcoder.models.local.identity import content_identity
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Progress
+from evolcoder.reinforce.cluster_sampler import ClusterSampler
 from evolcoder.reinforce.curves import Curves, HeldOutScore, PolicyStep, mean
 from evolcoder.reinforce.policy import Policy, documents_of, open_policy
 from evolcoder.reinforce.policy_loss import (
@@ -56,14 +58,16 @@ def grpo(
     rewarder: Rewarder,
     progress: Progress,
     processes: Processes,
+    engine: Engine,
     overwrite: bool = True,
 ) -> TrainResult:
     """Train `base` on the verdicts on its own answers; write a model folder to `out`, whole or not at all.
 
     The answers of every step stay beside it in `OUT.rollouts/`, the curves in its `training.json`. A finished
     run with the same base, tasks and settings is returned as it is, a killed one goes on. Several `processes`
-    sample each a part of the tasks and learn each from a part of the answers; the first one judges. Raises
-    TrainingError where the loss is not a number, DataError where `out` holds what no training wrote.
+    sample each a part of the tasks and learn each from a part of the answers; the first one judges. A single
+    one samples where `engine` says. Raises TrainingError where the loss is not a number, DataError where
+    `out` holds what no training wrote, and what the engine raises.
     """
     fingerprint = run_fingerprint(base, tasks, held_out, settings)
     if (finished := finished_result(out, fingerprint)) is not None:
@@ -73,7 +77,7 @@ def grpo(
     checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
     run = _Run(
         policy=policy,
-        sampler=Sampler(policy.writer, policy.tokenizer, policy.prepared.data.end_token, settings),
+        sampler=_sampler(base, policy, settings, processes, engine),
         tasks=[task for task in tasks if task.id in policy.prompts],
         held_out=[task for task in held_out if task.id in policy.prompts],
         settings=settings,
@@ -115,6 +119,14 @@ def run_fingerprint(
     return content_hash("reinforce", content_identity(base), told, chosen)
 
 
+def _sampler(
+    base: str, policy: Policy, settings: ReinforceSettings, processes: Processes, engine: Engine
+) -> Sampler | ClusterSampler:
+    if processes.count == 1 and engine.name != "local":
+        return ClusterSampler(engine, base, policy, settings)
+    return Sampler(policy.writer, policy.tokenizer, policy.prepared.data.end_token, settings)
+
+
 def _reference(base: str, policy: Policy, settings: ReinforceSettings) -> SummedLoss | None:
     """Return the model before training, which the KL term keeps the policy near; None without that term."""
     if not settings.kl:
@@ -132,7 +144,7 @@ class _Run:
     """A run under way."""
 
     policy: Policy
-    sampler: Sampler
+    sampler: Sampler | ClusterSampler
     tasks: list[Task]
     held_out: list[Task]
     settings: ReinforceSettings

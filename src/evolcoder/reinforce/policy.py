@@ -154,19 +154,18 @@ def _opened(
     writer = model if processes.count == 1 else copy.deepcopy(model)
     prepared = prepare(model, short, trained, processes, pad)
     if writer is not model:
-        _make_writer(writer, prepared)
+        make_writer(writer, trained, processes.device)
     return Policy(prepared, writer, tokenizer, prompts, settings.temperature)
 
 
-def _make_writer(writer: Any, prepared: PreparedModel) -> None:
-    """Make a copy of the model sample as the prepared one would: its adapters, its number format."""
-    if prepared.settings.lora:
-        add_adapters(writer, prepared.settings)
+def make_writer(writer: Any, settings: TrainSettings, device: torch.device) -> None:
+    """Make a copy of the model sample as the one that is trained would: its adapters, its number format."""
+    if settings.lora:
+        add_adapters(writer, settings)
     writer.requires_grad_(False)
-    dtype = TORCH_DTYPES[prepared.settings.dtype]
     for parameter in writer.parameters():  # not the buffers: positions need fp32
-        parameter.data = parameter.data.to(prepared.processes.device, dtype)
-    writer.to(prepared.processes.device)
+        parameter.data = parameter.data.to(device, TORCH_DTYPES[settings.dtype])
+    writer.to(device)
 
 
 def train_settings(settings: ReinforceSettings, longest: int) -> TrainSettings:

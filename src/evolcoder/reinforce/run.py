@@ -76,7 +76,7 @@ def reinforce(
 
             named = run_fingerprint(model, chosen, (), settings)
             return preference(model, chosen, settings, out, named, *given_to)
-        return grpo(model, chosen, measured, settings, out, rewarder, progress, processes, overwrite)
+        return grpo(model, chosen, measured, settings, out, *given_to)
 
 
 @contextmanager

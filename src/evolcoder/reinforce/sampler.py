@@ -34,6 +34,10 @@ class Rollout:
         return Answer(self.text, len(self.tokens), self.truncated)
 
 
+Sampled = tuple[Answer, tuple[int, ...], tuple[float, ...]]
+"""An answer, its tokens, and their log-probabilities."""
+
+
 class Sampler:
     """Writes answers with a model between its training steps."""
 
@@ -50,8 +54,8 @@ class Sampler:
         *,
         temperature: float,
         noise: Sequence[Any],
-        bar: Bar,
-    ) -> list[list[tuple[Answer, tuple[int, ...], tuple[float, ...]]]]:
+        bar: Bar | None = None,
+    ) -> list[list[Sampled]]:
         """Return `n` answers to each prompt with their tokens and log-probabilities.
 
         `noise` names the stream of random numbers of a prompt's answers.
@@ -68,7 +72,9 @@ class Sampler:
             for i in range(n)
         ]
         with _as_sampler(self._model, self._decoder.attention):
-            written = self._decoder.decode(jobs, on_step=lambda tokens, ended: bar.advance(ended))
+            written = self._decoder.decode(
+                jobs, on_step=lambda tokens, ended: bar.advance(ended) if bar is not None else None
+            )
         answers = []
         for decoded in written:
             tokens = decoded.token_ids + (() if decoded.end_token is None else (decoded.end_token,))
