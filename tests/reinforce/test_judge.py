@@ -48,13 +48,16 @@ def test_tests_that_test_nothing_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[dict[str, Any]]:
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    errors = tmp_path_factory.mktemp("door") / "stderr"
     command = [sys.executable, "-m", "evolcoder", "judge", "--serve", "--port", "0", "--max-waiting", "300"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with errors.open("w") as written:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=written, text=True)
     assert process.stdout is not None
     yield json.loads(process.stdout.readline())
     process.send_signal(signal.SIGINT)
     process.wait()
+    assert "Traceback" not in errors.read_text(), "clients that leave are no error"
 
 
 def ask(door: dict[str, Any], items: list[dict[str, Any]], token: str | None = None) -> list[dict[str, Any]]:

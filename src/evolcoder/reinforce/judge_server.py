@@ -161,6 +161,8 @@ class JudgeServer:
                     left -= len(told)
                     await response.write(b"".join(_line(id_, verdict) for id_, verdict in told))
             await response.write_eof()
+        except ConnectionError:
+            pass  # the client is away: nobody is left to tell
         finally:
             batch.gone = True
         return response
