@@ -37,8 +37,8 @@ SAMPLING = (
 SETTINGS = {
     "rft": ("--rounds", "2", "--set", "temperature=0.5", "--set", "learning_rate=5e-5", "--set", "epochs=3"),
     "grpo": (
-        *("--steps", "16", "--set", "tasks_per_step=16", "--set", "refill=0", "--set", "temperature=0.7"),
-        *("--set", "learning_rate=1e-5", "--set", "reward.score=share", "--set", "reward.format=0.2"),
+        *("--steps", "16", "--set", "tasks_per_step=8", "--set", "refill=0", "--set", "temperature=0.7"),
+        *("--set", "learning_rate=2e-5", "--set", "reward.score=share", "--set", "reward.format=0.2"),
     ),
 }
 MEASURED = (
@@ -89,7 +89,7 @@ def solved_by_step(model: Path) -> list[tuple[float, float]]:
 
 
 def smoothed(curve: Sequence[tuple[float, float]], over: int = 4) -> list[tuple[float, float]]:
-    """Return means over windows: one step has 128 answers."""
+    """Return means over windows: one step has 64 answers."""
     return [
         (curve[i][0], fmean(value for _, value in curve[max(0, i - over + 1) : i + 1]))
         for i in range(len(curve))

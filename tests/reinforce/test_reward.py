@@ -14,7 +14,7 @@ from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import instruction_from_row
 from evolcoder.progress import SilentProgress
 from evolcoder.reinforce.reward import Answer, Rewarder
-from evolcoder.reinforce.settings import RewardSettings
+from evolcoder.reinforce.settings import ReinforceSettings, RewardSettings
 from evolcoder.reinforce.tasks import Task, read_tasks, split_watched, task_of_row
 from evolcoder.sandbox import Sandbox
 
@@ -63,6 +63,22 @@ def test_a_policy_that_special_cases_the_rewarded_tests_is_shown_by_the_watched_
     hacked, earned = rewarder.rewards([(task, hack), (task, honest)])
     assert (hacked.value, hacked.passed, hacked.watched) == (1.0, 1.0, 0.0)
     assert (earned.value, earned.passed, earned.watched) == (1.0, 1.0, 1.0)
+
+
+def test_a_program_is_found_as_evaluate_finds_it(sandbox: Sandbox) -> None:
+    task = made(SQUARE)
+    program = "def square(n):\n    return n * n"
+    bare = Answer(f"Here:\n```\n{program}\n```\nIt multiplies.", 10, False)
+    found = {
+        how: Rewarder(sandbox, RewardSettings(extract=how), 100).rewards(
+            [(task, bare), (task, answer(program))]
+        )
+        for how in ("auto", "wizardcoder", None)
+    }
+    assert [[r.value for r in rewards] for rewards in found.values()] == [[1, 1], [0, 1], [1, 1]]
+    assert ReinforceSettings().extraction == "wizardcoder", "as the published scripts measure"
+    assert ReinforceSettings(prompt_style="chat").extraction == "auto"
+    assert ReinforceSettings(reward=RewardSettings(extract="first")).extraction == "first"
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,9 @@ def run_fingerprint(
     """Return the name, by content, of a run: model, tasks, settings."""
     chosen = {key: value for key, value in asdict(settings).items() if key not in WITHOUT_EFFECT}
     told = [[asdict(task) for task in some] for some in (tasks, held_out)]
+    chosen["reward"]["extract"] = settings.extraction
+    if settings.extraction == "auto":  # as before there was another way, so that a run begun then goes on
+        del chosen["reward"]["extract"]
     if not settings.reward.factors:  # as before there were any, so that a run begun then goes on
         del chosen["reward"]["factors"]
         for task in (*told[0], *told[1]):

@@ -16,6 +16,8 @@ from threading import Lock
 from evolcoder.errors import SandboxError
 from evolcoder.evaluate.benchmarks.benchmark import JobRunner
 from evolcoder.evaluate.verdict_cache import VerdictCache
+from evolcoder.extraction import Extraction
+from evolcoder.extraction.code_blocks import extract
 from evolcoder.records import Verdict
 from evolcoder.reinforce.settings import RewardSettings
 from evolcoder.reinforce.task_tests import Test
@@ -72,7 +74,8 @@ class Rewarder:
 
     def rewards(self, answers: Sequence[tuple[Task, Answer]]) -> list[Reward]:
         """Return the reward of each answer to its task; raises SandboxError where the machine fails."""
-        programs = [program_of(task, answer.text) for task, answer in answers]
+        how = self._settings.extract or "auto"
+        programs = [program_of(task, answer.text, how) for task, answer in answers]
         wanted = [
             (program, test)
             for (task, _), program in zip(answers, programs, strict=True)
@@ -159,9 +162,15 @@ class Rewarder:
         )
 
 
-def program_of(task: Task, text: str) -> str:
-    """Return what of an answer is judged, a program say; "" where it has none."""
-    return task.tests[0].judged(text, task.entry_point)
+def program_of(task: Task, text: str, how: Extraction = "auto") -> str:
+    """Return what of an answer is judged: its program, found as `how` says, or what a domain's own test says.
+
+    "" where it has none.
+    """
+    test = task.tests[0]
+    if how != "auto" and type(test).judged is Test.judged:
+        return extract(text, how, entry_point=task.entry_point)
+    return test.judged(text, task.entry_point)
 
 
 def tasks_that_hold(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Task], int]:

@@ -82,14 +82,15 @@ def reinforce(
 @contextmanager
 def _rewarder(settings: ReinforceSettings, engine: Engine, *, judges: bool) -> Iterator[Rewarder]:
     """Open a sandbox and what is known of programs, in the process that `judges`; the others run none."""
+    rules = replace(settings.reward, extract=settings.extraction)
     if not judges:
-        yield Rewarder(_NoSandbox(), settings.reward, settings.max_tokens)
+        yield Rewarder(_NoSandbox(), rules, settings.max_tokens)
         return
     with (
         engine.open(SandboxWork()) as sandbox,
         VerdictCache(cache_folder() / "rewards.sqlite") as cache,
     ):
-        yield Rewarder(sandbox, settings.reward, settings.max_tokens, cache)
+        yield Rewarder(sandbox, rules, settings.max_tokens, cache)
 
 
 class _NoSandbox:

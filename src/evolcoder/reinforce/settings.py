@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from evolcoder.extraction import Extraction
 from evolcoder.train.settings import Precision, PromptStyle
 
 WITHOUT_EFFECT = ("save_every", "keep", "eval_every", "eval_samples")
@@ -23,6 +24,8 @@ class RewardSettings:
     a row has none."""
     format: float = 0.0
     """Added where the answer has the domain's form: for code, its program in one closed code block."""
+    extract: Extraction | None = None
+    """How an answer's program is found; where absent as `evaluate` finds it: by the prompt's style."""
     length_buffer: int = 0
     """The last tokens before `max_tokens` cost up to 1, rising linearly (DAPO's punishment); 0: nothing."""
     cpu_s: float = 3.0
@@ -120,6 +123,13 @@ class ReinforceSettings:
             raise ValueError(f"group_size must be at least 2 (answers are compared), found {self.group_size}")
         if min(self.kl, self.refill, self.warmup_steps, self.weight_decay, self.max_grad_norm) < 0:
             raise ValueError("kl, refill, warmup_steps, weight_decay, max_grad_norm: at least 0 is expected")
+
+    @property
+    def extraction(self) -> Extraction:
+        """How a program is found; else a model learns to write what `evaluate` does not take for one."""
+        from evolcoder.evaluate.styles import default_extraction
+
+        return self.reward.extract or default_extraction(self.prompt_style)
 
     @property
     def clip_range(self) -> tuple[float, float]:
