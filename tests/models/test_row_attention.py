@@ -103,3 +103,11 @@ def test_what_the_kernel_does_not_know_is_torchs(what: str) -> None:
         query = query.repeat(1, 1, 2, 1)
     got, _ = row_attention.row_attention(torch.nn.Module(), query, keys, values, mask)
     assert (got.double() - exact(query, keys, values, mask, query.shape[-1] ** -0.5)).abs().max() < 2e-6
+
+
+def test_a_token_that_is_learnt_from_keeps_its_gradient() -> None:
+    query, keys, values, mask = inputs(1, 64, torch.float32)
+    query.requires_grad_(True)
+    got, _ = row_attention.row_attention(torch.nn.Module(), query, keys, values, mask)
+    got.sum().backward()
+    assert query.grad is not None

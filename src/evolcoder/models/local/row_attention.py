@@ -61,7 +61,9 @@ def row_attention(
     N rows, H heads, K key heads, T new tokens, C columns, D width of a head.
     """
     kernel = None
-    if query_NHTD.shape[2] == 1 and not dropout and all(further.get(name) is None for name in _UNKNOWN):
+    learns = torch.is_grad_enabled() and query_NHTD.requires_grad
+    known = not dropout and not learns and all(further.get(name) is None for name in _UNKNOWN)
+    if known and query_NHTD.shape[2] == 1:
         kernel = _kernel_for(query_NHTD, key_NKCD, value_NKCD, attention_mask)
     if kernel is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -89,7 +91,7 @@ def row_attention(
         n,
         key_NKCD.shape[1],
         key_NKCD.shape[2],
-        width**-0.5 if scaling is None else scaling,
+        width**-0.5 if scaling is None else float(scaling),
     )
     if short_of_memory:
         raise MemoryError(f"attention over {key_NKCD.shape[2]} tokens")
