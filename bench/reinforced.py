@@ -115,7 +115,10 @@ def drawn(
     steps = [smoothed(curve) for curve in curves]
     top = 1.1 * max(value for curve in steps for _, value in curve)
     parts += axes(LEFT, MIDDLE - 70, top)
-    x = scale(1, max(step for curve in steps for step, _ in curve), LEFT, MIDDLE - 70)
+    last = max(step for curve in steps for step, _ in curve)
+    x = scale(1, last, LEFT, MIDDLE - 70)
+    ticks = [tick for tick in nice_ticks(1, last) if 1 <= tick <= last]
+    parts += [text(x(tick), HEIGHT - BOTTOM + 16, f"{tick:g}") for tick in ticks]
     y = scale(0, top, HEIGHT - BOTTOM, 30)
     for curve in steps:
         points = [(x(step), y(value)) for step, value in curve]
