@@ -32,7 +32,7 @@ from evolcoder.reinforce.policy_loss import (
     token_weights,
 )
 from evolcoder.reinforce.reward import Rewarder
-from evolcoder.reinforce.sampler import Rollout, Sampler, read_rollouts, write_rollouts
+from evolcoder.reinforce.sampler import Asked, Rollout, Sampler, read_rollouts, write_rollouts
 from evolcoder.reinforce.settings import WITHOUT_EFFECT, ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import content_hash
@@ -274,10 +274,10 @@ class _Run:
         processes = self.prepared.processes
         self.policy.refresh_writer()
         mine = [(i, task) for i, task in enumerate(tasks) if i % processes.count == processes.rank]
-        prompts = [self.policy.prompts[task.id] for _, task in mine]
-        names = [[self.settings.seed, *noise, i, task.id] for i, task in mine]
+        prompts = tuple(self.policy.prompts[task.id] for _, task in mine)
+        names = tuple([self.settings.seed, *noise, i, task.id] for i, task in mine)
         with progress.bar("sampling (answers)", n * len(mine)) as bar:
-            written = self.sampler.sample(prompts, n, temperature=temperature, noise=names, bar=bar)
+            written = self.sampler.sample(Asked(prompts, n, temperature, names), bar)
         parts = processes.every(written)
         between = time.monotonic()
         groups = [parts[i % processes.count][i // processes.count] for i in range(len(tasks))]
