@@ -220,7 +220,7 @@ def our_steps(model: Path, tasks: Any, out: Path) -> list[float]:
     )
     free: Any = Lengths()
     alone = SilentProgress(), join_processes(), THIS_MACHINE
-    result = grpo(str(model), tasks, [], settings, out, free, *alone)
+    result = grpo(str(model), tasks, [], settings, out, "bench", free, *alone)
     facts = json.loads((result.folder / "training.json").read_text())
     return [record["seconds"] for record in facts["reinforce"]["curve"]][1:]
 

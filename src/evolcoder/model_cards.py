@@ -169,6 +169,8 @@ def _training_rows(facts: Mapping[str, Any]) -> list[str]:
     """Return the rows of the training table for whatever `training.json` holds."""
     settings, losses = facts.get("settings") or {}, facts.get("losses") or []
     learning = (facts.get("reinforce") or {}).get("settings")
+    if learning and learning["method"] == "rft":  # what came last is a fine-tuning, told as one
+        learning = None
     rows: list[tuple[str, Any]] = [
         ("tasks" if learning else "rows", _counted(facts.get("rows"))),
         ("steps", len(losses) or None),

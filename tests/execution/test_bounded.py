@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.bounded import gathered, map_bounded
 from evolcoder.execution.event_loop import run_async
 
 
@@ -96,3 +96,23 @@ def test_a_limit_below_one_is_refused() -> None:
 
     with pytest.raises(ValueError, match="at least 1"):
         run_async(collect(work, range(3), 0))
+
+
+def test_progress_is_told_as_results_come_and_they_are_returned_in_order() -> None:
+    first_may_end = asyncio.Event()
+    told: list[int] = []
+
+    class Bar:
+        def advance(self, n: int = 1, **facts: str | float) -> None:
+            told.append(n)
+            if len(told) == 9:
+                first_may_end.set()
+
+    async def work(n: int) -> int:
+        if n == 0:
+            await first_may_end.wait()
+        return n
+
+    found = asyncio.wait_for(gathered(work, range(10), 20, Bar()), 10)
+    assert run_async(found) == list(range(10))
+    assert told == [1] * 10

@@ -174,9 +174,13 @@ def test_an_architecture_that_generate_cannot_write_with_is_refused_with_the_cau
         TransformersEngine(str(folder), LocalSettings(dtype="fp32"))
 
 
-def test_a_checkpoint_trained_anew_under_the_same_path_has_another_name(tmp_path: Path) -> None:
+def test_a_checkpoint_trained_anew_under_the_same_path_has_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = weights_identity(str(save_tiny_model(tmp_path / "model", seed=1)))
     assert weights_identity(str(tmp_path / "model")) == first
+    monkeypatch.chdir(tmp_path / "model")
+    assert weights_identity(".") == first, "however the folder is spelled"
     assert weights_identity(str(save_tiny_model(tmp_path / "model", seed=2))) != first
 
 

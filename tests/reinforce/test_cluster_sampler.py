@@ -19,8 +19,9 @@ from evolcoder.errors import ModelError
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.local.identity import content_identity
-from evolcoder.reinforce.cluster_sampler import SamplingWork, Share
+from evolcoder.reinforce.cluster_sampler import SamplingWork
 from evolcoder.reinforce.run import reinforce
+from evolcoder.reinforce.sampler import Asked
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 
@@ -68,7 +69,7 @@ class Dying(SamplingWork):
         replica, mark = super().open(slots), Path(self.mark)
 
         class Replica:
-            def run_many(self, tagged: Iterable[tuple[int, Share]], /) -> Iterator[tuple[int, Any]]:
+            def run_many(self, tagged: Iterable[tuple[int, Asked]], /) -> Iterator[tuple[int, Any]]:
                 for item in tagged:
                     if not mark.exists():
                         mark.touch()
@@ -84,7 +85,7 @@ class Dying(SamplingWork):
 def test_a_replica_that_dies_loses_no_answer(half_taught: str, ray_engine: Engine, tmp_path: Path) -> None:
     settings, mark = ReinforceSettings(max_tokens=4), tmp_path / "died"
     work = Dying(half_taught, content_identity(half_taught), {}, 0, settings, str(mark))
-    share = Share(((5, 6, 7), (5, 6, 8)), 2, 1.0, ("a", "b"))
+    share = Asked(((5, 6, 7), (5, 6, 8)), 2, 1.0, ("a", "b"))
     with ray_engine.open(work) as pool:
         [(_, answers)] = pool.run_many([(0, share)])
     assert mark.exists()

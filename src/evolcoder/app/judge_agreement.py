@@ -17,7 +17,6 @@ from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.model_judge.dialogues import Dialogue
 from evolcoder.evaluate.model_judge.settings import JudgeSettings
 from evolcoder.evaluate.model_judge.verdicts import JudgedTurn, judged_turns
-from evolcoder.execution.bounded import gathered
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.progress import Bar
 from evolcoder.records import Problem
@@ -59,8 +58,9 @@ async def judged_study(
         for side in (0, 1)
     ]
     others = {dialogue.problem.task_id: dialogue for dialogue in sides[1]}
-    turns = judged_turns(judge, JudgedBenchmark("review", "", problems), sides[0], others, settings)
-    return {int(turn.task_id): turn for turn in await gathered(turns, bar)}
+    benchmark = JudgedBenchmark("review", "", problems)
+    turns = await judged_turns(judge, benchmark, sides[0], others, settings, bar)
+    return {int(turn.task_id): turn for turn in turns}
 
 
 def judge_agreement(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
 from evolcoder.evaluate.scoring import judge_samples
 from evolcoder.evolve.evolve_one import CountedTeacher
 from evolcoder.evolve.settings import EvolveSettings
-from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.bounded import gathered
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.protocol import LanguageModel, Message
@@ -191,13 +190,8 @@ async def _calls_of(
             reply = ""
         return calls_in(reply, candidate.function.docstring, candidate.function.node)
 
-    found: list[list[Arguments]] = []
     with progress.bar("calls of held-out functions", len(candidates)) as bar:
-        async with aclosing(map_bounded(ask, candidates, settings.rows_in_flight)) as replies:
-            async for calls in replies:
-                found.append(calls)
-                bar.advance()
-    return found
+        return await gathered(ask, candidates, settings.rows_in_flight, bar)
 
 
 def _problems(

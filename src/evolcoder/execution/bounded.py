@@ -52,11 +52,15 @@ async def map_bounded(
         await asyncio.gather(*begun, return_exceptions=True)
 
 
-async def gathered(results: AsyncGenerator[Result, None], bar: Bar) -> list[Result]:
-    """Return all that `map_bounded` yields, in order; `bar` advances by one with each."""
-    found = []
-    async with aclosing(results):
-        async for result in results:
-            found.append(result)
-            bar.advance()
-    return found
+async def gathered(
+    function: Callable[[Item], Awaitable[Result]], items: Iterable[Item], limit: int, bar: Bar
+) -> list[Result]:
+    """Return all that `map_bounded` yields; `bar` advances by one as each comes, in whatever order."""
+
+    async def told(item: Item) -> Result:
+        result = await function(item)
+        bar.advance()
+        return result
+
+    async with aclosing(map_bounded(told, items, limit)) as results:
+        return [result async for result in results]

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.bounded import gathered
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
 from evolcoder.instruction_prompt import instruction_prompt
@@ -61,13 +60,7 @@ def judged_answers(
     answers = [Answer(c.text, c.completion_tokens, c.finish_reason == "length") for c in completions]
     rewards = rewarder.rewards(list(zip(asked, answers, strict=True)))
     return [
-        JudgedAnswer(
-            task,
-            answer.text,
-            reward,
-            task.tests[0].distinct(answer.text, task.entry_point),
-            answer.truncated,
-        )
+        JudgedAnswer(task, answer.text, reward, task.distinct(answer.text), answer.truncated)
         for task, answer, reward in zip(asked, answers, rewards, strict=True)
     ]
 
@@ -91,15 +84,8 @@ async def _complete(
     total = len(tasks) * settings.group_size
     async with model_session(choice, journal, engine) as opened:
         with progress.bar("sampling (answers)", total) as bar:
-
-            async def told(request: Request) -> Completion:
-                completion = await opened.complete(request)
-                bar.advance()  # as they come: the first in order may be the last to be written
-                return completion
-
             requests = _requests(tasks, settings, sampling)
-            async with aclosing(map_bounded(told, requests, _IN_FLIGHT)) as completions:
-                return [completion async for completion in completions]
+            return await gathered(opened.complete, requests, _IN_FLIGHT, bar)
 
 
 def _requests(tasks: Sequence[Task], settings: ReinforceSettings, sampling: Sampling) -> Iterator[Request]:

@@ -6,8 +6,8 @@ reads from the base model, which must lie under the same path on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -18,22 +18,12 @@ from evolcoder.models.local.identity import content_identity
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Bar
 from evolcoder.reinforce.policy import Policy, make_writer, train_settings
-from evolcoder.reinforce.sampler import Sampled, Sampler
+from evolcoder.reinforce.sampler import Asked, Sampled, Sampler
 from evolcoder.reinforce.settings import ReinforceSettings
 
 _ANSWERS = 32
 """Of a share. Answers that are written together are those of a share, so that neither the number of replicas
 nor the loss of one changes what is written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Prompts that one replica answers together."""
-
-    prompts: tuple[tuple[int, ...], ...]
-    n: int
-    temperature: float
-    noise: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +59,7 @@ class SamplingWork:
         """Return ""."""
         return ""
 
-    def set_aside(self, item: Share, reason: str) -> list[list[Sampled]]:
+    def set_aside(self, item: Asked, reason: str) -> list[list[Sampled]]:
         """Raise OutsideError: a step without these answers would be another step."""
         raise OutsideError(f"answers to {len(item.prompts)} tasks cannot be sampled: {reason}")
 
@@ -80,15 +70,10 @@ class SamplingReplica:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
 
-    def run_many(self, tagged: Iterable[tuple[Tag, Share]], /) -> Iterator[tuple[Tag, list[list[Sampled]]]]:
+    def run_many(self, tagged: Iterable[tuple[Tag, Asked]], /) -> Iterator[tuple[Tag, list[list[Sampled]]]]:
         """Answer share after share."""
         for tag, share in tagged:
-            yield (
-                tag,
-                self._sampler.sample(
-                    share.prompts, share.n, temperature=share.temperature, noise=share.noise
-                ),
-            )
+            yield tag, self._sampler.sample(share)
 
     def close(self) -> None:
         """Nothing to do: the weights go with the object."""
@@ -104,28 +89,20 @@ class ClusterSampler:
         self._policy = policy
         self._settings = settings
 
-    def sample(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        n: int,
-        *,
-        temperature: float,
-        noise: Sequence[Any],
-        bar: Bar | None = None,
-    ) -> list[list[Sampled]]:
-        """Return `n` answers to each prompt, as `Sampler.sample`; raises what the engine raises."""
+    def sample(self, asked: Asked, bar: Bar | None = None) -> list[list[Sampled]]:
+        """Return the answers to each prompt, as `Sampler.sample`; raises what the engine raises."""
         model, end_token = self._policy.writer, self._policy.prepared.data.end_token
         weights = {
             name: weight.detach().cpu() for name, weight in model.named_parameters() if weight.requires_grad
         }
         work = SamplingWork(self._base, self._identity, weights, end_token, self._settings)
-        tasks = max(1, _ANSWERS // n)
-        parts = [slice(at, at + tasks) for at in range(0, len(prompts), tasks)]
-        shares = [Share(tuple(prompts[part]), n, temperature, tuple(noise[part])) for part in parts]
+        tasks = max(1, _ANSWERS // asked.n)
+        parts = [slice(at, at + tasks) for at in range(0, len(asked.prompts), tasks)]
+        shares = [replace(asked, prompts=asked.prompts[part], noise=asked.noise[part]) for part in parts]
         found: dict[int, list[list[Sampled]]] = {}
         with self._engine.open(work) as pool:
             for number, answers in pool.run_many(enumerate(shares)):
                 found[number] = answers
                 if bar is not None:
-                    bar.advance(n * len(answers))
+                    bar.advance(asked.n * len(answers))
         return [answers for number in range(len(shares)) for answers in found[number]]

@@ -8,8 +8,9 @@ samples nothing twice and ends in the same weights.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import torch
 
 from evolcoder.errors import TrainingError
 from evolcoder.execution.engine import Engine
-from evolcoder.models.local.identity import content_identity
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Progress
 from evolcoder.reinforce.cluster_sampler import ClusterSampler
@@ -32,17 +32,16 @@ from evolcoder.reinforce.policy_loss import (
     token_weights,
 )
 from evolcoder.reinforce.reward import Rewarder
-from evolcoder.reinforce.sampler import Rollout, Sampler, read_rollouts, write_rollouts
-from evolcoder.reinforce.settings import WITHOUT_EFFECT, ReinforceSettings
+from evolcoder.reinforce.sampler import Asked, Rollout, Sampler, read_rollouts, write_rollouts
+from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
-from evolcoder.runs import content_hash
 from evolcoder.train.checkpoints import Checkpoints
-from evolcoder.train.export import check_place, export
+from evolcoder.train.export import export
 from evolcoder.train.loss import Objective, SummedLoss
 from evolcoder.train.measurements import Measurements, StepRecord
 from evolcoder.train.optimizer import learning_rate
 from evolcoder.train.processes import Processes
-from evolcoder.train.result import TrainResult, finished_result
+from evolcoder.train.result import TrainResult
 from evolcoder.train.step import PreparedModel, placed_loss
 from evolcoder.train.tokenization import TokenizedData
 
@@ -55,24 +54,19 @@ def grpo(
     held_out: Sequence[Task],
     settings: ReinforceSettings,
     out: Path,
+    fingerprint: str,
     rewarder: Rewarder,
     progress: Progress,
     processes: Processes,
     engine: Engine,
-    overwrite: bool = True,
 ) -> TrainResult:
     """Train `base` on the verdicts on its own answers; write a model folder to `out`, whole or not at all.
 
-    The answers of every step stay beside it in `OUT.rollouts/`, the curves in its `training.json`. A finished
-    run with the same base, tasks and settings is returned as it is, a killed one goes on. Several `processes`
-    sample each a part of the tasks and learn each from a part of the answers; the first one judges. A single
-    one samples where `engine` says. Raises TrainingError where the loss is not a number, DataError where
-    `out` holds what no training wrote, and what the engine raises.
+    The answers of every step stay beside it in `OUT.rollouts/`, the curves in its `training.json`. A killed
+    run, which the `fingerprint` names, goes on. Several `processes` sample each a part of the tasks and learn
+    each from a part of the answers; the first one judges. A single one samples where `engine` says. Raises
+    TrainingError where the loss is not a number, and what the engine raises.
     """
-    fingerprint = run_fingerprint(base, tasks, held_out, settings)
-    if (finished := finished_result(out, fingerprint)) is not None:
-        return finished
-    check_place(out, base, asdict(settings), overwrite=overwrite)
     policy = open_policy(base, [*tasks, *held_out], settings, processes, progress)
     checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
     run = _Run(
@@ -104,22 +98,6 @@ def grpo(
         )
     except Exception as error:
         raise checkpoints.unwritten(f"the finished model {out}", error) from error
-
-
-def run_fingerprint(
-    base: str, tasks: Sequence[Task], held_out: Sequence[Task], settings: ReinforceSettings
-) -> str:
-    """Return the name, by content, of a run: model, tasks, settings."""
-    chosen = {key: value for key, value in asdict(settings).items() if key not in WITHOUT_EFFECT}
-    told = [[asdict(task) for task in some] for some in (tasks, held_out)]
-    chosen["reward"]["extract"] = settings.extraction
-    if settings.extraction == "auto":  # as before there was another way, so that a run begun then goes on
-        del chosen["reward"]["extract"]
-    if not settings.reward.factors:  # as before there were any, so that a run begun then goes on
-        del chosen["reward"]["factors"]
-        for task in (*told[0], *told[1]):
-            del task["scores"]
-    return content_hash("reinforce", content_identity(base), told, chosen)
 
 
 def _sampler(
@@ -248,18 +226,23 @@ class _Run:
     def _wave(
         self, number: int, wave: int, n_tasks: int, clock: dict[str, float], progress: Progress
     ) -> list[list[Rollout]]:
-        """Return the judged groups of the next tasks: as an earlier sitting left them, or sampled now."""
+        """Return the judged groups of the next tasks."""
         tasks = [self._task_at(self.drawn + i) for i in range(n_tasks)]
         self.drawn += n_tasks
-        path = self.rollouts / f"step-{number + 1:06d}-{wave}.jsonl"
-        processes, n = self.prepared.processes, self.settings.group_size
+        n = self.settings.group_size
+        sampled = partial(self._sampled, tasks, n, self.settings.temperature, [number, wave], clock, progress)
+        rollouts = self._kept(f"step-{number + 1:06d}-{wave}", sampled)
+        return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
+
+    def _kept(self, name: str, sample: Callable[[], list[Rollout]]) -> list[Rollout]:
+        """Return judged answers as an earlier sitting left them under this name, or sampled now."""
+        path, processes = self.rollouts / f"{name}.jsonl", self.prepared.processes
         rollouts = processes.from_first(lambda: read_rollouts(path) if path.exists() else None)
         if rollouts is None:
-            temperature = self.settings.temperature
-            rollouts = self._sampled(tasks, n, temperature, [number, wave], clock, progress)
+            rollouts = sample()
             if processes.first:
                 write_rollouts(path, rollouts)
-        return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
+        return rollouts
 
     def _sampled(
         self,
@@ -274,10 +257,10 @@ class _Run:
         processes = self.prepared.processes
         self.policy.refresh_writer()
         mine = [(i, task) for i, task in enumerate(tasks) if i % processes.count == processes.rank]
-        prompts = [self.policy.prompts[task.id] for _, task in mine]
-        names = [[self.settings.seed, *noise, i, task.id] for i, task in mine]
+        prompts = tuple(self.policy.prompts[task.id] for _, task in mine)
+        names = tuple([self.settings.seed, *noise, i, task.id] for i, task in mine)
         with progress.bar("sampling (answers)", n * len(mine)) as bar:
-            written = self.sampler.sample(prompts, n, temperature=temperature, noise=names, bar=bar)
+            written = self.sampler.sample(Asked(prompts, n, temperature, names), bar)
         parts = processes.every(written)
         between = time.monotonic()
         groups = [parts[i % processes.count][i // processes.count] for i in range(len(tasks))]
@@ -346,7 +329,8 @@ class _Run:
         n = self.settings.eval_samples
         temperature = 0.0 if n == 1 else _EVAL_TEMPERATURE
         clock = {"sampling": 0.0, "judging": 0.0}
-        rollouts = self._sampled(self.held_out, n, temperature, ["held out"], clock, progress)
+        sampled = partial(self._sampled, self.held_out, n, temperature, ["held out"], clock, progress)
+        rollouts = self._kept(f"held-out-{step:06d}-{n}", sampled)
         watched = [r.reward.watched for r in rollouts if r.reward.watched is not None]
         score = HeldOutScore(
             step,

@@ -23,12 +23,12 @@ from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import write_jsonl_whole
 from evolcoder.train.checkpoints import Checkpoints
-from evolcoder.train.export import check_place, export
+from evolcoder.train.export import export
 from evolcoder.train.loss import Objective
 from evolcoder.train.measurements import Measurements, StepRecord
 from evolcoder.train.optimizer import learning_rate
 from evolcoder.train.processes import Processes
-from evolcoder.train.result import TrainResult, finished_result
+from evolcoder.train.result import TrainResult
 from evolcoder.train.tokenization import TokenizedData, tokenize
 
 
@@ -51,7 +51,6 @@ def preference(
     progress: Progress,
     processes: Processes,
     engine: Engine,
-    overwrite: bool = True,
 ) -> TrainResult:
     """Sample, judge, pair and train; write a model folder to `out`.
 
@@ -59,9 +58,6 @@ def preference(
     judges (`engine` says where), all train. Raises DataError where no task has an answer that
     passes and one that fails.
     """
-    if (finished := finished_result(out, fingerprint)) is not None:
-        return finished
-    check_place(out, base, asdict(settings), overwrite=overwrite)
     folder = out.with_name(f"{out.name}.rollouts")
 
     def found() -> list[Pair]:

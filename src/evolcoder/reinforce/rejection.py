@@ -5,15 +5,17 @@ Each round samples from the model so far and fine-tunes the first one on all dis
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from evolcoder.errors import DataError
 from evolcoder.execution.engine import Engine
-from evolcoder.instructions import write_instructions
+from evolcoder.instructions import read_instructions, write_instructions
 from evolcoder.progress import Progress
 from evolcoder.records import Instruction, Lineage
 from evolcoder.reinforce.answers import JudgedAnswer, judged_answers, outcomes
@@ -27,6 +29,8 @@ from evolcoder.train.result import TrainResult
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.trainer import train
 
+_ROUNDS = "rounds.json"
+"""In `OUT.rollouts/`: one entry for each round whose answers are sampled and judged."""
 _LONGEST = 2048
 """Tokens of a prompt and an answer that are learnt from."""
 _BATCH = 32
@@ -38,70 +42,95 @@ def rejection_sampling(
     tasks: Sequence[Task],
     settings: ReinforceSettings,
     out: Path,
+    fingerprint: str,
     rewarder: Rewarder,
     progress: Progress,
     processes: Processes,
     engine: Engine,
-    overwrite: bool = True,
 ) -> TrainResult:
     """Fine-tune `base` on its own right answers, round after round; write the last model to `out`.
 
-    What was kept of each round, and how many passed, stays in `OUT.rollouts/`. Of several `processes` the
-    first one samples and judges (`engine` says where), all train. Raises DataError where no
-    answer passes, and what training raises.
+    What was kept of each round, and how many passed, stays in `OUT.rollouts/`; a killed run, which the
+    `fingerprint` names, goes on from there. Of several `processes` the first one samples and judges (`engine`
+    says where), all train. Raises DataError where no answer passes, and what training raises.
     """
     folder = out.with_name(f"{out.name}.rollouts")
-    rows: dict[tuple[str, str], Instruction] = {}
-    kept: dict[str, int] = defaultdict(int)
-    rounds: list[dict[str, float]] = []
     model, result = base, None
     for number in range(1, settings.rounds + 1):
         now = replace(settings, seed=settings.seed + number - 1)
-        sampled = partial(
+        sample = partial(
             judged_answers, model, tasks, now, folder / "journal.sqlite", rewarder, engine, progress
         )
-        answers = processes.from_first(sampled)
-        new = _take_distinct(answers, rows, kept, settings.answers_kept, number)
-        if not rows:
-            raise DataError(
-                f"{base}: none of {len(answers)} answers to {len(tasks)} tasks passes ({outcomes(answers)}); "
-                "easier tasks, more answers (group_size) or more tokens (max_tokens) are needed"
-            )
-        passed = sum(answer.right for answer in answers) / len(answers)
-        progress.note(
-            f"round {number}: {passed:.1%} of {len(answers)} answers pass, {new} distinct ones are new, "
-            f"{len(rows)} to learn from"
+        rounds, rows = processes.from_first(
+            partial(_round, number, folder, fingerprint, settings.answers_kept, sample)
         )
-        rounds.append({"round": number, "passed": passed, "new": new, "rows": len(rows)})
-        data = list(rows.values())
-        if processes.first:
-            write_instructions(folder / f"round-{number}.jsonl", data)
-            write_json_whole(folder / "rounds.json", rounds)
+        progress.note(
+            f"round {number}: {rounds[-1]['passed']:.1%} of {len(tasks) * settings.group_size} answers pass, "
+            f"{rounds[-1]['new']} distinct ones are new, {len(rows)} to learn from"
+        )
         last = number == settings.rounds
         target = out if last else folder / f"round-{number}"
-        result = train(base, data, _training(settings), target, progress, overwrite=overwrite or not last)
+        told = {"reinforce": {"settings": asdict(settings), "rounds": rounds}}
+        run = (fingerprint, told) if last else None
+        result = train(base, rows, _training(settings), target, progress, run=run)
         model = str(target)
     assert result is not None
     return result
 
 
-def _take_distinct(
-    answers: Sequence[JudgedAnswer],
-    rows: dict[tuple[str, str], Instruction],
-    kept: dict[str, int],
-    most: int,
-    number: int,
-) -> int:
-    """Add the right answers whose programs are new, `most` a task; return how many."""
-    before = len(rows)
+def _round(
+    number: int, folder: Path, run: str, most: int, sample: Callable[[], list[JudgedAnswer]]
+) -> tuple[list[dict[str, Any]], list[Instruction]]:
+    """Return what is told of the rounds up to this one, and the rows to learn from.
+
+    Those of an earlier sitting of this run stand: a verdict that another machine or version gives otherwise
+    would make other rows, another model, and so other answers. Raises DataError where there are no rows.
+    """
+    file = folder / f"round-{number}.jsonl"
+    rounds = _rounds_of(folder, run)
+    if len(rounds) < number:
+        earlier = read_instructions(folder / f"round-{number - 1}.jsonl") if rounds else []
+        answers = sample()
+        rows = [*earlier, *_distinct(answers, earlier, most, number)]
+        if not rows:
+            raise DataError(
+                f"none of {len(answers)} answers to {len({a.task.id for a in answers})} tasks passes "
+                f"({outcomes(answers)}); easier tasks, more answers (group_size) or more tokens (max_tokens) "
+                "are needed"
+            )
+        write_json_whole(folder / _ROUNDS, rounds)  # of no other run, before this one's rows stand there
+        write_instructions(file, rows)
+        passed = sum(answer.right for answer in answers) / len(answers)
+        new = len(rows) - len(earlier)
+        rounds.append({"round": number, "passed": passed, "new": new, "rows": len(rows), "run": run})
+        write_json_whole(folder / _ROUNDS, rounds)
+    return rounds[:number], read_instructions(file)
+
+
+def _rounds_of(folder: Path, run: str) -> list[dict[str, Any]]:
+    """Return what is told of this run's finished samplings."""
+    try:
+        told = json.loads((folder / _ROUNDS).read_text(encoding="utf-8"))
+        return [entry for entry in told if entry.get("run") == run]
+    except (OSError, ValueError):
+        return []
+
+
+def _distinct(
+    answers: Sequence[JudgedAnswer], earlier: Sequence[Instruction], most: int, number: int
+) -> Iterator[Instruction]:
+    """Yield the right answers whose programs are new, `most` a task, those of earlier rounds counted."""
+    tasks = {answer.task.id: answer.task for answer in answers}
+    known = {(row.lineage.seed_id, tasks[row.lineage.seed_id].distinct(row.response)) for row in earlier}
+    kept = Counter(row.lineage.seed_id for row in earlier)
     for answer in answers:
         key = answer.task.id, answer.same
-        if answer.right and key not in rows and kept[answer.task.id] < most:
+        if answer.right and key not in known and kept[answer.task.id] < most:
+            known.add(key)
             kept[answer.task.id] += 1
             id_ = f"{answer.task.id}#{kept[answer.task.id]}"
             lineage = Lineage(answer.task.id, answer.task.id, number, "rejection sampling")
-            rows[key] = Instruction(id_, answer.task.instruction, "", answer.text, lineage)
-    return len(rows) - before
+            yield Instruction(id_, answer.task.instruction, "", answer.text, lineage)
 
 
 def _training(settings: ReinforceSettings) -> TrainSettings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from evolcoder.cache import cache_folder
@@ -15,13 +15,15 @@ from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.evolve.decontamination import ContaminationIndex
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
+from evolcoder.models.local.identity import content_identity
 from evolcoder.progress import Progress, SilentProgress
 from evolcoder.reinforce.reward import Rewarder, tasks_that_hold
-from evolcoder.reinforce.settings import ReinforceSettings
+from evolcoder.reinforce.settings import WITHOUT_EFFECT, ReinforceSettings
 from evolcoder.reinforce.tasks import Task
+from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.work import SandboxWork
-from evolcoder.train.result import TrainResult
+from evolcoder.train.result import TrainResult, finished_result
 
 
 def reinforce(
@@ -40,12 +42,14 @@ def reinforce(
     """Let a model learn from the verdicts on its own answers; write a Hugging Face folder to `out`.
 
     Tasks that copy a problem of the benchmarks in `decontaminate`, or whose known solution fails their tests,
-    are left out and counted; `compared` is the domain's (`Answering.compared`). Raises UserError for a factor
-    of the reward that no task has, DataError where no task is left and, without `overwrite`, where `out`
-    holds another model, SandboxError where the machine offers no protection, and what training raises. Of
-    several processes (torchrun's) the first one judges.
+    are left out and counted; `compared` is the domain's (`Answering.compared`). A finished run with the same
+    model, tasks and settings is returned as it is, a killed one goes on. Raises UserError for a factor of the
+    reward that no task has, DataError where no task is left and, before any work, where `out` holds what no
+    training wrote or, without `overwrite`, another model, SandboxError where the machine offers no
+    protection, and what training raises. Of several processes (torchrun's) the first one judges.
     """
     from evolcoder.models.local.engine import cpu_multiplies_bf16
+    from evolcoder.train.export import check_place
     from evolcoder.train.processes import join_processes
 
     processes = join_processes()
@@ -53,6 +57,7 @@ def reinforce(
     if settings.dtype == "bf16" and processes.device.type == "cpu" and not cpu_multiplies_bf16():
         progress.note("this CPU does not multiply bf16: sampling is several times faster with dtype fp32")
     check_factors(tasks, settings.reward.factors, progress)
+    settings = replace(settings, reward=replace(settings.reward, extract=settings.extraction))
 
     with _rewarder(settings, engine, judges=processes.first) as rewarder:
 
@@ -64,33 +69,51 @@ def reinforce(
         chosen, measured = processes.from_first(usable)
         if not chosen:
             raise DataError("no task is left to learn from")
-        given_to = (rewarder, progress, processes, engine, overwrite)
+        named = run_fingerprint(model, chosen, measured if settings.method == "grpo" else (), settings)
+        if (finished := finished_result(out, named)) is not None:
+            progress.note(f"{out}: this run is finished; nothing is sampled or trained again")
+            return finished
+        out = check_place(out, model, asdict(settings), overwrite=overwrite)
+        given_to = (settings, out, named, rewarder, progress, processes, engine)
         if settings.method == "rft":
             from evolcoder.reinforce.rejection import rejection_sampling
 
-            return rejection_sampling(model, chosen, settings, out, *given_to)
-        from evolcoder.reinforce.grpo import grpo, run_fingerprint
-
+            return rejection_sampling(model, chosen, *given_to)
         if settings.method == "dpo":
             from evolcoder.reinforce.preference import preference
 
-            named = run_fingerprint(model, chosen, (), settings)
-            return preference(model, chosen, settings, out, named, *given_to)
-        return grpo(model, chosen, measured, settings, out, *given_to)
+            return preference(model, chosen, *given_to)
+        from evolcoder.reinforce.grpo import grpo
+
+        return grpo(model, chosen, measured, *given_to)
+
+
+def run_fingerprint(
+    base: str, tasks: Sequence[Task], held_out: Sequence[Task], settings: ReinforceSettings
+) -> str:
+    """Return the name, by content, of a run: model, tasks, settings."""
+    chosen = {key: value for key, value in asdict(settings).items() if key not in WITHOUT_EFFECT}
+    told = [[asdict(task) for task in some] for some in (tasks, held_out)]
+    if settings.extraction == "auto":  # as before there was another way, so that a run begun then goes on
+        del chosen["reward"]["extract"]
+    if not settings.reward.factors:  # as before there were any, so that a run begun then goes on
+        del chosen["reward"]["factors"]
+        for task in (*told[0], *told[1]):
+            del task["scores"]
+    return content_hash("reinforce", content_identity(base), told, chosen)
 
 
 @contextmanager
 def _rewarder(settings: ReinforceSettings, engine: Engine, *, judges: bool) -> Iterator[Rewarder]:
     """Open a sandbox and what is known of programs, in the process that `judges`; the others run none."""
-    rules = replace(settings.reward, extract=settings.extraction)
     if not judges:
-        yield Rewarder(_NoSandbox(), rules, settings.max_tokens)
+        yield Rewarder(_NoSandbox(), settings.reward, settings.max_tokens)
         return
     with (
         engine.open(SandboxWork()) as sandbox,
         VerdictCache(cache_folder() / "rewards.sqlite") as cache,
     ):
-        yield Rewarder(sandbox, rules, settings.max_tokens, cache)
+        yield Rewarder(sandbox, settings.reward, settings.max_tokens, cache)
 
 
 class _NoSandbox:

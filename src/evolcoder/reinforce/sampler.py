@@ -34,6 +34,18 @@ class Rollout:
         return Answer(self.text, len(self.tokens), self.truncated)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Prompts that are answered together."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    n: int
+    """Answers to each."""
+    temperature: float
+    noise: tuple[Any, ...]
+    """Names the stream of random numbers of each prompt's answers."""
+
+
 Sampled = tuple[Answer, tuple[int, ...], tuple[float, ...]]
 """An answer, its tokens, and their log-probabilities."""
 
@@ -47,29 +59,18 @@ class Sampler:
         with _as_sampler(model):
             self._decoder = Decoder(model, tokenizer, settings.sample_batch, (end_token,))
 
-    def sample(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        n: int,
-        *,
-        temperature: float,
-        noise: Sequence[Any],
-        bar: Bar | None = None,
-    ) -> list[list[Sampled]]:
-        """Return `n` answers to each prompt with their tokens and log-probabilities.
-
-        `noise` names the stream of random numbers of a prompt's answers.
-        """
+    def sample(self, asked: Asked, bar: Bar | None = None) -> list[list[Sampled]]:
+        """Return the answers to each prompt with their tokens and log-probabilities."""
         jobs = [
             DecodeJob(
                 prompt,
                 self._settings.max_tokens,
-                temperature=temperature,
+                temperature=asked.temperature,
                 noise_key=int(content_hash("reinforce", name, i), 16),
                 keep_log_probabilities=True,
             )
-            for prompt, name in zip(prompts, noise, strict=True)
-            for i in range(n)
+            for prompt, name in zip(asked.prompts, asked.noise, strict=True)
+            for i in range(asked.n)
         ]
         with _as_sampler(self._model, self._decoder.attention):
             written = self._decoder.decode(
@@ -80,7 +81,7 @@ class Sampler:
             tokens = decoded.token_ids + (() if decoded.end_token is None else (decoded.end_token,))
             answer = Answer(decoded.text, len(tokens), decoded.end_token is None)
             answers.append((answer, tokens, decoded.log_probabilities))
-        return [answers[i : i + n] for i in range(0, len(answers), n)]
+        return [answers[i : i + asked.n] for i in range(0, len(answers), asked.n)]
 
 
 @contextmanager

@@ -51,6 +51,10 @@ class Task:
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Numbers between 0 and 1 of the task's row, by column: they may be factors of the reward."""
 
+    def distinct(self, text: str) -> str:
+        """Return a text that answers share which differ in nothing that counts."""
+        return self.tests[0].distinct(text, self.entry_point)
+
     @property
     def row(self) -> Instruction:
         """The task as an instruction without a response."""

@@ -56,16 +56,23 @@ def _differences(out: Path, now: Mapping[str, Any]) -> str:
     """Say in what the training of the model that stands in `out` differs from the one to come."""
     try:
         facts = json.loads((out / TRAINING_FACTS).read_bytes())
-        before = {"base": facts["base"], **facts.get("reinforce", facts)["settings"]}
+        before = _flat({"base": facts["base"], **facts.get("reinforce", facts)["settings"]})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its facts cannot be read"
-    told = json.loads(json.dumps(now))
+    told = _flat(json.loads(json.dumps(now)))
     differing = [
         f"{name} {before[name]} there, {told[name]} now"
         for name in told
         if name not in NOT_IN_NAME and told[name] not in (before.get(name, told[name]), "auto")
     ]
     return "; ".join(differing) or "of other data"
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with those of a section under both names: reward.extract."""
+    sections = {name: value for name, value in settings.items() if isinstance(value, dict)}
+    inner = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    return {name: value for name, value in settings.items() if name not in sections} | inner
 
 
 def export(
@@ -228,7 +235,10 @@ def write_model_card(folder: Path, facts: Mapping[str, Any], name: str) -> None:
         model_link("teacher", teacher) for teacher in lineage["rows_by_teacher"] if teacher != "none (seeds)"
     ]
     made = f"fine-tuned on {facts['rows']:,} instructions, loss on the responses only"
-    if "reinforce" in facts:
+    method = facts["reinforce"]["settings"]["method"] if "reinforce" in facts else None
+    if method == "rft":
+        made = f"fine-tuned on {facts['rows']:,} of its own answers, all of which pass their tests"
+    elif method:
         made = f"trained on whether its own answers to {facts['rows']:,} tasks pass their tests"
     card = ModelCard(
         name=name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -61,14 +61,17 @@ def train(
     held_out: Sequence[Instruction] = (),
     *,
     overwrite: bool = True,
+    run: tuple[str, Mapping[str, Any]] | None = None,
 ) -> TrainResult:
     """Fine-tune `base` on `data` and write a Hugging Face folder to `out`, whole or not at all.
 
     The loss is also measured on `held_out` and on the `eval_rows` that the settings take out of `data`. A
     killed training goes on from its last step checkpoint with the same losses and, on a CPU, the same final
-    bytes; a finished one with the same base, data and settings is returned as it is. Raises TrainingError
-    where a proof fails, the loss is not a number, or the disk is full, and DataError, before any work, where
-    `out` holds what no training wrote or, without `overwrite`, another model, or a training is at work on it.
+    bytes; a finished one with the same base, data and settings is returned as it is. Where it ends a `run`
+    of more than training, `out` bears that one's name instead, and `training.json` its facts too. Raises
+    TrainingError where a proof fails, the loss is not a number, or the disk is full, and DataError, before
+    any work, where `out` holds what no training wrote or, without `overwrite`, another model, or a training
+    is at work on it.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     resolved = cast("Precision", number_format(settings.dtype, device))
@@ -76,8 +79,9 @@ def train(
     followed, written = (
         training_fingerprint(base, data, replace(settings, dtype=dtype), held_out) for dtype in formats
     )
-    fingerprint = followed if settings.dtype == "auto" else written
-    for name in (followed, written):
+    names = (followed, written) if run is None else (run[0], run[0])
+    fingerprint = names[0] if settings.dtype == "auto" else names[1]
+    for name in names:
         if (finished := finished_result(out, name, settings.dtype)) is not None:
             return finished
     out = check_place(out, base, asdict(settings), overwrite=overwrite)
@@ -103,7 +107,9 @@ def train(
         with heap_kept() as after_step:
             _all_steps(prepared, steps, measured, checkpoints, measurements, out.name, progress, after_step)
         try:
-            return export(out, base, data, fingerprint, prepared, tokenizer, measurements, checkpoints.folder)
+            told = run[1] if run is not None else None
+            given_to = (prepared, tokenizer, measurements, checkpoints.folder, told)
+            return export(out, base, data, fingerprint, *given_to)
         except Exception as error:
             raise checkpoints.unwritten(f"the finished model {out}", error) from error
 

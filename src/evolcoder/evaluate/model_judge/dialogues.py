@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.evaluate.sampling import IN_FLIGHT, completion_of
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evaluate.styles import answer_text
-from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.bounded import gathered
 from evolcoder.extraction.thinking import split_thinking
 from evolcoder.models.protocol import LanguageModel, Request, Sampling
+from evolcoder.progress import Bar
 from evolcoder.records import Problem
 from evolcoder.row_forms import RESPONSE_FIELDS
 from evolcoder.runs import bad_rows_message
@@ -45,19 +46,20 @@ class Dialogue:
         return sum(map(len, self.answers))
 
 
-def dialogues(
+async def dialogues(
     model: LanguageModel,
     benchmark: JudgedBenchmark,
     problems: Sequence[Problem],
     settings: EvaluationSettings,
-) -> AsyncGenerator[Dialogue, None]:
-    """Yield the model's dialogues by problem and index; raises what stops every request."""
+    bar: Bar,
+) -> list[Dialogue]:
+    """Return the model's dialogues by problem and index; raises what stops every request."""
 
     async def ask(item: tuple[Problem, int]) -> Dialogue:
         return await _dialogue(model, benchmark, settings, *item)
 
     items: Iterator[tuple[Problem, int]] = ((p, index) for p in problems for index in range(settings.n))
-    return map_bounded(ask, items, IN_FLIGHT)
+    return await gathered(ask, items, IN_FLIGHT, bar)
 
 
 def answer_request(

@@ -30,7 +30,6 @@ from evolcoder.evaluate.model_judge.settings import JudgeSettings
 from evolcoder.evaluate.model_judge.verdicts import JudgedTurn, judged_turns
 from evolcoder.evaluate.sampling import subset
 from evolcoder.evaluate.settings import EvaluationSettings, trained_style
-from evolcoder.execution.bounded import gathered
 from evolcoder.execution.engine import Engine
 from evolcoder.models.opening import check_model, is_remote
 from evolcoder.models.protocol import LanguageModel
@@ -148,7 +147,7 @@ async def answer_and_judge(
     async with _session(judge, context) as opened:
         in_all = sum(len(benchmark.turns(dialogue.problem)) for dialogue in answers)
         with context.progress.bar(f"judge {benchmark.name}", in_all) as bar:
-            turns = await gathered(judged_turns(opened, benchmark, answers, others, judge), bar)
+            turns = await judged_turns(opened, benchmark, answers, others, judge, bar)
         return Judged(tuple(answers), tuple((others or {}).values()), tuple(turns), opened.name)
 
 
@@ -185,7 +184,7 @@ async def _answers(
     async with _session(model, context) as opened:
         total = len(problems) * settings.n
         with context.progress.bar(f"answer {benchmark.name} ({opened.name})", total) as bar:
-            return await gathered(dialogues(opened, benchmark, problems, settings), bar)
+            return await dialogues(opened, benchmark, problems, settings, bar)
 
 
 async def _others(

@@ -6,7 +6,7 @@ Side by side, each pair is shown in both orders: a win only where both say so, a
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,8 +24,9 @@ from evolcoder.evaluate.model_judge.judge_prompts import (
 )
 from evolcoder.evaluate.model_judge.settings import JudgeSettings
 from evolcoder.evaluate.sampling import IN_FLIGHT
-from evolcoder.execution.bounded import map_bounded
+from evolcoder.execution.bounded import gathered
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
+from evolcoder.progress import Bar
 
 Said = Literal["win", "tie", "loss", "rated", "unreadable", "no answer"]
 
@@ -69,14 +70,15 @@ class _Turn:
     """None of them where an answer is missing: there is nothing to ask then."""
 
 
-def judged_turns(
+async def judged_turns(
     judge: LanguageModel,
     benchmark: JudgedBenchmark,
     dialogues: Sequence[Dialogue],
     others: Mapping[str, Dialogue] | None,
     settings: JudgeSettings,
-) -> AsyncGenerator[JudgedTurn, None]:
-    """Yield a verdict on each turn of each dialogue, in their order.
+    bar: Bar,
+) -> list[JudgedTurn]:
+    """Return a verdict on each turn of each dialogue, in their order.
 
     `others` are the dialogues to set beside these, by task id; None: each answer is rated alone. Raises what
     stops every request; the judge's replies so far are in its journal, if it has one.
@@ -86,7 +88,7 @@ def judged_turns(
         completions = [await _completion(judge, request) for request in turn.requests]
         return _verdict(turn, completions)
 
-    return map_bounded(ask, _turns(benchmark, dialogues, others, settings), IN_FLIGHT)
+    return await gathered(ask, _turns(benchmark, dialogues, others, settings), IN_FLIGHT, bar)
 
 
 def judge_requests(

@@ -64,7 +64,7 @@ def weights_identity(ref: str) -> str:
     location = locate_weights(ref)
     if ref == EMBEDDED or isinstance(location, str):
         return ref
-    return f"{location.name}@{content_identity(ref)[:16]}"
+    return f"{location.absolute().name}@{content_identity(ref)[:16]}"
 
 
 class TransformersEngine:
