@@ -100,6 +100,17 @@ def test_nothing_is_earned_by_what_is_no_answer(sandbox: Sandbox, program: str) 
     assert reward.value == 0.0 and not reward.solved
 
 
+def test_no_run_is_spent_on_what_is_no_python(sandbox: Sandbox) -> None:
+    test, limits = made(SQUARE).tests[0], RewardSettings()
+    said = {
+        program: test.at_once(program)
+        for program in ("def square(n) n", "return 1", "def square(n): return n")
+    }
+    assert [verdict and verdict.reason for verdict in said.values()] == ["syntax error", None, None]
+    # Parsed it is sound, and only the compiler refuses it: that is the sandbox's to say, as ever.
+    assert Rewarder(sandbox, limits, 1).verdicts([("return 1", test)])[0].reason == "syntax error"
+
+
 def test_form_and_length_count_where_asked_for(sandbox: Sandbox) -> None:
     task = made(SQUARE)
     rewarder = Rewarder(sandbox, RewardSettings(format=0.1, length_buffer=10), 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox import Sandbox, container, worker
+from evolcoder.sandbox.inside import isolation
 from evolcoder.sandbox.protocol import (
     BatchComparison,
     BatchJob,
@@ -471,3 +473,25 @@ def test_a_closed_sandbox_says_so() -> None:
         assert pool.level == "unsafe"
     with pytest.raises(SandboxError, match="closed"):
         pool.run(InProcessJob("pass"))
+
+
+@pytest.mark.parametrize("characters", [100, container.PIPE_BYTES, 70_000, 300_000])
+def test_programs_and_tests_of_any_length_arrive_whole(sandbox: Sandbox, characters: int) -> None:
+    text = "ab" * (characters // 2)
+    program = f"T = {text!r}\ndef f(x): return T[x:]"
+    assert sandbox.run(CallJob(program, "f", f"assert f(1) == {text[1:]!r}")).verdict.passed
+    assert sandbox.run(BatchJob(program, "f", ((1,),))).values[0].value == text[1:]
+    assert sandbox.run(StdioJob(f"print({text!r}, end='')")).stdout == text.encode()
+
+
+def test_a_refused_step_of_the_isolation_is_named_and_one_that_may_fail_is_passed_over() -> None:
+    refused = 1 << 20, 0  # no call has this number
+    complaints, written = os.pipe()
+    enter = isolation._entering([(isolation._MAY_FAIL, refused), ("the last", (*refused, 0))], written)
+    if (child := os.fork()) == 0:
+        enter()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert os.read(complaints, 100).decode() == f"the last: {os.strerror(errno.ENOSYS)}"
+    os.close(complaints)
+    os.close(written)

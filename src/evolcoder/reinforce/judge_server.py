@@ -207,16 +207,17 @@ class JudgeServer:
         """Judge `first` and what comes while a worker is free; `begun` holds what has no verdict yet."""
         rewarder = self._rewarder
 
-        def jobs() -> Iterator[tuple[_Item, Job]]:
+        def jobs() -> Iterator[tuple[tuple[_Item, str], Job]]:
             item: _Item | None = first
             while item is not None:
                 begun[id(item)] = item
+                program, test = item.program, item.test
                 if item.batch.gone:
                     self._done(begun.pop(id(item)), None)
-                elif (verdict := rewarder.known(item.program, item.test)) is not None:
+                elif verdict := rewarder.known(key := rewarder.key(program, test)) or test.at_once(program):
                     self._done(begun.pop(id(item)), verdict)
                 else:
-                    yield item, rewarder.job(item.program, item.test)
+                    yield (item, key), rewarder.job(program, test)
                 try:
                     item = self._queue.get_nowait()
                 except queue.Empty:
@@ -225,8 +226,8 @@ class JudgeServer:
                     self._queue.put(None)  # the end is for every thread
 
         outcome: Outcome
-        for item, outcome in self._sandbox.run_many(jobs()):
-            verdict = rewarder.learn(item.program, item.test, outcome)
+        for (item, key), outcome in self._sandbox.run_many(jobs()):
+            verdict = rewarder.learn(key, item.test, outcome)
             self._done(begun.pop(id(item)), verdict)
 
     def _done(self, item: _Item, verdict: Verdict | None) -> None:

@@ -8,7 +8,7 @@ and verdicts are kept.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
@@ -94,15 +94,21 @@ class Rewarder:
 
     def verdicts(self, wanted: Sequence[tuple[str, Test]]) -> list[Verdict]:
         """Return the verdict of each program on its test, in order; equal ones are judged once."""
-        keys = [self._key(program, test) for program, test in wanted]
+        keys = [self.key(program, test) for program, test in wanted]
         found = {key: self._known[key] for key in keys if key in self._known}
         if self._cache is not None:
             found |= self._cache.get_many(key for key in keys if key not in found)
         asked = {key: item for key, item in zip(keys, wanted, strict=True) if key not in found}
-        unfit = {key: verdict for key, (program, test) in asked.items() if (verdict := test.at_once(program))}
-        jobs = ((key, self.job(*item)) for key, item in asked.items() if key not in unfit)
-        found |= unfit
-        for key, outcome in self._sandbox.run_many(jobs):
+
+        def jobs() -> Iterator[tuple[str, Job]]:
+            for key, (program, test) in asked.items():
+                # One after the other: what the first compiled is at hand for the second.
+                if verdict := test.at_once(program):
+                    found[key] = verdict
+                else:
+                    yield key, self.job(program, test)
+
+        for key, outcome in self._sandbox.run_many(jobs()):
             verdict = asked[key][1].verdict(outcome)
             if verdict.reason == "infrastructure":
                 raise SandboxError(f"the sandbox could not run a program: {verdict.detail}")
@@ -114,19 +120,19 @@ class Rewarder:
         self._remember(found)
         return [found[key] for key in keys]
 
-    def known(self, program: str, test: Test) -> Verdict | None:
-        """Return what is known of a program without running it."""
-        return test.at_once(program) or self._known.get(self._key(program, test))
+    def known(self, key: str) -> Verdict | None:
+        """Return the verdict that is remembered under the key of a program and its test."""
+        return self._known.get(key)
 
     def job(self, program: str, test: Test) -> Job:
         """Return the job that judges a program by one test."""
         return test.job(program, self._limits)
 
-    def learn(self, program: str, test: Test, outcome: Outcome) -> Verdict:
+    def learn(self, key: str, test: Test, outcome: Outcome) -> Verdict:
         """Return the verdict that an outcome means, and remember it."""
         verdict = test.verdict(outcome)
         if verdict.reason != "infrastructure":
-            self._remember({self._key(program, test): verdict})
+            self._remember({key: verdict})
         return verdict
 
     def _remember(self, found: dict[str, Verdict]) -> None:
@@ -135,7 +141,8 @@ class Rewarder:
             for key in list(islice(self._known, max(0, len(self._known) - _MOST_KNOWN))):
                 del self._known[key]
 
-    def _key(self, program: str, test: Test) -> str:
+    def key(self, program: str, test: Test) -> str:
+        """Return what names a program and its test, under this rewarder's limits."""
         limits = [self._limits.cpu_s, self._limits.memory_bytes]
         return content_hash("reward 1", program, test.named(), limits, platform.python_version())
 

@@ -7,12 +7,13 @@ no programs brings a test of its own.
 from __future__ import annotations
 
 import ast
+import types
 from dataclasses import dataclass
 from typing import Any
 
 from evolcoder.evaluate.benchmarks.benchmark import preimport_for
 from evolcoder.extraction.code_blocks import code_blocks, extract, syntax_error
-from evolcoder.extraction.grammar import parse_python
+from evolcoder.extraction.grammar import compiled_python, parse_python
 from evolcoder.records import Verdict
 from evolcoder.sandbox.protocol import CallJob, Job, Limits, Outcome, StdioJob
 
@@ -79,11 +80,16 @@ class CallTest(Test):
     trusted: bool = False
     """True for tests that no model wrote: one process then runs those of many programs."""
 
+    def mistake_in(self, judged: str) -> str:
+        """Return why an answer need not be run; one that compiles, as its job does, has no such mistake."""
+        compiles = isinstance(compiled_python(_as_run(judged)), types.CodeType)
+        return "" if compiles else Test.mistake_in(self, judged)
+
     def job(self, judged: str, limits: Limits) -> Job:
         """Return the job that calls the program's functions from another process."""
         first, *helpers = self.functions
         return CallJob(
-            f"{judged}\n\n",
+            _as_run(judged),
             first,
             self.code,
             limits,
@@ -117,6 +123,10 @@ class StdinTest(Test):
     def named(self) -> list[Any]:
         """Return input and output."""
         return ["stdin", self.input, self.output]
+
+
+def _as_run(judged: str) -> str:
+    return f"{judged}\n\n"
 
 
 def _encoded(text: str) -> bytes:

@@ -15,6 +15,7 @@ import socket
 import types
 from collections.abc import Collection, Generator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from evolcoder.extraction.grammar import compiled_python
@@ -27,6 +28,7 @@ from evolcoder.sandbox.container import (
     Folders,
     Keeper,
     ProgramEnd,
+    for_one,
     sealed,
 )
 from evolcoder.sandbox.inside import wire
@@ -155,7 +157,7 @@ class SandboxWorker:
     def _run_stdio(self, job: StdioJob) -> Waiting[Outcome]:
         container = yield from self._container("programs", job.preimport)
         with job_descriptors() as own:
-            payload = own(sealed(marshal.dumps({"program": _source(job.program)})))
+            payload = own(for_one(marshal.dumps({"program": _source(job.program)})))
             stdin = own(sealed(job.stdin, "stdin"))
             outputs, ends = output_pipes(own)
             container.launch(wire.STDIO, job.limits, [stdin, *ends, payload])
@@ -208,10 +210,10 @@ class SandboxWorker:
         container = yield from self._container("programs", job.preimport)
         self._comparer = comparer = self._comparer or Comparer()
         with job_descriptors() as own:
-            sealed_payload = own(sealed(marshal.dumps(payload)))
+            own_payload = own(for_one(marshal.dumps(payload)))
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             own(read_end), own(write_end)
-            container.launch(wire.BATCH, job.limits, [sealed_payload, write_end])
+            container.launch(wire.BATCH, job.limits, [own_payload, write_end])
             sealed_comparison = self._sealed_comparison(comparison)
             comparer.begin(sealed_comparison, read_end, len(job.inputs), job.call_cpu_s, job.limits.cpu_s)
         end: ProgramEnd | None = None
@@ -266,10 +268,10 @@ class SandboxWorker:
     ) -> Waiting[tuple[ProgramEnd, list[Frame]]]:
         container = yield from self._container("programs", preimport)
         with job_descriptors() as own:
-            sealed_payload = own(sealed(marshal.dumps(payload)))
+            own_payload = own(for_one(marshal.dumps(payload)))
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             own(read_end), own(write_end)
-            container.launch(kind, limits, [sealed_payload, write_end])
+            container.launch(kind, limits, [own_payload, write_end])
             close_now(own, [write_end])
             end, (stream,), _ = yield from collect(container, [read_end], max_bytes)
         return end, frames_of(stream)
@@ -282,16 +284,17 @@ class SandboxWorker:
             yield None
         role: Role = "programs in turn" if overlaps and self._ending == "programs" else "programs"
         candidate = yield from self._container(role, job.preimport)
-        tester = yield from self._tester(job)
+        # One process runs the published tests of many programs, and imports what they want as it goes.
+        tests_in = yield from self._container("tests", "nothing" if job.trusted_tests else job.preimport)
         names = [job.entry_point, *job.helpers]
         with job_descriptors() as own:
             payload = {"program": _program(job.program, job.preimport), "names": names}
-            program = own(sealed(marshal.dumps(payload)))
+            program = own(for_one(marshal.dumps(payload)))
             tests = self._sealed_tests(job, names)
             near, far = socket.socketpair()
             with near, far:
                 candidate.launch(wire.CANDIDATE, job.limits, [program, near.fileno()])
-                _hand_over(tester, [far.fileno(), tests])
+                tester = self._tester(job, tests_in, tests, far.fileno())
         if overlaps:
             yield None
         end, told = yield from self._await_tests(candidate, tester)
@@ -340,21 +343,23 @@ class SandboxWorker:
         told = yield Wait((tests,), _TESTER_GRACE_S * 1000)
         return end, _verdict_of_tests(tester) if told else None
 
-    def _tester(self, job: CallJob) -> Waiting[_Tester]:
-        # One process runs the published tests of many programs, and imports what they want as it goes.
-        preimport: _Preimport = "nothing" if job.trusted_tests else job.preimport
-        if preimport not in self._testers:
-            container = yield from self._container("tests", preimport)
+    def _tester(self, job: CallJob, container: Container, tests: int, channel: int) -> _Tester:
+        """Have a process run tests against the program at the other end of `channel`."""
+        kind: _Preimport = "nothing" if job.trusted_tests else job.preimport
+        tester = self._testers.get(kind)
+        if tester is None:
             near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-            kind, limits = wire.TESTER, _ENDLESS
-            if not job.trusted_tests:
-                kind, limits = wire.ONE_TESTER, replace(limits, cpu_s=job.limits.cpu_s + wire.LAST_WORD_S)
-            container.launch(kind, limits, [null, far.fileno()])
-            os.close(null)
-            far.close()
-            self._testers[preimport] = _Tester(container, near)
-        return self._testers[preimport]
+            tester = self._testers[kind] = _Tester(container, near)
+            with far:
+                if not job.trusted_tests:
+                    limits = replace(_ENDLESS, cpu_s=job.limits.cpu_s + wire.LAST_WORD_S)
+                    container.launch(wire.ONE_TESTER, limits, [tests, channel, far.fileno()])
+                else:
+                    with Path(os.devnull).open("rb") as null:
+                        container.launch(wire.TESTER, _ENDLESS, [null.fileno(), far.fileno()])
+        if job.trusted_tests:
+            _hand_over(tester, [channel, tests])
+        return tester
 
     def _end_tester(self, tester: _Tester) -> Waiting[bool]:
         """End the tests' process; returns whether it had been ended for its CPU time."""

@@ -80,23 +80,31 @@ def _check(result: int, step: str) -> int:
 
 
 def _entering(
-    steps: Sequence[tuple[str, tuple[ctypes.c_long, ...]]], complaints: int, kept: object = None
+    steps: Sequence[tuple[str, tuple[int | ctypes.c_long, ...]]], complaints: int, kept: object = None
 ) -> Callable[[], None]:
     """Return what makes system calls; `kept` is the memory that they read."""
     call = _syscall
+    names = [name for name, _ in steps]
+    calls = [arguments for _, arguments in steps]
 
+    # A child copies each page on which it counts a reference: names are left alone until the kernel refuses.
     def enter(kept: object = kept) -> None:
-        for name, arguments in steps:
-            if call(*arguments) < 0 and name != _MAY_FAIL:
+        for arguments in calls:
+            if call(*arguments) < 0 and (name := names[calls.index(arguments)]) != _MAY_FAIL:
                 os.write(complaints, f"{name}: {os.strerror(ctypes.get_errno())}".encode())
                 os._exit(1)
 
     return enter
 
 
+def _argument(number: int) -> int | ctypes.c_long:
+    """Return an argument of a system call; a plain number, which is only read, where an int holds it."""
+    return number if 0 <= number < 1 << 31 else _long(number)
+
+
 def rehearse() -> None:
     """Make calls that change nothing as a child makes its own: see `programs.rehearse`."""
-    steps = [("nothing", (_long(_CLOSE_RANGE_CALL), _long(0x7FFFFFFE), _long(0x7FFFFFFF), _long(0)))] * 16
+    steps = [("nothing", (_CLOSE_RANGE_CALL, 0x7FFFFFFE, 0x7FFFFFFF, 0))] * 16
     for _ in range(16):
         _entering(steps, -1)()
 
@@ -125,7 +133,7 @@ class Isolator:
             flags |= _CHILD_SETTID | _CHILD_CLEARTID
         tid = address.value or 0 if known else 0
         last = (0, tid) if machine == "aarch64" else (tid, 0)
-        self._clone_arguments = tuple(map(_long, (seccomp.CLONE_CALL[machine], flags, 0, 0, *last)))
+        self._clone_arguments = tuple(map(_argument, (seccomp.CLONE_CALL[machine], flags, 0, 0, *last)))
 
     def confine_server(self, core: int) -> None:
         """Take from the calling process, and from all it will start, what no program is to have.
@@ -190,7 +198,7 @@ class Isolator:
         last = max(to for _, to in moves)
         calls += [("dup3", (self._calls_by_name["dup3"], old, new, 0)) for old, new in moves if old != new]
         calls += [("close_range", (_CLOSE_RANGE_CALL, last + 1, 0x7FFFFFFF, 0))]
-        steps = [(name, tuple(map(_long, arguments))) for name, arguments in calls]
+        steps = [(name, tuple(map(_argument, arguments))) for name, arguments in calls]
         return _entering(steps, complaints, kept)
 
     def _calls(

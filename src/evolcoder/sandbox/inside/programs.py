@@ -76,7 +76,7 @@ def compiled(source: bytes, name: str = "<program>") -> types.CodeType:
 
 
 def _payload(fd: int = wire.PAYLOAD_FD) -> dict[str, Any]:
-    payload: dict[str, Any] = marshal.loads(wire.read_all(fd))
+    payload: dict[str, Any] = marshal.loads(wire.read_to_end(fd))
     os.close(fd)
     return payload
 
@@ -212,6 +212,7 @@ def rehearse(payload_fd: int) -> None:
         for call in calls:
             wire.send_frame(tests.fileno(), wire.CALL, call)
         tests.shutdown(_socket.SHUT_WR)
+        os.lseek(payload_fd, 0, os.SEEK_SET)
         _be_candidate(os.dup(payload_fd), candidate.fileno())
         tests.close()
         candidate.close()

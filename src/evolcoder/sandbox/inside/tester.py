@@ -58,7 +58,8 @@ def run_tester() -> None:
         over_time = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGVTALRM
         os._exit(wire.TESTS_OVER_TIME if over_time else 1)
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
-    control = _control(wire.CHANNEL_FD)
+    _signal.signal(signal.SIGPROF, _tests_are_over)
+    control = _socket.socket(fileno=wire.CHANNEL_FD)
     kept: dict[bytes, types.CodeType] = {}
     while _judge_next(control, kept, kernel_ends=True):
         pass
@@ -67,8 +68,7 @@ def run_tester() -> None:
 
 def run_one_tester() -> None:
     """Judge one candidate; the fork server ends tests that do not hear of the end of their time."""
-    os.close(wire.PAYLOAD_FD)
-    _judge_next(_control(wire.CHANNEL_FD), {}, kernel_ends=False)
+    _judge_one(wire.CHANNEL_FD, wire.PAYLOAD_FD, wire.WORD_FD)
     os._exit(0)
 
 
@@ -83,21 +83,22 @@ def rehearsal_payload() -> int:
 def rehearse(payload_fd: int) -> None:
     """Judge a candidate in the fork server itself, as `programs.rehearse` is one."""
     answers = [codec.encode(3)] * _REHEARSED.count(b"f(")
+    null = os.open("/dev/null", os.O_WRONLY)
     for _ in range(programs.REHEARSALS):
         near, far = _socket.socketpair()
         wire.send_frame(near.fileno(), wire.READY)
         for answer in answers:
             wire.send_frame(near.fileno(), wire.VALUE, answer)
-        _control(os.dup(far.fileno())).close()
-        _judged(far.detach(), os.dup(payload_fd), {}, kernel_ends=False)
+        _judge_one(far.detach(), os.dup(payload_fd), null)
         near.close()
     _signal.signal(signal.SIGPROF, _signal.SIG_DFL)
+    os.close(null)
     os.close(payload_fd)
 
 
-def _control(fd: int) -> _socket.socket:
+def _judge_one(channel: int, payload_fd: int, word_fd: int) -> None:
     _signal.signal(signal.SIGPROF, _tests_are_over)
-    return _socket.socket(fileno=fd)
+    os.write(word_fd, _judged(channel, payload_fd, {}, kernel_ends=False))
 
 
 def _judge_next(control: _socket.socket, kept: dict[bytes, types.CodeType], kernel_ends: bool) -> bool:

@@ -44,8 +44,12 @@ LAST_WORD_S: Final = 0.2
 
 PAYLOAD_FD: Final = 3
 CHANNEL_FD: Final = 4
+WORD_FD: Final = 5
+"""Where the tests of one program say what came of them."""
 
 _LENGTH = struct.Struct("<I")
+_MOST_AT_ONCE = 1 << 16
+"""Of a payload: most are shorter."""
 
 
 READY: Final = b"R"
@@ -124,13 +128,20 @@ def read_exactly(fd: int, size: int) -> bytes | None:
     return bytes(parts)
 
 
+def read_to_end(fd: int) -> bytes:
+    """Read what nobody else reads, a pipe or a file, from where it is."""
+    parts = bytearray(os.read(fd, _MOST_AT_ONCE))
+    while more := os.read(fd, _MOST_AT_ONCE):
+        parts += more
+    return bytes(parts)
+
+
 def read_all(fd: int) -> bytes:
-    """Read a sealed payload from its start."""
-    size = os.fstat(fd).st_size
-    parts = bytearray()
-    while len(parts) < size:
-        more = os.pread(fd, size - len(parts), len(parts))
-        if not more:
-            break
+    """Read a sealed payload, which others may read too, from its start."""
+    first = os.pread(fd, _MOST_AT_ONCE, 0)
+    if len(first) < _MOST_AT_ONCE:
+        return first
+    parts = bytearray(first)
+    while more := os.pread(fd, _MOST_AT_ONCE, len(parts)):
         parts += more
     return bytes(parts)
