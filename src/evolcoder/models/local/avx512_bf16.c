@@ -1,9 +1,9 @@
 /* Forward passes in bfloat16 on processors with AVX512-BF16: products with laid out weights, all of a llama's
    layer but its attention, and the attention of a prompt.
 
-   Compiled on the machine where it runs (bf16_kernels.py). Sums are in fp32, and what a layer hands on is rounded
-   where torch's modules round it. A weight is laid out in panels of 32 outputs; a panel holds, pair of inputs by
-   pair, the two numbers of each of its outputs. A row's numbers do not depend on the rows beside it. */
+   Compiled on the machine where it runs (bf16_kernels.py). Sums are in fp32, and what a layer hands on is
+   rounded where torch's modules round it. A weight is laid out in panels of 32 outputs; a panel holds, pair
+   of inputs by pair, the two numbers of each of its outputs. No row's numbers depend on its neighbours. */
 
 #include <immintrin.h>
 #include <math.h>
@@ -32,7 +32,8 @@ static inline __m512 rounded(__m512 x) {
 
 /* e^x within 2 units of the last place, for x from -87 to 88; beyond them that of the nearer bound. */
 static inline __m512 exponential(__m512 x) {
-    x = _mm512_min_ps(_mm512_set1_ps(88), _mm512_max_ps(_mm512_set1_ps(-87), x)); /* keeps what is no number */
+    /* In this order of arguments what is no number is kept. */
+    x = _mm512_min_ps(_mm512_set1_ps(88), _mm512_max_ps(_mm512_set1_ps(-87), x));
     __m512 n = _mm512_roundscale_ps(x * 1.44269504f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m512 r = x - n * 0.693359375f + n * 2.12194440e-4f;
     __m512 p = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -43,7 +44,7 @@ static inline __m512 exponential(__m512 x) {
     return _mm512_scalef_ps(p * r * r + r + 1.0f, n);
 }
 
-/* Sums of `r` rows times one panel. `next` is asked into the cache meanwhile, `ahead` bytes a pair of inputs. */
+/* Sums of `r` rows times one panel. `next` is asked into the cache meanwhile, `ahead` bytes a pair. */
 static inline __attribute__((always_inline)) void tile(
     int r, const number *x, int64_t x_stride, const number *panel, int64_t pairs, const char *next,
     int64_t ahead, float *sums
@@ -83,7 +84,7 @@ struct linear {
     int64_t outputs, inputs;
 };
 
-/* PLAIN: out = the product; ADDED: the product + `more`, laid out as `out`; GATED: silu(what out is) * product. */
+/* PLAIN: out = the product; ADDED: the product + `more`, laid out as `out`; GATED: silu(out) * product. */
 enum form { PLAIN, ADDED, GATED };
 
 static void product(
@@ -137,7 +138,8 @@ static void rms_norm(const number *x, const number *weight, float eps, number *o
         __m512 squares = _mm512_setzero_ps();
         for (int64_t i = 0; i < k; i += LANES) squares += load(x + i) * load(x + i);
         float scale = 1 / sqrtf(_mm512_reduce_add_ps(squares) / (float)k + eps);
-        for (int64_t i = 0; i < k; i += LANES) store(out + i, load(weight + i) * rounded(load(x + i) * scale));
+        for (int64_t i = 0; i < k; i += LANES)
+            store(out + i, load(weight + i) * rounded(load(x + i) * scale));
     }
 }
 
@@ -149,8 +151,8 @@ static void rotate(number *x, const number *cos, const number *sin, int64_t widt
     }
 }
 
-/* Queries, keys and values of each row, one after another, from its hidden numbers; the first two are turned by
-   the row's position. Returns 0, or 1 where memory is short. */
+/* Queries, keys and values of each row, one after another, from its hidden numbers; the first two are turned
+   by the row's position. Returns 0, or 1 where memory is short. */
 int before_attention(
     const struct layer *its, const number *x, const number *cos, const number *sin, number *out, int64_t rows,
     int threads
@@ -165,15 +167,17 @@ int before_attention(
         product(&its->q, normed, to, all, m, PLAIN, 0, threads);
         product(&its->k, normed, to + its->q.outputs, all, m, PLAIN, 0, threads);
         product(&its->v, normed, to + turned, all, m, PLAIN, 0, threads);
-        for (int64_t row = 0; row < m; row++)
+        for (int64_t row = 0; row < m; row++) {
+            int64_t turn = (at + row) * its->width;
             for (int64_t i = 0; i < turned; i += its->width)
-                rotate(to + row * all + i, cos + (at + row) * its->width, sin + (at + row) * its->width, its->width);
+                rotate(to + row * all + i, cos + turn, sin + turn, its->width);
+        }
     }
     free(normed);
     return 0;
 }
 
-/* What the layer hands on, from what came in and what was attended to. Returns 0, or 1 where memory is short. */
+/* What the layer hands on, from what came in and what was attended to; 0, or 1 where memory is short. */
 int after_attention(
     const struct layer *its, const number *x, const number *attended, number *out, int64_t rows, int threads
 ) {
@@ -203,14 +207,15 @@ static void lay_out_head(
     memset(value_panels, 0, sizeof(number) * room * width);
     for (int64_t c = 0; c < columns; c++) {
         number *to = key_panels + c / PANEL * PANEL * width + c % PANEL * 2;
-        for (int64_t d = 0; d < width; d += 2) memcpy(to + d * PANEL, keys + c * key_stride + d, 2 * sizeof(number));
+        for (int64_t d = 0; d < width; d += 2)
+            memcpy(to + d * PANEL, keys + c * key_stride + d, 2 * sizeof(number));
         for (int64_t d = 0; d < width; d++)
             value_panels[d / PANEL * PANEL * room + c / 2 * 2 * PANEL + d % PANEL * 2 + c % 2] =
                 values[c * value_stride + d];
     }
 }
 
-/* The columns of 16 that a token sees: those before `end` that the line of the mask, where there is one, shows. */
+/* The columns of 16 that a token sees: those before `end` that the mask's line, if there is one, shows. */
 static inline __mmask16 seen(const uint8_t *line, int64_t at, int64_t end) {
     __mmask16 in = end - at >= LANES ? 0xffff : end <= at ? 0 : (__mmask16)((1 << (end - at)) - 1);
     if (!line) return in;
@@ -218,16 +223,16 @@ static inline __mmask16 seen(const uint8_t *line, int64_t at, int64_t end) {
     return _mm_test_epi8_mask(shown, shown);
 }
 
-/* Attention of the last `tokens` of `columns`; the heads share keys in groups. Strides count numbers: of a head,
-   of a token. The mask (1: sees) has one line a token; null: a token sees itself and what is before it.
+/* Attention of the last `tokens` of `columns`; the heads share keys in groups. Strides count numbers: of a
+   head, of a token. The mask (1: sees) has one line a token; null: a token sees itself and what is before it.
    `out` is tokens x heads x width, dense. Returns 0, or 1 where memory is short. */
 int prompt_attention(
     const number *query, const int64_t query_strides[2],
     const number *keys, const int64_t key_strides[2],
     const number *values, const int64_t value_strides[2],
     const uint8_t *mask, int64_t mask_stride,
-    number *out, int64_t tokens, int64_t columns, int64_t heads, int64_t key_heads, int64_t width, float scale,
-    int threads
+    number *out, int64_t tokens, int64_t columns, int64_t heads, int64_t key_heads, int64_t width,
+    float scale, int threads
 ) {
     int64_t room = (columns + PANEL - 1) / PANEL * PANEL, group = heads / key_heads;
     int64_t tiles = (tokens + TILE - 1) / TILE;
@@ -261,8 +266,10 @@ int prompt_attention(
                     const uint8_t *line = mask ? mask + (from + i) * mask_stride : 0;
                     int64_t last = mask ? columns : columns - tokens + from + i + 1;
                     __m512 top = _mm512_set1_ps(-3.4e38f), sum = _mm512_setzero_ps();
-                    for (int64_t c = 0; c < last; c += LANES)
-                        top = _mm512_mask_max_ps(top, seen(line, c, last), top, _mm512_loadu_ps(score + c) * scale);
+                    for (int64_t c = 0; c < last; c += LANES) {
+                        __m512 scaled = _mm512_loadu_ps(score + c) * scale;
+                        top = _mm512_mask_max_ps(top, seen(line, c, last), top, scaled);
+                    }
                     float most = _mm512_reduce_max_ps(top);
                     for (int64_t c = 0; c < (end + 1) / 2 * 2; c += LANES) {
                         __m512 e = exponential(_mm512_loadu_ps(score + c) * scale - most);

@@ -24,7 +24,7 @@ from evolcoder.models.local.bf16_kernels import (
     can_be_laid_out,
     linear_data,
 )
-from evolcoder.models.local.row_attention import ROW_ATTENTION, row_attention
+from evolcoder.models.local.row_attention import row_attention
 
 _PARTS = {
     "": modeling_llama.LlamaDecoderLayer,
@@ -121,7 +121,7 @@ def _in_two_calls(layer: Any) -> Callable[..., Any]:
     """Return the forward pass of a layer whose linear layers are laid out."""
     kernels, own, attention = bf16_kernels(), type(layer).forward, layer.self_attn
     norms = layer.input_layernorm, layer.post_attention_layernorm
-    width, scale, config = attention.head_dim, attention.scaling, attention.config
+    width, scale = attention.head_dim, attention.scaling
     linear = [getattr(layer.get_submodule(part), f"{name}_proj") for name, part in _LINEAR.items()]
     heads = [x.out_features // width for x in linear[:3]]
     data = LayerData(
@@ -142,8 +142,7 @@ def _in_two_calls(layer: Any) -> Callable[..., Any]:
         **further: Any,
     ) -> Any:
         known = (
-            config._attn_implementation == ROW_ATTENTION
-            and hidden_states.dtype == torch.bfloat16
+            hidden_states.dtype == torch.bfloat16
             and position_embeddings is not None
             and all(x.dtype == torch.bfloat16 and x.shape[-1] == width for x in position_embeddings)
             and not (layer.training or (torch.is_grad_enabled() and hidden_states.requires_grad))
@@ -161,7 +160,9 @@ def _in_two_calls(layer: Any) -> Callable[..., Any]:
             )
         n, tokens, _ = hidden_states.shape
         x, rows, threads = hidden_states.contiguous(), n * tokens, torch.get_num_threads()
-        cos, sin = (turn.expand(n, tokens, width).contiguous() for turn in position_embeddings)
+        cos, sin = position_embeddings
+        if cos.shape[0] != n or not (cos.is_contiguous() and sin.is_contiguous()):
+            cos, sin = (turn.expand(n, tokens, width).contiguous() for turn in position_embeddings)
         all_NTHD = x.new_empty((n, tokens, sum(heads), width))
         short_of_memory = kernels.before_attention(
             its, x.data_ptr(), cos.data_ptr(), sin.data_ptr(), all_NTHD.data_ptr(), rows, threads
