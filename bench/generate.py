@@ -176,7 +176,8 @@ def run_peer(command: list[str], requests: Sequence[Request], tokenizer: Any) ->
             stderr=subprocess.DEVNULL,
             env={**os.environ, **cores},
         )
-    told = json.loads(done.stdout.splitlines()[-1])
+    # vLLM's processes may log to standard output after it.
+    told = json.loads([line for line in done.stdout.splitlines() if line.startswith('{"texts')][-1])
     return counted(told["texts"], told["wall_s"], told["cpu_s"], tokenizer)
 
 

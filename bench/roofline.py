@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from evolcoder.heap import heap_kept
 from evolcoder.instructions import read_instructions
+from evolcoder.models.local import row_attention
+from evolcoder.models.local.bf16_kernels import bf16_kernels
 from evolcoder.models.local.engine import TransformersEngine, number_format
 from evolcoder.models.local.settings import Dtype, LocalSettings
 from evolcoder.models.local.weights import load_weights
@@ -84,10 +87,33 @@ def main() -> None:
     if options.data:
         train_once(model, tokenizer, options, machine, vocabulary)
     del model, loaded
+    record_kernels()
     engine = TransformersEngine(options.model, LocalSettings(dtype=_dtype(options.dtype)))
     for name in filter(None, options.workloads.split(",")):
         problems, _, n = name.partition("x")
         generate_once(engine, name, requests_of(int(problems), int(n), options.tokens), machine, vocabulary)
+
+
+def record_kernels() -> None:
+    """Have the profiler see the own kernels: a layer's are products for the most part."""
+
+    def recorded(kernel: Callable[..., Any], part: str) -> Callable[..., Any]:
+        def call(*told: Any) -> Any:
+            with record_function(part):
+                return kernel(*told)
+
+        return call
+
+    library, of_rows = bf16_kernels(), row_attention._compiled
+    for name in ("linear", "before_attention", "after_attention", "prompt_attention") if library else ():
+        part = "attention" if name == "prompt_attention" else "linear layers"
+        setattr(library, name, recorded(getattr(library, name), part))
+
+    def compiled(*told: Any) -> Any:
+        kernel = of_rows(*told)
+        return kernel and recorded(kernel, "attention")
+
+    row_attention._compiled = cache(compiled)
 
 
 def _dtype(name: str) -> Dtype:
@@ -242,9 +268,9 @@ def part_of(operation: str, over_vocabulary: bool) -> str:
         return "optimizer"
     if over_vocabulary or "CrossEntropy" in operation:
         return "head, loss, sampling"
-    if operation in ("aten::mm", "aten::addmm", "mkldnn::_linear_pointwise"):
+    if operation in ("aten::mm", "aten::addmm", "mkldnn::_linear_pointwise", "linear layers"):
         return "linear layers"
-    if "scaled_dot_product" in operation or operation == "aten::bmm":
+    if "scaled_dot_product" in operation or operation in ("aten::bmm", "attention"):
         return "attention"
     return PYTHON if operation == PYTHON else "norms, elementwise, copies"
 

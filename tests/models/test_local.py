@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from evolcoder.errors import ModelError
 from evolcoder.models.journal.journal import Journal, JournaledModel
 from evolcoder.models.local.engine import TransformersEngine, weights_identity
 from evolcoder.models.local.local_model import LocalModel, Waiting, next_wave
+from evolcoder.models.local.packed_weights import pack_linear_layers
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.local.weights import load_weights
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
@@ -58,13 +60,17 @@ def test_greedy_output_is_that_of_plain_generate_whatever_the_batch(
     assert len({len(text) for text in expected}) > 5, "answers of uneven length are the point"
 
 
-def test_weights_laid_out_once_give_the_same_numbers_to_the_bit(folder: Path) -> None:
+def test_weights_laid_out_once_by_onednn_give_the_same_numbers_to_the_bit(folder: Path) -> None:
     plain, tokenizer = load_weights(str(folder), "bf16")
-    engine = TransformersEngine(str(folder), LocalSettings(dtype="bf16"))
+    packed: Any = load_weights(str(folder), "bf16")[0]
+    undo = pack_linear_layers(packed, by_onednn_alone=True)
     for words in (1, 4, 30):
         ids = torch.tensor([tokenizer("word " * words).input_ids])
         with torch.inference_mode():
-            assert torch.equal(engine.model(ids).logits, plain(ids).logits)
+            assert torch.equal(packed(ids).logits, plain(ids).logits)
+    undo()
+    for weight, own in zip(packed.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(weight, own)
 
 
 def test_a_sampled_answer_does_not_depend_on_its_neighbours(engine: TransformersEngine) -> None:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,8 +30,10 @@ from evolcoder.models.local.attention_reach import (
     length_scaling,
 )
 from evolcoder.models.local.cores import on_cores, shares, threads_worth
+from evolcoder.models.local.fast_forms import use_fast_forms
+from evolcoder.models.local.generate_check import FAILS, check_generate, told_of
 from evolcoder.models.local.kv_cache import KVSlots
-from evolcoder.models.local.row_attention import use_row_attention
+from evolcoder.models.local.packed_weights import pack_linear_layers
 from evolcoder.models.local.token_sampling import UniformStream, choose_tokens, log_probabilities
 from evolcoder.models.protocol import FinishReason
 
@@ -122,14 +124,18 @@ class _Prefilled:
     logits_BV: torch.Tensor
 
 
-_GENERATE_PROBE = 100
-"""Tokens of the prompt that `generate` is tried with."""
-
-
 class Decoder:
     """Decodes with one model; not safe to call from two threads at once."""
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int, further_ends: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int,
+        further_ends: Iterable[int] = (),
+        for_answers_alone: bool = False,
+    ) -> None:
+        """With `for_answers_alone` weights are laid out anew: the model can be neither trained nor saved."""
         self._model = model
         self._tokenizer = tokenizer
         self._batch_size = batch_size
@@ -139,17 +145,13 @@ class Decoder:
         self._windows: dict[str, int | None] = {"full_attention": None}
         self.prompt_tokens_computed = 0
         """Prompt tokens run through the model so far; samples of one prompt count it once."""
-        by_rows = use_row_attention(model)
-        self.falls_back = self._why_not_together()
+        self.falls_back = self._quicken(for_answers_alone)
         """Why `generate` writes the answers, one by one; None where they are written together."""
-        if by_rows and self.falls_back is not None:
-            model.set_attn_implementation("sdpa")
-            self.falls_back = self._why_not_together()
         self.attention: str = model.config._attn_implementation
         """How the model attends while it writes, as transformers names it."""
         self.prompt_tokens_computed = 0
         if self.falls_back is not None:
-            self._check_generate(self.falls_back)
+            check_generate(model, tokenizer, self.falls_back)
             _log.warning(
                 "%s: answers are written one by one, by transformers' generate (%s)",
                 type(model).__name__,
@@ -283,78 +285,66 @@ class Decoder:
         assert answer is not None
         return answer
 
-    @torch.inference_mode()
-    def _why_not_together(self) -> str | None:
-        """Compare two tokens written together with a plain forward pass over the whole text of each row.
+    def _quicken(self, for_answers_alone: bool) -> str | None:
+        """Use the faster forms of the model's parts; return why rows cannot be written together, or None.
 
-        The second prompt begins as the first does, so that taking over what they share is compared too.
-        Return what differs; None where nothing does.
+        They are compared with the model before anything of it is replaced.
         """
         try:
             self._windows = attention_windows(self._model.config)
+            rows, plain = self._probe()
         except ModelError as error:
-            return str(error)
+            why: str | None = str(error)
+        except FAILS as error:
+            why = told_of(error)
+        else:
+            undo = use_fast_forms(self._model, for_answers_alone)
+            why = self._why_not_together(rows, plain)
+            if why is None:
+                return None
+            undo()
+            why = self._why_not_together(rows, plain)
+        if for_answers_alone:
+            pack_linear_layers(self._model, by_onednn_alone=True)  # the same to the bit
+        return why
+
+    @torch.inference_mode()
+    def _probe(self) -> tuple[list[_Row], list[torch.Tensor]]:
+        """Return rows, and the logits of two tokens of each by a plain forward pass over its whole text.
+
+        The second prompt begins as the first does, so that taking over what they share is compared too.
+        """
         reach = max((w for w in self._windows.values() if w is not None and w < LONGEST_PROBE), default=0)
         reach = max(reach, declared_reach(self._model.config))
         vocabulary = int(self._model.get_input_embeddings().weight.shape[0])
         text = [(37 * i * i + 11 * i + 5) % vocabulary for i in range(reach + 50)]
         prompts = [tuple(text[: reach + 20]), tuple(text[: reach + 18] + text[-7:]), tuple(text[30:37])]
-        rows = [_Row(i, DecodeJob(prompt, 3), UniformStream(0)) for i, prompt in enumerate(prompts)]
+        rows, plain = [], []
+        for i, prompt in enumerate(prompts):
+            rows.append(_Row(i, DecodeJob(prompt, 3), UniformStream(0), [text[i], text[3], text[4]]))
+            whole = torch.tensor([[*prompt, text[i], text[3]]], device=self._model.device)
+            plain.append(self._model(input_ids=whole, use_cache=False).logits[0, -2:].float())
+        return rows, plain
+
+    @torch.inference_mode()
+    def _why_not_together(self, probe: Sequence[_Row], plain: Sequence[torch.Tensor]) -> str | None:
+        """Write two tokens of each row together; return how that differs from `plain`, or None."""
         try:
-            slots, prefilled, got = KVSlots(len(rows)), None, []
-            for row in rows:
+            slots, prefilled, got = KVSlots(len(probe)), None, []
+            for row in probe:
                 prefilled = self._prefill(row.job.prompt_ids, prefilled)
                 slots.load(row.index, prefilled.cache, len(row.job.prompt_ids))
-                row.tokens.append(text[row.index])
-            for token in text[3:5]:
+            for n in (1, 2):
+                rows = [replace(row, tokens=row.tokens[:n]) for row in probe]
                 got.append(self._step(slots, rows).float())
-                for row in rows:
-                    row.tokens.append(token)
-            for row in rows:
-                whole = torch.tensor([[*row.job.prompt_ids, *row.tokens[:2]]], device=self._model.device)
-                plain_NV = self._model(input_ids=whole, use_cache=False).logits[0, -2:].float()
+            for row, plain_NV in zip(probe, plain, strict=True):
                 ours_NV = torch.stack([step_NV[row.index] for step_NV in got])
                 worst = float(((ours_NV - plain_NV).norm(dim=-1) / plain_NV.norm(dim=-1)).max())
                 if not worst <= _SAME.get(self._model.dtype, _SAME_LOW):
                     return f"written together, rows differ from the plain model by {worst:.1%}"
-        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
-            return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        except FAILS as error:
+            return told_of(error)
         return None
-
-    def _check_generate(self, why: str) -> None:
-        """Raise ModelError where transformers' own loop fails, or answers one prompt in two ways.
-
-        `why` says for what it is used. The prompt is longer than the pieces that a hashing attention takes.
-        """
-        model = self._model
-        vocabulary = int(model.get_input_embeddings().weight.shape[0])
-        positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        length = max(1, min(_GENERATE_PROBE, (positions or _GENERATE_PROBE + 4) - 4))
-        text = [(37 * i * i + 11 * i + 5) % vocabulary for i in range(length)]
-        prompt = torch.tensor([text], device=model.device)
-        try:
-            first, second = (
-                model.generate(
-                    prompt,
-                    attention_mask=torch.ones_like(prompt),
-                    min_new_tokens=3,
-                    max_new_tokens=3,
-                    do_sample=False,
-                    pad_token_id=self._tokenizer.pad_token_id,
-                    output_logits=True,
-                    return_dict_in_generate=True,
-                ).logits
-                for _ in range(2)
-            )
-        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
-            told = f"fails with {type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        else:
-            if all(torch.allclose(a, b, atol=1e-2, rtol=1e-2) for a, b in zip(first, second, strict=True)):
-                return
-            told = "gives other probabilities the second time"
-        raise ModelError(
-            f"{type(model).__name__} cannot answer: transformers' generate {told}; written together, {why}"
-        )
 
     def _prefill(self, prompt_ids: tuple[int, ...], before: _Prefilled | None) -> _Prefilled:
         """Run one prompt through the model; return its keys, values and the logits after its last token.

@@ -76,16 +76,16 @@ class TransformersEngine:
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
         require_packages("a model in this process", "local", "torch", "transformers")
         from evolcoder.models.local.decoding import Decoder
-        from evolcoder.models.local.packed_weights import pack_linear_layers
 
         device = _device(settings.device)
         weights: tuple[Any, Any] = load_weights(ref, number_format(settings.dtype, device))
         self.model, self.tokenizer = weights
         if device != "cpu":
             self.model.to(device)
-        pack_linear_layers(self.model)
         self._ref = ref
-        self.decoder: Decoder = Decoder(self.model, self.tokenizer, settings.batch_size)
+        self.decoder: Decoder = Decoder(
+            self.model, self.tokenizer, settings.batch_size, for_answers_alone=True
+        )
         text = self.model.config.get_text_config(decoder=True)
         trained_for = getattr(text, "max_position_embeddings", None) or 1 << 30
         self.context_tokens = min(settings.context_tokens or trained_for, trained_for)

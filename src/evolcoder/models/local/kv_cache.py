@@ -26,6 +26,8 @@ class _Step:
 
     rows_N: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     lengths_N: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    n: int = 0
+    """Rows."""
     width: int = 0
 
 
@@ -40,6 +42,8 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self._step = step
         self.keys: torch.Tensor = keys_SHCD
         self.values: torch.Tensor = values_SHCD
+        self._attended: tuple[torch.Tensor, torch.Tensor] | None = None
+        """What rows attended to last: mostly it is what they attend to next."""
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Do nothing: the tensors are there from the beginning."""
@@ -51,8 +55,17 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         step = self._step
         self.keys[step.rows_N, :, step.lengths_N] = key_states[:, :, 0]
         self.values[step.rows_N, :, step.lengths_N] = value_states[:, :, 0]
-        n = len(step.rows_N)
-        return self.keys[:n, :, : step.width], self.values[:n, :, : step.width]
+        attended = self._attended
+        if attended is None or attended[0].shape[0] != step.n or attended[0].shape[2] != step.width:
+            attended = self.keys[: step.n, :, : step.width], self.values[: step.n, :, : step.width]
+            self._attended = attended
+        return attended
+
+    def widen(self, columns: int) -> None:
+        """Make room for so many columns."""
+        self._attended = None  # the old tensors are free as soon as they are copied
+        self.keys = _widened(self.keys, columns)
+        self.values = _widened(self.values, columns)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return the attended width; the mask itself is given by the caller of the model."""
@@ -105,7 +118,7 @@ class KVSlots:
         device, dtype = self._layers[0].keys.device, self._layers[0].keys.dtype
         self._step.rows_N = torch.arange(len(lengths), device=device)
         self._step.lengths_N = torch.tensor(lengths, device=device)
-        self._step.width = width
+        self._step.n, self._step.width = len(lengths), width
         return self.mask(window, dtype)
 
     def mask(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
@@ -132,8 +145,7 @@ class KVSlots:
             return
         grown = -(-columns // _GROWTH) * _GROWTH
         for layer in self._layers:
-            layer.keys = _widened(layer.keys, grown)
-            layer.values = _widened(layer.values, grown)
+            layer.widen(grown)
 
 
 def _widened(old_SHCD: torch.Tensor, columns: int) -> torch.Tensor:

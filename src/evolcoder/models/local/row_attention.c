@@ -90,6 +90,11 @@ static inline floats exponential(floats x) {
     return (floats)((ints)(p * (floats)(power << 23)) & ~tiny);
 }
 
+/* Ask what is read next into the cache: the rows are far apart in memory, and short. */
+static inline void ask(const number *p) {
+    for (int d = 0; d < WIDTH; d += 64 / (int)sizeof(number)) __builtin_prefetch(p + d);
+}
+
 /* Strides count numbers: of a row, a head, a column. The mask has one line a row, or is null.
    `out` is rows x key heads x GROUP x WIDTH, dense. Returns 0, or 1 where memory is short. */
 int row_attention(
@@ -115,6 +120,8 @@ int row_attention(
         for (int64_t head = 0; head < heads; head++) {
             const number *k = keys + row * key_strides[0] + head * key_strides[1];
             const number *v = values + row * value_strides[0] + head * value_strides[1];
+            const number *next = head + 1 < heads ? k + key_strides[1]
+                : row + 1 < rows ? keys + (row + 1) * key_strides[0] : k;
             floats q[GROUP][PARTS], top[GROUP];
             for (int g = 0; g < GROUP; g++) {
                 const number *p = query + row * query_strides[0] + (head * GROUP + g) * query_strides[1];
@@ -127,6 +134,7 @@ int row_attention(
                 for (int i = 0; i < LANES; i++) {
                     int32_t c = seen[at + (i < filled ? i : 0)];
                     for (int d = 0; d < PARTS; d++) tile[i][d] = load(k + c * key_strides[2] + d * LANES);
+                    ask(v + c * value_strides[2]);
                     added[i] = i >= filled ? -3.4e38f : line ? value(line[c]) : 0.0f;
                 }
                 for (int g = 0; g < GROUP; g++) {
@@ -160,6 +168,7 @@ int row_attention(
             floats acc[GROUP][PARTS] = {{{0}}};
             for (int64_t at = 0; at < n; at++) {
                 const number *p = v + seen[at] * value_strides[2];
+                ask(next + seen[at] * key_strides[2]);
                 for (int d = 0; d < PARTS; d++) {
                     floats part = load(p + d * LANES);
                     for (int g = 0; g < GROUP; g++) acc[g][d] += part * scores[g * room + at];

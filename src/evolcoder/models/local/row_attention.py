@@ -1,33 +1,28 @@
-"""Attention of the newest token of many rows on a CPU, by a kernel that is compiled where it runs.
+"""Attention on a CPU by kernels compiled where they run: of many rows' newest tokens, of a prompt in bf16.
 
 torch's kernel computes every row up to the longest one's end and copies much of it: it takes 3 times as long
-as this one, which reads each row's own keys and values once. Where there is no C compiler, and for what the
-kernel does not know (other heads, formats, soft caps, sinks), torch's is used.
+as the one for many rows, which reads each row's own keys and values once, and 5 times as long as the one for
+a prompt. Where there is no C compiler, and for what the kernels do not know (other heads, formats, soft caps,
+sinks), torch's is used.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from evolcoder.cache import cache_folder
-from evolcoder.runs import content_hash
+from evolcoder.models.local.bf16_kernels import PANEL, bf16_kernels
+from evolcoder.models.local.compiled import compiled
 
 ROW_ATTENTION = "evolcoder_rows"
 """The name by which transformers knows it."""
 _SOURCE = Path(__file__).with_name("row_attention.c")
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC")
 _LANES, _MOST_WIDTH, _MOST_GROUP = 16, 256, 16
-_COMPILE_S = 60
 _UNKNOWN = ("softcap", "s_aux", "position_bias", "cache")
 """Arguments of an attention that the kernel does not compute."""
 
@@ -60,18 +55,36 @@ def row_attention(
 
     N rows, H heads, K key heads, T new tokens, C columns, D width of a head.
     """
-    kernel = None
+    out_NTHD = None
     learns = torch.is_grad_enabled() and query_NHTD.requires_grad
     known = not dropout and not learns and all(further.get(name) is None for name in _UNKNOWN)
-    if known and query_NHTD.shape[2] == 1:
-        kernel = _kernel_for(query_NHTD, key_NKCD, value_NKCD, attention_mask)
-    if kernel is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    if known:
+        scale = query_NHTD.shape[3] ** -0.5 if scaling is None else float(scaling)
+        if query_NHTD.shape[2] == 1:
+            out_NTHD = _of_rows(query_NHTD, key_NKCD, value_NKCD, attention_mask, scale)
+        elif further.get("is_causal") in (None, True) and getattr(module, "is_causal", True):
+            out_NTHD = _of_prompt(query_NHTD, key_NKCD, value_NKCD, attention_mask, scale)
+    if out_NTHD is not None:
+        return out_NTHD, None
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        out: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query_NHTD, key_NKCD, value_NKCD, attention_mask, dropout, scaling, **further
-        )
-        return out
+    out: tuple[torch.Tensor, None] = sdpa_attention_forward(
+        module, query_NHTD, key_NKCD, value_NKCD, attention_mask, dropout, scaling, **further
+    )
+    return out
+
+
+def _of_rows(
+    query_NHTD: torch.Tensor,
+    key_NKCD: torch.Tensor,
+    value_NKCD: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scale: float,
+) -> torch.Tensor | None:
+    """Attend with one new token a row; None where the kernel does not know how."""
+    kernel = _kernel_for(query_NHTD, key_NKCD, value_NKCD, attention_mask)
+    if kernel is None:
+        return None
     n, heads, _, width = query_NHTD.shape
     out_N1HD = query_NHTD.new_empty((n, 1, heads, width))
     mask, mask_stride = None, 0
@@ -91,11 +104,64 @@ def row_attention(
         n,
         key_NKCD.shape[1],
         key_NKCD.shape[2],
-        width**-0.5 if scaling is None else float(scaling),
+        scale,
     )
     if short_of_memory:
         raise MemoryError(f"attention over {key_NKCD.shape[2]} tokens")
-    return out_N1HD, None
+    return out_N1HD
+
+
+def _of_prompt(
+    query_NHTD: torch.Tensor,
+    key_NKCD: torch.Tensor,
+    value_NKCD: torch.Tensor,
+    mask: torch.Tensor | None,
+    scale: float,
+) -> torch.Tensor | None:
+    """Attend with several new tokens of one row, in bf16; None where the kernel does not know how."""
+    kernels = bf16_kernels() if query_NHTD.dtype == torch.bfloat16 else None
+    n, heads, tokens, width = query_NHTD.shape
+    columns = key_NKCD.shape[2]
+    if kernels is None or n != 1 or width % PANEL or not _fit(query_NHTD, key_NKCD, value_NKCD):
+        return None
+    if mask is None and columns != tokens:  # torch's takes the first tokens for the new ones then
+        return None
+    if mask is not None and (
+        mask.dtype != torch.bool or mask.shape != (1, 1, tokens, columns) or mask.stride(3) != 1
+    ):
+        return None
+    out_NTHD = query_NHTD.new_empty((1, tokens, heads, width))
+    strides = ctypes.c_int64 * 2
+    short_of_memory = kernels.prompt_attention(
+        query_NHTD.data_ptr(),
+        strides(*query_NHTD.stride()[1:3]),
+        key_NKCD.data_ptr(),
+        strides(*key_NKCD.stride()[1:3]),
+        value_NKCD.data_ptr(),
+        strides(*value_NKCD.stride()[1:3]),
+        None if mask is None else mask.data_ptr(),
+        0 if mask is None else mask.stride(2),
+        out_NTHD.data_ptr(),
+        tokens,
+        columns,
+        heads,
+        key_NKCD.shape[1],
+        width,
+        scale,
+        torch.get_num_threads(),
+    )
+    if short_of_memory:
+        raise MemoryError(f"attention over {columns} tokens")
+    return out_NTHD
+
+
+def _fit(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """Return whether these are on the CPU, of one format, dense in each head, and share heads evenly."""
+    dense = all(
+        x.stride(-1) == 1 and x.dtype == query.dtype and x.device.type == "cpu" for x in (query, key, value)
+    )
+    fits = key.shape == value.shape and key.shape[0] == query.shape[0] and key.shape[3] == query.shape[3]
+    return dense and fits and query.shape[1] % key.shape[1] == 0
 
 
 def _kernel_for(
@@ -103,40 +169,25 @@ def _kernel_for(
 ) -> Callable[..., int] | None:
     """Return the kernel for these shapes; None where they are not its."""
     n, heads, _, width = query.shape
-    group, rest = divmod(heads, key.shape[1])
-    dense = all(x.stride(-1) == 1 and x.dtype == query.dtype for x in (query, key, value))
-    fits = key.shape == value.shape and key.shape[0] == n and key.shape[3] == width and not rest
-    if not (dense and fits and group <= _MOST_GROUP and width <= _MOST_WIDTH and width % _LANES == 0):
+    group = heads // key.shape[1]
+    if not _fit(query, key, value) or group > _MOST_GROUP or width > _MOST_WIDTH or width % _LANES:
         return None
     if mask is not None:
         line = mask.dtype == query.dtype and mask.stride(-1) == 1
         if not line or mask.shape != (n, 1, 1, key.shape[2]):
             return None
-    if query.dtype not in (torch.float32, torch.bfloat16) or query.device.type != "cpu":
+    if query.dtype not in (torch.float32, torch.bfloat16):
         return None
     return _compiled(group, width, query.dtype == torch.bfloat16)
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled(group: int, width: int, bf16: bool) -> Callable[..., int] | None:
-    """Return the kernel, from the cache folder where it was compiled before; None without a compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
+    """Return the kernel for these numbers; None without a compiler."""
+    library = compiled(_SOURCE, (f"-DGROUP={group}", f"-DWIDTH={width}", *(("-DBF16",) if bf16 else ())))
+    if library is None:
         return None
-    given = (f"-DGROUP={group}", f"-DWIDTH={width}", *(("-DBF16",) if bf16 else ()))
-    name = content_hash(_SOURCE.read_text(), _FLAGS, given, _processor())
-    kept = cache_folder() / "kernels" / f"row-attention-{name[:16]}.so"
-    try:
-        if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-                made = Path(folder) / "made.so"
-                command = [compiler, *_FLAGS, *given, "-o", str(made), str(_SOURCE)]
-                subprocess.run(command, check=True, capture_output=True, timeout=_COMPILE_S)
-                made.replace(kept)
-        kernel = ctypes.CDLL(str(kept)).row_attention
-    except (OSError, subprocess.SubprocessError, AttributeError):
-        return None
+    kernel = library.row_attention
     strides = ctypes.POINTER(ctypes.c_int64)
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     tensors: list[Any] = [pointer, strides, pointer, strides, pointer, strides, pointer, whole]
@@ -144,13 +195,3 @@ def _compiled(group: int, width: int, bf16: bool) -> Callable[..., int] | None:
     kernel.restype = ctypes.c_int
     found: Callable[..., int] = kernel
     return found
-
-
-def _processor() -> str:
-    """Return what tells processors apart: code for one may not run on another that shares the folder."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine() + platform.processor()
-    told = ("flags", "Features", "model name")
-    return "\n".join(sorted({line for line in lines if line.startswith(told)}))

@@ -1,0 +1,241 @@
+"""The kernels for AVX512-BF16: torch's numbers, whole layers where they stay the same, undone where wrong."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import nn
+from torch.nn import functional
+
+from evolcoder.models.local import bf16_kernels as kernels
+from evolcoder.models.local import fast_forms, llama_layers, row_attention
+from evolcoder.models.local.decoding import DecodeJob, Decoder
+from evolcoder.models.local.packed_weights import pack_linear_layers
+
+needs_the_kernels = pytest.mark.skipif(
+    kernels.bf16_kernels() is None, reason="no AVX512-BF16 (or AMX besides it), or no C compiler with OpenMP"
+)
+SIZES = {
+    "vocab_size": 320,
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 512,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+    "initializer_range": 0.1,
+}
+TOKENIZER: Any = SimpleNamespace(eos_token_id=2, pad_token_id=2, decode=lambda ids, **_: "")
+
+
+def model_of(family: str, dtype: torch.dtype = torch.bfloat16, **changes: Any) -> Any:
+    torch.manual_seed(3)
+    config = transformers.AutoConfig.for_model(family, **{**SIZES, **changes})
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "norm" in name or name.endswith("bias"):
+                weight += 0.3 * torch.randn_like(weight)
+    return model
+
+
+def replaced(model: nn.Module) -> list[str]:
+    """The modules with a forward pass of their own that are no linear layers."""
+    found = [name for name, module in model.named_modules() if "forward" in vars(module)]
+    return [name for name in found if not isinstance(model.get_submodule(name), nn.Linear)]
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(32, 2), (96, 70)])
+def test_a_weight_comes_back_as_it_was(outputs: int, inputs: int) -> None:
+    weight = torch.randn(outputs, inputs).bfloat16()
+    assert torch.equal(kernels.as_it_was(kernels.laid_out(weight)), weight)
+
+
+@needs_the_kernels
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("outputs", "inputs"), [(32, 2), (96, 70), (320, 128)])
+def test_products_are_the_layers(outputs: int, inputs: int, bias: bool, threads: int) -> None:
+    layer = nn.Linear(inputs, outputs, bias, dtype=torch.bfloat16).requires_grad_(False)
+    rows = torch.randn(3, 100, inputs).bfloat16()
+    exact = layer.double()(rows.double())
+    layer.bfloat16()
+    undo = pack_linear_layers(nn.ModuleList([layer]))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        together = layer(rows)
+        assert (together - exact).abs().max() <= 0.005 * exact.abs().max()
+        for n in (1, 2, 12, 13, 25):
+            assert torch.equal(layer(rows[0, :n]), together[0, :n]), "a row does not depend on its neighbours"
+        assert torch.equal(layer(rows.transpose(0, 1)), together.transpose(0, 1))
+        assert layer(rows[:0]).shape == (0, 100, outputs)
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(RuntimeError):
+        layer(rows.float())
+    undo()
+    assert (layer(rows) - exact).abs().max() <= 0.005 * exact.abs().max()
+
+
+@needs_the_kernels
+@pytest.mark.parametrize(
+    "hides", ["what follows", "what follows and is far", "as a mask says, behind a prefix"]
+)
+@pytest.mark.parametrize(("group", "width"), [(1, 32), (3, 64), (4, 128)])
+@pytest.mark.parametrize("tokens", [2, 12, 37, 70])
+def test_attention_of_a_prompt(tokens: int, group: int, width: int, hides: str) -> None:
+    columns = tokens + (29 if "prefix" in hides else 0)
+    random = torch.Generator().manual_seed(tokens)
+    query = torch.randn(1, tokens, 2 * group, width, generator=random).bfloat16().transpose(1, 2)
+    keys, values = torch.randn(2, 1, 2, columns + 5, width, generator=random).bfloat16()[:, :, :, :columns]
+    sees = torch.ones(tokens, columns, dtype=torch.bool).tril(columns - tokens)
+    if "far" in hides:
+        sees = sees.triu(-9)
+    mask = None if hides == "what follows" else sees[None, None]
+    k, v = (x.double().repeat_interleave(group, 1) for x in (keys, values))
+    for size in (1.0, 100.0):
+        got, _ = row_attention.row_attention(nn.Module(), query * size, keys, values, mask, scaling=0.2)
+        exact = functional.scaled_dot_product_attention(
+            (query * size).double(), k, v, attn_mask=sees, scale=0.2
+        )
+        assert got.is_contiguous()
+        assert (got.double() - exact.transpose(1, 2)).abs().max() < 3e-2
+
+
+@needs_the_kernels
+def test_what_is_no_number_stays_in_the_rows_that_see_it() -> None:
+    query = torch.randn(1, 2, 40, 32).bfloat16()
+    keys, values = torch.randn(2, 1, 2, 40, 32).bfloat16()
+    values[:, :, 30] = math.nan
+    got, _ = row_attention.row_attention(nn.Module(), query, keys, values, None)
+    assert torch.isfinite(got[:, :24]).all(), "tokens are taken 12 at a time"
+    assert torch.isnan(got[:, 30:]).all()
+    query[:, :, 5] = math.nan
+    got, _ = row_attention.row_attention(nn.Module(), query, keys, values, None)
+    assert torch.isnan(got[:, 5]).all()
+
+
+@needs_the_kernels
+@pytest.mark.parametrize("family", ["llama", "qwen2", "mistral"])
+def test_layers_in_two_calls_give_the_models_numbers(family: str) -> None:
+    plain, model = model_of(family), model_of(family)
+    undo = fast_forms.use_fast_forms(model, True)
+    assert replaced(model) == ["model.layers.0", "model.layers.1"]
+    exact = model_of(family, torch.float32)
+    ids = torch.randint(3, 300, (2, 230), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for text, further in (
+            (ids, {}),
+            (ids[:1, :7], {}),
+            (ids, {"attention_mask": torch.ones_like(ids).index_fill(1, torch.arange(9), 0)}),
+        ):
+            true, theirs, ours = (
+                m(input_ids=text, **further).logits[:, 9:].float() for m in (exact, plain, model)
+            )
+            if text.shape[1] > 9:
+                assert (ours - true).norm() <= 1.1 * (theirs - true).norm()
+        undo()
+        assert not replaced(model) and model.config._attn_implementation == "sdpa"
+        assert torch.equal(model(ids).logits, plain(ids).logits)
+
+
+@needs_the_kernels
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("gemma", {}),
+        ("granite", {"residual_multiplier": 0.98}),
+        ("smollm3", {"no_rope_layers": [0, 0]}),
+        ("qwen3", {}),
+        ("olmo", {"clip_qkv": 30.0}),
+        ("llama", {"hidden_act": "gelu"}),
+        ("llama", {"head_dim": 16}),
+    ],
+)
+def test_layers_of_another_kind_stay_as_they_are(family: str, changes: dict[str, Any]) -> None:
+    plain, model = model_of(family, **changes), model_of(family, **changes)
+    decoder = Decoder(model, TOKENIZER, 4, for_answers_alone=True)
+    assert decoder.falls_back is None
+    assert not replaced(model)
+    ids = torch.arange(5, 60)[None]
+    with torch.inference_mode():
+        ours, theirs = model(ids).logits.float(), plain(ids).logits.float()
+    assert (ours - theirs).norm() <= 0.02 * theirs.norm()
+
+
+@needs_the_kernels
+def test_a_layer_that_names_the_same_and_means_another_thing_stays() -> None:
+    model = model_of("llama")
+    norm: Any = model.model.layers[0].input_layernorm
+
+    class OtherNorm(type(norm)):  # type: ignore[misc]
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return self.weight * self.weight * weight
+
+    norm.__class__ = OtherNorm
+    fast_forms.use_fast_forms(model, True)
+    assert replaced(model) == ["model.layers.1"]
+
+
+@needs_the_kernels
+@pytest.mark.parametrize("name", ["linear", "before_attention", "after_attention", "prompt_attention"])
+def test_a_kernel_that_computes_something_else_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    library = kernels.bf16_kernels()
+    parts = ("linear", "before_attention", "after_attention", "prompt_attention")
+    odd = SimpleNamespace(**{part: getattr(library, part) for part in parts} | {name: lambda *told: 0})
+    for module in (kernels, llama_layers, row_attention):
+        monkeypatch.setattr(module, "bf16_kernels", lambda: odd)
+    plain, model = model_of("llama"), model_of("llama")
+    decoder = Decoder(model, TOKENIZER, 4, for_answers_alone=True)
+    assert decoder.falls_back is None
+    with torch.inference_mode():
+        got, expected = (m(torch.arange(5, 60)[None]).logits.float() for m in (model, plain))
+    assert (got - expected).norm() <= 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize("why", ["no AVX512-BF16", "AMX", "no compiler"])
+def test_without_the_kernels_answers_are_written_as_before(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    flags = "flags : avx512_bf16" + (" amx_bf16" if why == "AMX" else "")
+    monkeypatch.setattr(kernels, "processor", lambda: "flags : avx2" if why == "no AVX512-BF16" else flags)
+    monkeypatch.setattr(kernels, "compiled", lambda *_: None)
+    kernels.bf16_kernels.cache_clear()
+    try:
+        plain, model = model_of("llama"), model_of("llama")
+        decoder = Decoder(model, TOKENIZER, 4, for_answers_alone=True)
+        assert decoder.falls_back is None
+        assert not replaced(model)
+        [answer] = decoder.decode([DecodeJob(tuple(range(5, 30)), 4)])
+        assert len(answer.token_ids) <= 4
+        with torch.inference_mode():
+            got, expected = (m(torch.arange(5, 60)[None]).logits.float() for m in (model, plain))
+        assert (got - expected).norm() <= 0.02 * expected.norm()
+    finally:
+        kernels.bf16_kernels.cache_clear()
+
+
+@needs_the_kernels
+def test_answers_are_the_plain_models_up_to_rounding() -> None:
+    model, exact = model_of("llama"), model_of("llama", torch.float32)
+    decoder = Decoder(model, TOKENIZER, 4, for_answers_alone=True)
+    prompts = [tuple(range(5, 5 + n)) for n in (3, 40, 200, 41, 7)]
+    answers = decoder.decode([DecodeJob(p, 30, keep_log_probabilities=True) for p in prompts])
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = torch.tensor([[*prompt, *answer.token_ids]])
+        with torch.inference_mode():
+            logp = exact(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        theirs = logp.gather(1, torch.tensor(answer.token_ids)[:, None])[:, 0]
+        ours = torch.tensor(answer.log_probabilities[: len(answer.token_ids)])
+        assert len(ours) == 30 or answer.end_token is not None
+        assert (ours - theirs).abs().max() < 0.15
