@@ -95,7 +95,7 @@ def test_without_the_token_or_with_nonsense_nothing_is_judged(door: dict[str, An
 
 @pytest.mark.parametrize(
     "tests",
-    ["assert f(2) == '\ud800'", "assert f(" + "-" * 50_000 + "2)", "assert f(2) == " + "1 + " * 5_000 + "1"],
+    ["assert f(2) == '\ud800'", "assert f(" + "-" * 50_000 + "2)", "assert f(2) == " + "1 + " * 20_000 + "1"],
     ids=["lone surrogate", "nested", "long sum"],
 )
 def test_tests_that_python_cannot_read_are_refused(tests: str) -> None:
