@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from evolcoder.instructions import read_instructions
 from evolcoder.progress import SilentProgress
-from evolcoder.report.svg import element, nice_ticks, path, scale
+from evolcoder.report.svg import element, nice_ticks, path, picture, scale
 from evolcoder.train import TrainSettings, train
 
 Curve = Sequence[tuple[float, float]]
@@ -72,9 +72,7 @@ def drawn(training: Curve, held_out: Curve) -> str:
     parts.append(text((LEFT + WIDTH) / 2, HEIGHT - 6, "optimizer step", "middle"))
     parts.append(text(LEFT, 14, "loss, nats a token: ", "start"))
     parts.append(text(LEFT + 125, 14, "held out", "start", "#c2410c"))
-    box = f"0 0 {WIDTH} {HEIGHT}"
-    name = "http://www.w3.org/2000/svg"
-    return str(element("svg", *parts, xmlns=name, width=WIDTH, height=HEIGHT, viewBox=box))
+    return str(picture(WIDTH, HEIGHT, parts))
 
 
 def main() -> None:

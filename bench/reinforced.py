@@ -21,7 +21,7 @@ from statistics import fmean, stdev
 from markupsafe import Markup
 
 from evolcoder.evaluate.t_test import holm, welch_test
-from evolcoder.report.svg import element, nice_ticks, path, scale
+from evolcoder.report.svg import element, nice_ticks, path, picture, scale
 
 METHODS = ("rft", "grpo")
 SAMPLING = (
@@ -141,9 +141,7 @@ def drawn(
             element("line", x1=centre - 26, x2=centre + 26, y1=mean, y2=mean, stroke=colour, stroke_width=1.5)
         )
         parts.append(text(centre, HEIGHT - BOTTOM + 18, name, colour=colour))
-    namespace = "http://www.w3.org/2000/svg"
-    box = f"0 0 {WIDTH} {HEIGHT}"
-    return str(element("svg", *parts, xmlns=namespace, width=WIDTH, height=HEIGHT, viewBox=box))
+    return str(picture(WIDTH, HEIGHT, parts))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from statistics import fmean
 
-from evolcoder.report.svg import element, nice_ticks, scale
+from evolcoder.report.svg import element, nice_ticks, picture, scale
 
 PANEL, LEFT, TOP, ROW = 330, 90, 40, 30
 Trainings = dict[str, dict[str, list[float]]]
@@ -61,9 +61,7 @@ def drawn(found: Trainings) -> str:
             parts.append(
                 element("line", x1=mean, x2=mean, y1=y - 10, y2=y + 10, stroke="#111", stroke_width=2)
             )
-    box = f"0 0 {width} {height}"
-    namespace = "http://www.w3.org/2000/svg"
-    return str(element("svg", *parts, xmlns=namespace, width=width, height=height, viewBox=box))
+    return str(picture(width, height, parts))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from evolcoder.report.svg import element, number
+from evolcoder.report.svg import element, picture
 
 Anchor = Literal["start", "middle", "end"]
 _FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
@@ -68,17 +68,7 @@ def as_svg(width: float, height: float, shapes: Sequence[Shape], label: str, dar
         element("rect", width=width, height=height, fill="#ffffff"),
         *map(_element, shapes),
     ]
-    svg = element(
-        "svg",
-        element("title", label),
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        width=width,
-        height=height,
-        viewBox=f"0 0 {number(width)} {number(height)}",
-        role="img",
-        font_family=_FONT,
-    )
+    svg = picture(width, height, [element("title", label), *parts], role="img", font_family=_FONT)
     return f"{svg}\n"
 
 

@@ -32,6 +32,13 @@ def drawing(width: int, height: int, label: str, parts: Sequence[Markup]) -> Mar
     return element("svg", *parts, viewBox=f"0 0 {width} {height}", role="img", aria_label=label)
 
 
+def picture(width: float, height: float, parts: Sequence[Markup], **attributes: str | float) -> Markup:
+    """Return an SVG that is a file of its own, of this size unless scaled."""
+    box = f"0 0 {number(width)} {number(height)}"
+    size: dict[str, str | float] = {"width": width, "height": height, "viewBox": box}
+    return element("svg", *parts, xmlns="http://www.w3.org/2000/svg", **size, **attributes)
+
+
 def strip(height: int, label: str, parts: Sequence[Markup]) -> Markup:
     """Return an SVG as wide as its place and of fixed height, for parts with percentage coordinates."""
     return element("svg", *parts, class_="bar", width="100%", height=height, role="img", aria_label=label)

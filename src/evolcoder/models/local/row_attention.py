@@ -90,14 +90,10 @@ def _of_rows(
     mask, mask_stride = None, 0
     if attention_mask is not None:
         mask, mask_stride = attention_mask.data_ptr(), attention_mask.stride(0)
-    strides = ctypes.c_int64 * 3
     short_of_memory = kernel(
-        query_NHTD.data_ptr(),
-        strides(*query_NHTD.stride()[:3]),
-        key_NKCD.data_ptr(),
-        strides(*key_NKCD.stride()[:3]),
-        value_NKCD.data_ptr(),
-        strides(*value_NKCD.stride()[:3]),
+        *_told(query_NHTD, 0),
+        *_told(key_NKCD, 0),
+        *_told(value_NKCD, 0),
         mask,
         mask_stride,
         out_N1HD.data_ptr(),
@@ -109,6 +105,12 @@ def _of_rows(
     if short_of_memory:
         raise MemoryError(f"attention over {key_NKCD.shape[2]} tokens")
     return out_N1HD
+
+
+def _told(x_NHTD: torch.Tensor, first: int) -> tuple[int, ctypes.Array[ctypes.c_int64]]:
+    """Return where a tensor lies, and its strides from dimension `first` to that of tokens."""
+    strides = x_NHTD.stride()[first:3]
+    return x_NHTD.data_ptr(), (ctypes.c_int64 * len(strides))(*strides)
 
 
 def _of_prompt(
@@ -131,14 +133,10 @@ def _of_prompt(
     ):
         return None
     out_NTHD = query_NHTD.new_empty((1, tokens, heads, width))
-    strides = ctypes.c_int64 * 2
     short_of_memory = kernels.prompt_attention(
-        query_NHTD.data_ptr(),
-        strides(*query_NHTD.stride()[1:3]),
-        key_NKCD.data_ptr(),
-        strides(*key_NKCD.stride()[1:3]),
-        value_NKCD.data_ptr(),
-        strides(*value_NKCD.stride()[1:3]),
+        *_told(query_NHTD, 1),
+        *_told(key_NKCD, 1),
+        *_told(value_NKCD, 1),
         None if mask is None else mask.data_ptr(),
         0 if mask is None else mask.stride(2),
         out_NTHD.data_ptr(),
