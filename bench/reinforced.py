@@ -1,6 +1,7 @@
 """Does learning from execution raise the held-out pass rate? SmolLM2-135M, MBPP's train split, three seeds.
 
     python bench/reinforced.py OUT --svg docs/images/reinforced.svg
+    python bench/reinforced.py OUT --methods grpo --steps 40
 
 Measures the embedded model on MBPP's test split, lets it learn from MBPP's train split by `rft` and by
 `grpo`, once for each seed, and measures what comes out. Then Student's t over the seeds against the start
@@ -37,7 +38,7 @@ SAMPLING = (
 SETTINGS = {
     "rft": ("--rounds", "2", "--set", "temperature=0.5", "--set", "learning_rate=5e-5", "--set", "epochs=3"),
     "grpo": (
-        *("--steps", "16", "--set", "tasks_per_step=8", "--set", "refill=0", "--set", "temperature=0.7"),
+        *("--set", "tasks_per_step=8", "--set", "refill=0", "--set", "temperature=0.7"),
         *("--set", "learning_rate=2e-5", "--set", "reward.score=share", "--set", "reward.format=0.2"),
     ),
 }
@@ -63,11 +64,12 @@ def evolcoder(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "evolcoder", *arguments], check=True)
 
 
-def learn(out: Path, method: str, seed: int) -> Path:
+def learn(out: Path, method: str, seed: int, steps: int) -> Path:
     """Return the folder of the model that learnt, begun or gone on with."""
     model = out / f"{method}{seed}"
     where = ("--model", "embedded", "--tasks", "benchmark:mbpp:train", "--out", str(model))
-    evolcoder("reinforce", "--method", method, *where, *SAMPLING, *SETTINGS[method], "--set", f"seed={seed}")
+    settings = (*SETTINGS[method], *(("--steps", str(steps)) if method == "grpo" else ()))
+    evolcoder("reinforce", "--method", method, *where, *SAMPLING, *settings, "--set", f"seed={seed}")
     return model
 
 
@@ -113,9 +115,9 @@ def drawn(
             yield text(left - 6, y(tick) + 4, f"{100 * tick:g}", "end")
 
     steps = [smoothed(curve) for curve in curves]
-    top = 1.1 * max(value for curve in steps for _, value in curve)
+    top = 1.1 * max((value for curve in steps for _, value in curve), default=1.0)
     parts += axes(LEFT, MIDDLE - 70, top)
-    last = max(step for curve in steps for step, _ in curve)
+    last = max((step for curve in steps for step, _ in curve), default=2.0)
     x = scale(1, last, LEFT, MIDDLE - 70)
     ticks = [tick for tick in nice_ticks(1, last) if 1 <= tick <= last]
     parts += [text(x(tick), HEIGHT - BOTTOM + 16, f"{tick:g}") for tick in ticks]
@@ -151,16 +153,18 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of all that is made")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--limit", type=int, default=500, help="problems, evenly spaced")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--steps", type=int, default=16, help="of grpo")
     parser.add_argument("--svg", type=Path, help="where to draw the picture")
     options = parser.parse_args()
     if options.seeds < 2:
         parser.error("--seeds: at least 2 are expected, for a variance")
     start, n_samples = measured(options.out, "embedded", "base", options.limit)
-    scores: dict[str, list[float]] = {method: [] for method in METHODS}
+    scores: dict[str, list[float]] = {method: [] for method in options.methods}
     curves = []
     for seed in range(options.seeds):
-        for method in METHODS:
-            model = learn(options.out, method, seed)
+        for method in options.methods:
+            model = learn(options.out, method, seed, options.steps)
             score, _ = measured(options.out, str(model), model.name, options.limit)
             scores[method].append(score)
             if method == "grpo":
