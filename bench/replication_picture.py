@@ -2,6 +2,8 @@
 
 python bench/replication_picture.py OUT.svg abc/ablation/ablation.json teacher/ablation/ablation.json \
     --further R=R/m-0,R/m-1,R/m-2
+python bench/replication_picture.py OUT.svg tokens/ablation/ablation.json \
+    "equal rows=rows/ablation/ablation.json"
 """
 
 from __future__ import annotations
@@ -13,18 +15,23 @@ from statistics import fmean
 
 from evolcoder.report.svg import element, nice_ticks, picture, scale
 
-PANEL, LEFT, TOP, ROW = 330, 90, 40, 30
+PANEL, TOP, ROW = 330, 40, 30
 Trainings = dict[str, dict[str, list[float]]]
 """pass@1 of each training, by benchmark and arm."""
 
 
-def of_ablations(files: list[Path]) -> Trainings:
-    """Return what ablations measured; an arm that several have is the first one's."""
+def of_ablations(files: list[str]) -> Trainings:
+    """Return what ablations measured; an arm that several have is the first one's.
+
+    `WORDS=FILE` adds words to the names of the arms that are trained.
+    """
     found: Trainings = {}
-    for file in files:
-        for arm in json.loads(file.read_text())["arms"]:
+    for given in files:
+        *words, file = given.split("=", 1)
+        for arm in json.loads(Path(file).read_text())["arms"]:
+            name = ", ".join([arm["name"], *(words if arm["rows"] else ())])
             for score in arm["scores"]:
-                found.setdefault(score["benchmark"], {}).setdefault(arm["name"], score["trainings"])
+                found.setdefault(score["benchmark"], {}).setdefault(name, score["trainings"])
     return found
 
 
@@ -39,14 +46,15 @@ def add_measured(found: Trainings, name: str, folders: list[Path]) -> None:
 def drawn(found: Trainings) -> str:
     """Return the SVG picture: a panel a benchmark, a row an arm, a point a training, a line their mean."""
     arms = list(next(iter(found.values())))
-    width, height = LEFT + PANEL * len(found), TOP + ROW * len(arms) + 40
+    side = 34 + 7 * max(map(len, arms))
+    width, height = side + PANEL * len(found), TOP + ROW * len(arms) + 40
     words: dict[str, str | float] = {"font_family": "sans-serif", "font_size": 13, "fill": "#444"}
     parts = [element("rect", width=width, height=height, fill="#fff")]
     for row, arm in enumerate(arms):
         parts.append(element("text", arm, x=4, y=TOP + ROW * (row + 0.5) + 4, **words))
     top = 1.08 * max(value for arms_of in found.values() for each in arms_of.values() for value in each)
     for panel, (benchmark, by_arm) in enumerate(found.items()):
-        left = LEFT + PANEL * panel
+        left = side + PANEL * panel
         x = scale(0, top, left, left + PANEL - 30)
         parts.append(element("text", f"{benchmark}, pass@1 in %", x=left, y=22, **words))
         for tick in (tick for tick in nice_ticks(0, top) if tick <= top):
@@ -69,7 +77,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("svg", type=Path)
-    parser.add_argument("ablation", type=Path, nargs="+")
+    parser.add_argument("ablation", nargs="+", metavar="[WORDS=]FILE")
     parser.add_argument("--further", action="append", default=[], metavar="NAME=FOLDER,...")
     options = parser.parse_args()
     found = of_ablations(options.ablation)
