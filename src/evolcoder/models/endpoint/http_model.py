@@ -254,17 +254,13 @@ class HttpModel(LanguageModel):
     async def _attempt(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
         """Wait for the rate limit, send the request once, and settle what it cost."""
         loop, stats, limiter = asyncio.get_running_loop(), self.stats, endpoint.limiter
-        budget = self._spending.budget
         me = asyncio.current_task()
         assert me is not None and self._watch is not None and self._sender is not None
         reply: Reply | Failure | None = None
         await limiter.enter(flight.tokens, retry)
         try:
             expected = self._spending.expected(len(flight.body), flight.length)
-            set_aside_usd = 0.0
-            if budget.limited:
-                set_aside_usd = self._spending.usd_of(expected)
-                await budget.take(set_aside_usd)
+            set_aside_usd = await self._spending.set_aside(expected)
             begun = loop.time()
             if flight.begun == 0.0:
                 self._watch.begin(flight)
@@ -272,7 +268,6 @@ class HttpModel(LanguageModel):
                 endpoint.first_sent = begun
             stats.sent += 1
             stats.in_flight += 1
-            self._spending.ledger("sent", 1)
             try:
                 reply = self._spending.with_tokens(
                     await self._sender.send(endpoint.base_url, flight.path, flight.body), expected
@@ -289,8 +284,7 @@ class HttpModel(LanguageModel):
                 self._spending.count(billed)
                 if reply is None:
                     self._spending.throw_away(billed)
-                if budget.limited:
-                    budget.settle(set_aside_usd, self._spending.usd_of(billed))
+                self._spending.settle(set_aside_usd, billed)
         finally:
             limiter.leave()
         if not flight.done.done():
