@@ -142,9 +142,7 @@ def _check_folder(run: Path) -> None:
     sign = next((sign for sign in signs if sign.exists()), signs[0])
     best = run / "best"
     if sign.exists() and best.exists() and not best.is_symlink():  # as copies without links have it
-        raise DataError(
-            f"{best}: a run makes a link of this name, found something else; move it away, nothing was changed"
-        )
+        raise DataError(f"{best}: a run makes a link of this name, found something else; nothing was changed")
     check_claimed(sign, [run / name for name in ("recipe.yaml", "result.json", "report.html", "best")])
 
 
