@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import os
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -46,6 +47,7 @@ def separated(delimiter: str, end: str = "\n") -> str:
         ("a.jsonl", gzip.compress(LINES.encode(), mtime=0)),
         ("a.jsonl.zst", pa.compress(LINES.encode(), "zstd", asbytes=True)),
         ("a.csv", separated(",").encode()),
+        ("a.csv", separated(",", "\r").encode()),
         ("a.csv", b"\xef\xbb\xbf" + separated(";", "\r\n").replace("b;\r\n", "b;\n").encode()),
         ("a.tsv", separated("\t").encode()),
         ("A.CSV.gz", gzip.compress(separated(",").encode(), mtime=0)),
@@ -211,3 +213,9 @@ def test_names_of_the_hub_may_have_dots(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_folder_without_a_data_set_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"found a folder without .*train\.parquet"):
         read_instructions(tmp_path)
+
+
+def test_a_pipe_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(DataError, match="a file is expected, found a pipe"):
+        read_instructions(tmp_path / "rows.jsonl")

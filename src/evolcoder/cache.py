@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from evolcoder.runs import content_hash, file_hash, writing_whole
 _WORTH_KEEPING = 1 << 20
 """Bytes below which a file is hashed each time: that costs less than looking its hash up."""
 _MOST_HASHES = 10_000
+_OWN_NAME = re.compile(r"[0-9a-f]{32}(\.json)?")
 _SETTLED_NS = 2_000_000_000
 """A file changed this recently may change again within one tick of the file system's clock."""
 
@@ -23,12 +25,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evolcoder"
 
 
-def forget_oldest(folder: Path, most: int) -> None:
-    """Remove the files of a folder written longest ago, so that `most` are left; may raise OSError."""
+def oldest_of_cache(folder: Path, most: int) -> list[Path]:
+    """Return what was written longest ago of a folder's entries beyond `most`; may raise OSError.
+
+    Only what bears a content hash for its name is the cache's: the folder may be somebody's own as well.
+    """
     with os.scandir(folder) as entries:
-        files = [(entry.stat().st_mtime_ns, entry.name) for entry in entries if entry.name[0] != "."]
-    for _, name in sorted(files)[: max(len(files) - most, 0)]:
-        (folder / name).unlink(missing_ok=True)
+        own = [(entry.stat().st_mtime_ns, entry.path) for entry in entries if _OWN_NAME.fullmatch(entry.name)]
+    return [Path(path) for _, path in sorted(own)[: max(len(own) - most, 0)]]
+
+
+def forget_oldest(folder: Path, most: int) -> None:
+    """Remove the files of the cache in a folder written longest ago, so that `most` are left.
+
+    May raise OSError.
+    """
+    for file in oldest_of_cache(folder, most):
+        file.unlink(missing_ok=True)
 
 
 def kept_file_hash(path: Path) -> str:

@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
@@ -29,6 +30,8 @@ ACCEPTED = "accepted: JSON lines, a JSON list, CSV, TSV, Parquet (text also as .
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".txt")
 """What names of data files end in; a name that ends otherwise may be one of the hub."""
 _HEAD_BYTES = 1 << 16
+_LONE_CR = re.compile(r"(?<=\r)(?![\r\n]|$)")
+"""Where a line of an old Mac ends, and of some spreadsheets still."""
 
 
 def rows_of_data(path: Path) -> Iterator[tuple[str, Row]]:
@@ -108,6 +111,8 @@ def open_unpacked(path: Path) -> IO[bytes]:
     """Open a file for reading its text, unpacked where gzip or zstd packed it; raises DataError if absent."""
     if not path.exists():
         raise DataError(f"{path}: no such file")
+    if not path.is_file() and not path.is_dir():
+        raise DataError(f"{path}: a file is expected, found a pipe or a device: data are read more than once")
     with path.open("rb") as f:
         magic = f.read(4)
     if magic[:2] == b"\x1f\x8b" or path.suffix == ".gz":
@@ -162,11 +167,12 @@ def _text_lines(path: Path, stream: IO[bytes]) -> Iterator[str]:
             raise DataError(f"{path}: line {number}: over {MOST_ROW_BYTES >> 20} MB long")
         check_unpacked(path, packed, size)
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{path}: line {number}: not UTF-8 ({error.reason} at byte {error.start})"
             ) from error
+        yield from _LONE_CR.split(text) if "\r" in text[:-2] else (text,)
 
 
 def json_value(value: Any) -> Any:

@@ -82,6 +82,11 @@ def _check(out: Path, is_of_the_kind: IsOfTheKind, inputs: tuple[str | Path, ...
         )
 
 
+def is_changed(path: Path) -> bool:
+    """Whether somebody wrote or edited a file that is to be written."""
+    return path.is_file() and path.stat().st_size > 0 and not _note_of(path).exists()
+
+
 def _note_of(path: Path) -> Path:
     return cache_folder() / "outputs" / kept_file_hash(path)
 

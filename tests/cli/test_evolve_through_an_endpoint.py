@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from teacher_server import question_in, teacher_server
 
 from evolcoder.cli import cli
-from evolcoder.errors import BudgetExhaustedError, ModelError, UserError
+from evolcoder.errors import BudgetExhaustedError, JournalError, ModelError, UserError
+from evolcoder.models.journal.journal import Journal
 
 SORRY = "I'm sorry, but as an AI language model I cannot help with that."
 LEAK = "#Rewritten Prompt#: given prompt "
@@ -223,3 +224,17 @@ def test_fewer_rounds_leave_no_round_of_before_in_the_folder_or_the_card(seeds: 
         assert not (out / "round-2").exists()
         evolve(seeds, out, "--teacher", f"openai:m@{teacher.url}", "--rounds", "2")
         assert len(teacher.asked) == asked
+
+
+def test_what_a_folder_says_of_itself_stays_while_another_process_is_at_work_in_it(
+    seeds: Path, tmp_path: Path
+) -> None:
+    with teacher_server() as teacher:
+        arguments = ["--teacher", f"openai:m@{teacher.url}"]
+        evolve(seeds, tmp_path / "out", *arguments)
+        noted = (tmp_path / "out" / "made_from.json").read_bytes()
+        journal = Journal(tmp_path / "out" / "journal.sqlite")  # as another process holds it
+        with pytest.raises(JournalError, match="another evolcoder"):
+            evolve(seeds, tmp_path / "out", *arguments, "--overwrite", "--temperature", "0.3")
+        journal.close_now()
+    assert (tmp_path / "out" / "made_from.json").read_bytes() == noted

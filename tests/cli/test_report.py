@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from evolcoder.cli import cli
+from evolcoder.errors import DataError
 from evolcoder.runs import write_json_whole, write_text_whole
 
 
@@ -43,6 +45,14 @@ def test_a_folder_that_is_no_run_ends_with_one_line_and_code_2(tmp_path: Path) -
         done.stderr == f"error: {tmp_path}: not a run folder (recipe.yaml or round-0 is expected in it)"
         ", nor a model that learnt from execution\n"
     )
+
+
+def test_a_page_of_ones_own_in_a_runs_folder_stays(tmp_path: Path) -> None:
+    page = a_run(tmp_path / "run") / "report.html"
+    page.write_text("<!doctype html><title>my own</title>")
+    with pytest.raises(DataError, match="is no report of evolcoder"):
+        CliRunner().invoke(cli, ["report", str(page.parent)], catch_exceptions=False)
+    assert "my own" in page.read_text()
 
 
 def test_help_shows_an_example() -> None:

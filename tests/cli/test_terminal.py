@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -135,6 +137,15 @@ def test_live_bars_are_drawn_and_nothing_of_their_texts_is_a_command(monkeypatch
         sign in drawn for sign in ("\x1b]", "\x07", "\x9b", "\x9d", "\u202e", "\u2066", "\x1b[31mred")
     )
     assert isinstance(sys.stderr, ShownStream)
+
+
+def test_what_the_terminal_has_no_sign_for_is_written_by_its_code(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"instruction": "Größe \u4e2d", "output": "x"}\n')
+    here = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "evolcoder", "data", "samples", str(tmp_path / "rows.jsonl")]
+    done = subprocess.run(command, env=here, capture_output=True)
+    assert done.returncode == 0
+    assert "Größe \\u4e2d" in done.stdout.decode("latin-1")
 
 
 def test_a_librarys_progress_bar_keeps_its_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
-from collections.abc import Iterable, Iterator
+import html
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from tests.evolve.contamination import find_contamination
 
 from evolcoder.evolve.contamination_report import (
@@ -82,6 +84,33 @@ def test_a_copied_text_is_found_though_its_first_sentence_is_reworded_and_its_co
     )
     (hit,) = find_contamination([*CLEAN, row("bad", text, "Use recursion.")], [PROBLEM])
     assert (hit.row_id, hit.how) == ("bad", "text")
+
+
+DISGUISES: dict[str, Callable[[str], str]] = {
+    "HTML": lambda text: html.escape(html.escape(text)),
+    "Cyrillic letters": lambda text: text.translate(
+        str.maketrans("aeocpx", "\u0430\u0435\u043e\u0441\u0440\u0445")
+    ),
+    "Greek letters": lambda text: text.translate(str.maketrans("aou", "\u03b1\u03bf\u03c5")),
+    "wide letters": lambda text: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text),
+    "mathematical letters": lambda text: "".join(
+        chr(0x1D3B9 + ord(c)) if "a" <= c <= "z" else c for c in text
+    ),
+    "accents": lambda text: "".join(f"{c}\u0301" if c in "aeiou" else c for c in text),
+    "signs without width": lambda text: "\u200b".join(text),
+    "soft hyphens": lambda text: "\u00ad".join(text),
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_letters_of_another_form_hide_no_copy(disguise: str) -> None:
+    hide = DISGUISES[disguise]
+    rows = [
+        *CLEAN,
+        row("text", hide(PROBLEM.text), "x"),
+        row("code", "How would you pile these?", hide(COPY)),
+    ]
+    assert {hit.row_id for hit in find_contamination(rows, [PROBLEM])} == {"text", "code"}
 
 
 def test_rows_that_share_common_phrases_only_are_clean() -> None:

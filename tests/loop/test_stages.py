@@ -12,7 +12,7 @@ import pytest
 from tests.loop.conftest import Notes
 
 from evolcoder.cli.plan_text import plan_data, plan_text
-from evolcoder.errors import UserError
+from evolcoder.errors import DataError, UserError
 from evolcoder.loop import plan_recipe, run_recipe
 from evolcoder.loop.stages import Choice, Stage, Stages
 from evolcoder.progress import SilentProgress
@@ -271,6 +271,17 @@ def test_a_changed_recipe_redoes_what_depends_on_the_change_and_says_so_first(
     stamp = weights.stat().st_mtime_ns
     run_recipe(small(train={"learning_rate": 1e-2}), run, Notes(), "x", Choice(redo=("train:1",)))
     assert weights.stat().st_mtime_ns > stamp
+
+    note = weights.with_name("my-notes.txt")
+    note.write_text("do not lose")
+    with pytest.raises(DataError, match=r"holds 'my-notes\.txt', which no trained model of evolcoder wrote"):
+        run_recipe(small(train={"learning_rate": 1e-2}), run, Notes(), "x", Choice(redo=("train:1",)))
+    assert note.exists() and weights.exists()
+    note.unlink()
+    (run / "best").unlink(missing_ok=True)
+    (run / "best").mkdir()  # as a copy that follows links has it
+    with pytest.raises(DataError, match=r"best: a run makes a link of this name"):
+        run_recipe(small(train={"learning_rate": 1e-2}), run, Notes(), "x")
 
 
 def test_the_plan_of_a_remote_teacher_tells_requests_and_money(

@@ -67,6 +67,15 @@ ANSWERED: dict[str, Callable[[int], bytes]] = {
     "no usage": lambda n: http(chat(usage=None)),
     "usage of nothing": lambda n: http(chat(usage={"prompt_tokens": 0, "completion_tokens": 0})),
     "usage below nothing": lambda n: http(chat(usage={"prompt_tokens": -100, "completion_tokens": 50})),
+    "usage of the prompt alone": lambda n: http(chat(usage={"prompt_tokens": 100})),
+    "usage that is no answer's": lambda n: http(chat(usage={"prompt_tokens": 100, "completion_tokens": 0})),
+    "usage that is true": lambda n: http(chat(usage={"prompt_tokens": True, "completion_tokens": True})),
+    "tokens of a cache apart": lambda n: http(
+        chat(usage={"input_tokens": 10, "cache_read_input_tokens": 90, "output_tokens": 50})
+    ),
+    "thinking apart": lambda n: http(
+        chat(usage={**USAGE, "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": 40}})
+    ),
     "usage that is no number": lambda n: http(chat(usage={"prompt_tokens": "many", "completion_tokens": 50})),
     "usage without end": lambda n: http(chat(usage={"prompt_tokens": 1e99, "completion_tokens": 50})),
     "cached tokens below nothing": lambda n: http(

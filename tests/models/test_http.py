@@ -564,6 +564,15 @@ def told(content: Any, finish: str | None = "stop", **more: Any) -> web.Response
         (lambda: told("", "length"), "", "length"),
         (lambda: told(None, "content_filter"), "", "content_filter"),
         (lambda: told([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}]), "a", "stop"),
+        (lambda: told(["in ", "pieces"]), "in pieces", "stop"),
+        (lambda: told({"type": "text", "text": "alone"}), "alone", "stop"),
+        (
+            lambda: told([{"type": "text", "text": {"value": "as threads have it"}}]),
+            "as threads have it",
+            "stop",
+        ),
+        (lambda: told("whole", error={"code": None, "message": ""}), "whole", "stop"),
+        (lambda: raw(WHOLE.replace(b'"message"', b'"delta"')), "whole", "stop"),
         (lambda: told("whole", None), "whole", "stop"),
         (lambda: told("whole", "eos_token"), "whole", "stop"),
         (lambda: told("cut \ud83d here"), "cut \ufffd here", "stop"),
@@ -591,6 +600,8 @@ def test_an_answer_means_what_its_reason_to_stop_says(answer: Any, text: str, fi
         ),
         (lambda: web.json_response({"error": {"message": "No auth found", "code": 401}}), "No auth found"),
         (lambda: web.json_response([1, 2]), "object"),
+        (lambda: told(5), "a text is expected, found 5"),
+        (lambda: told({"parts": ["no form that is known"]}), "a text is expected, found {'parts'"),
         (lambda: web.json_response({"choices": []}), "no choice"),
         (lambda: web.Response(text="<html>Please log in</html>", content_type="text/html"), "log in"),
         (lambda: web.Response(text="data: {}\n\n", content_type="text/event-stream"), "data:"),
@@ -680,4 +691,55 @@ def test_one_request_that_a_server_always_fails_on_is_its_own_when_others_are_an
     results, _, _ = run(script, request("crash"), *(request(f"{i}") for i in range(5)), settings=hasty)
     assert isinstance(results[0], RequestFailedError)
     assert "worker crashed" in str(results[0])
+    assert all(isinstance(result, Completion) for result in results[1:])
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_an_address_that_refuses_everything_in_mid_run_costs_no_row(status: int, tmp_path: Path) -> None:
+    revoked = False
+
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        nonlocal revoked
+        revoked |= len(server.bodies) > 12
+        if revoked:
+            return bad(status, "no longer")
+        await asyncio.sleep(0.05)
+        return good()
+
+    async def sitting() -> list[Any]:
+        nonlocal revoked
+        revoked = False
+        async with Journal(tmp_path / "j.sqlite") as journal:
+            model: LanguageModel = open_model(
+                "openai:m", base_url=server.url, journal=journal, settings=EndpointSettings(concurrency=8)
+            )
+            asked = (model.complete(request(f"{i}")) for i in range(60))
+            results = await asyncio.gather(*asked, return_exceptions=True)
+            await model.close()
+            return results
+
+    async def main() -> tuple[list[Any], list[Any]]:
+        nonlocal server
+        async with serving(script) as server:
+            first = await sitting()
+            server.bodies.clear()
+            return first, await sitting()
+
+    server: Server
+    first, second = asyncio.run(main())
+    ends = [result for result in first if not isinstance(result, Completion)]
+    assert all(type(end) is EndpointError and "every request" in str(end) for end in ends)
+    assert len(ends) >= 40
+    # What was refused is asked again once the address takes requests, as long as it does.
+    assert sum(isinstance(result, Completion) for result in second) == 2 * (60 - len(ends))
+
+
+def test_a_request_that_hangs_while_others_are_answered_is_its_own() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(60 if text_of(body) == "hangs" else 0.05)
+        return good()
+
+    hasty = EndpointSettings(timeout_s=0.5, patience_s=0.3)
+    results, _, _ = run(script, request("hangs"), *(request(f"{i}") for i in range(5)), settings=hasty)
+    assert isinstance(results[0], RequestFailedError)
     assert all(isinstance(result, Completion) for result in results[1:])

@@ -310,6 +310,14 @@ def test_a_damaged_journal_is_refused_and_repair_keeps_what_can_be_read(tmp_path
     assert asyncio.run(sound()) == repair.saved
 
 
+def test_a_second_repair_leaves_what_the_first_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    full_journal(path)
+    first, second = repair_journal(path), repair_journal(path)
+    assert first.kept_as != second.kept_as
+    assert first.kept_as.exists() and second.kept_as.exists()
+
+
 def test_a_truncated_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     full_journal(path)

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
-from scripted_server import bad, good, serving
+from aiohttp import web
+from scripted_server import bad, good, serving, text_of
 
-from evolcoder.errors import EndpointError, ModelError
+from evolcoder.errors import EndpointError, ModelError, RequestRefusedError
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import open_model
 from evolcoder.models.protocol import Completion, Message, Request
@@ -58,6 +60,36 @@ def test_another_teacher_stands_in_and_its_answers_are_kept(tmp_path: Path) -> N
                 assert [answer.text for answer in answers] == ["b"] * 20
                 assert sum(body["model"] == "b" for body in server.bodies) == expected
                 down = False
+
+    asyncio.run(main())
+
+
+def test_a_request_that_one_teacher_refuses_waits_for_the_other_and_ends_no_run(tmp_path: Path) -> None:
+    a_is_down = True
+
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        if body["model"] == "a":
+            return bad(401) if a_is_down else good("a")
+        return bad(403, "flagged by moderation") if "poison" in text_of(body) else good("b")
+
+    async def sitting(url: str) -> list[Completion | BaseException]:
+        async with Journal(tmp_path / "j.sqlite") as journal:
+            model = open_model("openai:a,openai:b", base_url=url, journal=journal)
+            texts = [f"poison {i}" for i in range(9)] + [f"fine {i}" for i in range(9)]
+            asked = [model.complete(request(text)) for text in texts]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            await model.close()
+            return answers
+
+    async def main() -> None:
+        nonlocal a_is_down
+        async with serving(script) as server:
+            answers = await sitting(server.url)
+            assert all(isinstance(answer, RequestRefusedError) for answer in answers[:9])
+            assert all(isinstance(answer, Completion) and answer.text == "b" for answer in answers[9:])
+            a_is_down = False
+            answers = await sitting(server.url)
+            assert all(isinstance(answer, Completion) and answer.text == "a" for answer in answers[:9])
 
     asyncio.run(main())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -177,3 +178,44 @@ def test_an_attempt_that_was_cut_short_counts_in_later_sittings_too(tmp_path: Pa
     now, later = asyncio.run(main())
     assert now == pytest.approx(100 + 20)
     assert later == now
+
+
+def test_sittings_killed_with_requests_in_flight_do_not_pass_a_limit(tmp_path: Path) -> None:
+    limit_usd, limit_requests, asked = 50.0, 12, 0
+    prices = EndpointSettings(usd_per_million_input=0, usd_per_million_output=1e5, concurrency=5)
+
+    async def killed(url: str, server: Server, sitting: int) -> None:
+        nonlocal asked
+        async with Journal(tmp_path / f"{sitting}" / "j.sqlite") as journal:
+            budget = budget_of(journal, limit_usd, limit_requests)
+            model = open_model("openai:m", base_url=url, journal=journal, settings=prices, budget=budget)
+            work = [model.complete(request(f"{sitting} {i}", max_tokens=59)) for i in range(9)]
+            tasks = [asyncio.ensure_future(one) for one in work]
+            before = len(server.bodies)
+            for _ in range(40):
+                await asyncio.sleep(0.01)
+                if len(server.bodies) - before == 5:
+                    break
+            # As the folder stands now, so a kill leaves it.
+            shutil.copytree(tmp_path / f"{sitting}", tmp_path / f"{sitting + 1}")
+            asked = len(server.bodies)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await model.close()
+
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(60)
+        return good()
+
+    async def main() -> tuple[float, int]:
+        async with serving(script) as server:
+            for sitting in range(4):
+                await killed(server.url, server, sitting)
+        async with Journal(tmp_path / "4" / "j.sqlite") as journal:
+            budget = budget_of(journal, limit_usd, limit_requests)
+            return budget.usd, budget.requests
+
+    usd, requests = asyncio.run(main())
+    assert asked == requests == 8  # of 6 dollars at most: 9 of them do not fit
+    assert usd == pytest.approx(8 * 6.0)

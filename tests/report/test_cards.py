@@ -16,6 +16,7 @@ from evolcoder.errors import DataError
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.licences import Link, restrictions, resulting_licence
 from evolcoder.report.cards import licence_chain, write_cards
+from evolcoder.report.publishing import what_to_publish
 from evolcoder.report.run_folder import read_run
 from evolcoder.runs import write_json_whole
 
@@ -99,6 +100,22 @@ def test_a_score_s_measure_stands_beside_it(build_run: RunBuilder) -> None:
 
 def test_a_base_model_that_stayed_best_gets_no_model_card(build_run: RunBuilder) -> None:
     assert [path.parent.name for path in write_cards(build_run(passed=(9, 3, 4, 2)))] == ["dataset"]
+
+
+def test_a_card_that_somebody_edited_is_replaced_only_when_told_and_published_as_it_is(
+    build_run: RunBuilder,
+) -> None:
+    run = build_run()
+    card = write_cards(run)[0]
+    assert write_cards(run)[0] == card  # nobody changed it
+    card.write_text(edited := f"{card.read_text()}\nWhat only I know.\n")
+    with pytest.raises(DataError, match="--overwrite is expected, nothing was changed"):
+        write_cards(run)
+    (run / "round-2" / "dataset.jsonl").write_text('{"instruction": "x"}\n')
+    what_to_publish(run, None, "me/d")
+    assert card.read_text() == edited
+    write_cards(run, changed="replace")
+    assert "What only I know" not in card.read_text()
 
 
 def test_an_unfinished_run_has_no_cards(build_run: RunBuilder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -37,7 +38,8 @@ def command(runs: tuple[Path, ...], out: Path, overwrite: bool, cards: bool, as_
     from evolcoder.report.run_folder import read_run
 
     path = write_report(runs[0]) if len(runs) == 1 else write_comparison(runs, out, overwrite)
-    written = [card for run in runs for card in write_cards(run)] if cards else []
+    changed: Literal["replace", "refuse"] = "replace" if overwrite else "refuse"
+    written = [card for run in runs for card in write_cards(run, changed=changed)] if cards else []
     if not as_json:
         click.echo("\n".join(map(str, [path, *written])))
         return

@@ -7,6 +7,7 @@ clipboard, or read in another order than they are (Boucher and Anderson 2021).
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import sys
@@ -81,6 +82,8 @@ def guard_streams() -> None:
     """Make standard output and error of this process streams that show."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):  # a locale may lack what a text has
+            stream.reconfigure(errors="backslashreplace")
         if stream is not None and not isinstance(stream, ShownStream):
             setattr(sys, name, ShownStream(stream))
 

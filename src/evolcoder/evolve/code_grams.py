@@ -8,8 +8,10 @@ one of them too, for a changed list often has another length.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,14 +92,31 @@ class KnownGrams:
         return result
 
 
+def plain(text: str) -> str:
+    """Return a text as it is read: without HTML's escapes, other forms of letters, and what does not show."""
+    if "&" in text:
+        text = unescape(unescape(text))
+    if text.isascii():
+        return text
+    decomposed = unicodedata.normalize("NFKD", text).translate(_LOOK_ALIKES)
+    return "".join(sign for sign in decomposed if unicodedata.category(sign) not in ("Mn", "Cf"))
+
+
+# Cyrillic, then Greek letters beside the Latin ones that they look like.
+_LOOK_ALIKES = str.maketrans(
+    "аеорсухіјѕԁһӏАВЕКМНОРСТУХІЈЅ" + "αενορτυικΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aeopcyxijsdhlABEKMHOPCTYXIJS" + "aevoptuikABEZHIKMNOPTYX",
+)
+
+
 def words_of(text: str) -> list[str]:
     """Words in lower case; numbers are one sign, so that changed literals hide nothing."""
-    return ["0" if word[0].isdigit() else word for word in _WORD.findall(text.lower())]
+    return ["0" if word[0].isdigit() else word for word in _WORD.findall(plain(text).lower())]
 
 
 def code_tokens(code: str) -> tuple[list[str], list[str]]:
     """Return the tokens of a text read as code, and the kind of each: names "x", literals "0" and "''"."""
-    tokens = _TOKEN.findall(code)
+    tokens = _TOKEN.findall(plain(code))
     return tokens, [_kind(token) for token in tokens]
 
 

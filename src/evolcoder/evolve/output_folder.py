@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 from evolcoder.errors import DataError
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.model_cards import CardWords
+from evolcoder.models.journal.database import lock_for_writing
 from evolcoder.models.journal.totals import read_totals
 from evolcoder.models.session import ModelChoice
 from evolcoder.own_files import is_own, load_own_file
@@ -21,6 +23,7 @@ from evolcoder.runs import check_parents, content_hash, write_json_whole
 
 MADE_FROM = "made_from.json"
 """What `evolve` notes beside its rows, and what shows that a folder is its own."""
+_JOURNAL = "journal.sqlite"
 _BEFORE_THE_NOTE = re.compile(r"\.?journal\.sqlite.*|dry-run|\.made_from\.json\..*")
 """What a dry run leaves, or a kill before the note stands."""
 _ROUND_FILES = ("summary.json", "eliminated.jsonl", "evolved.parquet", "evolved.jsonl")
@@ -54,7 +57,8 @@ def take_folder(
 
     `seeds` names `rows`, `card` is what a card says of them. How many rounds and how many of the seeds may
     change, and all while there is no reply. Raises DataError where the folder holds what `evolve` did not
-    write and, without `overwrite`, what it made from other seeds or with other settings.
+    write and, without `overwrite`, what it made from other seeds or with other settings; JournalError where
+    another process is at work in it.
     """
     check_folder(folder)
     texts = ""
@@ -79,7 +83,11 @@ def take_folder(
         )
     folder.mkdir(parents=True, exist_ok=True)
     noted |= {"decontaminated": list(benchmarks), "card": asdict(card)}
-    write_json_whole(folder / MADE_FROM, noted)
+    lock = lock_for_writing(folder / _JOURNAL)  # who is at work there makes his rows from what he noted
+    try:
+        write_json_whole(folder / MADE_FROM, noted)
+    finally:
+        os.close(lock)
 
 
 def remove_later_rounds(out: Path, rounds: int) -> None:
@@ -99,7 +107,7 @@ def _with_content(name: str) -> str:
 
 
 def _has_replies(folder: Path) -> bool:
-    journal = folder / "journal.sqlite"
+    journal = folder / _JOURNAL
     return journal.exists() and read_totals(journal).replies > 0
 
 

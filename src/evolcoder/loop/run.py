@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.domains import load_domain
-from evolcoder.errors import RecipeError, SandboxError, UserError, require_packages
+from evolcoder.errors import DataError, RecipeError, SandboxError, UserError, require_packages
 from evolcoder.evaluate.overlap import shared_problems
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
@@ -140,6 +140,9 @@ def _check_folder(run: Path) -> None:
     """Raise DataError where the folder is no run's and holds a file of a name that a run writes."""
     signs = (run / "stages", run / ".lock", run / "journal.sqlite")
     sign = next((sign for sign in signs if sign.exists()), signs[0])
+    best = run / "best"
+    if sign.exists() and best.exists() and not best.is_symlink():  # as copies without links have it
+        raise DataError(f"{best}: a run makes a link of this name, found something else; nothing was changed")
     check_claimed(sign, [run / name for name in ("recipe.yaml", "result.json", "report.html", "best")])
 
 

@@ -12,14 +12,14 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import UserError, nearest, shortened
 from evolcoder.progress import Progress, StageLine, StageState, StageWatcher
-from evolcoder.runs import OUTPUT_MARK, content_hash, write_json_whole
+from evolcoder.runs import OUTPUT_MARK, check_output_folder, content_hash, write_json_whole
 
 _CLOCK_S = 1.0
 """How often the time of a stage under way is written down, in seconds."""
@@ -299,6 +299,9 @@ def _told(value: Any) -> str:
 
 def _remove(product: Path) -> None:
     if product.is_dir():
+        with suppress(FileNotFoundError):  # what somebody laid among an output's files stays
+            kind = json.loads((product / OUTPUT_MARK).read_bytes())["kind"]
+            check_output_folder(product, kind)
         shutil.rmtree(product)
     else:
         product.unlink(missing_ok=True)

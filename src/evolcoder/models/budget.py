@@ -6,6 +6,7 @@ At a limit no further request is sent; requests in flight are awaited, because t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from evolcoder.errors import BudgetExhaustedError
 
@@ -25,6 +26,8 @@ class SpendingBudget:
         """Sent so far, earlier sittings included."""
         self.estimated_usd = 0.0
         """How much of what is spent nobody told."""
+        self.noted: Callable[[], Awaitable[None]] = _at_once
+        """Returns when what is set aside stands where a kill does not forget it."""
         self._held_usd = 0.0
         self._in_flight = 0
         self._waiting: list[asyncio.Future[None]] = []
@@ -77,6 +80,11 @@ class SpendingBudget:
             for future in waiting:
                 asyncio.get_running_loop().call_soon(_wake, future)
 
+    def give_back(self, expected_usd: float) -> None:
+        """Undo what was set aside for a request that was not sent."""
+        self.requests -= 1
+        self.settle(expected_usd, 0.0)
+
     def _hold(self, expected_usd: float) -> None:
         self.requests += 1
         self._held_usd += expected_usd
@@ -101,6 +109,10 @@ class SpendingBudget:
         return BudgetExhaustedError(
             f"{reached}; every answer so far is kept: the same command with a higher limit continues"
         )
+
+
+async def _at_once() -> None:
+    pass
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -106,6 +106,7 @@ def budget_of(journal: Journal | None, max_usd: float | None, max_requests: int 
         totals = journal.totals()
         budget.count_earlier(totals.spent_usd, totals.requests_sent)
         budget.estimated_usd += totals.counts.get("estimated usd", 0.0)
+        budget.noted = journal.counts_kept
     return budget
 
 

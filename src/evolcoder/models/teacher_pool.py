@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from evolcoder.errors import BudgetExhaustedError, EndpointError
+from evolcoder.errors import BudgetExhaustedError, EndpointError, RequestFailedError, RequestRefusedError
 from evolcoder.models.journal.journal import JournaledModel
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
@@ -49,23 +50,25 @@ class TeacherPool(LanguageModel):
     async def complete(self, request: Request) -> Completion:
         """Answer one request by its teacher, else by the next in its order.
 
-        Raises the first teacher's EndpointError where none can answer, BudgetExhaustedError at a limit.
+        Raises EndpointError where none can answer, that of a teacher who is there before one of an address,
+        BudgetExhaustedError at a limit.
         """
         order = self._order(request)
         for teacher in order[1:]:
             model = teacher.model
-            if isinstance(model, JournaledModel) and model.find(request) is not None:
-                return await model.complete(request)
-        first_error: EndpointError | None = None
+            with suppress(RequestRefusedError):  # by this teacher; another may take it
+                if isinstance(model, JournaledModel) and model.find(request) is not None:
+                    return await model.complete(request)
+        errors: list[EndpointError] = []
         for teacher in order:
             try:
                 return await teacher.model.complete(request)
             except BudgetExhaustedError:
                 raise
             except EndpointError as error:
-                first_error = first_error or error
-        assert first_error is not None
-        raise first_error
+                errors.append(error)
+        # While a teacher is there that refuses this request alone, the run goes on without it.
+        raise next((error for error in errors if isinstance(error, RequestFailedError)), errors[0])
 
     async def close(self) -> None:
         """Close every teacher."""

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evolcoder import __version__
 from evolcoder.errors import DataError
@@ -23,6 +23,7 @@ from evolcoder.model_cards import (
     size_category,
     with_header,
 )
+from evolcoder.output_files import begins_with, is_changed, output_file
 from evolcoder.records import REINFORCED_ROUND
 from evolcoder.report.rows import numbered_rows
 from evolcoder.report.run_folder import Round, Run, data_round, fine_tuned_round, read_run, rounds_of_result
@@ -37,20 +38,23 @@ _COLUMNS = {
 }
 
 
-def write_cards(folder: Path) -> list[Path]:
+def write_cards(folder: Path, *, changed: Literal["replace", "refuse", "keep"] = "refuse") -> list[Path]:
     """Write `cards/dataset/README.md` and, where a round was trained and kept, `cards/model/README.md`.
 
-    Returns their paths. Raises DataError where the folder is no finished run.
+    Returns their paths. `changed`: what comes of a card that somebody edited since. Raises DataError where
+    the folder is no finished run.
     """
     run = read_run(folder)
     if not run.result:
         raise DataError(f"{folder}: the run is not finished (result.json is expected in it)")
-    written = [folder / "cards" / "dataset" / "README.md"]
-    write_text_whole(written[0], dataset_card(run))
-    if run.result.get("best_round"):
-        written.append(folder / "cards" / "model" / "README.md")
-        write_text_whole(written[1], model_card(run))
-    return written
+    cards = {"dataset": dataset_card} | ({"model": model_card} if run.result.get("best_round") else {})
+    paths = {name: folder / "cards" / name / "README.md" for name in cards}
+    for name, path in paths.items():
+        if changed == "keep" and is_changed(path):
+            continue
+        with output_file(path, begins_with(b"---"), overwrite=changed == "replace"):
+            write_text_whole(path, cards[name](run))
+    return list(paths.values())
 
 
 def model_card(run: Run) -> str:

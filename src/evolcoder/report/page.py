@@ -47,13 +47,18 @@ def write_report(run: Path) -> Path:
     """Write `report.html` into the run folder, whole, and return its path.
 
     A run under way, or one with parts missing, gives a report of what is there. Raises DataError where the
-    folder holds no run or a broken file.
+    folder holds no run or a broken file, or a `report.html` that is no report of evolcoder.
     """
     target, html = run / REPORT_NAME, report_html(read_run(run))
     if not run.is_dir():
         raise DataError(f"{run}: is not there before its learning ends; `evolcoder app {run}` shows it")
+    if target.exists() and _TITLE not in target.read_bytes():
+        raise DataError(f"{target}: stands there, and is no report of evolcoder; nothing was changed")
     write_text_whole(target, html)
     return target
+
+
+_TITLE = b"evolcoder report</title>"
 
 
 def report_html(run: Run) -> str:

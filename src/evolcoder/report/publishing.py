@@ -69,7 +69,7 @@ def what_to_publish(folder: Path, model: str | None, dataset: str | None) -> lis
         if name is not None and (name.count("/") != 1 or not all(name.split("/"))):
             raise UserError(f"repository {name!r}: owner/name is expected")
     run = read_run(folder)
-    cards = {path.parent.name: path for path in write_cards(folder)}
+    cards = {path.parent.name: path for path in write_cards(folder, changed="keep")}
     chain = licence_chain(run)
     best = run.result.get("best_round")
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import resource
@@ -21,8 +22,6 @@ from evolcoder.models.endpoint.chat_format import UNTOLD, Billed, Failure, Reply
 from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
 
-_REFUSED_REQUESTS = 3
-"""Different requests refused with none answered before an address is taken to refuse every request."""
 OPENAI_URL = "https://api.openai.com/v1"
 MOST_BYTES = 32 << 20
 """Most bytes of one answer."""
@@ -45,8 +44,10 @@ class Endpoint:
     last_whole_answer: float | None = None
     """When it last gave a readable answer, on the loop's clock."""
     first_sent: float | None = None
+    answered_sent: float = -math.inf
+    """When the youngest request was sent that it gave a readable answer to."""
     refused: int = 0
-    """Requests it would not take."""
+    """Requests it would not take, since its last readable answer."""
     dead: str | None = None
     """Why it is no longer asked; None while it is."""
 
@@ -54,12 +55,6 @@ class Endpoint:
     def shown(self) -> str:
         """The address as messages show it."""
         return shown_url(self.base_url)
-
-    @property
-    def shows_whose_fault_it_is(self) -> bool:
-        """Whether it shows by now if it refuses one request or all."""
-        nobody_left = self.assigned == 0 or self.refused >= _REFUSED_REQUESTS
-        return self.last_whole_answer is not None or nobody_left or self.dead is not None
 
     def silent_s(self, now: float) -> float:
         """Return how long it has given no readable answer, in seconds."""

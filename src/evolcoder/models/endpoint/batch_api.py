@@ -288,10 +288,10 @@ class BatchModel(LanguageModel):
             marker = content_hash("batch", tried, turn) if turn else content_hash("batch", tried)
             await self._remember(marker, None, "intended", len(batch))
             batch_id = await self._service.submit(marker, file, path)
+            self._journal.count("sent", len(batch))  # on the disk together with the batch
             await self._remember(marker, batch_id, "submitted", len(batch))
             brought.usd = {key: self._spending.usd_of(w.expected) for key, w in batch.items()}
             self.stats.sent += len(batch)
-            self._journal.count("sent", len(batch))
             try:
                 return await self._fetch(marker, batch_id, asked, brought)
             except GoneError:

@@ -177,12 +177,14 @@ def read_reply(data: bytes) -> Reply | Failure:
         )
     if (told := _told_error(choice.get("error") or body.get("error"), billed)) is not None:
         return told
-    message = choice.get("message")
+    message = _unlisted(choice.get("message") or choice.get("delta"))
     if not isinstance(message, dict):
-        message = {"content": choice.get("text")}
+        message = {"content": message or choice.get("text")}
     text, refusal = text_of(message.get("content")), message.get("refusal")
     reasoning = reasoning_of(message)
     finish = finish_of(choice)
+    if text and billed.completion_tokens == 0:
+        billed = UNTOLD
     whole = Reply(
         text or "",
         "stop",
@@ -201,6 +203,9 @@ def read_reply(data: bytes) -> Reply | Failure:
         return _no_answer(f"it ended with {choice.get('finish_reason') or 'no text'!r}", billed)
     if not text and str(choice.get("finish_reason")) in _CALLED:
         return _no_answer("a tool is called instead of answering", billed)
+    if text is None and message.get("content") is not None:
+        # It is no empty answer: there is one that this cannot read.
+        return _no_answer(f"a text is expected, found {str(message['content'])[:120]}", billed)
     return whole if whole.text.strip() else replace(whole, doubt="empty")
 
 
@@ -282,10 +287,17 @@ def _unicode(text: str) -> str:
 def text_of(content: Any) -> str | None:
     """Return the text of a message: as it is, or its text parts joined; None where there is none."""
     if not isinstance(content, list):
-        return _unicode(content) if isinstance(content, str) else None
-    kinds = (None, "text", "output_text")
-    parts = [part for part in content if isinstance(part, dict) and part.get("type") in kinds]
-    return _unicode("".join(part["text"] for part in parts if isinstance(part.get("text"), str)))
+        return _text_of_part(content)
+    if content and not any(isinstance(part, str | dict) for part in content):
+        return None
+    return "".join(_text_of_part(part) or "" for part in content)
+
+
+def _text_of_part(part: Any) -> str | None:
+    if isinstance(part, dict) and part.get("type") in (None, "text", "output_text"):
+        text = part.get("text")
+        part = text.get("value") if isinstance(text, dict) else text  # as threads of assistants have it
+    return _unicode(part) if isinstance(part, str) else None
 
 
 def reasoning_of(message: Mapping[str, Any]) -> str:
@@ -307,25 +319,33 @@ def billed_of(usage: Any) -> Billed:
     if not isinstance(usage, dict):
         return UNTOLD
     try:
-        prompt = _tokens(usage.get("prompt_tokens") or usage.get("input_tokens"))
+        prompt = _tokens(usage.get("prompt_tokens"))
+        # Anthropic's names: what its cache read or wrote is billed beside its input.
+        prompt = prompt or sum(_tokens(usage.get(name)) for name in _INPUT_APART)
         completion = _tokens(usage.get("completion_tokens") or usage.get("output_tokens"))
         total = _tokens(usage.get("total_tokens"))
+        details = usage.get("completion_tokens_details")
+        thought = _tokens(details.get("reasoning_tokens")) if isinstance(details, dict) else 0
     except (TypeError, ValueError, OverflowError):
         return UNTOLD
-    # Some vendors count reasoning only in the total.
-    return Billed(prompt, max(completion, total - prompt), prompt + completion + total > 0)
+    # Some vendors count reasoning only in the total, or only apart.
+    completion = max(completion + thought if thought > completion else completion, total - prompt)
+    return Billed(prompt, completion, prompt + completion > 0)
+
+
+_INPUT_APART = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 def _tokens(told: Any) -> int:
     """Read a number of tokens; raises TypeError, ValueError, OverflowError for what is none."""
-    if not 0 <= (n := float(told or 0)) <= _MOST_TOKENS:
-        raise ValueError(f"{n} tokens")
+    if isinstance(told, bool) or not 0 <= (n := float(told or 0)) <= _MOST_TOKENS:
+        raise ValueError(f"{told!r:.80} tokens")
     return int(n)
 
 
 def _told_error(error: Any, billed: Billed) -> Failure | None:
     """Return the failure that an error inside a 200 body tells: its code counts as the status."""
-    if not error:
+    if not error or (isinstance(error, dict) and not any(error.values())):
         return None
     code = str(error.get("code")) if isinstance(error, dict) else ""
     status = int(code) if re.fullmatch(r"[45][0-9]{2}", code) else 0

@@ -53,6 +53,9 @@ _LONGEST_TOLD_WAIT_S = 900.0
 _OVERTAKEN, _FEW = 3, 4
 """A request that failed so often while others were answered, or once where only so few are left, is itself
 what an address does not answer."""
+_REFUSED_AT_FIRST, _REFUSED_LATER = 3, 20
+"""Different requests refused with none answered before an address is taken to refuse every request; of one
+that answered before, so many in a row: a key that was revoked must not cost each row that is left."""
 _UNREADABLE_ATTEMPTS = 2
 """Whole answers of no use to one request before an address that never gave one of use is left."""
 
@@ -64,10 +67,10 @@ class _Try:
     request: Request
     form: BodyFormat
     failures: Counter[str] = field(default_factory=Counter)
-    last_failed: float | None = None
-    """When its last attempt failed, on the loop's clock."""
+    since: float = 0.0
+    """When it was asked first, or its last attempt failed, on the loop's clock."""
     overtaken: int = 0
-    """Failures after which others were answered."""
+    """Failures since which others were answered."""
     avoid: Endpoint | None = None
 
     @property
@@ -103,7 +106,7 @@ class HttpModel(LanguageModel):
         self._endpoints: list[Endpoint] = []
         self._sender: Sender | None = None
         self._watch: Watch | None = None
-        self._open_requests = 0
+        self._open_requests = self._refused_now = 0
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
         self._spending = Spending(price, budget, ledger, self.stats)
@@ -136,7 +139,7 @@ class HttpModel(LanguageModel):
     async def _answer(self, state: _Try) -> Completion:
         """Ask until there is an answer; raises what `complete` raises."""
         loop, request = asyncio.get_running_loop(), state.request
-        begun = loop.time()
+        begun = state.since = loop.time()
         while True:
             outcome, endpoint = await self._ask(state)
             if isinstance(outcome, Reply) and "stop" in state.form.omit:
@@ -151,9 +154,8 @@ class HttpModel(LanguageModel):
             self._count_retry(outcome.kind)
             self._spending.throw_away(outcome.billed)
             state.failures[outcome.kind] += 1
-            if state.last_failed is not None:
-                state.overtaken += state.last_failed < (endpoint.last_whole_answer or 0.0)
-            state.last_failed = loop.time()
+            state.overtaken += state.since < (endpoint.last_whole_answer or 0.0)
+            state.since = loop.time()
             wait_s = await self._wait_after(state, outcome, endpoint)
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
@@ -254,17 +256,13 @@ class HttpModel(LanguageModel):
     async def _attempt(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
         """Wait for the rate limit, send the request once, and settle what it cost."""
         loop, stats, limiter = asyncio.get_running_loop(), self.stats, endpoint.limiter
-        budget = self._spending.budget
         me = asyncio.current_task()
         assert me is not None and self._watch is not None and self._sender is not None
         reply: Reply | Failure | None = None
         await limiter.enter(flight.tokens, retry)
         try:
             expected = self._spending.expected(len(flight.body), flight.length)
-            set_aside_usd = 0.0
-            if budget.limited:
-                set_aside_usd = self._spending.usd_of(expected)
-                await budget.take(set_aside_usd)
+            set_aside_usd = await self._spending.set_aside(expected)
             begun = loop.time()
             if flight.begun == 0.0:
                 self._watch.begin(flight)
@@ -272,7 +270,6 @@ class HttpModel(LanguageModel):
                 endpoint.first_sent = begun
             stats.sent += 1
             stats.in_flight += 1
-            self._spending.ledger("sent", 1)
             try:
                 reply = self._spending.with_tokens(
                     await self._sender.send(endpoint.base_url, flight.path, flight.body), expected
@@ -289,8 +286,7 @@ class HttpModel(LanguageModel):
                 self._spending.count(billed)
                 if reply is None:
                     self._spending.throw_away(billed)
-                if budget.limited:
-                    budget.settle(set_aside_usd, self._spending.usd_of(billed))
+                self._spending.settle(set_aside_usd, billed)
         finally:
             limiter.leave()
         if not flight.done.done():
@@ -309,6 +305,8 @@ class HttpModel(LanguageModel):
         limits, stats = endpoint.limiter.limits, self.stats
         if isinstance(reply, Reply):
             endpoint.last_whole_answer = loop_now
+            endpoint.answered_sent = max(endpoint.answered_sent, loop_now - seconds)
+            endpoint.refused = 0
             self._watch.took(flight, seconds)
             stats.latency.add(seconds)
             if reply.tokens_told:
@@ -425,16 +423,30 @@ class HttpModel(LanguageModel):
         if failure.status in (401, 402, 407) or 300 <= failure.status < 400:
             self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
             return 0.0
-        endpoint.refused += 1
-        if not is_own_refusal(failure):
-            # Only the others can tell whose fault it is: wait for the first of them.
-            while not endpoint.shows_whose_fault_it_is:  # noqa: ASYNC110 - four things may, and rarely
-                await asyncio.sleep(0.02)
-            if endpoint.last_whole_answer is None:
-                which = "every request" if endpoint.refused > 1 else "the first request"
-                self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
-                return 0.0
+        if not is_own_refusal(failure) and await self._refuses_all(endpoint):
+            which = "every request" if endpoint.refused > 1 else "the first request"
+            self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
+            return 0.0
         raise RequestRefusedError(f"{endpoint.shown}: refuses one request ({failure.detail})")
+
+    async def _refuses_all(self, endpoint: Endpoint) -> bool:
+        """Wait until it shows whether an address that refused a request refuses them all."""
+        refused_at = asyncio.get_running_loop().time()
+        endpoint.refused += 1
+        self._refused_now += 1
+        try:
+            while True:
+                if endpoint.answered_sent > refused_at:
+                    return False
+                never = endpoint.last_whole_answer is None
+                most = _REFUSED_AT_FIRST if never else _REFUSED_LATER
+                if endpoint.refused >= most or endpoint.dead is not None:
+                    return True
+                if self._refused_now >= self._open_requests:
+                    return never  # nobody is left who could tell
+                await asyncio.sleep(0.02)
+        finally:
+            self._refused_now -= 1
 
     def _learn_format(self, state: _Try, form: BodyFormat) -> None:
         """Send this request, and all that follow, as the endpoint asks for it."""

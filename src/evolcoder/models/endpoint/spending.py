@@ -8,6 +8,7 @@ from dataclasses import replace
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.chat_format import Billed, Failure, Reply
 from evolcoder.models.endpoint.pricing import Price
+from evolcoder.models.journal.journal import HELD
 from evolcoder.models.stats import RequestStats
 
 Ledger = Callable[[str, float], None]
@@ -67,6 +68,35 @@ class Spending:
         return replace(
             reply, prompt_tokens=expected.prompt_tokens, completion_tokens=expected.completion_tokens
         )
+
+    async def set_aside(self, expected: Billed) -> float:
+        """Count a request as sent and, under a limit, set aside money for it; return that, in US dollars.
+
+        Returns when both are on the disk, so that also a killed process counts what it had in flight. Pair
+        with `settle`. Raises BudgetExhaustedError at a limit, JournalWriteError where the disk takes nothing.
+        """
+        budget = self.budget
+        if not budget.limited:
+            self.ledger("sent", 1)
+            return 0.0
+        usd = self.usd_of(expected)
+        await budget.take(usd)
+        self.ledger("sent", 1)
+        self.ledger(HELD, usd)
+        try:
+            await budget.noted()
+        except BaseException:  # it was not sent
+            budget.give_back(usd)
+            self.ledger("sent", -1)
+            self.ledger(HELD, -usd)
+            raise
+        return usd
+
+    def settle(self, set_aside_usd: float, billed: Billed) -> None:
+        """Replace what was set aside for one request by what it is billed for."""
+        if self.budget.limited:
+            self.ledger(HELD, -set_aside_usd)
+            self.budget.settle(set_aside_usd, self.usd_of(billed))
 
     def bill_of_attempt(self, reply: Reply | Failure | None, expected: Billed) -> Billed:
         """Return what one attempt is billed for; `reply` is None where it was cut short.

@@ -47,6 +47,11 @@ _OPEN_BATCHES = (
     "SELECT marker, batch_id, state FROM batches WHERE base_url = ? AND state IN ('intended', 'submitted')"
 )
 
+HELD = "held usd"
+"""Count of the money set aside for requests in flight; a process that was killed leaves it above 0."""
+_LEAST_HELD = 1e-9
+"""What sums of money that come to nothing may differ from it by, in US dollars."""
+
 _REFUSED = "request refused"
 """Stands as the finish reason of a request that the endpoint will not take; its text says why."""
 
@@ -80,6 +85,11 @@ class Journal:
         self._closed = False
         self.in_flight: dict[str, asyncio.Future[Completion]] = {}
         """Requests that a model works on now, by key, so that an equal request waits instead of asking."""
+        try:
+            self._count_what_a_kill_cut_short()
+        except BaseException:
+            self.close_now()
+            raise
 
     def find(self, key: str) -> Completion | None:
         """Return the durable reply to the request with this key, marked as cached, or None.
@@ -158,6 +168,10 @@ class Journal:
         """Return (marker, batch id, state) of the batches whose answers are not in the journal yet."""
         return self._reader.execute(_OPEN_BATCHES, (base_url,)).fetchall()
 
+    async def counts_kept(self) -> None:
+        """Wait until the counts up to now are durable."""
+        await self._wait_for_commit()
+
     async def flushed(self) -> None:
         """Wait until every reply put so far is durable and those who wait for it have been told."""
         if self._pending():
@@ -206,6 +220,17 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _count_what_a_kill_cut_short(self) -> None:
+        """Count what an earlier process was killed with in flight as spent: it may be billed."""
+        try:
+            row = self._reader.execute("SELECT value FROM counts WHERE name = ?", (HELD,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise damaged(self.path, error) from error
+        if row is not None and row[0] > _LEAST_HELD:
+            self.count("wasted usd", row[0])
+            self.count("estimated usd", row[0])
+            self.count(HELD, -row[0])
 
     def _wait_for_commit(self) -> asyncio.Future[None]:
         """Return a future that is done when all in the buffer now is durable; see that a commit is due."""

@@ -6,7 +6,9 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +54,11 @@ def repair_journal(path: Path) -> Repair:
         finally:
             old.close()
             fresh.close()
-        kept_as = path.with_name(f"{path.name}.damaged")
-        for file in _companions(path):
-            file.unlink(missing_ok=True)
-        path.replace(kept_as)
+        kept_as = next(name for name in _names_for_damaged(path) if not name.exists())
+        for file, beside in zip(_companions(path), _companions(kept_as), strict=True):
+            with suppress(FileNotFoundError):  # what is damaged may be the part that its log has whole
+                file.rename(beside)
+        path.rename(kept_as)
         fresh_path.replace(path)
         return Repair(saved, lost, kept_as)
     finally:
@@ -119,6 +122,12 @@ def _last_id(old: sqlite3.Connection) -> int:
     except sqlite3.DatabaseError:
         return 0
     return page_count * 64
+
+
+def _names_for_damaged(path: Path) -> Iterator[Path]:
+    """Yield where a damaged file may go; that of an earlier repair stays."""
+    yield path.with_name(f"{path.name}.damaged")
+    yield from (path.with_name(f"{path.name}.damaged-{n}") for n in count(2))
 
 
 def _companions(path: Path) -> tuple[Path, Path]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evolcoder.cache import cache_folder, kept_file_hash
+from evolcoder.cache import cache_folder, kept_file_hash, oldest_of_cache
 from evolcoder.errors import OutsideError
 from evolcoder.runs import content_hash, making_folder_whole, take_lock
 
@@ -67,7 +67,5 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _drop_oldest(cache: Path) -> None:
     """Keep the folders that were used last."""
-    folders = [path for path in cache.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    folders.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for folder in folders[KEPT:]:
+    for folder in oldest_of_cache(cache, KEPT):
         shutil.rmtree(folder, ignore_errors=True)
