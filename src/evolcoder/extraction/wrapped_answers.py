@@ -111,7 +111,9 @@ def _json_strings(text: str) -> Iterator[str]:
             elif isinstance(item, list):
                 lines = [line for line in item if isinstance(line, str)]
                 yield from lines
-                yield "\n".join(lines)
+                yield ("" if lines and lines[0].endswith("\n") else "\n").join(
+                    lines
+                )  # a notebook's end in one
                 waiting.extend(other for other in reversed(item) if not isinstance(other, str))
             elif isinstance(item, str):
                 yield item
