@@ -205,7 +205,9 @@ def _is_filler(node: ast.stmt) -> bool:
 
 def _assigns(name: str) -> _Test:
     def test(statement: ast.stmt) -> bool:
-        if isinstance(statement, (ast.Import, ast.ImportFrom)) or any(_definitions(statement, name)):
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            return False
+        if isinstance(statement, ast.FunctionDef) and statement.name == name:
             return False
         by_function = (n for n in ast.walk(statement) if isinstance(n, ast.Global))
         return name in bound_names(statement) or any(name in n.names for n in by_function)
