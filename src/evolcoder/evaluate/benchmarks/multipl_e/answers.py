@@ -1,6 +1,6 @@
 """From a chat model's answer to a program of MultiPL-E: its code block, the prompt's preamble, the tests.
 
-In some languages the tests begin by closing the function (`}`). There it stays whole, in its own order,
+In some languages the tests begin by closing the function (`}`). There an answer keeps its own order,
 and something empty is opened for the tests to close. What has the function in a class is taken apart: the
 function goes after the prompt, all else before it. In the other languages the tests follow a whole program.
 Either way the text is cut with brackets in mind, never run.
