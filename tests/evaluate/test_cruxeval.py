@@ -155,8 +155,6 @@ def test_an_assertion_in_any_sample_file_is_read_by_the_published_rule(tmp_path:
     path.write_text(json.dumps({"task_id": problem.task_id, "completion": said}) + "\n")
     (sample,) = read_samples(path, benchmark)
     assert sample.program.strip() == problem.canonical_solution
-        problem.canonical_solution
-    ]
 
 
 def test_training_data_must_copy_each_problem_once_at_most() -> None:

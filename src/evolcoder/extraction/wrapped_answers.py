@@ -91,7 +91,7 @@ def _by_sections(text: str, name: str) -> str:
 
 
 def _json_strings(text: str) -> Iterator[str]:
-    """Yield the strings of the JSON values in a text, in order; a list of them also as lines, ended or not."""
+    """Yield the strings of the JSON values in a text, in order; lists of them also as lines, ended or not."""
     decoder = json.JSONDecoder(strict=False)  # models break lines within strings
     at = 0
     for _ in range(_MOST_JSON_VALUES):
