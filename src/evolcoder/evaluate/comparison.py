@@ -122,7 +122,7 @@ def _parts(task: str) -> tuple[str, str]:
 
 
 def _odds(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, float]:
-    """Return the chances that A's mean is the higher one and that B's is, where both are alike and they differ.
+    """Return the chances that A's mean is the higher one and that B's is, where both are alike and differ.
 
     Even odds where both have as many samples. One sample against twenty of a model that passes 90% is higher
     in most problems, though nothing differs: what passed is then dealt out to A and B by chance.
@@ -148,7 +148,7 @@ def _odds(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[flo
 
 
 def _exact_p(won: int, odds: Sequence[tuple[float, float]]) -> float:
-    """Return the two-sided exact p value of `won` trials; `odds` are each one's chances to lose and to win."""
+    """Return the two-sided exact p value of `won` trials; `odds` are the chances to lose and to win each."""
     if all(chances == _EVEN for chances in odds):
         return exact_binomial_p(won, len(odds) - won)
     of_won = [1.0]  # the chance of each number of trials won
