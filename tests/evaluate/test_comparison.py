@@ -54,6 +54,36 @@ def test_no_difference_of_many_samples_has_a_width_too(passes: bool) -> None:
     assert c.difference == 0 and c.low < -0.05 and c.high > 0.05
 
 
+def test_one_sample_against_many_of_an_equal_model_is_no_difference() -> None:
+    draw = random.Random(8)
+    rates = [draw.betavariate(5, 1) for _ in range(100)]
+    significant = 0
+    for _ in range(300):
+        few, many = (
+            {str(task): [draw.random() < rate for _ in range(n)] for task, rate in enumerate(rates)}
+            for n in (1, 20)
+        )
+        significant += compare(few, many).p_value <= 0.05
+    assert significant <= 0.06 * 300  # by the sign alone: nearly all
+
+
+def test_the_test_of_unequal_numbers_of_samples_deals_them_out() -> None:
+    # Of four samples with two passes one is A's: 1 pass or 0, as often. Of four with three: 1 in 3 of 4.
+    assert compare({"p": [True]}, {"p": [True, False, False]}).p_value == 1
+    a = {"p": [False], "q": [False], "r": [False]}
+    b = {task: [True, True, True] for task in a}
+    assert compare(a, b).p_value == pytest.approx(2 * (1 / 4) ** 3)
+    assert compare(b, a).p_value == pytest.approx(2 * (1 / 4) ** 3)
+    # Dealt to two problems of one family, B's mean is the higher one in 7 of 16 ways.
+    both = compare(a, b, {"p": "f", "q": "f"})
+    assert both.p_value == pytest.approx(2 * (7 / 16) * (1 / 4))
+
+
+def test_means_that_differ_by_rounding_are_equal() -> None:
+    same = compare({"p": [0.1, 0.2]}, {"p": [0.15, 0.15]})
+    assert (same.only_a, same.only_b, same.p_value) == ((), (), 1.0)
+
+
 def test_equal_models_seldom_differ_where_problems_come_in_families() -> None:
     family_of = {f"{family}.{form}": str(family) for family in range(40) for form in range(1 + family % 6)}
     draw = random.Random(4)

@@ -147,6 +147,16 @@ def test_the_authors_file_of_predictions_is_read(tmp_path: Path) -> None:
         list(read_samples(path, load_benchmark("cruxeval:input")))
 
 
+def test_an_assertion_in_any_sample_file_is_read_by_the_published_rule(tmp_path: Path) -> None:
+    benchmark = load_benchmark("cruxeval:output")
+    problem = benchmark.problems[0]
+    path = tmp_path / "samples.jsonl"
+    said = f"assert {problem.tests}\n[/ANSWER]"
+    path.write_text(json.dumps({"task_id": problem.task_id, "completion": said}) + "\n")
+    (sample,) = read_samples(path, benchmark)
+    assert sample.program.strip() == problem.canonical_solution
+
+
 def test_training_data_must_copy_each_problem_once_at_most() -> None:
     texts = problem_texts(NAMES)
     assert len(texts) == 800

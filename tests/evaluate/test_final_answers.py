@@ -19,6 +19,7 @@ from evolcoder.evaluate.benchmarks.competition_math import CompetitionMath
 from evolcoder.evaluate.benchmarks.final_answers import FinalAnswers
 from evolcoder.evaluate.benchmarks.gsm8k import step_by_step
 from evolcoder.evaluate.evaluation import evaluate_model
+from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.extraction.final_answers import final_answer, first_number, written_alike
@@ -213,3 +214,19 @@ def test_math_needs_its_whole_test_split(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "math" / "test.jsonl").write_text("problem,solution\n")
     with pytest.raises(DataError, match=r"test\.jsonl: not JSON"):
         load_benchmark("math")
+
+
+def test_a_draft_in_a_sample_file_is_not_judged_whatever_the_field(tmp_path: Path) -> None:
+    benchmark = own([("18", "")])
+    told = "<think>\nIt may be \\boxed{12345}. The answer is: 7\n</think>\n\nThe answer is: 18"
+    for field in ("completion", "raw", "response", "answer"):
+        path = tmp_path / f"{field}.jsonl"
+        path.write_text(json.dumps({"task_id": "own/0", field: told}) + "\n")
+        for how in ("none", "auto"):
+            programs = [sample.program.strip() for sample in read_samples(path, benchmark, how)]
+            assert programs == ["The answer is: 18"], (field, how)
+
+
+def test_an_ornament_is_no_part_of_an_answer() -> None:
+    assert final_answer("✅ The answer is: 18 \N{PARTY POPPER}") == "18"
+    assert final_answer("**Answer:** 3/4. ✅\nWell done!") == "3/4"

@@ -279,13 +279,27 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path: Path, text: str) -> N
 # -- answers of chat models ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("language", CHAT)
-def test_a_chat_answer_becomes_a_program_that_passes(language: str, sandbox: Sandbox) -> None:
-    benchmark = ready(language)
+@pytest.mark.parametrize("answer", CHAT)
+def test_a_chat_answer_becomes_a_program_that_passes(answer: str, sandbox: Sandbox) -> None:
+    benchmark = ready(answer.split(" ")[0])
     problem = benchmark.by_task["HumanEval_53_add"]
-    sample = benchmark.sample(problem, 0, CHAT[language], "auto")
+    sample = benchmark.sample(problem, 0, CHAT[answer], "auto")
     verdict = verdicts_of(benchmark, [sample], sandbox)[0]
     assert verdict.passed, f"{verdict.reason}: {verdict.detail}\n{benchmark.program(problem, sample)}"
+
+
+def test_a_type_of_the_prompt_may_be_repeated(sandbox: Sandbox) -> None:
+    benchmark = ready("cpp")
+    problem = benchmark.by_task["HumanEval_103_rounded_avg"]
+    body = (
+        "if (n > m) return -1;\n    long mean = lrint((n + m) / 2.0);\n    std::string s;\n"
+        "    for (; mean; mean /= 2) s = char('0' + mean % 2) + s;\n"
+        '    return Union_std_string_long("0b" + s);\n}'
+    )
+    raw = f"```cpp\n{problem.prompt}    {body}\n```"
+    verdict = verdicts_of(benchmark, [benchmark.sample(problem, 0, raw, "auto")], sandbox)[0]
+    assert "redefinition" not in verdict.detail
+    assert verdict.passed, verdict.detail
 
 
 def test_a_module_of_tests_is_no_part_of_a_rust_program() -> None:

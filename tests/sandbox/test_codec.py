@@ -137,6 +137,12 @@ def test_what_a_program_defines_decides_no_equality() -> None:
     assert thing == thing and thing != 0 and not isinstance(thing, int)
 
 
+def test_numbers_of_another_library_cross_as_the_numbers_that_they_are() -> None:
+    sympy = pytest.importorskip("sympy")
+    whole, part, root = decode(encode([sympy.Integer(55), sympy.Rational(3, 4), sympy.sqrt(2)]))
+    assert (whole == 55, part == Fraction(3, 4), part == 0.75, root == 2) == (True, True, True, False)
+
+
 def test_numpy_finds_no_array_in_an_object_of_a_program() -> None:
     fields = ["__array_interface__", "a"]
     described = {"shape": (1,), "typestr": "<f8", "data": (4096, False), "version": 3}

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 from evolcoder.evaluate.pass_at_k import paired_interval
 
+_ROUNDING = 1e-9
+"""Means that differ by less are equal."""
+_EVEN = (0.5, 0.5)
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -29,7 +33,8 @@ class Comparison:
     """Problems where A passes more often than B (with one sample each: A passes, B does not)."""
     only_b: tuple[str, ...]
     p_value: float
-    """Exact two-sided binomial (McNemar) test on the problems that differ, or on the families that do."""
+    """Exact two-sided binomial (McNemar) test on the problems that differ, or on the families that do; at
+    the odds of each where A and B have unequal numbers of its samples."""
     only_in_a: tuple[str, ...]
     """Problems that only file A has; they are not compared."""
     only_in_b: tuple[str, ...]
@@ -55,16 +60,20 @@ def compare(
     common = [task for task in a if task in b and a[task] and b[task]]
     rates_a = [sum(a[task]) / len(a[task]) for task in common]
     rates_b = [sum(b[task]) / len(b[task]) for task in common]
-    better_a = tuple(t for t, x, y in zip(common, rates_a, rates_b, strict=True) if x > y)
-    better_b = tuple(t for t, x, y in zip(common, rates_a, rates_b, strict=True) if y > x)
+    better_a = tuple(t for t, x, y in zip(common, rates_a, rates_b, strict=True) if x - y > _ROUNDING)
+    better_b = tuple(t for t, x, y in zip(common, rates_a, rates_b, strict=True) if y - x > _ROUNDING)
     n = len(common)
     samples = sum(len(a[task]) for task in common), sum(len(b[task]) for task in common)
     clusters = [(families or {}).get(task, task) for task in common]
     low, high = paired_interval(rates_a, rates_b, samples, clusters)
     gains: dict[str, float] = {}
-    for family, x, y in zip(clusters, rates_a, rates_b, strict=True):
+    members: dict[str, list[str]] = {}
+    for task, family, x, y in zip(common, clusters, rates_a, rates_b, strict=True):
         gains[family] = gains.get(family, 0.0) + y - x
-    won_a, won_b = (sum(sign * gain > 1e-9 for gain in gains.values()) for sign in (-1, 1))
+        members.setdefault(family, []).append(task)
+    decided = sorted(family for family, gain in gains.items() if abs(gain) > _ROUNDING)
+    odds = [_odds([(a[task], b[task]) for task in members[family]]) for family in decided]
+    won_b = sum(gains[family] > 0 for family in decided)
     value_a, value_b = (math.fsum(rates) / n if n else 0.0 for rates in (rates_a, rates_b))
     return Comparison(
         n_problems=n,
@@ -75,7 +84,7 @@ def compare(
         high=high,
         only_a=better_a,
         only_b=better_b,
-        p_value=exact_binomial_p(won_a, won_b),
+        p_value=_exact_p(won_b, odds),
         only_in_a=tuple(task for task in a if task not in b),
         only_in_b=tuple(task for task in b if task not in a),
         n_families=len(gains) if len(gains) < n else None,
@@ -110,6 +119,43 @@ def _parts(task: str) -> tuple[str, str]:
     """Split "HumanEval/0", "humaneval_0" or "0" into a name in small letters and a number."""
     match = re.fullmatch(r"(?:([A-Za-z]+)[/_-])?0*(\d+)", task)
     return ((match[1] or "").lower(), match[2]) if match else (task, "")
+
+
+def _odds(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, float]:
+    """Return the chances that A's mean is the higher one and that B's is, where both are alike and differ.
+
+    Even odds where both have as many samples. One sample against twenty of a model that passes 90% is higher
+    in most problems, though nothing differs: what passed is then dealt out to A and B by chance.
+    """
+    if all(len(a) == len(b) for a, b in pairs):
+        return _EVEN
+    if not all(value in (0, 1) for pair in pairs for values in pair for value in values):
+        return _EVEN  # what a judge found an answer to be worth
+    chances = {0.0: 1.0}
+    for a, b in pairs:
+        n_a, n_b, passes = len(a), len(b), int(sum(a) + sum(b))
+        dealt: dict[float, list[float]] = {}
+        for in_a in range(max(0, passes - n_b), min(n_a, passes) + 1):
+            ways = math.comb(n_a, in_a) * math.comb(n_b, passes - in_a) / math.comb(n_a + n_b, passes)
+            gain = (passes - in_a) / n_b - in_a / n_a
+            for before, chance in chances.items():
+                key = round(before + gain, 9)
+                dealt.setdefault(key, []).append(chance * ways)
+        chances = {gain: math.fsum(parts) for gain, parts in dealt.items()}
+    higher = math.fsum(chance for gain, chance in chances.items() if gain > _ROUNDING)
+    lower = math.fsum(chance for gain, chance in chances.items() if gain < -_ROUNDING)
+    return lower / (higher + lower), higher / (higher + lower)
+
+
+def _exact_p(won: int, odds: Sequence[tuple[float, float]]) -> float:
+    """Return the two-sided exact p value of `won` trials; `odds` are the chances to lose and to win each."""
+    if all(chances == _EVEN for chances in odds):
+        return exact_binomial_p(won, len(odds) - won)
+    of_won = [1.0]  # the chance of each number of trials won
+    for to_lose, to_win in odds:
+        lost, gained = [*(c * to_lose for c in of_won), 0.0], [0.0, *(c * to_win for c in of_won)]
+        of_won = [x + y for x, y in zip(lost, gained, strict=True)]
+    return min(1.0, 2 * min(math.fsum(of_won[: won + 1]), math.fsum(of_won[won:])))
 
 
 def exact_binomial_p(wins_a: int, wins_b: int) -> float:

@@ -133,7 +133,7 @@ def _samples_of_file(
                 if text is None:
                     why = str(row.get("absent") or row.get("finish_reason") or "the text is null")
                     yield Sample(problem.task_id, index, "", "", absent=why)
-                elif whole or how == "none":
+                elif whole or (how == "none" and not benchmark.own_extraction):
                     yield Sample(problem.task_id, index, text, text, whole)
                 else:
                     yield benchmark.sample(problem, index, text, how)

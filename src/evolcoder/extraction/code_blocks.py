@@ -175,6 +175,8 @@ class _Reading:
                 return
         elif at >= 0 and _FENCE.fullmatch(line):
             self.passed_a_fence = True
+        if not self._code and line.strip() and not line.startswith(self._indent):
+            self._indent = ""  # the fence alone was indented
         self._add(line.removeprefix(self._indent))
 
     def _add(self, line: str) -> None:

@@ -13,6 +13,7 @@ ANSWER_WORDS = "The answer is: "
 """What stands before the final answer in WizardMath's data and in what its models write."""
 _SAID = re.compile(r"answer\s*(?:is|:|=)\s*:?", re.IGNORECASE)
 _BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\\\(?!f?box)|\\[{}]|(?P<open>\{)|(?P<close>\})")
+_ORNAMENT = re.compile(r"[\s\u2600-\u27bf\ufe0f\U0001f000-\U0001faff]+\Z")
 _OPENING = re.compile(r"\A(?:[\s*$]|\\[(\[])+")
 _NUMBER = r"(?=[-+]?\.?\d)[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?"
 _FIRST_NUMBER = re.compile(rf"({_NUMBER})(?:\s*/\s*({_NUMBER}))?")
@@ -131,4 +132,5 @@ def _exact(text: str) -> Fraction:
 def _without_stop(text: str) -> str:
     """Return the first line of what follows a mark, without the full stop and signs around it."""
     line = _OPENING.sub("", text[: 2 * _LONGEST].lstrip()).partition("\n")[0].strip()[:_LONGEST]
+    line = _ORNAMENT.sub("", line)
     return line.rstrip(".").strip().strip("*$").strip().removesuffix("\\)").removesuffix("\\]").strip()

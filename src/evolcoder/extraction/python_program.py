@@ -207,6 +207,8 @@ def _assigns(name: str) -> _Test:
     def test(statement: ast.stmt) -> bool:
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
             return False
+        if isinstance(statement, ast.FunctionDef) and statement.name == name:
+            return False
         by_function = (n for n in ast.walk(statement) if isinstance(n, ast.Global))
         return name in bound_names(statement) or any(name in n.names for n in by_function)
 

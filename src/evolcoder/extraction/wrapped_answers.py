@@ -91,7 +91,7 @@ def _by_sections(text: str, name: str) -> str:
 
 
 def _json_strings(text: str) -> Iterator[str]:
-    """Yield the strings of the JSON values in a text, in order; a list of them also as lines."""
+    """Yield the strings of the JSON values in a text, in order; lists of them also as lines, ended or not."""
     decoder = json.JSONDecoder(strict=False)  # models break lines within strings
     at = 0
     for _ in range(_MOST_JSON_VALUES):
@@ -111,7 +111,9 @@ def _json_strings(text: str) -> Iterator[str]:
             elif isinstance(item, list):
                 lines = [line for line in item if isinstance(line, str)]
                 yield from lines
-                yield "\n".join(lines)
+                yield ("" if lines and lines[0].endswith("\n") else "\n").join(
+                    lines
+                )  # a notebook's end in one
                 waiting.extend(other for other in reversed(item) if not isinstance(other, str))
             elif isinstance(item, str):
                 yield item

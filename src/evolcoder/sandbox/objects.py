@@ -129,6 +129,8 @@ def taken_apart(value: Any) -> tuple[str, Parts]:
             if base is tuple and _are_fields(fields := getattr(kind, "_fields", None), len(take(value))):
                 return "named tuple", (fields, take(value))
             return "subclass", (take(value),)
+    if (number := _number(value)) is not None:
+        return number
     if (attributes := _attributes(value, kind)) is not None:
         return "object", (_class_name(kind), attributes)
     if hasattr(kind, "__next__"):
@@ -136,6 +138,16 @@ def taken_apart(value: Any) -> tuple[str, Parts]:
         if items is not None:
             return "generator" if kind.__name__ == "generator" else "iterator", (items,)
     return "object", (_class_name(kind), None)
+
+
+def _number(value: Any) -> tuple[str, Parts] | None:
+    """Return how another library's number crosses (sympy's, gmpy2's): as the Python number that it equals."""
+    numbers = sys.modules.get("numbers")
+    if numbers is None or not isinstance(value, numbers.Rational):
+        return None
+    if isinstance(value, numbers.Integral):
+        return "subclass", (int.__index__(value.__index__()),)
+    return "fractions.Fraction", (int(value.numerator), int(value.denominator))
 
 
 def _library_name(kind: type) -> str:

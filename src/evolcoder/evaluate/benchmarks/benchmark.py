@@ -114,6 +114,8 @@ class Benchmark:
     code that stands before the program; or words, which are no part of it."""
     cuts: PublishedCuts = HUMANEVAL_CUTS
     """How the published post-processing ends its programs."""
+    own_extraction: bool = False
+    """Whether a rule of its own finds what is judged in any text, whatever extraction is named."""
     own: OwnFile | None = None
     """The user's file that it comes from; None for one of this package."""
 

@@ -190,6 +190,7 @@ class CruxEval(Benchmark):
     oracles: tuple[str, ...] = ("cruxeval",)
     decoding: Decoding = _DIRECT
     prompt_form: PromptForm = "prose"
+    own_extraction: bool = True
 
     @property
     def asks_output(self) -> bool:

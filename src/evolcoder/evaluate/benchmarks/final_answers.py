@@ -37,6 +37,7 @@ class FinalAnswers(Benchmark):
 
     oracles: tuple[str, ...] = ("wizardmath", "math-verify")
     prompt_form: PromptForm = "prose"
+    own_extraction: bool = True
     default_timeout_s: float = 5.0
     default_memory_bytes: int = 1 << 30
     same: Callable[[str, str], bool] = lambda expected, said: expected == said

@@ -1,8 +1,9 @@
 """From a chat model's answer to a program of MultiPL-E: its code block, the prompt's preamble, the tests.
 
-In some languages the tests begin by closing the function (`}`), so the block is taken apart: the body of the
-function asked for goes after the prompt, what else the block defines goes before it. In the others the tests
-follow a whole program. Either way the text is cut with brackets in mind, never run.
+In some languages the tests begin by closing the function (`}`). There an answer keeps its own order,
+and something empty is opened for the tests to close. What has the function in a class is taken apart: the
+function goes after the prompt, all else before it. In the other languages the tests follow a whole program.
+Either way the text is cut with brackets in mind, never run.
 """
 
 from __future__ import annotations
@@ -15,14 +16,37 @@ from evolcoder.extraction.definitions import definition
 from evolcoder.records import Problem
 
 _IMPORT = re.compile(r"^[ \t]*(?:#include\b.*|using [^(={]*;|import .*|use .*;|package .*)$", re.MULTILINE)
-_CLASS = re.compile(r"^[ \t]*(?:(?:public|final|static|internal|sealed)\s+)*(?:class|object)\s+\w+[^\n{]*\{")
+_AROUND = re.compile(
+    r"^[ \t]*(?:(?:public|final|static|internal|sealed|abstract|partial)\s+)*"
+    r"(?:class|object|namespace)\s+[\w.]+[^{};()\"']{0,200}\{",
+    re.MULTILINE,
+)
+_MOST_AROUND = 64
+_OUTER_CLASS = re.compile(r"^(?=(?:(?:public|final|abstract)\s+)*class\s)", re.MULTILINE)
 _MAIN = re.compile(
-    r"^[ \t]*(?:public\s+static\s+\w+\s+[mM]ain|int\s+main|fn\s+main|func\s+main|def\s+main)\s*\(",
+    r"^[ \t]*(?:(?:public\s+|private\s+|internal\s+)?static\s+[\w<> ]+\s[mM]ain"
+    r"|(?:int|void|signed|auto)\s+main|(?:pub\s+)?fn\s+main|func\s+main|def\s+main)\s*\(",
     re.MULTILINE,
 )
 _TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*mod\s+\w+\s*(?=\{)")
+_GIVEN = re.compile(r"^(union|struct|enum|extension)\s+([\w\[\]]+)[^\n{;]*\{", re.MULTILINE)
+"""A type that a prompt defines, and an answer that repeats the prompt too."""
+_EXPORTS = re.compile(r"^(?:export\s*\{[^{}]*\}[^\n]*|export\s+(?:default\s+)?(?=\w))", re.MULTILINE)
+_OPENED_FOR_TESTS = {
+    "cpp": "namespace {",
+    "rs": "mod after_the_answer {",
+    "sh": "after_the_answer() {\n    :",
+}
+"""What the tests close, by language, where an answer stands before them in its own order."""
+_NAMED_FIRST = ("rs", "swift", "scala")
+"""Languages that write a parameter's name before its type."""
 _SKIPPED = re.compile(
-    r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|' + r"'(?:\\.|[^'\\\n])'|`(?:\\.|[^`\\])*`", re.DOTALL
+    # What never closes goes to the end: to look for its close from every opening would take quadratic time.
+    r'"{3}.*?(?:"{3}|\Z)|\bR"(?P<mark>[^()\s\\"]{0,16})\(.*?(?:\)(?P=mark)"|\Z)'
+    r'|\bb?r(?P<signs>#*)".*?(?:"(?P=signs)|\Z)'
+    r'|//[^\n]*|/\*.*?(?:\*/|\Z)|"(?:\\.|[^"\\\n])*"'
+    r"|'(?:\\.|[^'\\\n])'|`(?:\\.|[^`\\])*`",
+    re.DOTALL,
 )
 
 
@@ -55,7 +79,10 @@ def _after_preamble(problem: Problem, key: str, code: str) -> str:
     if key == "php":
         code = "<?php\n" + re.sub(r"^\s*<\?(?:php)?|\?>\s*$", "", code)
     elif key in ("js", "ts"):
-        code = re.sub(r"^export\s+(?:default\s+)?(?=\w)", "", code, flags=re.MULTILINE)
+        code = _EXPORTS.sub("", code)
+        if key == "js":  # in a block of their own: the answer may call an assert and a test of its own
+            code = re.sub(r"^import\s.*\bassert\b.*$", "", code, flags=re.MULTILINE)
+            return f"{code}\n{{\n{problem.tests}\n}}\n"
         code = re.sub(r"^(?:const|let|var|import)\s+assert\b.*$", "", code, flags=re.MULTILINE)
     elif key == "py":
         code = "\n".join(re.findall(r"^(?:from|import) .*$", problem.prompt, re.MULTILINE)) + "\n" + code
@@ -78,21 +105,70 @@ def _with_go_imports(prompt: str, code: str) -> str:
 
 
 def _taken_apart(problem: Problem, code: str, key: str) -> str | None:
-    """Return imports, prompt with the answer's other definitions before its header, body and tests."""
+    """Return the prompt, the answer and the tests; None where the function has no body."""
+    if key in ("java", "cs", "scala"):
+        code = _out_of_classes(code, problem.entry_point)
     found = definition(code, problem.entry_point)
     opening = code.find("{", found.end() - 1) if found else -1
-    if found is None or opening < 0:
+    if found is None or (opening < 0 and key != "sh"):
         return None
-    closing = code.find("\n}", opening) if key == "sh" else closing_bracket(code, opening)
+    before, header = problem.prompt.rstrip().rsplit("\n", 1)
+    before = _without_repeated(before, code)
+    own = code[found.start() : opening + 1]
+    if _parameters(own, key) != _parameters(header, key):
+        header = own if key not in ("java", "cs") or "static" in own else f"static {own.lstrip()}"
+    if key == "sh" or (key in _OPENED_FOR_TESTS and not _depth(code[: found.start()])):
+        if key != "sh":
+            code = f"{code[: found.start()]}{header}{code[opening + 1 :]}"
+        return _in_own_order(problem, before, code, key)
+    closing = closing_bracket(code, opening)
     body = code[opening + 1 : closing if closing >= 0 else len(code)].rstrip()
     around = code[: found.start()] + "\n" + (code[closing + 1 :].lstrip("}") if closing >= 0 else "")
     around = _without(around, _TEST_MODULE)
     imports = [line.strip() for line in _IMPORT.findall(around) if not line.strip().startswith("package")]
     others = _without(_IMPORT.sub("", around), _MAIN)
-    others = _CLASS.sub("", others.lstrip("\n"), count=1) if key in ("java", "cs", "scala") else others
-    before, header = problem.prompt.rstrip().rsplit("\n", 1)
+    if key == "java":  # within the prompt's class now, and of no instance of it
+        others = _OUTER_CLASS.sub("static ", others)
     new = [line for line in dict.fromkeys(imports) if line not in problem.prompt]
     return "\n".join([*new, before, _balanced(others), f"{header}{body}", problem.tests])
+
+
+def _in_own_order(problem: Problem, before: str, code: str, key: str) -> str:
+    """Return an answer as it is but for `main`, under the prompt's preamble, and the tests."""
+    if key != "sh":
+        code = _without(_without(code, _TEST_MODULE), _MAIN)
+    if key == "rs":  # neither a comment of documentation nor `use` may stand before `#![allow(...)]`
+        uses = [line for line in _IMPORT.findall(before) if line not in code]
+        before, code = "", "\n".join([code, *uses])
+    return "\n".join([before, code, _OPENED_FOR_TESTS[key], problem.tests])
+
+
+def _out_of_classes(code: str, name: str) -> str:
+    """Return code without the classes and namespaces around a function, but with all that they hold."""
+    found = definition(code, name)
+    for header in list(_AROUND.finditer(code[: found.start()]))[:-_MOST_AROUND:-1] if found else ():
+        closing = closing_bracket(code, header.end() - 1)
+        if found and not 0 <= closing < found.start():
+            inside = code[header.end() : closing if closing >= 0 else len(code)]
+            code = code[: header.start()] + inside + (code[closing + 1 :] if closing >= 0 else "")
+    return code
+
+
+def _parameters(header: str, key: str) -> list[str]:
+    """Return the names of a function's parameters, `mut` included: what its body calls them."""
+    text = header[header.find("(") :][:2_000]
+    while (plain := re.sub(r"<[^<>]*>", "", text)) != text:
+        text = plain
+    return re.findall(r"(?:\bmut\s+)?\w+(?=\s*:)" if key in _NAMED_FIRST else r"\w+(?=\s*[,)=])", text)
+
+
+def _without_repeated(preamble: str, code: str) -> str:
+    """Return a prompt's preamble without the types that the answer defines too."""
+    for kind, name in _GIVEN.findall(preamble):
+        again = rf"^[ \t]*{kind}\s+{re.escape(name)}[^\n{{;]*\{{"
+        if re.search(again, code, re.MULTILINE):
+            preamble = _without(preamble, re.compile(again[:-2], re.MULTILINE))
+    return preamble
 
 
 def _without(code: str, header: re.Pattern[str]) -> str:
