@@ -180,11 +180,12 @@ class KVSlots:
 def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     """Return zeros: a masked column still enters a product with weight 0, and 0 times NaN is NaN.
 
-    On a CPU they take no memory before something is written there.
+    On a CPU they take no time or memory before something is written there.
     """
     if like.device.type != "cpu":
         return like.new_zeros(shape)
-    memory = mmap.mmap(-1, math.prod(shape) * like.element_size())
+    length = math.prod(shape) * like.element_size()
+    memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(memory, dtype=like.dtype).view(shape)
 
 
