@@ -52,7 +52,7 @@ def take_llama_layers(model: Any) -> Callable[[], Callable[[], None]]:
     """
     lists = [(name, x) for name, x in model.named_modules() if isinstance(x, nn.ModuleList) and len(x)]
     known = [(name, layers) for name, layers in lists if all(map(_is_known, layers)) and _alike(layers)]
-    kinds = set(getattr(model.config, "layer_types", None) or ())
+    kinds = set(getattr(model.config.get_text_config(decoder=True), "layer_types", None) or ())
     if len(known) != 1 or len(kinds) > 1:
         return lambda: lambda: None
     [(name, layers)] = known
@@ -171,7 +171,7 @@ class _AllLayers(nn.Module):
         known = all(x.dtype == torch.bfloat16 for x in (hidden_states, *position_embeddings))
         if slots is not None and known:
             mask = None if slots.sees_all else attention_mask
-            if mask is None or mask.dtype == (torch.bool if slots.of_prompt else torch.bfloat16):
+            if mask is None or _readable(mask, slots, hidden_states.shape[1]):
                 return self._in_one_call(hidden_states, mask, slots, *position_embeddings)
         for layer in self.layers:
             hidden_states = layer(
@@ -224,6 +224,13 @@ class _AllLayers(nn.Module):
         if short_of_memory:
             raise MemoryError(f"layers of {rows} tokens")
         return out_NTK
+
+
+def _readable(mask: torch.Tensor, slots: KVSlots, tokens: int) -> bool:
+    """Return whether a mask is as the kernel reads it: what a prompt's tokens see, or what rows add."""
+    kind, lines = (torch.bool, tokens) if slots.of_prompt else (torch.bfloat16, 1)
+    fits = mask.shape[-2] == lines and mask.shape[-1] >= max(slots.lengths)
+    return mask.dtype == kind and mask.stride(-1) == 1 and fits
 
 
 def _layer_data(layer: Any) -> LayerData:
