@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def record_kernels() -> None:
-    """Have the profiler see the own kernels: a layer's are products for the most part."""
+    """Have the profiler see the own kernels: layers are products for the most part."""
 
     def recorded(kernel: Callable[..., Any], part: str) -> Callable[..., Any]:
         def call(*told: Any) -> Any:
@@ -104,8 +104,8 @@ def record_kernels() -> None:
 
         return call
 
-    library, of_rows = bf16_kernels(), row_attention._compiled
-    for name in ("linear", "before_attention", "after_attention", "prompt_attention") if library else ():
+    library, of_rows = bf16_kernels(), row_attention.kernel_of_rows
+    for name in ("linear", "layers", "prompt_attention") if library else ():
         part = "attention" if name == "prompt_attention" else "linear layers"
         setattr(library, name, recorded(getattr(library, name), part))
 
@@ -113,7 +113,7 @@ def record_kernels() -> None:
         kernel = of_rows(*told)
         return kernel and recorded(kernel, "attention")
 
-    row_attention._compiled = cache(compiled)
+    row_attention.kernel_of_rows = cache(compiled)
 
 
 def _dtype(name: str) -> Dtype:

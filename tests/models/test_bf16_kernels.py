@@ -1,4 +1,4 @@
-"""The kernels for AVX512-BF16: torch's numbers, whole layers where they stay the same, undone where wrong."""
+"""The kernels for AVX512-BF16: torch's numbers, all layers where they stay the same, undone where wrong."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn import functional
 from evolcoder.models.local import bf16_kernels as kernels
 from evolcoder.models.local import fast_forms, llama_layers, row_attention
 from evolcoder.models.local.decoding import DecodeJob, Decoder
+from evolcoder.models.local.kv_cache import KVSlots
 from evolcoder.models.local.packed_weights import pack_linear_layers
 
 needs_the_kernels = pytest.mark.skipif(
@@ -48,10 +49,9 @@ def model_of(family: str, dtype: torch.dtype = torch.bfloat16, **changes: Any) -
     return model
 
 
-def replaced(model: nn.Module) -> list[str]:
-    """The modules with a forward pass of their own that are no linear layers."""
-    found = [name for name, module in model.named_modules() if "forward" in vars(module)]
-    return [name for name in found if not isinstance(model.get_submodule(name), nn.Linear)]
+def in_one_call(model: Any) -> bool:
+    """Whether the layers are replaced."""
+    return [type(layer).__name__ for layer in model.model.layers] == ["_AllLayers"]
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(32, 2), (96, 70)])
@@ -125,28 +125,64 @@ def test_what_is_no_number_stays_in_the_rows_that_see_it() -> None:
     assert torch.isnan(got[:, 5]).all()
 
 
+def in_slots(model: Any, ids: torch.Tensor, window: int | None) -> torch.Tensor:
+    """Logits after some tokens of two texts: prompts, piece by piece, then token by token together."""
+    slots, got = KVSlots(2), []
+    for slot, text in enumerate(ids):
+        for known, end in ((0, 30), (30, 31), (31, 60), (60, 61), (61, 200 - 100 * slot)):
+            slots.begin_prompt(known, end)
+            out = model(text[None, known:end], past_key_values=slots.cache, use_cache=True, logits_to_keep=1)
+            got.append(out.logits[:, -1])
+        slots.load(slot, end)
+    for at in range(20):
+        lengths = [200 + at, 100 + at]
+        mask = slots.begin_step(lengths, window)
+        tokens = torch.stack([text[length] for text, length in zip(ids, lengths, strict=True)])
+        places = torch.tensor(lengths)[:, None]
+        out = model(tokens[:, None], position_ids=places, attention_mask=mask, past_key_values=slots.cache)
+        got.append(out.logits[:, -1])
+    return torch.cat(got).float()
+
+
 @needs_the_kernels
-@pytest.mark.parametrize("family", ["llama", "qwen2", "mistral"])
-def test_layers_in_two_calls_give_the_models_numbers(family: str) -> None:
-    plain, model = model_of(family), model_of(family)
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("llama", {}),
+        ("qwen2", {}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 0}),
+        ("mistral", {}),
+        ("mistral", {"sliding_window": 40}),
+    ],
+)
+def test_layers_in_one_call_give_the_models_numbers(family: str, changes: dict[str, Any]) -> None:
+    plain, model = model_of(family, **changes), model_of(family, **changes)
     undo = fast_forms.use_fast_forms(model, True)
-    assert replaced(model) == ["model.layers.0", "model.layers.1"]
-    exact = model_of(family, torch.float32)
+    assert in_one_call(model)
+    exact = model_of(family, torch.float32, **changes)
+    ids = torch.randint(3, 300, (2, 230), generator=torch.Generator().manual_seed(0))
+    padded = {"attention_mask": torch.ones_like(ids).index_fill(1, torch.arange(9), 0)}
+    with torch.inference_mode():
+        true, theirs, ours = (in_slots(m, ids, changes.get("sliding_window")) for m in (exact, plain, model))
+        assert (ours - true).norm() <= 1.1 * (theirs - true).norm()
+        for further in ({}, padded):
+            true, theirs, ours = (
+                m(input_ids=ids, **further).logits[:, 9:].float() for m in (exact, plain, model)
+            )
+            assert (ours - true).norm() <= 1.1 * (theirs - true).norm(), "without slots too"
+        undo()
+        assert not in_one_call(model) and model.config._attn_implementation == "sdpa"
+        assert torch.equal(model(ids).logits, plain(ids).logits)
+
+
+@needs_the_kernels
+def test_numbers_in_one_call_are_a_rows_own() -> None:
+    model = model_of("llama")
+    fast_forms.use_fast_forms(model, True)
     ids = torch.randint(3, 300, (2, 230), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        for text, further in (
-            (ids, {}),
-            (ids[:1, :7], {}),
-            (ids, {"attention_mask": torch.ones_like(ids).index_fill(1, torch.arange(9), 0)}),
-        ):
-            true, theirs, ours = (
-                m(input_ids=text, **further).logits[:, 9:].float() for m in (exact, plain, model)
-            )
-            if text.shape[1] > 9:
-                assert (ours - true).norm() <= 1.1 * (theirs - true).norm()
-        undo()
-        assert not replaced(model) and model.config._attn_implementation == "sdpa"
-        assert torch.equal(model(ids).logits, plain(ids).logits)
+        both, twice = in_slots(model, ids, None), in_slots(model, ids[:1].expand(2, -1), None)
+    assert torch.equal(both[10::2], twice[10::2])
 
 
 @needs_the_kernels
@@ -160,13 +196,14 @@ def test_layers_in_two_calls_give_the_models_numbers(family: str) -> None:
         ("olmo", {"clip_qkv": 30.0}),
         ("llama", {"hidden_act": "gelu"}),
         ("llama", {"head_dim": 16}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1}),
     ],
 )
 def test_layers_of_another_kind_stay_as_they_are(family: str, changes: dict[str, Any]) -> None:
     plain, model = model_of(family, **changes), model_of(family, **changes)
     decoder = Decoder(model, TOKENIZER, 4, for_answers_alone=True)
     assert decoder.falls_back is None
-    assert not replaced(model)
+    assert not in_one_call(model)
     ids = torch.arange(5, 60)[None]
     with torch.inference_mode():
         ours, theirs = model(ids).logits.float(), plain(ids).logits.float()
@@ -174,9 +211,10 @@ def test_layers_of_another_kind_stay_as_they_are(family: str, changes: dict[str,
 
 
 @needs_the_kernels
-def test_a_layer_that_names_the_same_and_means_another_thing_stays() -> None:
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_layer_that_names_the_same_and_means_another_thing_stays(at: int) -> None:
     model = model_of("llama")
-    norm: Any = model.model.layers[0].input_layernorm
+    norm: Any = model.model.layers[at].input_layernorm
 
     class OtherNorm(type(norm)):  # type: ignore[misc]
         def forward(self, weight: torch.Tensor) -> torch.Tensor:
@@ -184,22 +222,25 @@ def test_a_layer_that_names_the_same_and_means_another_thing_stays() -> None:
 
     norm.__class__ = OtherNorm
     fast_forms.use_fast_forms(model, True)
-    assert replaced(model) == ["model.layers.1"]
+    assert not in_one_call(model)
 
 
 @needs_the_kernels
-@pytest.mark.parametrize("name", ["linear", "before_attention", "after_attention", "prompt_attention"])
+@pytest.mark.parametrize(
+    ("name", "family"), [("linear", "llama"), ("layers", "llama"), ("prompt_attention", "qwen3")]
+)
 def test_a_kernel_that_computes_something_else_is_not_used(
-    monkeypatch: pytest.MonkeyPatch, name: str
+    monkeypatch: pytest.MonkeyPatch, name: str, family: str
 ) -> None:
     library = kernels.bf16_kernels()
-    parts = ("linear", "before_attention", "after_attention", "prompt_attention")
+    parts = ("linear", "layers", "prompt_attention")
     odd = SimpleNamespace(**{part: getattr(library, part) for part in parts} | {name: lambda *told: 0})
     for module in (kernels, llama_layers, row_attention):
         monkeypatch.setattr(module, "bf16_kernels", lambda: odd)
-    plain, model = model_of("llama"), model_of("llama")
+    plain, model = model_of(family), model_of(family)
     decoder = Decoder(model, TOKENIZER, 4, for_answers_alone=True)
     assert decoder.falls_back is None
+    assert not (in_one_call(model) and name == "layers")
     with torch.inference_mode():
         got, expected = (m(torch.arange(5, 60)[None]).logits.float() for m in (model, plain))
     assert (got - expected).norm() <= 0.02 * expected.norm()
@@ -215,7 +256,7 @@ def test_without_the_kernels_answers_are_written_as_before(monkeypatch: pytest.M
         plain, model = model_of("llama"), model_of("llama")
         decoder = Decoder(model, TOKENIZER, 4, for_answers_alone=True)
         assert decoder.falls_back is None
-        assert not replaced(model)
+        assert not in_one_call(model)
         [answer] = decoder.decode([DecodeJob(tuple(range(5, 30)), 4)])
         assert len(answer.token_ids) <= 4
         with torch.inference_mode():

@@ -1,5 +1,5 @@
-/* Forward passes in bfloat16 on processors with AVX512-BF16: products with laid out weights, all of a llama's
-   layer but its attention, and the attention of a prompt.
+/* Forward passes in bfloat16 on processors with AVX512-BF16: products with laid out weights, the attention of a
+   prompt, and all layers of a llama's kind in one call.
 
    Compiled on the machine where it runs (bf16_kernels.py). Sums are in fp32, and what a layer hands on is
    rounded where torch's modules round it. A weight is laid out in panels of 32 outputs; a panel holds, pair
@@ -152,38 +152,33 @@ static void rotate(number *x, const number *cos, const number *sin, int64_t widt
 }
 
 /* Queries, keys and values of each row, one after another, from its hidden numbers; the first two are turned
-   by the row's position. Returns 0, or 1 where memory is short. */
-int before_attention(
-    const struct layer *its, const number *x, const number *cos, const number *sin, number *out, int64_t rows,
-    int threads
+   by the row's position. Rows before `from` get no queries. */
+static void before_attention(
+    const struct layer *its, const number *x, const number *cos, const number *sin, number *out, int64_t from,
+    int64_t rows, number *normed, int threads
 ) {
     int64_t k = its->q.inputs, turned = its->q.outputs + its->k.outputs, all = turned + its->v.outputs;
-    number *normed = malloc(sizeof(number) * k * (rows < CHUNK ? rows : CHUNK));
-    if (!normed) return 1;
     for (int64_t at = 0; at < rows; at += CHUNK) {
-        int64_t m = rows - at < CHUNK ? rows - at : CHUNK;
+        int64_t m = rows - at < CHUNK ? rows - at : CHUNK, skipped = from < at ? 0 : from - at;
         number *to = out + at * all;
         rms_norm(x + at * k, its->norm_of_attention, its->eps_of_attention, normed, m, k);
-        product(&its->q, normed, to, all, m, PLAIN, 0, threads);
+        if (skipped < m)
+            product(&its->q, normed + skipped * k, to + skipped * all, all, m - skipped, PLAIN, 0, threads);
         product(&its->k, normed, to + its->q.outputs, all, m, PLAIN, 0, threads);
         product(&its->v, normed, to + turned, all, m, PLAIN, 0, threads);
         for (int64_t row = 0; row < m; row++) {
             int64_t turn = (at + row) * its->width;
-            for (int64_t i = 0; i < turned; i += its->width)
+            for (int64_t i = row < skipped ? its->q.outputs : 0; i < turned; i += its->width)
                 rotate(to + row * all + i, cos + turn, sin + turn, its->width);
         }
     }
-    free(normed);
-    return 0;
 }
 
-/* What the layer hands on, from what came in and what was attended to; 0, or 1 where memory is short. */
-int after_attention(
-    const struct layer *its, const number *x, const number *attended, number *out, int64_t rows, int threads
+/* What the layer hands on, in the place of what came in, from that and from what was attended to. */
+static void after_attention(
+    const struct layer *its, number *x, const number *attended, int64_t rows, number *hidden, int threads
 ) {
     int64_t k = its->o.outputs, inner = its->gate.outputs, most = rows < CHUNK ? rows : CHUNK;
-    number *hidden = malloc(sizeof(number) * (2 * k + inner) * most);
-    if (!hidden) return 1;
     number *normed = hidden + k * most, *gated = normed + k * most;
     for (int64_t at = 0; at < rows; at += CHUNK) {
         int64_t m = rows - at < CHUNK ? rows - at : CHUNK;
@@ -191,10 +186,8 @@ int after_attention(
         rms_norm(hidden, its->norm_of_mlp, its->eps_of_mlp, normed, m, k);
         product(&its->gate, normed, gated, inner, m, PLAIN, 0, threads);
         product(&its->up, normed, gated, inner, m, GATED, 0, threads);
-        product(&its->down, gated, out + at * k, k, m, ADDED, hidden, threads);
+        product(&its->down, gated, x + at * k, k, m, ADDED, hidden, threads);
     }
-    free(hidden);
-    return 0;
 }
 
 /* Keys as panels of 32 columns, values as panels of 32 numbers of a head; what is missing of a panel is 0. */
@@ -292,5 +285,59 @@ int prompt_attention(
             }
         free(key_panels);
     }
+    return short_of_memory;
+}
+
+/* row_attention.c's. */
+typedef int attention_of_rows(
+    const number *query, const int64_t query_strides[2], const number *keys, const int64_t key_strides[3],
+    const number *values, const int64_t value_strides[3], const number *mask, int64_t mask_stride, number *out,
+    int64_t rows, int64_t heads, const int64_t *columns, float scale
+);
+
+/* All layers, one after another: `n` slots and one new token of each where `of_rows` is given, else one slot
+   and `n` new tokens of it. The new ones' keys and values are written where each layer keeps them: strides
+   are a slot's, a head's, a column's. `columns` has, for each slot, how many there are with the new ones.
+   `out` gets the hidden numbers of the rows from `first` on. Returns 0, or 1 where memory is short. */
+int layers(
+    const struct layer *its, int64_t count, const number *hidden, const number *cos, const number *sin,
+    number *const *keys, number *const *values, const int64_t strides[3], const int64_t *columns,
+    attention_of_rows *of_rows, const void *mask, int64_t mask_stride, number *out, int64_t first, int64_t n,
+    float scale, int threads
+) {
+    int64_t k = its->q.inputs, queries = its->q.outputs, own = its->k.outputs, all = queries + 2 * own;
+    int64_t width = its->width, most = n < CHUNK ? n : CHUNK, inner = 0;
+    for (int64_t l = 0; l < count; l++) inner = its[l].gate.outputs > inner ? its[l].gate.outputs : inner;
+    number *x = malloc(sizeof(number) * (n * (k + all + queries) + most * (2 * k + inner)));
+    if (!x) return 1;
+    number *projected = x + n * k, *attended = projected + n * all, *scratch = attended + n * queries;
+    int short_of_memory = 0;
+    memcpy(x, hidden, sizeof(number) * n * k);
+    for (int64_t l = 0; l < count; l++, its++) {
+        int64_t from = l + 1 < count ? 0 : first;
+        before_attention(its, x, cos, sin, projected, from, n, scratch, threads);
+        for (int64_t row = 0; row < n; row++)
+            for (int64_t i = 0; i < own; i += width) {
+                int64_t slot = of_rows ? row : 0, column = of_rows ? columns[row] - 1 : *columns - n + row;
+                int64_t to = slot * strides[0] + i / width * strides[1] + column * strides[2];
+                memcpy(keys[l] + to, projected + row * all + queries + i, sizeof(number) * width);
+                memcpy(values[l] + to, projected + row * all + queries + own + i, sizeof(number) * width);
+            }
+        const number *asked = projected + from * all;
+        if (of_rows)
+            short_of_memory |= of_rows(
+                asked, (int64_t[]){all, width}, keys[l], strides, values[l], strides, mask, mask_stride,
+                attended, n, own / width, columns, scale
+            );
+        else
+            short_of_memory |= prompt_attention(
+                asked, (int64_t[]){width, all}, keys[l], strides + 1, values[l], strides + 1,
+                mask ? (const uint8_t *)mask + from * mask_stride : 0, mask_stride, attended, n - from,
+                *columns, queries / width, own / width, width, scale, threads
+            );
+        after_attention(its, x + from * k, attended, n - from, scratch, threads);
+    }
+    memcpy(out, x + first * k, sizeof(number) * (n - first) * k);
+    free(x);
     return short_of_memory;
 }

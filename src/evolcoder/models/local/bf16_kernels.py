@@ -54,8 +54,8 @@ def bf16_kernels() -> Any:
     linear, layer, strides = (ctypes.POINTER(x) for x in (LinearData, LayerData, _WHOLE))
     library.linear.argtypes = [linear, _POINTER, _POINTER, _WHOLE, _THREADS]
     library.linear.restype = None
-    library.before_attention.argtypes = [layer, *[_POINTER] * 4, _WHOLE, _THREADS]
-    library.after_attention.argtypes = [layer, *[_POINTER] * 3, _WHOLE, _THREADS]
+    begin: list[Any] = [layer, _WHOLE, *[_POINTER] * 5, strides, strides, *[_POINTER] * 2, _WHOLE, _POINTER]
+    library.layers.argtypes = [*begin, _WHOLE, _WHOLE, ctypes.c_float, _THREADS]
     tensors: list[Any] = [_POINTER, strides, _POINTER, strides, _POINTER, strides, _POINTER, _WHOLE, _POINTER]
     library.prompt_attention.argtypes = [*tensors, *[_WHOLE] * 5, ctypes.c_float, _THREADS]
     return library

@@ -38,7 +38,7 @@ from evolcoder.models.local.token_sampling import UniformStream, choose_tokens, 
 from evolcoder.models.protocol import FinishReason
 
 _WORTH_SHARING = 16
-"""Shared tokens below which a prompt is computed whole: a few tokens cost less than the copy."""
+"""Shared tokens below which a prompt is computed whole: a mask costs more than a few tokens."""
 _TELL_EVERY_S = 0.05
 """The reader is told this often: making text of all tokens so far at each one would add up."""
 _SAME = {torch.float32: 1e-3}
@@ -120,7 +120,6 @@ class _Prefilled:
     """A prompt that has been computed."""
 
     prompt_ids: tuple[int, ...]
-    cache: Any
     logits_BV: torch.Tensor
 
 
@@ -206,7 +205,7 @@ class Decoder:
         """Write the answers to the jobs that `order` names into `answers`, `most_rows` side by side."""
         waiting = deque(order)
         active: list[_Row] = []
-        slots = KVSlots(min(most_rows, len(order)), _columns([jobs[i] for i in order[:most_rows]]))
+        slots = KVSlots(min(most_rows, len(order)), _columns([jobs[i] for i in order]))
         prefilled: _Prefilled | None = None
         while waiting or active:
             if cancelled():
@@ -220,11 +219,11 @@ class Decoder:
                 if prefilled is None or prefilled.prompt_ids != row.job.prompt_ids:
                     if cancelled():
                         raise Cancelled
-                    prefilled = self._prefill(row.job.prompt_ids, prefilled)
+                    prefilled = self._prefill(slots, row.job.prompt_ids, prefilled)
                 self._choose(prefilled.logits_BV, [row])
                 answers[row.index] = self._finished(row)
                 if answers[row.index] is None:
-                    slots.load(len(active), prefilled.cache, len(row.job.prompt_ids))
+                    slots.load(len(active), len(row.job.prompt_ids))
                     active.append(row)
             if not active:
                 continue
@@ -332,8 +331,8 @@ class Decoder:
         try:
             slots, prefilled, got = KVSlots(len(probe)), None, []
             for row in probe:
-                prefilled = self._prefill(row.job.prompt_ids, prefilled)
-                slots.load(row.index, prefilled.cache, len(row.job.prompt_ids))
+                prefilled = self._prefill(slots, row.job.prompt_ids, prefilled)
+                slots.load(row.index, len(row.job.prompt_ids))
             for n in (1, 2):
                 rows = [replace(row, tokens=row.tokens[:n]) for row in probe]
                 got.append(self._step(slots, rows).float())
@@ -346,26 +345,24 @@ class Decoder:
             return told_of(error)
         return None
 
-    def _prefill(self, prompt_ids: tuple[int, ...], before: _Prefilled | None) -> _Prefilled:
-        """Run one prompt through the model; return its keys, values and the logits after its last token.
+    def _prefill(self, slots: KVSlots, prompt_ids: tuple[int, ...], before: _Prefilled | None) -> _Prefilled:
+        """Run one prompt through the model; leave its keys and values in the slots.
 
-        What it shares with the prompt computed before is taken from there.
+        What it shares with the prompt computed before is there.
         """
-        cache: Any = transformers.DynamicCache()
         known = 0
         if before is not None:
             known = min(common_length(before.prompt_ids, prompt_ids), len(prompt_ids) - 1)
-            for at, layer in enumerate(before.cache.layers if known >= _WORTH_SHARING else ()):
-                cache.update(layer.keys[:, :, :known], layer.values[:, :, :known], at)
         if known < _WORTH_SHARING:
             known = 0
+        slots.begin_prompt(known, len(prompt_ids))
         ids_BT = torch.tensor([prompt_ids[known:]], device=self._model.device)
         logits_BV = self._model(
-            input_ids=ids_BT, past_key_values=cache, use_cache=True, logits_to_keep=1
+            input_ids=ids_BT, past_key_values=slots.cache, use_cache=True, logits_to_keep=1
         ).logits[:, -1]
         with self._one_at_a_time:
             self.prompt_tokens_computed += len(prompt_ids) - known
-        return _Prefilled(prompt_ids, cache, logits_BV)
+        return _Prefilled(prompt_ids, logits_BV)
 
     def _step(self, slots: KVSlots, active: Sequence[_Row]) -> torch.Tensor:
         """Run the newest token of every row through the model; return the logits, N x V."""

@@ -16,14 +16,13 @@ def use_fast_forms(model: Any, for_answers_alone: bool) -> Callable[[], None]:
     A model that is not there for answers alone is only given the attention: its weights change.
     """
     attention = model.config._attn_implementation
-    replace_layers = take_llama_layers(model) if for_answers_alone else list
+    replace_layers = take_llama_layers(model) if for_answers_alone else None
     unpack = pack_linear_layers(model) if for_answers_alone else lambda: None
     by_rows = use_row_attention(model)
-    layers = replace_layers() if by_rows else []
+    put_back = replace_layers() if replace_layers and by_rows else lambda: None
 
     def undo() -> None:
-        for layer in layers:
-            del vars(layer)["forward"]
+        put_back()
         unpack()
         if by_rows:
             model.set_attn_implementation(attention)

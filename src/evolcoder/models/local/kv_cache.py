@@ -1,12 +1,15 @@
 """The key-value cache of a changing batch: each row owns a slot and its own columns, from 0 to its length.
 
-A row that ends frees its slot for the next one, whose prompt is copied in. What stands right of a row's
-length is masked, so rows of any length share a forward pass without padding tokens being computed.
+A prompt is computed in a slot of its own, the last, and copied from there: what the next prompt shares with
+it is in its place. A row that ends frees its slot for the next one. What stands right of a row's length is
+masked, so rows of any length share a forward pass without padding tokens being computed.
 Shapes: S slots, H key-value heads, C columns, D head dimension.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +24,13 @@ _WIDTH_STEP = 32
 
 
 @dataclass(slots=True)
-class _Step:
+class _Pass:
     """What the layers must know of the forward pass under way."""
 
+    n_slots: int
+    columns: int
+    known: int | None = None
+    """Tokens of the prompt that are in its slot already; None in a step of the rows."""
     rows_N: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     lengths_N: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     n: int = 0
@@ -36,28 +43,38 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     is_sliding = False
 
-    def __init__(self, step: _Step, keys_SHCD: torch.Tensor, values_SHCD: torch.Tensor) -> None:
+    def __init__(self, its_pass: _Pass) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.is_initialized = True
-        self._step = step
-        self.keys: torch.Tensor = keys_SHCD
-        self.values: torch.Tensor = values_SHCD
+        self._pass = its_pass
+        self.keys: torch.Tensor
+        self.values: torch.Tensor
         self._attended: tuple[torch.Tensor, torch.Tensor] | None = None
         """What rows attended to last: mostly it is what they attend to next."""
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Do nothing: the tensors are there from the beginning."""
+        """Make the slots for keys and values like these."""
+        shape = self._pass.n_slots, key_states.shape[1], self._pass.columns
+        self.keys = _zeros((*shape, key_states.shape[3]), key_states)
+        self.values = _zeros((*shape, value_states.shape[3]), value_states)
+        self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write one token a row at its own column; return what the rows may attend to."""
-        step = self._step
-        self.keys[step.rows_N, :, step.lengths_N] = key_states[:, :, 0]
-        self.values[step.rows_N, :, step.lengths_N] = value_states[:, :, 0]
+        """Write a prompt's tokens, or one token a row at its own column; return what they may attend to."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        now = self._pass
+        if now.known is not None:
+            end = now.known + key_states.shape[2]
+            self.keys[-1:, :, now.known : end] = key_states
+            self.values[-1:, :, now.known : end] = value_states
+            return self.keys[-1:, :, :end], self.values[-1:, :, :end]
+        self.keys[now.rows_N, :, now.lengths_N] = key_states[:, :, 0]
+        self.values[now.rows_N, :, now.lengths_N] = value_states[:, :, 0]
         attended = self._attended
-        if attended is None or attended[0].shape[0] != step.n or attended[0].shape[2] != step.width:
-            attended = self.keys[: step.n, :, : step.width], self.values[: step.n, :, : step.width]
+        if attended is None or attended[0].shape[0] != now.n or attended[0].shape[2] != now.width:
+            attended = self.keys[: now.n, :, : now.width], self.values[: now.n, :, : now.width]
             self._attended = attended
         return attended
 
@@ -68,12 +85,14 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.values = _widened(self.values, columns)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Return the attended width; the mask itself is given by the caller of the model."""
-        return self._step.width, 0
+        """Return the attended width; the mask of a step is given by the caller of the model."""
+        known = self._pass.known
+        return self._pass.width if known is None else known + query_length, 0
 
     def get_seq_length(self) -> int:
         """Return the longest row's length."""
-        return self._step.width
+        known = self._pass.known
+        return self._pass.width if known is None else known
 
     def get_max_length(self) -> int:
         """Return -1: there is no bound of its own."""
@@ -84,27 +103,42 @@ class KVSlots:
     """Slots for `n_slots` rows of one model, of `columns` tokens at first: growing copies them all."""
 
     def __init__(self, n_slots: int, columns: int = _GROWTH) -> None:
-        self._n_slots = n_slots
-        self._columns = columns
-        self._step = _Step()
-        self._layers: list[_SlotLayer] = []
-        self.cache: Any = None
-        """The `past_key_values` of a step."""
+        self._pass = _Pass(n_slots + 1, columns)
+        cache_of: Any = transformers.Cache
+        self.cache: Any = cache_of(layer_class_to_replicate=lambda: _SlotLayer(self._pass))
+        """The `past_key_values` of a forward pass."""
+        self.cache.slots = self
+        self.lengths: list[int] = []
+        """Of the slots that the pass is for, with the new tokens; a prompt's alone."""
+        self.sees_all = True
+        """Whether every row of the step sees all before it."""
 
-    def load(self, slot: int, prompt: Any, length: int) -> None:
-        """Copy the keys and values of a prompt of `length` tokens, in a `DynamicCache`, into `slot`."""
-        if not self._layers:
-            cache_of: Any = transformers.Cache
-            self._layers = [self._new_layer(layer.keys, layer.values) for layer in prompt.layers]
-            self.cache = cache_of(layers=list(self._layers))
+    @property
+    def of_prompt(self) -> bool:
+        """Whether the pass is a prompt's."""
+        return self._pass.known is not None
+
+    def layers(self, count: int, heads: int, width: int, like: torch.Tensor) -> list[Any]:
+        """Return the `keys` and `values` of `count` layers."""
+        found: list[_SlotLayer] = self.cache.layers
+        while len(found) < count:
+            found.append(_SlotLayer(self._pass))
+            found[-1].lazy_initialization(*[like.new_empty((1, heads, 0, width))] * 2)
+        return found
+
+    def begin_prompt(self, known: int, length: int) -> None:
+        """Prepare a forward pass of a prompt of `length` tokens, of which the first `known` are there."""
         self._reserve(length + 1)
-        for own, layer in zip(self._layers, prompt.layers, strict=True):
-            own.keys[slot, :, :length] = layer.keys[0, :, :length]
-            own.values[slot, :, :length] = layer.values[0, :, :length]
+        self._pass.known = known
+        self.lengths, self.sees_all = [length], False
+
+    def load(self, slot: int, length: int) -> None:
+        """Copy the prompt of `length` tokens that was computed last into `slot`."""
+        self.move(-1, slot, length)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the row of `length` tokens in slot `source` into slot `target`."""
-        for layer in self._layers:
+        for layer in self.cache.layers:
             layer.keys[target, :, :length] = layer.keys[source, :, :length]
             layer.values[target, :, :length] = layer.values[source, :, :length]
 
@@ -115,42 +149,48 @@ class KVSlots:
         """
         width = -(-(max(lengths) + 1) // _WIDTH_STEP) * _WIDTH_STEP
         self._reserve(width)
-        device, dtype = self._layers[0].keys.device, self._layers[0].keys.dtype
-        self._step.rows_N = torch.arange(len(lengths), device=device)
-        self._step.lengths_N = torch.tensor(lengths, device=device)
-        self._step.n, self._step.width = len(lengths), width
-        return self.mask(window, dtype)
+        now, keys = self._pass, self.cache.layers[0].keys
+        now.known = None
+        now.rows_N = torch.arange(len(lengths), device=keys.device)
+        now.lengths_N = torch.tensor(lengths, device=keys.device)
+        now.n, now.width = len(lengths), width
+        self.lengths = [length + 1 for length in lengths]
+        self.sees_all = window is None or max(lengths) < window
+        return self.mask(window, keys.dtype)
 
     def mask(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         """Return the additive mask of the step begun last, for a sliding `window` or none."""
-        step = self._step
-        columns_C = torch.arange(step.width, device=step.lengths_N.device)
-        hidden_NC = columns_C > step.lengths_N.unsqueeze(1)
+        now = self._pass
+        columns_C = torch.arange(now.width, device=now.lengths_N.device)
+        hidden_NC = columns_C > now.lengths_N.unsqueeze(1)
         if window is not None:
-            hidden_NC |= columns_C <= step.lengths_N.unsqueeze(1) - window
+            hidden_NC |= columns_C <= now.lengths_N.unsqueeze(1) - window
         mask_NC = torch.zeros(hidden_NC.shape, dtype=dtype, device=hidden_NC.device)
         return mask_NC.masked_fill_(hidden_NC, float("-inf"))[:, None, None, :]
 
-    def _new_layer(self, keys: torch.Tensor, values: torch.Tensor) -> _SlotLayer:
-        # Zeros, not empty: a masked column still enters the product with weight 0, and 0 times NaN is NaN.
-        shape = (self._n_slots, keys.shape[1], max(self._columns, keys.shape[2] + 1))
-        return _SlotLayer(
-            self._step, keys.new_zeros((*shape, keys.shape[3])), values.new_zeros((*shape, values.shape[3]))
-        )
-
     def _reserve(self, columns: int) -> None:
         """Grow every layer to hold at least `columns`."""
-        have = self._layers[0].keys.shape[2]
-        if columns <= have:
+        if columns <= self._pass.columns:
             return
-        grown = -(-columns // _GROWTH) * _GROWTH
-        for layer in self._layers:
-            layer.widen(grown)
+        self._pass.columns = -(-columns // _GROWTH) * _GROWTH
+        for layer in self.cache.layers:
+            layer.widen(self._pass.columns)
+
+
+def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Return zeros: a masked column still enters a product with weight 0, and 0 times NaN is NaN.
+
+    On a CPU they take no time or memory before something is written there.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    length = math.prod(shape) * like.element_size()
+    memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(memory, dtype=like.dtype).view(shape)
 
 
 def _widened(old_SHCD: torch.Tensor, columns: int) -> torch.Tensor:
     slots, heads, have, dimension = old_SHCD.shape
-    new_SHCD = old_SHCD.new_empty((slots, heads, columns, dimension))
+    new_SHCD = _zeros((slots, heads, columns, dimension), old_SHCD)
     new_SHCD[:, :, :have] = old_SHCD
-    new_SHCD[:, :, have:] = 0
     return new_SHCD

@@ -95,16 +95,19 @@ static inline void ask(const number *p) {
     for (int d = 0; d < WIDTH; d += 64 / (int)sizeof(number)) __builtin_prefetch(p + d);
 }
 
-/* Strides count numbers: of a row, a head, a column. The mask has one line a row, or is null.
+/* Strides count numbers: of a row, a head, a column. Each row has `columns` of its own; the mask has one line
+   a row, or is null.
    `out` is rows x key heads x GROUP x WIDTH, dense. Returns 0, or 1 where memory is short. */
 int row_attention(
     const number *query, const int64_t query_strides[2],
     const number *keys, const int64_t key_strides[3],
     const number *values, const int64_t value_strides[3],
     const number *mask, int64_t mask_stride,
-    number *out, int64_t rows, int64_t heads, int64_t columns, float scale
+    number *out, int64_t rows, int64_t heads, const int64_t *columns, float scale
 ) {
-    int64_t room = (columns + LANES - 1) / LANES * LANES;
+    int64_t most = 0;
+    for (int64_t row = 0; row < rows; row++) most = columns[row] > most ? columns[row] : most;
+    int64_t room = (most + LANES - 1) / LANES * LANES;
     float *scores = aligned_alloc(64, sizeof(float) * GROUP * room + 64 * (room == 0));
     int32_t *seen = malloc(sizeof(int32_t) * (room + 1));
     if (!scores || !seen) {
@@ -115,7 +118,7 @@ int row_attention(
     for (int64_t row = 0; row < rows; row++) {
         const number *line = mask ? mask + row * mask_stride : 0;
         int64_t n = 0;
-        for (int64_t c = 0; c < columns; c++)
+        for (int64_t c = 0; c < columns[row]; c++)
             if (!line || value(line[c]) > HIDDEN) seen[n++] = (int32_t)c;
         for (int64_t head = 0; head < heads; head++) {
             const number *k = keys + row * key_strides[0] + head * key_strides[1];

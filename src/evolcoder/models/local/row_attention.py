@@ -99,7 +99,7 @@ def _of_rows(
         out_N1HD.data_ptr(),
         n,
         key_NKCD.shape[1],
-        key_NKCD.shape[2],
+        (ctypes.c_int64 * n)(*[key_NKCD.shape[2]] * n),
         scale,
     )
     if short_of_memory:
@@ -168,7 +168,7 @@ def _kernel_for(
     """Return the kernel for these shapes; None where they are not its."""
     n, heads, _, width = query.shape
     group = heads // key.shape[1]
-    if not _fit(query, key, value) or group > _MOST_GROUP or width > _MOST_WIDTH or width % _LANES:
+    if not _fit(query, key, value):
         return None
     if mask is not None:
         line = mask.dtype == query.dtype and mask.stride(-1) == 1
@@ -176,12 +176,15 @@ def _kernel_for(
             return None
     if query.dtype not in (torch.float32, torch.bfloat16):
         return None
-    return _compiled(group, width, query.dtype == torch.bfloat16)
+    found: Callable[..., int] | None = kernel_of_rows(group, width, query.dtype == torch.bfloat16)
+    return found
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(group: int, width: int, bf16: bool) -> Callable[..., int] | None:
-    """Return the kernel for these numbers; None without a compiler."""
+def kernel_of_rows(group: int, width: int, bf16: bool) -> Any:
+    """Return the kernel for so many heads that share keys, and their width; None where there is none."""
+    if group > _MOST_GROUP or width > _MOST_WIDTH or width % _LANES:
+        return None
     library = compiled(_SOURCE, (f"-DGROUP={group}", f"-DWIDTH={width}", *(("-DBF16",) if bf16 else ())))
     if library is None:
         return None
@@ -189,7 +192,6 @@ def _compiled(group: int, width: int, bf16: bool) -> Callable[..., int] | None:
     strides = ctypes.POINTER(ctypes.c_int64)
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     tensors: list[Any] = [pointer, strides, pointer, strides, pointer, strides, pointer, whole]
-    kernel.argtypes = [*tensors, pointer, whole, whole, whole, ctypes.c_float]
+    kernel.argtypes = [*tensors, pointer, whole, whole, ctypes.POINTER(whole), ctypes.c_float]
     kernel.restype = ctypes.c_int
-    found: Callable[..., int] = kernel
-    return found
+    return kernel
