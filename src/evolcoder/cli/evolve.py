@@ -119,7 +119,7 @@ def command(
     from evolcoder.errors import UserError
     from evolcoder.evolve.merging import pool_after
     from evolcoder.evolve.output_folder import check_folder, take_folder
-    from evolcoder.evolve.packed_rows import PackedRows
+    from evolcoder.evolve.row_files import PackedRows
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.instructions import stream_instructions

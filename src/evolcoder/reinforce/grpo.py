@@ -21,7 +21,6 @@ from evolcoder.errors import TrainingError
 from evolcoder.execution.engine import Engine
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Progress
-from evolcoder.reinforce.cluster_sampler import ClusterSampler
 from evolcoder.reinforce.curves import Curves, HeldOutScore, PolicyStep, mean
 from evolcoder.reinforce.policy import Policy, documents_of, open_policy
 from evolcoder.reinforce.policy_loss import (
@@ -32,7 +31,7 @@ from evolcoder.reinforce.policy_loss import (
     token_weights,
 )
 from evolcoder.reinforce.reward import Rewarder
-from evolcoder.reinforce.sampler import Asked, Rollout, Sampler, read_rollouts, write_rollouts
+from evolcoder.reinforce.sampler import Asked, ClusterSampler, Rollout, Sampler, read_rollouts, write_rollouts
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.train.checkpoints import Checkpoints

@@ -28,6 +28,7 @@ from evolcoder.models.local.weights import (
 )
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Instruction
+from evolcoder.train.adapters import load_quantized
 from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.export import check_place, export
@@ -42,7 +43,6 @@ from evolcoder.train.measurements import (
 from evolcoder.train.optimizer import Update, learning_rate
 from evolcoder.train.packing import Step, plan_steps
 from evolcoder.train.processes import Processes, join_processes
-from evolcoder.train.quantized import load_quantized
 from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
 from evolcoder.train.sanity_checks import prove_supervision
 from evolcoder.train.settings import Precision, TrainSettings
