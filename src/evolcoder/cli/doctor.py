@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from evolcoder.errors import MissingExtraError
+from evolcoder.errors import MissingExtraError, SandboxError, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,6 @@ def command(base_url: str | None, as_json: bool) -> None:
       evolcoder doctor
       evolcoder doctor --base-url http://localhost:8000/v1 --json
     """
-    import json
-
     findings = [sandbox_finding(), *package_findings(), gpu_finding(), *data_findings(), *key_findings()]
     findings += [*environment_findings(), *toolchain_findings()]
     if base_url:
@@ -55,7 +54,6 @@ def command(base_url: str | None, as_json: bool) -> None:
 
 def sandbox_finding() -> Finding:
     """Return the protection that untrusted programs run under here."""
-    from evolcoder.errors import SandboxError
     from evolcoder.sandbox import probe
 
     try:
@@ -150,7 +148,6 @@ def toolchain_findings() -> list[Finding]:
 
 def environment_findings() -> list[Finding]:
     """Return which benchmarks with an environment of their own can be judged: a command builds it."""
-    from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import environment_specs
     from evolcoder.evaluate.environments import find_environment
 
@@ -176,7 +173,6 @@ def key_findings() -> list[Finding]:
 
 def endpoint_finding(base_url: str) -> Finding:
     """Ask a server for its model list."""
-    import json
     import urllib.error
     import urllib.request
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from evolcoder.cli.options import max_requests_option, max_usd_option, together
+from evolcoder.errors import UserError
 
 if TYPE_CHECKING:
     from evolcoder.evaluate.model_judge.judged_evaluation import JudgedResult
@@ -47,7 +50,6 @@ def judge_settings(choice: ModelChoice, options: Mapping[str, Any]) -> JudgeSett
 
     Raises UserError for an address without a model behind an endpoint.
     """
-    from evolcoder.errors import UserError
     from evolcoder.evaluate.model_judge.settings import JudgeSettings
     from evolcoder.models.opening import REMOTE_PREFIX, is_remote
 
@@ -74,9 +76,6 @@ def evaluate_with_judge(
     overwrite: bool,
 ) -> None:
     """Evaluate on benchmarks that a model judges, or say what that would take, and print it."""
-    import json
-    from dataclasses import asdict
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.model_judge.judged_evaluation import (
         EvaluationContext,
@@ -183,8 +182,6 @@ def _result_text(result: JudgedResult, model: str) -> str:
 
 def judged_data(results: Mapping[str, JudgedResult]) -> dict[str, Any]:
     """Return judged evaluations as JSON-clean data."""
-    from dataclasses import asdict
-
     return {
         name: {
             "scores": [asdict(score) for score in result.scores],

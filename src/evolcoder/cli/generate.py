@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -84,10 +86,6 @@ def command(
       evolcoder generate --model embedded --input data.jsonl --output result.jsonl
       evolcoder generate -m openai:NAME --base-url http://localhost:8000/v1 --input a.jsonl --output b.jsonl
     """
-    import json
-    from dataclasses import asdict
-    from typing import cast
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.batch_inference import (
         BatchSummary,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -50,8 +51,6 @@ def command(
       evolcoder run quickstart --set rounds.max_rounds=3 --plan
       evolcoder run quickstart --redo train:2
     """
-    import json
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.cli.terminal import wrapped
     from evolcoder.execution.opening import open_engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
@@ -129,8 +130,6 @@ def _processor() -> str:
 
 def _gpu() -> str:
     """Return the GPU's name where torch has been loaded by a stage and sees one; "" otherwise."""
-    import sys
-
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return ""
