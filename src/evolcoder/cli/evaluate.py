@@ -251,7 +251,7 @@ def _as_json(results: dict[str, EvaluationResult]) -> str:
 
 
 def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
-    from evolcoder.cli.published_lines import beside_published
+    from evolcoder.cli.evaluate_judged import beside_published
     from evolcoder.evaluate.t_test import smallest_difference
 
     lines: list[str] = []

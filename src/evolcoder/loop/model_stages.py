@@ -132,7 +132,6 @@ def evaluation_stage(
     id_: str,
     title: str,
     benchmark: str,
-    model: str,
     out: Path,
     *,
     identity: Callable[[], str],

@@ -25,7 +25,7 @@ from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallValue, Compare, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import BatchComparison, BatchJob, Compare, Job, Limits, Outcome
 
 DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
 _RELEASES = "https://github.com/evalplus/{name}_release/releases/download/{version}/{file}.jsonl.gz"
@@ -103,14 +103,7 @@ def load(name: str) -> Benchmark:
 def _comparison(oracle: str, wanted: Expectation, described: bool) -> Compare:
     """Begin to compare the values of a problem's tests, described ones or as they are."""
     compare = ValueComparison(oracle, wanted)
-    if not described:
-        return compare
-
-    def compare_described(number: int, value: CallValue) -> str | None:
-        rebuilt, arguments = rebuilt_call(value)
-        return compare(number, rebuilt, arguments)
-
-    return compare_described
+    return (lambda number, value: compare(number, *rebuilt_call(value))) if described else compare
 
 
 def _problem(row: dict[str, Any], name: str) -> Problem:
@@ -164,7 +157,8 @@ class EvalPlusBenchmark(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
-        described = self._is_described(problem, oracle, suite)
+        # At once: long strings, or arguments looked at after the call.
+        described = self._keeps_arguments(problem, oracle) or self._truth(problem, suite).compact
         name = problem.entry_point
         program = program + "\n"
         if described:
@@ -200,10 +194,6 @@ class EvalPlusBenchmark(Benchmark):
             self.inputs[problem.task_id][suite],
             self._expected(problem, suite),
         )
-
-    def _is_described(self, problem: Problem, oracle: str, suite: str) -> bool:
-        """True where values are described at once: long strings, or arguments looked at after the call."""
-        return self._keeps_arguments(problem, oracle) or self._truth(problem, suite).compact
 
     def _keeps_arguments(self, problem: Problem, oracle: str) -> bool:
         return oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero"
