@@ -9,6 +9,7 @@ from typing import cast
 import click
 
 from evolcoder.cli.options import Numbers, recipe_options
+from evolcoder.cli.terminal import wrapped
 from evolcoder.errors import UserError
 
 
@@ -77,7 +78,6 @@ def command(
       evolcoder ablate my-recipe.yaml --over files --arm seeds=a.jsonl --arm evolved=b.jsonl --claim
     """
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.cli.terminal import wrapped
     from evolcoder.loop import shell_line
     from evolcoder.loop.ablation import FOLDER, ablate
     from evolcoder.loop.ablation_arms import Equal, Over, Question

@@ -12,6 +12,8 @@ import click
 from evolcoder.cli.model_options import model_choice, model_options
 from evolcoder.cli.options import max_requests_option, max_usd_option, overwrite_option
 from evolcoder.errors import DataError
+from evolcoder.models.session import model_session
+from evolcoder.runs import check_claimed, write_json_whole
 
 if TYPE_CHECKING:
     from evolcoder.app.judge_agreement import JudgeAgreement
@@ -61,8 +63,6 @@ def command(
     from evolcoder.evaluate.model_judge.settings import JudgeSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.local import THIS_MACHINE
-    from evolcoder.models.session import model_session
-    from evolcoder.runs import check_claimed, write_json_whole
 
     found, votes = read_study(study), read_votes(study).votes
     if not votes:

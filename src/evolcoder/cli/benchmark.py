@@ -12,6 +12,8 @@ from evolcoder.cli.code_options import code_options, code_settings
 from evolcoder.cli.model_options import model_choice, model_options
 from evolcoder.cli.options import engine_option, overwrite_option
 from evolcoder.errors import DataError
+from evolcoder.models.session import model_session
+from evolcoder.runs import check_output_folder
 
 if TYPE_CHECKING:
     from evolcoder.code_base.private_benchmark import BenchmarkCounts
@@ -58,8 +60,6 @@ def from_code(
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
-    from evolcoder.models.session import model_session
-    from evolcoder.runs import check_output_folder
 
     check_output_folder(out, KIND, overwrite=options["overwrite"])
     read = CodeCounts()

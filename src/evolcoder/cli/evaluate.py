@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from evolcoder.cli.evaluate_judged import judge_options
+from evolcoder.cli.evaluate_judged import beside_published, evaluate_with_judge, judge_options
 from evolcoder.cli.model_options import model_choice, model_options
 from evolcoder.cli.options import benchmark_within, engine_option, overwrite_option, window_options
 from evolcoder.errors import UserError
+from evolcoder.models.session import model_session
+from evolcoder.runs import check_claimed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -119,7 +121,6 @@ def command(
       evolcoder evaluate -m CHECKPOINT -b humaneval --n 20 --temperature 0.2 --top-p 0.95 --out runs/y
       evolcoder evaluate -m CHECKPOINT -b wizardlm --judge openai:NAME --against OTHER --dry-run --out runs/z
     """
-    from evolcoder.cli.evaluate_judged import evaluate_with_judge
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
@@ -209,8 +210,6 @@ async def _evaluate_all(
     from evolcoder.evaluate.overlap import evaluation_folder, output_files
     from evolcoder.evaluate.sampling import ChatOnlyError
     from evolcoder.evaluate.settings import trained_style
-    from evolcoder.models.session import model_session
-    from evolcoder.runs import check_claimed
 
     check_claimed(out / "journal.sqlite", output_files(out, plan))
     for name, settings in plan.items():
@@ -251,7 +250,6 @@ def _as_json(results: dict[str, EvaluationResult]) -> str:
 
 
 def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
-    from evolcoder.cli.evaluate_judged import beside_published
     from evolcoder.evaluate.t_test import smallest_difference
 
     lines: list[str] = []

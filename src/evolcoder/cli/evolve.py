@@ -23,6 +23,7 @@ from evolcoder.cli.options import (
     request_timeout_option,
 )
 from evolcoder.errors import EndpointError, UserError
+from evolcoder.models.session import model_session
 
 if TYPE_CHECKING:
     from evolcoder.evolve.rounds import RoundSummary
@@ -183,7 +184,6 @@ async def _evolve(
     from evolcoder.execution.event_loop import give_freed_memory_back
     from evolcoder.execution.opening import open_engine
     from evolcoder.models.opening import is_remote
-    from evolcoder.models.session import model_session
     from evolcoder.models.stats import stats_of
 
     begun = time.monotonic()

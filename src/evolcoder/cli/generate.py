@@ -17,6 +17,8 @@ from evolcoder.cli.options import (
     max_usd_option,
     overwrite_option,
 )
+from evolcoder.models.protocol import Sampling
+from evolcoder.models.session import model_session
 
 
 @click.command()
@@ -96,8 +98,6 @@ def command(
     )
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
-    from evolcoder.models.protocol import Sampling
-    from evolcoder.models.session import model_session
     from evolcoder.output_files import holds_rows, output_file
 
     how = cast("InferenceStyle", style)

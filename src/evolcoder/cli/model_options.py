@@ -12,6 +12,7 @@ import click
 from evolcoder.cli.options import together
 from evolcoder.errors import UserError, nearest
 from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.session import ModelChoice
 
 model_options = together(
@@ -80,8 +81,6 @@ def model_choice(model: str, options: Mapping[str, Any], timeout_s: float | None
 
     Raises UserError that names the option or key, what was found and what is expected.
     """
-    from evolcoder.models.local.settings import LocalSettings
-
     local = LocalSettings(**{name: options[name] for name in ("dtype", "batch_size", "replicas")})
     return ModelChoice(model, options["base_url"] or None, _endpoint_settings(options, timeout_s), local)
 

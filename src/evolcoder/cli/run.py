@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evolcoder.cli.options import engine_option, recipe_options
+from evolcoder.cli.terminal import wrapped
 from evolcoder.progress import duration
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ def command(
       evolcoder run quickstart --redo train:2
     """
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.cli.terminal import wrapped
     from evolcoder.execution.opening import open_engine
     from evolcoder.loop import plan_recipe, run_recipe, shell_line
     from evolcoder.loop.stages import Choice

@@ -13,6 +13,7 @@ from evolcoder.cli.code_options import code_options, code_settings
 from evolcoder.cli.model_options import model_choice, model_options
 from evolcoder.cli.options import engine_option, overwrite_option
 from evolcoder.errors import DataError, UserError
+from evolcoder.models.session import model_session, price_of
 
 if TYPE_CHECKING:
     from evolcoder.code_base.choice import CodeCounts
@@ -92,7 +93,6 @@ def from_code(
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
-    from evolcoder.models.session import model_session
     from evolcoder.output_files import holds_rows, output_file
 
     if out.suffix != ".jsonl":
@@ -145,7 +145,6 @@ def _tell_what_would_be_sent(
     """Print every text of the code base that would leave this machine, and what all requests would cost."""
     from evolcoder.code_base.seeds import expected_summary, first_request
     from evolcoder.evolve.estimate import estimate
-    from evolcoder.models.session import price_of
 
     endpoint = choice.endpoint
     expected = expected_summary(snippets, tests, price_of(choice))

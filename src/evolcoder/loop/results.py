@@ -13,6 +13,8 @@ from typing import Any
 
 from evolcoder import __version__
 from evolcoder.domains import load_domain
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.comparison import compare
 from evolcoder.evaluate.overlap import benchmarks_overlap, score_notices
 from evolcoder.loop.stopping import RoundScore
@@ -25,9 +27,6 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy
 
 def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str, Any]:
     """Return what `result.json` holds; nothing in it depends on the clock or on interrupts."""
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
-
     best, deciding = found.best, load_benchmark(recipe.stop.benchmark)
     result: dict[str, Any] = {
         "name": recipe.name,
