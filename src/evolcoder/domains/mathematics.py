@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
 from evolcoder.answer_equality import COMPARISON_LIMITS, equality_job, math_verify_version
 from evolcoder.domains.domain import Domain
-from evolcoder.errors import SandboxError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark
 from evolcoder.evaluate.benchmarks.final_answers import ASK_FOR_ANSWER, FinalAnswers
 from evolcoder.evolve.answering import Answering, Ask, Rated, Rating, VerifiedAnswer
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.methods import METHOD_SETS
 from evolcoder.evolve.settings import EvolveSettings
-from evolcoder.execution.engine import Engine, Pool
+from evolcoder.evolve.verification import SandboxVerifier
+from evolcoder.execution.engine import Engine
 from evolcoder.extraction.code_blocks import code_blocks, without_thinking
 from evolcoder.extraction.final_answers import ANSWER_WORDS, final_answer, written_alike
 from evolcoder.model_cards import CardWords
@@ -31,7 +30,7 @@ from evolcoder.models.protocol import Message
 from evolcoder.records import Instruction, Problem, Verdict
 from evolcoder.reinforce.task_tests import Test
 from evolcoder.reinforce.tasks import PROGRAM_TASKS, Task, TaskForms, instruction_of, scores_of_row
-from evolcoder.sandbox.protocol import Job, Limits, Outcome, StdioJob
+from evolcoder.sandbox.protocol import Job, Limits, StdioJob
 
 _DETAIL = 300
 _PYTHON = ("python", "py", "python3")
@@ -45,24 +44,12 @@ class _Group:
     votes: int = 0
 
 
-class SolutionVerifier:
-    """Verifies solutions; a context manager, for its sandbox. `blocking` is as for programs."""
-
-    def __init__(self, *, blocking: bool, cpu_s: float, engine: Engine) -> None:
-        self._blocking, self._engine = blocking, engine
-        self._limits = Limits(cpu_s=cpu_s, memory_bytes=1 << 30)
-        self._stack = ExitStack()
-        self._sandbox: Pool[Job, Outcome] | None = None
+class SolutionVerifier(SandboxVerifier):
+    """Verifies solutions; raises MissingExtraError, as it is entered, without math-verify."""
 
     def __enter__(self) -> Self:
-        from evolcoder.sandbox.work import SandboxWork
-
         math_verify_version()
-        self._sandbox = self._stack.enter_context(self._engine.open(SandboxWork()))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+        return super().__enter__()
 
     @property
     def unverified(self) -> Mapping[str, Any]:
@@ -133,16 +120,6 @@ class SolutionVerifier:
             return True
         outcome = await self._outcome(equality_job(expected, f"\\boxed{{{answer}}}", COMPARISON_LIMITS))
         return outcome.verdict.passed
-
-    async def _outcome(self, job: Job) -> Outcome:
-        assert self._sandbox is not None
-        if self._blocking:
-            ((_, outcome),) = self._sandbox.run_many([(0, job)])
-        else:
-            outcome = await self._sandbox.one(job)
-        if outcome.verdict.reason == "infrastructure":
-            raise SandboxError(f"the sandbox could not run a job: {outcome.verdict.detail}")
-        return outcome
 
 
 def solution_verifier(settings: EvolveSettings, blocking: bool, engine: Engine) -> SolutionVerifier:

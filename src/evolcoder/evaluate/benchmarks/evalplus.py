@@ -18,10 +18,9 @@ from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison
 from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key
-from evolcoder.evaluate.benchmarks.humaneval import published_gap
 from evolcoder.evaluate.benchmarks.mbpp import continued_docstring, question_with_tests
 from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
-from evolcoder.evaluate.styles import Asked
+from evolcoder.evaluate.styles import Asked, of_preset
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
@@ -236,7 +235,7 @@ class HumanEvalPlus(EvalPlusBenchmark):
 
     def gap(self, preset: str) -> str:
         """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return published_gap(preset, humaneval.GAPS)
+        return of_preset(preset, humaneval.GAPS)
 
     def origin(self, problem: Problem) -> str:
         """Return the problem's number in HumanEval."""
@@ -272,7 +271,7 @@ class MbppPlus(EvalPlusBenchmark):
 
     def gap(self, preset: str) -> str:
         """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return published_gap(preset, dict.fromkeys(humaneval.GAPS, "\n\n\n"))
+        return of_preset(preset, dict.fromkeys(humaneval.GAPS, "\n\n\n"))
 
     def origin(self, problem: Problem) -> str:
         """Return the problem's number in MBPP."""
