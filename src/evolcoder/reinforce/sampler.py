@@ -6,16 +6,17 @@ travel with the work, what is frozen each reads from the base model, under the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from evolcoder.errors import ModelError, OutsideError
-from evolcoder.execution.engine import Engine, Tag
+from evolcoder.execution.engine import Engine
+from evolcoder.execution.functions import FunctionWorker
 from evolcoder.models.local.decoding import DecodeJob, Decoder
 from evolcoder.models.local.identity import content_identity
 from evolcoder.models.local.weights import load_weights
@@ -144,12 +145,10 @@ class SamplingWork:
     end_token: int
     settings: ReinforceSettings
 
-    @property
-    def place(self) -> Literal["replica"]:
-        """A replica takes up a GPU, or a machine."""
-        return "replica"
+    place: ClassVar[Literal["replica"]] = "replica"
+    """A replica takes up a GPU, or a machine."""
 
-    def open(self, slots: int) -> SamplingReplica:
+    def open(self, slots: int) -> FunctionWorker[Asked, list[list[Sampled]]]:
         """Load the base and set its weights; raises ModelError where it is another one there."""
         if content_identity(self.base) != self.identity:
             raise ModelError(f"{self.base}: a worker has another model there than the driver")
@@ -160,7 +159,7 @@ class SamplingWork:
         with torch.no_grad():
             for name, weight in self.weights.items():
                 own[name].copy_(weight)
-        return SamplingReplica(Sampler(model, tokenizer, self.end_token, self.settings))
+        return FunctionWorker(Sampler(model, tokenizer, self.end_token, self.settings).sample)
 
     def label(self, worker: Any) -> str:
         """Return ""."""
@@ -169,21 +168,6 @@ class SamplingWork:
     def set_aside(self, item: Asked, reason: str) -> list[list[Sampled]]:
         """Raise OutsideError: a step without these answers would be another step."""
         raise OutsideError(f"answers to {len(item.prompts)} tasks cannot be sampled: {reason}")
-
-
-class SamplingReplica:
-    """A model that answers shares."""
-
-    def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
-
-    def run_many(self, tagged: Iterable[tuple[Tag, Asked]], /) -> Iterator[tuple[Tag, list[list[Sampled]]]]:
-        """Answer share after share."""
-        for tag, share in tagged:
-            yield tag, self._sampler.sample(share)
-
-    def close(self) -> None:
-        """Nothing to do: the weights go with the object."""
 
 
 class ClusterSampler:
