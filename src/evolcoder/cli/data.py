@@ -111,8 +111,7 @@ def export(
     overwrite: bool,
 ) -> None:
     """Write DATA as alpaca JSON, chat messages, Parquet, or a folder ready for the Hugging Face hub."""
-    from evolcoder.evolve.data_card import facts_beside
-    from evolcoder.evolve.exports import HUB_EXPORT, write_alpaca, write_chat, write_hub_folder
+    from evolcoder.evolve.exports import HUB_EXPORT, facts_beside, write_alpaca, write_chat, write_hub_folder
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.instructions import write_instructions
     from evolcoder.output_files import holds_rows, output_file
