@@ -204,6 +204,7 @@ def our_steps(model: Path, tasks: Any, out: Path) -> list[float]:
     """Return the seconds of each step but the first."""
     from evolcoder.execution.local import THIS_MACHINE
     from evolcoder.progress import SilentProgress
+    from evolcoder.reinforce.answers import RunUnderWay
     from evolcoder.reinforce.grpo import grpo
     from evolcoder.reinforce.reward import Reward
     from evolcoder.reinforce.settings import ReinforceSettings
@@ -220,7 +221,7 @@ def our_steps(model: Path, tasks: Any, out: Path) -> list[float]:
     )
     free: Any = Lengths()
     alone = SilentProgress(), join_processes(), THIS_MACHINE
-    result = grpo(str(model), tasks, [], settings, out, "bench", free, *alone)
+    result = grpo(RunUnderWay(str(model), settings, out, "bench", free, *alone), tasks, [])
     facts = json.loads((result.folder / "training.json").read_text())
     return [record["seconds"] for record in facts["reinforce"]["curve"]][1:]
 

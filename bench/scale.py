@@ -343,8 +343,7 @@ def rates(limit: int = 800) -> dict[str, float]:
 
 def memory_a_seed() -> dict[str, float]:
     """Return the bytes of the driver's memory that a seed of Code Alpaca takes: packed, and as an id met."""
-    from evolcoder.evolve.packed_rows import PackedRows
-    from evolcoder.evolve.row_files import RowFile
+    from evolcoder.evolve.row_files import PackedRows, RowFile
 
     file = default_samples().parents[1] / "codealpaca" / "code_alpaca_20k.json.gz"
     packed = PackedRows(RowFile(file))

@@ -80,7 +80,6 @@ def evolve_instructions(
         BudgetExhaustedError: The budget is spent; every answer so far is kept.
     """
     from evolcoder.domains import DEFAULT_DOMAIN, load_domain
-    from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import problem_texts
     from evolcoder.evolve.output_folder import take_folder
     from evolcoder.evolve.rounds import evolve_dataset

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import time
 from pathlib import Path
 
+from evolcoder.errors import OutsideError
 from evolcoder.runs import content_hash, file_hash, writing_whole
 
 _WORTH_KEEPING = 1 << 20
@@ -71,3 +73,15 @@ def kept_file_hash(path: Path) -> str:
         except OSError:
             pass
     return digest
+
+
+def kept_database(path: Path, what: str, *statements: str) -> sqlite3.Connection:
+    """Open or make a SQLite file; raises OutsideError in the words `what`, with the error for "{error}"."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        for statement in ("PRAGMA journal_mode=WAL", *statements):
+            connection.execute(statement)
+        return connection
+    except (OSError, sqlite3.Error) as error:
+        raise OutsideError(f"{path}: {what.format(error=error)}") from error

@@ -88,6 +88,20 @@ class BudgetExhaustedError(OutsideError):
     """A limit the user set (`--max-usd`, `--max-requests`) is reached; a higher one continues."""
 
 
+def check_least(settings: object, least: int, *names: str) -> None:
+    """Raise ValueError for the first of these fields that is under `least`; None is absent."""
+    for name in names:
+        if (value := getattr(settings, name)) is not None and not value >= least:
+            raise ValueError(f"{name} must be at least {least}, found {value}")
+
+
+def check_above_zero(settings: object, *names: str) -> None:
+    """Raise ValueError for the first of these fields that is not above 0; None is absent."""
+    for name in names:
+        if (value := getattr(settings, name)) is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, found {value}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the nearest known name, or "" where none is near."""
     spelled = {one.casefold(): one for one in known}

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from evolcoder.domains import DEFAULT_DOMAIN, load_domain
-from evolcoder.errors import RecipeError, UserError, nearest, shortened
+from evolcoder.errors import (
+    RecipeError,
+    UserError,
+    check_above_zero,
+    check_least,
+    nearest,
+    shortened,
+)
 from evolcoder.evaluate.model_judge.settings import JudgeSettings
 from evolcoder.evaluate.overlap import folder_clash, names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
@@ -79,10 +86,7 @@ class Rounds:
     absent, true for the stopping rule "paper-v1"; a run keeps what it began with."""
 
     def __post_init__(self) -> None:
-        if self.max_rounds < 1:
-            raise ValueError(f"max_rounds must be at least 1, found {self.max_rounds}")
-        if self.rows_per_round is not None and self.rows_per_round < 1:
-            raise ValueError(f"rows_per_round must be at least 1, found {self.rows_per_round}")
+        check_least(self, 1, "max_rounds", "rows_per_round")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +121,7 @@ class StopRule:
             object.__setattr__(self, "select_on_test", True)
         if self.keep == "last" and self.rule not in _SCORELESS:
             raise ValueError(f"keep: last goes with {' or '.join(_SCORELESS)}: {self.rule} looks at scores")
-        if self.patience < 1:
-            raise ValueError(f"patience must be at least 1, found {self.patience}")
+        check_least(self, 1, "patience")
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha must be between 0 and 1, found {self.alpha}")
 
@@ -136,9 +139,7 @@ class Budget:
     """Most time of all stages together, in hours."""
 
     def __post_init__(self) -> None:
-        for name in ("max_usd", "max_requests", "max_hours"):
-            if (limit := getattr(self, name)) is not None and not limit > 0:
-                raise ValueError(f"{name} must be above 0, found {limit}")
+        check_above_zero(self, "max_usd", "max_requests", "max_hours")
 
     @property
     def limited(self) -> bool:

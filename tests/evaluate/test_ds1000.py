@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark, environment_spec, load_benchmark
-from evolcoder.evaluate.benchmarks.ds1000.answers import solution_of
-from evolcoder.evaluate.benchmarks.ds1000.problems import ENVIRONMENT
+from evolcoder.evaluate.benchmarks.ds1000.problems import ENVIRONMENT, solution_of
 from evolcoder.evaluate.environments import build_environment, find_environment
 from evolcoder.evaluate.pass_at_k import scores_of_groups
 from evolcoder.evaluate.sample_files import read_samples

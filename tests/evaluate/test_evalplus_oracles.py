@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
+from evolcoder.evaluate.benchmarks.evalplus import mbpp_plus_inputs
 from evolcoder.evaluate.benchmarks.evalplus_oracles import ORACLES, Expectation, ValueComparison
-from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
 from evolcoder.sandbox.codec import decode, encode
 from evolcoder.sandbox.protocol import CallValue
 

@@ -2,7 +2,7 @@ import datetime
 
 import pytest
 
-from evolcoder.evolve.packed_rows import PackedRows
+from evolcoder.evolve.row_files import PackedRows
 from evolcoder.records import Instruction, Lineage
 
 

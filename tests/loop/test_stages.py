@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.loop.conftest import Notes
 
-from evolcoder.cli.plan_text import plan_data, plan_text
+from evolcoder.cli.run import plan_data, plan_text
 from evolcoder.errors import DataError, UserError
 from evolcoder.loop import plan_recipe, run_recipe
 from evolcoder.loop.stages import Choice, Stage, Stages

@@ -19,9 +19,8 @@ from evolcoder.errors import ModelError
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.local.identity import content_identity
-from evolcoder.reinforce.cluster_sampler import SamplingWork
 from evolcoder.reinforce.run import reinforce
-from evolcoder.reinforce.sampler import Asked
+from evolcoder.reinforce.sampler import Asked, SamplingWork
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 

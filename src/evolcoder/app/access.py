@@ -25,11 +25,6 @@ _HEADERS = {
 }
 
 
-def new_token() -> str:
-    """Return a secret of 192 bits that can stand in an address."""
-    return secrets.token_urlsafe(24)
-
-
 def is_loopback(host: str) -> bool:
     """Return whether an address is this machine's alone."""
     if host == "localhost":

@@ -50,10 +50,6 @@ class ChatSide:
         """Return the conversation with one more question."""
         return replace(self, turns=(*self.turns, Turn(question)))
 
-    def with_last(self, turn: Turn) -> ChatSide:
-        """Return the conversation with its last turn replaced."""
-        return replace(self, turns=(*self.turns[:-1], turn))
-
 
 def model_choices(run: Run | None, more: Sequence[str] = ()) -> dict[str, str]:
     """Return the models to choose from: label -> MODEL string; a run's base and checkpoints first."""
@@ -158,7 +154,7 @@ async def converse(
         try:
             async with aclosing(_turns(models, sides[at], sampling)) as turns:
                 async for turn in turns:
-                    now[at] = now[at].with_last(turn)
+                    now[at] = replace(now[at], turns=(*now[at].turns[:-1], turn))
                     changed.set()
         finally:
             changed.set()

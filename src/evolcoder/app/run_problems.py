@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.errors import EvolcoderError
+from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark
+from evolcoder.evaluate.overlap import benchmark_of_folder
 from evolcoder.evaluate.sample_files import response_of
 from evolcoder.evaluate.sample_rows import RAW_FIELDS
 from evolcoder.report.rows import numbered_rows, parse_row
@@ -232,9 +234,6 @@ def known_benchmark(folder_name: str) -> Benchmark | None:
     A run copied to a machine without the benchmark's data can still be looked at. A user's benchmark stays
     unknown: to look at a run must not execute a file that it names.
     """
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.overlap import benchmark_of_folder
-
     try:
         return load_benchmark(name) if (name := benchmark_of_folder(folder_name)) else None
     except EvolcoderError:

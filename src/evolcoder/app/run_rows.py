@@ -191,7 +191,10 @@ class RunRows:
             for number, line in self._lines(among):
                 if plain in line.lower():
                     row = parse_row(line)
-                    if any(needle in _utf8(row.get(field)).lower() for field in SEARCHED):
+                    if any(
+                        needle in str(row.get(field) or "").encode("utf-8", "replace").lower()
+                        for field in SEARCHED
+                    ):
                         found.append(number)
         else:
             folded = text.casefold()
@@ -215,10 +218,6 @@ class RunRows:
                     line = f.readline()
                     at = offset + len(line)
                     yield number, line
-
-
-def _utf8(value: Any) -> bytes:
-    return str(value or "").encode("utf-8", "replace")
 
 
 def row_sources(run: Run) -> list[RowSource]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -22,7 +23,7 @@ from typing import Any
 from aiohttp import web
 from markupsafe import Markup
 
-from evolcoder.app.access import access, add_headers, is_loopback, new_token
+from evolcoder.app.access import access, add_headers, is_loopback
 from evolcoder.app.chat_page import chat_answers, chat_page
 from evolcoder.app.chatting import ChatOptions
 from evolcoder.app.compare_page import compare_page
@@ -229,7 +230,9 @@ class Site:
         asked = await _told(request)
         actions: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
             "vote": lambda form: {"href": cast(self._review, form)},
-            "review": self._set_up,
+            "review": lambda form: {
+                "href": set_up(self._view(str(form.get("run") or "")), self._review, form)
+            },
         }
         if self.local_only:
             actions |= {"plan": self._plan, "start": self._start, "continue": self._go_on, "stop": self._stop}
@@ -241,9 +244,6 @@ class Site:
         except (EvolcoderError, OSError, ValueError, KeyError) as error:
             answer = {"said": str(notice(error, "bad"))}
         return web.json_response(answer)
-
-    def _set_up(self, form: Mapping[str, Any]) -> dict[str, str]:
-        return {"href": set_up(self._view(str(form.get("run") or "")), self._review, form)}
 
     def _plan(self, form: Mapping[str, Any]) -> dict[str, str]:
         launch = launch_of(form, self._folder)
@@ -295,7 +295,7 @@ class Served:
     """The app while it is served, by a thread of its own."""
 
     def __init__(self, options: AppOptions) -> None:
-        self._site, self._options, self._token = Site(options), options, new_token()
+        self._site, self._options, self._token = Site(options), options, secrets.token_urlsafe(24)
         self._loop = asyncio.new_event_loop()
         self._end = asyncio.Event()
         started: Future[str] = Future()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import cast
 
 import click
 
 from evolcoder.cli.options import Numbers, recipe_options
+from evolcoder.cli.terminal import wrapped
+from evolcoder.errors import UserError
 
 
 @click.command()
@@ -73,12 +77,7 @@ def command(
       evolcoder ablate my-recipe.yaml --over teachers --teacher openai:gpt-4.1-mini
       evolcoder ablate my-recipe.yaml --over files --arm seeds=a.jsonl --arm evolved=b.jsonl --claim
     """
-    import json
-    from typing import cast
-
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.cli.terminal import wrapped
-    from evolcoder.errors import UserError
     from evolcoder.loop import shell_line
     from evolcoder.loop.ablation import FOLDER, ablate
     from evolcoder.loop.ablation_arms import Equal, Over, Question
@@ -114,8 +113,6 @@ def command(
 
 
 def _arm(text: str) -> tuple[str, tuple[str, ...]]:
-    from evolcoder.errors import UserError
-
     name, sign, files = text.partition("=")
     if not (name and sign and all(parts := tuple(files.split(",")))):
         raise UserError(f"--arm {text}: NAME=FILE or NAME=FILE,FILE is expected")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,9 @@ import click
 
 from evolcoder.cli.model_options import model_choice, model_options
 from evolcoder.cli.options import max_requests_option, max_usd_option, overwrite_option
+from evolcoder.errors import DataError
+from evolcoder.models.session import model_session
+from evolcoder.runs import check_claimed, write_json_whole
 
 if TYPE_CHECKING:
     from evolcoder.app.judge_agreement import JudgeAgreement
@@ -50,20 +55,14 @@ def command(
     Example:
       evolcoder agreement runs/x/reviews/base-vs-round-1-0123456789ab --judge openai:NAME --out agreement
     """
-    import json
-    from dataclasses import asdict
-
     from evolcoder.app.judge_agreement import judge_agreement, judged_study
     from evolcoder.app.study import read_study
     from evolcoder.app.votes import read_votes
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.errors import DataError
     from evolcoder.evaluate.earlier_scores import refuse_other_scores
     from evolcoder.evaluate.model_judge.settings import JudgeSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.local import THIS_MACHINE
-    from evolcoder.models.session import model_session
-    from evolcoder.runs import check_claimed, write_json_whole
 
     found, votes = read_study(study), read_votes(study).votes
     if not votes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ import click
 from evolcoder.cli.code_options import code_options, code_settings
 from evolcoder.cli.model_options import model_choice, model_options
 from evolcoder.cli.options import engine_option, overwrite_option
+from evolcoder.errors import DataError
+from evolcoder.models.session import model_session
+from evolcoder.runs import check_output_folder
 
 if TYPE_CHECKING:
     from evolcoder.code_base.private_benchmark import BenchmarkCounts
@@ -49,18 +53,13 @@ def from_code(
       evolcoder benchmark from-code ~/my-project --teacher openai:gpt-4.1-mini --out mine
       evolcoder evaluate --model embedded --benchmark mine/private_benchmark.py --style chat --out scores
     """
-    import json
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.code_base.choice import CodeCounts, counted, held_out_functions
     from evolcoder.code_base.private_benchmark import FILE_NAME, KIND, private_benchmark, requests_for
     from evolcoder.code_base.source_files import names_of, opened_code_bases
-    from evolcoder.errors import DataError
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
-    from evolcoder.models.session import model_session
-    from evolcoder.runs import check_output_folder
 
     check_output_folder(out, KIND, overwrite=options["overwrite"])
     read = CodeCounts()

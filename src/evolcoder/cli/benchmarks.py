@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
+
+from evolcoder.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from evolcoder.evaluate.known_benchmarks import KnownBenchmark
@@ -26,10 +31,6 @@ def command(part: str, as_json: bool) -> None:
       evolcoder benchmarks multipl-e
       evolcoder benchmarks bigcodebench --json
     """
-    import json
-    from dataclasses import asdict
-
-    from evolcoder.errors import UserError, nearest
     from evolcoder.evaluate.benchmarks import benchmark_names
     from evolcoder.evaluate.known_benchmarks import known_benchmarks
 
@@ -40,8 +41,6 @@ def command(part: str, as_json: bool) -> None:
 
 
 def _as_table(found: list[KnownBenchmark]) -> str:
-    from urllib.parse import urlsplit
-
     rows = [("benchmark", "problems", "licence", "tier", "data from", "missing here")]
     for one in found:
         hosts = dict.fromkeys(urlsplit(place).hostname or "EVOLCODER_DATA" for place in one.data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +36,6 @@ def command(a: Path, b: Path, no_cache: bool, as_json: bool, **how: Any) -> None
       evolcoder compare base.verdicts.jsonl tuned.verdicts.jsonl
       evolcoder compare claude.jsonl bard.jsonl --benchmark humaneval
     """
-    import json
-    from dataclasses import asdict
-
     from evolcoder.api import compare_samples
     from evolcoder.cli.progress_view import progress_view
 

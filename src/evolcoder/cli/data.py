@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -27,9 +29,6 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def stats(data: str, columns: dict[str, str], as_json: bool) -> None:
     """Count the rows of DATA by round, method, teacher and verdict."""
-    import json
-    from dataclasses import asdict
-
     from evolcoder.evolve.data_stats import stats_of_rows, table_lines
     from evolcoder.evolve.row_files import RowFile
 
@@ -60,8 +59,6 @@ def stats(data: str, columns: dict[str, str], as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one row a line as JSON.")
 def samples(data: str, columns: dict[str, str], count: int, seed: int, as_json: bool) -> None:
     """Show some rows of DATA, chosen at random by --seed."""
-    import json
-
     from evolcoder.evolve.data_stats import sample_rows
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.instructions import row_from_instruction
@@ -114,8 +111,7 @@ def export(
     overwrite: bool,
 ) -> None:
     """Write DATA as alpaca JSON, chat messages, Parquet, or a folder ready for the Hugging Face hub."""
-    from evolcoder.evolve.data_card import facts_beside
-    from evolcoder.evolve.exports import HUB_EXPORT, write_alpaca, write_chat, write_hub_folder
+    from evolcoder.evolve.exports import HUB_EXPORT, facts_beside, write_alpaca, write_chat, write_hub_folder
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.instructions import write_instructions
     from evolcoder.output_files import holds_rows, output_file

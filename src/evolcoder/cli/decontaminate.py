@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -52,8 +53,6 @@ def command(
     Example:
       evolcoder decontaminate dataset.jsonl -b humaneval -b mbpp --out clean.jsonl --report hits.md
     """
-    import json
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.benchmarks import problem_texts
     from evolcoder.evolve.contamination_report import (

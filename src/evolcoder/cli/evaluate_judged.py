@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from evolcoder.cli.options import max_requests_option, max_usd_option, together
+from evolcoder.errors import UserError
 
 if TYPE_CHECKING:
     from evolcoder.evaluate.model_judge.judged_evaluation import JudgedResult
@@ -47,7 +50,6 @@ def judge_settings(choice: ModelChoice, options: Mapping[str, Any]) -> JudgeSett
 
     Raises UserError for an address without a model behind an endpoint.
     """
-    from evolcoder.errors import UserError
     from evolcoder.evaluate.model_judge.settings import JudgeSettings
     from evolcoder.models.opening import REMOTE_PREFIX, is_remote
 
@@ -74,9 +76,6 @@ def evaluate_with_judge(
     overwrite: bool,
 ) -> None:
     """Evaluate on benchmarks that a model judges, or say what that would take, and print it."""
-    import json
-    from dataclasses import asdict
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.model_judge.judged_evaluation import (
         EvaluationContext,
@@ -116,7 +115,9 @@ def evaluate_with_judge(
         else:
             found = run_async(results())
             click.echo(
-                json.dumps(judged_data(found), indent=2) if as_json else judged_text(found, choice.model)
+                json.dumps(judged_data(found), indent=2)
+                if as_json
+                else "\n\n".join(_result_text(result, choice.model) for result in found.values())
             )
 
 
@@ -140,13 +141,7 @@ def _part_text(name: str, part: Part) -> str:
     )
 
 
-def judged_text(results: Mapping[str, JudgedResult], model: str) -> str:
-    """Return judged evaluations as a table for the terminal."""
-    return "\n\n".join(_result_text(result, model) for result in results.values())
-
-
 def _result_text(result: JudgedResult, model: str) -> str:
-    from evolcoder.cli.published_lines import beside_published
     from evolcoder.evaluate.model_judge.settings import RATING
     from evolcoder.evaluate.published import published_for
 
@@ -183,8 +178,6 @@ def _result_text(result: JudgedResult, model: str) -> str:
 
 def judged_data(results: Mapping[str, JudgedResult]) -> dict[str, Any]:
     """Return judged evaluations as JSON-clean data."""
-    from dataclasses import asdict
-
     return {
         name: {
             "scores": [asdict(score) for score in result.scores],
@@ -195,3 +188,30 @@ def judged_data(results: Mapping[str, JudgedResult]) -> dict[str, Any]:
         }
         for name, result in results.items()
     }
+
+
+_BESIDE = 3
+"""Published figures shown above and below a measured one."""
+
+
+def beside_published(benchmark: str, decoding: str, percent: float, mark: str) -> list[str]:
+    """Return lines of the published figures nearest to a measured one, best first.
+
+    Those that were drawn otherwise (one greedy answer, or a mean over samples) stand apart, marked.
+    """
+    from evolcoder.evaluate.published import decoding_kind, published_for
+
+    kind = decoding_kind(decoding)
+    figures = published_for(benchmark)
+    above = [p for p in figures if p.value > percent][-_BESIDE:]
+    below = [p for p in figures if p.value <= percent][:_BESIDE]
+    lines = [f"  measured   {percent:5.1f}{mark or ' '} <- this"]
+    told = [
+        f"  published  {p.value:5.1f}{' ' if decoding_kind(p.decoding) == kind else '†'} "
+        f"{p.model} ({p.decoding})"
+        for p in [*above, *below]
+    ]
+    lines = [*told[: len(above)], *lines, *told[len(above) :]]
+    if any("†" in line for line in told):
+        lines.append(f"  † not {kind}: does not compare")
+    return lines

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +22,8 @@ from evolcoder.cli.options import (
     overwrite_option,
     request_timeout_option,
 )
+from evolcoder.errors import EndpointError, UserError
+from evolcoder.models.session import model_session
 
 if TYPE_CHECKING:
     from evolcoder.evolve.rounds import RoundSummary
@@ -116,10 +122,9 @@ def command(
     """
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.domains import load_domain
-    from evolcoder.errors import UserError
     from evolcoder.evolve.merging import pool_after
     from evolcoder.evolve.output_folder import check_folder, take_folder
-    from evolcoder.evolve.packed_rows import PackedRows
+    from evolcoder.evolve.row_files import PackedRows
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.instructions import stream_instructions
@@ -173,15 +178,12 @@ async def _evolve(
     progress: Any,
     options: dict[str, Any],
 ) -> tuple[list[RoundSummary], RequestStats | None, float]:
-    import time
-
     from evolcoder.domains import load_domain
     from evolcoder.evaluate.benchmarks import problem_texts
     from evolcoder.evolve.rounds import evolve_dataset
     from evolcoder.execution.event_loop import give_freed_memory_back
     from evolcoder.execution.opening import open_engine
     from evolcoder.models.opening import is_remote
-    from evolcoder.models.session import model_session
     from evolcoder.models.stats import stats_of
 
     begun = time.monotonic()
@@ -220,9 +222,6 @@ def _numbers(texts: tuple[str, ...], option: str) -> dict[str, float]:
 def _tell(
     summaries: list[RoundSummary], stats: RequestStats | None, seconds: float, out: Path, as_json: bool
 ) -> None:
-    import json
-    from dataclasses import asdict
-
     requests = (
         {"sent": stats.sent, "from journal": stats.hits, "retries": dict(stats.retries)} if stats else {}
     )
@@ -258,9 +257,6 @@ def _tell(
 
 def _check_that_something_was_kept(summaries: list[RoundSummary]) -> None:
     """Raise EndpointError where the teacher gave no answer of use to anything."""
-    from collections import Counter
-
-    from evolcoder.errors import EndpointError
     from evolcoder.evolve.round_progress import by_number
 
     reasons = sum((Counter(summary.eliminated) for summary in summaries), Counter[str]())
@@ -282,9 +278,6 @@ def _tell_estimate(
     endpoint: EndpointSettings,
     as_json: bool,
 ) -> None:
-    import json
-    from dataclasses import asdict
-
     from evolcoder.evolve.estimate import estimate
 
     requests = sum(summary.requests for summary in summaries)

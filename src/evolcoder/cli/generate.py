@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -15,6 +17,8 @@ from evolcoder.cli.options import (
     max_usd_option,
     overwrite_option,
 )
+from evolcoder.models.protocol import Sampling
+from evolcoder.models.session import model_session
 
 
 @click.command()
@@ -84,10 +88,6 @@ def command(
       evolcoder generate --model embedded --input data.jsonl --output result.jsonl
       evolcoder generate -m openai:NAME --base-url http://localhost:8000/v1 --input a.jsonl --output b.jsonl
     """
-    import json
-    from dataclasses import asdict
-    from typing import cast
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.batch_inference import (
         BatchSummary,
@@ -98,8 +98,6 @@ def command(
     )
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
-    from evolcoder.models.protocol import Sampling
-    from evolcoder.models.session import model_session
     from evolcoder.output_files import holds_rows, output_file
 
     how = cast("InferenceStyle", style)

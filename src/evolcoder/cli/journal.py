@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +43,6 @@ def command(journal: Path, repair: bool, as_json: bool) -> None:
 
 
 def _as_json(totals: JournalTotals, path: Path) -> str:
-    import json
-    from dataclasses import asdict
-
     shown = {
         "path": str(path),
         "bytes": totals.bytes,

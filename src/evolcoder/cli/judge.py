@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
+
 import click
 
 
@@ -37,9 +41,6 @@ def command(
     Example:
       evolcoder judge --serve --port 0
     """
-    import json
-    import os
-    import secrets
     import socket
 
     from aiohttp import web

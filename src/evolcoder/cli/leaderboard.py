@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
 from evolcoder.cli.options import overwrite_option
+from evolcoder.errors import UserError
 
 
 @click.command()
@@ -60,10 +63,6 @@ def command(
       evolcoder leaderboard runs/* --chart leaderboard.png
       evolcoder leaderboard runs/quickstart scores/ -b humaneval+ --markdown board.md --csv board.csv
     """
-    import json
-    from contextlib import ExitStack
-
-    from evolcoder.errors import UserError
     from evolcoder.output_files import begins_with, output_file
     from evolcoder.report import leaderboard as board
     from evolcoder.report.leaderboard_chart import WIDTH, write_chart, write_figure_1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import click
 
 from evolcoder.cli.options import together
+from evolcoder.errors import UserError, nearest
 from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.session import ModelChoice
 
 model_options = together(
@@ -77,19 +81,13 @@ def model_choice(model: str, options: Mapping[str, Any], timeout_s: float | None
 
     Raises UserError that names the option or key, what was found and what is expected.
     """
-    from evolcoder.models.local.settings import LocalSettings
-
     local = LocalSettings(**{name: options[name] for name in ("dtype", "batch_size", "replicas")})
     return ModelChoice(model, options["base_url"] or None, _endpoint_settings(options, timeout_s), local)
 
 
 def _endpoint_settings(options: Mapping[str, Any], timeout_s: float | None) -> EndpointSettings:
-    from dataclasses import fields
-
     import yaml
     from pydantic import TypeAdapter, ValidationError
-
-    from evolcoder.errors import UserError, nearest
 
     values: dict[str, Any] = {name: options[name] for name in ("concurrency", "rpm", "tpm", "batch")}
     if timeout_s is not None:
@@ -126,8 +124,6 @@ def _endpoint_settings(options: Mapping[str, Any], timeout_s: float | None) -> E
 
 def named_value(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, str]:
     """Return the parts of an option's value of this form; raises UserError for one without "="."""
-    from evolcoder.errors import UserError
-
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"{option} {text}: {form} is expected")
@@ -135,10 +131,6 @@ def named_value(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, 
 
 
 def _json_object(option: str, text: str) -> dict[str, Any]:
-    import json
-
-    from evolcoder.errors import UserError
-
     try:
         value = json.loads(text)
     except ValueError as error:

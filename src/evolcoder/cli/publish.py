@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+from evolcoder.errors import UserError
 
 
 @click.command()
@@ -36,9 +40,6 @@ def command(
       evolcoder publish runs/quickstart --dry-run
       evolcoder publish runs/quickstart --model me/my-coder --dataset me/my-coder-data
     """
-    import json
-
-    from evolcoder.errors import UserError
     from evolcoder.report.publishing import publishing_text, push, what_to_publish
     from evolcoder.report.run_folder import read_run
 
@@ -62,8 +63,6 @@ def command(
 
 
 def _plain(repository: object) -> dict[str, object]:
-    from dataclasses import asdict
-
     from evolcoder.report.publishing import Repository
 
     assert isinstance(repository, Repository)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -42,8 +43,6 @@ def schema() -> None:
     Example:
       evolcoder recipe schema > recipe.schema.json
     """
-    import json
-
     from evolcoder.recipe import recipe_schema
 
     click.echo(json.dumps(recipe_schema(), indent=2))
@@ -60,8 +59,6 @@ def check(recipe: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     Example:
       evolcoder recipe check quickstart --set train.epochs=1
     """
-    import json
-
     from evolcoder.recipe import load_recipe, plain_data, recipe_yaml
 
     checked = load_recipe(recipe, overrides)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +73,6 @@ def command(
       evolcoder reinforce --model model --tasks benchmark:mbpp:train --out better --steps 50
       evolcoder reinforce --method rft --rounds 3 --model model --tasks tasks.jsonl --out better
     """
-    import json
-    import os
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.domains import load_domain
     from evolcoder.execution.opening import open_engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -32,8 +33,6 @@ def command(runs: tuple[Path, ...], out: Path, overwrite: bool, cards: bool, as_
       evolcoder report runs/quickstart --cards
       evolcoder report runs/quickstart runs/mine --out comparison.html
     """
-    import json
-
     from evolcoder.report import write_cards, write_comparison, write_report
     from evolcoder.report.run_folder import read_run
 

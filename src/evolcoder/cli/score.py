@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +81,6 @@ def command(
       evolcoder score samples/ -b mbpp+@v0.1.0 --oracle evalplus-0.2.1 --json
       evolcoder score samples.jsonl -b humaneval --engine ray:auto
     """
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.score_file import ScoreRequest, score_file
@@ -103,9 +104,6 @@ def command(
 
 
 def _as_json(scored: FileScore) -> str:
-    import json
-    from dataclasses import asdict
-
     value = asdict(scored)
     value["passed_samples"] = sum(map(sum, scored.passed.values()))
     return json.dumps(value, indent=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,8 @@ import click
 from evolcoder.cli.code_options import code_options, code_settings
 from evolcoder.cli.model_options import model_choice, model_options
 from evolcoder.cli.options import engine_option, overwrite_option
+from evolcoder.errors import DataError, UserError
+from evolcoder.models.session import model_session, price_of
 
 if TYPE_CHECKING:
     from evolcoder.code_base.choice import CodeCounts
@@ -82,17 +86,13 @@ def from_code(
       evolcoder seeds from-code . --teacher openai:gpt-4.1-mini --out seeds.jsonl --dry-run
       evolcoder seeds from-code ~/a https://github.com/me/b --teacher embedded --out seeds.jsonl --limit 20
     """
-    import json
-
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.code_base.choice import chosen_snippets, counted
     from evolcoder.code_base.seeds import SeedFiles, seeds_from_snippets
     from evolcoder.code_base.source_files import names_of, opened_code_bases
-    from evolcoder.errors import DataError, UserError
     from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
-    from evolcoder.models.session import model_session
     from evolcoder.output_files import holds_rows, output_file
 
     if out.suffix != ".jsonl":
@@ -143,12 +143,8 @@ def _tell_what_would_be_sent(
     snippets: list[Snippet], counts: CodeCounts, choice: ModelChoice, tests: bool, as_json: bool
 ) -> None:
     """Print every text of the code base that would leave this machine, and what all requests would cost."""
-    import json
-    from dataclasses import asdict
-
     from evolcoder.code_base.seeds import expected_summary, first_request
     from evolcoder.evolve.estimate import estimate
-    from evolcoder.models.session import price_of
 
     endpoint = choice.endpoint
     expected = expected_summary(snippets, tests, price_of(choice))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
+import secrets
 from typing import Literal
 
 import click
+
+from evolcoder.errors import UserError
 
 
 @click.command()
@@ -46,10 +50,7 @@ def command(
       curl http://127.0.0.1:8000/v1/models
     """
     import asyncio
-    import ipaddress
-    import secrets
 
-    from evolcoder.errors import UserError
     from evolcoder.execution.event_loop import run_async
     from evolcoder.models.local.engine import VLLM_PREFIX
     from evolcoder.models.local.local_model import LocalModel

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from evolcoder.cli.options import columns_option, overwrite_option
+from evolcoder.errors import RecipeError
 
 
 @click.command()
@@ -92,10 +95,6 @@ def command(
       evolcoder train --base embedded --data seeds.jsonl evolved.jsonl --out model --epochs 1 --batch-size 16
       evolcoder train --recipe starcoder-15b --plan --gpus 8 --gpu-gb 80
     """
-    import json
-    import os
-
-    from evolcoder.errors import RecipeError
     from evolcoder.train.recipes import read_train_recipe, training_from
 
     given = {key: value for key, value in settings.items() if value is not None}

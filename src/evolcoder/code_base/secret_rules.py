@@ -140,7 +140,7 @@ def secret_in(text: str, file: str = "") -> str:
         if kind := _by_own_rules(together) or _by_the_library(lines, file):
             return kind
         clean.update(lines)
-    if kind := _first_kind(_KEYS, items_together(together)):
+    if kind := _first_kind(_KEYS, _ITEMS_MEET.sub("", together)):
         return kind
     for decoded in decoded_words(together):
         if _USER_AND_PASSWORD.fullmatch(decoded.strip()):
@@ -212,11 +212,6 @@ def readings(text: str) -> Iterator[str]:
     plain = _ESCAPE.sub(_character, _LINE_GOES_ON.sub("", text))
     together = (_LITERALS_MEET.sub("", plain), _UNLIKE_LITERALS_MEET.sub("", plain))
     yield from dict.fromkeys((text, plain, *together))
-
-
-def items_together(text: str) -> str:
-    """Return a text with the literals of its lists put together, as `"".join` does: good for keys alone."""
-    return _ITEMS_MEET.sub("", text)
 
 
 def decoded_words(text: str) -> Iterator[str]:

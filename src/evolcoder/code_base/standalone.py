@@ -41,7 +41,7 @@ def standalone_function(text: str, name: str) -> StandaloneFunction:
     tree = parse_python(text)
     if tree is None:
         raise NotStandaloneError("its file does not parse")
-    bound = _bound_names(tree)
+    bound = {name: statement for statement in tree.body for name in _names_bound_by(statement)}
     node = bound.get(name)
     if not isinstance(node, ast.FunctionDef) or node.decorator_list:
         raise NotStandaloneError("no plain function")
@@ -103,11 +103,6 @@ def _check_imports(statement: ast.stmt) -> None:
                 raise NotStandaloneError("needs other modules of the project")
         if any(name.partition(".")[0] not in sys.stdlib_module_names for name in names):
             raise NotStandaloneError("needs modules beside the standard library")
-
-
-def _bound_names(tree: ast.Module) -> dict[str, ast.stmt]:
-    """Return the top-level statement that binds each name; the last one counts."""
-    return {name: statement for statement in tree.body for name in _names_bound_by(statement)}
 
 
 def _names_bound_by(node: ast.AST) -> list[str]:

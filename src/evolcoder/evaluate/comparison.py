@@ -72,7 +72,7 @@ def compare(
         gains[family] = gains.get(family, 0.0) + y - x
         members.setdefault(family, []).append(task)
     decided = sorted(family for family, gain in gains.items() if abs(gain) > _ROUNDING)
-    odds = [_odds([(a[task], b[task]) for task in members[family]]) for family in decided]
+    odds = [_odds([(a[task], b[task]) for task in sorted(members[family])]) for family in decided]
     won_b = sum(gains[family] > 0 for family in decided)
     value_a, value_b = (math.fsum(rates) / n if n else 0.0 for rates in (rates_a, rates_b))
     return Comparison(

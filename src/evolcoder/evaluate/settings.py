@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from evolcoder.errors import check_least
 from evolcoder.extraction import Extraction
 
 Style = Literal["wizardcoder", "wizardlm-7b", "wizardlm-13b", "chat", "completion"]
@@ -70,17 +71,11 @@ class EvaluationSettings:
     """Programs judged at once; None: one a CPU."""
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"n must be at least 1, found {self.n}")
-        if self.temperature < 0:
-            raise ValueError(f"temperature must be at least 0, found {self.temperature}")
+        check_least(self, 1, "n", "max_tokens", "limit")
+        check_least(self, 0, "temperature")
         if self.temperature == 0 and self.n > 1:
             raise ValueError(f"greedy samples are all the same: n must be 1 at temperature 0, found {self.n}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be over 0 and at most 1, found {self.top_p}")
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, found {self.max_tokens}")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be at least 1, found {self.limit}")
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise ValueError(f"timeout_s must be over 0, found {self.timeout_s}")

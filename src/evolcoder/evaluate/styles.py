@@ -8,6 +8,7 @@ benchmark (`Benchmark.ask`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -36,6 +37,13 @@ def check_style(style: str) -> None:
     styles = get_args(Style)
     if style not in styles:
         raise UserError(f"style {style!r} is not known{nearest(style, styles)}: {', '.join(styles)}")
+
+
+def of_preset(preset: str, known: Mapping[str, str]) -> str:
+    """Return what a published file's preset stands for; raises UserError for one that is not known."""
+    if preset not in known:
+        raise UserError(f"preset {preset!r} is not known{nearest(preset, known)}: {', '.join(known)}")
+    return known[preset]
 
 
 def default_extraction(style: Style) -> Extraction:

@@ -7,14 +7,12 @@ are not kept. Without the file the programs are run again.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from evolcoder.cache import cache_folder
-from evolcoder.errors import OutsideError
+from evolcoder.cache import cache_folder, kept_database
 from evolcoder.records import Verdict
 
 _FLUSH_EVERY = 256
@@ -27,18 +25,12 @@ class VerdictCache:
     def __init__(self, path: Path | None = None) -> None:
         """Open or make the file (None: the one in the cache folder); raises OutsideError where it cannot."""
         path = path or cache_folder() / "verdicts.sqlite"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT) WITHOUT ROWID"
-            )
-        except (OSError, sqlite3.Error) as error:
-            raise OutsideError(
-                f"{path}: the verdict cache cannot be used ({error}); --no-cache goes without"
-            ) from error
+        self._db = kept_database(
+            path,
+            "the verdict cache cannot be used ({error}); --no-cache goes without",
+            "PRAGMA synchronous=NORMAL",
+            "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT) WITHOUT ROWID",
+        )
         self._waiting: dict[str, str] = {}
         self._flushed_at = time.monotonic()
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evolcoder.evolve.decontamination import ContaminationIndex, Hit
+from evolcoder.evolve.decontamination import ContaminationIndex, Hit, hit_of
+from evolcoder.evolve.duplicates import batches
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow
-from evolcoder.evolve.nearest import nearest_hits
 from evolcoder.evolve.row_files import RowWriter
 from evolcoder.evolve.screening_work import Compared, hits_on, learn_on, learning_work, screening_work
 from evolcoder.execution.engine import Engine
@@ -168,3 +168,30 @@ def measures_of(hit: Hit) -> str:
 
 def _quoted(text: str) -> list[str]:
     return ["    " + line for line in text[:_EXCERPT].splitlines()]
+
+
+_ROWS_A_BATCH = 512
+
+
+def nearest_hits(
+    rows: Iterable[Instruction], problems: Sequence[ProblemText], embed: Embed, least: float
+) -> Iterator[tuple[Instruction, list[Hit]]]:
+    """Yield each row with the problem it is nearest to by embedding, if the cosine is at least `least`.
+
+    WizardCoder's own check (appendix C) lets a model judge the nearest rows of each problem; here a person
+    judges from the report. Similarities differ by embedding model. Memory follows the problems. Raises what
+    `embed` raises.
+    """
+    of_problems_PD = embed([problem.text for problem in problems])
+    for batch in batches(rows, _ROWS_A_BATCH):
+        of_rows_RD = embed([f"{row.instruction}\n{row.input}".strip() for row in batch])
+        similarity_RP = of_rows_RD @ of_problems_PD.T
+        for row, similarities in zip(batch, similarity_RP, strict=True):
+            position = int(similarities.argmax())
+            nearness = round(float(similarities[position]), 3)
+            yield (
+                row,
+                [hit_of(row, problems[position], "embedding", similarity=nearness)]
+                if nearness >= least
+                else [],
+            )

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from evolcoder.errors import check_least
 from evolcoder.evolve.methods import CustomMethod, MethodSet, check_template, method_set
 from evolcoder.models.endpoint.settings import check_extra_body
 
@@ -30,8 +31,7 @@ class AskSettings:
     def __post_init__(self) -> None:
         """Refuse impossible numbers, and fields not to be set; raises ValueError that names the field."""
         _check_sampling(self.temperature, self.top_p)
-        if self.max_tokens is not None and self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, found {self.max_tokens}")
+        check_least(self, 1, "max_tokens")
         check_extra_body(self.extra_body)
 
     @property
@@ -109,9 +109,7 @@ class EvolveSettings:
         for name in ("shots", "repairs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, found {getattr(self, name)}")
-        for name in ("max_tokens", "instruction_max_tokens", "rows_in_flight", "answers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+        check_least(self, 1, "max_tokens", "instruction_max_tokens", "rows_in_flight", "answers")
         _check_sampling(self.temperature, self.top_p)
         for name, least in self.scores.items():
             if not 0 <= least <= 1:

@@ -92,13 +92,42 @@ def _verified(
     return VerifiedAnswer(answer, elimination, columns, proved=state in ("passed", "repaired"))
 
 
-class Verifier:
-    """Verifies programs; a context manager, for the sandbox it may hold.
+class SandboxVerifier:
+    """What verifiers that run programs have in common; a context manager, for the sandbox it may hold.
 
     `blocking` runs programs while everything else waits: a model in this process chooses what to do next by
     who has asked so far, which must not depend on how fast a program ran. Raises SandboxError on a machine
     that offers no protection.
     """
+
+    def __init__(self, *, blocking: bool, cpu_s: float, engine: Engine) -> None:
+        self._blocking, self._engine = blocking, engine
+        self._limits = Limits(cpu_s=cpu_s, memory_bytes=1 << 30)
+        self._stack = ExitStack()
+        self._sandbox: Pool[Job, Outcome] | None = None
+
+    def __enter__(self) -> Self:
+        from evolcoder.sandbox.work import SandboxWork
+
+        self._sandbox = self._stack.enter_context(self._engine.open(SandboxWork()))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    async def _outcome(self, job: Job) -> Outcome:
+        assert self._sandbox is not None
+        if self._blocking:
+            ((_, outcome),) = self._sandbox.run_many([(0, job)])
+        else:
+            outcome = await self._sandbox.one(job)
+        if outcome.verdict.reason == "infrastructure":
+            raise SandboxError(f"the sandbox could not run a program: {outcome.verdict.detail}")
+        return outcome
+
+
+class Verifier(SandboxVerifier):
+    """Verifies programs; without `tests` only by their grammar."""
 
     def __init__(
         self,
@@ -109,21 +138,11 @@ class Verifier:
         cpu_s: float = 5.0,
         engine: Engine = THIS_MACHINE,
     ) -> None:
-        self._engine = engine
-        self._limits = Limits(cpu_s=cpu_s, memory_bytes=1 << 30)
-        self._tests, self._repairs, self._blocking = tests, repairs, blocking
-        self._stack = ExitStack()
-        self._sandbox: Pool[Job, Outcome] | None = None
+        super().__init__(blocking=blocking, cpu_s=cpu_s, engine=engine)
+        self._tests, self._repairs = tests, repairs
 
     def __enter__(self) -> Self:
-        if self._tests:
-            from evolcoder.sandbox.work import SandboxWork
-
-            self._sandbox = self._stack.enter_context(self._engine.open(SandboxWork()))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+        return super().__enter__() if self._tests else self
 
     @property
     def unverified(self) -> Mapping[str, Any]:
@@ -189,18 +208,11 @@ class Verifier:
 
     async def _run(self, program: str, tests: RunnableTests) -> str:
         """Run a program and, in another process, its tests in the sandbox; return the error, or ""."""
-        assert self._sandbox is not None
         first, *others = tests.functions
         job = CallJob(f"{program}\n", first, tests.code, limits=self._limits, helpers=tuple(others))
-        if self._blocking:
-            ((_, outcome),) = self._sandbox.run_many([(0, job)])
-        else:
-            outcome = await self._sandbox.one(job)
-        verdict = outcome.verdict
+        verdict = (await self._outcome(job)).verdict
         if verdict.passed:
             return ""
-        if verdict.reason == "infrastructure":
-            raise SandboxError(f"the sandbox could not run a program: {verdict.detail}")
         if verdict.reason == "failed":
             # The error alone: the line of the tests before it is not as the teacher wrote it.
             return verdict.detail.split(" -> ", 1)[-1][:_DETAIL]

@@ -343,7 +343,6 @@ class _Work:
             f"ablation:{folder.name}:evaluate:{benchmark}",
             f"evaluate {title} on {benchmark}",
             benchmark,
-            model,
             out,
             identity=lambda: model_identity(model),
             after=(),

@@ -12,6 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
+from evolcoder.evaluate.sampling import subset
 from evolcoder.evaluate.t_test import smallest_difference
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.stages import PlannedStage
@@ -54,10 +57,6 @@ class Design:
 
 def designs(recipe: Recipe, plan: RecipeStages) -> dict[str, Design]:
     """Return the design of each benchmark that the recipe measures on."""
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
-    from evolcoder.evaluate.sampling import subset
-
     found = {}
     for name in recipe.measured:
         benchmark = None if name == CODE else load_benchmark(name)
@@ -139,8 +138,6 @@ def _median_paces(markers: Iterable[Path]) -> dict[tuple[str, str], float]:
 
 def _cost_of_model_judge(title: str, recipe: Recipe) -> Cost | None:
     """Return what a remote judge is asked about one checkpoint; None where there is none."""
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
     from evolcoder.evaluate.model_judge.judging_cost import expected_requests
     from evolcoder.models.opening import is_remote
 

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evolcoder.evaluate.benchmarks import is_file
+from evolcoder.evaluate.benchmarks import is_file, load_benchmark
+from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.model_judge.dialogues import answers_file
 from evolcoder.evaluate.model_judge.settings import JudgeSettings
 from evolcoder.execution.engine import Engine
@@ -22,6 +23,7 @@ from evolcoder.progress import Progress
 from evolcoder.recipe import Recipe, plain_data
 from evolcoder.reinforce.settings import WITHOUT_EFFECT
 from evolcoder.runs import file_hash
+from evolcoder.train import train
 from evolcoder.train.result import NOT_IN_NAME
 from evolcoder.train.settings import NAME_OF_AUTO
 
@@ -78,8 +80,6 @@ def own_file(name: str) -> dict[str, Callable[[], str]]:
 
 
 def _own_identity(name: str) -> str:
-    from evolcoder.evaluate.benchmarks import load_benchmark
-
     return load_benchmark(name).own_identity
 
 
@@ -132,16 +132,12 @@ def evaluation_stage(
     id_: str,
     title: str,
     benchmark: str,
-    model: str,
     out: Path,
     *,
     identity: Callable[[], str],
     after: tuple[str, ...],
 ) -> Stage:
     """Return the stage that samples and judges one checkpoint on one benchmark."""
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
-
     settings, loaded = recipe.evaluate.settings, load_benchmark(benchmark)
     judge = recipe.evaluate.judge if isinstance(loaded, JudgedBenchmark) else None
     problems = min(len(loaded.problems), settings.limit or len(loaded.problems))
@@ -180,8 +176,6 @@ def _judge_inputs(judge: JudgeSettings, benchmark: str) -> dict[str, Callable[[]
 
 def fine_tune(recipe: Recipe, data: Path, out: Path, progress: Progress) -> None:
     """Fine-tune the base model on the rows of `data` into the folder `out`; raises what training does."""
-    from evolcoder.train import train
-
     settings = replace(recipe.train, seed=recipe.seed)
     train(recipe.base.model, read_instructions(data), settings, out, progress)
 
@@ -196,8 +190,6 @@ async def measure(
     engine: Engine = THIS_MACHINE,
 ) -> None:
     """Sample and judge a model on a benchmark into the folder `out`; raises what evaluation does."""
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
     from evolcoder.evaluate.evaluation import evaluate_model
 
     choice, judge = ModelChoice(model, local=recipe.evaluate.local), recipe.evaluate.judge

@@ -226,7 +226,6 @@ class RecipeStages:
             id_,
             f"evaluate {_title(number)} on {benchmark}",
             benchmark,
-            model,
             self.evaluation(number, benchmark),
             identity=self._weights(model),
             after=after,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
@@ -12,6 +13,8 @@ from typing import Any
 
 from evolcoder import __version__
 from evolcoder.domains import load_domain
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.comparison import compare
 from evolcoder.evaluate.overlap import benchmarks_overlap, score_notices
 from evolcoder.loop.stopping import RoundScore
@@ -24,9 +27,6 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy
 
 def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str, Any]:
     """Return what `result.json` holds; nothing in it depends on the clock or on interrupts."""
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
-
     best, deciding = found.best, load_benchmark(recipe.stop.benchmark)
     result: dict[str, Any] = {
         "name": recipe.name,
@@ -129,8 +129,6 @@ def _processor() -> str:
 
 def _gpu() -> str:
     """Return the GPU's name where torch has been loaded by a stage and sees one; "" otherwise."""
-    import sys
-
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return ""

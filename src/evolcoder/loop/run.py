@@ -12,7 +12,10 @@ from typing import Any
 
 from evolcoder.domains import load_domain
 from evolcoder.errors import DataError, RecipeError, SandboxError, UserError, require_packages
+from evolcoder.evaluate.benchmarks import load_benchmark
+from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.overlap import shared_problems
+from evolcoder.evaluate.sampling import subset
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
@@ -158,11 +161,8 @@ def check_data(recipe: Recipe) -> None:
     Raises DataError for the seeds and tasks, UserError for a benchmark, an oracle or a factor of the reward,
     RecipeError where the deciding benchmark shares problems with a reported one.
     """
-    from evolcoder.evaluate.benchmarks import load_benchmark
-    from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
     from evolcoder.evaluate.model_judge.judged_evaluation import check_judge
     from evolcoder.evaluate.own_tests import check_own_tests
-    from evolcoder.evaluate.sampling import subset
 
     if recipe.seeds.source != CODE:
         read_instructions(recipe.seeds.source, recipe.seeds.columns)

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+
 from evolcoder.errors import EndpointError
 from evolcoder.models.endpoint.address import (
     Connection,
@@ -106,8 +108,6 @@ async def _ask(
     session: aiohttp.ClientSession, url: str, name: str, key: str | None, texts: Sequence[str]
 ) -> list[list[float]]:
     """Ask for the vectors of some texts; refusals and broken answers are asked for again."""
-    import aiohttp
-
     body = {
         "model": name,
         "input": [text[:_MOST_CHARACTERS] or " " for text in texts],

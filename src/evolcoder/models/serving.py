@@ -17,13 +17,16 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aiohttp import web
 
 from evolcoder.errors import EvolcoderError, ModelError
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
 from evolcoder.models.streaming import stream_answer
+
+if TYPE_CHECKING:
+    from evolcoder.models.local.prompt_tokens import PromptLimits
 
 Role = Literal["system", "user", "assistant"]
 LARGEST_BODY = 16 << 20
@@ -70,19 +73,6 @@ class _BadRequestError(Exception):
         super().__init__(message)
         self.status = status
         self.code = code
-
-
-class PromptLimits(Protocol):
-    """What a model takes as a prompt."""
-
-    @property
-    def context_tokens(self) -> int:
-        """Most tokens of prompt and answer together."""
-        ...
-
-    def count(self, request: Request) -> int:
-        """Return a request's prompt tokens; raises ModelError for a prompt that cannot be asked."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

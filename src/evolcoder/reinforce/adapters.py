@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -64,8 +65,6 @@ class ExecutionReward:
 
     async def verifiers_reward(self, completion: Any, info: Mapping[str, Any], **rest: Any) -> float:
         """verifiers: `info` of a row is {"tests", "entry_point"}."""
-        import asyncio
-
         names = [str(info.get("entry_point") or "")]
         (value,) = await asyncio.to_thread(self.rewards, [completion], [info["tests"]], names)
         return value

@@ -1,4 +1,4 @@
-"""Answers of a finished model to tasks, judged: what rejection sampling and DPO learn from.
+"""A run under way, and judged answers of a finished model: what rejection sampling and DPO learn from.
 
 The model's journal keeps every answer, so a run that was killed samples nothing twice.
 """
@@ -21,10 +21,37 @@ from evolcoder.progress import Progress
 from evolcoder.reinforce.reward import Answer, Reward, Rewarder
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
+from evolcoder.train.processes import Processes
 
 _IN_FLIGHT = 4096
 """Requests begun at once; a model in this process takes its waves from all that wait."""
 _IN_WORDS = {"no answer": "without a program", "syntax error": "with a syntax error"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunUnderWay:
+    """What each way of learning is given; of several `processes` the first judges, where `engine` says."""
+
+    base: str
+    settings: ReinforceSettings
+    out: Path
+    """Where the finished model goes, whole or not at all."""
+    fingerprint: str
+    """Names the run, so that one that was killed goes on."""
+    rewarder: Rewarder
+    progress: Progress
+    processes: Processes
+    engine: Engine
+
+    @property
+    def rollouts(self) -> Path:
+        """The folder of what was sampled."""
+        return self.out.with_name(f"{self.out.name}.rollouts")
+
+    @property
+    def steps(self) -> Path:
+        """The folder of checkpoints."""
+        return self.out.with_name(f"{self.out.name}.steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +72,12 @@ class JudgedAnswer:
         return self.reward.solved and not self.truncated
 
 
-def judged_answers(
-    model: str,
-    tasks: Sequence[Task],
-    settings: ReinforceSettings,
-    journal: Path,
-    rewarder: Rewarder,
-    engine: Engine,
-    progress: Progress,
-) -> list[JudgedAnswer]:
-    """Return `group_size` answers of a model to each task, with their rewards, in the order of the tasks."""
-    completions = run_async(_complete(model, tasks, settings, journal, engine, progress))
-    asked = [task for task in tasks for _ in range(settings.group_size)]
+def judged_answers(run: RunUnderWay, tasks: Sequence[Task]) -> list[JudgedAnswer]:
+    """Return `group_size` answers of the base to each task, with their rewards, in the order of the tasks."""
+    completions = run_async(_complete(run, tasks))
+    asked = [task for task in tasks for _ in range(run.settings.group_size)]
     answers = [Answer(c.text, c.completion_tokens, c.finish_reason == "length") for c in completions]
-    rewards = rewarder.rewards(list(zip(asked, answers, strict=True)))
+    rewards = run.rewarder.rewards(list(zip(asked, answers, strict=True)))
     return [
         JudgedAnswer(task, answer.text, reward, task.distinct(answer.text), answer.truncated)
         for task, answer, reward in zip(asked, answers, rewards, strict=True)
@@ -71,19 +90,13 @@ def outcomes(answers: Sequence[JudgedAnswer]) -> str:
     return ", ".join(f"{n} {_IN_WORDS.get(reason, reason)}" for reason, n in told.most_common())
 
 
-async def _complete(
-    model: str,
-    tasks: Sequence[Task],
-    settings: ReinforceSettings,
-    journal: Path,
-    engine: Engine,
-    progress: Progress,
-) -> list[Completion]:
+async def _complete(run: RunUnderWay, tasks: Sequence[Task]) -> list[Completion]:
+    settings = run.settings
     sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens, seed=settings.seed)
-    choice = ModelChoice(model, local=LocalSettings(batch_size=settings.sample_batch, dtype=settings.dtype))
-    total = len(tasks) * settings.group_size
-    async with model_session(choice, journal, engine) as opened:
-        with progress.bar("sampling (answers)", total) as bar:
+    local = LocalSettings(batch_size=settings.sample_batch, dtype=settings.dtype)
+    choice, journal = ModelChoice(run.base, local=local), run.rollouts / "journal.sqlite"
+    async with model_session(choice, journal, run.engine) as opened:
+        with run.progress.bar("sampling (answers)", len(tasks) * settings.group_size) as bar:
             requests = _requests(tasks, settings, sampling)
             return await gathered(opened.complete, requests, _IN_FLIGHT, bar)
 

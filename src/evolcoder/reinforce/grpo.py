@@ -8,7 +8,7 @@ samples nothing twice and ends in the same weights.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,9 @@ import numpy as np
 import torch
 
 from evolcoder.errors import TrainingError
-from evolcoder.execution.engine import Engine
 from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Progress
-from evolcoder.reinforce.cluster_sampler import ClusterSampler
+from evolcoder.reinforce.answers import RunUnderWay
 from evolcoder.reinforce.curves import Curves, HeldOutScore, PolicyStep, mean
 from evolcoder.reinforce.policy import Policy, documents_of, open_policy
 from evolcoder.reinforce.policy_loss import (
@@ -32,7 +31,7 @@ from evolcoder.reinforce.policy_loss import (
     token_weights,
 )
 from evolcoder.reinforce.reward import Rewarder
-from evolcoder.reinforce.sampler import Asked, Rollout, Sampler, read_rollouts, write_rollouts
+from evolcoder.reinforce.sampler import Asked, ClusterSampler, Rollout, Sampler, read_rollouts, write_rollouts
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.train.checkpoints import Checkpoints
@@ -40,7 +39,6 @@ from evolcoder.train.export import export
 from evolcoder.train.loss import Objective, SummedLoss
 from evolcoder.train.measurements import Measurements, StepRecord
 from evolcoder.train.optimizer import learning_rate
-from evolcoder.train.processes import Processes
 from evolcoder.train.result import TrainResult
 from evolcoder.train.step import PreparedModel, placed_loss
 from evolcoder.train.tokenization import TokenizedData
@@ -48,36 +46,26 @@ from evolcoder.train.tokenization import TokenizedData
 _EVAL_TEMPERATURE = 0.2
 
 
-def grpo(
-    base: str,
-    tasks: Sequence[Task],
-    held_out: Sequence[Task],
-    settings: ReinforceSettings,
-    out: Path,
-    fingerprint: str,
-    rewarder: Rewarder,
-    progress: Progress,
-    processes: Processes,
-    engine: Engine,
-) -> TrainResult:
-    """Train `base` on the verdicts on its own answers; write a model folder to `out`, whole or not at all.
+def grpo(given: RunUnderWay, tasks: Sequence[Task], held_out: Sequence[Task]) -> TrainResult:
+    """Train the base on the verdicts on its own answers; write a model folder, whole or not at all.
 
     The answers of every step stay beside it in `OUT.rollouts/`, the curves in its `training.json`. A killed
-    run, which the `fingerprint` names, goes on. Several `processes` sample each a part of the tasks and learn
-    each from a part of the answers; the first one judges. A single one samples where `engine` says. Raises
-    TrainingError where the loss is not a number, and what the engine raises.
+    run goes on. Several processes sample each a part of the tasks and learn each from a part of the answers;
+    the first one judges. A single one samples where the engine says. Raises TrainingError where the loss is
+    not a number, and what the engine raises.
     """
-    policy = open_policy(base, [*tasks, *held_out], settings, processes, progress)
-    checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
+    settings, out, progress = given.settings, given.out, given.progress
+    policy = open_policy(given.base, [*tasks, *held_out], settings, given.processes, progress)
+    checkpoints = Checkpoints(given.steps, given.fingerprint, settings.keep, given.processes)
     run = _Run(
         policy=policy,
-        sampler=_sampler(base, policy, settings, processes, engine),
+        sampler=_sampler(given, policy),
         tasks=[task for task in tasks if task.id in policy.prompts],
         held_out=[task for task in held_out if task.id in policy.prompts],
         settings=settings,
-        rewarder=rewarder,
-        rollouts=out.with_name(f"{out.name}.rollouts") / fingerprint[:16],
-        reference=_reference(base, policy, settings),
+        rewarder=given.rewarder,
+        rollouts=given.rollouts / given.fingerprint[:16],
+        reference=_reference(given.base, policy, settings),
     )
     with checkpoints.alone():
         run.resume(checkpoints, progress)
@@ -85,27 +73,17 @@ def grpo(
     rows = [task.row for task in run.tasks]
     try:
         further = {"reinforce": {"settings": asdict(settings), **run.curves.facts()}}
-        return export(
-            out,
-            base,
-            rows,
-            fingerprint,
-            policy.prepared,
-            policy.tokenizer,
-            run.measurements,
-            checkpoints.folder,
-            further,
-        )
+        named = (out, given.base, rows, given.fingerprint)
+        trained = (policy.prepared, policy.tokenizer, run.measurements)
+        return export(*named, *trained, checkpoints.folder, further)
     except Exception as error:
         raise checkpoints.unwritten(f"the finished model {out}", error) from error
 
 
-def _sampler(
-    base: str, policy: Policy, settings: ReinforceSettings, processes: Processes, engine: Engine
-) -> Sampler | ClusterSampler:
-    if processes.count == 1 and engine.name != "local":
-        return ClusterSampler(engine, base, policy, settings)
-    return Sampler(policy.writer, policy.tokenizer, policy.prepared.data.end_token, settings)
+def _sampler(given: RunUnderWay, policy: Policy) -> Sampler | ClusterSampler:
+    if given.processes.count == 1 and given.engine.name != "local":
+        return ClusterSampler(given.engine, given.base, policy, given.settings)
+    return Sampler(policy.writer, policy.tokenizer, policy.prepared.data.end_token, given.settings)
 
 
 def _reference(base: str, policy: Policy, settings: ReinforceSettings) -> SummedLoss | None:
@@ -403,12 +381,9 @@ def batch_of(
     return Batch(
         data=documents_of([prompts[r.task_id] for r in rollouts], [r.tokens for r in rollouts], end_token),
         documents=[i for i, counted in enumerate(counts) if counted],
-        advantages=list(_all_advantages(groups, settings)),
+        advantages=[
+            one for group in groups for one in advantages([r.reward.value for r in group], settings.loss)
+        ],
         weights=token_weights([len(r.tokens) for r in rollouts], counts, settings),
         sampled=[r.log_probabilities for r in rollouts],
     )
-
-
-def _all_advantages(groups: Sequence[Sequence[Rollout]], settings: ReinforceSettings) -> Iterator[float]:
-    for group in groups:
-        yield from advantages([rollout.reward.value for rollout in group], settings.loss)

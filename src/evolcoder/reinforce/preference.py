@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evolcoder.errors import DataError, TrainingError
-from evolcoder.execution.engine import Engine
-from evolcoder.progress import Progress
 from evolcoder.records import Instruction
-from evolcoder.reinforce.answers import JudgedAnswer, judged_answers, outcomes
+from evolcoder.reinforce.answers import JudgedAnswer, RunUnderWay, judged_answers, outcomes
 from evolcoder.reinforce.curves import mean
 from evolcoder.reinforce.policy import Policy, open_policy
 from evolcoder.reinforce.policy_loss import preference_objective
-from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import write_jsonl_whole
@@ -27,7 +23,6 @@ from evolcoder.train.export import export
 from evolcoder.train.loss import Objective
 from evolcoder.train.measurements import Measurements, StepRecord
 from evolcoder.train.optimizer import learning_rate
-from evolcoder.train.processes import Processes
 from evolcoder.train.result import TrainResult
 from evolcoder.train.tokenization import TokenizedData, tokenize
 
@@ -41,40 +36,28 @@ class Pair:
     rejected: str
 
 
-def preference(
-    base: str,
-    tasks: Sequence[Task],
-    settings: ReinforceSettings,
-    out: Path,
-    fingerprint: str,
-    rewarder: Rewarder,
-    progress: Progress,
-    processes: Processes,
-    engine: Engine,
-) -> TrainResult:
-    """Sample, judge, pair and train; write a model folder to `out`.
+def preference(run: RunUnderWay, tasks: Sequence[Task]) -> TrainResult:
+    """Sample, judge, pair and train; write a model folder.
 
-    The pairs stay in `OUT.rollouts/`. A killed run goes on. Of several `processes` the first one samples and
-    judges (`engine` says where), all train. Raises DataError where no task has an answer that
-    passes and one that fails.
+    The pairs stay in `OUT.rollouts/`. A killed run goes on. Of several processes the first one samples, all
+    train. Raises DataError where no task has an answer that passes and one that fails.
     """
-    folder = out.with_name(f"{out.name}.rollouts")
 
     def found() -> list[Pair]:
-        answers = judged_answers(base, tasks, settings, folder / "journal.sqlite", rewarder, engine, progress)
-        pairs = pairs_of(answers, settings.answers_kept)
+        answers = judged_answers(run, tasks)
+        pairs = pairs_of(answers, run.settings.answers_kept)
         if not pairs:
             raise DataError(
-                f"{base}: no task has both an answer that passes and one that fails ({outcomes(answers)})"
+                f"{run.base}: no task has both an answer that passes and one that fails ({outcomes(answers)})"
             )
         write_jsonl_whole(
-            folder / "pairs.jsonl",
+            run.rollouts / "pairs.jsonl",
             ({"task_id": p.task.id, "chosen": p.chosen, "rejected": p.rejected} for p in pairs),
         )
-        progress.note(f"{len(pairs)} pairs of {len({pair.task.id for pair in pairs})} tasks")
+        run.progress.note(f"{len(pairs)} pairs of {len({pair.task.id for pair in pairs})} tasks")
         return pairs
 
-    return train_on_pairs(base, processes.from_first(found), settings, out, fingerprint, progress, processes)
+    return train_on_pairs(run, run.processes.from_first(found))
 
 
 def pairs_of(answers: Sequence[JudgedAnswer], most: int) -> list[Pair]:
@@ -93,21 +76,14 @@ def pairs_of(answers: Sequence[JudgedAnswer], most: int) -> list[Pair]:
     ]
 
 
-def train_on_pairs(
-    base: str,
-    pairs: Sequence[Pair],
-    settings: ReinforceSettings,
-    out: Path,
-    fingerprint: str,
-    progress: Progress,
-    processes: Processes,
-) -> TrainResult:
+def train_on_pairs(run: RunUnderWay, pairs: Sequence[Pair]) -> TrainResult:
     """Train on pairs of answers against the first model's own log-probabilities, computed once."""
+    settings, progress, processes = run.settings, run.progress, run.processes
     tasks = list({pair.task.id: pair.task for pair in pairs}.values())
-    policy = open_policy(base, tasks, settings, processes, progress)
+    policy = open_policy(run.base, tasks, settings, processes, progress)
     prepared = policy.prepared
     data = _documents(pairs, policy, settings)
-    checkpoints = Checkpoints(out.with_name(f"{out.name}.steps"), fingerprint, settings.keep, processes)
+    checkpoints = Checkpoints(run.steps, run.fingerprint, settings.keep, processes)
     reference = _sums(policy, data)
     order = _steps(len(pairs), settings)
     measurements = Measurements()
@@ -138,9 +114,8 @@ def train_on_pairs(
                 checkpoints.save(number + 1, prepared.update.save, facts)
     rows = [Instruction(t.id, t.instruction, "", "", t.row.lineage) for t in tasks]
     further = {"reinforce": {"settings": asdict(settings), "pairs": len(pairs), "last_margin": mean(margins)}}
-    return export(
-        out, base, rows, fingerprint, prepared, policy.tokenizer, measurements, checkpoints.folder, further
-    )
+    named = (run.out, run.base, rows, run.fingerprint)
+    return export(*named, prepared, policy.tokenizer, measurements, checkpoints.folder, further)
 
 
 def _documents(pairs: Sequence[Pair], policy: Policy, settings: ReinforceSettings) -> TokenizedData:

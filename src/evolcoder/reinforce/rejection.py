@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import DataError
-from evolcoder.execution.engine import Engine
 from evolcoder.instructions import read_instructions, write_instructions
-from evolcoder.progress import Progress
 from evolcoder.records import Instruction, Lineage
-from evolcoder.reinforce.answers import JudgedAnswer, judged_answers, outcomes
+from evolcoder.reinforce.answers import JudgedAnswer, RunUnderWay, judged_answers, outcomes
 from evolcoder.reinforce.policy import train_settings
-from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import write_json_whole
-from evolcoder.train.processes import Processes
 from evolcoder.train.result import TrainResult
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.trainer import train
@@ -37,61 +33,46 @@ _BATCH = 32
 """Answers of an optimizer step."""
 
 
-def rejection_sampling(
-    base: str,
-    tasks: Sequence[Task],
-    settings: ReinforceSettings,
-    out: Path,
-    fingerprint: str,
-    rewarder: Rewarder,
-    progress: Progress,
-    processes: Processes,
-    engine: Engine,
-) -> TrainResult:
-    """Fine-tune `base` on its own right answers, round after round; write the last model to `out`.
+def rejection_sampling(run: RunUnderWay, tasks: Sequence[Task]) -> TrainResult:
+    """Fine-tune the base on its own right answers, round after round; write the last model.
 
-    What was kept of each round, and how many passed, stays in `OUT.rollouts/`; a killed run, which the
-    `fingerprint` names, goes on from there. Of several `processes` the first one samples and judges (`engine`
-    says where), all train. Raises DataError where no answer passes, and what training raises.
+    What was kept of each round, and how many passed, stays in `OUT.rollouts/`; a killed run goes on from
+    there. Of several processes the first one samples, all train. Raises DataError where no answer passes, and
+    what training raises.
     """
-    folder = out.with_name(f"{out.name}.rollouts")
-    model, result = base, None
+    folder, settings = run.rollouts, run.settings
+    model, result = run.base, None
     for number in range(1, settings.rounds + 1):
-        now = replace(settings, seed=settings.seed + number - 1)
-        sample = partial(
-            judged_answers, model, tasks, now, folder / "journal.sqlite", rewarder, engine, progress
-        )
-        rounds, rows = processes.from_first(
-            partial(_round, number, folder, fingerprint, settings.answers_kept, sample)
-        )
-        progress.note(
+        now = replace(run, base=model, settings=replace(settings, seed=settings.seed + number - 1))
+        rounds, rows = run.processes.from_first(partial(_round, number, now, tasks))
+        run.progress.note(
             f"round {number}: {rounds[-1]['passed']:.1%} of {len(tasks) * settings.group_size} answers pass, "
             f"{rounds[-1]['new']} distinct ones are new, {len(rows)} to learn from"
         )
         last = number == settings.rounds
-        target = out if last else folder / f"round-{number}"
+        target = run.out if last else folder / f"round-{number}"
         told = {"reinforce": {"settings": asdict(settings), "rounds": rounds}}
-        run = (fingerprint, told) if last else None
-        result = train(base, rows, _training(settings), target, progress, run=run)
+        named = (run.fingerprint, told) if last else None
+        result = train(run.base, rows, _training(settings), target, run.progress, run=named)
         model = str(target)
     assert result is not None
     return result
 
 
 def _round(
-    number: int, folder: Path, run: str, most: int, sample: Callable[[], list[JudgedAnswer]]
+    number: int, run: RunUnderWay, tasks: Sequence[Task]
 ) -> tuple[list[dict[str, Any]], list[Instruction]]:
     """Return what is told of the rounds up to this one, and the rows to learn from.
 
     Those of an earlier sitting of this run stand: a verdict that another machine or version gives otherwise
     would make other rows, another model, and so other answers. Raises DataError where there are no rows.
     """
-    file = folder / f"round-{number}.jsonl"
-    rounds = _rounds_of(folder, run)
+    folder, file = run.rollouts, run.rollouts / f"round-{number}.jsonl"
+    rounds = _rounds_of(folder, run.fingerprint)
     if len(rounds) < number:
         earlier = read_instructions(folder / f"round-{number - 1}.jsonl") if rounds else []
-        answers = sample()
-        rows = [*earlier, *_distinct(answers, earlier, most, number)]
+        answers = judged_answers(run, tasks)
+        rows = [*earlier, *_distinct(answers, earlier, run.settings.answers_kept, number)]
         if not rows:
             raise DataError(
                 f"none of {len(answers)} answers to {len({a.task.id for a in answers})} tasks passes "
@@ -102,7 +83,8 @@ def _round(
         write_instructions(file, rows)
         passed = sum(answer.right for answer in answers) / len(answers)
         new = len(rows) - len(earlier)
-        rounds.append({"round": number, "passed": passed, "new": new, "rows": len(rows), "run": run})
+        told = {"round": number, "passed": passed, "new": new, "rows": len(rows), "run": run.fingerprint}
+        rounds.append(told)
         write_json_whole(folder / _ROUNDS, rounds)
     return rounds[:number], read_instructions(file)
 

@@ -49,6 +49,7 @@ def reinforce(
     protection, and what training raises. Of several processes (torchrun's) the first one judges.
     """
     from evolcoder.models.local.engine import cpu_multiplies_bf16
+    from evolcoder.reinforce.answers import RunUnderWay
     from evolcoder.train.export import check_place
     from evolcoder.train.processes import join_processes
 
@@ -74,18 +75,18 @@ def reinforce(
             progress.note(f"{out}: this run is finished; nothing is sampled or trained again")
             return finished
         out = check_place(out, model, asdict(settings), overwrite=overwrite)
-        given_to = (settings, out, named, rewarder, progress, processes, engine)
+        run = RunUnderWay(model, settings, out, named, rewarder, progress, processes, engine)
         if settings.method == "rft":
             from evolcoder.reinforce.rejection import rejection_sampling
 
-            return rejection_sampling(model, chosen, *given_to)
+            return rejection_sampling(run, chosen)
         if settings.method == "dpo":
             from evolcoder.reinforce.preference import preference
 
-            return preference(model, chosen, *given_to)
+            return preference(run, chosen)
         from evolcoder.reinforce.grpo import grpo
 
-        return grpo(model, chosen, measured, *given_to)
+        return grpo(run, chosen, measured)
 
 
 def run_fingerprint(

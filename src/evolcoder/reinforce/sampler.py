@@ -1,15 +1,27 @@
-"""Samples answers from the model that is being trained: its own weights, nothing reloaded or copied."""
+"""Samples answers from the model that is being trained: its own weights, nothing reloaded or copied.
+
+On a cluster each replica writes a share of the answers with the weights of that moment: the trainable ones
+travel with the work, what is frozen each reads from the base model, under the same path on every machine.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
+import torch
+
+from evolcoder.errors import ModelError, OutsideError
+from evolcoder.execution.engine import Engine
+from evolcoder.execution.functions import FunctionWorker
 from evolcoder.models.local.decoding import DecodeJob, Decoder
+from evolcoder.models.local.identity import content_identity
+from evolcoder.models.local.weights import load_weights
 from evolcoder.progress import Bar
+from evolcoder.reinforce.policy import Policy, make_writer, train_settings
 from evolcoder.reinforce.reward import Answer, Reward
 from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.runs import content_hash, read_jsonl, write_jsonl_whole
@@ -115,3 +127,73 @@ def read_rollouts(path: Path) -> list[Rollout]:
         )
         for _, row in read_jsonl(path)
     ]
+
+
+_ANSWERS = 32
+"""Of a share. Answers that are written together are those of a share, so that neither the number of replicas
+nor the loss of one changes what is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingWork:
+    """Answers shares with a base model whose trained weights are given."""
+
+    base: str
+    identity: str
+    """Of the base's content, so that no other model answers."""
+    weights: dict[str, torch.Tensor]
+    end_token: int
+    settings: ReinforceSettings
+
+    place: ClassVar[Literal["replica"]] = "replica"
+    """A replica takes up a GPU, or a machine."""
+
+    def open(self, slots: int) -> FunctionWorker[Asked, list[list[Sampled]]]:
+        """Load the base and set its weights; raises ModelError where it is another one there."""
+        if content_identity(self.base) != self.identity:
+            raise ModelError(f"{self.base}: a worker has another model there than the driver")
+        model, tokenizer = load_weights(self.base, "fp32")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        make_writer(model, train_settings(self.settings, self.settings.max_tokens), device)
+        own = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                own[name].copy_(weight)
+        return FunctionWorker(Sampler(model, tokenizer, self.end_token, self.settings).sample)
+
+    def label(self, worker: Any) -> str:
+        """Return ""."""
+        return ""
+
+    def set_aside(self, item: Asked, reason: str) -> list[list[Sampled]]:
+        """Raise OutsideError: a step without these answers would be another step."""
+        raise OutsideError(f"answers to {len(item.prompts)} tasks cannot be sampled: {reason}")
+
+
+class ClusterSampler:
+    """Samples as `Sampler` does, on the replicas of an engine."""
+
+    def __init__(self, engine: Engine, base: str, policy: Policy, settings: ReinforceSettings) -> None:
+        self._engine = engine
+        self._base = base
+        self._identity = content_identity(base)
+        self._policy = policy
+        self._settings = settings
+
+    def sample(self, asked: Asked, bar: Bar | None = None) -> list[list[Sampled]]:
+        """Return the answers to each prompt, as `Sampler.sample`; raises what the engine raises."""
+        model, end_token = self._policy.writer, self._policy.prepared.data.end_token
+        weights = {
+            name: weight.detach().cpu() for name, weight in model.named_parameters() if weight.requires_grad
+        }
+        work = SamplingWork(self._base, self._identity, weights, end_token, self._settings)
+        tasks = max(1, _ANSWERS // asked.n)
+        parts = [slice(at, at + tasks) for at in range(0, len(asked.prompts), tasks)]
+        shares = [replace(asked, prompts=asked.prompts[part], noise=asked.noise[part]) for part in parts]
+        found: dict[int, list[list[Sampled]]] = {}
+        with self._engine.open(work) as pool:
+            for number, answers in pool.run_many(enumerate(shares)):
+                found[number] = answers
+                if bar is not None:
+                    bar.advance(asked.n * len(answers))
+        return [answers for number in range(len(shares)) for answers in found[number]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from evolcoder.errors import check_above_zero
 from evolcoder.extraction import Extraction
 from evolcoder.train.settings import Precision, PromptStyle
 
@@ -108,17 +109,12 @@ class ReinforceSettings:
     """Order of the tasks and every random choice."""
 
     def __post_init__(self) -> None:
-        positive = {
-            name: getattr(self, name)
-            for name in (
-                "steps", "rounds", "tasks_per_step", "updates", "temperature", "max_tokens", "learning_rate",
-                "epochs", "beta", "answers_kept", "sample_batch", "eval_every", "eval_samples", "save_every",
-                "keep", "clip",
-            )
-        }  # fmt: skip
-        for name, value in positive.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be above 0, found {value}")
+        check_above_zero(
+            self,
+            *("steps", "rounds", "tasks_per_step", "updates", "temperature", "max_tokens", "learning_rate"),
+            *("epochs", "beta", "answers_kept", "sample_batch", "eval_every", "eval_samples", "save_every"),
+            *("keep", "clip"),
+        )
         if self.group_size < 2:
             raise ValueError(f"group_size must be at least 2 (answers are compared), found {self.group_size}")
         if min(self.kl, self.refill, self.warmup_steps, self.weight_decay, self.max_grad_norm) < 0:

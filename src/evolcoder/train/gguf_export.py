@@ -8,6 +8,7 @@ the same tokens. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -185,8 +186,6 @@ def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, na
 
 
 def _write_tokenizer(gguf: Any, writer: Any, model: Any, tokenizer: Any) -> None:
-    import json
-
     config = model.config
     core = json.loads(tokenizer.backend_tokenizer.to_str())
     if core["model"]["type"] != "BPE" or core["model"].get("byte_fallback"):

@@ -78,14 +78,7 @@ class Plan:
     """What a user should know before it starts."""
 
 
-def plan_training(
-    training: TrainingJob,
-    *,
-    gpus: int,
-    gpu_gb: float,
-    rows: int | None = None,
-    tokens_a_row: float = _TOKENS_A_ROW,
-) -> Plan:
+def plan_training(training: TrainingJob, *, gpus: int, gpu_gb: float, rows: int | None = None) -> Plan:
     """Estimate a training on `gpus` devices of `gpu_gb` (1e9 bytes) each.
 
     Rows and tokens are those of the training's data where it names any and `rows` is not given. Raises
@@ -94,6 +87,7 @@ def plan_training(
     """
     model = _on_meta(training)
     notes = [_rows_note(model, training.settings)]
+    tokens_a_row: float = _TOKENS_A_ROW
     if rows is None and training.data:
         rows, tokens_a_row, found = _counted(training)
         notes += found

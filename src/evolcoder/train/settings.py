@@ -85,32 +85,14 @@ class TrainSettings:
     """Order of the data and every other random choice."""
 
     def __post_init__(self) -> None:
-        positive = {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "batch_tokens": self.batch_tokens,
-            "max_length": self.max_length,
-            "max_steps": self.max_steps,
-            "learning_rate": self.learning_rate,
-            "lora": self.lora,
-            "lora_alpha": self.lora_alpha,
-            "layers": self.layers,
-            "keep": self.keep,
-            "log_every_steps": self.log_every_steps,
-            "eval_every_steps": self.eval_every_steps,
-        }
-        for name, value in positive.items():
-            if value is not None and not 0 < value < math.inf:
+        for name in (
+            *("epochs", "batch_size", "batch_tokens", "max_length", "max_steps", "learning_rate", "lora"),
+            *("lora_alpha", "layers", "keep", "log_every_steps", "eval_every_steps"),
+        ):
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be above 0, found {value}")
-        not_negative = {
-            "warmup_steps": self.warmup_steps,
-            "save_every_steps": self.save_every_steps,
-            "max_grad_norm": self.max_grad_norm,
-            "weight_decay": self.weight_decay,
-            "eval_rows": self.eval_rows,
-        }
-        for name, value in not_negative.items():
-            if not 0 <= value < math.inf:
+        for name in ("warmup_steps", "save_every_steps", "max_grad_norm", "weight_decay", "eval_rows"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
                 raise ValueError(f"{name} must be a number from 0 on, found {value}")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise ValueError(f"seed must be from 0 to {_LARGEST_SEED}, found {self.seed}")

@@ -6,13 +6,14 @@ Read `train` first: the parts follow in the order it uses them. One step is in `
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -28,6 +29,7 @@ from evolcoder.models.local.weights import (
 )
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Instruction
+from evolcoder.train.adapters import load_quantized
 from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.export import check_place, export
@@ -42,14 +44,12 @@ from evolcoder.train.measurements import (
 from evolcoder.train.optimizer import Update, learning_rate
 from evolcoder.train.packing import Step, plan_steps
 from evolcoder.train.processes import Processes, join_processes
-from evolcoder.train.quantized import load_quantized
 from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
 from evolcoder.train.sanity_checks import prove_supervision
 from evolcoder.train.settings import Precision, TrainSettings
 from evolcoder.train.special_tokens import add_wizardcoder_tokens, embed_added_tokens
 from evolcoder.train.step import PreparedModel, prepare
 from evolcoder.train.tokenization import TokenizedData, tokenize_cached
-from evolcoder.train.tracking import Tracker, open_trackers
 
 
 def train(
@@ -274,3 +274,65 @@ def _track(trackers: Sequence[Tracker], record: StepRecord, prepared: PreparedMo
         values["mfu"] = utilization
     for tracker in trackers:
         tracker.log(values, record.step)
+
+
+class Tracker(Protocol):
+    """One place that curves go to."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Add one point to each curve."""
+        ...
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        ...
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # Points after the resumed step are of the killed process; they are hidden.
+        self._writer: Any = SummaryWriter(str(folder), purge_step=first_step + 1)
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _RunModule:
+    """wandb and trackio share one interface: init, log, finish."""
+
+    def __init__(self, module: Any, run: str, config: Mapping[str, Any]) -> None:
+        self._module = module
+        module.init(project="evolcoder", name=run, config=dict(config))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self._module.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self._module.finish()
+
+
+def open_trackers(
+    settings: TrainSettings,
+    folder: Path,
+    run: str,
+    config: Mapping[str, Any],
+    first_step: int,
+    progress: Progress,
+) -> list[Tracker]:
+    """Open every tracker that the settings name; one that is not installed is said and done without."""
+    trackers: list[Tracker] = []
+    for name in settings.tracking:
+        try:
+            if name == "tensorboard":
+                trackers.append(_TensorBoard(folder / "tensorboard", first_step))
+            else:
+                trackers.append(_RunModule(importlib.import_module(name), run, config))
+        except ImportError:
+            progress.note(f"{name} is not installed, so it shows no curves: pip install {name}")
+    return trackers

@@ -43,7 +43,7 @@ _FILES = {
     "multipl-e": "multipl_e.problems",
     "bigcodebench": "bigcodebench.problems",
     "cruxeval": "cruxeval",
-    "livecodebench": "livecodebench.problems",
+    "livecodebench": "livecodebench",
     "wizardlm": "wizardlm",
     "mt-bench": "mt_bench",
     "general-held-out": "instruction_file",

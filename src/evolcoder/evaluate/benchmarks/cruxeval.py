@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm, SampleRows
@@ -239,7 +237,10 @@ class CruxEval(Benchmark):
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read as JSON ({error})") from error
         is_own = isinstance(rows, dict) and any(task in self.by_task for task in rows)
-        return [(path, _numbered_rows(rows))] if is_own else None
+        if not is_own:
+            return None
+        named = ({"task_id": task_id, "completion": said} for task_id, said in rows.items())
+        return [(path, enumerate(named, 1))]
 
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
         """Hash the question and its answer; verdicts do not depend on the reasoning."""
@@ -325,11 +326,6 @@ def _problem(row: dict[str, str], output: bool) -> Problem:
         canonical_solution=row["output"] if output else call,
         extra={"input": row["input"], "output": row["output"]},
     )
-
-
-def _numbered_rows(rows: dict[str, list[Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, (task_id, predictions) in enumerate(rows.items(), 1):
-        yield number, {"task_id": task_id, "completion": predictions}
 
 
 def _expression(predicted: str) -> ast.expr | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -139,8 +140,6 @@ def _downloaded(file: DataFile) -> tuple[Path, bytes]:
 
 def _lines_of_table(data: bytes) -> bytes:
     """Return a Parquet table as the JSON lines that its sha256 is of: one object a row, Python's spelling."""
-    import io
-
     import pyarrow.parquet as parquet
 
     rows = parquet.read_table(io.BytesIO(data)).to_pylist()

@@ -6,7 +6,7 @@ and the comparison are in another process. A score names the version of the test
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -18,14 +18,12 @@ from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison
 from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key
-from evolcoder.evaluate.benchmarks.humaneval import published_gap
 from evolcoder.evaluate.benchmarks.mbpp import continued_docstring, question_with_tests
-from evolcoder.evaluate.benchmarks.mbpp_plus_inputs import mbpp_plus_inputs
-from evolcoder.evaluate.styles import Asked
+from evolcoder.evaluate.styles import Asked, of_preset
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallValue, Compare, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import BatchComparison, BatchJob, Compare, Job, Limits, Outcome
 
 DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
 _RELEASES = "https://github.com/evalplus/{name}_release/releases/download/{version}/{file}.jsonl.gz"
@@ -103,14 +101,7 @@ def load(name: str) -> Benchmark:
 def _comparison(oracle: str, wanted: Expectation, described: bool) -> Compare:
     """Begin to compare the values of a problem's tests, described ones or as they are."""
     compare = ValueComparison(oracle, wanted)
-    if not described:
-        return compare
-
-    def compare_described(number: int, value: CallValue) -> str | None:
-        rebuilt, arguments = rebuilt_call(value)
-        return compare(number, rebuilt, arguments)
-
-    return compare_described
+    return (lambda number, value: compare(number, *rebuilt_call(value))) if described else compare
 
 
 def _problem(row: dict[str, Any], name: str) -> Problem:
@@ -164,7 +155,8 @@ class EvalPlusBenchmark(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
-        described = self._is_described(problem, oracle, suite)
+        # At once: long strings, or arguments looked at after the call.
+        described = self._keeps_arguments(problem, oracle) or self._truth(problem, suite).compact
         name = problem.entry_point
         program = program + "\n"
         if described:
@@ -200,10 +192,6 @@ class EvalPlusBenchmark(Benchmark):
             self.inputs[problem.task_id][suite],
             self._expected(problem, suite),
         )
-
-    def _is_described(self, problem: Problem, oracle: str, suite: str) -> bool:
-        """True where values are described at once: long strings, or arguments looked at after the call."""
-        return self._keeps_arguments(problem, oracle) or self._truth(problem, suite).compact
 
     def _keeps_arguments(self, problem: Problem, oracle: str) -> bool:
         return oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero"
@@ -246,7 +234,7 @@ class HumanEvalPlus(EvalPlusBenchmark):
 
     def gap(self, preset: str) -> str:
         """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return published_gap(preset, humaneval.GAPS)
+        return of_preset(preset, humaneval.GAPS)
 
     def origin(self, problem: Problem) -> str:
         """Return the problem's number in HumanEval."""
@@ -282,7 +270,7 @@ class MbppPlus(EvalPlusBenchmark):
 
     def gap(self, preset: str) -> str:
         """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return published_gap(preset, dict.fromkeys(humaneval.GAPS, "\n\n\n"))
+        return of_preset(preset, dict.fromkeys(humaneval.GAPS, "\n\n\n"))
 
     def origin(self, problem: Problem) -> str:
         """Return the problem's number in MBPP."""
@@ -294,3 +282,43 @@ def _docstring_parts(prompt: str) -> tuple[str, str]:
     inside = prompt.strip().removeprefix('"""').removesuffix('"""').strip()
     text, mark, assertion = inside.partition("\nassert ")
     return text, f"{mark.strip()} {assertion}" if mark else ""
+
+
+Arguments = list[Any]
+
+
+def _deep_tuples(value: Any) -> Any:
+    return tuple(map(_deep_tuples, value)) if isinstance(value, list) else value
+
+
+_FORMS: list[tuple[Callable[[Arguments], Any], str]] = [
+    # Every argument is a tuple, a list of tuples, a tuple of tuples.
+    (
+        lambda a: map(tuple, a),
+        "2 116 132 143 222 261 273 394 399 421 424 429 470 560 579 596 616 630 726 740 744 809",
+    ),
+    (
+        lambda a: [[tuple(item) for item in part] for part in a],
+        "63 64 70 94 120 237 272 299 400 409 417 438 473 614 780",
+    ),
+    (lambda a: [tuple(map(tuple, part)) for part in a], "259 401 445"),
+    # The first one, or the second.
+    (lambda a: [[tuple(item) for item in a[0]], a[1]], "75 413 444 753"),
+    (lambda a: [a[0], tuple(a[1])], "106 750"),
+    (lambda a: [tuple(a[0]), *a[1:]], "250 307 405 446 617 720 763 808"),
+    # A list of sets: an empty one is a dict there, and so it is here.
+    (lambda a: [[set(item) if isinstance(item, list) and item else {} for item in a[0]]], "115"),
+    (lambda a: [float(a[0]), complex(a[1])], "124"),
+    (lambda a: [complex(a[0])], "252"),
+    (lambda a: [tuple(tuple(item) if isinstance(item, list) else item for item in a[0])], "278"),
+    (lambda a: [{key: tuple(value) for key, value in a[0].items()}, *a[1:]], "722"),
+    (_deep_tuples, "580 615 791"),
+]
+"""What the lists of MBPP+'s JSON mean, which has no tuples, sets and complex numbers; published facts."""
+_FORM_OF = {int(number): form for form, numbers in _FORMS for number in numbers.split()}
+
+
+def mbpp_plus_inputs(task_id: str, inputs: Any) -> list[tuple[Any, ...]]:
+    """Return the argument tuples of one problem from its `base_input` or `plus_input` (`{}` means none)."""
+    form = _FORM_OF.get(int(task_id.rsplit("/", 1)[-1]), tuple)
+    return [tuple(form(arguments)) for arguments in inputs]

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evolcoder.answer_equality import comparison_version, equality_job
-from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, PromptForm
 from evolcoder.evaluate.settings import Style
-from evolcoder.evaluate.styles import Asked, check_style
+from evolcoder.evaluate.styles import Asked, check_style, of_preset
 from evolcoder.extraction.code_blocks import Extraction, without_thinking
 from evolcoder.extraction.final_answers import after_answer_words, final_answer, normalised
 from evolcoder.instruction_prompt import instruction_prompt
@@ -54,10 +53,7 @@ class FinalAnswers(Benchmark):
         """Return the published prompt, with the chain of thought or without; raises UserError."""
         check_style(style)
         if style == "wizardcoder":
-            if preset not in PRESETS:
-                known = ", ".join(PRESETS)
-                raise UserError(f"preset {preset!r} is not known{nearest(preset, PRESETS)}: {known}")
-            return Asked(instruction_prompt(problem.prompt) + PRESETS[preset], STOPS)
+            return Asked(instruction_prompt(problem.prompt) + of_preset(preset, PRESETS), STOPS)
         if style == "chat":
             return Asked((Message("user", self.question(problem)),))
         return Asked(f"Question: {problem.prompt}\nAnswer:", ("\nQuestion:",))

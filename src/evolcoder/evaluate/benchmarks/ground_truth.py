@@ -7,7 +7,6 @@ of what was run. The canonical solution runs in the sandbox like any program.
 from __future__ import annotations
 
 import platform
-import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from evolcoder.cache import kept_database
 from evolcoder.errors import OutsideError
 from evolcoder.evaluate.benchmarks.benchmark import JobRunner, preimport_for
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
@@ -58,22 +58,15 @@ def truth_key(title: str, task_id: str, suite: str, program: str) -> str:
 class TruthStore:
     """Truths by content key, in memory and in a SQLite file."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Open or make the file; None keeps in memory only. Raises OutsideError where it cannot be used."""
+    def __init__(self, path: Path) -> None:
+        """Open or make the file; raises OutsideError where it cannot be used."""
         self._memory: dict[str, Truth] = {}
-        self._db: sqlite3.Connection | None = None
-        if path is not None:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("CREATE TABLE IF NOT EXISTS truths (key TEXT PRIMARY KEY, truth BLOB)")
-            except (OSError, sqlite3.Error) as error:
-                raise OutsideError(f"{path}: the ground-truth cache cannot be used ({error})") from error
+        table = "CREATE TABLE IF NOT EXISTS truths (key TEXT PRIMARY KEY, truth BLOB)"
+        self._db = kept_database(path, "the ground-truth cache cannot be used ({error})", table)
 
     def get(self, key: str) -> Truth | None:
         """Return the truth of this key if it is known."""
-        if key not in self._memory and self._db is not None:
+        if key not in self._memory:
             row = self._db.execute("SELECT truth FROM truths WHERE key = ?", (key,)).fetchone()
             if row is not None:
                 self._memory[key] = _truth(
@@ -84,9 +77,8 @@ class TruthStore:
     def put(self, key: str, form: Form, answers: Sequence[Any], seconds: tuple[float, ...]) -> None:
         """Keep a truth: values if the form is "plain", else their short descriptions."""
         self._memory[key] = _truth(form, answers, seconds)
-        if self._db is not None:
-            data = zlib.compress(codec.encode((form, list(answers), seconds), _VALUES_BYTES), 1)
-            self._db.execute("INSERT OR REPLACE INTO truths VALUES (?, ?)", (key, data))
+        data = zlib.compress(codec.encode((form, list(answers), seconds), _VALUES_BYTES), 1)
+        self._db.execute("INSERT OR REPLACE INTO truths VALUES (?, ?)", (key, data))
 
     def compute(self, references: Iterable[Reference], sandbox: JobRunner) -> None:
         """Run the canonical solutions of the references that are not known yet.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
+from evolcoder.evaluate.styles import of_preset
 from evolcoder.records import Problem
 
 DATA = DataFile(
@@ -39,18 +39,11 @@ class HumanEval(AssertionBenchmark):
 
     def gap(self, preset: str) -> str:
         """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return published_gap(preset, GAPS)
+        return of_preset(preset, GAPS)
 
     def origin(self, problem: Problem) -> str:
         """Return the problem's number in HumanEval."""
         return f"humaneval {problem.task_id.rpartition('/')[2]}"
-
-
-def published_gap(preset: str, gaps: dict[str, str]) -> str:
-    """Return what a published file has before "### Instruction:"; raises UserError for an unknown preset."""
-    if preset not in gaps:
-        raise UserError(f"preset {preset!r} is not known{nearest(preset, gaps)}: {', '.join(gaps)}")
-    return gaps[preset]
 
 
 def load(name: str) -> Benchmark:

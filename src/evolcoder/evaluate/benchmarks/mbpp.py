@@ -16,8 +16,7 @@ from typing import Any
 from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
-from evolcoder.evaluate.benchmarks.humaneval import published_gap
-from evolcoder.evaluate.styles import SCRIPT_LINE, Asked
+from evolcoder.evaluate.styles import SCRIPT_LINE, Asked, of_preset
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, ProblemText
 
@@ -75,7 +74,7 @@ class Mbpp(AssertionBenchmark):
 
     def gap(self, preset: str) -> str:
         """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return published_gap(preset, GAPS)
+        return of_preset(preset, GAPS)
 
     def origin(self, problem: Problem) -> str:
         """Return the problem's number in MBPP."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from evolcoder.errors import check_least
 from evolcoder.models.session import ModelChoice
 
 RATING = "rating, % of 10"
@@ -32,5 +33,4 @@ class JudgeSettings(ModelChoice):
         """Refuse what cannot be; raises ValueError."""
         if not 0 <= self.shots <= 2:
             raise ValueError(f"shots must be 0, 1 or 2, found {self.shots}")
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, found {self.max_tokens}")
+        check_least(self, 1, "max_tokens")

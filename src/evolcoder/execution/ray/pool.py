@@ -243,7 +243,8 @@ class RayPool(Generic[Item, Result]):
             self._losses_in_a_row = 0
         if reply.given_back:
             returned = [state.sent.pop(number) for number in reply.given_back if number in state.sent]
-            self._put_back(returned)
+            with self._lock:
+                self._inbox.extendleft(reversed(returned))
         self._pace(state, len(reply.results))
 
     def _pace(self, state: WorkerState, done: int) -> None:
@@ -350,10 +351,6 @@ class RayPool(Generic[Item, Result]):
                 reason = f"its worker died {entry.losses} times: {_reason(error)}"
                 entry.waiter.deliver([(entry.tag, self._work.set_aside(entry.item, reason))])
         self._take_workers()
-
-    def _put_back(self, pending: list[PendingItem]) -> None:
-        with self._lock:
-            self._inbox.extendleft(reversed(pending))
 
     def _refuse(self, state: WorkerState, error: BaseException) -> None:
         """Go on without a worker whose work did not open; raises its error where no other is there."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from evolcoder.errors import check_above_zero, check_least
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
@@ -71,19 +73,14 @@ class EndpointSettings:
 
     def __post_init__(self) -> None:
         """Refuse impossible numbers; raises ValueError that names the field."""
-        for name in ("concurrency", "max_attempts"):
-            _at_least(name, getattr(self, name), 1)
-        for name in ("empty_retries", "refused_retries", "length_retries", "hedge_share", "patience_s"):
-            _at_least(name, getattr(self, name), 0)
-        for name in ("rpm", "tpm", "timeout_s", "connect_timeout_s", "batch_wait_s", "batch_timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, found {value}")
+        check_least(self, 1, "concurrency", "max_attempts")
+        check_least(
+            self, 0, "empty_retries", "refused_retries", "length_retries", "hedge_share", "patience_s"
+        )
+        limits = ("rpm", "tpm", "timeout_s", "connect_timeout_s", "batch_wait_s", "batch_timeout_s")
+        check_above_zero(self, *limits)
         if (self.usd_per_million_input is None) != (self.usd_per_million_output is None):
             raise ValueError("usd_per_million_input and usd_per_million_output must be given together")
-        for name in ("usd_per_million_input", "usd_per_million_output"):
-            if (value := getattr(self, name)) is not None:
-                _at_least(name, value, 0)
         unknown = set(self.omit) - {"temperature", "top_p", "seed", "stop"}
         if unknown:
             raise ValueError(f"omit may name temperature, top_p, seed, stop; found {sorted(unknown)}")
@@ -107,8 +104,3 @@ def check_extra_body(fields: Mapping[str, Any]) -> None:
     """Raise ValueError for a field of a request that evolcoder sets: another model has another price, too."""
     if taken := fields.keys() & _OWN_FIELDS:
         raise ValueError(f"extra_body: {min(taken)!r} is evolcoder's to set")
-
-
-def _at_least(name: str, value: Any, least: int) -> None:
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least}, found {value}")

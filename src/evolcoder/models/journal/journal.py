@@ -312,18 +312,14 @@ class Journal:
         )
 
 
-def key_name_of(model: LanguageModel) -> str:
-    """Return the name that requests to a model are keyed by: its own, with what it is always asked beside."""
-    return str(getattr(model, "key_name", model.name))
-
-
 class JournaledModel(LanguageModel):
     """A model whose every reply is durable before it is returned, and whose old replies come from there."""
 
     def __init__(self, model: LanguageModel, journal: Journal) -> None:
         self._model = model
         self._journal = journal
-        self._key_name = key_name_of(model)
+        # Its own name, with what it is always asked beside.
+        self._key_name = str(getattr(model, "key_name", model.name))
         self.stats = stats_of(model) or RequestStats()
         """Counts of the model behind, and how many requests the journal answered."""
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, Tool
 from evolcoder.sandbox.protocol import Outcome
@@ -122,15 +123,6 @@ def _go(tools: Tools, prepared: str | None, program: str) -> Recipe:
     return Recipe(((tools["compiler"].inside, "test", "tmp_test.go"),), environment)
 
 
-def _rust(tools: Tools, prepared: str | None, program: str) -> Recipe:
-    # No --edition: rustc's default, 2015, as in MultiPL-E.
-    return Recipe(((tools["compiler"].inside, "tmp.rs", "-o", "tmp"), ("./tmp",)))
-
-
-def _swift(tools: Tools, prepared: str | None, program: str) -> Recipe:
-    return Recipe(((tools["compiler"].inside, "tmp.swift", "-o", "tmp"), ("./tmp",)))
-
-
 def _scala(tools: Tools, prepared: str | None, program: str) -> Recipe:
     steps = (
         ("mkdir", "classes"),
@@ -140,14 +132,30 @@ def _scala(tools: Tools, prepared: str | None, program: str) -> Recipe:
     return Recipe(steps, {"JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"})
 
 
-def _interpreted(*arguments: str) -> Callable[[Tools, str | None, str], Recipe]:
-    def recipe(tools: Tools, prepared: str | None, program: str) -> Recipe:
-        return Recipe(((tools["runtime"].inside, *arguments),))
+def _to_binary(tools: Tools, prepared: str | None, program: str) -> Recipe:
+    # No --edition for rustc: its default, 2015, as in MultiPL-E.
+    source = "tmp.rs" if "linker" in tools else "tmp.swift"
+    return Recipe(((tools["compiler"].inside, source, "-o", "tmp"), ("./tmp",)))
 
-    return recipe
+
+def _interpreted(key: str, name: str, label: str, runtime: Tool, *marks: bytes, **more: Any) -> Language:
+    def recipe(tools: Tools, prepared: str | None, program: str) -> Recipe:
+        return Recipe(((tools["runtime"].inside, f"tmp.{key}"),))
+
+    told = {"tools": {"runtime": runtime}, "whole_answer": True, **more}
+    return Language(key, name, label, f"tmp.{key}", recipe=recipe, syntax_marks=marks, **told)
 
 
 _NODE = Tool(("node", "nodejs"), "apt install nodejs")
+_LUA = Tool(("lua5.3", "lua5.4", "lua"), "apt install lua5.3", ("-v",))
+_LUA_UNIT = Tool(
+    tuple(f"/usr/share/lua/{v}/luaunit.lua" for v in ("5.3", "5.4", "5.1")), "apt install lua-unit", ()
+)
+_RUBY = Tool(
+    ("ruby",),
+    "apt install ruby ruby-test-unit",
+    check=("-e", "require 'test/unit'; STDOUT.syswrite(1); exit!(true)"),
+)
 _SWIFT = (
     "apt install swiftlang (Debian 13), or curl -fsSL https://download.swift.org/swiftly/linux/"
     "swiftly-$(uname -m).tar.gz | tar xz && ./swiftly init"
@@ -214,77 +222,42 @@ LANGUAGES: dict[str, Language] = {
             last_word='System.out.println("{word}");',
             braces=2,
         ),
-        Language(
-            *("jl", "Julia", "julia", "tmp.jl"),
-            {"runtime": Tool(("julia",), "curl -fsSL https://install.julialang.org | sh")},
-            _interpreted("tmp.jl"),
-            syntax_marks=(b"ParseError", b"syntax:"),
-            whole_answer=True,
+        _interpreted(
+            *("jl", "Julia", "julia", Tool(("julia",), "curl -fsSL https://install.julialang.org | sh")),
+            *(b"ParseError", b"syntax:"),
             last_word='println("{word}")',
         ),
-        Language(
-            *("js", "JavaScript", "javascript", "tmp.js"),
-            {"runtime": _NODE},
-            _interpreted("tmp.js"),
-            syntax_marks=(b"SyntaxError",),
-            whole_answer=True,
-            last_word='console.log("{word}");',
+        _interpreted(
+            "js", "JavaScript", "javascript", _NODE, b"SyntaxError", last_word='console.log("{word}");'
         ),
-        Language(
-            *("lua", "Lua", "lua", "tmp.lua"),
-            {
-                "runtime": Tool(("lua5.3", "lua5.4", "lua"), "apt install lua5.3", ("-v",)),
-                "tests": Tool(
-                    tuple(f"/usr/share/lua/{v}/luaunit.lua" for v in ("5.3", "5.4", "5.1")),
-                    "apt install lua-unit",
-                    (),
-                ),
-            },
-            _interpreted("tmp.lua"),
-            syntax_marks=(b"near ",),
-            whole_answer=True,
+        _interpreted(
+            *(
+                "lua",
+                "Lua",
+                "lua",
+                Tool(("lua5.3", "lua5.4", "lua"), "apt install lua5.3", ("-v",)),
+                b"near ",
+            ),
+            tools={"runtime": _LUA, "tests": _LUA_UNIT},
         ),
-        Language(
-            *("php", "PHP", "php", "tmp.php"),
-            {"runtime": Tool(("php",), "apt install php-cli")},
-            _interpreted("tmp.php"),
-            syntax_marks=(b"Parse error",),
-            whole_answer=True,
+        _interpreted(
+            *("php", "PHP", "php", Tool(("php",), "apt install php-cli"), b"Parse error"),
             last_word='echo "{word}";',
         ),
-        Language(
-            *("py", "Python", "python", "tmp.py"),
-            {"runtime": Tool((os.path.realpath(sys.executable),), "")},
-            _interpreted("tmp.py"),
-            syntax_marks=(b"SyntaxError", b"IndentationError"),
-            whole_answer=True,
+        _interpreted(
+            *("py", "Python", "python", Tool((os.path.realpath(sys.executable),), "")),
+            *(b"SyntaxError", b"IndentationError"),
             last_word='print("{word}")',
         ),
-        Language(
-            *("r", "R", "r", "tmp.r"),
-            {"runtime": Tool(("Rscript",), "apt install r-base-core")},
-            _interpreted("tmp.r"),
-            syntax_marks=(b"unexpected ",),
-            whole_answer=True,
+        _interpreted(
+            *("r", "R", "r", Tool(("Rscript",), "apt install r-base-core"), b"unexpected "),
             last_word='cat("{word}")',
         ),
-        Language(
-            *("rb", "Ruby", "ruby", "tmp.rb"),
-            {
-                "runtime": Tool(
-                    ("ruby",),
-                    "apt install ruby ruby-test-unit",
-                    check=("-e", "require 'test/unit'; STDOUT.syswrite(1); exit!(true)"),
-                )
-            },
-            _interpreted("tmp.rb"),
-            syntax_marks=(b"syntax error", b"SyntaxError"),
-            whole_answer=True,
-        ),
+        _interpreted("rb", "Ruby", "ruby", _RUBY, b"syntax error", b"SyntaxError"),
         Language(
             *("rs", "Rust", "rust", "tmp.rs"),
             {"compiler": Tool(("rustc",), "apt install rustc"), "linker": Tool(("cc",), "apt install gcc")},
-            _rust,
+            _to_binary,
             compile_steps=1,
             last_word='println!("{word}");',
             braces=1,
@@ -303,17 +276,15 @@ LANGUAGES: dict[str, Language] = {
             last_word='println("{word}");',
             braces=2,
         ),
-        Language(
-            *("sh", "Bash", "bash", "tmp.sh"),
-            {"runtime": Tool(("bash",), "apt install bash")},
-            _interpreted("tmp.sh"),
-            syntax_marks=(b"syntax error",),
+        _interpreted(
+            *("sh", "Bash", "bash", Tool(("bash",), "apt install bash"), b"syntax error"),
             last_word="echo {word}",
+            whole_answer=False,
         ),
         Language(
             *("swift", "Swift", "swift", "tmp.swift"),
             {"compiler": Tool(("swiftc",), _SWIFT)},
-            _swift,
+            _to_binary,
             test_mark="assert(",
             run_s=5.0,
             compile_s=90.0,

@@ -40,7 +40,7 @@ def _named(of: str, language: Language) -> NamedSet:
     published = f"{of or 'humaneval-'}{language.key}"
     return replace(
         SOURCES[of],
-        size=problems_of(published),
+        size=_FILES[published][0],
         licence="BSD-3, not for training",
         tier="stdio",
         files=(data_file(published),),
@@ -92,11 +92,6 @@ def data_file(name: str) -> DataFile:
     """Return where a set is, by its published name like "humaneval-java"."""
     path = f"multipl-e/{name}.jsonl.gz"
     return DataFile(path, _FILES[name][1], _HUB.format(name=name))
-
-
-def problems_of(name: str) -> int:
-    """Return how many problems a set has, by its published name."""
-    return _FILES[name][0]
 
 
 NAMES = {f"multipl-e:{of}{key}": _named(of, LANGUAGES[key]) for of in SOURCES for key in LANGUAGES}

@@ -3,12 +3,25 @@
 `livecodebench` is release 6 of the published lite files, `livecodebench@v1` to `@v5` the earlier ones; a
 window of dates stands before it: `livecodebench:2024-08-01..2025-02-01@v5`. No checksum of these files is
 known here, so the version names theirs. A program reads stdin and writes stdout, or has a method `Solution`.
+
+The files are read row by row: their hidden tests alone take gigabytes. Some are pickled; a pickle can run
+code when it is loaded, so none is: its opcodes are read, and all but one string is refused.
+
+One process answers all tests of a problem, one call a test: it gets the inputs alone, and what it answers is
+compared in another process. As published, a program finds much of the standard library imported, a program
+that reads stdin is executed anew for each test, and a `Solution` is made once.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
+import pickletools
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +30,12 @@ from evolcoder.cache import kept_file_hash
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm, preimport_for
 from evolcoder.evaluate.benchmarks.data_files import DataFile, file_of_rows
-from evolcoder.evaluate.benchmarks.livecodebench.data import Tests, read_rows, tests_at
-from evolcoder.evaluate.benchmarks.livecodebench.programs import ANSWER, AnswerComparison, wrapped
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import Extraction
 from evolcoder.records import Problem, ProblemText, Sample, Verdict
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import BatchComparison, BatchJob, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallValue, Job, Limits, Outcome
 
 _HUB = "https://huggingface.co/datasets/livecodebench/code_generation_lite/resolve/main/"
 _FILES = tuple(f"test{number}.jsonl" for number in ("", 2, 3, 4, 5, 6))
@@ -121,14 +132,16 @@ class LiveCodeBench(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a batch job with a call a test; `limits.cpu_s` is the limit of one."""
-        tests = _tests_of(*problem.extra["place"])
+        tests = tests_at(*problem.extra["place"])
         functional = bool(problem.entry_point)
         total = min(_LONGEST_S, limits.cpu_s * len(tests.inputs)) + 2.0
         comparison = partial(AnswerComparison, tests.outputs, functional)
         return BatchJob(
             program=wrapped(program, problem.entry_point),
             entry_point=ANSWER,
-            inputs=tuple(_arguments(text, functional) for text in tests.inputs),
+            inputs=tuple(
+                tuple(map(json.loads, text.split("\n"))) if functional else (text,) for text in tests.inputs
+            ),
             limits=replace(limits, cpu_s=total, wall_s=1.5 * total + 5.0),
             call_cpu_s=(limits.cpu_s,) * len(tests.inputs),
             stop_at_first_error=True,
@@ -181,15 +194,6 @@ def _problem(path: Path, offset: int, row: dict[str, Any]) -> Problem:
     )
 
 
-@lru_cache(maxsize=2)
-def _tests_of(path: Path, offset: int) -> Tests:
-    return tests_at(path, offset)
-
-
-def _arguments(text: str, functional: bool) -> tuple[Any, ...]:
-    return tuple(json.loads(line) for line in text.split("\n")) if functional else (text,)
-
-
 def _asked(problem: Problem) -> str:
     starter = problem.extra["starter_code"]
     return (
@@ -197,3 +201,193 @@ def _asked(problem: Problem) -> str:
         f"```python\n{starter or '# YOUR CODE HERE'}\n```\n\n"
         "### Answer: (use the provided format with backticks)\n\n"
     )
+
+
+MOST_BYTES = 512 << 20
+"""Of the hidden tests of one problem, unpacked."""
+_STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
+_AROUND = {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tests:
+    """All tests of a problem, public ones first."""
+
+    inputs: tuple[str, ...]
+    """What is read from stdin, or one JSON value a line: the arguments."""
+    outputs: tuple[str, ...]
+    """What must be written to stdout, or a JSON value that must be returned."""
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each row of a file and the byte that it begins at; raises DataError for a row of another form."""
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield offset, _row(line, f"{path}: line {number}")
+            offset += len(line)
+
+
+@lru_cache(maxsize=2)
+def tests_at(path: Path, offset: int) -> Tests:
+    """Return the tests of the row that begins at a byte; raises DataError where they cannot be read."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        row = _row(file.readline(), f"{path}: byte {offset}")
+    where = f"{path}: problem {row['question_id']}"
+    try:
+        tests = [*json.loads(row["public_test_cases"]), *_hidden(row["private_test_cases"])]
+        return Tests(
+            tuple(str(test["input"]) for test in tests), tuple(str(test["output"]) for test in tests)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: its tests cannot be read ({error})") from error
+
+
+_TEXTS = (
+    *("question_id", "question_title", "question_content", "platform", "contest_date", "difficulty"),
+    *("starter_code", "public_test_cases", "private_test_cases", "metadata"),
+)
+
+
+def _row(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON ({error})") from error
+    if not isinstance(row, dict) or (lacks := [n for n in _TEXTS if not isinstance(row.get(n), str)]):
+        lacks = lacks if isinstance(row, dict) else ["an object"]
+        raise DataError(f"{where}: not a row of LiveCodeBench: {', '.join(lacks)} as text is expected")
+    return row
+
+
+def _hidden(text: str) -> list[Any]:
+    """Return hidden tests in either form; raises ValueError for any other."""
+    if not text.lstrip().startswith("["):
+        text = _pickled_string(_unpacked(text))
+    tests = json.loads(text)
+    if not isinstance(tests, list):
+        raise ValueError("a list of tests is expected")
+    return tests
+
+
+def _unpacked(text: str) -> bytes:
+    unpacking = zlib.decompressobj()
+    try:
+        data = unpacking.decompress(base64.b64decode(text), MOST_BYTES)
+    except (binascii.Error, zlib.error) as error:
+        raise ValueError(f"neither JSON nor compressed: {error}") from error
+    if unpacking.unconsumed_tail:
+        raise ValueError(f"over {MOST_BYTES >> 20} MiB unpacked")
+    return data
+
+
+def _pickled_string(data: bytes) -> str:
+    """Return the string of a pickle that holds one string and nothing else, without loading it."""
+    found: list[str] = []
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in _STRINGS:
+            found.append(str(argument))
+        elif opcode.name not in _AROUND:
+            raise ValueError(f"its pickle holds {opcode.name}; one string is expected")
+    if len(found) != 1:
+        raise ValueError(f"its pickle holds {len(found)} strings; one is expected")
+    return found[0]
+
+
+ANSWER = "answer_of_test"
+"""The function of a wrapped program that is called with the input of each test."""
+_IMPORTED = (
+    *("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics"),
+    *("itertools", "functools", "operator", "io", "sys", "json"),
+)
+_GIVEN = (
+    *(f"from {name} import *" for name in (*_IMPORTED, "builtins", "typing")),
+    *(f"import {name}" for name in _IMPORTED),
+    "sys.setrecursionlimit(50000)",
+)
+"""What the published harness puts before a program."""
+
+_FUNCTIONAL = f"""
+import types
+module = types.ModuleType("solution")
+exec(GIVEN, module.__dict__)
+exec(compile(SOURCE, "solution.py", "exec"), module.__dict__)
+{ANSWER} = getattr(module.Solution() if "class Solution" in SOURCE else module, NAME)
+"""
+
+_STDIN = f"""
+import os, sys, tempfile
+CODE = compile(SOURCE, "main.py", "exec")
+
+def {ANSWER}(text):
+    for number in (0, 1):  # a program may have closed them
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as written:
+        given.write(text.encode())
+        given.seek(0)
+        os.dup2(given.fileno(), 0)
+        os.dup2(written.fileno(), 1)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+        names = {{"__name__": "__main__"}}
+        exec(GIVEN, names)
+        try:
+            exec(CODE, names)
+        except SystemExit:
+            pass
+        sys.stdout.flush()
+        written.seek(0)
+        return written.read().decode("utf-8", "replace")
+"""
+_FORMAT = "SOURCE = {source!r}\nNAME = {name!r}\nGIVEN = {given!r}\n{wrapper}"
+
+
+def wrapped(program: str, function: str) -> str:
+    """Return a program whose `ANSWER` takes a test's input; `function` is "" for one that reads stdin."""
+    wrapper = _FUNCTIONAL if function else _STDIN
+    return _FORMAT.format(source=program, name=function, given="\n".join(_GIVEN), wrapper=wrapper)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerComparison:
+    """Compares the answers of a program with the outputs of its tests."""
+
+    outputs: tuple[str, ...]
+    functional: bool
+
+    def __call__(self, number: int, value: CallValue) -> str | None:
+        """Return what is wrong with the answer to a test, None for a right one."""
+        if not value.ok:
+            return value.error
+        wanted = self.outputs[number]
+        if self.functional:
+            # As published: `==`, with a tuple taken for a list.
+            said = list(value.value) if isinstance(value.value, tuple) else value.value
+            right = bool(said == json.loads(wanted))
+        else:
+            right = isinstance(value.value, str) and _same_lines(value.value, wanted)
+        return None if right else f"expected {wanted.strip()[:120]!r}, got {str(value.value).strip()[:120]!r}"
+
+
+def _same_lines(written: str, wanted: str) -> bool:
+    """As published: line by line without outer blanks, equal as text or number by number as decimals."""
+    ours, theirs = _lines(written), _lines(wanted)
+    return len(ours) == len(theirs) and all(
+        a == b or _same_numbers(a, b) for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.strip().split("\n")]
+
+
+def _same_numbers(ours: str, theirs: str) -> bool:
+    try:
+        return [Decimal(part) for part in ours.split()] == [Decimal(part) for part in theirs.split()]
+    except InvalidOperation:
+        return False
