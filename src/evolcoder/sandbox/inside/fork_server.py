@@ -17,6 +17,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 from evolcoder.sandbox.inside import tree, wire
@@ -32,6 +33,10 @@ _OWN_DESCRIPTORS = 64
 _PREPARED_KEPT = 256
 _LONGEST_EXTENSION = 3.0
 _STAY = (wire.TESTER, wire.ONE_TESTER)
+_LARGEST_IN_POOLS, _MOST_IN_POOLS = 512, 1000
+_POOL_BYTES, _POOL_HEAD_BYTES = 1 << 14, 48
+_EMPTY_BYTES = sys.getsizeof(b"")
+_filling: list[object] = []
 _UNUSED = tree.TreeUse(0.0, 0, 0.0)
 
 
@@ -59,16 +64,22 @@ def serve(
         del sys.modules[name]
     gc.collect()
     gc.freeze()
+    _fill_pools()
     _give_back_free_memory()
     control.send(b"ready")
     poller = select.poll()
     poller.register(control.fileno(), select.POLLIN)
     register, poll, unregister, pidfd_open = poller.register, poller.poll, poller.unregister, os.pidfd_open
+    clone, monotonic, wait4, close = isolator.clone, time.monotonic, os.wait4, os.close
+    clock_began = clock.read()
     descriptor = struct.Struct("=i")
     room = _socket.CMSG_SPACE(_MAX_DESCRIPTORS * descriptor.size)
     while True:
         request, ancillary, _, _ = control.recvmsg(256, room, _socket.MSG_CMSG_CLOEXEC)
-        received = [fd for _, _, data in ancillary for (fd,) in descriptor.iter_unpack(data)]
+        received = []
+        for _, _, data in ancillary:
+            for (fd,) in descriptor.iter_unpack(data):
+                received.append(fd)
         if not request:
             os._exit(0)
         if request == b"K":  # of a program that ended before the word came
@@ -88,9 +99,9 @@ def serve(
                 bounds,
             )
         enter, bounds = prepared[request]
-        started, clock_began = time.monotonic(), clock.read()
+        started = monotonic()
         try:
-            pid = isolator.clone()
+            pid = clone()
         except (IsolationError, OSError) as error:
             control.send(b"!" + str(error).encode())
             _close(received)
@@ -99,19 +110,46 @@ def serve(
             # Runs nothing of the program's before all of `enter` is done.
             enter()
             _run(runners[kind])
-        # While the child lives, this process copies each page that it touches. Most children end soon: wait
-        # for that first, and do the rest after it.
+        # Each page that this process touches from here on is copied, or was write-protected for a child: most
+        # children end soon, so wait for that first, and do little after it.
         pidfd = pidfd_open(pid)
         register(pidfd, select.POLLIN)
         events = poll(_FIRST_LOOK_MS)
-        _close(received)
-        watched = _Watched(pid, pidfd, bounds, started, clock_began)
-        reply = _watch(control, watched, clock, poller, events, infrastructure, processors, namespaces)
+        for fd in received:
+            close(fd)
+        seen = _NOTHING_SEEN
+        if len(events) != 1 or events[0][0] != pidfd:
+            child = _Watched(pid, pidfd, bounds, started, clock_began)
+            seen = _watch(control, child, clock, poller, events, infrastructure, processors, namespaces)
         unregister(pidfd)
-        os.close(pidfd)
+        close(pidfd)
+        _, status, used = wait4(pid, 0)
+        if not namespaces:
+            _kill_group(pid)
+        wall_s = monotonic() - started
+        now = clock.read()  # and where the next program begins: between two nothing runs but this process
+        cpu_s = max(used.ru_utime + used.ru_stime, seen.cpu_s)
+        cpu_s = _with_unseen(cpu_s, now - clock_began, pid, namespaces)
+        clock_began = now
+        why = seen.why
+        if cpu_s > bounds.cpu_s and (why == wire.ENDED or why == wire.KILLED_ASKED):
+            why = wire.KILLED_CPU
+        peak = max(used.ru_maxrss << 10, seen.peak_bytes)
+        reply = wire.REPLY.pack(status, why, cpu_s, wall_s, peak, seen.starved_s)
         if poll_complaints.poll(0):
             reply = b"!" + os.read(complaints_read, 4096)
         control.send(reply)
+
+
+def _fill_pools() -> None:
+    # Python's allocator gives out what is free in half-full pools, wherever they lie, and a child copies each
+    # page of which it is given something. Once they are full, what is made lies together in new pools.
+    for size in range(16, _LARGEST_IN_POOLS + 1, 16):
+        make = object if size == 16 else complex if size == 32 else partial(bytes, size - _EMPTY_BYTES)
+        for _ in range(_MOST_IN_POOLS):
+            _filling.append(make())
+            if id(_filling[-1]) % _POOL_BYTES == _POOL_HEAD_BYTES:  # the first of a new pool
+                break
 
 
 def _give_back_free_memory() -> None:
@@ -149,6 +187,18 @@ class _Watched(NamedTuple):
     clock_began: float
 
 
+class _Seen(NamedTuple):
+    """What was seen of a program while it ran, and why it was ended."""
+
+    why: int
+    cpu_s: float
+    starved_s: float
+    peak_bytes: int
+
+
+_NOTHING_SEEN = _Seen(wire.ENDED, 0.0, 0.0, 0)
+
+
 def _watch(
     control: _socket.socket,
     child: _Watched,
@@ -158,16 +208,9 @@ def _watch(
     infrastructure: frozenset[int],
     processors: int,
     namespaces: bool,
-) -> bytes:
+) -> _Seen:
     """Hold a child to its bounds until it ends; `events` are what the poller has said of it so far."""
     pid, pidfd, bounds, started, clock_began = child
-
-    def with_unseen(seen_s: float) -> float:
-        # The kernel counts one process to the nanosecond; what made others may have hidden some.
-        clock_s = clock.read() - clock_began
-        hidden = clock_s > tree.STOLEN * seen_s + _CLOCK_ERROR_S and namespaces
-        return clock_s if hidden and tree.last_process() != str(pid).encode() else seen_s
-
     wall_end = started + bounds.wall_s
     why, use, watch = wire.ENDED, _UNUSED, None
     while True:
@@ -182,7 +225,7 @@ def _watch(
         now = time.monotonic()
         watch = watch or tree.TreeWatch(infrastructure, bounds.memory_bytes, namespaces)
         use = watch.read()
-        if with_unseen(use.cpu_s) > bounds.cpu_s:
+        if _with_unseen(use.cpu_s, clock.read() - clock_began, pid, namespaces) > bounds.cpu_s:
             why = wire.KILLED_CPU
         elif use.memory_bytes > bounds.memory_bytes:
             why = wire.KILLED_MEMORY
@@ -199,15 +242,13 @@ def _watch(
         events = poller.poll(max(0.0, pause) * 1000 + 0.5)
     if why:
         _kill(pidfd, pid, namespaces)
-    _, status, used = os.wait4(pid, 0)
-    if not namespaces:
-        _kill_group(pid)
-    wall_s = time.monotonic() - started
-    cpu_s = with_unseen(max(used.ru_utime + used.ru_stime, use.cpu_s))
-    if why in (wire.ENDED, wire.KILLED_ASKED) and cpu_s > bounds.cpu_s:
-        why = wire.KILLED_CPU
-    peak = max(used.ru_maxrss << 10, watch.peak_bytes if watch else 0)
-    return wire.REPLY.pack(status, why, cpu_s, wall_s, peak, use.starved_s)
+    return _Seen(why, use.cpu_s, use.starved_s, watch.peak_bytes if watch else 0)
+
+
+def _with_unseen(seen_s: float, clock_s: float, pid: int, namespaces: bool) -> float:
+    # The kernel counts one process to the nanosecond; what made others may have hidden some.
+    hidden = clock_s > tree.STOLEN * seen_s + _CLOCK_ERROR_S and namespaces
+    return clock_s if hidden and tree.last_process() != str(pid).encode() else seen_s
 
 
 def _kill(pidfd: int, pid: int, namespaces: bool) -> None:

@@ -38,6 +38,8 @@ _CALLS = {
     "sched_setaffinity": (203, 122),
 }
 _CAPABILITY_VERSION_3 = 0x20080522
+_MOST_ARGUMENTS = 7
+"""Of a system call, with its number."""
 _MAY_FAIL = "no part of the promise"
 _RLIMIT_SIGPENDING = 11
 _TIMERS = 1024
@@ -85,12 +87,16 @@ def _entering(
     """Return what makes system calls; `kept` is the memory that they read."""
     call = _syscall
     names = [name for name, _ in steps]
-    calls = [arguments for _, arguments in steps]
+    # All of one length, and so side by side in memory; the kernel reads no more of them than it knows.
+    calls = [(*arguments, *[0] * (_MOST_ARGUMENTS - len(arguments))) for _, arguments in steps]
 
     # A child copies each page on which it counts a reference: names are left alone until the kernel refuses.
     def enter(kept: object = kept) -> None:
         for arguments in calls:
-            if call(*arguments) < 0 and (name := names[calls.index(arguments)]) != _MAY_FAIL:
+            if call(*arguments) < 0:
+                name = next(name for name, of in zip(names, calls, strict=True) if of is arguments)
+                if name == _MAY_FAIL:
+                    continue
                 os.write(complaints, f"{name}: {os.strerror(ctypes.get_errno())}".encode())
                 os._exit(1)
 
