@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from evolcoder.errors import ModelError
 from evolcoder.models.journal.journal import Journal, JournaledModel
 from evolcoder.models.local.engine import TransformersEngine, weights_identity
+from evolcoder.models.local.kv_cache import KVSlots
 from evolcoder.models.local.local_model import LocalModel, Waiting, next_wave
 from evolcoder.models.local.packed_weights import pack_linear_layers
 from evolcoder.models.local.settings import LocalSettings
@@ -103,6 +106,18 @@ def test_what_prompts_begin_with_alike_is_computed_once(folder: Path) -> None:
     shared = "worked examples that every request carries at its beginning; " * 4
     engine.answer([Request(shared + word, Sampling(max_tokens=2)) for word in ("ab", "cd", "ef")])
     assert engine.decoder.prompt_tokens_computed == len(shared) + 3 * 2
+
+
+def test_keys_and_values_are_free_as_soon_as_their_answers_are_written() -> None:
+    gc.disable()
+    try:
+        slots = KVSlots(2)
+        layers = slots.layers(2, 1, 16, torch.zeros(1))
+        kept = weakref.ref(layers[0].keys)
+        del slots, layers
+        assert kept() is None, "half a gigabyte a wave would wait for the garbage collector"
+    finally:
+        gc.enable()
 
 
 def test_a_stop_string_ends_the_answer_and_is_no_part_of_it(engine: TransformersEngine) -> None:

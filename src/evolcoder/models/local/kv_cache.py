@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,11 +104,11 @@ class KVSlots:
     """Slots for `n_slots` rows of one model, of `columns` tokens at first: growing copies them all."""
 
     def __init__(self, n_slots: int, columns: int = _GROWTH) -> None:
-        self._pass = _Pass(n_slots + 1, columns)
+        self._pass = now = _Pass(n_slots + 1, columns)
         cache_of: Any = transformers.Cache
-        self.cache: Any = cache_of(layer_class_to_replicate=lambda: _SlotLayer(self._pass))
+        self.cache: Any = cache_of(layer_class_to_replicate=lambda: _SlotLayer(now))
         """The `past_key_values` of a forward pass."""
-        self.cache.slots = self
+        self.cache.slots = weakref.proxy(self)  # in a cycle the memory would wait for the garbage collector
         self.lengths: list[int] = []
         """Of the slots that the pass is for, with the new tokens; a prompt's alone."""
         self.sees_all = True
