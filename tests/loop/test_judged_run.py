@@ -84,7 +84,7 @@ def test_a_rounds_checkpoint_is_measured_by_the_judge_and_again_where_the_judge_
     assert score["settings"]["judge"] == "scripted-always-8"
 
     def settings(of: Recipe) -> dict[str, object]:
-        stage = evaluation_stage(of, "e", "e", str(questions), model, out, identity=lambda: "", after=())
+        stage = evaluation_stage(of, "e", "e", str(questions), out, identity=lambda: "", after=())
         return {**stage.settings, **{name: identity() for name, identity in stage.inputs.items()}}
 
     other = recipe_of(questions, model=f"{MODELS}:always-3")
@@ -104,6 +104,6 @@ def test_the_plan_tells_what_a_judge_behind_an_endpoint_is_asked(questions: Path
     assert expected_requests(benchmark, more, alone) == (18, 3 * tokens)
     priced = {"usd_per_million_input": 1.0, "usd_per_million_output": 0.0}
     recipe = recipe_of(questions, model="openai:judge", endpoint=priced)
-    stage = evaluation_stage(recipe, "e", "e", str(questions), "m", tmp_path, identity=lambda: "", after=())
+    stage = evaluation_stage(recipe, "e", "e", str(questions), tmp_path, identity=lambda: "", after=())
     cost = expected_cost(PlannedStage(stage, "to do", "", None), recipe, tmp_path)
     assert cost == Cost(6, round(tokens / 1e6, 4), assumed=True)
