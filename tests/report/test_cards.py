@@ -112,10 +112,12 @@ def test_a_card_that_somebody_edited_is_replaced_only_when_told_and_published_as
     with pytest.raises(DataError, match="--overwrite is expected, nothing was changed"):
         write_cards(run)
     (run / "round-2" / "dataset.jsonl").write_text('{"instruction": "x"}\n')
-    what_to_publish(run, None, "me/d")
-    assert card.read_text() == edited
+    [shown] = what_to_publish(run, None, "me/d")
+    assert card.read_text() == edited and shown.what.endswith("its card as it was edited")
     write_cards(run, changed="replace")
     assert "What only I know" not in card.read_text()
+    [shown] = what_to_publish(run, None, "me/d")
+    assert "edited" not in shown.what
 
 
 def test_an_unfinished_run_has_no_cards(build_run: RunBuilder) -> None:

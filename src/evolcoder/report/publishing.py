@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from evolcoder.errors import DataError, EndpointError, MissingExtraError, UserError
 from evolcoder.licences import Link, restrictions, resulting_licence
+from evolcoder.output_files import is_changed
 from evolcoder.records import SEEDS_ROUND, round_folder
 from evolcoder.report.cards import licence_chain, write_cards
 from evolcoder.report.run_folder import data_round, read_run
@@ -82,7 +83,7 @@ def what_to_publish(folder: Path, model: str | None, dataset: str | None) -> lis
         files = [_file(path, path.relative_to(checkpoint)) for path in sorted(checkpoint.rglob("*"))]
         files = [file for file in files if file.path.is_file() and file.name.split("/")[0] not in _NOT_PUSHED]
         card = _file(cards["model"], Path("README.md"))
-        what = f"the checkpoint of {round_name(best)}, the best by the run's rule"
+        what = f"the checkpoint of {round_name(best)}, the best by the run's rule{_edited(cards['model'])}"
         found.append(Repository("model", model, what, (card, *files), chain))
     if dataset is not None:
         number = data_round(run)
@@ -91,10 +92,15 @@ def what_to_publish(folder: Path, model: str | None, dataset: str | None) -> lis
         if not rows.exists():
             raise DataError(f"{rows}: no such file; the command that made the run makes it again")
         parts = (_file(cards["dataset"], Path("README.md")), _file(rows, Path("dataset.jsonl")))
-        what = f"seeds and rounds up to {round_name(number)}"
+        what = f"seeds and rounds up to {round_name(number)}{_edited(cards['dataset'])}"
         links = tuple(link for link in chain if link.role != "base model")
         found.append(Repository("dataset", dataset, what, parts, links))
     return found
+
+
+def _edited(card: Path) -> str:
+    """Say of a card that it is not as it would be written now."""
+    return "; its card as it was edited" if is_changed(card) else ""
 
 
 def push(
