@@ -14,12 +14,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import OutsideError, UserError
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark
 from evolcoder.progress import Progress
 from evolcoder.runs import OUTPUT_MARK, check_parents, content_hash, write_json_whole
 from evolcoder.sandbox.protocol import PythonEnvironment
@@ -181,3 +183,24 @@ def _run(command: list[str], variables: dict[str, str] | None = None) -> str:
             f"{Path(command[0]).name} failed: {last}. What was installed is kept; the same command continues"
         )
     return done.stdout
+
+
+@dataclass(frozen=True)
+class BenchmarkInEnvironment(Benchmark):
+    """Problems whose programs need the packages of a lock file."""
+
+    spec: ClassVar[EnvironmentSpec]
+    """What the environment is made of."""
+
+    @cached_property
+    def environment(self) -> Environment:
+        """The environment that programs run in; raises UserError where it was not built."""
+        return find_environment(self.spec)
+
+    def check_ready(self) -> None:
+        """Raise UserError with the command that builds the environment, where it is missing."""
+        _ = self.environment
+
+    def further_settings(self) -> dict[str, str]:
+        """Return what the environment is: versions decide verdicts."""
+        return {"environment": self.environment.title}

@@ -37,14 +37,7 @@ DATA = DataFile(
     "https://raw.githubusercontent.com/facebookresearch/cruxeval/main/data/cruxeval.jsonl",
 )
 _SET = NamedSet(
-    "cruxeval",
-    0,
-    799,
-    size=800,
-    hub_dataset="cruxeval-org/cruxeval",
-    licence="MIT",
-    tier="rpc",
-    files=(DATA,),
+    "cruxeval", 0, 799, 800, hub_dataset="cruxeval-org/cruxeval", licence="MIT", tier="rpc", files=(DATA,)
 )
 NAMES = {f"cruxeval:{asked}{how}": _SET for asked in ("output", "input") for how in ("", "-cot")}
 _STOPS = ("[/ANSWER]",)
@@ -185,6 +178,7 @@ assert f(??) == <output>
 class CruxEval(Benchmark):
     """CRUXEval with one of its two questions, with or without reasoning."""
 
+    origin_set = "cruxeval"
     oracles: tuple[str, ...] = ("cruxeval",)
     decoding: Decoding = _DIRECT
     prompt_form: PromptForm = "prose"
@@ -215,10 +209,6 @@ class CruxEval(Benchmark):
             ProblemText("cruxeval", p.task_id, f"{p.prompt}\nassert {p.tests}", p.prompt)
             for p in self.problems
         ]
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's number, which all four forms share."""
-        return f"cruxeval {problem.task_id.rpartition('_')[2]}"
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
         """Return the predicted expression by the published rule, which leaves a bare one as it is."""

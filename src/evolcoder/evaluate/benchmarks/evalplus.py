@@ -12,14 +12,13 @@ from functools import cached_property, partial
 from typing import Any
 
 from evolcoder.cache import cache_folder
-from evolcoder.evaluate.benchmarks import humaneval
+from evolcoder.evaluate.benchmarks import humaneval, mbpp
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, NamedSet, PromptForm, preimport_for
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison
 from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key
-from evolcoder.evaluate.benchmarks.mbpp import continued_docstring, question_with_tests
-from evolcoder.evaluate.styles import Asked, of_preset
+from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
@@ -29,51 +28,29 @@ DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
 _RELEASES = "https://github.com/evalplus/{name}_release/releases/download/{version}/{file}.jsonl.gz"
 
 
-def _data(name: str, version: str, path: str, sha256: str) -> DataFile:
-    url = _RELEASES.format(name=name.lower(), version=version, file=name.replace("plus", "Plus"))
-    return DataFile(path, sha256, url)
-
-
-DATA = {
-    "humaneval+@v0.1.10": _data(
-        "HumanEvalplus",
-        "v0.1.10",
-        "humanevalplus/HumanEvalPlus.jsonl.gz",
-        "42526ec0e7d5f3ee0b06d6ced98f8c8bae3d76519151bfb3d36f79010645bd7f",
-    ),
-    "humaneval+@v0.1.9": _data(
-        "HumanEvalplus",
-        "v0.1.9",
-        "humanevalplus/v0.1.9-HumanEvalPlus.jsonl.gz",
-        "50d50fda1ecf4c9168d762456ae29c1d8b8b922e68c66964f7891c98d93a04b7",
-    ),
-    "mbpp+@v0.2.0": _data(
-        "Mbppplus",
-        "v0.2.0",
-        "mbppplus/MbppPlus.jsonl.gz",
-        "b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
-    ),
-    "mbpp+@v0.1.0": _data(
-        "Mbppplus",
-        "v0.1.0",
-        "mbppplus/v0.1.0-MbppPlus.jsonl.gz",
-        "a855b9de667baea8e2f8aa61f898767a7336872208a85222b35622545e819fe9",
-    ),
+_SHA256 = {
+    "humaneval+@v0.1.10": "42526ec0e7d5f3ee0b06d6ced98f8c8bae3d76519151bfb3d36f79010645bd7f",
+    "humaneval+@v0.1.9": "50d50fda1ecf4c9168d762456ae29c1d8b8b922e68c66964f7891c98d93a04b7",
+    "mbpp+@v0.2.0": "b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
+    "mbpp+@v0.1.0": "a855b9de667baea8e2f8aa61f898767a7336872208a85222b35622545e819fe9",
 }
 
 
+def _data(name: str, sha256: str) -> DataFile:
+    name, _, version = name.partition("@")
+    file = "HumanEvalPlus" if name == "humaneval+" else "MbppPlus"
+    earlier = "" if version == DEFAULT_VERSIONS[name] else f"{version}-"
+    url = _RELEASES.format(name=file.lower(), version=version, file=file)
+    return DataFile(f"{file.lower()}/{earlier}{file}.jsonl.gz", sha256, url)
+
+
+DATA = {name: _data(name, sha256) for name, sha256 in _SHA256.items()}
+
+
 def _named(name: str) -> NamedSet:
-    of_humaneval = name.startswith("humaneval")
-    return NamedSet(
-        "humaneval" if of_humaneval else "mbpp",
-        0 if of_humaneval else 1,
-        163 if of_humaneval else 974,
-        size=164 if of_humaneval else 399 if name.endswith("v0.1.0") else 378,
-        hub_dataset="openai_humaneval" if of_humaneval else "google-research-datasets/mbpp",
-        licence="Apache-2.0",
-        tier="batch",
-        files=(DATA[name],),
-    )
+    known = humaneval.NAMES["humaneval"] if name.startswith("humaneval") else mbpp.NAMES["mbpp:all"]
+    size = 399 if name.endswith("v0.1.0") else 378 if known.source == "mbpp" else known.size
+    return replace(known, size=size, licence="Apache-2.0", tier="batch", files=(DATA[name],))
 
 
 NAMES = {
@@ -125,8 +102,6 @@ class EvalPlusBenchmark(Benchmark):
     default_timeout_s: float = 1.0
     default_memory_bytes: int = 4 << 30
     """As in EvalPlus; Mbpp/255 needs more than 2 GiB."""
-    dataset: str = ""
-    """As the oracles name it."""
     inputs: dict[str, dict[str, tuple[tuple[Any, ...], ...]]] = field(default_factory=dict)
     """Argument tuples by task id and suite."""
 
@@ -186,7 +161,7 @@ class EvalPlusBenchmark(Benchmark):
 
     def _expectation(self, problem: Problem, suite: str) -> Expectation:
         return Expectation(
-            self.dataset,
+            self.origin_set,
             problem.entry_point,
             problem.extra["atol"],
             self.inputs[problem.task_id][suite],
@@ -230,22 +205,16 @@ class EvalPlusBenchmark(Benchmark):
 class HumanEvalPlus(EvalPlusBenchmark):
     """HumanEval's problems with further tests."""
 
-    dataset: str = "humaneval"
-
-    def gap(self, preset: str) -> str:
-        """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return of_preset(preset, humaneval.GAPS)
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's number in HumanEval."""
-        return f"humaneval {problem.task_id.rpartition('/')[2]}"
+    origin_set = "humaneval"
+    gaps = humaneval.GAPS
 
 
 @dataclass(frozen=True)
 class MbppPlus(EvalPlusBenchmark):
     """Problems of MBPP with further tests; a prompt is a docstring of the task and one assertion."""
 
-    dataset: str = "mbpp"
+    origin_set = "mbpp"
+    gaps = dict.fromkeys(humaneval.GAPS, "\n\n\n")
     prompt_form: PromptForm = "code"
     cuts: PublishedCuts = _MBPP_CUTS
 
@@ -262,19 +231,11 @@ class MbppPlus(EvalPlusBenchmark):
 
     def question(self, problem: Problem) -> str:
         """Ask a chat model for code that passes the assertion."""
-        return question_with_tests(*_docstring_parts(problem.prompt))
+        return mbpp.question_with_tests(*_docstring_parts(problem.prompt))
 
     def continued(self, problem: Problem, preset: str) -> Asked:
         """Have a base model go on after the docstring."""
-        return continued_docstring(*_docstring_parts(problem.prompt))
-
-    def gap(self, preset: str) -> str:
-        """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return of_preset(preset, dict.fromkeys(humaneval.GAPS, "\n\n\n"))
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's number in MBPP."""
-        return f"mbpp {problem.task_id.rpartition('/')[2]}"
+        return mbpp.continued_docstring(*_docstring_parts(problem.prompt))
 
 
 def _docstring_parts(prompt: str) -> tuple[str, str]:

@@ -33,7 +33,7 @@ from evolcoder.evaluate.benchmarks.data_files import DataFile, file_of_rows
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import Extraction
-from evolcoder.records import Problem, ProblemText, Sample, Verdict
+from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallValue, Job, Limits, Outcome
 
@@ -86,6 +86,7 @@ _ORACLE_VERSION = 1
 class LiveCodeBench(Benchmark):
     """A release of LiveCodeBench."""
 
+    origin_set = "livecodebench"
     oracles: tuple[str, ...] = ("livecodebench",)
     default_timeout_s: float = 6.0
     """CPU seconds of one test; the published 6 are of wall time."""
@@ -97,14 +98,6 @@ class LiveCodeBench(Benchmark):
     def groups(self, problem: Problem) -> tuple[str, ...]:
         """Return how hard the problem is, and where it was set."""
         return problem.extra["difficulty"], problem.extra["platform"]
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's id, whatever release and window it is in."""
-        return f"livecodebench {problem.task_id}"
-
-    def texts(self) -> list[ProblemText]:
-        """Return the problems under one name, whatever the release and the window."""
-        return [replace(text, benchmark="livecodebench") for text in super().texts()]
 
     def text(self, problem: Problem) -> str:
         """Return the problem's words, which have its examples."""

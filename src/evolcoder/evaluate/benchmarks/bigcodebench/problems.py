@@ -23,11 +23,10 @@ from typing import Any
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_and_digest
-from evolcoder.evaluate.benchmarks.in_environment import BenchmarkInEnvironment
-from evolcoder.evaluate.environments import EnvironmentSpec, find_environment
+from evolcoder.evaluate.environments import BenchmarkInEnvironment, EnvironmentSpec, find_environment
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked
-from evolcoder.records import Problem, ProblemText, Sample
+from evolcoder.records import Problem, Sample
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits
 
@@ -158,6 +157,7 @@ for test, trace in result.failures + result.errors:
 class BigCodeBench(BenchmarkInEnvironment):
     """BigCodeBench, whole or hard, with one kind of prompt; the tests are the same."""
 
+    origin_set = "bigcodebench"
     spec = ENVIRONMENT
     oracles: tuple[str, ...] = ("bigcodebench",)
     default_timeout_s: float = 60.0
@@ -165,14 +165,6 @@ class BigCodeBench(BenchmarkInEnvironment):
     default_memory_bytes: int = 8 << 30
     """Address space, of which the libraries take 2 GiB."""
     decoding: Decoding = Decoding(max_tokens=1280)  # noqa: RUF009
-
-    def origin(self, problem: Problem) -> str:
-        """Return the task's own id, whatever split it is in."""
-        return problem.task_id
-
-    def texts(self) -> list[ProblemText]:
-        """Return the tasks under one name, whatever the kind of prompt."""
-        return [replace(text, benchmark="bigcodebench") for text in super().texts()]
 
     def text(self, problem: Problem) -> str:
         """Return the function's beginning with its docstring."""

@@ -24,13 +24,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
-from evolcoder.evaluate.benchmarks.in_environment import BenchmarkInEnvironment
-from evolcoder.evaluate.environments import EnvironmentSpec, find_environment
+from evolcoder.evaluate.environments import BenchmarkInEnvironment, EnvironmentSpec, find_environment
 from evolcoder.evaluate.settings import Decoding
-from evolcoder.evaluate.styles import Asked
+from evolcoder.evaluate.styles import Asked, of_preset
 from evolcoder.extraction import Extraction
 from evolcoder.extraction.code_blocks import (
     CodeBlock,
@@ -43,7 +41,7 @@ from evolcoder.extraction.code_blocks import (
 from evolcoder.extraction.definitions import defining_block
 from evolcoder.extraction.grammar import parse_python
 from evolcoder.extraction.python_program import without_special_tokens
-from evolcoder.records import Problem, ProblemText, Sample, Verdict
+from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome
 
@@ -164,6 +162,7 @@ _FORMAT = 1
 class Ds1000(BenchmarkInEnvironment):
     """DS-1000 with one kind of prompt; the tests are the same."""
 
+    origin_set = "ds1000"
     spec = ENVIRONMENT
     oracles: tuple[str, ...] = ("ds-1000",)
     default_timeout_s: float = 60.0
@@ -186,25 +185,26 @@ class Ds1000(BenchmarkInEnvironment):
         """Return the problem's origin: its perturbations are no further problems."""
         return f"{problem.extra['library']} {problem.extra['origin']}"
 
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's own id, which both kinds of prompts share."""
-        return problem.task_id
-
-    def texts(self) -> list[ProblemText]:
-        """Return the problems under one name, whatever the kind of prompt."""
-        return [replace(text, benchmark="ds1000") for text in super().texts()]
-
     def instruction(self, problem: Problem) -> str:
         """Return the published prompt."""
         return problem.prompt
 
     def question(self, problem: Problem) -> str:
         """Ask a chat model for what comes next, or for what stands in the gap."""
-        return _answered(problem)
+        where = f"what stands for {_GAP}" if _GAP in problem.prompt else "what comes next"
+        return (
+            f"Below is a question with the beginning of its answer. Write only {where}: Python code that "
+            "keeps the given variable names and indentation and does not repeat what is there already, in "
+            f"one Python code block.\n\n{problem.prompt}"
+        )
 
     def continued(self, problem: Problem, preset: str) -> Asked:
-        """Have the prompt continued, or its gap filled in the format that `preset` names."""
-        return Asked(*_continued(problem, preset))
+        """Have the prompt continued, or its gap filled in the format of a preset; raises UserError."""
+        if _GAP not in problem.prompt:
+            return Asked(problem.prompt, STOPS)
+        first, last, middle = of_preset(preset, INFILLING)
+        before, _, after = problem.prompt.partition(_GAP)
+        return Asked(f"{first}{before}{last}{after}{middle}", STOPS)
 
     def sample_row(self, row: dict[str, Any]) -> dict[str, Any]:
         """Read the authors' answer files too, whose `code` is the solution."""
@@ -251,7 +251,7 @@ def load(name: str) -> Benchmark:
         rows = rows_of(INSERTION_DATA, name)
         with_gap = {row["problem_id"]: row["insertion_prompt"] or "" for row in rows}
         problems = tuple(
-            replace(problem, benchmark=name, prompt=prompt)
+            replace(problem, prompt=prompt)
             for problem in problems
             if "[insert]" in (prompt := with_gap.get(problem.extra["problem_id"], ""))
         )
@@ -287,33 +287,6 @@ INFILLING: dict[str, tuple[str, str, str]] = {
 """Infilling formats by preset; "published" is StarCoder's, the base of the 15B model."""
 
 _GAP = "[insert]"
-
-
-def _continued(problem: Problem, preset: str) -> tuple[str, tuple[str, ...]]:
-    """Return what a base model continues, and where it stops: the prompt, or its parts around the gap.
-
-    Raises UserError for an infilling format that is not known.
-    """
-    if _GAP not in problem.prompt:
-        return problem.prompt, STOPS
-    if preset not in INFILLING:
-        known = ", ".join(INFILLING)
-        raise UserError(f"preset {preset!r} names no infilling format{nearest(preset, INFILLING)}: {known}")
-    first, last, middle = INFILLING[preset]
-    before, _, after = problem.prompt.partition(_GAP)
-    return f"{first}{before}{last}{after}{middle}", STOPS
-
-
-def _answered(problem: Problem) -> str:
-    """Return what a chat model is asked."""
-    where = f"what stands for {_GAP}" if _GAP in problem.prompt else "what comes next"
-    return (
-        f"Below is a question with the beginning of its answer. Write only {where}: Python code that keeps "
-        "the given variable names and indentation and does not repeat what is there already, in one Python "
-        f"code block.\n\n{problem.prompt}"
-    )
-
-
 STOPS = ("</code>", "# SOLUTION END", "\nEND SOLUTION")
 """Where a continued prompt ends; not at "### END SOLUTION", after which the function it stands in returns."""
 

@@ -125,22 +125,6 @@ class MultiplE(Benchmark):
         language = self.language
         return dict(zip(language.tools, needed(tuple(language.tools.values()), language.name), strict=True))
 
-    @cached_property
-    def _by_place(self) -> dict[int, Problem]:
-        return {int(problem.task_id.split("_")[1]): problem for problem in self.problems}
-
-    def find(self, task_id: str | int) -> Problem | None:
-        """Return the problem "HumanEval_53_add", also by "HumanEval_53", "HumanEval/53" or 53."""
-        text = str(task_id)
-        if text in self.by_task:
-            return self.by_task[text]
-        match = re.fullmatch(r"(?:([A-Za-z]+)[/_])?(\d{1,9})", text)
-        problem = self._by_place.get(int(match[2])) if match else None
-        if match is None or problem is None:
-            return None
-        fits = match[1] is None or problem.task_id.lower().startswith(match[1].lower() + "_")
-        return problem if fits else None
-
     def origin(self, problem: Problem) -> str:
         """Return which problem of HumanEval or MBPP this one translates."""
         source, number, *_ = problem.task_id.split("_")
