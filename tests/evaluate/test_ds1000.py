@@ -80,7 +80,7 @@ def test_insertion_asks_with_what_follows_the_gap(ds1000: Benchmark) -> None:
         assert prompt.rstrip("\n").endswith(ends)
         assert "[insert]" not in prompt
         assert "print(result)" in prompt
-    with pytest.raises(UserError, match="preset 'starcode' is not known .did you mean 'starcoder'"):
+    with pytest.raises(UserError, match=r"preset 'starcode' is not known \(did you mean 'starcoder'\?\)"):
         insertion.ask(problem, "completion", "starcode")
 
 

@@ -47,19 +47,19 @@ def subset(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
     return tuple(items[i * n // limit] for i in range(limit))
 
 
+def sampling_of(settings: EvaluationSettings, temperature: float, stop: tuple[str, ...]) -> Sampling:
+    """Return how one answer is drawn at a temperature; a greedy one has no nucleus."""
+    top_p = settings.top_p if temperature > 0 else 1.0
+    return Sampling(temperature, top_p, settings.max_tokens, stop, settings.seed)
+
+
 def requests_for(
     benchmark: Benchmark, problems: Sequence[Problem], settings: EvaluationSettings
 ) -> Iterator[tuple[Problem, Request]]:
     """Yield `settings.n` requests a problem."""
     for problem in problems:
         ask = benchmark.ask(problem, settings.style, settings.preset)
-        sampling = Sampling(
-            temperature=settings.temperature,
-            top_p=settings.top_p if settings.temperature > 0 else 1.0,
-            max_tokens=settings.max_tokens,
-            stop=ask.stop,
-            seed=settings.seed,
-        )
+        sampling = sampling_of(settings, settings.temperature, ask.stop)
         for index in range(settings.n):
             yield problem, Request(ask.prompt, sampling, index)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from evolcoder.cache import cache_folder
+from evolcoder.evaluate.benchmarks.multipl_e.languages import GO_ENVIRONMENT
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import MOUNT, Found
 from evolcoder.runs import content_hash
 
@@ -38,34 +39,14 @@ class Problem {
     }
 }
 """
-_GO_EXAMPLE = """package warm_test
-
-import (
-    "bytes"
-    "container/heap"
-    "container/list"
-    "crypto/md5"
-    "encoding/hex"
-    "encoding/json"
-    "errors"
-    "fmt"
-    "math"
-    "math/big"
-    "math/bits"
-    "math/cmplx"
-    "math/rand"
-    "os"
-    "reflect"
-    "regexp"
-    "sort"
-    "strconv"
-    "strings"
-    "sync"
-    "testing"
-    "time"
-    "unicode"
+_GO_PACKAGES = (
+    "bytes container/heap container/list crypto/md5 encoding/hex encoding/json errors fmt math math/big "
+    "math/bits math/cmplx math/rand os reflect regexp sort strconv strings sync testing time unicode "
     "unicode/utf8"
 )
+_GO_EXAMPLE = """package warm_test
+
+import ({packages})
 
 var _ = []interface{}{bytes.Equal, heap.Init, list.New, md5.New, hex.EncodeToString, json.Marshal, errors.New,
     math.Abs, big.NewInt, bits.Len, cmplx.Abs, rand.Int, os.Exit, reflect.DeepEqual, regexp.MustCompile,
@@ -78,7 +59,7 @@ func TestWarm(t *testing.T) {
         t.Errorf("wrong")
     }
 }
-"""
+""".replace("{packages}", "; ".join(f'"{package}"' for package in _GO_PACKAGES.split()))
 
 
 def prepared_folder(language: str, tools: Mapping[str, Found]) -> Path | None:
@@ -165,14 +146,7 @@ def _build_cache(folder: Path, tools: Mapping[str, Found]) -> None:
     work = folder / "work"
     work.mkdir()
     (work / "warm_test.go").write_text(_GO_EXAMPLE)
-    environment = {
-        "GOCACHE": str(folder / "go"),
-        "GOPATH": str(work),
-        "GOPROXY": "off",
-        "GOTOOLCHAIN": "local",
-        "GO111MODULE": "auto",
-        "GOFLAGS": "-count=1",
-    }
+    environment = {**GO_ENVIRONMENT, "GOCACHE": str(folder / "go"), "GOPATH": str(work)}
     _run([tools["compiler"].here, "test", "warm_test.go"], work, environment)
     shutil.rmtree(work)
 

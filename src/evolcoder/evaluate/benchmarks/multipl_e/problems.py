@@ -19,7 +19,7 @@ from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.multipl_e import answers, files
 from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES, Language
 from evolcoder.evaluate.benchmarks.multipl_e.prepared import INSIDE, prepared_folder
-from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed, shown
+from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed
 from evolcoder.evaluate.settings import Decoding, Style
 from evolcoder.evaluate.styles import Asked, check_style
 from evolcoder.extraction.code_blocks import Extraction, without_thinking
@@ -98,10 +98,8 @@ NAMES = {f"multipl-e:{of}{key}": _named(of, LANGUAGES[key]) for of in SOURCES fo
 DECODING = Decoding(n=50, temperature=0.2, top_p=0.95, max_tokens=1024)
 """The paper's: WizardCoder, section 4.2; MultiPL-E itself takes 1024 new tokens at most."""
 _MEMORY = 4 << 30
-_PROCESSES = 256
+_LIMITS = {"processes": 256, "disk_bytes": 256 << 20, "output_bytes": 8 << 20}
 """A virtual machine with its compilers and collectors has some thirty threads."""
-_DISK = 256 << 20
-_OUTPUT = 8 << 20
 _SLACK_S = 10.0
 
 
@@ -139,7 +137,7 @@ class MultiplE(Benchmark):
 
     def question(self, problem: Problem) -> str:
         """Ask a chat model for the whole function."""
-        name, label = problem.extra["language"], problem.extra["label"]
+        name, label = self.language.name, self.language.label
         return (
             f"Complete this {name} function. Answer with the whole function and what it needs, imports "
             f"included, in one {name} code block, without a main function, tests or examples.\n\n"
@@ -221,23 +219,21 @@ class MultiplE(Benchmark):
         """Return the job that compiles and runs a program, each with CPU time of its own."""
         language = self.language
         run_s = limits.cpu_s
-        recipe = language.recipe(self._tools, INSIDE if self._folder else None, program)
+        prepared = INSIDE if self._folder else ""
         compiling = language.compile_steps
-        assert len(recipe.steps) == compiling + 1, f"{language.key}: {recipe.steps}"
+        cpu_s = run_s + (language.compile_s if compiling else 0.0)
+        file = language.file or f"tmp.{language.key}"
+        shown = dict.fromkeys(pair for tool in self._tools.values() for pair in tool.folders)
         return ExecJob(
-            files={language.file: _with_last_word(program, language, problem).encode("utf-8", "replace")},
-            steps=recipe.steps,
-            limits=replace(
-                limits,
-                cpu_s=run_s + (language.compile_s if compiling else 0.0),
-                wall_s=run_s + (language.compile_s if compiling else 0.0) + _SLACK_S,
-                processes=_PROCESSES,
-                disk_bytes=_DISK,
-                output_bytes=_OUTPUT,
-            ),
-            environment=recipe.environment,
+            files={file: _with_last_word(program, language, problem).encode("utf-8", "replace")},
+            steps=language.commands(self._tools, prepared, program),
+            limits=replace(limits, cpu_s=cpu_s, wall_s=cpu_s + _SLACK_S, **_LIMITS),
+            environment={
+                name: value.format(prepared=prepared or "/tmp/cache")
+                for name, value in language.environment.items()
+            },
             address_space_limit=False,
-            folders=(*shown(tuple(self._tools.values())), *self._folder),
+            folders=(*shown, *self._folder),
             step_cpu_s=(*(language.compile_s,) * compiling, run_s) if compiling else None,
         )
 
@@ -319,23 +315,13 @@ def _problem(row: dict[str, Any], language: Language) -> Problem:
         prompt=prompt,
         entry_point=answers.entry_point(prompt),
         tests=row["tests"],
-        extra={
-            "stop_tokens": list(row["stop_tokens"]),
-            "language": language.name,
-            "label": language.label,
-            "published_prompt": published,
-        },
+        extra={"stop_tokens": list(row["stop_tokens"]), "published_prompt": published},
     )
 
 
 def _problem_of_row(name: str, row: files.Row, language: Language) -> Problem:
     prompt = str(row.get("prompt") or "")
-    extra = {
-        "stop_tokens": [],
-        "language": language.name,
-        "label": language.label,
-        "published_prompt": prompt,
-    }
+    extra = {"stop_tokens": [], "published_prompt": prompt}
     tests = str(row.get("tests") or "")
     return Problem(name, f"multipl-e:{language.key}", prompt, answers.entry_point(prompt), tests, extra=extra)
 

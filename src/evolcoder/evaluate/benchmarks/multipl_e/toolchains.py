@@ -130,11 +130,11 @@ def _output(command: list[str]) -> str:
     try:
         done = subprocess.run(
             command,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
             cwd="/",
-            stdin=subprocess.DEVNULL,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -144,8 +144,3 @@ def _output(command: list[str]) -> str:
 
 def _within(path: str, folder: str) -> bool:
     return path.startswith(folder + "/")
-
-
-def shown(job_folders: tuple[Found, ...]) -> tuple[tuple[str, str], ...]:
-    """Return what a job has to show of these tools (`ExecJob.folders`)."""
-    return tuple(dict.fromkeys(pair for found in job_folders for pair in found.folders))
