@@ -17,7 +17,7 @@ from pathlib import Path
 
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark, needs_judge
-from evolcoder.evaluate.earlier_scores import refuse_other_scores
+from evolcoder.evaluate.evaluation_files import refuse_other_scores, write_evaluation
 from evolcoder.evaluate.own_tests import check_own_tests
 from evolcoder.evaluate.sampling import Answer, answers, subset
 from evolcoder.evaluate.score_file import verdict_row
@@ -32,7 +32,6 @@ from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.models.protocol import LanguageModel, Watchable
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Sample, Score
-from evolcoder.runs import content_hash, write_json_whole, write_jsonl_whole
 from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.work import SandboxWork
 
@@ -261,37 +260,26 @@ _TIMED = ("cpu_s", "wall_s", "peak_memory_bytes")
 def _write(
     out: Path, judged: Sequence[tuple[Answer, Judgement]], result: EvaluationResult, named: dict[str, str]
 ) -> None:
-    """Write the files; what was timed stands in `timing.json` alone, so that a rerun gives the same bytes."""
-    write_jsonl_whole(
-        out / "samples.jsonl",
-        (
-            {
-                "task_id": answer.problem.task_id,
-                "index": answer.index,
-                "solution" if judgement.sample.whole else "completion": None
-                if answer.absent
-                else judgement.sample.program,
-                "all_code": None if answer.absent else answer.prompt + answer.raw,
-                "finish_reason": answer.completion.finish_reason,
-                **({"absent": answer.absent} if answer.absent else {}),
-            }
-            for answer, judgement in judged
-        ),
-    )
-    write_jsonl_whole(
-        out / "verdicts.jsonl",
-        ({k: v for k, v in verdict_row(judgement).items() if k not in _TIMED} for _, judgement in judged),
-    )
-    write_json_whole(
-        out / "scores.json",
+    samples = (
         {
-            "scores": [asdict(score) for score in result.scores],
-            "problems": result.passed,
-            **({"families": result.families} if result.families else {}),
-            "reasons": result.reasons,
-            "settings": named,
-            "hash": content_hash(named)[:16],
-            "tokens": result.generated_tokens,
-        },
+            "task_id": answer.problem.task_id,
+            "index": answer.index,
+            "solution" if judgement.sample.whole else "completion": None
+            if answer.absent
+            else judgement.sample.program,
+            "all_code": None if answer.absent else answer.prompt + answer.raw,
+            "finish_reason": answer.completion.finish_reason,
+            **({"absent": answer.absent} if answer.absent else {}),
+        }
+        for answer, judgement in judged
     )
-    write_json_whole(out / "timing.json", {"seconds": round(result.seconds, 1)})
+    verdicts = (
+        {k: v for k, v in verdict_row(judgement).items() if k not in _TIMED} for _, judgement in judged
+    )
+    scores = {
+        "scores": [asdict(score) for score in result.scores],
+        "problems": result.passed,
+        **({"families": result.families} if result.families else {}),
+        "reasons": result.reasons,
+    }
+    write_evaluation(out, samples, verdicts, scores, named, result.generated_tokens, result.seconds)

@@ -119,7 +119,7 @@ def _score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress,
         request = replace(request, how=usual_extraction(request.samples, benchmark))
     samples = _samples_of(request, benchmark)
     tally = Tally(benchmark)
-    results = EvalPlusResults(benchmark) if request.results else None
+    results: dict[str, list[dict[str, Any]]] = {}
     with (
         VerdictCache() if request.use_cache else nullcontext() as cache,
         engine.open(SandboxWork(request.unsafe), request.workers) as sandbox,
@@ -127,15 +127,18 @@ def _score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress,
         judged = judge_samples(
             samples, benchmark, settings=request.settings, sandbox=sandbox, cache=cache, progress=progress
         )
-        rows = _rows(judged, tally, results)
+        rows = _rows(judged, tally, results if request.results else None, benchmark)
         if request.out is not None:
             write_jsonl_whole(request.out, rows)
         else:
             for _ in rows:
                 pass
         level = sandbox.label
-    if results is not None and request.results is not None:
-        results.write(request.results)
+    if request.results is not None:
+        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+        write_json_whole(
+            request.results, {"date": date, "hash": content_hash(benchmark.title), "eval": results}
+        )
     named = _settings_named(request, benchmark, oracle, level, len(tally.passed))
     fewest = min(map(len, tally.passed.values()))
     if not any(1 <= k <= fewest for k in request.ks):
@@ -162,20 +165,14 @@ def _samples_of(request: ScoreRequest, benchmark: Benchmark) -> Iterable[Sample]
     def read() -> Iterator[Sample]:
         return read_samples(request.samples, benchmark, request.how or "none", request.read_field)
 
-    if sum(_bytes_of(file) for file in _files_below(request.samples)) <= _HELD_BYTES:
+    path = request.samples
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    # Packed samples are about a tenth of their text.
+    if sum(file.stat().st_size * (10 if file.suffix == ".gz" else 1) for file in files) <= _HELD_BYTES:
         return list(read())
     for _ in read():
         pass
     return read()
-
-
-def _files_below(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-
-
-def _bytes_of(file: Path) -> int:
-    """Return about how large a file's text is; samples shrink to a tenth."""
-    return file.stat().st_size * (10 if file.suffix == ".gz" else 1)
 
 
 def _agreement(
@@ -209,12 +206,16 @@ def _readable(unread: list[Sample], benchmark: Benchmark, how: Extraction, oracl
 
 
 def _rows(
-    judged: Iterator[Judgement], tally: Tally, results: EvalPlusResults | None
+    judged: Iterator[Judgement],
+    tally: Tally,
+    results: dict[str, list[dict[str, Any]]] | None,
+    benchmark: Benchmark,
 ) -> Iterator[dict[str, Any]]:
     for judgement in judged:
         tally.add(judgement)
         if results is not None:
-            results.add(judgement)
+            row = _evalplus_row(judgement, benchmark)
+            results.setdefault(judgement.sample.task_id, []).append(row)
         yield verdict_row(judgement)
 
 
@@ -263,36 +264,17 @@ def _settings_named(
     }
 
 
-class EvalPlusResults:
-    """Gathers judgements and writes them as EvalPlus does: `eval` -> task id -> one object a sample."""
-
-    def __init__(self, benchmark: Benchmark) -> None:
-        self._benchmark = benchmark
-        self._eval: dict[str, list[dict[str, Any]]] = {}
-
-    def add(self, judgement: Judgement) -> None:
-        """Add one sample's verdicts; a suite that was not judged has status null."""
-        sample = judgement.sample
-        problem = self._benchmark.find(sample.task_id)
-        assert problem is not None
-        row: dict[str, Any] = {
-            "task_id": sample.task_id,
-            "solution": self._benchmark.program(problem, sample),
-            "base_status": _status(judgement.suites.get("base")),
-            "plus_status": _status(judgement.suites.get("plus")),
-            "base_fail_tests": [],
-            "plus_fail_tests": [],
-        }
-        self._eval.setdefault(sample.task_id, []).append(row)
-
-    def write(self, path: Path) -> None:
-        """Write the file whole."""
-        value = {
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-            "hash": content_hash(self._benchmark.title),
-            "eval": self._eval,
-        }
-        write_json_whole(path, value)
+def _evalplus_row(judgement: Judgement, benchmark: Benchmark) -> dict[str, Any]:
+    """Return one sample's verdicts as EvalPlus writes them; a suite that was not judged has status null."""
+    sample = judgement.sample
+    return {
+        "task_id": sample.task_id,
+        "solution": benchmark.program(benchmark.by_task[sample.task_id], sample),
+        "base_status": _status(judgement.suites.get("base")),
+        "plus_status": _status(judgement.suites.get("plus")),
+        "base_fail_tests": [],
+        "plus_fail_tests": [],
+    }
 
 
 def _status(verdict: Verdict | None) -> str | None:
