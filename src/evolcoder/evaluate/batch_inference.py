@@ -7,7 +7,7 @@ and whole. What a row holds beside its instruction passes through.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -109,10 +109,17 @@ async def answer_batch(
 
     Raises what the model raises; the answers so far are in its journal, if it has one.
     """
+
+    async def ask(item: tuple[dict[str, Any], Request]) -> tuple[dict[str, Any], int]:
+        row, request = item
+        completion = await model.complete(request)
+        answer = {"response": completion.text.strip(), "finish_reason": completion.finish_reason}
+        return {**row, **answer}, completion.completion_tokens
+
     answered: list[dict[str, Any]] = []
     tokens = cut = 0
+    stream = map_bounded(ask, _requests(rows, sampling, style, columns), IN_FLIGHT)
     with progress.bar("answer", len(rows)) as bar:
-        stream = _answers(model, rows, sampling, style, columns)
         async with contextlib.aclosing(stream):
             async for row, n_tokens in stream:
                 answered.append(row if fields == "own" else _as_published(row, len(answered) + 1, columns))
@@ -130,22 +137,6 @@ def _as_published(row: dict[str, Any], number: int, columns: Columns) -> dict[st
         "instruction": _question(row, columns)[0][-1].content,
         "wizardcoder": row["response"],
     }
-
-
-def _answers(
-    model: LanguageModel,
-    rows: list[dict[str, Any]],
-    sampling: Sampling,
-    style: InferenceStyle,
-    columns: Columns,
-) -> AsyncGenerator[tuple[dict[str, Any], int], None]:
-    async def ask(item: tuple[dict[str, Any], Request]) -> tuple[dict[str, Any], int]:
-        row, request = item
-        completion = await model.complete(request)
-        answer = {"response": completion.text.strip(), "finish_reason": completion.finish_reason}
-        return {**row, **answer}, completion.completion_tokens
-
-    return map_bounded(ask, _requests(rows, sampling, style, columns), IN_FLIGHT)
 
 
 def _requests(

@@ -192,36 +192,28 @@ class _ScoringThread:
         try:
             with VerdictCache() as cache, self._engine.open(SandboxWork(), self._workers) as sandbox:
                 for batch in self._batches(sandbox):
-                    self._judge(batch, sandbox, cache)
+                    samples = map(self._sample, batch)
+                    judged = judge_samples(
+                        samples, self._benchmark, settings=self._scoring, sandbox=sandbox, cache=cache
+                    )
+                    for pair in zip(batch, judged, strict=True):
+                        self._judged.append(pair)
+                        self._bar.advance()
                 self.level = sandbox.label
         except BaseException as error:  # it is raised again where the answers come from
             self._failure = error
 
     def _batches(self, sandbox: Pool[Job, Outcome]) -> Iterator[list[Answer]]:
         """Yield answers as they come, as many together as wait, up to the end mark."""
-        while (answer := self._queue.get()) is not None:
+        answer = self._queue.get()
+        while answer is not None and not self._abandoned.is_set():
             batch = [answer]
-            ended = False
             while len(batch) < max(_BATCH, 8 * sandbox.workers) and not self._queue.empty():
-                more = self._queue.get()
-                if more is None:
-                    ended = True
+                if (answer := self._queue.get()) is None:
                     break
-                batch.append(more)
-            if self._abandoned.is_set():
-                return
+                batch.append(answer)
             yield batch
-            if ended:
-                return
-
-    def _judge(self, batch: Sequence[Answer], sandbox: Pool[Job, Outcome], cache: VerdictCache) -> None:
-        samples = [self._sample(answer) for answer in batch]
-        judgements = judge_samples(
-            samples, self._benchmark, settings=self._scoring, sandbox=sandbox, cache=cache
-        )
-        for answer, judgement in zip(batch, judgements, strict=True):
-            self._judged.append((answer, judgement))
-            self._bar.advance()
+            answer = answer and self._queue.get()
 
     def _sample(self, answer: Answer) -> Sample:
         if answer.absent:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import benchmark_names
 from evolcoder.evaluate.benchmarks.benchmark import NamedSet
-from evolcoder.evaluate.benchmarks.data_files import DataFile, on_this_machine
+from evolcoder.evaluate.benchmarks.data_files import on_this_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,16 @@ def known_benchmarks(part: str = "") -> list[KnownBenchmark]:
 
 
 def _missing(named: NamedSet) -> list[str]:
-    found = [_how_to_get(file) for file in named.files if not on_this_machine(file)]
+    found = [
+        f"data: downloaded at its first use from {urlsplit(file.url).hostname}"
+        if file.url
+        else f"data: {file.path} in EVOLCODER_DATA, which nobody offers"
+        for file in named.files
+        if not on_this_machine(file)
+    ]
     if named.ready is not None:
         try:
             named.ready()
         except UserError as error:
             found.append(str(error))
     return list(dict.fromkeys(found))
-
-
-def _how_to_get(file: DataFile) -> str:
-    if not file.url:
-        return f"data: {file.path} in EVOLCODER_DATA, which nobody offers"
-    return f"data: downloaded at its first use from {urlsplit(file.url).hostname}"

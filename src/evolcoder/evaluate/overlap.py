@@ -78,18 +78,14 @@ def selection_notice(
     whether two benchmarks share problems.
     """
     if deciding in reported or rule == "paper-v1":
-        told = (
+        of_paper = " (the rule of the paper's first version)" if rule == "paper-v1" else ""
+        return (
             f"{deciding} is both the benchmark reported and the one that chose the round; its score is "
-            "therefore not a clean test score"
+            f"therefore not a clean test score{of_paper}."
         )
-        return told + (" (the rule of the paper's first version)." if rule == "paper-v1" else ".")
-    shared = [name for name in reported if overlap(deciding, name)]
-    if not shared:
-        return ""
-    return (
-        f"{deciding} chose the round and shares problems with {', '.join(shared)}, whose score is therefore "
-        "not a clean test score."
-    )
+    shared = ", ".join(name for name in reported if overlap(deciding, name))
+    said = f"{deciding} chose the round and shares problems with {shared}, whose score is therefore"
+    return f"{said} not a clean test score." if shared else ""
 
 
 def score_notices(

@@ -30,11 +30,8 @@ def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> dict[str, l
     path = _verdicts_in(path, benchmark)
     if path.is_dir():
         return None
-    verdicts: dict[str, list[float]] | None
-    if path.name.endswith(".json"):
-        verdicts = _evalplus_results(path, benchmark)
-    else:
-        verdicts = _verdict_rows(path, benchmark)
+    read = _evalplus_results if path.name.endswith(".json") else _verdict_rows
+    verdicts = read(path, benchmark)
     return verdicts if verdicts is None or benchmark is None else _with_own_ids(path, verdicts, benchmark)
 
 

@@ -47,7 +47,13 @@ def rows_of(file: DataFile, name: str) -> list[dict[str, Any]]:
 
 def rows_and_digest(file: DataFile, name: str) -> tuple[list[dict[str, Any]], str]:
     """As `rows_of`, with the sha256 of what was read."""
-    path, data = _found(file) or _downloaded(file)
+    if (path := _present(file)) is None:
+        path, data = _downloaded(file)
+    else:
+        try:
+            data = read_unpacked(path)
+        except (OSError, EOFError) as error:
+            raise DataError(f"{path}: cannot be read ({error})") from error
     digest = hashlib.sha256(data).hexdigest()
     if file.sha256 and digest != file.sha256:
         raise DataError(
@@ -66,7 +72,7 @@ def file_of_rows(file: DataFile) -> Path:
 
     Downloads it into the cache where it is missing; raises DataError where that fails.
     """
-    if (path := next((path for path in _places(file) if path.is_file()), None)) is not None:
+    if (path := _present(file)) is not None:
         return path
     import urllib.request
 
@@ -85,14 +91,11 @@ def file_of_rows(file: DataFile) -> Path:
 
 def on_this_machine(file: DataFile) -> bool:
     """Whether a file need not be downloaded; its content is not looked at."""
-    return any(path.is_file() for path in _places(file))
+    return _present(file) is not None
 
 
-def _found(file: DataFile) -> tuple[Path, bytes] | None:
-    for path in _places(file):
-        if path.is_file():
-            return path, _content(path)
-    return None
+def _present(file: DataFile) -> Path | None:
+    return next((path for path in _places(file) if path.is_file()), None)
 
 
 def _places(file: DataFile) -> Iterator[Path]:
@@ -107,13 +110,6 @@ def _places(file: DataFile) -> Iterator[Path]:
             listed = []
         yield from (Path(str(f.locate())) for f in listed if f.name == Path(file.path).name)
     yield cache_folder() / "benchmarks" / file.path
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return read_unpacked(path)
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def _downloaded(file: DataFile) -> tuple[Path, bytes]:

@@ -73,11 +73,8 @@ def within(benchmark: Benchmark, name: str, window: Window | None) -> Benchmark:
     if any("date" not in problem.extra for problem in benchmark.problems):
         raise UserError(f"benchmark {name!r}: the problems of {benchmark.name} have no dates")
     dates = [date.fromisoformat(problem.extra["date"]) for problem in benchmark.problems]
-    chosen = [
-        problem
-        for problem, day in zip(benchmark.problems, dates, strict=True)
-        if window.first <= day <= window.last
-    ]
+    dated = zip(benchmark.problems, dates, strict=True)
+    chosen = [problem for problem, day in dated if window.first <= day <= window.last]
     if not chosen:
         raise UserError(
             f"benchmark {name!r}: none of its problems, from {min(dates)} to {max(dates)}, is of it"
