@@ -130,22 +130,32 @@ class EvalPlusBenchmark(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
+        truth, inputs, name = (
+            self._truth(problem, suite),
+            self.inputs[problem.task_id][suite],
+            problem.entry_point,
+        )
         # At once: long strings, or arguments looked at after the call.
-        described = self._keeps_arguments(problem, oracle) or self._truth(problem, suite).compact
-        name = problem.entry_point
+        keeps_arguments = oracle == "evalplus-0.2.1" and name == "find_zero"
+        described = keeps_arguments or truth.compact
         program = program + "\n"
         if described:
-            program = described_program(
-                program,
-                name,
-                keep_arguments=self._keeps_arguments(problem, oracle),
-                compact=self._truth(problem, suite).compact,
-            )
-            name = WRAPPER_NAME
-        make = partial(_comparison, oracle, self._expectation(problem, suite), described)
-        key = self.tests_key(problem, oracle, suite)
-        return replace(
-            self._batch(problem, program, name, limits, suite), comparison=BatchComparison(key, make)
+            program = described_program(program, name, keep_arguments=keeps_arguments, compact=truth.compact)
+        expected = tuple(v is not None for v in truth.values) if name in NOT_NONE else truth.values
+        wanted = Expectation(self.origin_set, name, problem.extra["atol"], inputs, expected)
+        make = partial(_comparison, oracle, wanted, described)
+        # The least limit is EvalPlus's min_time_limit, here in CPU seconds.
+        each = tuple(max(limits.cpu_s, _REFERENCE_FACTOR * seconds) for seconds in truth.seconds)
+        total = min(_LONGEST_S, sum(each)) + 2.0
+        return BatchJob(
+            program=program,
+            entry_point=WRAPPER_NAME if described else name,
+            inputs=inputs,
+            limits=replace(limits, cpu_s=total, wall_s=1.5 * total + 5.0, output_bytes=64 << 20),
+            call_cpu_s=each,
+            stop_at_first_error=True,
+            preimport=preimport_for(program),
+            comparison=BatchComparison(self.tests_key(problem, oracle, suite), make),
         )
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
@@ -159,33 +169,6 @@ class EvalPlusBenchmark(Benchmark):
         why = outcome.mismatch or verdict.detail or verdict.reason
         return replace(verdict, detail=f"{suite} test {number}: {why}"[:500])
 
-    def _expectation(self, problem: Problem, suite: str) -> Expectation:
-        return Expectation(
-            self.origin_set,
-            problem.entry_point,
-            problem.extra["atol"],
-            self.inputs[problem.task_id][suite],
-            self._expected(problem, suite),
-        )
-
-    def _keeps_arguments(self, problem: Problem, oracle: str) -> bool:
-        return oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero"
-
-    def _batch(self, problem: Problem, program: str, name: str, limits: Limits, suite: str) -> BatchJob:
-        truth = self._truth(problem, suite)
-        # The least limit is EvalPlus's min_time_limit, here in CPU seconds.
-        each = tuple(max(limits.cpu_s, _REFERENCE_FACTOR * seconds) for seconds in truth.seconds)
-        total = min(_LONGEST_S, sum(each)) + 2.0
-        return BatchJob(
-            program=program,
-            entry_point=name,
-            inputs=self.inputs[problem.task_id][suite],
-            limits=replace(limits, cpu_s=total, wall_s=1.5 * total + 5.0, output_bytes=64 << 20),
-            call_cpu_s=each,
-            stop_at_first_error=True,
-            preimport=preimport_for(program),
-        )
-
     def _reference(self, problem: Problem, suite: str) -> Reference:
         program = problem.prompt + problem.canonical_solution
         key = truth_key(self.title, problem.task_id, suite, program)
@@ -195,10 +178,6 @@ class EvalPlusBenchmark(Benchmark):
         truth = self._store.get(self._reference(problem, suite).key)
         assert truth is not None, "prepare() comes first"
         return truth
-
-    def _expected(self, problem: Problem, suite: str) -> tuple[Any, ...]:
-        values = self._truth(problem, suite).values
-        return tuple(v is not None for v in values) if problem.entry_point in NOT_NONE else values
 
 
 @dataclass(frozen=True)
