@@ -64,6 +64,7 @@ _LABELS = {
     "sql": {"sql", "mysql", "postgresql", "postgres", "sqlite", "plsql", "tsql"},
 }
 
+_VERSION = "0123456789."
 # In other languages longer answers get the fence rule instead of the grammar: no program of a benchmark comes
 # near.
 _GRAMMAR_LIMIT = 1_000_000
@@ -161,7 +162,7 @@ class _Reading:
         at = line.find(self._fence)
         if at >= 0 and not self._in_string:
             match = _FENCE.fullmatch(line)
-            if match and not _without_end_marks(match[3]).strip():
+            if match and not python_program.SPECIAL_TOKEN.sub("", match[3]).strip():
                 self._end_block(closed=True)
                 return
             if match and match[2] == self._fence and _is_label(match[3]):
@@ -202,11 +203,7 @@ def _label_and_code(info: str) -> tuple[str, str]:
 
 def _is_label(info: str) -> bool:
     label, code = _label_and_code(info)
-    return bool(code) or any(_unversioned(label) in names for names in _LABELS.values())
-
-
-def _unversioned(label: str) -> str:
-    return label.rstrip("0123456789.")
+    return bool(code) or any(label.rstrip(_VERSION) in names for names in _LABELS.values())
 
 
 def _code_before_fence(line: str, fence: str) -> str | None:
@@ -214,7 +211,7 @@ def _code_before_fence(line: str, fence: str) -> str | None:
     code, _, after = line.partition(fence)
     if fence[0] == "~" or fence in after or not code.strip(" \t#/*-"):  # a comment may draw a fence
         return None
-    if _without_end_marks(after).strip(" \t`"):
+    if python_program.SPECIAL_TOKEN.sub("", after).strip(" \t`"):
         # Prose may follow; within quotes or a comment the backticks are code.
         inside = code.count('"') % 2 or code.count("'") % 2 or "#" in code or "//" in code
         if inside or not after[:1].isspace():
@@ -222,15 +219,11 @@ def _code_before_fence(line: str, fence: str) -> str | None:
     return code
 
 
-def _without_end_marks(text: str) -> str:
-    return python_program.SPECIAL_TOKEN.sub("", text)
-
-
 def language_blocks(blocks: list[CodeBlock], language: str) -> list[CodeBlock]:
     """Return the blocks labelled with the language; else those without a label; else all."""
     names = _LABELS.get(language, {language})
     for wanted in (names, {""}):
-        chosen = [block for block in blocks if _unversioned(block.language) in wanted]
+        chosen = [block for block in blocks if block.language.rstrip(_VERSION) in wanted]
         if chosen:
             return chosen
     return blocks
@@ -319,9 +312,8 @@ def defining_program(text: str, entry_point: str, language: str) -> str | None:
 
 def _as_written(code: str) -> str:
     """Return code without what a page put into it: invisible marks, and `&lt;` outside of strings."""
-    code = "\n".join(
-        line if line[:1].isascii() else python_program.visible(line) for line in code.split("\n")
-    )
+    lines = code.split("\n")
+    code = "\n".join(line if line[:1].isascii() else python_program.visible(line) for line in lines)
     is_page = any(_in_code(code, entity.start()) for entity in re.finditer("&(?:lt|gt|amp|quot);", code))
     return html.unescape(code) if is_page else code
 

@@ -62,11 +62,10 @@ def defining_block(blocks: Sequence[tuple[str, bool]], outside: str, name: str, 
 
     Sound blocks go before those that the language's grammar refuses, the text outside of blocks comes last.
     """
-    defining = [
-        code for code, closed in reversed(blocks) if _is_written(code, name) and (closed or _ends(code))
-    ]
+    written = [(code, closed) for code, closed in reversed(blocks) if _is_written(code, name)]
+    defining = [code for code, closed in written if closed or _ends(code)]
     sound = (code for code in defining if has_grammar(language) and syntax_error(code, language) is None)
-    broken_off = (code for code, _ in reversed(blocks) if _is_written(code, name))
+    broken_off = (code for code, _ in written)
     stubs = (code for code, _ in reversed(blocks) if definition(code, name))
     found = next(sound, None) or next(iter(defining), None)
     if found is None and _is_written(outside, name):

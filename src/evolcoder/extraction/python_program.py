@@ -70,12 +70,8 @@ def whole_program(text: str, entry_point: str, prompt: str) -> str | None:
     code = _code(text, closed=True, only_as_is=True)
     if code is not None and _has(code, _defines(entry_point)):
         return _program(code, [], entry_point, prompt)
-    if (
-        prompt
-        and text[:1].isspace()
-        and len(text) <= LONGEST_PARSED
-        and parse_python(prompt + text) is not None
-    ):
+    may_continue = prompt and text[:1].isspace() and len(text) <= LONGEST_PARSED
+    if may_continue and parse_python(prompt + text) is not None:
         return _continuation(text, entry_point, prompt)
     return None
 
@@ -219,9 +215,8 @@ def _imports(name: str) -> _Test:
     def test(statement: ast.stmt) -> bool:
         if not isinstance(statement, (ast.Import, ast.ImportFrom)) or name not in bound_names(statement):
             return False
-        module = (
-            (statement.module or "") if isinstance(statement, ast.ImportFrom) else statement.names[0].name
-        )
+        of = statement.module if isinstance(statement, ast.ImportFrom) else statement.names[0].name
+        module = of or ""
         return bool(module) and not module.startswith(_PROJECT_NAMES) and module != name
 
     return test
@@ -264,38 +259,28 @@ def _program(code: _Code, codes: Sequence[_Code], entry_point: str, prompt: str)
 
 
 def _kept(code: _Code, entry_point: str) -> str:
+    """Return code without demonstrations; annotations become strings, as `from __future__` makes of them.
+
+    After a prompt such an import is a syntax error; all other features are in the language by now.
+    """
     text, tree = code.text, code.tree
-    if imports := _future_imports(tree):
-        text = _without_future(text, tree, imports)
+    imports = _future_imports(tree)
+    if any(alias.name == "annotations" for node in imports for alias in node.names):
+        pieces = []
+        for node in filter(None, map(_annotation, ast.walk(tree))):
+            ends = (node.end_lineno or 0, node.end_col_offset or 0)
+            pieces.append(((node.lineno, node.col_offset), ends, repr(ast.unparse(node))))
+        text = replaced(text, pieces)
+        tree = ast.parse(text)
+        imports = _future_imports(tree)
+    if imports:
+        text = cut(text, tree, imports)
         tree = ast.parse(text)
     return without_demonstrations(text, tree, entry_point)
 
 
 def _future_imports(tree: ast.Module) -> list[ast.ImportFrom]:
     return [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
-
-
-def _without_future(text: str, tree: ast.Module, imports: list[ast.ImportFrom]) -> str:
-    """Write annotations as the strings that `from __future__ import annotations` makes of them, and drop it.
-
-    After a prompt such an import is a syntax error; all other features are in the language by now.
-    """
-    if any(alias.name == "annotations" for node in imports for alias in node.names):
-        annotations = filter(None, map(_annotation, ast.walk(tree)))
-        text = replaced(
-            text,
-            [
-                (
-                    (node.lineno, node.col_offset),
-                    (node.end_lineno or 0, node.end_col_offset or 0),
-                    repr(ast.unparse(node)),
-                )
-                for node in annotations
-            ],
-        )
-        tree = ast.parse(text)
-        imports = _future_imports(tree)
-    return cut(text, tree, imports)
 
 
 def _annotation(node: ast.AST) -> ast.expr | None:
