@@ -105,10 +105,7 @@ async def answer_batch(
     fields: OutputFields = "own",
     columns: Columns = NO_COLUMNS,
 ) -> BatchSummary:
-    """Answer every row and write them, in order, with the fields asked for; whole.
-
-    Raises what the model raises; the answers so far are in its journal, if it has one.
-    """
+    """Answer every row and write them, in order, with the fields asked for; raises what the model raises."""
 
     async def ask(item: tuple[dict[str, Any], Request]) -> tuple[dict[str, Any], int]:
         row, request = item

@@ -25,10 +25,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def all_pass_of_k(n: int, c: int, k: int) -> float:
-    """Return the unbiased estimate of pass^k: the chance that all of k samples drawn are correct.
-
-    It is C(c, k) / C(n, k); tau-bench (arXiv 2406.12045) measures reliability by it.
-    """
+    """Return the unbiased estimate of pass^k, that all of k samples are correct (tau-bench, 2406.12045)."""
     return math.comb(c, k) / math.comb(n, k)
 
 

@@ -64,10 +64,7 @@ def read_samples(
 
 
 def rows_by_file(path: Path, benchmark: Benchmark, how: Extraction = "none") -> Iterator[SampleRows]:
-    """Yield the files that `path` names and their numbered rows; a result file beside its samples is none.
-
-    Raises DataError where there is no file to read.
-    """
+    """Yield the sample files that `path` names and their numbered rows; raises DataError for no file."""
     for place in _own_outputs(path, benchmark) or [path]:
         own = benchmark.sample_rows(place) if place.exists() else None
         yield from own or ((file, _rows_of(file, benchmark)) for file in _sample_files(place, benchmark, how))
@@ -290,10 +287,7 @@ def _programs(path: Path, how: Extraction) -> list[Path]:
 
 
 def _one_form_each(files: Sequence[Path], how: Extraction) -> list[Path]:
-    """Keep one file, or folder, of the same samples: with an extraction the raw text, else the programs.
-
-    The last choice is what bigcode-evaluation-harness saves on its way.
-    """
+    """Keep one file, or folder, of the same samples: with an extraction the raw text, else the programs."""
     programs = ("-sanitized", "", ".raw")
     order = (*(programs if how == "none" else programs[::-1]), "_intermediate")
     chosen: dict[Path, tuple[int, Path]] = {}

@@ -65,10 +65,7 @@ def requests_for(
 
 
 async def completion_of(model: LanguageModel, request: Request) -> tuple[Completion, str]:
-    """Return the model's reply, and why there is none of use ("" where there is one).
-
-    Raises what stops every request, ChatOnlyError among it.
-    """
+    """Return the model's reply, and why there is none of use or ""; raises what stops every request."""
     try:
         completion = await model.complete(request)
     except RequestFailedError as error:

@@ -33,10 +33,7 @@ _SPECIAL_AT_END = re.compile(rf"(?:(?:{SPECIAL_TOKEN.pattern})\s*)+\Z")
 
 
 def definition(code: str, name: str) -> re.Match[str] | None:
-    """Return where a function is defined, from its line's start to what opens its body or its parameters.
-
-    A call is no definition, nor an import or an assignment of a value.
-    """
+    """Return where a function is defined (not called), up to what opens its body or its parameters."""
     if not name or name not in code:
         return None
     named = re.escape(name)

@@ -47,10 +47,7 @@ _INERT = (
 
 
 def without_demonstrations(code: str, tree: ast.Module, entry_point: str, first_line: int = 1) -> str:
-    """Return a program without the statements from `first_line` on that only show it at work.
-
-    `tree` is the program's. What is kept is kept as it is written.
-    """
+    """Return a program without the statements from `first_line` on that only show it; `tree` is its own."""
     if not any(_may_show(node, entry_point) for node in tree.body):
         return code
     statements = _statements(code, tree)
@@ -237,10 +234,7 @@ class _Program:
         return [s.node for s in [*undecided, *unneeded]]
 
     def _unfit(self) -> set[_Statement]:
-        """Return what cannot run where a program is judged: main guards, what is made of a user's input.
-
-        And words that stood around the program: `[PYTHON]`, `END`.
-        """
+        """Return what cannot run: main guards, what is made of a user's input, words around the program."""
         unfit: set[_Statement] = set()
         typed: set[str] = set()
         for s in self.statements:

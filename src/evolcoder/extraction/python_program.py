@@ -77,10 +77,7 @@ def whole_program(text: str, entry_point: str, prompt: str) -> str | None:
 
 
 def program_in(blocks: Sequence[tuple[str, bool]], outside: str, entry_point: str, prompt: str) -> str | None:
-    """Return the program, or the continuation of `prompt`, that blocks of (code, closed) and a text hold.
-
-    None where neither defines the function.
-    """
+    """Return the program, or continuation of `prompt`, in blocks of (code, closed) and a text, if any."""
     codes = [code for text, closed in blocks if (code := _code(text, closed)) is not None]
     unfenced = _code(outside, closed=True)
     defines = _defines(entry_point)

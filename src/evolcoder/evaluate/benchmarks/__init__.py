@@ -106,10 +106,7 @@ def _published(name: str) -> Benchmark:
 
 
 def problem_texts(benchmarks: Iterable[str]) -> list[ProblemText]:
-    """Return the problems of benchmarks by name, each once ("mbpp" with its development set).
-
-    Raises UserError for an unknown benchmark, DataError where its data is missing.
-    """
+    """Return the problems of benchmarks by name, each once; raises UserError or DataError as loading does."""
     texts = (text for name in benchmarks for text in load_benchmark(name).texts())
     return list({(text.benchmark, text.task_id): text for text in texts}.values())
 

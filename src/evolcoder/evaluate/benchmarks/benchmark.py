@@ -90,10 +90,7 @@ PromptForm = Literal["function", "code", "prose"]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark at one version of its data.
-
-    A subclass has `job`, or `verdict_at_once` where answers are judged without running them.
-    """
+    """A benchmark at one version of its data; a subclass has `job`, or `verdict_at_once` for all answers."""
 
     origin_set: ClassVar[str] = ""
     """The set that its problems are of in whatever benchmark they stand, as in "mbpp"; "" for its own."""

@@ -38,10 +38,7 @@ class DataFile:
 
 
 def rows_of(file: DataFile, name: str) -> list[dict[str, Any]]:
-    """Return the rows of a published file, called `name` in errors.
-
-    Raises DataError where it is missing, not the published one, or not JSON.
-    """
+    """Return the rows of a file; raises DataError where it is missing, not the published one or not JSON."""
     return rows_and_digest(file, name)[0]
 
 
@@ -68,10 +65,7 @@ def rows_and_digest(file: DataFile, name: str) -> tuple[list[dict[str, Any]], st
 
 
 def file_of_rows(file: DataFile) -> Path:
-    """Return where a large file of JSON lines lies, unpacked, to be read row by row.
-
-    Downloads it into the cache where it is missing; raises DataError where that fails.
-    """
+    """Return where a large file lies, unpacked; downloads it, and raises DataError where that fails."""
     if (path := _present(file)) is not None:
         return path
     import urllib.request

@@ -75,10 +75,7 @@ class TruthStore:
         return self._memory.get(key)
 
     def compute(self, references: Iterable[Reference], sandbox: JobRunner) -> None:
-        """Run the canonical solutions of the references that are not known yet.
-
-        Raises OutsideError that names the problem where one fails.
-        """
+        """Run what canonical solutions are not known yet; raises OutsideError that names one that fails."""
         waiting = [(reference, "plain") for reference in references if self.get(reference.key) is None]
         while waiting:
             again: list[tuple[Reference, str]] = []

@@ -75,10 +75,7 @@ class Mbpp(AssertionBenchmark):
         return continued_docstring(problem.prompt, "\n".join(_examples(problem)))
 
     def texts(self) -> list[ProblemText]:
-        """Return the problems of the split; the test split stands for all that WizardCoder kept apart.
-
-        Its development set is part of the benchmark too, and no training data may copy it.
-        """
+        """Return the problems of the split; with the test split those of WizardCoder's development set."""
         further = load("mbpp-400").texts() if self.name == "mbpp" else []
         return [*super().texts(), *further]
 

@@ -25,10 +25,7 @@ LEAST, MOST = 1.0, 10.0
 def rating_messages(
     questions: Sequence[str], answers: Sequence[str], references: Sequence[str] = (), shots: int = 0
 ) -> tuple[Message, ...]:
-    """Return the chat that asks for a rating of the last answer, 1 to 10.
-
-    `references` are answers to compare with, one a question, or none.
-    """
+    """Return the chat that asks for a rating of the last answer, 1 to 10; `references` are one a question."""
     examples = [
         (rating_messages((asked,), (answer,))[-1].content, f"Rating: [[{rating}]] {why}")
         for asked, answer, why, rating in _RATED[:shots]

@@ -63,10 +63,7 @@ for name in sys.argv[2:]:
 
 
 def gather(python: Path, packages: Path) -> list[str]:
-    """Get the data of nltk that 17 tasks would fetch; return the names of what is still missing.
-
-    It is gathered when the environment is built, where its publisher can be reached.
-    """
+    """Get the data of nltk that 17 tasks would fetch; return the names of what is still missing."""
     folder = packages / DATA_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     if wanted := _missing(folder):
@@ -187,10 +184,7 @@ class BigCodeBench(BenchmarkInEnvironment):
         return Asked(problem.prompt, STOPS)
 
     def program(self, problem: Problem, sample: Sample) -> str:
-        """Return the program; before one that stands alone go the task's imports and an empty function.
-
-        That is the authors' calibration: a solution that leaves out the imports that it was given still runs.
-        """
+        """Return the program, after the task's imports where it leaves them out: the authors' calibration."""
         if sample.whole or self.prompt_form == "prose":
             return f"{problem.extra['stub']}\n    pass\n{sample.program}"
         return problem.prompt + sample.program
