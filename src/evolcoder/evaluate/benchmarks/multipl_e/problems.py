@@ -22,7 +22,8 @@ from evolcoder.evaluate.benchmarks.multipl_e.prepared import INSIDE, prepared_fo
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed
 from evolcoder.evaluate.settings import Decoding, Style
 from evolcoder.evaluate.styles import Asked, check_style
-from evolcoder.extraction.code_blocks import Extraction, without_thinking
+from evolcoder.extraction import Extraction, up_to_first
+from evolcoder.extraction.code_blocks import without_thinking
 from evolcoder.models.protocol import Message
 from evolcoder.records import Problem, Reason, Sample, Verdict
 from evolcoder.runs import content_hash
@@ -186,10 +187,10 @@ class MultiplE(Benchmark):
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
         """Continue the prompt (`none`, and `wizardcoder`: the paper's way), or take a block of an answer."""
         if how in ("none", "wizardcoder"):
-            return Sample(problem.task_id, index, raw, cut(raw, problem.extra["stop_tokens"]))
+            return Sample(problem.task_id, index, raw, up_to_first(raw, problem.extra["stop_tokens"]))
         text, whole = answers.program_of(problem, self.language, without_thinking(raw), how)
         if not whole:
-            text = cut(text, problem.extra["stop_tokens"])
+            text = up_to_first(text, problem.extra["stop_tokens"])
         return Sample(problem.task_id, index, raw, text, whole)
 
     def program(self, problem: Problem, sample: Sample) -> str:
@@ -207,7 +208,7 @@ class MultiplE(Benchmark):
         # Some files repeat the prompt before its continuation.
         _, _, continued = sample.program.lstrip().partition(problem.prompt.strip())
         text = continued if sample.program.lstrip().startswith(problem.prompt.strip()) else sample.program
-        completion = cut(text, problem.extra["stop_tokens"])
+        completion = up_to_first(text, problem.extra["stop_tokens"])
         return f"{_prompt(problem, completion)}{completion}\n{problem.tests}"
 
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
@@ -284,12 +285,6 @@ def load(name: str) -> Benchmark:
     problems = tuple(_problem(row, language) for row in rows)
     title = name.replace("multipl-e:humaneval-", "multipl-e:")
     return MultiplE(title, VERSION, problems, default_timeout_s=language.run_s, language=language)
-
-
-def cut(completion: str, stop_tokens: Sequence[str]) -> str:
-    """Return a completion up to the first stop token in it."""
-    places = [at for token in stop_tokens if (at := completion.find(token)) >= 0]
-    return completion[: min(places)] if places else completion
 
 
 def told(outcome: Outcome) -> str:

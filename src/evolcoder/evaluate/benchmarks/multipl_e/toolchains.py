@@ -82,25 +82,19 @@ def needed(tools: tuple[Tool, ...], language: str) -> tuple[Found, ...]:
 
 
 def _found(name: str, path: str, version: tuple[str, ...]) -> Found:
-    path = _behind_shim(path)
+    folder = Path(path).parent
+    if folder.name == "shims":  # of a version manager (pyenv, rbenv): it reads the home folder
+        path = _output([folder.parent.name.lstrip("."), "which", Path(path).name]) or path
     real = os.path.realpath(path)
     if Path(real).name == "rustup":
         real = _of_rustup(path, Path(path).name)
     says = _version(real, version)
-    if _within(real, "/usr"):
+    if real.startswith("/usr/"):
         # The alternatives' own name where there is one: scripts look at how they were called.
-        return Found(name, path, path if _within(path, "/usr") else real, (), says)
+        return Found(name, path, path if path.startswith("/usr/") else real, (), says)
     root = _root(Path(real))
     inside = f"{MOUNT}/{Path(name).name}"
     return Found(name, real, f"{inside}/{Path(real).relative_to(root)}", ((str(root), inside),), says)
-
-
-def _behind_shim(path: str) -> str:
-    """Return what the shim of a version manager (pyenv, rbenv) stands for: it reads the home folder."""
-    folder = Path(path).parent
-    if folder.name != "shims":
-        return path
-    return _output([folder.parent.name.lstrip("."), "which", Path(path).name]) or path
 
 
 def _of_rustup(path: str, tool: str) -> str:
@@ -140,7 +134,3 @@ def _output(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return (done.stdout.strip() or done.stderr.strip()) if done.returncode == 0 else ""
-
-
-def _within(path: str, folder: str) -> bool:
-    return path.startswith(folder + "/")
