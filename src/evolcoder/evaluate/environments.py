@@ -6,6 +6,7 @@ written last: without it the environment was not finished.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import json
 import os
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -23,8 +24,9 @@ from evolcoder.cache import cache_folder
 from evolcoder.errors import OutsideError, UserError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark
 from evolcoder.progress import Progress
+from evolcoder.records import Problem
 from evolcoder.runs import OUTPUT_MARK, check_parents, content_hash, write_json_whole
-from evolcoder.sandbox.protocol import PythonEnvironment
+from evolcoder.sandbox.protocol import InProcessJob, Limits, PythonEnvironment
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,18 @@ def _run(command: list[str], variables: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
+def fetch(python: Path, code: str, *arguments: str) -> None:
+    """Run code of ours that downloads data for an environment; its caller tells what is missing then."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run([str(python), "-c", code, *arguments], capture_output=True, timeout=300, check=False)
+
+
+_PROCESSES = 256
+"""Numerical libraries start threads, which count as processes."""
+_FORMAT = 1
+"""Raised when the meaning of a verdict changes."""
+
+
 @dataclass(frozen=True)
 class BenchmarkInEnvironment(Benchmark):
     """Problems whose programs need the packages of a lock file."""
@@ -204,3 +218,12 @@ class BenchmarkInEnvironment(Benchmark):
     def further_settings(self) -> dict[str, str]:
         """Return what the environment is: versions decide verdicts."""
         return {"environment": self.environment.title}
+
+    def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
+        """Hash the test code and the environment."""
+        return content_hash(oracle, suite, _FORMAT, problem.tests, self.environment.title)
+
+    def in_one_process(self, program: str, limits: Limits) -> InProcessJob:
+        """Return the job of program and tests in the environment."""
+        limits = replace(limits, processes=_PROCESSES)
+        return InProcessJob(program=program, limits=limits, preimport=self.environment.python)

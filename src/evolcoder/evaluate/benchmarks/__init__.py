@@ -14,24 +14,14 @@ from typing import TYPE_CHECKING, cast
 
 from evolcoder.data_files import SUFFIXES
 from evolcoder.errors import UserError, nearest, shortened
-from evolcoder.evaluate.benchmarks.benchmark import Benchmark, BenchmarkFile, NamedSet
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark as Benchmark
+from evolcoder.evaluate.benchmarks.benchmark import BenchmarkFile, NamedSet
 from evolcoder.evaluate.benchmarks.windows import set_within, split_window, within
 from evolcoder.own_files import is_own
 from evolcoder.records import ProblemText
 
 if TYPE_CHECKING:
     from evolcoder.evaluate.environments import EnvironmentSpec
-
-__all__ = [
-    "Benchmark",
-    "benchmark_names",
-    "environment_spec",
-    "environment_specs",
-    "is_file",
-    "load_benchmark",
-    "named_set",
-    "problem_texts",
-]
 
 _FILES = {
     "humaneval": "humaneval",

@@ -71,8 +71,12 @@ def load(name: str) -> Benchmark:
     version = version or DEFAULT_VERSIONS[name]
     rows = rows_of(DATA[f"{name}@{version}"], f"{name}@{version}")
     problems = tuple(_problem(row, name) for row in rows)
-    kind = HumanEvalPlus if name == "humaneval+" else MbppPlus
-    return kind(name, version, problems, inputs={row["task_id"]: kind.inputs_of(row) for row in rows})
+    kind, inputs_of = (HumanEvalPlus, _plain_inputs) if name == "humaneval+" else (MbppPlus, mbpp_plus_inputs)
+    inputs = {
+        row["task_id"]: {s: tuple(inputs_of(row["task_id"], row[f"{s}_input"])) for s in ("base", "plus")}
+        for row in rows
+    }
+    return kind(name, version, problems, inputs=inputs)
 
 
 def _comparison(oracle: str, wanted: Expectation, described: bool) -> Compare:
@@ -108,11 +112,6 @@ class EvalPlusBenchmark(Benchmark):
     @cached_property
     def _store(self) -> TruthStore:
         return TruthStore(cache_folder() / "ground-truth.sqlite")
-
-    @staticmethod
-    def inputs_of(row: dict[str, Any]) -> dict[str, tuple[tuple[Any, ...], ...]]:
-        """Return the argument tuples of each suite from a row of the data."""
-        return {s: tuple(map(tuple, row[f"{s}_input"])) for s in ("base", "plus")}
 
     def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
         """Compute the ground truth of these problems unless it is cached."""
@@ -197,11 +196,6 @@ class MbppPlus(EvalPlusBenchmark):
     prompt_form: PromptForm = "code"
     cuts: PublishedCuts = _MBPP_CUTS
 
-    @staticmethod
-    def inputs_of(row: dict[str, Any]) -> dict[str, tuple[tuple[Any, ...], ...]]:
-        """Return the argument tuples of each suite, with the types that JSON has not."""
-        return {s: tuple(mbpp_plus_inputs(row["task_id"], row[f"{s}_input"])) for s in ("base", "plus")}
-
     def instruction(self, problem: Problem) -> str:
         """Return the instruction of the published script."""
         text, assertion = _docstring_parts(problem.prompt)
@@ -256,6 +250,10 @@ _FORMS: list[tuple[Callable[[Arguments], Any], str]] = [
 ]
 """What the lists of MBPP+'s JSON mean, which has no tuples, sets and complex numbers; published facts."""
 _FORM_OF = {int(number): form for form, numbers in _FORMS for number in numbers.split()}
+
+
+def _plain_inputs(task_id: str, inputs: Any) -> list[tuple[Any, ...]]:
+    return list(map(tuple, inputs))
 
 
 def mbpp_plus_inputs(task_id: str, inputs: Any) -> list[tuple[Any, ...]]:

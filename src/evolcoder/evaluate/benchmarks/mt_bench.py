@@ -70,11 +70,7 @@ def load(name: str) -> Benchmark:
 def _problem(row: dict[str, Any], references: dict[int, list[str]]) -> Problem:
     compared = row["category"] in COMPARED_WITH_REFERENCE
     return Problem(
-        task_id=f"MT-Bench/{row['question_id']}",
-        benchmark="mt-bench",
-        prompt=row["turns"][0],
-        entry_point="",
-        tests="",
+        *(f"MT-Bench/{row['question_id']}", "mt-bench", row["turns"][0], "", ""),
         extra={
             "turns": row["turns"],
             "references": references.get(row["question_id"], []) if compared else [],

@@ -31,11 +31,7 @@ def load(name: str) -> Benchmark:
 def _problem(row: dict[str, Any]) -> Problem:
     difficulty = int(row["Difficulty"])
     return Problem(
-        task_id=f"WizardLM/{row['idx']}",
-        benchmark="wizardlm",
-        prompt=row["Instruction"],
-        entry_point="",
-        tests="",
+        *(f"WizardLM/{row['idx']}", "wizardlm", row["Instruction"], "", ""),
         extra={
             "difficulty": difficulty,
             "groups": (

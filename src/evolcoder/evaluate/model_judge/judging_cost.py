@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.model_judge.dialogues import Dialogue, answer_request, answers_file
 from evolcoder.evaluate.model_judge.judged_evaluation import (
     EvaluationContext,
-    Judged,
     answer_and_judge,
     judged_benchmark,
 )
@@ -79,7 +78,27 @@ async def estimate_judged(
     problems = subset(benchmark.problems, settings.limit)
     sample = subset(problems, SAMPLE)
     judged = await answer_and_judge(model, benchmark, sample, settings, judge, context)
-    return _estimate(judged, benchmark, problems, settings, judge)
+    others = {dialogue.problem.task_id: dialogue for dialogue in judged.others}
+
+    def asked(dialogue: Dialogue) -> list[Request]:
+        turns = range(len(benchmark.turns(dialogue.problem)))
+        return [answer_request(benchmark, dialogue.problem, settings, dialogue.answers[:n]) for n in turns]
+
+    def of_judge(dialogue: Dialogue) -> list[Request]:
+        other = others.get(dialogue.problem.task_id) if dialogue.answers != _ANY_ANSWER else None
+        if other is None and judge.against:
+            other = Dialogue(dialogue.problem, 0, _ANY_ANSWER)
+        return judge_requests(benchmark, dialogue, other, judge)
+
+    asked_other = bool(judge.against) and answers_file(judge.against, benchmark.name) is None
+    return JudgedEstimate(
+        benchmark=benchmark.name,
+        problems=len(problems),
+        sample=len(sample),
+        model=_scaled(judged.answers, judged.answers, problems, settings.n, asked),
+        other=_scaled(judged.others, judged.others, problems, 1, asked) if asked_other else None,
+        judge=_scaled(judged.answers, judged.turns, problems, settings.n, of_judge),
+    )
 
 
 def expected_requests(
@@ -102,36 +121,6 @@ def expected_requests(
     return settings.n * requests, settings.n * characters // 4
 
 
-def _estimate(
-    judged: Judged,
-    benchmark: JudgedBenchmark,
-    problems: Sequence[Problem],
-    settings: EvaluationSettings,
-    judge: JudgeSettings,
-) -> JudgedEstimate:
-    others = {dialogue.problem.task_id: dialogue for dialogue in judged.others}
-
-    def asked(dialogue: Dialogue) -> list[Request]:
-        turns = range(len(benchmark.turns(dialogue.problem)))
-        return [answer_request(benchmark, dialogue.problem, settings, dialogue.answers[:n]) for n in turns]
-
-    def of_judge(dialogue: Dialogue) -> list[Request]:
-        other = others.get(dialogue.problem.task_id) if dialogue.answers != _ANY_ANSWER else None
-        if other is None and judge.against:
-            other = Dialogue(dialogue.problem, 0, _ANY_ANSWER)
-        return judge_requests(benchmark, dialogue, other, judge)
-
-    asked_other = bool(judge.against) and answers_file(judge.against, benchmark.name) is None
-    return JudgedEstimate(
-        benchmark=benchmark.name,
-        problems=len(problems),
-        sample=len(subset(problems, SAMPLE)),
-        model=_scaled(judged.answers, judged.answers, problems, settings.n, asked),
-        other=_scaled(judged.others, judged.others, problems, 1, asked) if asked_other else None,
-        judge=_scaled(judged.answers, judged.turns, problems, settings.n, of_judge),
-    )
-
-
 def _scaled(
     sample: Sequence[Dialogue],
     paid: Sequence[Dialogue] | Sequence[JudgedTurn],
@@ -146,14 +135,12 @@ def _scaled(
         requests = [request for dialogue in dialogues for request in requests_of(dialogue)]
         return len(requests), sum(map(_characters, requests))
 
-    def blank(of: Sequence[Problem]) -> tuple[int, int]:
-        return size([Dialogue(problem, 0, _ANY_ANSWER) for problem in of])
-
     prices = [one.cost_usd for one in paid if one.cost_usd is not None]
     prompt, reply = sum(one.prompt_tokens for one in paid), sum(one.completion_tokens for one in paid)
     asked, characters = size(sample)
-    quoted = (characters - blank([dialogue.problem for dialogue in sample])[1]) / max(1, len(sample))
-    requests, known = blank(problems)
+    _, unquoted = size([replace(dialogue, answers=_ANY_ANSWER) for dialogue in sample])
+    quoted = (characters - unquoted) / max(1, len(sample))
+    requests, known = size([Dialogue(problem, 0, _ANY_ANSWER) for problem in problems])
     in_all = n * (known + quoted * len(problems))
     prompt_factor = in_all / max(1, characters)
     reply_factor = n * requests / max(1, asked)

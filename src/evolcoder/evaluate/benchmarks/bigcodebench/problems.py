@@ -12,10 +12,8 @@ leaderboard, of which no checksum is known here, so that its own stands in the v
 
 from __future__ import annotations
 
-import contextlib
 import importlib.resources
-import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,11 @@ from typing import Any
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_and_digest
-from evolcoder.evaluate.environments import BenchmarkInEnvironment, EnvironmentSpec, find_environment
+from evolcoder.evaluate.environments import BenchmarkInEnvironment, EnvironmentSpec, fetch, find_environment
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked
 from evolcoder.records import Problem, Sample
-from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import InProcessJob, Job, Limits
+from evolcoder.sandbox.protocol import Job, Limits
 
 DATA = {
     "annotation": DataFile(
@@ -67,9 +64,7 @@ def gather(python: Path, packages: Path) -> list[str]:
     folder = packages / DATA_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     if wanted := _missing(folder):
-        command = [str(python), "-c", _FETCH, str(folder), *wanted]
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # what is missing is told
-            subprocess.run(command, capture_output=True, timeout=300, check=False)
+        fetch(python, _FETCH, str(folder), *wanted)
     return [f"nltk {name}" for name in _missing(folder)]
 
 
@@ -129,10 +124,6 @@ STOPS = (
     *("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert "),
 )
 """Where the authors end a continued function."""
-_PROCESSES = 256
-"""Numerical libraries start threads, which count as processes."""
-_FORMAT = 1
-"""Raised when the meaning of a verdict changes."""
 
 _RUN = """
 import os, sys, types, unittest
@@ -189,18 +180,10 @@ class BigCodeBench(BenchmarkInEnvironment):
             return f"{problem.extra['stub']}\n    pass\n{sample.program}"
         return problem.prompt + sample.program
 
-    def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
-        """Hash the test code and the environment."""
-        return content_hash(oracle, suite, _FORMAT, problem.tests, self.environment.title)
-
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a job that executes program and tests as one module and then runs the tests."""
         source = f"{program}\n{problem.tests}"
-        return InProcessJob(
-            program=f"SOURCE = {source!r}\n{_RUN}",
-            limits=replace(limits, processes=_PROCESSES),
-            preimport=self.environment.python,
-        )
+        return self.in_one_process(f"SOURCE = {source!r}\n{_RUN}", limits)
 
 
 def load(name: str) -> Benchmark:

@@ -11,12 +11,10 @@ not proof against forging. They run in an environment of their own, which `evolc
 from __future__ import annotations
 
 import ast
-import contextlib
 import csv
 import gzip
 import importlib.resources
 import re
-import subprocess
 import textwrap
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -26,7 +24,7 @@ from typing import Any
 
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
-from evolcoder.evaluate.environments import BenchmarkInEnvironment, EnvironmentSpec, find_environment
+from evolcoder.evaluate.environments import BenchmarkInEnvironment, EnvironmentSpec, fetch, find_environment
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked, of_preset
 from evolcoder.extraction import Extraction, up_to_first
@@ -42,8 +40,7 @@ from evolcoder.extraction.definitions import defining_block
 from evolcoder.extraction.grammar import parse_python
 from evolcoder.extraction.python_program import without_special_tokens
 from evolcoder.records import Problem, Sample, Verdict
-from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome
+from evolcoder.sandbox.protocol import Job, Limits, Outcome
 
 DATA = DataFile(
     "ds1000/ds1000.jsonl.gz",
@@ -89,9 +86,7 @@ def gather(python: Path, packages: Path) -> list[str]:
     for part in (seaborn, sklearn):
         part.mkdir(parents=True, exist_ok=True)
     wanted = [name for name in SEABORN if not (seaborn / f"{name}.csv").exists()]
-    command = [str(python), "-c", _FETCH, str(folder), *wanted]
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # what is missing is told
-        subprocess.run(command, capture_output=True, timeout=300, check=False)
+    fetch(python, _FETCH, str(folder), *wanted)
     _take_from_packages(folder.parent, seaborn)
     missing = [name for name in SEABORN if not (seaborn / f"{name}.csv").exists()]
     return missing if any(sklearn.iterdir()) else [*missing, HOUSING]
@@ -152,10 +147,6 @@ _SET = NamedSet(
 )
 NAMES = {"ds1000": _SET, "ds1000:insertion": replace(_SET, size=845, files=(DATA, INSERTION_DATA))}
 _TASK_ID = re.compile(r"(?:ds-?1000[/_-])?(\d{1,4})", re.IGNORECASE)
-_PROCESSES = 256
-"""Torch and tensorflow start threads, which count as processes."""
-_FORMAT = 1
-"""Raised when the meaning of a verdict changes."""
 
 
 @dataclass(frozen=True)
@@ -223,18 +214,13 @@ class Ds1000(BenchmarkInEnvironment):
         """Every solution is tried: alone it may be the indented body of a function."""
         return None
 
-    def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
-        """Hash the test code and the environment."""
-        return content_hash(oracle, suite, _FORMAT, problem.tests, self.environment.title)
-
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return the test code followed by its call with the solution as text."""
         calls = ["test_execution(code)"]
         if "def test_string(" in problem.tests:
             calls.append("test_string(code)")
         source = "\n".join([problem.tests, f"code = {program!r}", *calls, ""])
-        limits = replace(limits, processes=_PROCESSES)
-        return InProcessJob(program=source, limits=limits, preimport=self.environment.python)
+        return self.in_one_process(source, limits)
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """Passing means that the tests ran to their end."""

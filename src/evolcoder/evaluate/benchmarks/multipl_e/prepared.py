@@ -71,21 +71,14 @@ def prepared_folder(language: str, tools: Mapping[str, Found]) -> Path | None:
         _VERSION, language, [(tool.here, tool.inside, tool.version) for tool in tools.values()]
     )
     folder = cache_folder() / "toolchains" / f"{language}-{key[:16]}"
-    if not folder.is_dir():
-        _made(folder, make, tools)
-    return folder if folder.is_dir() else None
-
-
-def _made(
-    folder: Path, make: Callable[[Path, Mapping[str, Found]], None], tools: Mapping[str, Found]
-) -> None:
-    """Make a folder whole or not at all; of two makers at once, the first one's stays."""
+    if folder.is_dir():
+        return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError:
-        return
-    try:
+        return None
+    try:  # whole or not at all; of two makers at once, the first one's stays
         make(partial, tools)
         for path in [partial, *partial.rglob("*")]:
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -94,6 +87,7 @@ def _made(
         pass
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return folder if folder.is_dir() else None
 
 
 def _run(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -127,18 +121,16 @@ def _class_archive(folder: Path, tools: Mapping[str, Found]) -> None:
 
 def _compiler_snapshot(folder: Path, tools: Mapping[str, Found]) -> None:
     # .../typescript/bin/tsc, with its library beside; TypeScript 7 is no script any more and has none.
-    here, inside = (Path(path).parent.parent / "lib" for path in _resolved(tools["compiler"]))
+    compiler = tools["compiler"]
+    real = os.path.realpath(compiler.here)  # under /usr it is the same inside
+    here, inside = (
+        Path(at).parent.parent / "lib" for at in (real, compiler.inside if compiler.folders else real)
+    )
     source = importlib.resources.files(__package__) / "snapshot_typescript.js"
     with importlib.resources.as_file(source) as script:
         build = ["--snapshot-blob", "typescript.blob", "--build-snapshot", str(script)]
         environment = {"TYPESCRIPT_LIB": str(inside), "TYPESCRIPT_LIB_HERE": str(here)}
         _run([tools["runtime"].here, *build], folder, environment)
-
-
-def _resolved(found: Found) -> tuple[str, str]:
-    """Return a tool's path here and inside with links followed; under /usr the two are one."""
-    real = os.path.realpath(found.here)
-    return real, real if not found.folders else found.inside
 
 
 def _build_cache(folder: Path, tools: Mapping[str, Found]) -> None:
