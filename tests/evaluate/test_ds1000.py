@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark, environment_spec, load_benchmark
 from evolcoder.evaluate.benchmarks.ds1000.problems import ENVIRONMENT, solution_of
-from evolcoder.evaluate.environments import build_environment, find_environment
+from evolcoder.evaluate.benchmarks.environments import build_environment, find_environment
 from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
 from evolcoder.evaluate.tally import Tally

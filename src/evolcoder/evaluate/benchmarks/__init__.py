@@ -21,7 +21,7 @@ from evolcoder.own_files import is_own
 from evolcoder.records import ProblemText
 
 if TYPE_CHECKING:
-    from evolcoder.evaluate.environments import EnvironmentSpec
+    from evolcoder.evaluate.benchmarks.environments import EnvironmentSpec
 
 _FILES = {
     "humaneval": "humaneval",

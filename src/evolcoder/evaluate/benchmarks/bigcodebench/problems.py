@@ -21,7 +21,12 @@ from typing import Any
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_and_digest
-from evolcoder.evaluate.environments import BenchmarkInEnvironment, EnvironmentSpec, fetch, find_environment
+from evolcoder.evaluate.benchmarks.environments import (
+    BenchmarkInEnvironment,
+    EnvironmentSpec,
+    fetch,
+    find_environment,
+)
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked
 from evolcoder.records import Problem, Sample

@@ -24,7 +24,12 @@ from typing import Any
 
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
-from evolcoder.evaluate.environments import BenchmarkInEnvironment, EnvironmentSpec, fetch, find_environment
+from evolcoder.evaluate.benchmarks.environments import (
+    BenchmarkInEnvironment,
+    EnvironmentSpec,
+    fetch,
+    find_environment,
+)
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked, of_preset
 from evolcoder.extraction import Extraction, up_to_first
