@@ -192,9 +192,9 @@ class _ScoringThread:
         try:
             with VerdictCache() as cache, self._engine.open(SandboxWork(), self._workers) as sandbox:
                 for batch in self._batches(sandbox):
-                    samples = map(self._sample, batch)
+                    samples, how = map(self._sample, batch), self._scoring
                     judged = judge_samples(
-                        samples, self._benchmark, settings=self._scoring, sandbox=sandbox, cache=cache
+                        samples, self._benchmark, settings=how, sandbox=sandbox, cache=cache
                     )
                     for pair in zip(batch, judged, strict=True):
                         self._judged.append(pair)
@@ -265,9 +265,8 @@ def _write(
         }
         for answer, judgement in judged
     )
-    verdicts = (
-        {k: v for k, v in verdict_row(judgement).items() if k not in _TIMED} for _, judgement in judged
-    )
+    rows = (verdict_row(judgement) for _, judgement in judged)
+    verdicts = ({name: value for name, value in row.items() if name not in _TIMED} for row in rows)
     scores = {
         "scores": [asdict(score) for score in result.scores],
         "problems": result.passed,

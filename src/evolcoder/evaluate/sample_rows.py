@@ -181,11 +181,8 @@ def _rows(value: Any, number: int, benchmark: Benchmark) -> Iterator[Row]:
     """Yield the rows that one value of a file comes to."""
     if not isinstance(value, dict):
         # The texts of one problem, in the benchmark's order.
-        known = number <= len(benchmark.problems)
-        yield {
-            "task_id": benchmark.problems[number - 1].task_id if known else f"problem number {number}",
-            "solution": value,
-        }
+        named = [problem.task_id for problem in benchmark.problems[number - 1 : number]]
+        yield {"task_id": named[0] if named else f"problem number {number}", "solution": value}
     elif (rows := _listed_rows(value)) is not None:
         yield from (_row(row, benchmark) for row in rows)
     elif isinstance(value.get("eval"), dict):

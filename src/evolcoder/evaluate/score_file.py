@@ -136,9 +136,8 @@ def _score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress,
         level = sandbox.label
     if request.results is not None:
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-        write_json_whole(
-            request.results, {"date": date, "hash": content_hash(benchmark.title), "eval": results}
-        )
+        head = {"date": date, "hash": content_hash(benchmark.title)}
+        write_json_whole(request.results, {**head, "eval": results})
     named = _settings_named(request, benchmark, oracle, level, len(tally.passed))
     fewest = min(map(len, tally.passed.values()))
     if not any(1 <= k <= fewest for k in request.ks):

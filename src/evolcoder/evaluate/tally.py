@@ -48,9 +48,7 @@ class Tally:
         """
         benchmark = self._benchmark
 
-        def of(
-            verdicts: Mapping[str, Sequence[bool]], ks: Sequence[int] = (1,), part: str = ""
-        ) -> list[Score]:
+        def of(verdicts: dict[str, list[bool]], ks: Sequence[int] = (1,), part: str = "") -> list[Score]:
             title = f"{benchmark.title} ({part})" if part else benchmark.title
             return scores_of(verdicts, ks, title, named, lambda task: benchmark.families.get(task, task))
 
@@ -60,9 +58,8 @@ class Tally:
         if any(answer for votes in self.votes.values() for answer, _ in votes):
             fewest = min(map(len, self.votes.values()))
             for k in sorted({*(k for k in ks if 1 < k <= fewest), fewest} - {1}):
-                found += of(
-                    {task: [_majority(votes[:k])] for task, votes in self.votes.items()}, part=f"maj@{k}"
-                )
+                chosen = {task: [_majority(votes[:k])] for task, votes in self.votes.items()}
+                found += of(chosen, part=f"maj@{k}")
         parts: dict[str, dict[str, list[bool]]] = {}
         for task_id, verdicts in self.passed.items():
             for group in benchmark.groups(benchmark.by_task[task_id]):

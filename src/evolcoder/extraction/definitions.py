@@ -77,9 +77,8 @@ def _without_prose(text: str, name: str) -> str:
     first = text[: match.start()].count("\n") if match else 0
     lines = text.split("\n")
     first = next((n for n, line in enumerate(lines[:first]) if _BEGINS_CODE.match(line)), first)
-    last = max(
-        (n for n, line in enumerate(lines) if line.rstrip().endswith(("}", "end", ";", "?>"))), default=-1
-    )
+    ends = ("}", "end", ";", "?>")
+    last = max((n for n, line in enumerate(lines) if line.rstrip().endswith(ends)), default=-1)
     return "\n".join(lines[first : last + 1 if last > first else len(lines)]) + "\n"
 
 

@@ -201,9 +201,8 @@ class _Program:
                 continue  # a new object, whatever parser made it
             for name in s.binds & self.variables if s.reads_now else ():
                 self.sources.setdefault(name, set()).update(s.reads_now & self.variables)
-        self.lent = {
-            s.node.name: s.reads & self.variables for s in statements if isinstance(s.node, DEFINITIONS)
-        }
+        defining = ((s.node, s.reads) for s in statements)
+        self.lent = {n.name: reads & self.variables for n, reads in defining if isinstance(n, DEFINITIONS)}
         """For each function the variables that it may return."""
         self.shows: dict[str, bool] = dict.fromkeys(self.functions, False)
         self.changes: dict[str, set[str]] = {name: set() for name in self.functions}
@@ -332,9 +331,8 @@ class _Program:
             return False
         if isinstance(s.node, DEFINITIONS):
             return s.node.name != self.entry_point and _is_test(s.node)
-        if _is_main_guard(s.node) or (
-            isinstance(s.node, ast.Expr) and _is_call(s.node.value, self.entry_point)
-        ):
+        value = s.node.value if isinstance(s.node, ast.Expr) else None
+        if _is_main_guard(s.node) or (value is not None and _is_call(value, self.entry_point)):
             return True
         discarded = {id(n.value) for n in s.nodes if isinstance(n, ast.Expr)}
         return any(

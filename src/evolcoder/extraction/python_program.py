@@ -157,6 +157,7 @@ def without_special_tokens(text: str) -> str:
 
 
 _Test = Callable[[ast.stmt], bool]
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def _has(code: _Code, test: _Test) -> bool:
@@ -172,19 +173,15 @@ def _stub(name: str) -> _Test:
     return lambda statement: any(True for _ in _definitions(statement, name))
 
 
-def _definitions(
-    statement: ast.stmt, name: str
-) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+def _definitions(statement: ast.stmt, name: str) -> Iterator[_Definition]:
     nodes = [statement] if isinstance(statement, DEFINITIONS) else own_nodes(statement)
     return (node for node in nodes if isinstance(node, DEFINITIONS) and node.name == name)
 
 
-def _says_nothing(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+def _says_nothing(node: _Definition) -> bool:
     """True for a body that is left out: docstring, `pass`, `...`, `raise NotImplementedError`."""
-    elided = any(
-        isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and n.value.value is ...
-        for n in node.body
-    )
+    values = [n.value for n in node.body if isinstance(n, ast.Expr)]
+    elided = any(isinstance(value, ast.Constant) and value.value is ... for value in values)
     return elided or all(map(_is_filler, node.body))
 
 
@@ -360,9 +357,8 @@ def _salvaged(text: str, entry_point: str) -> _Code | None:
         made = _has(code, _assigns(entry_point)) and global_reads(code.text, code.tree) <= {entry_point}
         if made or _has(code, _imports(entry_point)):
             return code
-    found = re.search(
-        rf"^([ \t]*)(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(entry_point)}\b", text, re.MULTILINE
-    )
+    begins = rf"^([ \t]*)(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(entry_point)}\b"
+    found = re.search(begins, text, re.MULTILINE)
     if found is None:
         return None
     # The grammar may take the words before a definition for its beginning.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from evolcoder.data_files import SUFFIXES
 from evolcoder.errors import UserError, nearest, shortened
@@ -113,10 +113,8 @@ def environment_spec(name: str) -> EnvironmentSpec:
 
 def environment_specs() -> dict[str, EnvironmentSpec]:
     """Return the environments that benchmarks are judged in, by name."""
-    specs: list[EnvironmentSpec] = [
-        module.ENVIRONMENT for module in _modules() if hasattr(module, "ENVIRONMENT")
-    ]
-    return {spec.name: spec for spec in specs}
+    specs: list[Any] = [getattr(module, "ENVIRONMENT", None) for module in _modules()]
+    return {spec.name: spec for spec in specs if spec is not None}
 
 
 def _module_of(name: str) -> BenchmarkFile | None:

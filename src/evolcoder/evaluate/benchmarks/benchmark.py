@@ -252,9 +252,8 @@ class Benchmark:
         if sample.whole or self.prompt_form == "prose":
             return sample.program
         begins_anew = re.match(r"(?:[ \t]*\n)*\S", sample.program)
-        return (
-            problem.prompt + (self._bodies.get(problem.task_id, "") if begins_anew else "") + sample.program
-        )
+        body = self._bodies.get(problem.task_id, "") if begins_anew else ""
+        return problem.prompt + body + sample.program
 
     def vote(self, problem: Problem, sample: Sample) -> str | None:
         """Return what a sample votes for, "" for nothing; None where answers cannot be counted."""

@@ -205,10 +205,8 @@ class CruxEval(Benchmark):
 
     def texts(self) -> list[ProblemText]:
         """Return function, input and output, under one name whatever is asked."""
-        return [
-            ProblemText("cruxeval", p.task_id, f"{p.prompt}\nassert {p.tests}", p.prompt)
-            for p in self.problems
-        ]
+        texts = ((p, f"{p.prompt}\nassert {p.tests}") for p in self.problems)
+        return [ProblemText("cruxeval", p.task_id, text, p.prompt) for p, text in texts]
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
         """Return the predicted expression by the published rule, which leaves a bare one as it is."""

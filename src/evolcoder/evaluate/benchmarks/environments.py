@@ -71,12 +71,10 @@ def find_environment(spec: EnvironmentSpec) -> Environment:
         raise UserError(f"{_note_path(name)}: cannot be read ({error}): {command}") from error
     if note.get("lock") != _lock_hash(spec):
         raise UserError(f"the environment of {name} is of another version of evolcoder: {command}")
-    missing = [note[key] for key in ("interpreter", "base", "packages") if not Path(note[key]).exists()]
-    if missing:
+    places = (note["interpreter"], note["base"], note["packages"])
+    if missing := [place for place in places if not Path(place).exists()]:
         raise UserError(f"the environment of {name} is gone ({missing[0]} does not exist): {command}")
-    python = PythonEnvironment(
-        note["interpreter"], note["base"], note["packages"], spec.preimport, spec.variables
-    )
+    python = PythonEnvironment(*places, spec.preimport, spec.variables)
     without = f", without {', '.join(note['without'])}" if note.get("without") else ""
     return Environment(python, f"Python {note['version']}, {spec.lock.name} {note['lock'][:8]}{without}")
 

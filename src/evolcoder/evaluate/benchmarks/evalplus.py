@@ -129,11 +129,8 @@ class EvalPlusBenchmark(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
-        truth, inputs, name = (
-            self._truth(problem, suite),
-            self.inputs[problem.task_id][suite],
-            problem.entry_point,
-        )
+        truth, inputs = self._truth(problem, suite), self.inputs[problem.task_id][suite]
+        name = problem.entry_point
         # At once: long strings, or arguments looked at after the call.
         keeps_arguments = oracle == "evalplus-0.2.1" and name == "find_zero"
         described = keeps_arguments or truth.compact

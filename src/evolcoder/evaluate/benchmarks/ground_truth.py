@@ -69,9 +69,8 @@ class TruthStore:
         if key not in self._memory:
             row = self._db.execute("SELECT truth FROM truths WHERE key = ?", (key,)).fetchone()
             if row is not None:
-                self._memory[key] = _truth(
-                    *codec.decode(zlib.decompress(row[0]), codec.Memory(_VALUES_BYTES))
-                )
+                kept = codec.decode(zlib.decompress(row[0]), codec.Memory(_VALUES_BYTES))
+                self._memory[key] = _truth(*kept)
         return self._memory.get(key)
 
     def compute(self, references: Iterable[Reference], sandbox: JobRunner) -> None:

@@ -58,10 +58,7 @@ _NAMED = {
     )
     for release, size in _SIZES.items()
 }
-NAMES = {
-    "livecodebench": _NAMED[_NEWEST],
-    **{f"livecodebench@{release}": named for release, named in _NAMED.items()},
-}
+NAMES = {"livecodebench": _NAMED[_NEWEST]} | {f"livecodebench@{name}": of for name, of in _NAMED.items()}
 ASK = (
     "You are an expert Python programmer. You will be given a question (problem specification) and will "
     "generate a correct Python program that matches the specification and passes all tests."

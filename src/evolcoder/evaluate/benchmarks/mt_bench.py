@@ -61,9 +61,8 @@ class MtBench(JudgedBenchmark):
 
 def load(name: str) -> Benchmark:
     """Return MT-Bench; raises DataError where its data is missing."""
-    references = {
-        row["question_id"]: row["choices"][0]["turns"] for row in rows_of(REFERENCES, f"{name} reference")
-    }
+    answered = rows_of(REFERENCES, f"{name} reference")
+    references = {row["question_id"]: row["choices"][0]["turns"] for row in answered}
     return MtBench(name, "", tuple(_problem(row, references) for row in rows_of(QUESTIONS, name)))
 
 

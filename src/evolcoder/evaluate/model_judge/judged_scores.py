@@ -141,11 +141,8 @@ def _parts(turns: Sequence[JudgedTurn], benchmark: JudgedBenchmark) -> dict[str,
     parts: dict[str, list[JudgedTurn]] = {}
     several = len({turn.turn for turn in turns}) > 1
     for turn in turns:
-        names = (
-            *((f"turn {turn.turn}",) if several else ()),
-            *benchmark.groups(benchmark.by_task[turn.task_id]),
-        )
-        for name in names:
+        names = benchmark.groups(benchmark.by_task[turn.task_id])
+        for name in (f"turn {turn.turn}", *names) if several else names:
             parts.setdefault(name, []).append(turn)
     return dict(sorted(parts.items(), key=lambda item: _order(item[0])))
 
@@ -189,9 +186,8 @@ def _length_controlled(
         low, high = _interval(problems, rate, value, _RESAMPLES_OF_FIT)
     n_samples = len({(turn.task_id, turn.index) for turn in turns})
     named = {**settings, "measure": LENGTH_CONTROLLED}
-    return Score(
-        f"{benchmark.title} (length-controlled)", 1, value, low, high, len(problems), n_samples, named
-    )
+    title = f"{benchmark.title} (length-controlled)"
+    return Score(title, 1, value, low, high, len(problems), n_samples, named)
 
 
 def _interval(

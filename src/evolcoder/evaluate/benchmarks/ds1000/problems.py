@@ -368,9 +368,8 @@ def _opens_a_block(text: str) -> bool:
 
 def _as_body(code: str, name: str) -> str:
     lines = code.split("\n")
-    start = next(
-        (i for i, line in enumerate(lines) if re.match(rf"def[ \t]+{re.escape(name)}\b", line)), None
-    )
+    header = re.compile(rf"def[ \t]+{re.escape(name)}\b")
+    start = next((i for i, line in enumerate(lines) if header.match(line)), None)
     if start is not None:
         header_end = (i for i in range(start, len(lines)) if _HEADER_END.search(lines[i]))
         first = next(header_end, len(lines) - 1) + 1

@@ -97,9 +97,8 @@ def _interpreted(key: str, name: str, label: str, runtime: Tool, *marks: bytes, 
 
 _NODE = Tool(("node", "nodejs"), "apt install nodejs")
 _LUA = Tool(("lua5.3", "lua5.4", "lua"), "apt install lua5.3", ("-v",))
-_LUA_UNIT = Tool(
-    tuple(f"/usr/share/lua/{v}/luaunit.lua" for v in ("5.3", "5.4", "5.1")), "apt install lua-unit", ()
-)
+_LUA_UNITS = tuple(f"/usr/share/lua/{version}/luaunit.lua" for version in ("5.3", "5.4", "5.1"))
+_LUA_UNIT = Tool(_LUA_UNITS, "apt install lua-unit", ())
 _RUBY = Tool(
     ("ruby",),
     "apt install ruby ruby-test-unit",

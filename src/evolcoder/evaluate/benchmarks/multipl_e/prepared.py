@@ -67,9 +67,8 @@ def prepared_folder(language: str, tools: Mapping[str, Found]) -> Path | None:
     make = _MAKERS.get(language)
     if make is None:
         return None
-    key = content_hash(
-        _VERSION, language, [(tool.here, tool.inside, tool.version) for tool in tools.values()]
-    )
+    found = [(tool.here, tool.inside, tool.version) for tool in tools.values()]
+    key = content_hash(_VERSION, language, found)
     folder = cache_folder() / "toolchains" / f"{language}-{key[:16]}"
     if folder.is_dir():
         return folder

@@ -30,11 +30,8 @@ from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import ExecJob, Job, Limits, Outcome
 from evolcoder.sandbox.reasons import last_lines
 
-SOURCES = {
-    "": NamedSet("humaneval", 0, 163),
-    "humaneval-": NamedSet("humaneval", 0, 163),
-    "mbpp-": NamedSet("mbpp", 1, 974),
-}
+_HUMANEVAL = NamedSet("humaneval", 0, 163)
+SOURCES = {"": _HUMANEVAL, "humaneval-": _HUMANEVAL, "mbpp-": NamedSet("mbpp", 1, 974)}
 
 
 def _named(of: str, language: Language) -> NamedSet:
