@@ -204,8 +204,8 @@ class Benchmark:
         """Return prompt and stop strings for a problem; raises UserError for an unknown style or preset."""
         check_style(style)
         if style == "wizardcoder":
-            instruction = with_tabs(self.instruction(problem))
-            return Asked(instruction_prompt(instruction, gap=self.gap(preset)))
+            gap = of_preset(preset, self.gaps) if self.gaps else "\n\n"
+            return Asked(instruction_prompt(with_tabs(self.instruction(problem)), gap=gap))
         if style == "chat":
             return Asked((Message("user", self.question(problem)),))
         if style in ("wizardlm-7b", "wizardlm-13b"):
@@ -232,10 +232,6 @@ class Benchmark:
         """Return what a base model continues, and where it stops."""
         # A prompt that ends in a newline splits the token that base models put before the first statement.
         return Asked(problem.prompt.rstrip(), FUNCTION_STOPS)
-
-    def gap(self, preset: str) -> str:
-        """Return what stands before "### Instruction:"; raises UserError for an unknown preset."""
-        return of_preset(preset, self.gaps) if self.gaps else "\n\n"
 
     # -- from an answer to a program ------------------------------------------------------------------------
 

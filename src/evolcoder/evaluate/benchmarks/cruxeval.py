@@ -72,12 +72,6 @@ assert f("x9j") == ??
 [ANSWER]
 assert f("x9j") == "x9ja"
 [/ANSWER]
-
-[PYTHON]
-<code>
-assert f(<input>) == ??
-[/PYTHON]
-[ANSWER]
 """,
     "cruxeval:output-cot": """You are given a Python function and an assertion containing an input to the \
 function. Complete the assertion with a literal (no unsimplified expressions, no function calls) containing \
@@ -105,12 +99,6 @@ Let's execute the code step by step:
 [ANSWER]
 assert f("hi") == "bhihia"
 [/ANSWER]
-
-[PYTHON]
-<code>
-assert f(<input>) == ??
-[/PYTHON]
-[THOUGHT]
 """,
     "cruxeval:input": """You will be given a function f and an output in the form f(??) == output. Find any \
 input such that executing f on the input leads to the given output. There may be multiple answers, but you \
@@ -138,12 +126,6 @@ assert f(??) == "banana"
 [ANSWER]
 assert f("ba", "nana") == "banana"
 [/ANSWER]
-
-[PYTHON]
-<code>
-assert f(??) == <output>
-[/PYTHON]
-[ANSWER]
 """,
     "cruxeval:input-cot": """You will be given a function f and an output in the form f(??) == output. Your \
 task is to find any input such that executing f on the input leads to the given output. There may be \
@@ -164,12 +146,6 @@ Since the function f(x) returns x + 1, for f(??) to be equal to 17, the value of
 [ANSWER]
 assert f(16) == 17
 [/ANSWER]
-
-[PYTHON]
-<code>
-assert f(??) == <output>
-[/PYTHON]
-[THOUGHT]
 """,
 }
 
@@ -199,9 +175,10 @@ class CruxEval(Benchmark):
 
     def text(self, problem: Problem) -> str:
         """Return the published prompt with the problem in it."""
-        head, _, rest = PROMPTS[self.name].rpartition("<code>")
-        given = "input" if self.asks_output else "output"
-        return head + problem.prompt + rest.replace(f"<{given}>", problem.extra[given])
+        given = problem.extra["input"] if self.asks_output else "??"
+        wanted = "??" if self.asks_output else problem.extra["output"]
+        code = f"[PYTHON]\n{problem.prompt}\nassert f({given}) == {wanted}\n[/PYTHON]"
+        return f"{PROMPTS[self.name]}\n{code}\n[{'THOUGHT' if self.name.endswith('-cot') else 'ANSWER'}]\n"
 
     def texts(self) -> list[ProblemText]:
         """Return function, input and output, under one name whatever is asked."""

@@ -40,11 +40,6 @@ class Dialogue:
     absent: str = ""
     """Why an answer is missing; "" where none is."""
 
-    @property
-    def length(self) -> int:
-        """Characters of all answers."""
-        return sum(map(len, self.answers))
-
 
 async def dialogues(
     model: LanguageModel,

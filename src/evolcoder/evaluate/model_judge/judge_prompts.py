@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evolcoder.extraction.thinking import split_thinking
 from evolcoder.models.protocol import Message
@@ -28,7 +28,7 @@ def rating_messages(
     """Return the chat that asks for a rating of the last answer, 1 to 10; `references` are one a question."""
     examples = [
         (rating_messages((asked,), (answer,))[-1].content, f"Rating: [[{rating}]] {why}")
-        for asked, answer, why, rating in _RATED[:shots]
+        for asked, answer, why, rating in _prompts()["examples"]["rated"][:shots]
     ]
     name = "single-math-v1" if references else "single-v1"
     return _chat(name, {"question": questions, "answer": answers}, references, examples)
@@ -44,7 +44,7 @@ def pair_messages(
     """Return the chat that asks which of two last answers is better: A the first, B the second, C neither."""
     examples = [
         (pair_messages((asked,), (a,), (b,))[-1].content, f"[[{choice}]] {why}")
-        for asked, a, b, why, choice in _COMPARED[:shots]
+        for asked, a, b, why, choice in _prompts()["examples"]["compared"][:shots]
     ]
     name = "pair-math-v1" if references else "pair-v2"
     return _chat(name, {"question": questions, "answer_a": first, "answer_b": second}, references, examples)
@@ -82,39 +82,5 @@ def _chat(
 
 
 @cache
-def _prompts() -> dict[str, dict[str, str]]:
+def _prompts() -> dict[str, dict[str, Any]]:
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-
-
-# Written for evolcoder: question, answer(s), the judge's reason, its verdict. The verdict is said first:
-# after its own words a small judge names none.
-_RATED = (
-    (
-        "Name three rivers of Europe.",
-        "The Danube, the Rhine and the Volga.",
-        "The answer names three rivers, and all of them are in Europe.",
-        9,
-    ),
-    (
-        "How do I keep bread fresh for longer?",
-        "Bread is made of flour. I like bread.",
-        "The answer does not say how bread is kept fresh.",
-        2,
-    ),
-)
-_COMPARED = (
-    (
-        "How many days has a leap year?",
-        "A leap year has 365 days.",
-        "It has 366 days: February has one more.",
-        "Assistant A is wrong and assistant B is right.",
-        "B",
-    ),
-    (
-        "Give me a reason to learn to swim.",
-        "You are safer near water, and it is good for your heart.",
-        "Swimming is swimming.",
-        "Assistant A gives two reasons and assistant B gives none.",
-        "A",
-    ),
-)

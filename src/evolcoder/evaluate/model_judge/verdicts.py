@@ -28,6 +28,9 @@ from evolcoder.models.protocol import Completion, LanguageModel, Message, Reques
 from evolcoder.progress import Bar
 
 Said = Literal["win", "tie", "loss", "rated", "unreadable", "no answer"]
+_OF_BOTH_ORDERS: dict[tuple[Choice | None, ...], tuple[Said, float]]
+_OF_BOTH_ORDERS = {("A", "B"): ("win", 1.0), ("B", "A"): ("loss", 0.0)}
+"""The verdict of (the answer as A, as B) where both orders agree; all else that can be read is a tie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ def _verdict(
         said, worth = ("unreadable", None) if rating is None else ("rated", rating / MOST)
     else:
         choices = tuple(map(read_choice, replies))
-        said, worth = _of_both_orders(choices)
+        said, worth = _OF_BOTH_ORDERS.get(choices, ("tie", 0.5)) if any(choices) else ("unreadable", None)
     prices = [completion.cost_usd for completion in completions if completion.cost_usd is not None]
     return JudgedTurn(
         task_id=dialogue.problem.task_id,
@@ -151,17 +154,6 @@ def _verdict(
         completion_tokens=sum(completion.completion_tokens for completion in completions),
         cost_usd=sum(prices) if prices else None,
     )
-
-
-def _of_both_orders(choices: Sequence[Choice | None]) -> tuple[Said, float | None]:
-    """Return the verdict of (the answer as A, as B): a win or loss where both orders agree, else a tie."""
-    if not any(choices):
-        return "unreadable", None
-    if choices == ("A", "B"):
-        return "win", 1.0
-    if choices == ("B", "A"):
-        return "loss", 0.0
-    return "tie", 0.5
 
 
 def _length(dialogue: Dialogue, turn: int) -> int:
