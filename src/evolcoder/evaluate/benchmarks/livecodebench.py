@@ -125,7 +125,7 @@ class LiveCodeBench(Benchmark):
         tests = tests_at(*problem.extra["place"])
         functional = bool(problem.entry_point)
         total = min(_LONGEST_S, limits.cpu_s * len(tests.inputs)) + 2.0
-        comparison = partial(AnswerComparison, tests.outputs, functional)
+        comparison = partial(partial, wrong_answer, tests.outputs, functional)
         return BatchJob(
             program=wrapped(program, problem.entry_point),
             entry_point=ANSWER,
@@ -337,25 +337,18 @@ def wrapped(program: str, function: str) -> str:
     return _FORMAT.format(source=program, name=function, given="\n".join(_GIVEN), wrapper=wrapper)
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerComparison:
-    """Compares the answers of a program with the outputs of its tests."""
-
-    outputs: tuple[str, ...]
-    functional: bool
-
-    def __call__(self, number: int, value: CallValue) -> str | None:
-        """Return what is wrong with the answer to a test, None for a right one."""
-        if not value.ok:
-            return value.error
-        wanted = self.outputs[number]
-        if self.functional:
-            # As published: `==`, with a tuple taken for a list.
-            said = list(value.value) if isinstance(value.value, tuple) else value.value
-            right = bool(said == json.loads(wanted))
-        else:
-            right = isinstance(value.value, str) and _same_lines(value.value, wanted)
-        return None if right else f"expected {wanted.strip()[:120]!r}, got {str(value.value).strip()[:120]!r}"
+def wrong_answer(outputs: tuple[str, ...], functional: bool, number: int, value: CallValue) -> str | None:
+    """Return what is wrong with a program's answer to one of its tests, None for a right one."""
+    if not value.ok:
+        return value.error
+    wanted = outputs[number]
+    if functional:
+        # As published: `==`, with a tuple taken for a list.
+        said = list(value.value) if isinstance(value.value, tuple) else value.value
+        right = bool(said == json.loads(wanted))
+    else:
+        right = isinstance(value.value, str) and _same_lines(value.value, wanted)
+    return None if right else f"expected {wanted.strip()[:120]!r}, got {str(value.value).strip()[:120]!r}"
 
 
 def _same_lines(written: str, wanted: str) -> bool:

@@ -32,20 +32,15 @@ OWN = "own_verdicts"
 """Field of the rows given: pass or fail as the file itself says, None where it does not."""
 
 
-def problem_files(path: Path) -> list[Path]:
-    """Return the files of a folder (or the one file) that hold MultiPL-E's objects; [] for none."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    files = [file for file in files if file.name.endswith(_ENDINGS)]
-    with_results = {_problem_name(file) for file in files if _RESULTS in file.name}
-    return [file for file in files if _RESULTS in file.name or _problem_name(file) not in with_results]
-
-
 def own_files(path: Path, problems: Sequence[Problem], find: Find) -> list[Path]:
     """Return the files that are of a form described above, those of a problem each before JSON lines."""
-    lines = [path] if path.is_file() else sorted(p for p in path.rglob("*.jsonl*") if p.is_file())
-    return [file for file in problem_files(path) if _is_own(file, problems, find)] or [
-        file for file in lines if _is_own(file, problems, find)
-    ]
+    found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = [file for file in found if file.name.endswith(_ENDINGS)]
+    with_results = {_problem_name(file) for file in files if _RESULTS in file.name}
+    files = [file for file in files if _RESULTS in file.name or _problem_name(file) not in with_results]
+    lines = [file for file in found if path.is_file() or ".jsonl" in file.name]
+    own = ([file for file in some if _is_own(file, problems, find)] for some in (files, lines))
+    return next(filter(None, own), [])
 
 
 def _is_own(file: Path, problems: Sequence[Problem], find: Find) -> bool:

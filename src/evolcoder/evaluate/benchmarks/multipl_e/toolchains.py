@@ -86,8 +86,9 @@ def _found(name: str, path: str, version: tuple[str, ...]) -> Found:
     if folder.name == "shims":  # of a version manager (pyenv, rbenv): it reads the home folder
         path = _output([folder.parent.name.lstrip("."), "which", Path(path).name]) or path
     real = os.path.realpath(path)
-    if Path(real).name == "rustup":
-        real = _of_rustup(path, Path(path).name)
+    if Path(real).name == "rustup":  # its proxies read the user's home
+        home = _output([path, "--print", "sysroot"]) if Path(path).name == "rustc" else ""
+        real = os.path.realpath(f"{home}/bin/rustc" if home else path)
     says = _version(real, version)
     if real.startswith("/usr/"):
         # The alternatives' own name where there is one: scripts look at how they were called.
@@ -95,12 +96,6 @@ def _found(name: str, path: str, version: tuple[str, ...]) -> Found:
     root = _root(Path(real))
     inside = f"{MOUNT}/{Path(name).name}"
     return Found(name, real, f"{inside}/{Path(real).relative_to(root)}", ((str(root), inside),), says)
-
-
-def _of_rustup(path: str, tool: str) -> str:
-    """Return the toolchain's own binary: rustup's proxies read the user's home."""
-    home = _output([path, "--print", "sysroot"]) if tool == "rustc" else ""
-    return os.path.realpath(f"{home}/bin/{tool}") if home else os.path.realpath(path)
 
 
 def _root(real: Path) -> Path:
