@@ -74,8 +74,7 @@ def _question(row: dict[str, Any], columns: Columns, style: InferenceStyle) -> t
     named, messages = columns.get("instruction"), columns.get("messages")
     name = next((name for name in ((named,) if named else INSTRUCTION_FIELDS) if name in row), None)
     if named is None and (name is None or isinstance(row[name], list)):
-        turns: list[dict[str, Any]] | None
-        turns = asked_turns({**row, "messages": row.get(messages)} if messages else row)
+        turns: Any = asked_turns({**row, "messages": row.get(messages)} if messages else row)
         if turns is not None and style == "wizardcoder" and len(turns) > 1:
             raise ValueError(f"a chat of {len(turns)} messages, which --style chat takes")
         if turns is not None:
