@@ -92,8 +92,7 @@ def compare(a: Verdicts, b: Verdicts, families: Mapping[str, str] | None = None)
 def with_ids_of(known: Verdicts, other: Verdicts) -> dict[str, list[float]]:
     """Return `other` under the task ids that `known` has: "HumanEval_0" and "0" are its "HumanEval/0".
 
-    A number alone, on either side, is taken where one problem of the other side has it. Other ids stay as
-    they are.
+    A number alone, on either side, is taken where one problem of the other has it; other ids stay.
     """
     by_parts: dict[tuple[str, str], list[str]] = {}
     for task in known:

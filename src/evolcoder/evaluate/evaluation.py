@@ -80,10 +80,8 @@ async def evaluate_model(
     """Sample `model` on a benchmark, judge it, and write samples, verdicts and scores into the folder `out`.
 
     Without `overwrite`, scores of another model or by other settings that `out` holds are not written over;
-    with `any_style` the style may differ, for the endpoint is still to say which one it takes.
-
-    Raises UserError for an unknown benchmark, style, preset or oracle and for such scores, SandboxError where
-    programs cannot be run safely, and what the model raises.
+    with `any_style` the style may differ, for the endpoint is still to say which one it takes. Raises
+    UserError for such scores and for what is not known, SandboxError where programs cannot be run safely.
     """
     begun = time.monotonic()
     progress = progress or SilentProgress()

@@ -72,11 +72,7 @@ def shared_problems(first: Benchmark, second: Benchmark) -> tuple[str, ...]:
 def selection_notice(
     deciding: str, reported: Sequence[str], rule: str, overlap: Callable[[str, str], bool] = names_overlap
 ) -> str:
-    """Return the sentence that says that a test was used to select; "" where none was.
-
-    `rule` is the stopping rule's name: "paper-v1" is the one of the paper's first version. `overlap` says
-    whether two benchmarks share problems.
-    """
+    """Return the sentence that says that a test was used to select by a stopping rule; "" where none was."""
     if deciding in reported or rule == "paper-v1":
         of_paper = " (the rule of the paper's first version)" if rule == "paper-v1" else ""
         return (

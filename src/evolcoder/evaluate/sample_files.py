@@ -252,10 +252,9 @@ def _is_hidden(file: Path, folder: Path) -> bool:
 
 
 def _own_outputs(path: Path, benchmark: Benchmark) -> list[Path]:
-    """Return the samples that evaluations left in the folder `path` or below; [] for any other path.
+    """Return the samples that an evaluation left in a folder or below; [] for any other path.
 
-    Where some are of this benchmark, the others are left out. Raises DataError where several are left: they
-    are of several models.
+    Those of this benchmark go before others. Raises DataError where several are left, as of several models.
     """
     folders = [scores.parent for scores in sorted(path.rglob("scores.json"))]
     folders += [verdicts.parent for verdicts in sorted(path.rglob("verdicts.jsonl"))]

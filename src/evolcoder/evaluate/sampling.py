@@ -82,10 +82,7 @@ async def completion_of(model: LanguageModel, request: Request) -> tuple[Complet
 def answers(
     model: LanguageModel, benchmark: Benchmark, problems: Sequence[Problem], settings: EvaluationSettings
 ) -> AsyncGenerator[Answer, None]:
-    """Yield the model's answers by problem and index; a request that alone gets none is an absent answer.
-
-    Raises what stops every request; answers so far are in the model's journal, if it has one.
-    """
+    """Yield the model's answers by problem and index, absent ones too; raises what stops every request."""
 
     async def ask(item: tuple[Problem, Request]) -> Answer:
         problem, request = item

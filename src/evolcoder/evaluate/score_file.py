@@ -96,10 +96,9 @@ class ScoreRequest:
 def score_file(
     request: ScoreRequest, benchmark: Benchmark, progress: Progress, engine: Engine = THIS_MACHINE
 ) -> FileScore:
-    """Judge every sample of a file or folder and return the scores; see `ScoreRequest` for what it writes.
+    """Judge every sample of a file or folder and return the scores; `ScoreRequest` says what it writes.
 
-    Raises DataError for a bad file, UserError for an oracle the benchmark has not, SandboxError where
-    programs cannot be run safely.
+    Raises DataError for a bad file, UserError for an unknown oracle, SandboxError without a sandbox.
     """
     with (
         output_file(request.out, holds_rows("passed"), request.samples, overwrite=request.overwrite),

@@ -37,10 +37,7 @@ def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> Verdicts | 
 
 
 def carried_suites(path: Path, benchmark: Benchmark | None = None) -> str:
-    """Say which tests the verdicts of a file are of: "base", "base and plus"; "" where it does not say.
-
-    Known where a file of verdicts has both, as EvalPlus's results and those of `score -b humaneval+`.
-    """
+    """Say which tests the verdicts of a file are of: "base", "base and plus"; "" where it does not say."""
     path = _verdicts_in(path, benchmark)
     if path.name.endswith(".json"):
         by_task = json.loads(path.read_bytes())["eval"]

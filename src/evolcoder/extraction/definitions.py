@@ -55,10 +55,7 @@ def definition(code: str, name: str) -> re.Match[str] | None:
 
 
 def defining_block(blocks: Sequence[tuple[str, bool]], outside: str, name: str, language: str) -> str | None:
-    """Return the last of blocks, as (code, closed), that defines a function whole; None where none does.
-
-    Sound blocks go before those that the language's grammar refuses, the text outside of blocks comes last.
-    """
+    """Return the last of blocks, as (code, closed), that defines a function whole, a sound one if any is."""
     written = [(code, closed) for code, closed in reversed(blocks) if _is_written(code, name)]
     defining = [code for code, closed in written if closed or _ends(code)]
     sound = (code for code in defining if has_grammar(language) and syntax_error(code, language) is None)

@@ -56,10 +56,7 @@ _SCOPES = ("lambda", "def", "class", "for")
 
 @lru_cache(maxsize=16)
 def compiled_python(code: str, name: str = "<program>") -> types.CodeType | str | None:
-    """Return a program compiled for this Python, or "line N: what is wrong" with it. Never executed here.
-
-    None for what could take long to compile, or gigabytes, and is left to the sandbox.
-    """
+    """Return a program compiled, never executed, or "line N: what is wrong"; None for what may cost much."""
     if len(code) > _COMPILED_HERE_CHARACTERS or _may_cost_much(code):
         return None
     try:

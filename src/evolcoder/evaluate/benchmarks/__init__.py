@@ -65,13 +65,11 @@ def is_file(name: str) -> bool:
 
 
 def load_benchmark(name: str) -> Benchmark:
-    """Return a benchmark by name; "+" names take a version, as in "humaneval+@v0.1.9".
+    """Return a benchmark by name; "+" names take a version, those of dated problems a window (`windows`).
 
-    A name whose problems have dates takes a window of them (`evolcoder.evaluate.benchmarks.windows`).
-
-    A path that ends in .py is a benchmark of the user's own: its function `load()` returns it; that of a data
-    file is the benchmark of its instructions. Raises UserError for an unknown name or a mistake in the user's
-    file, DataError where data is missing or not the published one.
+    The path of a .py is a user's own, which its function `load()` returns; that of a data file is the
+    benchmark of its instructions. Raises UserError for an unknown name or a mistake in the user's file,
+    DataError where data is missing or not the published one.
     """
     if is_own(name):
         from evolcoder.evaluate.benchmarks.own_benchmark import own_benchmark

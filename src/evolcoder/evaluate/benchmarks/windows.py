@@ -83,16 +83,11 @@ def within(benchmark: Benchmark, name: str, window: Window | None) -> Benchmark:
 
 
 def seen_notice(sets: Iterable[tuple[str, NamedSet]], released: date | None) -> str:
-    """Return the sentence that names dated benchmarks with problems older than the base model; "" for none.
-
-    `sets` are names with what they tell, `released` is the day the base model was published, if known.
-    """
+    """Return the sentence that names dated `sets` with problems older than the base model; "" for none."""
     if released is None:
         return ""
-    seen = [name for name, named in sets if named.dated and named.first < released.toordinal()]
-    if not seen:
-        return ""
-    return (
-        f"The base model was published on {released}: it may have seen the problems of {', '.join(seen)} "
-        "that are older."
+    seen = ", ".join(name for name, named in sets if named.dated and named.first < released.toordinal())
+    told = (
+        f"The base model was published on {released}: it may have seen the problems of {seen} that are older."
     )
+    return told if seen else ""

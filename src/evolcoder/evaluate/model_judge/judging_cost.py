@@ -104,10 +104,7 @@ async def estimate_judged(
 def expected_requests(
     benchmark: JudgedBenchmark, settings: EvaluationSettings, judge: JudgeSettings
 ) -> tuple[int, int]:
-    """Return the judge's requests, and about their tokens, before a model has answered anything.
-
-    An answer counts as `ANSWER_TOKENS`, a token as four characters.
-    """
+    """Return the judge's requests and about their tokens, an answer being `ANSWER_TOKENS` of 4 characters."""
     dialogues = [Dialogue(problem, 0, _ANY_ANSWER) for problem in subset(benchmark.problems, settings.limit)]
     characters = requests = 0
     sides = 2 if judge.against else 1
@@ -131,7 +128,6 @@ def _scaled(
     """Scale what the requests of a sample came to up to `n` samples of all problems."""
 
     def size(dialogues: Sequence[Dialogue]) -> tuple[int, int]:
-        """Return requests and their characters."""
         requests = [request for dialogue in dialogues for request in requests_of(dialogue)]
         return len(requests), sum(map(_characters, requests))
 

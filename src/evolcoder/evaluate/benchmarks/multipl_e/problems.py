@@ -191,10 +191,7 @@ class MultiplE(Benchmark):
         return Sample(problem.task_id, index, raw, text, whole)
 
     def program(self, problem: Problem, sample: Sample) -> str:
-        """Return prompt, completion and tests as one program; one with tests as it is.
-
-        A function alone, which some files call a solution, gets the prompt's preamble and the tests.
-        """
+        """Return prompt, completion and tests as one program; of a function alone, preamble, it and tests."""
         if sample.whole and self.language.test_mark in sample.program:
             return sample.program
         if sample.whole:
@@ -242,14 +239,12 @@ class MultiplE(Benchmark):
             return verdict
         if outcome.exit_code == 128 + signal.SIGXCPU:  # as a shell script tells of its program's (scala)
             return replace(verdict, passed=False, reason="timeout", detail="used up its CPU time")
-        passed = self.language.passed(outcome)
-        if passed and self.language.last_word and _last_word(problem).encode() not in outcome.stdout:
+        if not self.language.passed(outcome):
+            reason: Reason = "syntax error" if self._is_compile_error(outcome) else "failed"
+            return replace(verdict, passed=False, reason=reason, detail=told(outcome))
+        if self.language.last_word and _last_word(problem).encode() not in outcome.stdout:
             return replace(verdict, passed=False, reason="exited", detail="it ended before its tests did")
-        reason: Reason = "passed"
-        if not passed:
-            reason = "syntax error" if self._is_compile_error(outcome) else "failed"
-        detail = "" if passed else told(outcome)
-        return replace(verdict, passed=passed, reason=reason, detail=detail)
+        return replace(verdict, passed=True, reason="passed", detail="")
 
     def _is_compile_error(self, outcome: Outcome) -> bool:
         if self.language.compile_steps:
