@@ -150,7 +150,9 @@ def _samples_of_file(
 
 def _problem_of(row: dict[str, Any], benchmark: Benchmark) -> Problem:
     task_id = row.get("task_id")
-    if task_id is None and (prompt := _prompt_of(row)) is not None:
+    texts = (row.get(name) for name in ("prompt", "instruction"))
+    prompt = next((text for text in texts if isinstance(text, str)), None)
+    if task_id is None and prompt is not None and ("samples" in row or _FUNCTION.search(prompt)):
         return _problem_of_prompt(prompt, benchmark)
     if isinstance(task_id, bool) or not isinstance(task_id, (str, int)):
         found = ", ".join(map(repr, row)) or "no fields"
@@ -160,13 +162,6 @@ def _problem_of(row: dict[str, Any], benchmark: Benchmark) -> Problem:
     if problem is None:
         raise ValueError(unknown_task_message(str(task_id), benchmark))
     return problem
-
-
-def _prompt_of(row: dict[str, Any]) -> str | None:
-    """Return the prompt of a row without a task id, where it may tell the problem."""
-    texts = (row.get(name) for name in ("prompt", "instruction"))
-    prompt = next((text for text in texts if isinstance(text, str)), None)
-    return prompt if "samples" in row or (prompt and _FUNCTION.search(prompt)) else None
 
 
 def _problem_of_prompt(prompt: str, benchmark: Benchmark) -> Problem:

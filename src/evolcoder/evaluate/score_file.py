@@ -211,9 +211,17 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     for judgement in judged:
         tally.add(judgement)
-        if results is not None:
-            row = _evalplus_row(judgement, benchmark)
-            results.setdefault(judgement.sample.task_id, []).append(row)
+        if results is not None:  # as EvalPlus writes them
+            sample, suites = judgement.sample, judgement.suites
+            row: dict[str, Any] = {
+                "task_id": sample.task_id,
+                "solution": benchmark.program(benchmark.by_task[sample.task_id], sample),
+                "base_status": _status(suites.get("base")),
+                "plus_status": _status(suites.get("plus")),
+                "base_fail_tests": [],
+                "plus_fail_tests": [],
+            }
+            results.setdefault(sample.task_id, []).append(row)
         yield verdict_row(judgement)
 
 
@@ -255,21 +263,8 @@ def _settings_named(
     }
 
 
-def _evalplus_row(judgement: Judgement, benchmark: Benchmark) -> dict[str, Any]:
-    """Return one sample's verdicts as EvalPlus writes them; a suite that was not judged has status null."""
-    sample = judgement.sample
-    return {
-        "task_id": sample.task_id,
-        "solution": benchmark.program(benchmark.by_task[sample.task_id], sample),
-        "base_status": _status(judgement.suites.get("base")),
-        "plus_status": _status(judgement.suites.get("plus")),
-        "base_fail_tests": [],
-        "plus_fail_tests": [],
-    }
-
-
 def _status(verdict: Verdict | None) -> str | None:
-    """EvalPlus has three words: out of time is "timeout", all else that fails is "fail"."""
+    """Return one of EvalPlus's three words; None for a suite that was not judged."""
     if verdict is None:
         return None
     return "pass" if verdict.passed else "timeout" if verdict.reason == "timeout" else "fail"

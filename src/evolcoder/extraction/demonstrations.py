@@ -322,7 +322,8 @@ class _Program:
         for n in nodes:
             if isinstance(n, ast.Global):
                 self.changes[name].update(n.names)
-        if isinstance(s.node, ast.ClassDef) and _has_state(s.node):
+        values = (n.value for n in getattr(s.node, "body", ()) if isinstance(n, (ast.Assign, ast.AnnAssign)))
+        if isinstance(s.node, ast.ClassDef) and any(values):  # its instances may share what they change
             self.changes[name].add(name)
 
     def _demonstrates(self, s: _Statement) -> bool:
@@ -443,8 +444,3 @@ def _is_test(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> boo
     if isinstance(node, ast.ClassDef):
         return any("TestCase" in {_path(base)[0], *_path(base)[1]} for base in node.bases)
     return node.name.startswith("test_")
-
-
-def _has_state(node: ast.ClassDef) -> bool:
-    """Whether instances of a class may share something that they change."""
-    return any(isinstance(n, (ast.Assign, ast.AnnAssign)) and n.value is not None for n in node.body)

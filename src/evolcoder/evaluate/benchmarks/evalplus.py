@@ -17,7 +17,7 @@ from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, NamedS
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison
-from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key
+from evolcoder.evaluate.benchmarks.ground_truth import Reference, TruthStore, truth_key
 from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, Verdict
@@ -129,8 +129,9 @@ class EvalPlusBenchmark(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
-        truth, inputs = self._truth(problem, suite), self.inputs[problem.task_id][suite]
-        name = problem.entry_point
+        truth = self._store.get(self._reference(problem, suite).key)
+        assert truth is not None, "prepare() comes first"
+        inputs, name = self.inputs[problem.task_id][suite], problem.entry_point
         # At once: long strings, or arguments looked at after the call.
         keeps_arguments = oracle == "evalplus-0.2.1" and name == "find_zero"
         described = keeps_arguments or truth.compact
@@ -169,11 +170,6 @@ class EvalPlusBenchmark(Benchmark):
         program = problem.prompt + problem.canonical_solution
         key = truth_key(self.title, problem.task_id, suite, program)
         return Reference(program, problem.entry_point, self.inputs[problem.task_id][suite], key)
-
-    def _truth(self, problem: Problem, suite: str) -> Truth:
-        truth = self._store.get(self._reference(problem, suite).key)
-        assert truth is not None, "prepare() comes first"
-        return truth
 
 
 @dataclass(frozen=True)

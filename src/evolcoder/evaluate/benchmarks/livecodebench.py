@@ -353,14 +353,10 @@ def wrong_answer(outputs: tuple[str, ...], functional: bool, number: int, value:
 
 def _same_lines(written: str, wanted: str) -> bool:
     """As published: line by line without outer blanks, equal as text or number by number as decimals."""
-    ours, theirs = _lines(written), _lines(wanted)
+    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in (written, wanted))
     return len(ours) == len(theirs) and all(
         a == b or _same_numbers(a, b) for a, b in zip(ours, theirs, strict=True)
     )
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().split("\n")]
 
 
 def _same_numbers(ours: str, theirs: str) -> bool:

@@ -109,8 +109,7 @@ def _examples(problem: Problem) -> list[str]:
 
 def _problem(row: dict[str, Any]) -> Problem:
     setup = row.get("test_setup_code") or "\n".join(row.get("test_imports", ()))
-    tests = "\n".join([setup, *row["test_list"]]) if setup else "\n".join(row["test_list"])
-    tests = tests.replace("\r\n", "\n")
+    tests = "\n".join([*filter(None, [setup]), *row["test_list"]]).replace("\r\n", "\n")
     return Problem(
         task_id=f"MBPP/{row['task_id']}",
         benchmark="mbpp",

@@ -114,7 +114,10 @@ def read_dialogues(
     bad: list[str] = []
     for where, row in rows_of_data(path):
         try:
-            problem = _problem_of(row, benchmark)
+            named = next((row[name] for name in ID_FIELDS if isinstance(row.get(name), (str, int))), None)
+            if named is None:
+                raise ValueError(f"none of {', '.join(ID_FIELDS)} names its problem")
+            problem = benchmark.find(named)
             if problem is not None and problem.task_id not in found:
                 answers = _answers_of(row, len(benchmark.turns(problem)))
                 found[problem.task_id] = Dialogue(problem, 0, answers, absent=str(row.get("absent") or ""))
@@ -125,13 +128,6 @@ def read_dialogues(
     if missing := [problem.task_id for problem in problems if problem.task_id not in found]:
         raise DataError(f"{path}: no answer to {len(missing)} of {len(problems)} problems ({missing[0]} ...)")
     return found
-
-
-def _problem_of(row: Mapping[str, Any], benchmark: JudgedBenchmark) -> Problem | None:
-    named = next((row[name] for name in ID_FIELDS if isinstance(row.get(name), (str, int))), None)
-    if named is None:
-        raise ValueError(f"none of {', '.join(ID_FIELDS)} names its problem")
-    return benchmark.find(named)
 
 
 def _answers_of(row: Mapping[str, Any], turns: int) -> tuple[str, ...]:

@@ -141,7 +141,14 @@ async def answer_and_judge(
     """Ask the model, then what it is set beside, then the judge; one is closed before the next is opened."""
     check_judge(judge, benchmark, problems)
     answers = await _answers(model, benchmark, problems, settings, context)
-    others = await _others(judge, benchmark, problems, settings, context)
+    others: dict[str, Dialogue] | None = None
+    if judge.against and (path := answers_file(judge.against, benchmark.name)) is not None:
+        others = read_dialogues(path, benchmark, problems)
+    elif judge.against:
+        choice = ModelChoice(judge.against, judge.base_url, judge.endpoint, judge.local)
+        one = replace(settings, n=1, style=trained_style(judge.against) or "chat")
+        beside = await _answers(choice, benchmark, problems, one, context)
+        others = {dialogue.problem.task_id: dialogue for dialogue in beside}
     async with _session(judge, context) as opened:
         in_all = sum(len(benchmark.turns(dialogue.problem)) for dialogue in answers)
         with context.progress.bar(f"judge {benchmark.name}", in_all) as bar:
@@ -183,23 +190,6 @@ async def _answers(
         total = len(problems) * settings.n
         with context.progress.bar(f"answer {benchmark.name} ({opened.name})", total) as bar:
             return await dialogues(opened, benchmark, problems, settings, bar)
-
-
-async def _others(
-    judge: JudgeSettings,
-    benchmark: JudgedBenchmark,
-    problems: Sequence[Problem],
-    settings: EvaluationSettings,
-    context: EvaluationContext,
-) -> dict[str, Dialogue] | None:
-    """Return what the answers are set beside, by task id: one sample of a model, or a file's."""
-    if not judge.against:
-        return None
-    if (path := answers_file(judge.against, benchmark.name)) is not None:
-        return read_dialogues(path, benchmark, problems)
-    choice = ModelChoice(judge.against, judge.base_url, judge.endpoint, judge.local)
-    one = replace(settings, n=1, style=trained_style(judge.against) or "chat")
-    return {d.problem.task_id: d for d in await _answers(choice, benchmark, problems, one, context)}
 
 
 def _session(choice: ModelChoice, context: EvaluationContext) -> AbstractAsyncContextManager[LanguageModel]:

@@ -148,13 +148,9 @@ def _verdict(
         said=said,
         worth=worth,
         choices=choices,
-        longer_by=_length(dialogue, n) - (0 if other is None else _length(other, n)),
+        longer_by=sum(map(len, dialogue.answers[:n])) - sum(map(len, other.answers[:n] if other else ())),
         replies=tuple(replies),
         prompt_tokens=sum(completion.prompt_tokens for completion in completions),
         completion_tokens=sum(completion.completion_tokens for completion in completions),
         cost_usd=sum(prices) if prices else None,
     )
-
-
-def _length(dialogue: Dialogue, turn: int) -> int:
-    return sum(map(len, dialogue.answers[:turn]))

@@ -165,9 +165,8 @@ class BigCodeBench(BenchmarkInEnvironment):
 
     def instruction(self, problem: Problem) -> str:
         """Return the published question for chat models."""
-        if self.prompt_form == "function":
-            return f"{ASK}\n```\n{problem.prompt.strip()}\n```\n"
-        return f"{ASK}\n{problem.prompt.strip()}\n"
+        asked = problem.prompt.strip()
+        return f"{ASK}\n```\n{asked}\n```\n" if self.prompt_form == "function" else f"{ASK}\n{asked}\n"
 
     def question(self, problem: Problem) -> str:
         """Return the published question."""
