@@ -190,9 +190,9 @@ class _ScoringThread:
         try:
             with VerdictCache() as cache, self._engine.open(SandboxWork(), self._workers) as sandbox:
                 for batch in self._batches(sandbox):
-                    samples, how = map(self._sample, batch), self._scoring
+                    samples = [self._sample(answer) for answer in batch]
                     judged = judge_samples(
-                        samples, self._benchmark, settings=how, sandbox=sandbox, cache=cache
+                        samples, self._benchmark, settings=self._scoring, sandbox=sandbox, cache=cache
                     )
                     for pair in zip(batch, judged, strict=True):
                         self._judged.append(pair)

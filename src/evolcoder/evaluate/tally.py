@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.pass_at_k import scores_of
@@ -46,25 +47,23 @@ class Tally:
         for all samples. `named` are the settings that name the scores. A k is left out where a problem has
         fewer samples. With `base_only` only the base tests were judged, so the first scores are theirs.
         """
-        benchmark = self._benchmark
-
-        def of(verdicts: dict[str, list[bool]], ks: Sequence[int] = (1,), part: str = "") -> list[Score]:
-            title = f"{benchmark.title} ({part})" if part else benchmark.title
-            return scores_of(verdicts, ks, title, named, lambda task: benchmark.families.get(task, task))
-
-        found, base = of(self.passed, ks), benchmark.suites[0]
+        benchmark, title = self._benchmark, self._benchmark.title
+        of = partial(scores_of, settings=named, family_of=lambda task: benchmark.families.get(task, task))
+        found, base = of(self.passed, ks, title), benchmark.suites[0]
         if len(benchmark.suites) > 1 and not base_only:
-            found += of(self.suites.get(base, {}), ks, f"{base} tests")
+            found += of(self.suites.get(base, {}), ks, f"{title} ({base} tests)")
         if any(answer for votes in self.votes.values() for answer, _ in votes):
             fewest = min(map(len, self.votes.values()))
             for k in sorted({*(k for k in ks if 1 < k <= fewest), fewest} - {1}):
                 chosen = {task: [_majority(votes[:k])] for task, votes in self.votes.items()}
-                found += of(chosen, part=f"maj@{k}")
+                found += of(chosen, (1,), f"{title} (maj@{k})")
         parts: dict[str, dict[str, list[bool]]] = {}
         for task_id, verdicts in self.passed.items():
             for group in benchmark.groups(benchmark.by_task[task_id]):
                 parts.setdefault(group, {})[task_id] = verdicts
-        return found + [score for group, verdicts in parts.items() for score in of(verdicts, part=group)]
+        for group, of_group in parts.items():
+            found += of(of_group, (1,), f"{title} ({group})")
+        return found
 
 
 def _majority(votes: Sequence[tuple[str, bool]]) -> bool:
