@@ -10,14 +10,17 @@ Source of the scheme: Broder 1997; banding after Leskovec, Rajaraman, Ullman, "M
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from xxhash import xxh3_64_intdigest
 
 from evolcoder.evolve.key_table import MOST_ROWS_A_KEY, KeyTable, Spool
+from evolcoder.execution.functions import FunctionWork
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from evolcoder.execution.engine import Pool
 
+_log = logging.getLogger(__name__)
 PERMUTATIONS = 128
 BANDS = 16
 """With 8 numbers a band, a pair of similarity 0.9 shares a band with chance 0.9998, one of 0.7 with 0.61."""
@@ -79,11 +83,31 @@ def sketch_of(texts: Sequence[Text], near: bool) -> Sketch:
     return Sketch(keys, digests.astype(np.uint8), trees)
 
 
+def sketch_work(near: bool) -> FunctionWork[Sequence[Text], Sketch]:
+    """Return the work of sketching blocks of texts; `near` where similar texts count as copies."""
+    sketch = partial(sketch_of, near=near)
+    return FunctionWork(partial(partial, sketch), given_up=partial(_sketched_exactly, near))
+
+
+def _sketched_exactly(near: bool, texts: Sequence[Text], reason: str) -> Sketch:
+    """Sketch texts so that only exact copies of them are found, in the form of the others' sketches."""
+    import numpy as np
+
+    _log.warning("%d rows are looked for as exact copies only: %s", len(texts), reason)
+    exact = sketch_of(texts, near=False)
+    if not near:
+        return exact
+    # A key that an exact copy shares, and nothing else, in place of each band's.
+    bands = np.repeat(exact.keys, BANDS, axis=1) ^ np.arange(1, BANDS + 1, dtype=np.uint64)
+    keys = np.concatenate([exact.keys, bands], axis=1)
+    return Sketch(keys, np.zeros((len(texts), PERMUTATIONS), dtype=np.uint8), exact.trees)
+
+
 class DuplicateIndex:
     """Texts met so far, and whether a new one repeats one of them."""
 
     def __init__(self, threshold: float | None, pool: Pool[Sequence[Text], Sketch] | None = None) -> None:
-        """`pool` sketches texts (see `screening_work.sketch_work`); None: this thread does."""
+        """`pool` sketches texts (see `sketch_work`); None: this thread does."""
         import numpy as np
 
         self._pool = pool

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evolcoder.errors import RequestFailedError, RequestRefusedError
-from evolcoder.evolve.answering import Answering, AnswerVerifier, Rated
+from evolcoder.evolve.answering import PROGRAMS, Answering, AnswerVerifier, Rated
 from evolcoder.evolve.elimination import Elimination, answer_elimination, instruction_elimination, says_equal
 from evolcoder.evolve.methods import (
     Method,
@@ -19,7 +19,6 @@ from evolcoder.evolve.methods import (
     fraction_of,
 )
 from evolcoder.evolve.preambles import without_preamble
-from evolcoder.evolve.programs import PROGRAMS
 from evolcoder.evolve.settings import AskSettings, EvolveSettings, Phase
 from evolcoder.extraction.thinking import split_thinking
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling

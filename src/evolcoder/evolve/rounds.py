@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from evolcoder.evolve.answering import Answering, AnswerVerifier
-from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text
+from evolcoder.evolve.answering import PROGRAMS, Answering, AnswerVerifier
+from evolcoder.evolve.contamination_report import ContaminationScreen
+from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text, sketch_work
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow, WriteInstruction, evolve_row
 from evolcoder.evolve.merging import evolved_rows, pool_after
 from evolcoder.evolve.methods import MethodSet
 from evolcoder.evolve.output_folder import remove_later_rounds
-from evolcoder.evolve.programs import PROGRAMS
 from evolcoder.evolve.round_progress import LiveCounts
 from evolcoder.evolve.row_files import RowWriter, try_to_write, write_merged
-from evolcoder.evolve.screening_work import sketch_work
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.execution.engine import Engine, Pool
@@ -36,9 +34,6 @@ from evolcoder.parquet_files import write_parquet
 from evolcoder.progress import Bar, Progress
 from evolcoder.records import Instruction, ProblemText, round_folder
 from evolcoder.runs import write_json_whole, writing_whole
-
-if TYPE_CHECKING:
-    from evolcoder.evolve.contamination_report import ContaminationScreen
 
 _ROWS_A_BATCH = 64
 
@@ -134,7 +129,10 @@ async def evolve_rounds(
     finishing: list[asyncio.Task[None]] = []
     folders = [out / round_folder(number) for number in range(1, numbers.start)]
     with ExitStack() as held:
-        screen = _screen(problems, seeds, engine, held, answering)
+        screen = None
+        if problems:
+            screen = ContaminationScreen(problems, seeds, engine, answering.compared)
+            held.callback(screen.close)
         sketches = held.enter_context(engine.open(sketch_work(settings.near_duplicates is not None)))
         index = duplicate_index(settings, seeds, chain(*map(evolved_rows, folders)), sketches)
         try:
@@ -165,23 +163,6 @@ async def evolve_rounds(
         if error is not None:
             raise error
     return summaries
-
-
-def _screen(
-    problems: Sequence[ProblemText],
-    seeds: Sequence[Instruction],
-    engine: Engine,
-    held: ExitStack,
-    answering: Answering,
-) -> ContaminationScreen | None:
-    """Return what eliminates copies of `problems` until `held` ends; None where there are no problems."""
-    if not problems:
-        return None
-    from evolcoder.evolve.contamination_report import ContaminationScreen
-
-    screen = ContaminationScreen(problems, seeds, engine, answering.compared)
-    held.callback(screen.close)
-    return screen
 
 
 async def evolve_round(
@@ -225,10 +206,10 @@ async def evolve_round(
     with ExitStack() as files, progress.bar(title, total) as bar:
         if verifier is not None:
             files.enter_context(verifier)
-        kept = RowWriter(files.enter_context(writing_whole(out / "evolved.jsonl")))
-        dropped = RowWriter(files.enter_context(writing_whole(out / "eliminated.jsonl")))
-        files.callback(kept.close)
-        files.callback(dropped.close)
+        kept, dropped = (
+            files.enter_context(closing(RowWriter(files.enter_context(writing_whole(out / name)))))
+            for name in ("evolved.jsonl", "eliminated.jsonl")
+        )
         telling = asyncio.create_task(_update_bar(bar, live, summary))
         files.callback(telling.cancel)
         candidates = map_bounded(evolve, _each_once(parents, summary), settings.rows_in_flight)
@@ -341,9 +322,8 @@ def _without_duplicates(batch: Sequence[EvolvedRow], index: DuplicateIndex) -> l
         repeated = next(repeats) if candidate.elimination is None else None
         if repeated is not None:
             how = "an exact copy" if repeated.similarity == 1 else f"{repeated.similarity:.0%} the same"
-            candidate = replace(
-                candidate, elimination=Elimination("duplicate", f"{how} as an earlier row"), more=()
-            )
+            dropped = Elimination("duplicate", f"{how} as an earlier row")
+            candidate = replace(candidate, elimination=dropped, more=())
         compared.append(candidate)
     return compared
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,13 +68,10 @@ def write_merged(path: Path, seeds: Iterable[Instruction], rounds: Iterable[Path
 
 def _write_rows(path: Path, rows: Iterable[Instruction]) -> int:
     count = 0
-    writer = RowWriter(path)
-    try:
+    with closing(RowWriter(path)) as writer:
         for row in rows:
             writer.write(row)
             count += 1
-    finally:
-        writer.close()
     return count
 
 
@@ -100,19 +98,17 @@ def try_to_write(path: Path, rows: Sequence[Instruction]) -> None:
     if path.is_dir():
         raise DataError(f"{path}: a folder stands where the data set will be written; move it away")
     all_texts = True
-    writer = RowWriter(Path(os.devnull))
     try:
-        for row in rows:
-            all_texts = all_texts and all(type(value) is str for value in row.extra.values())
-            writer.write(row)
+        with closing(RowWriter(Path(os.devnull))) as writer:
+            for row in rows:
+                all_texts = all_texts and all(type(value) is str for value in row.extra.values())
+                writer.write(row)
         if not all_texts:  # what is text, as evolcoder's own columns of a seed are, fits Parquet
             path.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=".trial-", dir=path.parent) as folder:
                 write_instructions(Path(folder) / "rows.parquet", rows)
     except (TypeError, ValueError, OverflowError, subprocess.CalledProcessError) as error:
         raise DataError(f"{path}: the seeds cannot be written beside evolved rows ({error})") from error
-    finally:
-        writer.close()
 
 
 _ROWS_A_BLOCK = 64
