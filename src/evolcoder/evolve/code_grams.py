@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from html import unescape
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-WORDS_A_GRAM = 3
-TOKENS_A_GRAM = 8
-TOKENS_AN_EXAMPLE_GRAM = 6
 _PRIME = 0x9E3779B97F4A7C15
 _MIX = 0xD6E8FEB86659FD93
 _WORD = re.compile(r"[a-z]+|\d+")
@@ -47,26 +42,21 @@ class KnownGrams:
     """Finds a fixed set of n-grams in texts: all windows hashed at once in numpy, few looked at."""
 
     def __init__(self, width: int) -> None:
-        import numpy as np
-
-        self._np = np
         self._width = width
         self._ids: dict[str, int] = {}
         self._known: set[int] = set()
         self._sorted: NDArray[np.uint64] | None = None
         self._powers = np.array([pow(_PRIME, i, 2**64) for i in range(width)], dtype=np.uint64)
 
-    def add(self, words: Sequence[str]) -> Iterator[int]:
-        """Add every n-gram of `words`; yield where each starts."""
-        ids = [self._ids.setdefault(word, len(self._ids) + 1) for word in words]
-        for start, key in enumerate(self._keys(ids).tolist()):
-            self._known.add(key)
-            yield start
+    def add(self, words: Sequence[str]) -> range:
+        """Add every n-gram of `words`; return where each starts."""
+        keys = self._keys([self._ids.setdefault(word, len(self._ids) + 1) for word in words])
+        self._known.update(keys.tolist())
         self._sorted = None
+        return range(len(keys))
 
     def find(self, words: Sequence[str]) -> list[int]:
         """Return where a known n-gram starts (one in 10^13 may be a chance hit)."""
-        np = self._np
         if self._sorted is None:
             self._sorted = np.array(sorted(self._known), dtype=np.uint64)
         get = self._ids.get
@@ -78,18 +68,12 @@ class KnownGrams:
         return found
 
     def _keys(self, ids: list[int]) -> NDArray[np.uint64]:
-        numpy = self._np
-        count = len(ids) - self._width + 1
-        if count <= 0:
-            nothing: NDArray[np.uint64] = numpy.empty(0, dtype=numpy.uint64)
-            return nothing
-        numbers: Any = numpy.array(ids, dtype=numpy.uint64) * numpy.uint64(_MIX)
-        numbers ^= numbers >> numpy.uint64(31)
-        keys: Any = numpy.zeros(count, dtype=numpy.uint64)
-        for i in range(self._width):
-            keys += numbers[i : i + count] * self._powers[i]
-        result: NDArray[np.uint64] = keys
-        return result
+        keys = np.zeros(max(0, len(ids) - self._width + 1), dtype=np.uint64)
+        numbers = np.array(ids, dtype=np.uint64) * np.uint64(_MIX)
+        numbers ^= numbers >> np.uint64(31)
+        for i in range(self._width if len(keys) else 0):
+            keys += numbers[i : i + len(keys)] * self._powers[i]
+        return keys
 
 
 def plain(text: str) -> str:

@@ -17,19 +17,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
-from evolcoder.evolve.code_grams import (
-    TOKENS_A_GRAM,
-    TOKENS_AN_EXAMPLE_GRAM,
-    WORDS_A_GRAM,
-    KnownGrams,
-    as_examples,
-    code_tokens,
-    numbered,
-    words_of,
-)
+from evolcoder.evolve.code_grams import KnownGrams, as_examples, code_tokens, numbered, words_of
 from evolcoder.records import Instruction, ProblemText
 
+_WORDS_A_GRAM, _TOKENS_A_GRAM, _TOKENS_AN_EXAMPLE_GRAM = 3, 8, 6
 _EXAMPLE = re.compile(r"^assert |\w\(.*\)\s*(?:==|=|->|➞|=>|returns?\b|should)")
 
 
@@ -68,6 +61,9 @@ class Thresholds:
     """For "text and examples": either must be there at least this much."""
     question_evidence: float = 9.0
     """And together this much."""
+
+
+_LIMITS = Thresholds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +121,10 @@ class ContaminationIndex:
 
     def __init__(self, problems: Iterable[ProblemText], compared: Callable[[str], str] | None = None) -> None:
         """Index the problems; `compared` returns what of a text counts, of problems and rows alike."""
-        self._thresholds = Thresholds()
         self._compared = compared
         self._number: dict[str, int] = {}
-        self._text, self._code = KnownGrams(WORDS_A_GRAM), KnownGrams(TOKENS_A_GRAM)
-        self._examples = KnownGrams(TOKENS_AN_EXAMPLE_GRAM)
+        self._text, self._code = KnownGrams(_WORDS_A_GRAM), KnownGrams(_TOKENS_A_GRAM)
+        self._examples = KnownGrams(_TOKENS_AN_EXAMPLE_GRAM)
         self._postings: list[list[int]] = []
         """Of each n-gram, the problems that hold it."""
         self._bag: list[int] = []
@@ -150,18 +145,9 @@ class ContaminationIndex:
     def __len__(self) -> int:
         return len(self._problems)
 
-    @property
-    def rows_learnt(self) -> int:
-        """Rows that the weights were learnt from."""
-        return self._rows
-
     def learn(self, rows: Iterable[Instruction]) -> None:
         """Count in how many rows each n-gram of a problem occurs."""
-        self._weights = []
-        for row in rows:
-            self._rows += 1
-            for number in self._grams_of(row):
-                self._rows_with[number] += 1
+        self.add(self.counts(rows))
 
     def counts(self, rows: Iterable[Instruction]) -> Learnt:
         """Return what `learn` would count in these rows, for the index of another process to `add`."""
@@ -194,13 +180,11 @@ class ContaminationIndex:
             if weight:
                 for position in self._postings[number]:
                     insides.setdefault(position, [0.0] * 4)[bag] += weight
-        limits = self._thresholds
-        least = min(limits.text_evidence, limits.code_evidence, limits.examples_evidence)
+        least = min(_LIMITS.text_evidence, _LIMITS.code_evidence, _LIMITS.examples_evidence)
         near = [position for position, inside in insides.items() if sum(inside[:_PROSE]) >= least]
         hits = [hit for position in near if (hit := self._compare(row, position, insides[position]))]
-        return sorted(
-            hits, key=lambda hit: (-max(hit.text_share, hit.code_share, hit.examples_share), hit.task_id)
-        )
+        shares = attrgetter("text_share", "code_share", "examples_share")
+        return sorted(hits, key=lambda hit: (-max(shares(hit)), hit.task_id))
 
     def _compare(self, row: Instruction, position: int, inside: Sequence[float]) -> Hit | None:
         wholes = self._wholes[position]
@@ -220,7 +204,7 @@ class ContaminationIndex:
         )
 
     def _in_text_or_code(self, position: int, inside: Sequence[float], shares: Sequence[float]) -> str:
-        limits, wholes = self._thresholds, self._wholes[position]
+        limits, wholes = _LIMITS, self._wholes[position]
         text, code = inside[_TEXT], inside[_CODE]
         text_share, code_share = shares[_TEXT], shares[_CODE]
         worded = text_share >= limits.text and text >= limits.text_evidence
@@ -242,7 +226,7 @@ class ContaminationIndex:
         return "text and code" if together else ""
 
     def _in_examples(self, position: int, inside: Sequence[float], shares: Sequence[float]) -> str:
-        limits = self._thresholds
+        limits = _LIMITS
         text, examples = inside[_TEXT], inside[_EXAMPLES]
         text_share, share = shares[_TEXT], shares[_EXAMPLES]
         if text_share >= limits.some_text or shares[_PROSE] >= limits.some_prose:
@@ -274,20 +258,20 @@ class ContaminationIndex:
     def _index(self, position: int, problem: ProblemText) -> None:
         words = words_of(problem.text)
         for start in self._text.add(words):
-            self._add(" ".join(words[start : start + WORDS_A_GRAM]), _TEXT, position)
+            self._add(" ".join(words[start : start + _WORDS_A_GRAM]), _TEXT, position)
         prose, solution, examples, n_examples = _parts(problem)
         words = words_of(prose)
         for start in self._text.add(words):
-            self._add(f"~ {' '.join(words[start : start + WORDS_A_GRAM])}", _PROSE, position)
+            self._add(f"~ {' '.join(words[start : start + _WORDS_A_GRAM])}", _PROSE, position)
         self._n_examples.append(n_examples)
         for part in (solution, examples):
             tokens, kinds = code_tokens(part)
             for start in self._code.add(kinds):
-                if gram := numbered(tokens, kinds, start, TOKENS_A_GRAM):
+                if gram := numbered(tokens, kinds, start, _TOKENS_A_GRAM):
                     self._add(f"# {gram}", _CODE, position)
         tokens, kinds = as_examples(*code_tokens(examples))
         for start in self._examples.add(kinds):
-            if gram := numbered(tokens, kinds, start, TOKENS_AN_EXAMPLE_GRAM):
+            if gram := numbered(tokens, kinds, start, _TOKENS_AN_EXAMPLE_GRAM):
                 self._add(f"> {gram}", _EXAMPLES, position)
 
     def _add(self, gram: str, bag: int, position: int) -> None:
@@ -305,17 +289,17 @@ class ContaminationIndex:
         if self._compared is not None:
             question, response = self._compared(question), self._compared(response)
         words = words_of(f"{question}\n{response}")
-        grams = [" ".join(words[start : start + WORDS_A_GRAM]) for start in self._text.find(words)]
+        grams = [" ".join(words[start : start + _WORDS_A_GRAM]) for start in self._text.find(words)]
         grams += [f"~ {gram}" for gram in grams]
         asked, asked_kinds = code_tokens(question)
         answered, answered_kinds = code_tokens(response)
         tokens, kinds = [*asked, *answered], [*asked_kinds, *answered_kinds]
         for start in self._code.find(kinds):
-            grams.append(f"# {numbered(tokens, kinds, start, TOKENS_A_GRAM)}")
+            grams.append(f"# {numbered(tokens, kinds, start, _TOKENS_A_GRAM)}")
         # Examples belong to the question; in an answer, calls of anything look like them.
         tokens, kinds = as_examples(asked, asked_kinds)
         for start in self._examples.find(kinds):
-            grams.append(f"> {numbered(tokens, kinds, start, TOKENS_AN_EXAMPLE_GRAM)}")
+            grams.append(f"> {numbered(tokens, kinds, start, _TOKENS_AN_EXAMPLE_GRAM)}")
         known = self._number
         return {known[gram] for gram in grams if gram in known}
 

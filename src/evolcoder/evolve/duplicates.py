@@ -15,18 +15,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from evolcoder.evolve.key_table import MOST_ROWS_A_KEY, KeyTable, Spool
+from evolcoder.execution.engine import Pool
 from evolcoder.execution.functions import FunctionWork
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from evolcoder.execution.engine import Pool
 
 _log = logging.getLogger(__name__)
 PERMUTATIONS = 128
@@ -69,8 +66,6 @@ class Sketch(NamedTuple):
 
 def sketch_of(texts: Sequence[Text], near: bool) -> Sketch:
     """Sketch texts; without `near` only exact copies will be found."""
-    import numpy as np
-
     words = [_WORD.findall(text.text.lower()) for text in texts]
     exact = [_hash64(" ".join(w) or text.text) for w, text in zip(words, texts, strict=True)]
     trees = np.array([_hash64(text.tree) for text in texts], dtype=np.uint64)
@@ -91,8 +86,6 @@ def sketch_work(near: bool) -> FunctionWork[Sequence[Text], Sketch]:
 
 def _sketched_exactly(near: bool, texts: Sequence[Text], reason: str) -> Sketch:
     """Sketch texts so that only exact copies of them are found, in the form of the others' sketches."""
-    import numpy as np
-
     _log.warning("%d rows are looked for as exact copies only: %s", len(texts), reason)
     exact = sketch_of(texts, near=False)
     if not near:
@@ -108,10 +101,7 @@ class DuplicateIndex:
 
     def __init__(self, threshold: float | None, pool: Pool[Sequence[Text], Sketch] | None = None) -> None:
         """`pool` sketches texts (see `sketch_work`); None: this thread does."""
-        import numpy as np
-
         self._pool = pool
-        self._np = np
         self._threshold = threshold
         self._bands = BANDS if threshold is not None else 0
         self._spool = Spool()
@@ -126,13 +116,12 @@ class DuplicateIndex:
         for batch in batches(texts, 2000):
             keys, signatures, trees = self._sketch(batch)
             rows = [self._marks.append(signatures[i], trees[i]) for i in range(len(batch))]
-            self._table.add(keys.ravel(), self._np.repeat(self._np.array(rows, dtype="u4"), keys.shape[1]))
+            self._table.add(keys.ravel(), np.repeat(np.array(rows, dtype="u4"), keys.shape[1]))
 
     def add_new(self, texts: Sequence[Text]) -> list[Duplicate | None]:
         """For each text in order say what it repeats; those that repeat nothing are added."""
         if not texts:
             return []
-        np = self._np
         keys, signatures, trees = self._sketch(texts)
         earlier = self._table.find(keys.ravel())
         width = keys.shape[1]
@@ -181,15 +170,13 @@ class DuplicateIndex:
         if self._pool is None:
             return sketch_of(texts, near=bool(self._bands))
         parts = list(self._pool.map(batches(texts, _TEXTS_A_BLOCK)))
-        return Sketch(*(self._np.concatenate(of) for of in zip(*parts, strict=True)))
+        return Sketch(*(np.concatenate(of) for of in zip(*parts, strict=True)))
 
 
 class _Marks:
     """Tree and signature of each text, by row: the last few thousand in memory, the others on the disk."""
 
     def __init__(self, spool: Spool, with_signatures: bool) -> None:
-        import numpy as np
-
         self._spool = spool
         width = PERMUTATIONS if with_signatures else 0
         self._signatures = np.zeros((_ROWS_A_CHUNK, width), dtype=np.uint8)
@@ -213,8 +200,6 @@ class _Marks:
 
     def tree(self, row: int) -> int:
         """Return the hash of a text's tree."""
-        import numpy as np
-
         chunk, place = divmod(row, _ROWS_A_CHUNK)
         if chunk == len(self._written):
             return int(self._trees[place])
@@ -222,8 +207,6 @@ class _Marks:
 
     def signature(self, row: int) -> NDArray[np.uint8]:
         """Return the low bytes of a text's MinHash numbers."""
-        import numpy as np
-
         chunk, place = divmod(row, _ROWS_A_CHUNK)
         if chunk == len(self._written):
             recent: NDArray[np.uint8] = self._signatures[place]
@@ -244,7 +227,6 @@ def _hash64(text: str) -> int:
 
 def _minhash(token_sets: list[list[str]]) -> NDArray[np.uint32]:
     """Return the MinHash numbers of each token set, a row each."""
-    import numpy as np
     from rensa import RMinHash
 
     matrix = RMinHash.digest_matrix_from_token_sets(token_sets, PERMUTATIONS, 1)
@@ -253,8 +235,6 @@ def _minhash(token_sets: list[list[str]]) -> NDArray[np.uint32]:
 
 def _band_keys(digests: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """Return one 64-bit key a band: a polynomial of its numbers, told apart by the band's index."""
-    import numpy as np
-
     parts = digests.astype(np.uint64).reshape(len(digests), BANDS, PERMUTATIONS // BANDS)
     keys = np.broadcast_to(np.arange(1, BANDS + 1, dtype=np.uint64), parts.shape[:2]).copy()
     for i in range(parts.shape[2]):

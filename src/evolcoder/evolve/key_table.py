@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evolcoder.errors import OutsideError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 MOST_ROWS_A_KEY = 200
 """Rows told of one key, the oldest."""
@@ -56,8 +55,6 @@ class Spool:
 
     def read(self, dtype: Any, begins: int, count: int) -> NDArray[Any]:
         """Return `count` numbers that were written at byte `begins`."""
-        import numpy as np
-
         data = os.pread(self._file.fileno(), np.dtype(dtype).itemsize * count, begins)
         return np.frombuffer(data, dtype=dtype)
 
@@ -75,8 +72,6 @@ class KeyTable:
 
     def add(self, keys: NDArray[np.uint64], rows: NDArray[np.uint32]) -> None:
         """Add entries, each a key and its row."""
-        import numpy as np
-
         order = np.argsort(keys, kind="stable")
         level = (keys[order], rows[order])
         # Levels of doubling size: an entry is moved as often as the number of levels, no more.
@@ -92,8 +87,6 @@ class KeyTable:
 
     def find(self, keys: NDArray[np.uint64]) -> dict[int, list[int]]:
         """Return, for the position of each key that is there, its rows (oldest first, at most 200)."""
-        import numpy as np
-
         found: dict[int, list[int]] = {}
         mixed, bits = _mixed(keys), _filter_bits(keys)
         for run in self._runs:
@@ -115,8 +108,6 @@ class _Run:
     """Sorted entries in the spool, with what memory keeps to find them."""
 
     def __init__(self, spool: Spool, keys: NDArray[np.uint64], rows: NDArray[np.uint32]) -> None:
-        import numpy as np
-
         self._spool = spool
         self._length = len(keys)
         self._keys_begin = spool.append(keys)
@@ -136,8 +127,6 @@ class _Run:
         found: dict[int, list[int]],
     ) -> None:
         """Add to `found` the rows of each key, by the key's position."""
-        import numpy as np
-
         maybe = np.nonzero((self._filter[self._words_of(mixed)] & bits) == bits)[0]
         if not len(maybe):
             return
@@ -154,24 +143,18 @@ class _Run:
                 found.setdefault(position, []).extend(rows.tolist())
 
     def _words_of(self, mixed: NDArray[np.uint64]) -> NDArray[np.int64]:
-        import numpy as np
-
         return (mixed & np.uint64(len(self._filter) - 1)).astype(np.int64)
 
 
 def _mixed(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return keys whose low bits depend on all bits."""
-    import numpy as np
-
-    mixed = (keys ^ (keys >> np.uint64(32))) * np.uint64(0x9FB21C651E98DF25)
-    result: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(29))
-    return result
+    mixed: NDArray[np.uint64] = (keys ^ (keys >> np.uint64(32))) * np.uint64(0x9FB21C651E98DF25)
+    mixed ^= mixed >> np.uint64(29)
+    return mixed
 
 
 def _filter_bits(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the bits that each key sets in its word of a filter."""
-    import numpy as np
-
     drawn = keys * np.uint64(0xD6E8FEB86659FD93)
     bits = np.zeros(len(keys), dtype=np.uint64)
     for i in range(_BITS_A_KEY):
@@ -180,8 +163,6 @@ def _filter_bits(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _merge(old: tuple[Any, Any], new: tuple[Any, Any]) -> tuple[Any, Any]:
-    import numpy as np
-
     # Positions of the newer in the older, instead of sorting anew: needs no third copy.
     places = np.searchsorted(old[0], new[0], side="right")
     return np.insert(old[0], places, new[0]), np.insert(old[1], places, new[1])
