@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evolcoder.errors import RequestFailedError, RequestRefusedError
@@ -33,7 +33,7 @@ class RowUsage:
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    usd: float | None = None
+    cost_usd: float | None = None
 
     def add(self, completion: Completion) -> None:
         """Count one reply."""
@@ -41,7 +41,7 @@ class RowUsage:
         self.prompt_tokens += completion.prompt_tokens
         self.completion_tokens += completion.completion_tokens
         if completion.cost_usd is not None:
-            self.usd = (self.usd or 0.0) + completion.cost_usd
+            self.cost_usd = (self.cost_usd or 0.0) + completion.cost_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +79,18 @@ class CountedTeacher:
 
     async def ask(self, phase: Phase, messages: tuple[Message, ...], index: int = 0) -> Completion:
         """Send one chat and return the reply, its reasoning apart from its text. May raise as the model."""
-        own = self.settings.phases.get(phase, _AS_THE_REST)
+        own = self.settings.phases.get(phase) or AskSettings()
         if own.system:
             messages = (Message("system", own.system), *messages)
         temperature = own.temperature
         if temperature is None:
             temperature = 0.0 if phase in ("judge", "score") else self.settings.temperature
         top_p = self.settings.top_p if own.top_p is None else own.top_p
+        most = {"evolve": self.settings.instruction_max_tokens, "judge": 16}
         sampling = Sampling(
             temperature=temperature,
             top_p=top_p if temperature else 1.0,
-            max_tokens=own.max_tokens or self._most_tokens(phase),
+            max_tokens=own.max_tokens or most.get(phase, self.settings.max_tokens),
             seed=self._seed if temperature else 0,
             further_fields=own.further_fields,
         )
@@ -101,13 +102,6 @@ class CountedTeacher:
         if not reasoning and text == completion.text:
             return completion
         return replace(completion, text=text, reasoning=completion.reasoning or reasoning.strip())
-
-    def _most_tokens(self, phase: Phase) -> int:
-        most = {"evolve": self.settings.instruction_max_tokens, "judge": 16}
-        return most.get(phase, self.settings.max_tokens)
-
-
-_AS_THE_REST = AskSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +165,14 @@ async def evolve_row(
         written = await (write or evolved_instruction)(teacher, question, method, methods)
         elimination = written.elimination
         if elimination is None and settings.judge:
-            elimination = await _equality_elimination(teacher, question, written.text)
+            reply = await teacher.ask("judge", equality_messages(question, written.text))
+            if says_equal(reply.text):  # rule 1, as the teacher says
+                elimination = Elimination("equal", f"the teacher judged {reply.text.strip()[:40]!r}")
         if elimination is None:
             rated = Rated(question, written.text, "")
             scores, elimination = await _scores(teacher, rated, settings.scores, answering)
         if elimination is None:
-            answers = await _answers(teacher, question, written.text, given, settings, verifier, answering)
+            answers = await _answers(teacher, question, written.text, given, verifier, answering)
     except RequestRefusedError as error:
         elimination = Elimination("refused", str(error))
     except RequestFailedError as error:
@@ -184,16 +180,11 @@ async def evolve_row(
     if not answers:
         answers = [_Answer("", written.reasoning, elimination, _unverified(verifier))]
     elimination = answers[0].elimination
-    lineage = Lineage(
-        parent.lineage.seed_id,
-        parent.id,
-        round_number,
-        method.name,
-        "+".join(teacher.teachers) or model.name,
-    )
+    by = "+".join(teacher.teachers) or model.name
+    lineage = Lineage(parent.lineage.seed_id, parent.id, round_number, method.name, by)
     rows = []
     for number, answer in enumerate(answers):
-        columns = {**answer.columns, **scores, **_columns(RowUsage() if number else teacher.usage)}
+        columns = {**answer.columns, **scores, **asdict(RowUsage() if number else teacher.usage)}
         if answer.reasoning:
             columns["reasoning"] = answer.reasoning
         which = (number,) if number else ()
@@ -227,11 +218,11 @@ async def _answers(
     parent: str,
     evolved: str,
     given: str,
-    settings: EvolveSettings,
     verifier: AnswerVerifier | None,
     answering: Answering,
 ) -> list[_Answer]:
     """Return the answers that stay; where none does, the first one with why it is dropped."""
+    settings = teacher.settings
     replies: list[Completion] = []
     for index in range(settings.answers):
         try:
@@ -253,33 +244,21 @@ async def _answers(
     if verifier is not None and waiting:
         found = await verifier.verify(evolved, waiting, teacher.ask, given)
         for text, verified in zip(waiting, found, strict=True):
+            reasoning, columns = distinct[text].reasoning, dict(verified.columns)
             distinct[text] = _Answer(
-                verified.answer,
-                distinct[text].reasoning,
-                verified.elimination,
-                dict(verified.columns),
-                verified.proved,
+                verified.answer, reasoning, verified.elimination, columns, verified.proved
             )
     kept = [answer for answer in distinct.values() if answer.elimination is None]
     if proved := [answer for answer in kept if answer.proved]:
         kept = proved  # an answer that nothing confirms is dropped beside one that passed
     if settings.keep_answers == "shortest":
         kept = sorted(kept, key=lambda answer: len(answer.text))[:1]
-    scored = [
-        await _scored(teacher, Rated(parent, evolved, answer.text), answer, settings.scores, answering)
-        for answer in kept
-    ]
+    scored = []
+    for answer in kept:
+        rated = Rated(parent, evolved, answer.text)
+        scores, low = await _scores(teacher, rated, settings.scores, answering)
+        scored.append(replace(answer, columns={**answer.columns, **scores}, elimination=low))
     return [a for a in scored if a.elimination is None] or scored[:1] or list(distinct.values())[:1]
-
-
-async def _scored(
-    teacher: CountedTeacher, rated: Rated, answer: _Answer, least: Mapping[str, float], answering: Answering
-) -> _Answer:
-    """Return an answer with the scores that are of answers, and whether it stays."""
-    if not least:
-        return answer
-    scores, elimination = await _scores(teacher, rated, least, answering)
-    return replace(answer, columns={**answer.columns, **scores}, elimination=elimination)
 
 
 async def _scores(
@@ -292,9 +271,8 @@ async def _scores(
         if rating.of_answer == bool(rated.answer):
             found[name] = round(await rating.rate(rated, teacher.ask), 4)
             if found[name] < enough:
-                return found, Elimination(
-                    "low score", f"{name} {found[name]:.2f}, at least {enough:g} expected"
-                )
+                why = f"{name} {found[name]:.2f}, at least {enough:g} expected"
+                return found, Elimination("low score", why)
     return found, None
 
 
@@ -309,20 +287,3 @@ def _no_text(reply: Completion, text: str) -> Elimination | None:
     if reply.finish_reason == "length" and not text:
         return Elimination("truncated", "cut off before any text came")
     return None
-
-
-async def _equality_elimination(teacher: CountedTeacher, question: str, evolved: str) -> Elimination | None:
-    """Rule 1, as the teacher says."""
-    reply = await teacher.ask("judge", equality_messages(question, evolved))
-    if says_equal(reply.text):
-        return Elimination("equal", f"the teacher judged {reply.text.strip()[:40]!r}")
-    return None
-
-
-def _columns(usage: RowUsage) -> dict[str, Any]:
-    return {
-        "requests": usage.requests,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cost_usd": usage.usd,
-    }

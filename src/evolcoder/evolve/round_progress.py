@@ -56,8 +56,8 @@ class LiveCounts:
             shown["in flight"] = self._stats.in_flight
         answers = max(self._usage.completion_tokens, self._from_journal + self._written)
         shown["tokens"] = self._usage.prompt_tokens + answers
-        if self._usage.usd is not None:
-            shown["usd"] = self._money(self._usage.usd)
+        if self._usage.cost_usd is not None:
+            shown["usd"] = self._money(self._usage.cost_usd)
         shown["kept"] = kept
         if eliminated:
             shown["eliminated"] = by_number(eliminated)

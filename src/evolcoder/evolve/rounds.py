@@ -19,11 +19,11 @@ from evolcoder.evolve.contamination_report import ContaminationScreen
 from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text, sketch_work
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow, WriteInstruction, evolve_row
-from evolcoder.evolve.merging import evolved_rows, pool_after
+from evolcoder.evolve.merging import evolved_rows, merged_rows, pool_after
 from evolcoder.evolve.methods import MethodSet
 from evolcoder.evolve.output_folder import remove_later_rounds
 from evolcoder.evolve.round_progress import LiveCounts
-from evolcoder.evolve.row_files import RowWriter, try_to_write, write_merged
+from evolcoder.evolve.row_files import RowWriter, try_to_write, write_rows_whole
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.execution.engine import Engine, Pool
@@ -97,7 +97,8 @@ async def evolve_dataset(
         engine=engine,
         answering=answering,
     )
-    write_merged(out / "dataset.jsonl", seeds, [out / round_folder(number) for number in numbers])
+    folders = [out / round_folder(number) for number in numbers]
+    write_rows_whole(out / "dataset.jsonl", merged_rows(seeds, folders))
     remove_later_rounds(out, rounds)
     return summaries
 
@@ -273,8 +274,8 @@ def count(summary: RoundSummary, candidate: EvolvedRow) -> None:
     summary.requests += candidate.usage.requests
     summary.tokens["prompt"] += candidate.usage.prompt_tokens
     summary.tokens["completion"] += candidate.usage.completion_tokens
-    if candidate.usage.usd is not None:
-        summary.usd = (summary.usd or 0.0) + candidate.usage.usd
+    if candidate.usage.cost_usd is not None:
+        summary.usd = (summary.usd or 0.0) + candidate.usage.cost_usd
     summary.preambles += candidate.preamble_cut
     rows = (candidate.row, *candidate.more)
     for row in rows:

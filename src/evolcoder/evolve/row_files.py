@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,23 +51,8 @@ class RowWriter:
 
 def write_rows_whole(path: Path, rows: Iterable[Instruction]) -> int:
     """Write rows as JSONL, whole or not at all, and return their number."""
-    with writing_whole(path) as partial:
-        return _write_rows(partial, rows)
-
-
-def write_merged(path: Path, seeds: Iterable[Instruction], rounds: Iterable[Path]) -> None:
-    """Write a training set as JSONL, whole or not at all: the seeds, then the lines that each round kept."""
-    with writing_whole(path) as partial:
-        _write_rows(partial, seeds)
-        with partial.open("ab") as merged:
-            for folder in rounds:
-                with (folder / "evolved.jsonl").open("rb") as kept:
-                    shutil.copyfileobj(kept, merged, 1 << 16)
-
-
-def _write_rows(path: Path, rows: Iterable[Instruction]) -> int:
     count = 0
-    with closing(RowWriter(path)) as writer:
+    with writing_whole(path) as partial, closing(RowWriter(partial)) as writer:
         for row in rows:
             writer.write(row)
             count += 1
