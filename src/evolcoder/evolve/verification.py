@@ -130,13 +130,7 @@ class Verifier(SandboxVerifier):
     """Verifies programs; without `tests` only by their grammar."""
 
     def __init__(
-        self,
-        *,
-        tests: bool,
-        repairs: int,
-        blocking: bool,
-        cpu_s: float = 5.0,
-        engine: Engine = THIS_MACHINE,
+        self, *, tests: bool, repairs: int, blocking: bool, cpu_s: float = 5.0, engine: Engine = THIS_MACHINE
     ) -> None:
         super().__init__(blocking=blocking, cpu_s=cpu_s, engine=engine)
         self._tests, self._repairs = tests, repairs
@@ -172,7 +166,8 @@ class Verifier(SandboxVerifier):
             if block is None:
                 return _verified(answer, "no code", "", repairs=repairs)
             error = _parse_error(answer)
-            state: State = "syntax error" if error else _parsed_state(block)
+            parsed = has_grammar(block.language) and block.language not in _LENIENT
+            state: State = "syntax error" if error else "parses" if parsed else "unchecked"
             if not error and self._sandbox is not None and block.language == "python":
                 if useless := why_untestable(block.code):
                     return _verified(answer, "untested", "python", useless, tests or "", repairs)
@@ -199,11 +194,8 @@ class Verifier(SandboxVerifier):
         return extract((await ask("tests", (Message("user", text),))).text, "fence").strip()
 
     async def _repair(self, task: str, answer: str, error: str, ask: Ask) -> str:
-        turns = (
-            Message("user", task),
-            Message("assistant", answer),
-            Message("user", REPAIR_REQUEST.replace("{error}", error)),
-        )
+        told = Message("user", REPAIR_REQUEST.replace("{error}", error))
+        turns = (Message("user", task), Message("assistant", answer), told)
         return (await ask("answer", turns)).text.strip()
 
     async def _run(self, program: str, tests: RunnableTests) -> str:
@@ -231,10 +223,6 @@ def answer_block(answer: str) -> CodeBlock | None:
     if _is_python(answer):
         return CodeBlock("python", answer, True)
     return None
-
-
-def _parsed_state(block: CodeBlock) -> State:
-    return "parses" if has_grammar(block.language) and block.language not in _LENIENT else "unchecked"
 
 
 def _why_useless(tests: RunnableTests) -> str:
@@ -276,8 +264,7 @@ def _parse_error(answer: str) -> str:
         return "the last code block is not closed"
     for number, block in enumerate(blocks, 1):
         language = _LANGUAGES.get(block.language, block.language)
-        if not language or language in _LENIENT:
-            continue
-        if error := syntax_error(block.code, language):
+        checked = language and language not in _LENIENT
+        if checked and (error := syntax_error(block.code, language)):
             return f"code block {number} ({language}), {error}"[:_DETAIL]
     return ""
