@@ -123,6 +123,12 @@ def facts_beside(
     )
 
 
+_BINDS = {
+    "seeds": "Evolved rows derive from them.",
+    "teacher": "Its terms may bind what is trained on its answers too.",
+}
+
+
 def data_card(facts: CardFacts, stats: DataStats) -> str:
     """Return the card in the hub's form: YAML head, then Markdown."""
     rounds = [json.loads(path.read_text(encoding="utf-8")) for path in facts.summaries]
@@ -161,15 +167,8 @@ def data_card(facts: CardFacts, stats: DataStats) -> str:
         "## Terms",
         "",
         *(
-            f"- Seeds: {link.name}, licence {_licence(link)}. Evolved rows derive from them."
+            f"- {link.role.title()}: {link.name}, licence {_licence(link)}. {_BINDS[link.role]}"
             for link in chain
-            if link.role == "seeds"
-        ),
-        *(
-            f"- Teacher: {link.name}, licence {_licence(link)}. Its terms may bind what is trained on its "
-            "answers too."
-            for link in chain
-            if link.role == "teacher"
         ),
         "- Contamination: "
         + (

@@ -20,7 +20,6 @@ from evolcoder.evaluate.benchmarks import benchmark_names, named_set
 from evolcoder.evaluate.model_judge.settings import RATING
 from evolcoder.evaluate.published import (
     DecodingKind,
-    Published,
     decoding_kind,
     known_set,
     published_benchmarks,
@@ -92,7 +91,11 @@ def gather(
         families = dict.fromkeys([*map(_family, benchmarks), *(entry.family for entry in measured)])
         _check_known(families, measured)
         figures = [figure for family in families for figure in published_for(family)]
-    published = [_published(figure) for figure in figures] if with_published else []
+    published = [
+        Entry(p.model, p.benchmark, 1, p.value, None, None, None, None, "", p.decoding, "", p.source, False)
+        for p in figures
+        if with_published
+    ]
     order = {family: at for at, family in enumerate(families)}
     return sorted(
         [*measured, *published],
@@ -156,11 +159,7 @@ def for_figure_1(entries: Sequence[Entry]) -> list[tuple[Entry | None, Entry | N
             key = entry.model if not entry.measured else f"measured {entry.model}"
             pairs.setdefault(key, [None, None])[drawn.index(entry.family)] = entry
     found = [(base, plus) for base, plus in pairs.values()]
-
-    def place(pair: tuple[Entry | None, Entry | None]) -> float:
-        return -next(entry.percent for entry in pair if entry is not None)
-
-    return sorted(found, key=place)
+    return sorted(found, key=lambda pair: -next(entry.percent for entry in pair if entry is not None))
 
 
 def _entries_under(folder: Path) -> list[Entry]:
@@ -248,12 +247,6 @@ def _told_apart(entries: list[Entry]) -> list[Entry]:
             replace(e, model=f"{e.model}, {describe(e)}") if e.model in differing else e for e in entries
         ]
     return entries
-
-
-def _published(p: Published) -> Entry:
-    return Entry(
-        p.model, p.benchmark, 1, p.value, None, None, None, None, "", p.decoding, "", p.source, False
-    )
 
 
 _COLUMNS = ("model", "benchmark", "pass@", "score", "95% interval", "problems", "decoding", "style", "source")

@@ -16,10 +16,10 @@ from evolcoder import __version__
 from evolcoder.errors import DataError
 from evolcoder.progress import duration
 from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart
-from evolcoder.report.data_section import VERDICT_COLORS, DataSection, bar_table, data_section
+from evolcoder.report.data_section import VERDICT_COLORS, bar_table, data_section
 from evolcoder.report.lineage import dropped_examples, families
 from evolcoder.report.reinforce_section import answers_over_time, figures, learnings
-from evolcoder.report.rows import scan_rows
+from evolcoder.report.rows import RoundRows, scan_rows
 from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores, score_figure
 from evolcoder.report.svg import nice_ticks, share, thin
@@ -66,7 +66,7 @@ def report_html(run: Run) -> str:
     rounds = rounds_of_result(run)
     index, rows = scan_rows(run, rounds)
     benchmarks = benchmark_scores(run, rounds)
-    data = data_section(rounds, rows)
+    longest = max((stage.seconds for stage in run.stages), default=0.0)
     return template("report.html.j2").render(
         run=run,
         version=__version__,
@@ -78,8 +78,8 @@ def report_html(run: Run) -> str:
         benchmarks=[
             (view, score_figure(view), bar_table(view.reasons, VERDICT_COLORS)) for view in benchmarks
         ],
-        rounds=_round_table(run, rounds, data, benchmarks),
-        data=data,
+        rounds=_round_table(run, rounds, rows, benchmarks),
+        data=data_section(rounds, rows),
         seeds_screened=_seeds_sentence(run),
         families=families(index, max((round_.number for round_ in rounds), default=0)),
         dropped=dropped_examples(rounds),
@@ -87,7 +87,7 @@ def report_html(run: Run) -> str:
         training_facts=_training_facts(rounds),
         learnings=[(learning, figures(learning), answers_over_time(learning)) for learning in learnings(run)],
         costs=_costs(rounds),
-        stages=_stage_bars(run),
+        stages=[(stage.name, stage.seconds, share(stage.seconds, longest)) for stage in run.stages],
         stages_total=sum(stage.seconds for stage in run.stages),
         settings=flat_settings(run.recipe),
         environment=run.environment or _present_environment(),
@@ -119,11 +119,7 @@ def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any]
 def _models(run: Run) -> list[tuple[str, str]]:
     """Return the models of the run, by what they are for."""
     named = [("base model", run.recipe.get("base")), ("teacher", run.recipe.get("teacher"))]
-    return [
-        (use, str(model["model"]))
-        for use, model in named
-        if isinstance(model, Mapping) and model.get("model")
-    ]
+    return [(use, str(m["model"])) for use, m in named if isinstance(m, Mapping) and m.get("model")]
 
 
 def _stop(run: Run) -> dict[str, Any]:
@@ -153,22 +149,23 @@ def _seeds_sentence(run: Run) -> str:
 
 
 def _round_table(
-    run: Run, rounds: Sequence[Round], data: DataSection, benchmarks: Sequence[BenchmarkScores]
+    run: Run, rounds: Sequence[Round], scanned: Sequence[RoundRows], benchmarks: Sequence[BenchmarkScores]
 ) -> list[dict[str, Any]]:
     """One mapping a round for the table: data sizes, training, scores."""
     trained_on = {entry.get("round"): entry.get("rows") for entry in run.result.get("rounds") or []}
-    made = {rows.round: rows for rows in data.rows}
+    made = {rows.round: rows for rows in scanned}
     table = []
     for round_ in rounds:
-        rows = made.get(round_.number)
+        rows, training = made.get(round_.number), round_.training
         table.append(
             {
                 "number": round_.number,
                 "asked": round_.summary.get("asked"),
                 "kept": round_.summary.get("kept", rows.count if rows and round_.number else None),
-                "trained_on": trained_on.get(round_.number) or _rows_trained_on(round_),
+                # What the training itself says counts for a run under way.
+                "trained_on": trained_on.get(round_.number) or (training and training.facts.get("rows")),
                 "characters": rows.instruction.mean if rows and rows.instruction else None,
-                "loss": round_.training.losses[-1][1] if round_.training and round_.training.losses else None,
+                "loss": training.losses[-1][1] if training and training.losses else None,
                 "usd": round_.summary.get("usd"),
                 "scores": [
                     next((p for p in view.points if p.round == round_.number), None) for view in benchmarks
@@ -177,12 +174,6 @@ def _round_table(
             }
         )
     return table
-
-
-def _rows_trained_on(round_: Round) -> int | None:
-    """Return what the training itself says, for a run under way."""
-    rows = round_.training.facts.get("rows") if round_.training else None
-    return int(rows) if rows else None
 
 
 def _training_figure(rounds: Sequence[Round]) -> Any:
@@ -230,12 +221,6 @@ def _costs(rounds: Sequence[Round]) -> list[dict[str, Any]]:
         for round_ in rounds
         if round_.summary.get("tokens")
     ]
-
-
-def _stage_bars(run: Run) -> list[tuple[str, float, float]]:
-    """Each stage with its seconds and its share, in percent, of the longest one."""
-    longest = max((stage.seconds for stage in run.stages), default=0.0)
-    return [(stage.name, stage.seconds, share(stage.seconds, longest)) for stage in run.stages]
 
 
 def _present_environment() -> dict[str, str]:

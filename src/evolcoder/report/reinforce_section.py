@@ -21,7 +21,6 @@ from evolcoder.report.run_folder import Run, read_list, read_object, rounds_of_r
 from evolcoder.report.svg import thin
 from evolcoder.report.table import round_name
 
-_CHECKPOINT = "checkpoint"
 _STEP_FILE = re.compile(r"step-(\d+)-\d+\.jsonl")
 _MOST_ANSWERS = 8
 """Of one step that are shown."""
@@ -72,7 +71,7 @@ def learnings(run: Run) -> list[Learning]:
 
     Raises DataError for a broken file.
     """
-    places = [(round_.folder / _CHECKPOINT, round_name(round_.number)) for round_ in rounds_of_result(run)]
+    places = [(round_.folder / "checkpoint", round_name(round_.number)) for round_ in rounds_of_result(run)]
     found = (read_learning(*place) for place in places or [(run.folder, run.name)])
     return [learning for learning in found if learning is not None]
 
@@ -178,17 +177,12 @@ def sampled_steps(learning: Learning) -> dict[int, Path]:
 
 def answers_of(path: Path) -> list[SampledAnswer]:
     """Return the first answers of a step's file."""
-    rows = [row for _, row in islice(numbered_rows(path), _MOST_ANSWERS)]
-    return [_answer(row, row.get("reward") or {}) for row in rows]
-
-
-def _answer(row: Mapping[str, Any], reward: Mapping[str, Any]) -> SampledAnswer:
-    return SampledAnswer(
-        str(row.get("task_id")),
-        str(row.get("text") or ""),
-        float(reward.get("value") or 0.0),
-        str(reward.get("reason") or ""),
-    )
+    found = []
+    for _, row in islice(numbered_rows(path), _MOST_ANSWERS):
+        reward: Mapping[str, Any] = row.get("reward") or {}
+        value, reason = float(reward.get("value") or 0.0), str(reward.get("reason") or "")
+        found.append(SampledAnswer(str(row.get("task_id")), str(row.get("text") or ""), value, reason))
+    return found
 
 
 def answers_over_time(learning: Learning) -> list[tuple[int, SampledAnswer]]:
