@@ -12,7 +12,7 @@ import pytest
 from tests.models.byte_llama import save_tiny_model
 from tests.models.scripted_server import good, serving
 
-from evolcoder.app.chatting import (
+from evolcoder.app.chat_page import (
     ChatOptions,
     ChatSide,
     Turn,

@@ -7,8 +7,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolcoder.app.chat_page import pane_html
-from evolcoder.app.chatting import ChatSide, Turn
+from evolcoder.app.chat_page import ChatSide, Turn, pane_html
 from evolcoder.app.open_models import ModelName
 from evolcoder.app.shown_text import (
     LANGUAGES,

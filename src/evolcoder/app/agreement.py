@@ -64,16 +64,12 @@ def cohen_kappa(pairs: Iterable[tuple[str, str]]) -> float | None:
 
     None where it is not defined: no item, or both always chose the one same answer.
     """
-    counts = Counter(pairs)
-    n = sum(counts.values())
-    if not n:
+    pairs = list(pairs)
+    if not pairs:
         return None
-    first, second = Counter[str](), Counter[str]()
-    for (a, b), times in counts.items():
-        first[a] += times
-        second[b] += times
-    observed = sum(times for (a, b), times in counts.items() if a == b) / n
-    expected = sum(first[choice] * second[choice] for choice in first) / n**2
+    first, second = (Counter(choices) for choices in zip(*pairs, strict=True))
+    observed = sum(a == b for a, b in pairs) / len(pairs)
+    expected = sum(first[choice] * second[choice] for choice in first) / len(pairs) ** 2
     return None if math.isclose(expected, 1.0) else (observed - expected) / (1 - expected)
 
 
@@ -116,7 +112,4 @@ def agreement_in_words(value: float | None) -> str:
     """Return the customary word for a kappa or alpha (Landis and Koch 1977)."""
     if value is None:
         return "not defined"
-    for bound, word in _WORDS:
-        if value <= bound:
-            return word
-    return "almost perfect"
+    return next((word for bound, word in _WORDS if value <= bound), "almost perfect")

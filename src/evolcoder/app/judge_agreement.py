@@ -50,16 +50,11 @@ async def judged_study(
     problems = tuple(
         Problem(str(item.number), "review", item.prompt, entry_point="", tests="") for item in study.items
     )
-    sides = [
-        [
-            Dialogue(problem, 0, (item.answers[side],))
-            for problem, item in zip(problems, study.items, strict=True)
-        ]
-        for side in (0, 1)
-    ]
-    others = {dialogue.problem.task_id: dialogue for dialogue in sides[1]}
+    pairs = list(zip(problems, study.items, strict=True))
+    firsts = [Dialogue(problem, 0, (item.answers[0],)) for problem, item in pairs]
+    others = {problem.task_id: Dialogue(problem, 0, (item.answers[1],)) for problem, item in pairs}
     benchmark = JudgedBenchmark("review", "", problems)
-    turns = await judged_turns(judge, benchmark, sides[0], others, settings, bar)
+    turns = await judged_turns(judge, benchmark, firsts, others, settings, bar)
     return {int(turn.task_id): turn for turn in turns}
 
 

@@ -74,11 +74,8 @@ def live_html(folder: Path, scores_of: Scores = scores_now) -> Markup:
 
 def _head(live: LiveRun) -> Markup:
     kind = {"running": "good", "finished": "plain", "stopped": "warn"}[live.state]
-    lines = [
-        Markup('<h2>{} <span class="state-now">{}</span></h2>').format(
-            shown(live.run.name, 200), tag(live.state, kind)
-        )
-    ]
+    title = Markup('<h2>{} <span class="state-now">{}</span></h2>')
+    lines = [title.format(shown(live.run.name, 200), tag(live.state, kind))]
     if live.run.result:
         stop = live.run.result.get("stop") or {}
         best = live.run.result.get("best_round")
@@ -153,14 +150,9 @@ _STATES = {"done": "good", "kept": "good", "running": "new", "waiting": "plain",
 
 
 def _stages(stages: Sequence[StageLine]) -> Markup:
-    rows = [
-        (
-            shown(stage.title, 120),
-            tag(stage.state, _STATES.get(stage.state, "plain")),
-            ""
-            if stage.seconds is None
-            else ("about " if stage.state == "waiting" else "") + duration(stage.seconds),
-        )
-        for stage in stages
-    ]
+    rows = []
+    for stage in stages:
+        about = "about " if stage.state == "waiting" else ""
+        time_ = "" if stage.seconds is None else about + duration(stage.seconds)
+        rows.append((shown(stage.title, 120), tag(stage.state, _STATES.get(stage.state, "plain")), time_))
     return table(("stage", "", "time"), rows)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from evolcoder.app.known_runs import RunView
 from evolcoder.app.run_problems import (
     CHANGES,
     Change,
@@ -15,7 +16,6 @@ from evolcoder.app.run_problems import (
     ShownSample,
     benchmarks_of,
 )
-from evolcoder.app.run_view import RunView
 from evolcoder.app.shown_text import answer, empty, line_diff, shown, tag, text_html
 from evolcoder.app.widgets import Place, pages, pick_link, render
 from evolcoder.report.table import round_name
@@ -74,10 +74,8 @@ def _round(problems: RunProblems, place: Place, name: str, default: int) -> int:
 
 def _first_that_changed(problems: RunProblems, found: Sequence[ProblemLine], before: int, after: int) -> str:
     """Return the problem that is shown before one is chosen."""
-    changed = {
-        line.task_id for line in problems.find(ProblemFilter(change="changed", before=before, after=after))
-    }
-    tasks = [line.task_id for line in found]
+    lines = problems.find(ProblemFilter(change="changed", before=before, after=after))
+    changed, tasks = {line.task_id for line in lines}, [line.task_id for line in found]
     return next((task for task in tasks if task in changed), tasks[0] if tasks else "")
 
 

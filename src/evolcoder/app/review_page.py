@@ -11,9 +11,9 @@ from typing import Any
 from markupsafe import Markup
 
 from evolcoder.app.agreement import agreement_in_words
+from evolcoder.app.known_runs import RunView
 from evolcoder.app.review_sources import FILES, study_of_files, study_of_rounds
 from evolcoder.app.run_problems import benchmarks_of
-from evolcoder.app.run_view import RunView
 from evolcoder.app.shown_text import answer, code, notice, shown, table
 from evolcoder.app.study import CHOICES, CRITERIA, Study, read_study, schedule, studies_in, write_study
 from evolcoder.app.votes import (
@@ -246,12 +246,8 @@ def _agreements(agreements: tuple[Agreement, ...]) -> Markup:
     if not any(found.shared_items for found in agreements):
         return Markup('<p class="soft">No two reviewers have judged the same task yet.</p>')
     head = (
-        "criterion",
-        "tasks in common",
-        "same vote, %",
-        "Krippendorff's alpha",
-        "in words",
-        "Fleiss' kappa",
+        *("criterion", "tasks in common", "same vote, %"),
+        *("Krippendorff's alpha", "in words", "Fleiss' kappa"),
     )
     rows = [
         (

@@ -184,21 +184,12 @@ class RunRows:
     def _by_text(self, among: Column, text: str) -> Column:
         """Keep the rows that hold a text; where it is ASCII, most lines need no parsing."""
         found = array("q")
-        if text.isascii():
-            needle = text.lower().encode()
-            # JSON writes these characters as they are: a line without them holds no text with them.
-            plain = max(_PLAIN.findall(text.lower()), key=len, default="").encode()
-            for number, line in self._lines(among):
-                if plain in line.lower():
-                    row = parse_row(line)
-                    if any(
-                        needle in str(row.get(field) or "").encode("utf-8", "replace").lower()
-                        for field in SEARCHED
-                    ):
-                        found.append(number)
-        else:
-            folded = text.casefold()
-            for number, line in self._lines(among):
+        folded = text.casefold()
+        # JSON writes these characters as they are: a line without them holds no text with them.
+        parts = _PLAIN.findall(text.lower()) if text.isascii() else []
+        plain = max(parts, key=len, default="").encode()
+        for number, line in self._lines(among):
+            if plain in line.lower():
                 row = parse_row(line)
                 if any(folded in str(row.get(field) or "").casefold() for field in SEARCHED):
                     found.append(number)

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, Operator, String
 
-from evolcoder.report.lineage import Piece, answer_parts, new_words
+from evolcoder.report.lineage import answer_parts, new_words
 
 MOST_CHARACTERS = 20_000
 """Of one text that is shown; a browser stays quick with a page of them."""
@@ -31,17 +31,19 @@ _HIDDEN = re.compile(
 def shown(text: object, most: int = MOST_CHARACTERS) -> Markup:
     """Return a text as HTML that reads as it is, cut after `most` characters."""
     whole = str(text)
-    cut = whole[:most]
-    rest = len(whole) - len(cut)
     html = Markup("").join(
         Markup('<span class="hidden-char">U+{:04X}</span>').format(ord(part))
         if _HIDDEN.fullmatch(part)
         else escape(part)
-        for part in _HIDDEN.split(cut)
+        for part in _HIDDEN.split(whole[:most])
     )
-    return (
-        html + Markup('<span class="soft"> … {} more characters</span>').format(f"{rest:,}") if rest else html
-    )
+    return html + _more(len(whole) - most)
+
+
+def _more(characters: int) -> Markup:
+    """Say how many characters are not shown; nothing where all are."""
+    told = Markup('<span class="soft"> … {:,} more characters</span>').format(characters)
+    return told if characters > 0 else Markup("")
 
 
 def one_line(text: object, most: int = 160) -> Markup:
@@ -79,10 +81,7 @@ def code(text: object, language: str = "plain") -> Markup:
     """
     whole = str(text)
     lines = Markup("\n").join(code_lines(whole[:MOST_CHARACTERS], language))
-    rest = len(whole) - MOST_CHARACTERS
-    more = (
-        Markup('<span class="soft"> … {:,} more characters</span>').format(rest) if rest > 0 else Markup("")
-    )
+    more = _more(len(whole) - MOST_CHARACTERS)
     return Markup('<pre tabindex="0"><code>{}{}</code></pre>').format(lines, more)
 
 
@@ -130,11 +129,10 @@ def evolved_text(parent: str, child: str) -> Markup:
     """Return an evolved instruction with the words that are new against its parent marked."""
     if not parent or len(parent.split()) + len(child.split()) > _MOST_WORDS_COMPARED:
         return shown(child)
-    return Markup("").join(map(_piece, new_words(parent, child)))
-
-
-def _piece(piece: Piece) -> Markup:
-    return Markup("<ins>{}</ins>").format(shown(piece.text)) if piece.new else shown(piece.text)
+    pieces = [
+        (Markup("<ins>{}</ins>" if piece.new else "{}"), piece.text) for piece in new_words(parent, child)
+    ]
+    return Markup("").join(form.format(shown(text)) for form, text in pieces)
 
 
 def line_diff(before: str, after: str, language: str | None = "python") -> Markup:
@@ -180,14 +178,11 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markup:
     """Return a table; cells that are Markup already stay as they are."""
 
     def cells(name: str, values: Sequence[object]) -> Markup:
-        row = (Markup("<{0}>{1}</{0}>").format(Markup(name), _cell(value)) for value in values)
-        return Markup("<tr>{}</tr>").format(Markup("").join(row))
+        inside = (value if isinstance(value, Markup) else shown(value, 500) for value in values)
+        row = Markup("").join(Markup(f"<{name}>{{}}</{name}>").format(cell) for cell in inside)
+        return Markup("<tr>{}</tr>").format(row)
 
     body = Markup("").join(cells("td", row) for row in rows)
     return Markup(
         '<div class="scroll" tabindex="0"><table><thead>{}</thead><tbody>{}</tbody></table></div>'
     ).format(cells("th", head), body)
-
-
-def _cell(value: object) -> Markup:
-    return value if isinstance(value, Markup) else shown(value, 500)

@@ -24,18 +24,16 @@ from aiohttp import web
 from markupsafe import Markup
 
 from evolcoder.app.access import access, add_headers, is_loopback
-from evolcoder.app.chat_page import chat_answers, chat_page
-from evolcoder.app.chatting import ChatOptions
+from evolcoder.app.chat_page import ChatOptions, chat_answers, chat_page
 from evolcoder.app.compare_page import compare_page
 from evolcoder.app.data_page import data_page
-from evolcoder.app.known_runs import KnownRuns
+from evolcoder.app.known_runs import KnownRuns, RunView
 from evolcoder.app.launching import Launched, continued, plan_of
 from evolcoder.app.live_run import live_html, live_run
 from evolcoder.app.open_models import OpenModels
 from evolcoder.app.problems_page import problems_page
 from evolcoder.app.reinforce_page import reinforce_page
 from evolcoder.app.review_page import ReviewOptions, cast, review_page, set_up
-from evolcoder.app.run_view import RunView
 from evolcoder.app.shown_text import empty, notice
 from evolcoder.app.start_page import launch_of, plan_html, start_page
 from evolcoder.app.widgets import Place, render
@@ -50,16 +48,7 @@ _STATIC = {
     "report.css": ("evolcoder.report", "templates/report.css", "text/css"),
 }
 _OF_A_RUN = {"data": data_page, "problems": problems_page}
-_TITLES = {
-    "start": "Start",
-    "run": "Run",
-    "data": "Data",
-    "problems": "Problems",
-    "compare": "Compare",
-    "reinforce": "Reinforce",
-    "chat": "Chat",
-    "review": "Review",
-}
+_PARTS = ("start", "run", "data", "problems", "compare", "reinforce", "chat", "review")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +116,7 @@ class Site:
     def _html(self, query: dict[str, str]) -> str:
         names = self._runs.names()
         query["run"] = query.get("run") or self._runs.first or next(iter(names), "")
-        parts = [name for name in _TITLES if self.local_only or name != "start"]
+        parts = [name for name in _PARTS if self.local_only or name != "start"]
         first = "run" if query["run"] else parts[0] if self.local_only else "chat"
         query["tab"] = query["tab"] if query.get("tab") in parts else first
         place = Place(query)
@@ -139,8 +128,8 @@ class Site:
             render(
                 "page.html.j2",
                 tab=place["tab"],
-                title=_TITLES[place["tab"]],
-                tabs=[(name, _TITLES[name], place.part(name)) for name in parts],
+                title=place["tab"].title(),
+                tabs=[(name, name.title(), place.part(name)) for name in parts],
                 runs=names,
                 run=place["run"],
                 chosen=bool(place["id"]),

@@ -119,8 +119,7 @@ def make_study(
 def schedule(study: Study, reviewer: str) -> list[Shown]:
     """Return the whole study as this reviewer goes through it.
 
-    Within a block the order is the reviewer's own, and each model of a pair stands on either side equally
-    often, as far as the numbers allow.
+    Within a block the order is the reviewer's own; each model stands on either side about equally often.
     """
 
     def drawn(*what: object) -> str:
@@ -154,14 +153,8 @@ def read_study(folder: Path) -> Study:
     try:
         data = json.loads(path.read_bytes())
         items = tuple(
-            Item(
-                int(item["number"]),
-                str(item["task"]),
-                str(item["prompt"]),
-                _two(item["models"]),
-                _two(item["answers"]),
-            )
-            for item in data["items"]
+            Item(int(i["number"]), str(i["task"]), str(i["prompt"]), _two(i["models"]), _two(i["answers"]))
+            for i in data["items"]
         )
         if data["format"] != _FORMAT or [item.number for item in items] != list(range(len(items))):
             raise ValueError(f"format {_FORMAT} with items numbered from 0 is expected")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -131,8 +132,7 @@ def position_of(study: Study, votes: Iterable[Vote], reviewer: str) -> Position:
     done = len(order) - len({index for index, _, _ in missing})
     if not missing:
         return Position(len(order), None, CRITERIA[0], done, len(order))
-    index, shown, criterion = missing[0]
-    return Position(index, shown, criterion, done, len(order))
+    return Position(*missing[0], done, len(order))
 
 
 def earlier_position(study: Study, at: Position, reviewer: str) -> Position | None:
@@ -194,9 +194,6 @@ def results_of(study: Study, votes: Sequence[Vote]) -> Results:
         for vote in votes
         if vote.item in items and {vote.model_a, vote.model_b} == set(items[vote.item].models)
     ]
-    reviewers: dict[str, int] = {}
-    for vote in counted:
-        reviewers[vote.reviewer] = reviewers.get(vote.reviewer, 0) + 1
     comparisons = []
     for pair in dict.fromkeys(item.models for item in study.items):
         for criterion in CRITERIA:
@@ -205,9 +202,9 @@ def results_of(study: Study, votes: Sequence[Vote]) -> Results:
                 if vote.criterion == criterion and items[vote.item].models == pair:
                     by_task.setdefault(vote.item, []).append(vote_worth(vote, pair[0]))
             if (rate := win_rate(by_task)) is not None:
-                comparisons.append(PairedWins(pair[0], pair[1], criterion, rate))
+                comparisons.append(PairedWins(*pair, criterion, rate))
     agreements = tuple(_agreement(criterion, counted, items) for criterion in CRITERIA)
-    return Results(reviewers, tuple(comparisons), agreements)
+    return Results(Counter(vote.reviewer for vote in counted), tuple(comparisons), agreements)
 
 
 def vote_worth(vote: Vote, model: str) -> float:
