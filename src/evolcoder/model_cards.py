@@ -171,10 +171,8 @@ def _training_rows(facts: Mapping[str, Any]) -> list[str]:
     learning = (facts.get("reinforce") or {}).get("settings")
     if learning and learning["method"] == "rft":  # what came last is a fine-tuning, told as one
         learning = None
-    rows: list[tuple[str, Any]] = [
-        ("tasks" if learning else "rows", _counted(facts.get("rows"))),
-        ("steps", len(losses) or None),
-    ]
+    rows: list[tuple[str, Any]] = [("tasks" if learning else "rows", _counted(facts.get("rows")))]
+    rows.append(("steps", len(losses) or None))
     if learning:
         rows += [
             ("method", f"GRPO, loss {learning['loss']}" if learning["method"] == "grpo" else "DPO"),

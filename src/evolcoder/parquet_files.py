@@ -124,9 +124,8 @@ def _column_kinds(jsonl: Path) -> dict[str, str]:
             for name, value in json.loads(line).items():
                 if name not in _KNOWN_KINDS and value is not None:
                     big = type(value) is int and not -(2**63) <= value < 2**63
-                    met.setdefault(name, set()).add(
-                        "string" if big else _ARROW_KINDS.get(type(value), "string")
-                    )
+                    kind = "string" if big else _ARROW_KINDS.get(type(value), "string")
+                    met.setdefault(name, set()).add(kind)
                 else:
                     met.setdefault(name, set())
     return {name: _one_kind(name, kinds) for name, kinds in met.items()}

@@ -19,14 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from evolcoder.domains import DEFAULT_DOMAIN, load_domain
-from evolcoder.errors import (
-    RecipeError,
-    UserError,
-    check_above_zero,
-    check_least,
-    nearest,
-    shortened,
-)
+from evolcoder.errors import RecipeError, UserError, check_above_zero, check_least, nearest, shortened
 from evolcoder.evaluate.model_judge.settings import JudgeSettings
 from evolcoder.evaluate.overlap import folder_clash, names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
@@ -342,8 +335,7 @@ def section_from_data(section: type[Section], data: Mapping[str, Any], where: st
     """
     from pydantic import ValidationError
 
-    problems = _unknown_keys(data, section, "")
-    if problems:
+    if problems := _unknown_keys(data, section, ""):
         raise RecipeError(f"{where}: " + "; ".join(problems))
     try:
         kind: Any = section
@@ -477,9 +469,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(
-            f"--set {override}: the value is not YAML ({' '.join(str(error).split())})"
-        ) from error
+        why = " ".join(str(error).split())
+        raise RecipeError(f"--set {override}: the value is not YAML ({why})") from error
     *sections, key = path.split(".")
     for section in sections:
         inner = data.setdefault(section, {})

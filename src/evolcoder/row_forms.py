@@ -37,11 +37,8 @@ FIELDS_ACCEPTED = (
 _CHAT_FIELDS = ("messages", "conversations", "conversation")
 _INPUT_FIELDS = ("input", "Input")
 _ROLES = {
+    **dict.fromkeys(("gpt", "chatgpt", "model", "bot"), "assistant"),
     "human": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
     "developer": "system",
 }
 
@@ -71,10 +68,11 @@ def asked_turns(row: Mapping[str, Any]) -> list[dict[str, str]] | None:
 
 def _is_question(turns: Sequence[Any]) -> bool:
     last = turns[-1] if turns else None
-    return isinstance(last, Mapping) and str(last.get("role") or last.get("from")).lower() in (
-        "user",
-        "human",
-    )
+    return isinstance(last, Mapping) and _role_of(last) in ("user", "human")
+
+
+def _role_of(message: Mapping[str, Any]) -> str:
+    return str(message.get("role") or message.get("from")).lower()
 
 
 def plain_rows(row: Mapping[str, Any], columns: Columns = NO_COLUMNS) -> list[dict[str, Any]]:
@@ -99,9 +97,7 @@ def _renamed(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
                 renamed[f"original_{name}"] = renamed.pop(name)
     for ours, theirs in columns.items():
         if theirs not in row:
-            raise ValueError(
-                f"column {theirs!r} is missing (found: {', '.join(map(str, row)) or 'no fields'})"
-            )
+            raise ValueError(f"column {theirs!r} is missing (found: {_names(row)})")
         if ours in renamed:
             renamed[f"original_{ours}"] = renamed[ours]
         renamed[ours] = row[theirs]
@@ -132,10 +128,8 @@ def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"field 'instruction' is missing (found: {_names(row)})")
     given = next((name for name in _INPUT_FIELDS if name in row), None)
     plain = {name: value for name, value in row.items() if name not in (asked, answered, given)}
-    plain["instruction"] = _text(row, asked)
-    plain["input"] = _text(row, given)
-    plain["response"] = _text(row, answered)
-    return plain
+    texts = {"instruction": _text(row, asked), "input": _text(row, given), "response": _text(row, answered)}
+    return plain | texts
 
 
 def _text(row: Mapping[str, Any], name: str | None) -> str:
@@ -205,7 +199,7 @@ def _turns(messages: Any, field: str) -> list[dict[str, str]]:
         raise ValueError(f"field {field!r}: a list of objects is expected")
     chat = []
     for message in messages:
-        role = str(message.get("role") or message.get("from")).lower()
+        role = _role_of(message)
         chat.append({"role": _ROLES.get(role, role), "content": _content(message, field)})
     system = chat[:1] if chat and chat[0]["role"] == "system" else []
     turns = chat[len(system) :]
