@@ -19,10 +19,7 @@ FILES = "files"
 
 
 def study_of_rounds(problems: RunProblems, rounds: Sequence[int], tasks: int) -> Study:
-    """Return a study of the first sample of each problem in several rounds of a run.
-
-    Raises UserError where there is nothing to compare.
-    """
+    """Return a study of the first samples in several rounds; raises UserError with nothing to compare."""
     prompts = {task: problems.prompt(task) or task for task in problems.task_ids()}
     contestants = []
     for number in rounds:
@@ -88,9 +85,8 @@ def read_answers(path: Path) -> dict[str, tuple[str, str]]:
         elif asked:
             task = f"instruction {content_hash(asked)[:8]}"
         else:
-            raise DataError(
-                f"{path}: line {number}: neither a task_id nor an instruction says what was asked"
-            )
+            why = "neither a task_id nor an instruction says what was asked"
+            raise DataError(f"{path}: line {number}: {why}")
         found.setdefault(task, (asked, response_of(str(row[field]))))
     if not found:
         raise DataError(f"{path}: no answers")

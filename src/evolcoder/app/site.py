@@ -182,9 +182,8 @@ class Site:
         told = notice(f"It failed: {failed}", "bad") if failed else Markup("")
         live = empty("Starting …") if view is None else live_html(folder, view.scores)
         # A process ends a moment after its run says so: the page looks at both.
-        return (
-            told + live + Markup('<span hidden data-control="{}"></span>').format(self._control(folder, view))
-        )
+        control = Markup('<span hidden data-control="{}"></span>').format(self._control(folder, view))
+        return told + live + control
 
     async def _live(self, request: web.Request) -> web.Response:
         """Answer with the run as it stands; the page asks again and again."""
@@ -324,10 +323,7 @@ class Served:
 
 
 def serve(options: AppOptions) -> Served:
-    """Serve the app.
-
-    Raises OutsideError where the port is taken, DataError where `options.run` is no run folder.
-    """
+    """Serve the app; raises OutsideError where the port is taken, DataError where the run is none."""
     try:
         return Served(options)
     except OSError as error:

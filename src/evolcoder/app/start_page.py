@@ -66,10 +66,7 @@ _GROUPS: tuple[tuple[str, tuple[Field, ...]], ...] = (
 
 
 def start_page(runs: Path, place: Place) -> Markup:
-    """Return the form, filled from a shipped recipe or the file that the address names.
-
-    Raises RecipeError for a file that is none.
-    """
+    """Return the form, filled from a shipped recipe or the file named; raises RecipeError for a bad one."""
     names = shipped_names(RUN)
     recipe = place["recipe"] or ("quickstart" if "quickstart" in names else names[0])
     now = recipe_values(recipe)

@@ -114,9 +114,7 @@ METHODS = MethodSet(
     INSTRUCTION_REQUEST,
     (Method(METHOD, "Write a new programming task in {language} about some of these concepts."),),
     leaks=(
-        "never sees the code",
-        "in the spirit of the code",
-        "new programming task",
+        *("never sees the code", "in the spirit of the code", "new programming task"),
         *(example.sign for example in WORKED_EXAMPLES),
     ),
 )

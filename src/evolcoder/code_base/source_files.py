@@ -118,9 +118,8 @@ def checked_languages(names: Sequence[str]) -> tuple[str, ...]:
     """Return languages by name, all where none is named; raises UserError for one that is not read."""
     for name in names:
         if name not in SUFFIXES:
-            raise UserError(
-                f"language {name!r}{nearest(name, SUFFIXES)}: one of {', '.join(SUFFIXES)} is expected"
-            )
+            known = f"one of {', '.join(SUFFIXES)} is expected"
+            raise UserError(f"language {name!r}{nearest(name, SUFFIXES)}: {known}")
     return tuple(names) or tuple(SUFFIXES)
 
 
@@ -222,9 +221,8 @@ def _opened(place: str, clone: Path) -> CodeBase:
         folder = Path(place).resolve()
         name = folder.name
         if not folder.is_dir():
-            raise UserError(
-                f"{place}: no such folder; a folder or the address of a git repository is expected"
-            )
+            expected = "a folder or the address of a git repository is expected"
+            raise UserError(f"{place}: no such folder; {expected}")
     commit = _git(folder, "rev-parse", "HEAD").strip() if _git(folder, "ls-files", "--", ".") else ""
     if commit and _may_have_changes(folder):
         commit += "+changes"
@@ -238,15 +236,12 @@ def _clone(address: str, folder: Path) -> None:
     except FileNotFoundError as error:
         raise UserError("a git address needs git, which is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise DataError(
-            f"the repository was not cloned within {_GIT_SECONDS} s; clone it yourself"
-        ) from error
+        told = f"the repository was not cloned within {_GIT_SECONDS} s; clone it yourself"
+        raise DataError(told) from error
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [""]
         # The address may hold a password: it is not repeated.
-        raise UserError(
-            f"git cannot clone the repository: {said[-1].replace(address, '...') if said else ''}"
-        )
+        raise UserError(f"git cannot clone the repository: {said[-1].replace(address, '...')}")
 
 
 def _may_have_changes(folder: Path) -> bool:

@@ -280,10 +280,6 @@ async def _ranking(first: str, second: str, ask: Ask) -> dict[str, str]:
     return {criterion.lower(): better.lower() for criterion, better in _RANKED.findall(reply.text)}
 
 
-INSTRUCTION_REWARD = Rating(instruction_reward, of_answer=False)
-PROCESS_REWARD = Rating(process_reward, of_answer=True)
-
-
 _WORDS = CardWords(
     rows="mathematical problems",
     tags=("math",),
@@ -307,7 +303,10 @@ def load() -> Domain:
     answering = Answering(
         messages=step_by_step,
         verifiers={"answers": solution_verifier},
-        ratings={"instruction_reward": INSTRUCTION_REWARD, "process_reward": PROCESS_REWARD},
+        ratings={
+            "instruction_reward": Rating(instruction_reward, of_answer=False),
+            "process_reward": Rating(process_reward, of_answer=True),
+        },
         compared=with_numbers_alike,
     )
     reported = ("gsm8k", "math500")

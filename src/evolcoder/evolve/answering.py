@@ -1,6 +1,6 @@
 """What a domain says of answers: how they are asked for, verified, scored, and compared with benchmarks.
 
-`PROGRAMS` is that of code; the other domains (`evolcoder.domains`) have an `Answering` of their own. Nothing
+That of code is `verification.PROGRAMS`; other domains (`evolcoder.domains`) have one of their own. Nothing
 else of evolution knows the domain.
 """
 
@@ -116,19 +116,3 @@ class Answering:
             if name not in self.ratings:
                 scores = ", ".join(self.ratings) or "none in this domain"
                 raise ValueError(f"scores: {name!r} is not known{nearest(name, self.ratings)}: {scores}")
-
-
-def _program_verifier(settings: EvolveSettings, blocking: bool, engine: Engine) -> AnswerVerifier:
-    from evolcoder.evolve.verification import Verifier
-
-    return Verifier(
-        tests=settings.verify == "tests",
-        repairs=settings.repairs if settings.answers == 1 else 0,
-        blocking=blocking,
-        cpu_s=settings.verify_cpu_s,
-        engine=engine,
-    )
-
-
-PROGRAMS = Answering(verifiers={"syntax": _program_verifier, "tests": _program_verifier})
-"""Answers that are programs: parsed, or run with tests that the teacher writes."""

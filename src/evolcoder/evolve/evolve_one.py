@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evolcoder.errors import RequestFailedError, RequestRefusedError
-from evolcoder.evolve.answering import PROGRAMS, Answering, AnswerVerifier, Rated
+from evolcoder.evolve.answering import Answering, AnswerVerifier, Rated
 from evolcoder.evolve.elimination import Elimination, answer_elimination, instruction_elimination, says_equal
 from evolcoder.evolve.methods import (
     Method,
@@ -20,6 +20,7 @@ from evolcoder.evolve.methods import (
 )
 from evolcoder.evolve.preambles import without_preamble
 from evolcoder.evolve.settings import AskSettings, EvolveSettings, Phase
+from evolcoder.evolve.verification import PROGRAMS
 from evolcoder.extraction.thinking import split_thinking
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
 from evolcoder.records import Instruction, Lineage

@@ -29,10 +29,7 @@ HUB_EXPORT = "hub export"
 
 
 def write_alpaca(path: Path, rows: Iterable[Instruction]) -> int:
-    """Write a JSON list of {instruction, input, output} (gzip for a .gz name), whole or not at all.
-
-    Returns the number of rows.
-    """
+    """Write a JSON list of {instruction, input, output} (gzip for a .gz name), whole; return the count."""
     count = 0
     with writing_whole(path) as partial, open_writer(path.name)(partial) as f:
         f.write(b"[")

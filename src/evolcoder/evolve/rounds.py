@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
-from evolcoder.evolve.answering import PROGRAMS, Answering, AnswerVerifier
+from evolcoder.evolve.answering import Answering, AnswerVerifier
 from evolcoder.evolve.contamination_report import ContaminationScreen
 from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text, sketch_work
 from evolcoder.evolve.elimination import Elimination
@@ -25,6 +25,7 @@ from evolcoder.evolve.output_folder import remove_later_rounds
 from evolcoder.evolve.round_progress import LiveCounts
 from evolcoder.evolve.row_files import RowWriter, try_to_write, write_rows_whole
 from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.evolve.verification import PROGRAMS
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.execution.engine import Engine, Pool
 from evolcoder.execution.local import THIS_MACHINE

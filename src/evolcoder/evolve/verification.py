@@ -24,10 +24,10 @@ from evolcoder.evolve.answer_tests import (
     runnable_tests,
     why_untestable,
 )
-from evolcoder.evolve.answering import Ask, VerifiedAnswer
+from evolcoder.evolve.answering import Answering, Ask, VerifiedAnswer
 from evolcoder.evolve.elimination import Elimination, EliminationReason
+from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.engine import Engine, Pool
-from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.extraction.code_blocks import CodeBlock, code_blocks, extract, syntax_error
 from evolcoder.extraction.grammar import has_grammar
 from evolcoder.models.protocol import Message
@@ -129,9 +129,7 @@ class SandboxVerifier:
 class Verifier(SandboxVerifier):
     """Verifies programs; without `tests` only by their grammar."""
 
-    def __init__(
-        self, *, tests: bool, repairs: int, blocking: bool, cpu_s: float = 5.0, engine: Engine = THIS_MACHINE
-    ) -> None:
+    def __init__(self, *, tests: bool, repairs: int, blocking: bool, cpu_s: float, engine: Engine) -> None:
         super().__init__(blocking=blocking, cpu_s=cpu_s, engine=engine)
         self._tests, self._repairs = tests, repairs
 
@@ -268,3 +266,13 @@ def _parse_error(answer: str) -> str:
         if checked and (error := syntax_error(block.code, language)):
             return f"code block {number} ({language}), {error}"[:_DETAIL]
     return ""
+
+
+def _verifier(settings: EvolveSettings, blocking: bool, engine: Engine) -> Verifier:
+    tests, repairs = settings.verify == "tests", settings.repairs if settings.answers == 1 else 0
+    cpu_s = settings.verify_cpu_s
+    return Verifier(tests=tests, repairs=repairs, blocking=blocking, cpu_s=cpu_s, engine=engine)
+
+
+PROGRAMS = Answering(verifiers={"syntax": _verifier, "tests": _verifier})
+"""Answers that are programs: parsed, or run with tests that the teacher writes."""

@@ -67,10 +67,7 @@ class Learning:
 
 
 def learnings(run: Run) -> list[Learning]:
-    """Return what of a run learnt from execution: models of its rounds, or the one that the folder is.
-
-    Raises DataError for a broken file.
-    """
+    """Return what of a run learnt from execution: models of its rounds, or the folder; raises DataError."""
     places = [(round_.folder / "checkpoint", round_name(round_.number)) for round_ in rounds_of_result(run)]
     found = (read_learning(*place) for place in places or [(run.folder, run.name)])
     return [learning for learning in found if learning is not None]
