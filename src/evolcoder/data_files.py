@@ -150,10 +150,7 @@ def _text_lines(path: Path, stream: IO[bytes]) -> Iterator[str]:
 
 
 def json_value(value: Any) -> Any:
-    """Return a value of a data file as JSON has it.
-
-    Decimals and dates become text, bytes base64, durations seconds, numbers that are none null.
-    """
+    """Return a value as JSON: decimals, dates as text, bytes as base64, durations in seconds, nan as null."""
     if value is None or type(value) in (str, bool, int):
         return value
     if isinstance(value, float):

@@ -30,10 +30,7 @@ _MOST = 1.05
 
 @contextmanager
 def heap_kept() -> Iterator[Callable[[], None]]:
-    """Keep freed memory in this process; yield what is to be called after each step; at the end it goes back.
-
-    Nothing changes where libc is not glibc.
-    """
+    """Keep freed memory, under glibc; yield what is called after each step; at the end memory goes back."""
     libc = ctypes.CDLL(None)
     if not (hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "mallopt")):
         yield lambda: None

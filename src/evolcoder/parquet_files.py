@@ -114,10 +114,7 @@ _ARROW_KINDS = {bool: "bool_", int: "int64", float: "float64", str: "string"}
 
 
 def _column_kinds(jsonl: Path) -> dict[str, str]:
-    """Return the Arrow type of each column in all rows: a merged file begins with seeds, which have fewer.
-
-    Whole numbers among fractions are fractions; anything else that is mixed or nested becomes text.
-    """
+    """Return each column's Arrow type over all rows: of mixed numbers a fraction, else of mixed ones text."""
     met: dict[str, set[str]] = {name: {kind} for name, kind in _KNOWN_KINDS.items()}
     with jsonl.open("rb") as lines:
         for line in lines:

@@ -85,11 +85,7 @@ def left_text(lines: Sequence[StageLine], elapsed: float) -> str:
 
 
 def seconds_left(done: int, total: int | None, elapsed: float) -> float | None:
-    """Return about how long work goes on that got this far in `elapsed` seconds.
-
-    None where that cannot be told: no known end, nothing ahead, or so few items done (under ten, and less
-    than 5%) that the wait for the first of them would count for all.
-    """
+    """Return about how long work goes on; None without an end, or with under ten items and 5% done."""
     if total is None or not 0 < done < total or (done < 10 and 20 * done < total):
         return None
     return elapsed / done * (total - done)

@@ -329,10 +329,7 @@ def _with_domain(data: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def section_from_data(section: type[Section], data: Mapping[str, Any], where: str) -> Section:
-    """Check plain data and return it as a settings dataclass.
-
-    Raises RecipeError that opens with `where` and names every bad key, what was found and what is expected.
-    """
+    """Return checked data as a settings dataclass; raises RecipeError from `where` on, of every bad key."""
     from pydantic import ValidationError
 
     if problems := _unknown_keys(data, section, ""):

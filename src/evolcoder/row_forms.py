@@ -54,10 +54,7 @@ def checked_columns(columns: Any) -> dict[str, str]:
 
 
 def asked_turns(row: Mapping[str, Any]) -> list[dict[str, str]] | None:
-    """Return the turns of a row's chat up to its last question; None where the row holds no chat.
-
-    Raises ValueError, without naming the place, where system, user and assistant do not follow each other.
-    """
+    """Return a chat's turns up to its last question, None for no chat; ValueError for odd turns."""
     for field in ("prompt", *_CHAT_FIELDS):
         turns = _with_system(_decoded(row.get(field)), row)
         if isinstance(turns, list):
@@ -76,10 +73,7 @@ def _role_of(message: Mapping[str, Any]) -> str:
 
 
 def plain_rows(row: Mapping[str, Any], columns: Columns = NO_COLUMNS) -> list[dict[str, Any]]:
-    """Return an outside row as rows with `instruction`, `input` and `response`, and what else it holds.
-
-    Raises ValueError, without naming the place, where a field is missing or of a wrong type.
-    """
+    """Return an outside row under our names; raises ValueError for a field missing or of a wrong type."""
     if columns:
         row = _renamed(row, columns)
     several = row.get("evolved_instructions")

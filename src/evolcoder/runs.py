@@ -133,10 +133,7 @@ def check_output_folder(path: Path, kind: str, *, overwrite: bool = True) -> Non
 
 
 def check_claimed(sign: Path, files: Iterable[Path]) -> None:
-    """Raise DataError where one of `files`, which are to be written, stands without the `sign` beside it.
-
-    The sign is what evolcoder leaves where it works: a journal, a lock.
-    """
+    """Raise DataError where one of `files` stands without the `sign` that is left: a journal, a lock."""
     check_parents(sign)
     if sign.exists():
         return

@@ -60,10 +60,7 @@ def win_rate(votes: Mapping[Hashable, Sequence[float]]) -> WinRate | None:
 
 
 def cohen_kappa(pairs: Iterable[tuple[str, str]]) -> float | None:
-    """Return Cohen's kappa (1960) of two people's choices on the same items.
-
-    None where it is not defined: no item, or both always chose the one same answer.
-    """
+    """Return Cohen's kappa (1960) of two people's choices; None for no item, or one answer everywhere."""
     pairs = list(pairs)
     if not pairs:
         return None

@@ -133,10 +133,7 @@ def style_for(ref: str, asked: Style, run: Run | None = None) -> Literal["wizard
 
 
 def request_of(side: ChatSide, sampling: Sampling) -> Request:
-    """Return what the model is asked for the last turn.
-
-    A chat carries the finished turns before it; the method's prompt has room for one instruction only.
-    """
+    """Return what is asked: a chat with its finished turns, or the method's prompt with one question."""
     question = side.turns[-1].question
     if side.style == "wizardcoder":
         return Request(instruction_prompt(question), sampling)

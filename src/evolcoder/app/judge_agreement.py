@@ -43,10 +43,7 @@ class JudgeAgreement:
 async def judged_study(
     study: Study, judge: LanguageModel, settings: JudgeSettings, bar: Bar
 ) -> dict[int, JudgedTurn]:
-    """Have the judge compare the two answers of each item in both orders; by the item's number.
-
-    A win is one of the item's first model. Raises what stops every request.
-    """
+    """Have the judge compare each item's answers in both orders; by item, a win is one of its first model."""
     problems = tuple(
         Problem(str(item.number), "review", item.prompt, entry_point="", tests="") for item in study.items
     )

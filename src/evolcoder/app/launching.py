@@ -120,10 +120,7 @@ class Launched:
 
 
 def overrides_of(form: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the settings that differ between a form and the recipe it was made from, as KEY=VALUE.
-
-    The field `further` holds more of them, a line each. Raises RecipeError for a line that is none.
-    """
+    """Return what differs from a recipe, and `further` lines, as KEY=VALUE; raises RecipeError."""
     changed = [f"{key}={form[key].strip()}" for key in now if key in form and form[key].strip() != now[key]]
     changed = [pair if pair.split("=", 1)[1] else f"{pair}null" for pair in changed]
     further = [line.strip() for line in form.get("further", "").splitlines() if line.strip()]

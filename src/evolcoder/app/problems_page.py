@@ -120,10 +120,7 @@ Side = tuple[RunProblems, int]
 def problem_html(
     before: Side, after: Side, task_id: str, place: Place, names: tuple[str, str] | None = None
 ) -> Markup:
-    """Return a problem with its samples on two sides, and the diff of each pair.
-
-    The sides are two rounds of one run, or the rounds of two runs, which `names` then names.
-    """
+    """Return a problem, its samples on two sides (rounds of a run, or `names` of two), and their diffs."""
     a, b = names or (round_name(before[1]), round_name(after[1]))
     parts = [Markup("<h2>{}</h2>").format(shown(task_id, 100))]
     language = before[0].language

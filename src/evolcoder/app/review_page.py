@@ -117,10 +117,7 @@ def _models(view: RunView | None, options: ReviewOptions, source: str) -> list[t
 
 
 def set_up(view: RunView | None, options: ReviewOptions, asked: Mapping[str, Any]) -> str:
-    """Write the review that the page asks for and return where it begins.
-
-    Raises UserError where there is nothing to compare, ValueError for a number that is none.
-    """
+    """Write the review asked for, return where it begins; raises UserError, ValueError for a bad number."""
     source, place = str(asked.get("source")), Place({"run": str(asked.get("run") or "")})
     if source not in _sources(view, options):
         raise UserError("There are no answers to compare yet.")

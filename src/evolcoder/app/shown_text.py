@@ -75,10 +75,7 @@ _CSS: tuple[tuple[Any, str], ...] = (
 
 
 def code(text: object, language: str = "plain") -> Markup:
-    """Return a text as a block of code, highlighted where its language is one of `LANGUAGES`.
-
-    It can be reached by the keyboard, because a long line scrolls.
-    """
+    """Return a text as a block of code that the keyboard reaches, highlighted in one of `LANGUAGES`."""
     whole = str(text)
     lines = Markup("\n").join(code_lines(whole[:MOST_CHARACTERS], language))
     more = _more(len(whole) - MOST_CHARACTERS)

@@ -117,10 +117,7 @@ def make_study(
 
 
 def schedule(study: Study, reviewer: str) -> list[Shown]:
-    """Return the whole study as this reviewer goes through it.
-
-    Within a block the order is the reviewer's own; each model stands on either side about equally often.
-    """
+    """Return the study in this reviewer's order by block, models on both sides about equally often."""
 
     def drawn(*what: object) -> str:
         return content_hash(study.id, reviewer, *map(str, what))

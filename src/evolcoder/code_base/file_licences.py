@@ -160,10 +160,7 @@ def is_allowed(licence: str, also: Sequence[str] = ()) -> bool:
 
 
 def _licence_beside(folder: Path) -> str:
-    """Return the licence that the files of a folder state for what lies in it.
-
-    Several files are alternatives where each is named for its licence (LICENSE-MIT), else all apply.
-    """
+    """Return the licence a folder's files state; files named for theirs (LICENSE-MIT) are a choice."""
     files = [path for path in _plain_files(folder) if _states_a_licence(path.name)]
     files = files or _plain_files(folder / "LICENSES")  # of the REUSE specification
     if not files:

@@ -234,10 +234,7 @@ def _proved(
     counts: BenchmarkCounts,
     progress: Progress,
 ) -> list[Problem]:
-    """Return the problems whose function passes and whose empty and changed bodies fail.
-
-    Raises SandboxError where a program could not be run.
-    """
+    """Return the problems whose function passes and whose wrong versions fail; raises SandboxError."""
     functions = {f"{NAME}/{candidate.id}": candidate.function for candidate in candidates}
     samples = []
     why: dict[str, str] = {}

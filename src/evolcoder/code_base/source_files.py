@@ -97,10 +97,7 @@ class SourceFile:
 
 @contextmanager
 def opened_code_bases(places: Sequence[str]) -> Iterator[list[CodeBase]]:
-    """Yield the code bases at folders and git addresses; clones last as long as the block.
-
-    Raises UserError for a place that is neither, or that git cannot clone.
-    """
+    """Yield the code bases at folders and git addresses (cloned for the block); UserError for any other."""
     with TemporaryDirectory(prefix="evolcoder-code-") as clones:
         found = [_opened(place, Path(clones) / str(number)) for number, place in enumerate(places)]
         counts = Counter(code_base.name for code_base in found)
@@ -126,10 +123,7 @@ def checked_languages(names: Sequence[str]) -> tuple[str, ...]:
 def source_files(
     code_base: CodeBase, languages: Sequence[str], licences: Sequence[str], left_out: Counter[str]
 ) -> Iterator[SourceFile]:
-    """Yield the files of these languages in the order of their paths; count in `left_out` why others are not.
-
-    `licences` are allowed besides the permissive ones.
-    """
+    """Yield the files of these languages and licences, by path; count in `left_out` why others are not."""
     licence_of = licence_finder(code_base.folder)
     for path in _paths(code_base.folder):
         name = path.relative_to(code_base.folder).as_posix()

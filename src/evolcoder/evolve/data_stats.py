@@ -87,10 +87,7 @@ def sample_rows(rows: Iterable[Instruction], n: int, seed: int) -> list[Instruct
 
 
 def tree_of(rows: Iterable[Instruction], row_id: str) -> list[Instruction]:
-    """Return all rows of the tree that a seed, or any row of it, belongs to, by round.
-
-    `row_id` may be the beginning of an id. Raises UserError where it names no row, or several trees.
-    """
+    """Return the tree of an id or its beginning, by round; raises UserError for none, or several."""
     rows = list(rows)
     named = {row.lineage.seed_id for row in rows if row.id.startswith(row_id)}
     if not named:

@@ -68,10 +68,7 @@ def chat_row(row: Instruction) -> dict[str, Any]:
 
 
 def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) -> int:
-    """Write a folder that `push_to_hub` or `hf upload` takes: README.md, data/train.parquet, eliminated rows.
-
-    Whole or not at all; return the number of rows.
-    """
+    """Write a folder that `push_to_hub` or `hf upload` takes, whole or not at all; return the row count."""
     with making_folder_whole(path, HUB_EXPORT) as folder:
         train = folder / "data" / "train.parquet"
         count = write_instructions(train, rows)

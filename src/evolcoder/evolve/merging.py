@@ -21,10 +21,7 @@ from evolcoder.runs import read_jsonl
 def pool_after(
     seeds: Sequence[Instruction], rounds: Sequence[Path], *, limit: int | None = None, seed: int = 0
 ) -> Iterator[Instruction]:
-    """Return the instructions that the round after the folders `rounds` evolves, in the order of their seeds.
-
-    With `limit`, that many of them, chosen at random by tree: every round goes on with the same trees.
-    """
+    """Return what the round after `rounds` evolves, in the order of the seeds; of `limit` trees at random."""
     if limit is not None and limit < len(seeds):
         chosen = heapq.nsmallest(limit, seeds, key=lambda row: (fraction_of("tree", seed, row.id), row.id))
         ids = {row.id for row in chosen}

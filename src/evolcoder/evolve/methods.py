@@ -157,10 +157,7 @@ def worked_examples(of: str) -> dict[str, tuple[Shot, ...]]:
 
 
 def _wizardlm_set(name: str, *, paper: bool) -> MethodSet:
-    """Return WizardLM's operations in one wording; only the paper's has complicated input.
-
-    The formats of complicated input share the chance of one operation.
-    """
+    """Return WizardLM's operations in one wording; only the paper's has complicated input, one of six."""
     words, shots, inputs = wizardlm_prompts, worked_examples("wizardlm"), worked_examples("input")
     sentences = words.PAPER_SENTENCES if paper else words.REPOSITORY_SENTENCES
     breadth = words.PAPER_BREADTH if paper else words.REPOSITORY_BREADTH
@@ -268,10 +265,7 @@ def fraction_of(*parts: str | int) -> float:
 def evolution_messages(
     methods: MethodSet, method: Method, question: str, shots: int = 0
 ) -> tuple[Message, ...]:
-    """Return the chat that asks a teacher to evolve `question`.
-
-    With `shots`, that many worked examples of the same method come first, as earlier turns.
-    """
+    """Return the chat that asks to evolve `question`, after `shots` worked examples of the same method."""
     template = method.template or methods.template
 
     def ask(text: str) -> Message:

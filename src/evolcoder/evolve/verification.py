@@ -75,11 +75,7 @@ _ELIMINATED: Mapping[State, EliminationReason] = {"syntax error": "syntax error"
 def _verified(
     answer: str, state: State, language: str, detail: str = "", tests: str = "", repairs: int = 0
 ) -> VerifiedAnswer:
-    """Return an answer (as it was, or as repaired) with what became of it.
-
-    `language` is that of its first code block, `detail` the last error, `repairs` how often the teacher was
-    asked to mend it.
-    """
+    """Return an answer, as it was or as repaired, with what became of it; `detail` is the last error."""
     columns = {
         "language": language,
         "verdict": state,
@@ -154,10 +150,7 @@ class Verifier(SandboxVerifier):
         return found
 
     async def _verify_one(self, task: str, answer: str, ask: Ask, tests: str | None) -> VerifiedAnswer:
-        """Check an answer, ask for repairs, and say how it ended. Raises what `ask` raises.
-
-        `tests` of another answer to the same task are used instead of asking for some.
-        """
+        """Check an answer, with `tests` if there are some, and have it repaired; raises what `ask` raises."""
         repairs = 0
         while True:
             block = answer_block(answer)
@@ -210,10 +203,7 @@ class Verifier(SandboxVerifier):
 
 
 def answer_block(answer: str) -> CodeBlock | None:
-    """Return the answer's first code block with its language by common name; None where it has no code.
-
-    A block without a label is Python if it parses as such and defines or imports something.
-    """
+    """Return the first code block (unlabelled: Python) with its language by common name; None for no code."""
     for block in code_blocks(answer):
         language = _LANGUAGES.get(block.language, block.language)
         if language or _is_python(block.code):

@@ -88,10 +88,7 @@ Rewritten Prompt(MUST contain a specific {format} as input):
 
 
 def complicated_input(name: str, examples: Iterable[tuple[str, str]]) -> str:
-    """Return the template, with {question}, that adds input of one of INPUT_FORMATS; examples stand in it.
-
-    An example is a question and what is made of it.
-    """
+    """Return the template that adds input of a format, with examples: a question and its evolution."""
     format_ = INPUT_FORMATS[name]
     asked = [*examples, ("{question}", "")]
     turns = [_INPUT_TURN.format(question=q, format=format_, evolved=made) for q, made in asked]

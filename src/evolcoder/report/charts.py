@@ -214,10 +214,7 @@ def spread_bar(spread: Spread, whole: float) -> Markup:
 
 
 def interval_bar(point: ScorePoint, whole: float, css: str, trainings: Sequence[float] = ()) -> Markup:
-    """Draw one score as a dot on its interval, on an axis from 0 to `whole`.
-
-    Of a mean over `trainings`, the dot is a line across and each training a point of its own.
-    """
+    """Draw a score as a dot on its interval, on an axis to `whole`; a mean as a line among its trainings."""
     x, x1, x2 = (f"{number(share(v, whole))}%" for v in (point.value, point.low, point.high))
     parts = [
         element("line", class_="grid", x1="0", x2="100%", y1=12, y2=12),

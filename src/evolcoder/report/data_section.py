@@ -74,10 +74,7 @@ def data_section(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> dict[str
 
 
 def bar_table(counts: Mapping[str, Mapping[str, int]], colors: Mapping[str, str]) -> BarTable | None:
-    """Make stacked bars of counts by round; None without any.
-
-    Names in `colors` come first in that order; the others follow by frequency with the next free colours.
-    """
+    """Make stacked bars of counts by round, names in `colors` first, then by frequency; None for none."""
     totals = Counter[str]()
     for round_counts in counts.values():
         totals.update(round_counts)

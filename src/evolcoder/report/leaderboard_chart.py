@@ -61,10 +61,7 @@ Shape = Box | Stroke | Label
 
 
 def as_svg(width: float, height: float, shapes: Sequence[Shape], label: str, dark: Mapping[str, str]) -> str:
-    """Return a standalone SVG file; `label` is for readers who do not see it.
-
-    `dark` has the colours to show instead where the reader's system is dark.
-    """
+    """Return an SVG file, `label` for readers who do not see it, `dark` the colours of a dark system."""
     rules = "".join(
         f'[{attribute}="{color}"]{{{attribute}:{shown}}}'
         for color, shown in dark.items()
