@@ -17,7 +17,7 @@ from tests.code_base.growing_shop import calls, make_shop
 from tests.loop.conftest import new_task, teacher
 from tests.models.byte_llama import save_tiny_model
 
-from evolcoder.app.launching import Launch, Launched, checked_launch, continued, overrides_of
+from evolcoder.app.start_page import Launch, Launched, checked_launch, continued, overrides_of
 from evolcoder.errors import RecipeError, UserError
 from evolcoder.runs import read_jsonl
 

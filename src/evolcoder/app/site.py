@@ -28,14 +28,13 @@ from evolcoder.app.chat_page import ChatOptions, chat_answers, chat_page
 from evolcoder.app.compare_page import compare_page
 from evolcoder.app.data_page import data_page
 from evolcoder.app.known_runs import KnownRuns, RunView
-from evolcoder.app.launching import Launched, continued, plan_of
 from evolcoder.app.live_run import live_html, live_run
 from evolcoder.app.open_models import OpenModels
 from evolcoder.app.problems_page import problems_page
 from evolcoder.app.reinforce_page import reinforce_page
 from evolcoder.app.review_page import ReviewOptions, cast, review_page, set_up
 from evolcoder.app.shown_text import empty, notice
-from evolcoder.app.start_page import launch_of, plan_html, start_page
+from evolcoder.app.start_page import Launched, continued, launch_of, plan_html, plan_of, start_page
 from evolcoder.app.widgets import Place, render
 from evolcoder.errors import EvolcoderError, OutsideError, UserError
 from evolcoder.report.run_folder import learns_alone

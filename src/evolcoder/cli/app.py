@@ -51,7 +51,7 @@ def command(run: Path | None, answers: tuple[str, ...], reviews: Path | None, **
       evolcoder app --model embedded --model openai:NAME --base-url http://localhost:8000/v1
       evolcoder app --answers small=a.jsonl --answers large=b.jsonl
     """
-    from evolcoder.app.review_sources import named_files
+    from evolcoder.app.review_page import named_files
     from evolcoder.app.site import AppOptions, serve
 
     reviews = reviews or (run / "reviews" if run else Path("reviews"))
