@@ -17,9 +17,10 @@ from typing import Any
 from evolcoder.code_base.choice import CodeCounts, HeldOut, problem_texts_of
 from evolcoder.code_base.snippets import Snippet
 from evolcoder.evolve.contamination_report import ContaminationScreen
+from evolcoder.evolve.duplicates import DuplicateIndex
 from evolcoder.evolve.evolve_one import CountedTeacher, WrittenInstruction, read_instruction
 from evolcoder.evolve.methods import Method, MethodSet
-from evolcoder.evolve.rounds import RoundSummary, duplicate_index, evolve_round
+from evolcoder.evolve.rounds import RoundSummary, evolve_round
 from evolcoder.evolve.row_files import write_rows_whole
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.engine import Engine
@@ -194,7 +195,7 @@ async def seeds_from_snippets(
             0,
             folder,
             progress,
-            index=duplicate_index(settings, (), ()),
+            index=DuplicateIndex(settings.near_duplicates),
             screen=screen,
             total=len(snippets),
             engine=engine,

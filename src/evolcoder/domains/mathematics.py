@@ -9,6 +9,7 @@ reward model for its two rewards; here the judging model is asked, in words of o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -34,14 +35,6 @@ from evolcoder.sandbox.protocol import Job, Limits, StdioJob
 
 _DETAIL = 300
 _PYTHON = ("python", "py", "python3")
-
-
-@dataclass(slots=True)
-class _Group:
-    """Solutions that come to one answer."""
-
-    answer: str
-    votes: int = 0
 
 
 class SolutionVerifier(SandboxVerifier):
@@ -72,32 +65,30 @@ class SolutionVerifier(SandboxVerifier):
 
     async def _agreement(self, answers: Mapping[str, int]) -> dict[str, VerifiedAnswer]:
         """Keep the solutions of the answer that most came to, two at least; one alone proves nothing."""
-        groups: list[_Group] = []
-        group_of: dict[str, _Group] = {}
-        for text, votes in answers.items():
+        votes = Counter[str]()
+        answer_of: dict[str, str] = {}
+        for text, times in answers.items():
             if not (answer := final_answer(text)):
                 continue
-            for group in groups:
-                if await self._equal(group.answer, answer):
+            for known in votes:
+                if await self._equal(known, answer):
+                    answer = known
                     break
-            else:
-                groups.append(group := _Group(answer))
-            group.votes += votes
-            group_of[text] = group
-        total = sum(answers.values())
-        most = max((group.votes for group in groups), default=0)
-        winners = [group for group in groups if group.votes == most]
+            votes[answer] += times
+            answer_of[text] = answer
+        total, most = sum(answers.values()), max(votes.values(), default=0)
+        winners = [answer for answer, times in votes.items() if times == most]
         found = {}
         for text in answers:
-            own = group_of.get(text)
+            own = answer_of.get(text)
             if own is None:
                 found[text] = _dropped(text, "", "no final answer was found")
             elif total == 1:
-                found[text] = _kept(text, own.answer, "unchecked")
-            elif own in winners and len(winners) == 1 and most > 1:
-                found[text] = _kept(text, own.answer, "agreed", f"{most} of {total} answers", proved=True)
+                found[text] = _kept(text, own, "unchecked")
+            elif winners == [own] and most > 1:
+                found[text] = _kept(text, own, "agreed", f"{most} of {total} answers", proved=True)
             else:
-                found[text] = _dropped(text, own.answer, f"{own.votes} of {total} answers are {own.answer!r}")
+                found[text] = _dropped(text, own, f"{votes[own]} of {total} answers are {own!r}")
         return found
 
     async def _executed(self, text: str, program: str) -> VerifiedAnswer:

@@ -11,15 +11,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing, closing
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 
 from evolcoder.evolve.answering import Answering, AnswerVerifier
 from evolcoder.evolve.contamination_report import ContaminationScreen
-from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text, sketch_work
+from evolcoder.evolve.duplicates import DuplicateIndex, Text, sketch_work
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow, WriteInstruction, evolve_row
-from evolcoder.evolve.merging import evolved_rows, merged_rows, pool_after
+from evolcoder.evolve.merging import merged_rows, pool_after
 from evolcoder.evolve.methods import MethodSet
 from evolcoder.evolve.output_folder import remove_later_rounds
 from evolcoder.evolve.round_progress import LiveCounts
@@ -27,7 +26,7 @@ from evolcoder.evolve.row_files import RowWriter, try_to_write, write_rows_whole
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.evolve.verification import PROGRAMS
 from evolcoder.execution.bounded import map_bounded
-from evolcoder.execution.engine import Engine, Pool
+from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import stats_of
@@ -81,8 +80,7 @@ async def evolve_dataset(
 ) -> list[RoundSummary]:
     """Evolve `rounds` rounds (see `evolve_rounds`); merge seeds and rounds into `out/dataset.jsonl`.
 
-    Rounds after these, of an earlier call, are removed. Raises DataError, before anything is asked, where the
-    seeds could not be merged or exported.
+    Later rounds of an earlier call are removed. Raises DataError, at first, for seeds that cannot be merged.
     """
     try_to_write(out / "dataset.jsonl", seeds)
     numbers = range(1, rounds + 1)
@@ -119,12 +117,9 @@ async def evolve_rounds(
 ) -> list[RoundSummary]:
     """Evolve the rounds `numbers`, each into its folder under `out`; the rounds before must lie there.
 
-    A round evolves what became of the seeds in the rounds before (`pool_after`), with `limit` that many of
-    them. Rows that repeat an earlier one, or copy one of `problems`, are eliminated. Returns the rounds'
-    summaries.
-
-    Raises EndpointError, BudgetExhaustedError; every reply so far is in the journal then, and the same call
-    continues. Raises ValueError for a verifier or a score that `answering` has not.
+    A round evolves what became of the seeds, or of `limit` of them, in the rounds before (`pool_after`). Rows
+    that repeat an earlier one, or copy one of `problems`, are eliminated. Raises EndpointError,
+    BudgetExhaustedError, after which the same call continues; ValueError for an unknown verifier or score.
     """
     answering.check(settings)
     summaries: list[RoundSummary] = []
@@ -136,7 +131,8 @@ async def evolve_rounds(
             screen = ContaminationScreen(problems, seeds, engine, answering.compared)
             held.callback(screen.close)
         sketches = held.enter_context(engine.open(sketch_work(settings.near_duplicates is not None)))
-        index = duplicate_index(settings, seeds, chain(*map(evolved_rows, folders)), sketches)
+        index = DuplicateIndex(settings.near_duplicates, sketches)
+        index.add_all(map(_text, merged_rows(seeds, folders)))
         try:
             for number in numbers:
                 folder = out / round_folder(number)
@@ -187,14 +183,16 @@ async def evolve_round(
 ) -> RoundSummary:
     """Evolve each parent once; write the rows kept and dropped into the folder `out`, as JSONL.
 
-    Rows are compared with those in `index`, in the order of the parents, and added to it; `screen` may
-    eliminate more. `total`, `usd_before` and `rounds_after` are for the progress bar.
-    `methods` (absent: the settings') and `write` make instructions of parents in another way than evolution.
+    Rows are compared with those in `index`, in order, and added to it; `screen` may eliminate more. `total`,
+    `usd_before` and `rounds_after` are for the bar. `methods` and `write` make instructions in another way.
     """
     summary = RoundSummary(round_number)
     methods = methods or settings.method_set()
     live = LiveCounts(model, total, usd_before, rounds_after)
-    verifier = verifier_for(answering, settings, model, engine)
+    verifier: AnswerVerifier | None = None
+    if settings.verify != "off":
+        in_process = stats_of(getattr(model, "inner", model)) is None
+        verifier = answering.verifiers[settings.verify](settings, in_process, engine)
 
     async def evolve(parent: Instruction) -> EvolvedRow:
         candidate = await evolve_row(
@@ -244,29 +242,6 @@ async def _finish(out: Path, summary: RoundSummary) -> None:
     if not summary.preambles:
         del facts["preambles"]
     write_json_whole(out / "summary.json", facts)
-
-
-def verifier_for(
-    answering: Answering, settings: EvolveSettings, model: LanguageModel, engine: Engine = THIS_MACHINE
-) -> AnswerVerifier | None:
-    """Return what verifies answers as the settings say; None where they are taken as they are."""
-    if settings.verify == "off":
-        return None
-    in_process = stats_of(getattr(model, "inner", model)) is None
-    return answering.verifiers[settings.verify](settings, in_process, engine)
-
-
-def duplicate_index(
-    settings: EvolveSettings,
-    seeds: Iterable[Instruction],
-    more: Iterable[Instruction],
-    pool: Pool[Sequence[Text], Sketch] | None = None,
-) -> DuplicateIndex:
-    """Return an index that holds the seeds and further rows; `pool` sketches texts."""
-    index = DuplicateIndex(settings.near_duplicates, pool)
-    for rows in (seeds, more):
-        index.add_all(_text(row) for row in rows)
-    return index
 
 
 def count(summary: RoundSummary, candidate: EvolvedRow) -> None:

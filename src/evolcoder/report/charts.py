@@ -95,11 +95,8 @@ def score_chart(
     """Draw scores by round: a line in its band of 95% intervals, best round and base marked."""
     height, top = 300, 34
     floor = height - _BOTTOM
-    ticks = nice_ticks(0.0, max(point.high for point in points))
     x_of = scale(0, max(1, len(points) - 1), _LEFT + 34, width - _RIGHT - 34)
-    y_of = scale(0.0, ticks[-1], floor, top)
-    label = tick_label([100 * tick for tick in ticks])
-    parts = _level_lines(ticks, y_of, width, lambda tick: f"{label(100 * tick)}%")
+    y_of, parts = _percent_axis(points, floor, top, width)
     upper = [(x_of(i), y_of(point.high)) for i, point in enumerate(points)]
     middle = [(x_of(i), y_of(point.value)) for i, point in enumerate(points)]
     lower = [(x_of(i), y_of(point.low)) for i, point in enumerate(points)]
@@ -128,13 +125,10 @@ def scores_chart(lines: Sequence[ScoreLine], width: int = WIDE) -> Markup:
     height, top = 300, 20
     floor = height - _BOTTOM
     points = [point for line in lines for point in line.points]
-    ticks = nice_ticks(0.0, max(point.high for point in points))
-    label = tick_label([100 * tick for tick in ticks])
     numbers = sorted({point.round for point in points}, key=round_order)
     place_of = {number: place for place, number in enumerate(numbers)}
     x_of = scale(0, max(1, len(numbers) - 1), _LEFT + 40, width - _RIGHT - 40)
-    y_of = scale(0.0, ticks[-1], floor, top)
-    parts = _level_lines(ticks, y_of, width, lambda tick: f"{label(100 * tick)}%")
+    y_of, parts = _percent_axis(points, floor, top, width)
     names = {point.round: point.label for point in points}
     parts += [_text("tick", x_of(place_of[number]), floor + 24, name) for number, name in names.items()]
     for place, line in enumerate(lines):
@@ -143,9 +137,8 @@ def scores_chart(lines: Sequence[ScoreLine], width: int = WIDE) -> Markup:
         parts.append(element("path", class_=f"curve {line.css}", d=path(at)))
         for point, (x, y) in zip(line.points, at, strict=True):
             title = element("title", f"{line.name}, {point.label}: {_with_interval(point)}")
-            whisker = element(
-                "line", class_=f"interval {line.css}", x1=x, x2=x, y1=y_of(point.low), y2=y_of(point.high)
-            )
+            y1, y2 = y_of(point.low), y_of(point.high)
+            whisker = element("line", class_=f"interval {line.css}", x1=x, x2=x, y1=y1, y2=y2)
             dot = element("circle", class_=f"dot {line.css}", cx=x, cy=y, r=5)
             parts.append(element("g", title, whisker, dot))
     return drawing(width, height, "pass@1 by round of each run, with 95% intervals", parts)
@@ -185,16 +178,8 @@ def stacked_bar(segments: Sequence[Segment], whole: float) -> Markup:
         size = share(segment.size, whole)
         if size > 0:
             title = element("title", f"{segment.name}: {plain(segment.size)}")
-            parts.append(
-                element(
-                    "rect",
-                    title,
-                    class_=segment.css,
-                    x=f"{number(start)}%",
-                    width=f"{number(size)}%",
-                    height=22,
-                )
-            )
+            x, wide = f"{number(start)}%", f"{number(size)}%"
+            parts.append(element("rect", title, class_=segment.css, x=x, width=wide, height=22))
         start += size
     return strip(22, ", ".join(f"{segment.name} {plain(segment.size)}" for segment in segments), parts)
 
@@ -208,9 +193,8 @@ def spread_bar(spread: Spread, whole: float) -> Markup:
         element("rect", class_="c0 soft", x=at[1], width=box, y=4, height=14, rx=2),
         element("line", class_="median", x1=at[2], x2=at[2], y1=1, y2=21),
     ]
-    return strip(
-        22, f"median {plain(spread.p50)}, middle half {plain(spread.p25)} to {plain(spread.p75)}", parts
-    )
+    told = f"median {plain(spread.p50)}, middle half {plain(spread.p25)} to {plain(spread.p75)}"
+    return strip(22, told, parts)
 
 
 def interval_bar(point: ScorePoint, whole: float, css: str, trainings: Sequence[float] = ()) -> Markup:
@@ -244,6 +228,15 @@ def _problem_cell(cell: Cell, y: int, size: int) -> Markup:
         return element("rect", class_="loss", x=1, y=y + 1, width=size - 2, height=size - 2, rx=1.5)
     faint = {} if cell.opacity >= 1 else {"fill_opacity": cell.opacity}
     return element("rect", class_=cell.css, y=y, width=size, height=size, rx=1.5, **faint)
+
+
+def _percent_axis(
+    points: Sequence[ScorePoint], floor: int, top: int, width: int
+) -> tuple[Callable[[float], float], list[Markup]]:
+    """Return the scale of the scores up to the highest bound, and its grid with labels in percent."""
+    ticks = nice_ticks(0.0, max(point.high for point in points))
+    label, y_of = tick_label([100 * tick for tick in ticks]), scale(0.0, ticks[-1], floor, top)
+    return y_of, _level_lines(ticks, y_of, width, lambda tick: f"{label(100 * tick)}%")
 
 
 def _level_lines(

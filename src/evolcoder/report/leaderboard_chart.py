@@ -192,9 +192,8 @@ def _write(
         if path.suffix.lower() == ".png":
             partial.write_bytes(as_png(width, height, shapes))
         else:
-            said = ", ".join(
-                f"{row.name} {' and '.join(f'{e.percent:.1f}' for e in row.bars)}" for row in rows
-            )
+            told = ((row.name, " and ".join(f"{e.percent:.1f}" for e in row.bars)) for row in rows)
+            said = ", ".join(map(" ".join, told))
             partial.write_text(as_svg(width, height, shapes, f"{title}: {said}", _DARK), encoding="utf-8")
 
 

@@ -125,12 +125,8 @@ def push(
         operations: list[Any] = [CommitOperationAdd(file.name, str(file.path)) for file in repository.files]
         try:
             made = hub.create_repo(repository.name, repo_type=repository.kind, private=private, exist_ok=True)
-            hub.create_commit(
-                made.repo_id,
-                operations,
-                commit_message=f"{repository.what}, made with evolcoder",
-                repo_type=repository.kind,
-            )
+            told = f"{repository.what}, made with evolcoder"
+            hub.create_commit(made.repo_id, operations, commit_message=told, repo_type=repository.kind)
         # The library raises its own errors, those of its HTTP client, and plain OSError and ValueError.
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
@@ -150,10 +146,7 @@ def publishing_text(repositories: Sequence[Repository]) -> str:
         lines += [
             f"{repository.kind} {repository.name}: {repository.what}",
             f"  licence in the card: {repository.licence}",
-            *(
-                f"    {link.role}: {link.name}, {link.licence or 'licence not known'}"
-                for link in repository.chain
-            ),
+            *(f"    {x.role}: {x.name}, {x.licence or 'licence not known'}" for x in repository.chain),
             f"  {len(repository.files)} files, {_size(repository.bytes)}",
             *(f"    {_size(file.bytes):>9}  {file.name}" for file in repository.files),
             "",
