@@ -276,9 +276,7 @@ class Recipe:
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe: a file, or the name of a shipped one.
-
-    `overrides` are "section.key=value" with the value in YAML.
+    """Read and check a recipe: a file, or a shipped one's name, with `overrides` "section.key=YAML".
 
     Raises RecipeError that names the file and every bad key, what was found and what is expected.
     """

@@ -90,8 +90,7 @@ def fleiss_kappa(items: Sequence[Sequence[str]]) -> float | None:
 def krippendorff_alpha(items: Iterable[Sequence[str]]) -> float | None:
     """Return Krippendorff's alpha for nominal data (2011, section C) over each item's choices; gaps are fine.
 
-    Items judged by fewer than two people say nothing about agreement and are passed over. None where it is
-    not defined: no such item, or one same answer everywhere.
+    Items of one person are passed over. None where it is not defined: no item, or one answer everywhere.
     """
     totals: Counter[str] = Counter()
     disagreement = 0.0

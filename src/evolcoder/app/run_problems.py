@@ -228,8 +228,7 @@ def benchmarks_of(run: Run) -> list[str]:
 def known_benchmark(folder_name: str) -> Benchmark | None:
     """Return the benchmark whose scores lie in a folder of this name; None where it is not known here.
 
-    A run copied to a machine without the benchmark's data can still be looked at. A user's benchmark stays
-    unknown: to look at a run must not execute a file that it names.
+    Its data may be absent; a user's stays unknown, as looking at a run must not execute a file it names.
     """
     try:
         return load_benchmark(name) if (name := benchmark_of_folder(folder_name)) else None

@@ -88,9 +88,8 @@ class Contestant:
 def make_study(
     title: str, prompts: Mapping[str, str], contestants: Sequence[Contestant], tasks: int, seed: int = 0
 ) -> Study:
-    """Return a study of every pair of contestants on `tasks` random tasks that all of them answered.
+    """Return a study of every pair of contestants on `tasks` random tasks that they answered differently.
 
-    A task to which two answers are the same text is passed over for that pair: there is nothing to judge.
     Raises UserError for fewer than two contestants, names used twice, or nothing to compare.
     """
     names = [contestant.name for contestant in contestants]

@@ -185,8 +185,7 @@ class Results:
 def results_of(study: Study, votes: Sequence[Vote]) -> Results:
     """Return win rates of every pair of models and the reviewers' agreement.
 
-    Only votes on items of the study count. What a vote says is read for the item's first model, so that it
-    does not matter on which side it stood.
+    Only votes on items of the study count, each read for the item's first model, whatever its side was.
     """
     items = {item.number: item for item in study.items}
     counted = [

@@ -146,8 +146,7 @@ def licence_finder(root: Path) -> Callable[[Path, str], str]:
 def is_allowed(licence: str, also: Sequence[str] = ()) -> bool:
     """Return whether code under an SPDX expression may be used: permissive, named in `also`, or not known.
 
-    Of alternatives (OR) one suffices; what is joined (AND) must all be allowed. Code that nobody says
-    anything of is taken for the user's own.
+    Of alternatives (OR) one suffices, what is joined (AND) must all be allowed; unknown is the user's own.
     """
     allowed = {name.lower() for name in (*PERMISSIVE, *also, UNKNOWN)}
     while inner := re.search(r"\(([^()]*)\)", licence):  # the innermost first: (MIT OR X) AND Y needs Y

@@ -138,10 +138,9 @@ async def private_benchmark(
     limit: int | None = None,
     engine: Engine = THIS_MACHINE,
 ) -> BenchmarkCounts:
-    """Make problems of functions that are held out; write the benchmark into the folder `out`, whole.
+    """Make problems of functions that are held out; write the benchmark, if any, into the folder `out`.
 
-    Nothing is written where no function makes a problem. Raises DataError where `out` holds anything else,
-    SandboxError, and what the model raises; the same call continues.
+    Raises DataError where `out` holds anything else, SandboxError, and as the model; the same call continues.
     """
     counts = BenchmarkCounts(held_out=len(held_out))
     candidates = _candidates(held_out, counts)[:limit]

@@ -161,10 +161,9 @@ async def seeds_from_snippets(
     progress: Progress,
     engine: Engine = THIS_MACHINE,
 ) -> RoundSummary:
-    """Have a teacher make seeds of snippets; write them, what was dropped, and the counts.
+    """Have a teacher make seeds of snippets, none like `held_out`; write them, what was dropped, the counts.
 
-    Rows that copy a function of `held_out` are dropped. Raises what `evolve_rounds` raises; the same call
-    continues.
+    Raises what `evolve_rounds` raises; the same call continues.
     """
     languages = {snippet.id: snippet.file.language for snippet in snippets}
     sources = {snippet.id: snippet.source for snippet in snippets}

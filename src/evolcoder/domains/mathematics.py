@@ -240,8 +240,7 @@ _JUDGED_STEP = re.compile(r"^\W*(?:step\s+)?(\d+)\W+(?:is\s+)?(right|correct|wro
 async def instruction_reward(rated: Rated, ask: Ask) -> float:
     """Return how the evolved instruction ranks beside its parent: the mean over the criteria.
 
-    The judge is asked in both orders. 1 where both prefer the evolved one, 0 where both prefer its parent,
-    0.5 where they differ or say a tie.
+    Asked in both orders: 1 where both prefer it, 0 where both prefer its parent, else 0.5.
     """
     first = await _ranking(rated.parent, rated.instruction, ask)
     second = await _ranking(rated.instruction, rated.parent, ask)

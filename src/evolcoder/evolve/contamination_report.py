@@ -58,8 +58,7 @@ def decontaminate(
 ) -> Decontaminated:
     """Go through `rows` twice: learn which n-grams are common, then find copies; clean rows go to `out`.
 
-    With `embed`, a row is a copy too if its embedding is as near to a problem's as `similarity`; this is a
-    third way through. Rows must be the same every time. Raises what `embed` raises.
+    With `embed`, a third time: a row as near to a problem as `similarity` is a copy too. Raises as `embed`.
     """
 
     def told(name: str, total: int | None) -> Iterable[Instruction]:
@@ -225,11 +224,9 @@ _ROWS_A_BATCH = 512
 def nearest_hits(
     rows: Iterable[Instruction], problems: Sequence[ProblemText], embed: Embed, least: float
 ) -> Iterator[tuple[Instruction, list[Hit]]]:
-    """Yield each row with the problem it is nearest to by embedding, if the cosine is at least `least`.
+    """Yield each row with the problem nearest to it by embedding, if the cosine is at least `least`.
 
-    WizardCoder's own check (appendix C) lets a model judge the nearest rows of each problem; here a person
-    judges from the report. Similarities differ by embedding model. Memory follows the problems. Raises what
-    `embed` raises.
+    WizardCoder's own check (appendix C) has a model judge such rows; here a person does. Raises as `embed`.
     """
     of_problems_PD = embed([problem.text for problem in problems])
     for batch in batches(rows, _ROWS_A_BATCH):

@@ -91,9 +91,8 @@ def _verified(
 class SandboxVerifier:
     """What verifiers that run programs have in common; a context manager, for the sandbox it may hold.
 
-    `blocking` runs programs while everything else waits: a model in this process chooses what to do next by
-    who has asked so far, which must not depend on how fast a program ran. Raises SandboxError on a machine
-    that offers no protection.
+    `blocking` lets all else wait for a program: what a model in this process does next must not depend on how
+    fast one ran. Raises SandboxError on a machine that offers no protection.
     """
 
     def __init__(self, *, blocking: bool, cpu_s: float, engine: Engine) -> None:

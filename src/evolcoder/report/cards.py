@@ -40,10 +40,9 @@ _COLUMNS = {
 
 
 def write_cards(folder: Path, *, changed: Literal["replace", "refuse", "keep"] = "refuse") -> list[Path]:
-    """Write `cards/dataset/README.md` and, where a round was trained and kept, `cards/model/README.md`.
+    """Write the cards of a run's data set and, where a round was kept, of its model; return their paths.
 
-    Returns their paths. `changed`: what comes of a card that somebody edited since. Raises DataError where
-    the folder is no finished run.
+    `changed`: what comes of a card edited since. Raises DataError where the folder is no finished run.
     """
     run = read_run(folder)
     if not run.result:

@@ -34,8 +34,7 @@ class ComparedRun:
 def write_comparison(folders: Sequence[Path], out: Path, overwrite: bool = False) -> Path:
     """Write the comparison of two or more runs as one HTML file and return its path.
 
-    Raises UserError where they share no measured benchmark, DataError where a folder holds no run or a file
-    that evolcoder did not write stands at `out`, which `overwrite` has replaced where it is a page.
+    Raises UserError where they share no benchmark, DataError for no run or somebody's file at `out`.
     """
     with output_file(out, begins_with(b"<!doctype html>"), overwrite=overwrite):
         write_text_whole(out, _comparison_html(folders))

@@ -73,14 +73,10 @@ def gather(
     benchmarks: Sequence[str] = (),
     table: str | None = None,
 ) -> list[Entry]:
-    """Return the scores under the folders, and the published ones of the same and of the named benchmarks.
+    """Return the scores under folders and files, and the published ones of the same or the named benchmarks.
 
-    By benchmark, k and kind of decoding, best first. A file is one that holds what `score --json` or
-    `evaluate --json` printed. With `table`, the published figures are those of that table, and the measured
-    scores those of its benchmarks.
-
-    Raises DataError for a folder without scores, or with a file that is not what its name says, UserError for
-    a benchmark that is not known.
+    By benchmark, k and kind of decoding, best first; with `table`, only that table's figures and benchmarks.
+    Raises DataError for a place without scores, or a broken file, UserError for an unknown benchmark.
     """
     measured = _told_apart([entry for folder in folders for entry in _entries_under(folder)])
     if table is not None:

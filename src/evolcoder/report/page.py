@@ -44,10 +44,9 @@ _PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "pyarrow", 
 
 
 def write_report(run: Path) -> Path:
-    """Write `report.html` into the run folder, whole, and return its path.
+    """Write `report.html`, of what there is, into the run folder, whole, and return its path.
 
-    A run under way, or one with parts missing, gives a report of what is there. Raises DataError where the
-    folder holds no run or a broken file, or a `report.html` that is no report of evolcoder.
+    Raises DataError where the folder holds no run, a broken file, or a `report.html` of somebody else's.
     """
     target, html = run / REPORT_NAME, report_html(read_run(run))
     if not run.is_dir():

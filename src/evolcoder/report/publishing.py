@@ -63,8 +63,7 @@ class Repository:
 def what_to_publish(folder: Path, model: str | None, dataset: str | None) -> list[Repository]:
     """Write the cards of a run and return what would be pushed to the repositories named (None: not that).
 
-    Raises DataError where the run is not finished, UserError for a repository name that is not owner/name and
-    for a model where the base model stayed best.
+    Raises DataError for an unfinished run, UserError for no owner/name, or where the base model stayed best.
     """
     for name in (model, dataset):
         if name is not None and (name.count("/") != 1 or not all(name.split("/"))):
