@@ -91,18 +91,16 @@ def seconds_left(done: int, total: int | None, elapsed: float) -> float | None:
     return elapsed / done * (total - done)
 
 
-class _SilentBar:
-    def advance(self, n: int = 1, **facts: str | float) -> None:
-        pass
-
-
 class SilentProgress:
-    """A `Progress` that nobody watches."""
+    """A `Progress` that nobody watches, and its bars."""
 
     @contextmanager
     def bar(self, name: str, total: int | None) -> Iterator[Bar]:
         """Open a bar that shows nothing."""
-        yield _SilentBar()
+        yield self
+
+    def advance(self, n: int = 1, **facts: str | float) -> None:
+        """Show nothing."""
 
     def note(self, line: str) -> None:
         """Say nothing."""

@@ -78,7 +78,7 @@ def runnable_tests(tests: str, program: str) -> RunnableTests:
     ours = _defined(solution.body)
     body = [s for s in tree.body if not _is_main_guard(s) and not _repeats(s, ours)]
     names = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name)}
-    if not names & ours or _foreign_modules(body) - _foreign_modules(solution.body):
+    if not names & ours or foreign_modules(body) - foreign_modules(solution.body):
         return RunnableTests("")
     functions = {s.name for s in solution.body if isinstance(s, ast.FunctionDef)} | (
         ours - {s.name for s in solution.body if isinstance(s, _Definition)}
@@ -114,7 +114,7 @@ def runnable_tests(tests: str, program: str) -> RunnableTests:
 def needs_of(program: str) -> set[str]:
     """Return the modules beside the standard library that a program imports."""
     tree = parse_python(program)
-    return _foreign_modules(tree.body) if tree is not None else set()
+    return foreign_modules(tree.body) if tree is not None else set()
 
 
 class _Asserting(ast.NodeTransformer):
@@ -183,7 +183,7 @@ def _calls(statement: ast.stmt) -> Iterable[ast.Call]:
     return (node for node in ast.walk(statement) if isinstance(node, ast.Call))
 
 
-def _foreign_modules(body: Iterable[ast.stmt]) -> set[str]:
+def foreign_modules(body: Iterable[ast.stmt]) -> set[str]:
     """Return the modules beside the standard library that statements import."""
     found: set[str] = set()
     for statement in body:

@@ -16,7 +16,7 @@ from typing import Any
 from evolcoder import __version__
 from evolcoder.evolve.data_stats import DataStats, stats_of_rows
 from evolcoder.evolve.evolve_one import question_of
-from evolcoder.evolve.output_folder import MADE_FROM
+from evolcoder.evolve.output_folder import note_in
 from evolcoder.evolve.row_files import RowFile
 from evolcoder.instructions import write_instructions
 from evolcoder.licences import Link, hub_licence, model_link, restrictions, resulting_licence, seed_link
@@ -101,10 +101,8 @@ def facts_beside(
     data: Path, name: str, seeds: str | None, licence: str | None, checked: Sequence[str]
 ) -> CardFacts:
     """Return what the folder of a data set knows of it; what is said by the caller counts more."""
-    noted: dict[str, Any] = {}
     folder = data if data.is_dir() else data.parent
-    if (folder / MADE_FROM).exists():
-        noted = json.loads((folder / MADE_FROM).read_text(encoding="utf-8"))
+    noted = note_in(folder)
     known = seed_link(seeds or noted.get("seeds") or "not said")
     rounds = sorted(folder.glob("round-*"), key=lambda path: (len(path.name), path.name))
     return CardFacts(
