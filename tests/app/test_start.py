@@ -46,7 +46,8 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    from evolcoder.app.site import AppOptions, serve
+    from evolcoder.app.site import serve
+    from evolcoder.app.widgets import AppOptions
 
     served = serve(AppOptions(runs=tmp_path / "runs", reviews=tmp_path / "reviews", port=0))
     yield Site(served.address, tmp_path / "runs" / "mine")

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from evolcoder.app.open_models import ModelName, OpenModels
 from evolcoder.app.shown_text import answer, notice, shown, tag
-from evolcoder.app.widgets import render
+from evolcoder.app.widgets import AppOptions, render
 from evolcoder.errors import EvolcoderError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.opening import is_remote
@@ -77,19 +77,7 @@ def model_choices(run: Run | None, more: Sequence[str] = ()) -> dict[str, str]:
     return choices or {"embedded": "embedded"}
 
 
-@dataclass(frozen=True, slots=True)
-class ChatOptions:
-    """What the chat offers."""
-
-    models: Sequence[str] = ()
-    """MODEL strings beside the run's checkpoints."""
-    base_url: str = ""
-    """Address of the endpoint that openai: models are asked at first."""
-    any_model: bool = True
-    """Whether a visitor may name any model and address; else only those on offer."""
-
-
-def named_model(ref: str, url: str, options: ChatOptions) -> ModelName:
+def named_model(ref: str, url: str, options: AppOptions) -> ModelName:
     """Return the model that the page, or the run's recipe, names by a MODEL string and an address.
 
     Keys go only to what the app was started with: its own MODEL strings, at its own address. Raises
@@ -102,7 +90,7 @@ def named_model(ref: str, url: str, options: ChatOptions) -> ModelName:
         return ModelName(ref)
     if any(sign in ref for sign in "@#,*"):
         raise ModelError(f"{ref}: only openai:NAME is taken here; start the app with --model for all else")
-    url = url.strip() if options.any_model else options.base_url
+    url = url.strip() if options.local_only else options.base_url
     if not (url or options.base_url):
         raise ModelError(f"{ref}: its endpoint is not named; start the app with --model {ref} or --base-url")
     return ModelName(ref, url or options.base_url, keyed=url in ("", options.base_url))
@@ -199,14 +187,14 @@ async def _turns(models: OpenModels, side: ChatSide, sampling: Sampling) -> Asyn
         yield replace(turn, state="failed", note="out of memory; close another model or take a smaller one")
 
 
-def chat_page(run: Run | None, options: ChatOptions) -> Markup:
+def chat_page(run: Run | None, options: AppOptions) -> Markup:
     """Return the part of the page that asks models."""
     labels = list(model_choices(run, options.models))
     return render(
         "chat.html.j2",
         labels=labels,
         best=next((label for label in labels if label.endswith("(best)")), labels[-1]),
-        any_model=options.any_model,
+        any_model=options.local_only,
         base_url=options.base_url,
         styles=STYLES,
         most_temperature=_MOST_TEMPERATURE,
@@ -216,7 +204,7 @@ def chat_page(run: Run | None, options: ChatOptions) -> Markup:
 
 
 async def chat_answers(
-    asked: Mapping[str, Any], run: Run | None, models: OpenModels, options: ChatOptions
+    asked: Mapping[str, Any], run: Run | None, models: OpenModels, options: AppOptions
 ) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the conversation, each time that an answer has grown: how it looks, and what to send back with
     the next question. `asked` comes from the page. Raises ModelError for a model that is not on offer,
@@ -253,10 +241,10 @@ def _side(
     asked: Mapping[str, Any],
     before: Mapping[str, Any],
     run: Run | None,
-    options: ChatOptions,
+    options: AppOptions,
 ) -> ChatSide:
     """Return one side's conversation so far; another model or prompt begins a new one."""
-    if label not in known and not options.any_model:
+    if label not in known and not options.local_only:
         raise ModelError(f"{label}: not one of the models on offer")
     ref = known.get(label, label).strip()
     style: Style = next((style for style in STYLES if style == asked.get("style")), "auto")

@@ -6,7 +6,6 @@ The answers are of the rounds of a run, or of files of answers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from evolcoder.app.votes import (
     read_votes,
     results_of,
 )
-from evolcoder.app.widgets import Place, render
+from evolcoder.app.widgets import AppOptions, Place, render
 from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.sample_files import response_of
 from evolcoder.evaluate.sample_rows import TEXT_FIELDS
@@ -143,18 +142,9 @@ _LONGEST_S = 86_400.0
 """Most seconds that a vote is said to have taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReviewOptions:
-    """What can be reviewed, and where studies and votes are kept."""
-
-    files: Mapping[str, Path]
-    """Files of answers, by the model's name."""
-    folder: Path
-
-
-def review_page(view: RunView | None, options: ReviewOptions, place: Place) -> Markup:
+def review_page(view: RunView | None, options: AppOptions, place: Place) -> Markup:
     """Return where reviews begin, one pair of answers, or the results. Raises DataError for a broken file."""
-    known = studies_in(options.folder)
+    known = studies_in(options.reviews)
     chosen = place["study"] if place["study"] in known else next(iter(known), "")
     reviewer = _reviewer(place["name"])
     if chosen and place["results"]:
@@ -205,14 +195,14 @@ def _position(study: Study, folder: Path, reviewer: str, place: Place) -> Positi
     return Position(index, order[index], criterion, at.done, at.total)
 
 
-def _sources(view: RunView | None, options: ReviewOptions) -> list[str]:
-    return [*(benchmarks_of(view.run()) if view else []), *([FILES] if len(options.files) > 1 else [])]
+def _sources(view: RunView | None, options: AppOptions) -> list[str]:
+    return [*(benchmarks_of(view.run()) if view else []), *([FILES] if len(options.answers) > 1 else [])]
 
 
-def _models(view: RunView | None, options: ReviewOptions, source: str) -> list[tuple[str, str, bool]]:
+def _models(view: RunView | None, options: AppOptions, source: str) -> list[tuple[str, str, bool]]:
     """Return the models to compare: value, name, and whether it is proposed: the first and the last."""
     if source == FILES:
-        pairs = [(name, name) for name in options.files]
+        pairs = [(name, name) for name in options.answers]
     else:
         assert view is not None
         pairs = [(str(n), round_name(n)) for n in view.problems(source).rounds]
@@ -220,7 +210,7 @@ def _models(view: RunView | None, options: ReviewOptions, source: str) -> list[t
     return [(value, name, value in proposed) for value, name in pairs]
 
 
-def set_up(view: RunView | None, options: ReviewOptions, asked: Mapping[str, Any]) -> str:
+def set_up(view: RunView | None, options: AppOptions, asked: Mapping[str, Any]) -> str:
     """Write the review asked for, return where it begins; raises UserError, ValueError for a bad number."""
     source, place = str(asked.get("source")), Place({"run": str(asked.get("run") or "")})
     if source not in _sources(view, options):
@@ -229,17 +219,17 @@ def set_up(view: RunView | None, options: ReviewOptions, asked: Mapping[str, Any
     chosen = [chosen] if isinstance(chosen, str) else chosen
     tasks = min(max(int(asked["tasks"]), 1), _MOST_TASKS)
     if source == FILES:
-        study = study_of_files(options.files, [name for name in options.files if name in chosen], tasks)
+        study = study_of_files(options.answers, [name for name in options.answers if name in chosen], tasks)
     else:
         assert view is not None
         study = study_of_rounds(view.problems(source), sorted(map(int, chosen)), tasks)
-    made = write_study(study, options.folder)
+    made = write_study(study, options.reviews)
     return place.part("review", study=made.name, ready=1)
 
 
-def cast(options: ReviewOptions, asked: Mapping[str, Any]) -> str:
+def cast(options: AppOptions, asked: Mapping[str, Any]) -> str:
     """Keep a vote and return where the reviewer goes on. Raises UserError for what is no vote on a study."""
-    folder = studies_in(options.folder).get(str(asked.get("study")))
+    folder = studies_in(options.reviews).get(str(asked.get("study")))
     reviewer = _reviewer(str(asked.get("name")))
     criterion = next((known for known in CRITERIA if known == asked.get("criterion")), None)
     choice = next((known for known in CHOICES if known == asked.get("choice")), None)

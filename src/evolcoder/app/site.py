@@ -12,10 +12,9 @@ import errno
 import json
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from typing import Any
 from aiohttp import web
 from markupsafe import Markup
 
-from evolcoder.app.access import access, add_headers, is_loopback
-from evolcoder.app.chat_page import ChatOptions, chat_answers, chat_page
+from evolcoder.app.access import access, add_headers
+from evolcoder.app.chat_page import chat_answers, chat_page
 from evolcoder.app.compare_page import compare_page
 from evolcoder.app.data_page import data_page
 from evolcoder.app.known_runs import KnownRuns, RunView
@@ -32,10 +31,10 @@ from evolcoder.app.live_run import live_html, live_run
 from evolcoder.app.open_models import OpenModels
 from evolcoder.app.problems_page import problems_page
 from evolcoder.app.reinforce_page import reinforce_page
-from evolcoder.app.review_page import ReviewOptions, cast, review_page, set_up
+from evolcoder.app.review_page import cast, review_page, set_up
 from evolcoder.app.shown_text import empty, notice
 from evolcoder.app.start_page import Launched, continued, launch_of, plan_html, plan_of, start_page
-from evolcoder.app.widgets import Place, render
+from evolcoder.app.widgets import AppOptions, Place, render
 from evolcoder.errors import EvolcoderError, OutsideError, UserError
 from evolcoder.report.run_folder import learns_alone
 
@@ -50,44 +49,15 @@ _OF_A_RUN = {"data": data_page, "problems": problems_page}
 _PARTS = ("start", "run", "data", "problems", "compare", "reinforce", "chat", "review")
 
 
-@dataclass(frozen=True, slots=True)
-class AppOptions:
-    """What the app shows and where."""
-
-    run: Path | None = None
-    runs: Path = Path("runs")
-    """Folder of the other runs, and of those that are started from the page."""
-    models: Sequence[str] = ()
-    """MODEL strings to chat with beside the run's checkpoints."""
-    base_url: str = ""
-    """Address of the endpoint for openai: models."""
-    answers: Mapping[str, Path] = field(default_factory=dict)
-    """Files of answers for a blind review, by the model's name."""
-    reviews: Path = Path("reviews")
-    """Folder of studies and votes."""
-    host: str = "127.0.0.1"
-    port: int = 7860
-    models_kept: int = 2
-    """Most models in memory at once."""
-
-    @property
-    def local_only(self) -> bool:
-        """Whether only this machine can reach it."""
-        return is_loopback(self.host)
-
-
 class Site:
     """What answers the page's requests. Raises DataError where the run of the options is no run folder."""
 
     def __init__(self, options: AppOptions) -> None:
-        self.local_only = options.local_only
+        self._options, self.local_only = options, options.local_only
         # Off loopback the address opens the run that was named, no other, and starts nothing.
-        self._folder = options.runs
         self._runs = KnownRuns(options.run, options.runs if options.local_only else None)
         self._launched = Launched()
         self._models = OpenModels(options.models_kept)
-        self._chat = ChatOptions(options.models, options.base_url, any_model=options.local_only)
-        self._review = ReviewOptions(options.answers, options.reviews)
 
     def application(self, token: str) -> web.Application:
         """Return the server's application."""
@@ -139,11 +109,11 @@ class Site:
     def _part(self, place: Place) -> Markup:
         tab, view = place["tab"], self._view(place["run"])
         if tab == "start":
-            return start_page(self._folder, place)
+            return start_page(self._options.runs, place)
         if tab == "chat":
-            return chat_page(view.run() if view else None, self._chat)
+            return chat_page(view.run() if view else None, self._options)
         if tab == "review":
-            return review_page(view, self._review, place)
+            return review_page(view, self._options, place)
         if view is None and (folder := self._runs.path(place["run"])) and self._launched.running(folder):
             return self._run(folder, None)  # it has not written its recipe yet
         if view is None:
@@ -205,7 +175,7 @@ class Site:
         try:
             view = await asyncio.to_thread(self._view, str(asked.get("run") or ""))
             run = view.run() if view else None
-            async with aclosing(chat_answers(asked, run, self._models, self._chat)) as states:
+            async with aclosing(chat_answers(asked, run, self._models, self._options)) as states:
                 async for state in states:
                     await response.write(json.dumps(state).encode() + b"\n")
         except (EvolcoderError, ValueError, KeyError, TypeError) as error:
@@ -216,9 +186,9 @@ class Site:
         """Do what a form of the page asks: answer with where to go, or with what to say beside the form."""
         asked = await _told(request)
         actions: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
-            "vote": lambda form: {"href": cast(self._review, form)},
+            "vote": lambda form: {"href": cast(self._options, form)},
             "review": lambda form: {
-                "href": set_up(self._view(str(form.get("run") or "")), self._review, form)
+                "href": set_up(self._view(str(form.get("run") or "")), self._options, form)
             },
         }
         if self.local_only:
@@ -233,11 +203,11 @@ class Site:
         return web.json_response(answer)
 
     def _plan(self, form: Mapping[str, Any]) -> dict[str, str]:
-        launch = launch_of(form, self._folder)
+        launch = launch_of(form, self._options.runs)
         return {"result": str(plan_html(launch, plan_of(launch)))}
 
     def _start(self, form: Mapping[str, Any]) -> dict[str, str]:
-        launch = launch_of(form, self._folder)
+        launch = launch_of(form, self._options.runs)
         self._launched.start(launch)
         return {"href": Place({"run": launch.folder.name}).part("run")}
 

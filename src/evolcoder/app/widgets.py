@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from evolcoder.app.access import is_loopback
 from evolcoder.app.shown_text import empty, shown
 from evolcoder.report.templating import template
+
+
+@dataclass(frozen=True, slots=True)
+class AppOptions:
+    """What the app shows and where."""
+
+    run: Path | None = None
+    runs: Path = Path("runs")
+    """Folder of the other runs, and of those that are started from the page."""
+    models: Sequence[str] = ()
+    """MODEL strings to chat with beside the run's checkpoints."""
+    base_url: str = ""
+    """Address of the endpoint that openai: models are asked at first."""
+    answers: Mapping[str, Path] = field(default_factory=dict)
+    """Files of answers for a blind review, by the model's name."""
+    reviews: Path = Path("reviews")
+    """Folder of studies and votes."""
+    host: str = "127.0.0.1"
+    port: int = 7860
+    models_kept: int = 2
+    """Most models in memory at once."""
+
+    @property
+    def local_only(self) -> bool:
+        """Whether only this machine can reach it: else visitors start nothing."""
+        return is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ def command(run: Path | None, answers: tuple[str, ...], reviews: Path | None, **
       evolcoder app --answers small=a.jsonl --answers large=b.jsonl
     """
     from evolcoder.app.review_page import named_files
-    from evolcoder.app.site import AppOptions, serve
+    from evolcoder.app.site import serve
+    from evolcoder.app.widgets import AppOptions
 
     reviews = reviews or (run / "reviews" if run else Path("reviews"))
     chosen = AppOptions(run=run, answers=named_files(answers), reviews=reviews, **options)
