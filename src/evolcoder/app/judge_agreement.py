@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evolcoder.app.agreement import cohen_kappa
 from evolcoder.app.study import CRITERIA, Criterion, Study
-from evolcoder.app.votes import Vote, results_of, vote_worth
+from evolcoder.app.votes import Vote, cohen_kappa, results_of, vote_worth
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.model_judge.dialogues import Dialogue
 from evolcoder.evaluate.model_judge.settings import JudgeSettings

@@ -12,7 +12,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evolcoder.app.agreement import agreement_in_words
 from evolcoder.app.known_runs import RunView
 from evolcoder.app.run_problems import RunProblems, benchmarks_of, known_benchmark
 from evolcoder.app.shown_text import answer, code, notice, shown, table
@@ -34,6 +33,7 @@ from evolcoder.app.votes import (
     Position,
     Results,
     Vote,
+    agreement_in_words,
     append_vote,
     earlier_position,
     position_of,
