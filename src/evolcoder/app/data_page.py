@@ -126,11 +126,9 @@ def detail_html(rows: RunRows, number: int, place: Place) -> Markup:
     head = "Instruction" + (", its new words marked" if before else "")
     parts.append(Markup('<h3>{}</h3><p class="text">{}</p>').format(head, evolved_text(before, text)))
     if parent is not None:
-        parts.append(
-            Markup('<h3>Its parent <a href="{}">{}</a></h3><p class="text soft">{}</p>').format(
-                _row_href(place, parent), shown(parent.row.get("id"), 100), shown(before)
-            )
-        )
+        form = Markup('<h3>Its parent <a href="{}">{}</a></h3><p class="text soft">{}</p>')
+        id_ = shown(parent.row.get("id"), 100)
+        parts.append(form.format(_row_href(place, parent), id_, shown(before)))
     if row.get("input"):
         parts.append(Markup("<h3>Input</h3>") + code(row["input"]))
     parts.append(Markup("<h3>Answer</h3>") + answer(str(row.get("response") or "")))
@@ -150,9 +148,8 @@ def tree_html(tree: list[FoundRow], total: int, chosen: int, place: Place) -> Ma
 
     def node(found: FoundRow, parent: str, depth: int) -> Markup:
         text = str(found.row.get("instruction") or "")
-        inside = Markup('{}<span class="text">{}</span>').format(
-            _tags(found), evolved_text(parent, text[:4000])
-        )
+        marked = evolved_text(parent, text[:4000])
+        inside = Markup('{}<span class="text">{}</span>').format(_tags(found), marked)
         mine = pick_link(_row_href(place, found), inside, "node", chosen=found.number == chosen)
         below = children.get(str(found.row.get("id")), []) if found.kind != "eliminated" else []
         nested = Markup("<li>…</li>")

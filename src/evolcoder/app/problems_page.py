@@ -143,10 +143,8 @@ def problem_html(
     sides = [(a, old, n_old), (b, new, n_new)]
     for name, samples, n in sides if before != after else sides[:1]:
         counted = f"{name}: {n:,} sample{'s' if n != 1 else ''}"
-        parts.append(
-            Markup("<h3>{}</h3>").format(shown(counted, 200))
-            + Markup("").join(_sample(sample, language) for sample in samples)
-        )
+        parts.append(Markup("<h3>{}</h3>").format(shown(counted, 200)))
+        parts += [_sample(sample, language) for sample in samples]
     return Markup('<div class="detail">{}</div>').format(Markup("").join(parts))
 
 

@@ -304,16 +304,14 @@ def results_html(study: Study, results: Results, unreadable: int, folder: Path) 
             *("win rate, %", "95%", "sign test"),
         )
         parts.append(table(head, map(_comparison, results.comparisons)))
-        parts.append(
-            Markup(
-                '<p class="soft small">Win rate: a win as 1, a tie as 1/2, first averaged over the reviewers '
-                "of a task. The interval takes every task as one trial, which is on the careful side.</p>"
-            )
+        told = (
+            "Win rate: a win as 1, a tie as 1/2, first averaged over the reviewers of a task. The interval "
+            "takes every task as one trial, which is on the careful side."
         )
+        parts.append(Markup('<p class="soft small">{}</p>').format(told))
         parts.append(Markup("<h3>Agreement between reviewers</h3>") + _agreements(results.agreements))
-    parts.append(
-        Markup('<p class="soft small">Every vote is a line of {}.</p>').format(shown(folder / VOTES_NAME))
-    )
+    kept = shown(folder / VOTES_NAME)
+    parts.append(Markup('<p class="soft small">Every vote is a line of {}.</p>').format(kept))
     return Markup('<div class="results">{}</div>').format(Markup("").join(parts))
 
 

@@ -6,9 +6,7 @@ escaped by the template, never marked as safe, and the page's own policy forbids
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +38,6 @@ _TRAINING_FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "resumed_from_step": ("resumed from step", "{:,}".format),
 }
 """Key in `training.json` -> how a reader meets it."""
-_PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "pyarrow", "aiohttp")
 
 
 def write_report(run: Path) -> Path:
@@ -89,8 +86,6 @@ def report_html(run: Run) -> str:
         stages=[(stage.name, stage.seconds, share(stage.seconds, longest)) for stage in run.stages],
         stages_total=sum(stage.seconds for stage in run.stages),
         settings=flat_settings(run.recipe),
-        environment=run.environment or _present_environment(),
-        environment_recorded=bool(run.environment),
         command=run.result.get("command") or f"evolcoder run {run.folder / 'recipe.yaml'} --dir NEW-FOLDER",
     )
 
@@ -220,14 +215,3 @@ def _costs(rounds: Sequence[Round]) -> list[dict[str, Any]]:
         for round_ in rounds
         if round_.summary.get("tokens")
     ]
-
-
-def _present_environment() -> dict[str, str]:
-    """Versions on the machine that writes the report, for runs that did not record their own."""
-    versions = {"evolcoder": __version__, "python": platform.python_version(), "system": platform.platform()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
