@@ -67,14 +67,12 @@ class Shown:
     @property
     def answers(self) -> tuple[str, str]:
         """Answer A and answer B."""
-        first, second = self.item.answers
-        return (second, first) if self.swapped else (first, second)
+        return self.item.answers[::-1] if self.swapped else self.item.answers
 
     @property
     def models(self) -> tuple[str, str]:
         """The models behind A and B; never for the reviewer's eyes."""
-        first, second = self.item.models
-        return (second, first) if self.swapped else (first, second)
+        return self.item.models[::-1] if self.swapped else self.item.models
 
 
 @dataclass(frozen=True, slots=True)

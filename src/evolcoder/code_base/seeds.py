@@ -125,26 +125,14 @@ _CONCEPTS_TOKENS, _INSTRUCTION_TOKENS, _ANSWER_TOKENS, TESTS_TOKENS = 40, 200, 4
 """Of replies, where nothing was asked yet."""
 
 
-@dataclass(frozen=True, slots=True)
 class SeedFiles:
-    """Where seeds and what is told of them are written."""
+    """Where seeds, dropped rows with the reasons, counts, and the journal of the replies are written."""
 
-    seeds: Path
-
-    @property
-    def eliminated(self) -> Path:
-        """Rows that were dropped, each with the reason."""
-        return self.seeds.with_name(f"{self.seeds.stem}.eliminated.jsonl")
-
-    @property
-    def summary(self) -> Path:
-        """Counts of files, snippets and rows."""
-        return self.seeds.with_name(f"{self.seeds.stem}.summary.json")
-
-    @property
-    def journal(self) -> Path:
-        """The replies, so that the same command goes on."""
-        return self.seeds.with_name(f"{self.seeds.name}.journal.sqlite")
+    def __init__(self, seeds: Path) -> None:
+        self.seeds = seeds
+        self.eliminated = seeds.with_name(f"{seeds.stem}.eliminated.jsonl")
+        self.summary = seeds.with_name(f"{seeds.stem}.summary.json")
+        self.journal = seeds.with_name(f"{seeds.name}.journal.sqlite")
 
     def check(self) -> None:
         """Raise DataError where a file of them stands that was not made here: no journal is there."""

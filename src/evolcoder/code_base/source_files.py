@@ -21,17 +21,10 @@ from evolcoder.code_base.file_licences import comments_at_head, is_allowed, lice
 from evolcoder.errors import DataError, UserError, nearest
 
 SUFFIXES = {
-    "python": (".py",),
-    "javascript": (".js", ".mjs", ".cjs", ".jsx"),
-    "typescript": (".ts",),
-    "cpp": (".cc", ".cpp", ".cxx", ".hpp", ".hh"),
-    "c": (".c", ".h"),
-    "go": (".go",),
-    "rust": (".rs",),
-    "java": (".java",),
-    "php": (".php",),
-    "ruby": (".rb",),
-}
+    "python": (".py",), "javascript": (".js", ".mjs", ".cjs", ".jsx"), "typescript": (".ts",),
+    "cpp": (".cc", ".cpp", ".cxx", ".hpp", ".hh"), "c": (".c", ".h"), "go": (".go",), "rust": (".rs",),
+    "java": (".java",), "php": (".php",), "ruby": (".rb",),
+}  # fmt: skip
 _LANGUAGE = {suffix: language for language, suffixes in SUFFIXES.items() for suffix in suffixes}
 _MOST_FILES = 200_000
 """Files of one code base beyond which none is read."""

@@ -131,16 +131,10 @@ _MEASURED, _SUBSET, _PUBLISHED = "#2563a8", "#8fb4dc", "#c9ced6"
 _MEASURED_PLUS, _PUBLISHED_PLUS = "#d97706", "#8a94a3"
 _INK, _SOFT, _GRID = "#1c2430", "#667080", "#e3e7ed"
 _DARK = {
-    "#ffffff": "#16181d",
-    _MEASURED: "#6ba3e8",
-    _SUBSET: "#3d5f8a",
-    _PUBLISHED: "#4a515c",
-    _MEASURED_PLUS: "#f0a94b",
-    _PUBLISHED_PLUS: "#7b8696",
-    _INK: "#e8eaee",
-    _SOFT: "#a3acba",
-    _GRID: "#2b3038",
-}
+    "#ffffff": "#16181d", _INK: "#e8eaee", _SOFT: "#a3acba", _GRID: "#2b3038",
+    _MEASURED: "#6ba3e8", _SUBSET: "#3d5f8a", _PUBLISHED: "#4a515c",
+    _MEASURED_PLUS: "#f0a94b", _PUBLISHED_PLUS: "#7b8696",
+}  # fmt: skip
 """The colours where the reader's system is dark (SVG only)."""
 
 
