@@ -57,14 +57,12 @@ def bounded(resident_bytes: Callable[[], int], give_back: Callable[[], None]) ->
 
     The need is what the largest step that began right after a `give_back` left.
     """
-    need = 0
-    trimmed = True
+    need, trimmed = 0, True
 
     def after_step() -> None:
         nonlocal need, trimmed
         now = resident_bytes()
-        if trimmed:
-            need = max(need, now)
+        need = max(need, now) if trimmed else need
         trimmed = now > _MOST * need
         if trimmed:
             give_back()

@@ -17,7 +17,6 @@ class Bar(Protocol):
 
     def advance(self, n: int = 1, **facts: str | float) -> None:
         """Add `n` finished items; `facts` replace what is shown beside the bar (e.g. loss=1.2, usd=0.03)."""
-        ...
 
 
 class Progress(Protocol):
@@ -25,11 +24,9 @@ class Progress(Protocol):
 
     def bar(self, name: str, total: int | None) -> AbstractContextManager[Bar]:
         """Open a bar called `name` of `total` items (None: unknown) for the length of the with block."""
-        ...
 
     def note(self, line: str) -> None:
         """Say one line that stays."""
-        ...
 
 
 StageState = Literal["waiting", "running", "done", "kept", "skipped"]
@@ -52,7 +49,6 @@ class StageWatcher(Protocol):
 
     def stages(self, lines: Sequence[StageLine]) -> None:
         """Show all stages in their order; called whenever one begins or ends."""
-        ...
 
 
 def duration(seconds: float) -> str:

@@ -369,8 +369,7 @@ def open_unpacked(path: Path) -> IO[bytes]:
 
 
 def bounded_lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file with their numbers from 1; raises DataError for one of over 64 MB, and where
-    the file unpacks to far more than it is."""
+    """Yield (number from 1, line); raises DataError for a line over 64 MB or a file packed beyond reason."""
     packed, size, number = path.stat().st_size, 0, 0
     while line := stream.readline(MOST_ROW_BYTES + 1):
         number, size = number + 1, size + len(line)

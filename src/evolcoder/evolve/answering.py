@@ -40,7 +40,6 @@ class AnswerVerifier(Protocol):
     @property
     def unverified(self) -> Mapping[str, Any]:
         """The columns of a row that was dropped before its answer could be verified."""
-        ...
 
     def __enter__(self) -> Self: ...
 
@@ -53,7 +52,6 @@ class AnswerVerifier(Protocol):
 
         `answers` says how often each was written; `given` is the final answer where it is known, else "".
         """
-        ...
 
 
 MakeVerifier = Callable[[EvolveSettings, bool, Engine], AnswerVerifier]
