@@ -14,8 +14,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from evolcoder.app.open_models import ModelName, OpenModels
-from evolcoder.app.shown_text import answer, notice, shown, tag
-from evolcoder.app.widgets import AppOptions, render
+from evolcoder.app.widgets import AppOptions, answer, notice, render, shown, tag
 from evolcoder.errors import EvolcoderError, ModelError
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.models.opening import is_remote

@@ -8,8 +8,20 @@ from markupsafe import Markup
 
 from evolcoder.app.known_runs import RunView
 from evolcoder.app.run_rows import KINDS, FoundRow, RowFilter, RowPage, RunRows, children_of
-from evolcoder.app.shown_text import answer, code, empty, evolved_text, notice, one_line, shown, tag
-from evolcoder.app.widgets import Place, pages, pick_link, render
+from evolcoder.app.widgets import (
+    Place,
+    answer,
+    code,
+    empty,
+    evolved_text,
+    notice,
+    one_line,
+    pages,
+    pick_link,
+    render,
+    shown,
+    tag,
+)
 from evolcoder.report.table import round_name
 
 PAGE_ROWS = 20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from evolcoder.app.shown_text import code, empty, notice, shown, table, tag
+from evolcoder.app.widgets import code, empty, notice, shown, table, tag
 from evolcoder.errors import DataError
 from evolcoder.progress import StageLine, duration, left_text, seconds_left
 from evolcoder.report.run_folder import Run, read_run, rounds_of_result

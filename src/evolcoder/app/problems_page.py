@@ -16,8 +16,18 @@ from evolcoder.app.run_problems import (
     ShownSample,
     benchmarks_of,
 )
-from evolcoder.app.shown_text import answer, empty, line_diff, shown, tag, text_html
-from evolcoder.app.widgets import Place, pages, pick_link, render
+from evolcoder.app.widgets import (
+    Place,
+    answer,
+    empty,
+    line_diff,
+    pages,
+    pick_link,
+    render,
+    shown,
+    tag,
+    text_html,
+)
 from evolcoder.report.table import round_name
 
 PAGE_PROBLEMS = 40

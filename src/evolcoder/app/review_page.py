@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from evolcoder.app.known_runs import RunView
 from evolcoder.app.run_problems import RunProblems, benchmarks_of, known_benchmark
-from evolcoder.app.shown_text import answer, code, notice, shown, table
 from evolcoder.app.study import (
     CHOICES,
     CRITERIA,
@@ -40,7 +39,7 @@ from evolcoder.app.votes import (
     read_votes,
     results_of,
 )
-from evolcoder.app.widgets import AppOptions, Place, render
+from evolcoder.app.widgets import AppOptions, Place, answer, code, notice, render, shown, table
 from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.sample_files import response_of
 from evolcoder.evaluate.sample_rows import TEXT_FIELDS

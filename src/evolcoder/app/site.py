@@ -32,9 +32,8 @@ from evolcoder.app.open_models import OpenModels
 from evolcoder.app.problems_page import problems_page
 from evolcoder.app.reinforce_page import reinforce_page
 from evolcoder.app.review_page import cast, review_page, set_up
-from evolcoder.app.shown_text import empty, notice
 from evolcoder.app.start_page import Launched, continued, launch_of, plan_html, plan_of, start_page
-from evolcoder.app.widgets import AppOptions, Place, render
+from evolcoder.app.widgets import AppOptions, Place, empty, notice, render
 from evolcoder.errors import EvolcoderError, OutsideError, UserError
 from evolcoder.report.run_folder import learns_alone
 

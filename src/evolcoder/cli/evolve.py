@@ -257,7 +257,7 @@ def _tell(
 
 def _check_that_something_was_kept(summaries: list[RoundSummary]) -> None:
     """Raise EndpointError where the teacher gave no answer of use to anything."""
-    from evolcoder.evolve.round_progress import by_number
+    from evolcoder.evolve.rounds import by_number
 
     reasons = sum((Counter(summary.eliminated) for summary in summaries), Counter[str]())
     if reasons and not any(summary.kept for summary in summaries) and reasons.keys() <= _NO_ANSWER:

@@ -13,8 +13,7 @@ from markupsafe import Markup
 from evolcoder import __version__
 from evolcoder.errors import DataError
 from evolcoder.evaluate.t_test import smallest_difference
-from evolcoder.report.charts import ScorePoint, interval_bar
-from evolcoder.report.svg import nice_ticks
+from evolcoder.report.charts import ScorePoint, interval_bar, nice_ticks
 from evolcoder.report.table import p_value, percent, text_table
 from evolcoder.report.templating import template
 from evolcoder.runs import write_text_whole

@@ -9,10 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evolcoder.report.charts import Segment, spread_bar, stacked_bar
+from evolcoder.report.charts import Segment, nice_ticks, spread_bar, stacked_bar
 from evolcoder.report.rows import RoundRows
 from evolcoder.report.run_folder import Round
-from evolcoder.report.svg import nice_ticks
 from evolcoder.report.table import round_name
 
 _COLORS = 9

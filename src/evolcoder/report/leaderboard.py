@@ -130,7 +130,7 @@ def chart_kind(entries: Sequence[Entry]) -> DecodingKind:
 
 
 def for_chart(entries: Sequence[Entry], family: str) -> list[Entry]:
-    """Return the pass@1 entries of a benchmark, best first; a published model once, decoded as the measured."""
+    """Return the pass@1 entries of a benchmark, best first; a published model once, decoded as measured."""
     # Scores of parts ("ds1000 (Pandas)", "humaneval+ (base tests)") have rows of the table, no bars.
     ones = [e for e in entries if e.family == family and e.k == 1 and "(" not in e.benchmark]
     kind = chart_kind(ones)

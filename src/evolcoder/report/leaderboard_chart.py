@@ -14,8 +14,8 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from evolcoder.report.charts import element, nice_ticks, picture, scale
 from evolcoder.report.leaderboard import Entry, chart_kind
-from evolcoder.report.svg import element, nice_ticks, picture, scale
 from evolcoder.runs import writing_whole
 
 Anchor = Literal["start", "middle", "end"]

@@ -13,14 +13,13 @@ from typing import Any
 from evolcoder import __version__
 from evolcoder.errors import DataError
 from evolcoder.progress import duration
-from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart
+from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart, nice_ticks, share, thin
 from evolcoder.report.data_section import VERDICT_COLORS, bar_table, data_section
 from evolcoder.report.lineage import dropped_examples, families
 from evolcoder.report.reinforce_section import answers_over_time, figures, learnings
 from evolcoder.report.rows import RoundRows, scan_rows
 from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores, score_figure
-from evolcoder.report.svg import nice_ticks, share, thin
 from evolcoder.report.table import round_name
 from evolcoder.report.templating import flat_settings, template
 from evolcoder.runs import write_text_whole

@@ -15,10 +15,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evolcoder.report.charts import Line, both_widths, line_chart
+from evolcoder.report.charts import Line, both_widths, line_chart, thin
 from evolcoder.report.rows import numbered_rows
 from evolcoder.report.run_folder import Run, read_list, read_object, rounds_of_result
-from evolcoder.report.svg import thin
 from evolcoder.report.table import round_name
 
 _STEP_FILE = re.compile(r"step-(\d+)-\d+\.jsonl")
