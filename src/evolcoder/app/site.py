@@ -295,11 +295,8 @@ def serve(options: AppOptions) -> Served:
     try:
         return Served(options)
     except OSError as error:
+        why = "the port is taken" if error.errno == errno.EADDRINUSE else str(error.strerror or error)
         raise OutsideError(
-            f"{options.host}:{options.port} cannot be served on: {_why(error)}; name another port with "
-            "--port, or 0 for any free one"
+            f"{options.host}:{options.port} cannot be served on: {why}; name another port with --port, or 0 "
+            "for any free one"
         ) from error
-
-
-def _why(error: OSError) -> str:
-    return "the port is taken" if error.errno == errno.EADDRINUSE else str(error.strerror or error)

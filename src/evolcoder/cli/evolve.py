@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,7 +169,7 @@ def command(
 
 
 async def _evolve(
-    seeds: Sequence[Instruction],
+    seeds: Collection[Instruction],
     teacher: ModelChoice,
     settings: EvolveSettings,
     rounds: int,

@@ -152,17 +152,12 @@ def _without_the_held_out(
 ) -> list[Snippet]:
     """Drop snippets that copy a function that is held out with other names, or say what it does."""
     index = ContaminationIndex(problem_texts_of(held_out))
-    rows = [_as_row(snippet) for snippet in chosen]
+    rows = [Instruction(s.id, "", "", f"```{s.file.language}\n{s.shown}\n```", Lineage(s.id)) for s in chosen]
     index.learn(rows)
     clean = [snippet for snippet, row in zip(chosen, rows, strict=True) if not index.hits(row)]
     if len(clean) < len(chosen):
         counts.left_out["like a held-out function"] += len(chosen) - len(clean)
     return clean
-
-
-def _as_row(snippet: Snippet) -> Instruction:
-    text = f"```{snippet.file.language}\n{snippet.shown}\n```"
-    return Instruction(snippet.id, "", "", text, Lineage(snippet.id))
 
 
 def _without_copies(

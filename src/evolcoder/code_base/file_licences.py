@@ -165,8 +165,8 @@ def _licence_beside(folder: Path) -> str:
     if not files:
         stated = stated_by_project(folder)
         return licence_of_name(stated) if stated else UNKNOWN
-    read = {path: licence_of_text(_beginning(path)) for path in files}
-    found = list(dict.fromkeys(licence for licence in read.values() if licence != UNKNOWN))
+    read = [licence_of_text(_beginning(path)) for path in files]
+    found = list(dict.fromkeys(licence for licence in read if licence != UNKNOWN))
     if len(found) < 2:
         return found[0] if found else UNREAD
     chosen = all(_NAMES_ITS_LICENCE.search(path.name) for path in files)

@@ -8,7 +8,7 @@ the rounds' files, so that a pool of any size takes no memory.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from evolcoder.runs import read_jsonl
 
 
 def pool_after(
-    seeds: Sequence[Instruction], rounds: Sequence[Path], *, limit: int | None = None, seed: int = 0
+    seeds: Collection[Instruction], rounds: Sequence[Path], *, limit: int | None = None, seed: int = 0
 ) -> Iterator[Instruction]:
     """Return what the round after `rounds` evolves, in the order of the seeds; of `limit` trees at random."""
     if limit is not None and limit < len(seeds):
@@ -32,7 +32,7 @@ def pool_after(
     return pool
 
 
-def merged_rows(seeds: Sequence[Instruction], rounds: Sequence[Path]) -> Iterator[Instruction]:
+def merged_rows(seeds: Collection[Instruction], rounds: Sequence[Path]) -> Iterator[Instruction]:
     """Yield the training set of the last round: the seeds and all evolved rows so far, round by round."""
     return chain(seeds, *(evolved_rows(folder) for folder in rounds))
 

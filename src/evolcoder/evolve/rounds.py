@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -67,7 +67,7 @@ class RoundSummary:
 
 
 async def evolve_dataset(
-    seeds: Sequence[Instruction],
+    seeds: Collection[Instruction],
     model: LanguageModel,
     settings: EvolveSettings,
     rounds: int,
@@ -104,7 +104,7 @@ async def evolve_dataset(
 
 
 async def evolve_rounds(
-    seeds: Sequence[Instruction],
+    seeds: Collection[Instruction],
     model: LanguageModel,
     settings: EvolveSettings,
     numbers: range,
