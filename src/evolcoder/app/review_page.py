@@ -67,10 +67,7 @@ def study_of_rounds(problems: RunProblems, rounds: Sequence[int], tasks: int) ->
 
 
 def study_of_files(files: Mapping[str, Path], names: Sequence[str], tasks: int) -> Study:
-    """Return a study of the answers in files; `files` gives each model's file.
-
-    Raises UserError where there is nothing to compare, DataError for a file that holds no answers.
-    """
+    """Return a study of the answers in each model's file; raises UserError for none to compare, DataError."""
     prompts: dict[str, str] = {}
     contestants = []
     for name in names:
@@ -96,10 +93,7 @@ def named_files(pairs: Sequence[str]) -> dict[str, Path]:
 
 
 def read_answers(path: Path) -> dict[str, tuple[str, str]]:
-    """Return (prompt, answer) by task of a file of `evolcoder generate`, or of samples of a benchmark.
-
-    The first answer to a task counts. Raises DataError for a file with a row that holds no answer.
-    """
+    """Return (prompt, first answer) by task of a file of `generate` or of samples; raises DataError."""
     found: dict[str, tuple[str, str]] = {}
     prompts: dict[str, str] | None = None
     for number, row in read_jsonl(path):

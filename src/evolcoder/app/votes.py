@@ -79,10 +79,7 @@ def cohen_kappa(pairs: Iterable[tuple[str, str]]) -> float | None:
 
 
 def fleiss_kappa(items: Sequence[Sequence[str]]) -> float | None:
-    """Return Fleiss' kappa (1971) of items that were each judged by the same number of people, two or more.
-
-    None where it is not defined: no item, unequal numbers, or one same answer everywhere.
-    """
+    """Return Fleiss' kappa (1971) of items that equally many judged, two or more; None where not defined."""
     sizes = {len(choices) for choices in items}
     if len(sizes) != 1 or (n := sizes.pop()) < 2:
         return None

@@ -249,10 +249,7 @@ async def instruction_reward(rated: Rated, ask: Ask) -> float:
 
 
 async def process_reward(rated: Rated, ask: Ask) -> float:
-    """Return the share of the solution's steps that the judge calls right; a step without a verdict is not.
-
-    A step is a line of the solution; those beyond the 64th are not looked at.
-    """
+    """Return the share of the first 64 lines of a solution that the judge calls right; no verdict is not."""
     steps = [line.strip() for line in rated.answer.splitlines() if line.strip()][:_MOST_STEPS]
     if not steps:
         return 0.0
