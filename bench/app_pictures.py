@@ -15,7 +15,8 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from evolcoder.app.site import AppOptions, serve
+from evolcoder.app.site import serve
+from evolcoder.app.widgets import AppOptions
 
 _QUESTION = "Write a Python function that returns the second largest number in a list."
 _WIDTHS = {"": 1440, "-phone": 390}

@@ -23,8 +23,9 @@ from evolcoder.evolve.duplicates import DuplicateIndex, Text
 from evolcoder.evolve.elimination import Elimination, answer_elimination, instruction_elimination
 from evolcoder.evolve.evolve_one import question_of
 from evolcoder.evolve.methods import METHOD_SETS
-from evolcoder.evolve.settings import Phase
-from evolcoder.evolve.verification import Verifier
+from evolcoder.evolve.settings import EvolveSettings, Phase
+from evolcoder.evolve.verification import PROGRAMS
+from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.models.protocol import Completion, Message
 from evolcoder.records import Instruction, Lineage
@@ -66,7 +67,7 @@ async def syntax(row: Instruction) -> Elimination | None:
     async def no_teacher(phase: Phase, chat: tuple[Message, ...]) -> Completion:
         raise AssertionError("nothing is repaired here")
 
-    verifier = Verifier(tests=False, repairs=0, blocking=True)
+    verifier = PROGRAMS.verifiers["syntax"](EvolveSettings(repairs=0), True, THIS_MACHINE)
     (verified,) = await verifier.verify(row.instruction, {row.response: 1}, no_teacher, "")
     return verified.elimination
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from evolcoder.instructions import read_instructions
 from evolcoder.progress import SilentProgress
-from evolcoder.report.svg import element, nice_ticks, path, picture, scale
+from evolcoder.report.charts import element, nice_ticks, path, picture, scale
 from evolcoder.train import TrainSettings, train
 
 Curve = Sequence[tuple[float, float]]

@@ -22,7 +22,7 @@ from statistics import fmean, stdev
 from markupsafe import Markup
 
 from evolcoder.evaluate.t_test import holm, welch_test
-from evolcoder.report.svg import element, nice_ticks, path, picture, scale
+from evolcoder.report.charts import element, nice_ticks, path, picture, scale
 
 METHODS = ("rft", "grpo")
 SAMPLING = (

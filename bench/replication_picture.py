@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from statistics import fmean
 
-from evolcoder.report.svg import element, nice_ticks, picture, scale
+from evolcoder.report.charts import element, nice_ticks, picture, scale
 
 PANEL, TOP, ROW = 330, 40, 30
 Trainings = dict[str, dict[str, list[float]]]

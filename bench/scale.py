@@ -363,8 +363,7 @@ def lookup_growth(rows: int = 1_000_000, asked: int = 6400) -> float:
     """
     import numpy as np
 
-    from evolcoder.evolve.duplicates import BANDS
-    from evolcoder.evolve.key_table import KeyTable, Spool
+    from evolcoder.evolve.duplicates import BANDS, KeyTable, Spool
 
     width = 1 + BANDS
     table = KeyTable(Spool())

@@ -57,10 +57,7 @@ def comparison_version() -> str:
 
 
 def equality_job(expected: str, text: str, limits: Limits) -> Job:
-    r"""Return the job that passes where the answer in `text` equals `expected`, a number or LaTeX.
-
-    Raises MissingExtraError where math-verify is not installed.
-    """
+    """Return the job that passes where the answer in `text` equals `expected`; raises MissingExtraError."""
     number = number_of(expected) is not None
     plain = number and "\\" not in expected
     readable = _readable(text[-_LONGEST_TEXT:], number)

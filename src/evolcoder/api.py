@@ -11,27 +11,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evolcoder.domains import DEFAULT_DOMAIN, load_domain
 from evolcoder.errors import UserError
+from evolcoder.evaluate.benchmarks import load_benchmark, problem_texts
+from evolcoder.evaluate.model_judge.settings import JudgeSettings
+from evolcoder.evaluate.settings import EvaluationSettings
+from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.execution.event_loop import run_async
+from evolcoder.execution.local import THIS_MACHINE
+from evolcoder.instructions import read_instructions, with_ids_apart
+from evolcoder.models.endpoint.settings import EndpointSettings
+from evolcoder.models.local.settings import LocalSettings
+from evolcoder.models.session import ModelChoice, model_session
 from evolcoder.progress import Progress, SilentProgress
+from evolcoder.records import Instruction
+from evolcoder.reinforce.settings import ReinforceSettings
+from evolcoder.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from evolcoder.evaluate.comparison import Comparison
     from evolcoder.evaluate.evaluation import EvaluationResult
     from evolcoder.evaluate.model_judge.judged_evaluation import JudgedResult
-    from evolcoder.evaluate.model_judge.settings import JudgeSettings
     from evolcoder.evaluate.score_file import FileScore
-    from evolcoder.evaluate.settings import EvaluationSettings
     from evolcoder.evolve.rounds import RoundSummary
-    from evolcoder.evolve.settings import EvolveSettings
     from evolcoder.extraction.code_blocks import Extraction
-    from evolcoder.models.endpoint.settings import EndpointSettings
-    from evolcoder.models.local.settings import LocalSettings
-    from evolcoder.models.session import ModelChoice
-    from evolcoder.records import Instruction
-    from evolcoder.reinforce.settings import ReinforceSettings
     from evolcoder.reinforce.tasks import Task
     from evolcoder.train.result import TrainResult
-    from evolcoder.train.settings import TrainSettings
 
 
 def evolve_instructions(
@@ -79,14 +84,8 @@ def evolve_instructions(
         EndpointError: The server cannot be reached; every answer so far is kept.
         BudgetExhaustedError: The budget is spent; every answer so far is kept.
     """
-    from evolcoder.domains import DEFAULT_DOMAIN, load_domain
-    from evolcoder.evaluate.benchmarks import problem_texts
     from evolcoder.evolve.output_folder import take_folder
     from evolcoder.evolve.rounds import evolve_dataset
-    from evolcoder.evolve.settings import EvolveSettings
-    from evolcoder.execution.event_loop import run_async
-    from evolcoder.execution.local import THIS_MACHINE
-    from evolcoder.models.session import model_session
 
     folder = Path(out)
     rows = _rows(seeds)
@@ -151,7 +150,7 @@ def train_model(
         ModelError: The base is no model.
         TrainingError: A check of the training failed, or the loss is not a number.
     """
-    from evolcoder.train import TrainSettings, train
+    from evolcoder.train import train
 
     return train(base, _rows(data), settings or TrainSettings(), Path(out), progress, _rows(held_out))
 
@@ -190,10 +189,6 @@ def evaluate_model(
         SandboxError: This machine cannot run programs safely.
     """
     from evolcoder.evaluate import evaluation
-    from evolcoder.evaluate.settings import EvaluationSettings
-    from evolcoder.execution.event_loop import run_async
-    from evolcoder.execution.local import THIS_MACHINE
-    from evolcoder.models.session import model_session
 
     folder = Path(out)
 
@@ -246,9 +241,6 @@ def evaluate_judged(
         BudgetExhaustedError: A limit is reached; what was answered is kept.
     """
     from evolcoder.evaluate.model_judge import judged_evaluation
-    from evolcoder.evaluate.settings import EvaluationSettings
-    from evolcoder.execution.event_loop import run_async
-    from evolcoder.execution.local import THIS_MACHINE
 
     folder = Path(out)
     context = judged_evaluation.EvaluationContext(
@@ -293,7 +285,6 @@ def score_samples(
         UserError: The benchmark or the oracle is not known.
         SandboxError: This machine cannot run programs safely.
     """
-    from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.score_file import ScoreRequest, score_file
     from evolcoder.evaluate.scoring import ScoringSettings
 
@@ -340,7 +331,6 @@ def compare_samples(
         DataError: A file cannot be read.
         UserError: A file of samples without a benchmark, or no problem in common.
     """
-    from evolcoder.evaluate.benchmarks import load_benchmark
     from evolcoder.evaluate.comparison import compare, with_ids_of
     from evolcoder.evaluate.verdict_files import carried_suites, read_verdicts
 
@@ -438,9 +428,7 @@ def reinforce_model(
     Raises:
         EvolcoderError: No task can be used, the machine cannot run programs safely, the loss is no number.
     """
-    from evolcoder.domains import load_domain
     from evolcoder.reinforce.run import reinforce
-    from evolcoder.reinforce.settings import ReinforceSettings
     from evolcoder.reinforce.tasks import read_tasks
 
     of = load_domain(domain)
@@ -464,16 +452,10 @@ def _choice(
     endpoint: EndpointSettings | None,
     local: LocalSettings | None,
 ) -> ModelChoice:
-    from evolcoder.models.endpoint.settings import EndpointSettings
-    from evolcoder.models.local.settings import LocalSettings
-    from evolcoder.models.session import ModelChoice
-
     urls = base_url if base_url is None or isinstance(base_url, str) else tuple(base_url)
     return ModelChoice(model, urls, endpoint or EndpointSettings(), local or LocalSettings())
 
 
 def _rows(source: str | Path | Sequence[Instruction]) -> Sequence[Instruction]:
     """Return rows as they are, or read them from where `source` says."""
-    from evolcoder.instructions import read_instructions, with_ids_apart
-
     return read_instructions(source) if isinstance(source, (str, Path)) else list(with_ids_apart(source))

@@ -7,10 +7,11 @@ import os
 import re
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from evolcoder.errors import OutsideError
-from evolcoder.runs import content_hash, file_hash, writing_whole
+from evolcoder.runs import content_hash, file_hash, write_text_whole
 
 _WORTH_KEEPING = 1 << 20
 """Bytes below which a file is hashed each time: that costs less than looking its hash up."""
@@ -38,10 +39,7 @@ def oldest_of_cache(folder: Path, most: int) -> list[Path]:
 
 
 def forget_oldest(folder: Path, most: int) -> None:
-    """Remove the files of the cache in a folder written longest ago, so that `most` are left.
-
-    May raise OSError.
-    """
+    """Remove the files of the cache in a folder written longest ago beyond `most`; may raise OSError."""
     for file in oldest_of_cache(folder, most):
         file.unlink(missing_ok=True)
 
@@ -58,20 +56,15 @@ def kept_file_hash(path: Path) -> str:
         return file_hash(path)
     facts = [before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns]
     kept = cache_folder() / "hashes" / f"{content_hash(str(path))}.json"
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(kept.read_text(encoding="utf-8"))
         if known["facts"] == facts:
             return str(known["hash"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
     digest = file_hash(path)
     if time.time_ns() - max(before.st_mtime_ns, before.st_ctime_ns) > _SETTLED_NS:
-        try:
-            with writing_whole(kept) as partial:
-                partial.write_text(json.dumps({"facts": facts, "hash": digest}), encoding="utf-8")
+        with suppress(OSError):
+            write_text_whole(kept, json.dumps({"facts": facts, "hash": digest}))
             forget_oldest(kept.parent, _MOST_HASHES)
-        except OSError:
-            pass
     return digest
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import gzip
-import io
 import json
 import math
 import re
@@ -18,11 +16,11 @@ from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal
 
 from evolcoder.errors import DataError
 from evolcoder.parquet_files import parquet_rows
-from evolcoder.runs import MOST_ROW_BYTES, check_unpacked, read_jsonl, read_unpacked
+from evolcoder.runs import MOST_ROW_BYTES, bounded_lines, open_unpacked, read_jsonl, read_unpacked
 
 Row = dict[str, Any]
 ACCEPTED = "accepted: JSON lines, a JSON list, CSV, TSV, Parquet (text also as .gz or .zst)"
@@ -65,7 +63,7 @@ def _rows_of_file(path: Path) -> Iterator[tuple[str, Row]]:
     elif form == "list":
         yield from _list_rows(path)
     else:
-        yield from ((f"line {number}", row) for number, row in read_jsonl(path, open_unpacked))
+        yield from ((f"line {number}", row) for number, row in read_jsonl(path))
 
 
 def _form_of(path: Path) -> Literal["parquet", "separated", "list", "lines"]:
@@ -107,27 +105,9 @@ def is_json(line: bytes) -> bool:
     return True
 
 
-def open_unpacked(path: Path) -> IO[bytes]:
-    """Open a file for reading its text, unpacked where gzip or zstd packed it; raises DataError if absent."""
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    if not path.is_file() and not path.is_dir():
-        raise DataError(f"{path}: a file is expected, found a pipe or a device: data are read more than once")
-    with path.open("rb") as f:
-        magic = f.read(4)
-    if magic[:2] == b"\x1f\x8b" or path.suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    if magic == b"\x28\xb5\x2f\xfd":
-        import pyarrow
-
-        unpacked: Any = pyarrow.PythonFile(pyarrow.input_stream(str(path), compression="zstd"))
-        return io.BufferedReader(unpacked)
-    return path.open("rb")
-
-
 def _list_rows(path: Path) -> Iterator[tuple[str, Row]]:
     try:
-        rows = json.loads(read_unpacked(path, open_unpacked).decode("utf-8-sig"))
+        rows = json.loads(read_unpacked(path).decode("utf-8-sig"))
     except (OSError, EOFError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not UTF-8 JSON ({error}); {ACCEPTED}") from error
     if not isinstance(rows, list):
@@ -160,26 +140,17 @@ def _separated_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _text_lines(path: Path, stream: IO[bytes]) -> Iterator[str]:
-    packed, size, number = path.stat().st_size, 0, 0
-    while line := stream.readline(MOST_ROW_BYTES + 1):
-        number, size = number + 1, size + len(line)
-        if len(line) > MOST_ROW_BYTES:
-            raise DataError(f"{path}: line {number}: over {MOST_ROW_BYTES >> 20} MB long")
-        check_unpacked(path, packed, size)
+    for number, line in bounded_lines(path, stream):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}: line {number}: not UTF-8 ({error.reason} at byte {error.start})"
-            ) from error
+            where = f"{error.reason} at byte {error.start}"
+            raise DataError(f"{path}: line {number}: not UTF-8 ({where})") from error
         yield from _LONE_CR.split(text) if "\r" in text[:-2] else (text,)
 
 
 def json_value(value: Any) -> Any:
-    """Return a value of a data file as JSON has it.
-
-    Decimals and dates become text, bytes base64, durations seconds, numbers that are none null.
-    """
+    """Return a value as JSON: decimals, dates as text, bytes as base64, durations in seconds, nan as null."""
     if value is None or type(value) in (str, bool, int):
         return value
     if isinstance(value, float):

@@ -62,10 +62,7 @@ class EndpointError(OutsideError):
 
 
 class RequestFailedError(EndpointError):
-    """One request got no valid answer after every retry, though the endpoint answers others.
-
-    A stage may drop the row; whoever does not know the difference treats it as any EndpointError.
-    """
+    """One request got no valid answer after every retry, though others do: a stage may drop its row."""
 
 
 class RequestRefusedError(RequestFailedError):

@@ -30,10 +30,7 @@ _MOST = 1.05
 
 @contextmanager
 def heap_kept() -> Iterator[Callable[[], None]]:
-    """Keep freed memory in this process; yield what is to be called after each step; at the end it goes back.
-
-    Nothing changes where libc is not glibc.
-    """
+    """Keep freed memory, under glibc; yield what is called after each step; at the end memory goes back."""
     libc = ctypes.CDLL(None)
     if not (hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "mallopt")):
         yield lambda: None
@@ -60,14 +57,12 @@ def bounded(resident_bytes: Callable[[], int], give_back: Callable[[], None]) ->
 
     The need is what the largest step that began right after a `give_back` left.
     """
-    need = 0
-    trimmed = True
+    need, trimmed = 0, True
 
     def after_step() -> None:
         nonlocal need, trimmed
         now = resident_bytes()
-        if trimmed:
-            need = max(need, now)
+        need = max(need, now) if trimmed else need
         trimmed = now > _MOST * need
         if trimmed:
             give_back()

@@ -45,10 +45,7 @@ def read_instructions(source: str | Path, columns: Columns = NO_COLUMNS) -> list
 
 
 def stream_instructions(source: str | Path, columns: Columns = NO_COLUMNS) -> Iterator[Instruction]:
-    """Yield the rows of a data set one at a time; bad ones are reported together, after the last good one.
-
-    Sources and errors are those of `read_instructions`.
-    """
+    """Yield the rows of a data set; bad ones are reported together at its end, as by `read_instructions`."""
     text = str(source)
     path = shipped_path(_SHIPPED[text]) if text in _SHIPPED else Path(text)
     if path.exists():
@@ -120,10 +117,7 @@ def instruction_from_row(row: Mapping[str, Any]) -> Instruction:
 
 
 def instructions_from_row(row: Mapping[str, Any], columns: Columns = NO_COLUMNS) -> list[Instruction]:
-    """Make the instructions that an outside row holds: one, or several evolutions of distilabel's.
-
-    Raises ValueError, without naming the place, where a field is missing or of a wrong type.
-    """
+    """Make the instructions of an outside row, or several of distilabel's; raises ValueError."""
     return [_instruction(plain) for plain in plain_rows(row, columns)]
 
 
@@ -159,10 +153,7 @@ def _text_or_none(value: Any) -> str | None:
 
 
 def row_from_instruction(row: Instruction) -> dict[str, Any]:
-    """Return the flat row that data files hold: text fields, lineage, then the extra columns.
-
-    What JSON has no form for is written as `json_value` says.
-    """
+    """Return the flat row of data files: text fields, lineage, extra columns as `json_value` has them."""
     return {
         "id": row.id,
         "instruction": row.instruction,
@@ -174,10 +165,7 @@ def row_from_instruction(row: Instruction) -> dict[str, Any]:
 
 
 def write_instructions(path: str | Path, rows: Iterable[Instruction]) -> int:
-    """Write rows as JSONL or Parquet, by the file's suffix, whole or not at all; return the count.
-
-    In Parquet nested columns, and those of several types, are JSON text.
-    """
+    """Write rows whole as JSONL, or Parquet with nested and mixed columns as JSON text; return the count."""
     path = Path(path)
     flat = (row_from_instruction(row) for row in rows)
     if path.suffix != ".parquet":

@@ -78,17 +78,14 @@ def restrictions(chain: Sequence[Link]) -> list[str]:
     """Return, one sentence each, the uses that a link of the chain forbids or leaves open."""
     found = []
     for link in chain:
+        named = f"{link.role} ({link.name})"
         if _NON_COMMERCIAL.search(link.licence):
-            found.append(
-                f"No commercial use: the licence of the {link.role} ({link.name}) is {link.licence}."
-            )
+            found.append(f"No commercial use: the licence of the {named} is {link.licence}.")
         elif not link.licence:
             reason = link.note or "look it up before you share what was made from it."
-            found.append(f"The licence of the {link.role} ({link.name}) is not known here: {reason}")
+            found.append(f"The licence of the {named} is not known here: {reason}")
         elif link.licence not in _BY_DEMANDS:
-            found.append(
-                f"The {link.role} ({link.name}) has terms of its own ({link.licence}); they apply here."
-            )
+            found.append(f"The {named} has terms of its own ({link.licence}); they apply here.")
     return found
 
 

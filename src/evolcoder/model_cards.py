@@ -19,10 +19,7 @@ _ROWS_LIMITS = (
 
 @dataclass(frozen=True, slots=True)
 class CardWords:
-    """What cards say of a field of instructions; the defaults hold for any.
-
-    A run and an evolution note them as they were, so that a card needs no domain's file to be there still.
-    """
+    """What cards say of a field of instructions, noted with what was made; the defaults hold for any."""
 
     rows: str = "instructions"
     """What a data set holds: "coding instructions"."""
@@ -145,10 +142,7 @@ def size_category(rows: int) -> str:
 
 
 def _index_entry(score: CardScore) -> dict[str, Any]:
-    """One result of `model-index`, as the hub reads it; its name says where it is of a subset.
-
-    The hub shows the entry without the card's text, so that a note below would not be seen.
-    """
+    """One result of `model-index`; the hub shows it without the card, so its name tells of a subset."""
     part = f" ({score.n_problems} problems, a subset)" if score.subset else ""
     value = round(100 * score.value, 2)
     return {
@@ -171,10 +165,8 @@ def _training_rows(facts: Mapping[str, Any]) -> list[str]:
     learning = (facts.get("reinforce") or {}).get("settings")
     if learning and learning["method"] == "rft":  # what came last is a fine-tuning, told as one
         learning = None
-    rows: list[tuple[str, Any]] = [
-        ("tasks" if learning else "rows", _counted(facts.get("rows"))),
-        ("steps", len(losses) or None),
-    ]
+    rows: list[tuple[str, Any]] = [("tasks" if learning else "rows", _counted(facts.get("rows")))]
+    rows.append(("steps", len(losses) or None))
     if learning:
         rows += [
             ("method", f"GRPO, loss {learning['loss']}" if learning["method"] == "grpo" else "DPO"),

@@ -38,10 +38,7 @@ def is_own(name: str) -> bool:
 
 
 def load_own_file(path: Path) -> tuple[Any, OwnFile]:
-    """Import a user's file and return what its `load()` returns; done again only where the file has changed.
-
-    Raises UserError that names the file and the line.
-    """
+    """Return what a user's `load()` returns, called again once the file changed; raises UserError."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; a Python file with a function load() is expected")
     return _loaded(path, file_stamp(path))

@@ -114,19 +114,15 @@ _ARROW_KINDS = {bool: "bool_", int: "int64", float: "float64", str: "string"}
 
 
 def _column_kinds(jsonl: Path) -> dict[str, str]:
-    """Return the Arrow type of each column in all rows: a merged file begins with seeds, which have fewer.
-
-    Whole numbers among fractions are fractions; anything else that is mixed or nested becomes text.
-    """
+    """Return each column's Arrow type over all rows: of mixed numbers a fraction, else of mixed ones text."""
     met: dict[str, set[str]] = {name: {kind} for name, kind in _KNOWN_KINDS.items()}
     with jsonl.open("rb") as lines:
         for line in lines:
             for name, value in json.loads(line).items():
                 if name not in _KNOWN_KINDS and value is not None:
                     big = type(value) is int and not -(2**63) <= value < 2**63
-                    met.setdefault(name, set()).add(
-                        "string" if big else _ARROW_KINDS.get(type(value), "string")
-                    )
+                    kind = "string" if big else _ARROW_KINDS.get(type(value), "string")
+                    met.setdefault(name, set()).add(kind)
                 else:
                     met.setdefault(name, set())
     return {name: _one_kind(name, kinds) for name, kinds in met.items()}

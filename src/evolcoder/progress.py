@@ -17,7 +17,6 @@ class Bar(Protocol):
 
     def advance(self, n: int = 1, **facts: str | float) -> None:
         """Add `n` finished items; `facts` replace what is shown beside the bar (e.g. loss=1.2, usd=0.03)."""
-        ...
 
 
 class Progress(Protocol):
@@ -25,11 +24,9 @@ class Progress(Protocol):
 
     def bar(self, name: str, total: int | None) -> AbstractContextManager[Bar]:
         """Open a bar called `name` of `total` items (None: unknown) for the length of the with block."""
-        ...
 
     def note(self, line: str) -> None:
         """Say one line that stays."""
-        ...
 
 
 StageState = Literal["waiting", "running", "done", "kept", "skipped"]
@@ -52,7 +49,6 @@ class StageWatcher(Protocol):
 
     def stages(self, lines: Sequence[StageLine]) -> None:
         """Show all stages in their order; called whenever one begins or ends."""
-        ...
 
 
 def duration(seconds: float) -> str:
@@ -85,28 +81,22 @@ def left_text(lines: Sequence[StageLine], elapsed: float) -> str:
 
 
 def seconds_left(done: int, total: int | None, elapsed: float) -> float | None:
-    """Return about how long work goes on that got this far in `elapsed` seconds.
-
-    None where that cannot be told: no known end, nothing ahead, or so few items done (under ten, and less
-    than 5%) that the wait for the first of them would count for all.
-    """
+    """Return about how long work goes on; None without an end, or with under ten items and 5% done."""
     if total is None or not 0 < done < total or (done < 10 and 20 * done < total):
         return None
     return elapsed / done * (total - done)
 
 
-class _SilentBar:
-    def advance(self, n: int = 1, **facts: str | float) -> None:
-        pass
-
-
 class SilentProgress:
-    """A `Progress` that nobody watches."""
+    """A `Progress` that nobody watches, and its bars."""
 
     @contextmanager
     def bar(self, name: str, total: int | None) -> Iterator[Bar]:
         """Open a bar that shows nothing."""
-        yield _SilentBar()
+        yield self
+
+    def advance(self, n: int = 1, **facts: str | float) -> None:
+        """Show nothing."""
 
     def note(self, line: str) -> None:
         """Say nothing."""

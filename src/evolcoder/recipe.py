@@ -19,14 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from evolcoder.domains import DEFAULT_DOMAIN, load_domain
-from evolcoder.errors import (
-    RecipeError,
-    UserError,
-    check_above_zero,
-    check_least,
-    nearest,
-    shortened,
-)
+from evolcoder.errors import RecipeError, UserError, check_above_zero, check_least, nearest, shortened
 from evolcoder.evaluate.model_judge.settings import JudgeSettings
 from evolcoder.evaluate.overlap import folder_clash, names_overlap
 from evolcoder.evaluate.settings import EvaluationSettings
@@ -283,9 +276,7 @@ class Recipe:
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe: a file, or the name of a shipped one.
-
-    `overrides` are "section.key=value" with the value in YAML.
+    """Read and check a recipe: a file, or a shipped one's name, with `overrides` "section.key=YAML".
 
     Raises RecipeError that names the file and every bad key, what was found and what is expected.
     """
@@ -336,14 +327,10 @@ def _with_domain(data: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def section_from_data(section: type[Section], data: Mapping[str, Any], where: str) -> Section:
-    """Check plain data and return it as a settings dataclass.
-
-    Raises RecipeError that opens with `where` and names every bad key, what was found and what is expected.
-    """
+    """Return checked data as a settings dataclass; raises RecipeError from `where` on, of every bad key."""
     from pydantic import ValidationError
 
-    problems = _unknown_keys(data, section, "")
-    if problems:
+    if problems := _unknown_keys(data, section, ""):
         raise RecipeError(f"{where}: " + "; ".join(problems))
     try:
         kind: Any = section
@@ -477,9 +464,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(
-            f"--set {override}: the value is not YAML ({' '.join(str(error).split())})"
-        ) from error
+        why = " ".join(str(error).split())
+        raise RecipeError(f"--set {override}: the value is not YAML ({why})") from error
     *sections, key = path.split(".")
     for section in sections:
         inner = data.setdefault(section, {})

@@ -10,19 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Reason = Literal[
-    "passed",
-    "failed",
-    "timeout",
-    "memory",
-    "crashed",
-    "exited",
-    "forbidden",
-    "syntax error",
-    "no answer",
-    "untested",
-    "unsupported",
-    "infrastructure",
-]
+    "passed", "failed", "timeout", "memory", "crashed", "exited", "forbidden", "syntax error", "no answer",
+    "untested", "unsupported", "infrastructure",
+]  # fmt: skip
 """What happened to a program. Only "passed" is a pass; "infrastructure" is the machine's fault, not the
 program's, and is retried before it is reported; "no answer": the model wrote none, so nothing was run;
 "untested": the tests came to their end without calling the program."""
@@ -47,10 +37,9 @@ def round_folder(number: int) -> str:
 
 def round_of_folder(name: str) -> int | None:
     """Return the number of the round that a folder's name stands for; None where it stands for none."""
-    numbers = {folder: number for number, folder in _FOLDERS.items()}
     plain = name.removeprefix("round-")
     known = int(plain) if plain != name and plain.isdecimal() else None
-    return numbers.get(name, known)
+    return next((number for number, folder in _FOLDERS.items() if folder == name), known)
 
 
 def round_order(number: int) -> float:

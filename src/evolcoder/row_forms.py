@@ -37,11 +37,8 @@ FIELDS_ACCEPTED = (
 _CHAT_FIELDS = ("messages", "conversations", "conversation")
 _INPUT_FIELDS = ("input", "Input")
 _ROLES = {
+    **dict.fromkeys(("gpt", "chatgpt", "model", "bot"), "assistant"),
     "human": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
     "developer": "system",
 }
 
@@ -57,10 +54,7 @@ def checked_columns(columns: Any) -> dict[str, str]:
 
 
 def asked_turns(row: Mapping[str, Any]) -> list[dict[str, str]] | None:
-    """Return the turns of a row's chat up to its last question; None where the row holds no chat.
-
-    Raises ValueError, without naming the place, where system, user and assistant do not follow each other.
-    """
+    """Return a chat's turns up to its last question, None for no chat; ValueError for odd turns."""
     for field in ("prompt", *_CHAT_FIELDS):
         turns = _with_system(_decoded(row.get(field)), row)
         if isinstance(turns, list):
@@ -71,17 +65,15 @@ def asked_turns(row: Mapping[str, Any]) -> list[dict[str, str]] | None:
 
 def _is_question(turns: Sequence[Any]) -> bool:
     last = turns[-1] if turns else None
-    return isinstance(last, Mapping) and str(last.get("role") or last.get("from")).lower() in (
-        "user",
-        "human",
-    )
+    return isinstance(last, Mapping) and _role_of(last) in ("user", "human")
+
+
+def _role_of(message: Mapping[str, Any]) -> str:
+    return str(message.get("role") or message.get("from")).lower()
 
 
 def plain_rows(row: Mapping[str, Any], columns: Columns = NO_COLUMNS) -> list[dict[str, Any]]:
-    """Return an outside row as rows with `instruction`, `input` and `response`, and what else it holds.
-
-    Raises ValueError, without naming the place, where a field is missing or of a wrong type.
-    """
+    """Return an outside row under our names; raises ValueError for a field missing or of a wrong type."""
     if columns:
         row = _renamed(row, columns)
     several = row.get("evolved_instructions")
@@ -99,9 +91,7 @@ def _renamed(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
                 renamed[f"original_{name}"] = renamed.pop(name)
     for ours, theirs in columns.items():
         if theirs not in row:
-            raise ValueError(
-                f"column {theirs!r} is missing (found: {', '.join(map(str, row)) or 'no fields'})"
-            )
+            raise ValueError(f"column {theirs!r} is missing (found: {_names(row)})")
         if ours in renamed:
             renamed[f"original_{ours}"] = renamed[ours]
         renamed[ours] = row[theirs]
@@ -132,10 +122,8 @@ def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"field 'instruction' is missing (found: {_names(row)})")
     given = next((name for name in _INPUT_FIELDS if name in row), None)
     plain = {name: value for name, value in row.items() if name not in (asked, answered, given)}
-    plain["instruction"] = _text(row, asked)
-    plain["input"] = _text(row, given)
-    plain["response"] = _text(row, answered)
-    return plain
+    texts = {"instruction": _text(row, asked), "input": _text(row, given), "response": _text(row, answered)}
+    return plain | texts
 
 
 def _text(row: Mapping[str, Any], name: str | None) -> str:
@@ -205,7 +193,7 @@ def _turns(messages: Any, field: str) -> list[dict[str, str]]:
         raise ValueError(f"field {field!r}: a list of objects is expected")
     chat = []
     for message in messages:
-        role = str(message.get("role") or message.get("from")).lower()
+        role = _role_of(message)
         chat.append({"role": _ROLES.get(role, role), "content": _content(message, field)})
     system = chat[:1] if chat and chat[0]["role"] == "system" else []
     turns = chat[len(system) :]

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ class RecordedProgress:
                 "pid": None if ended else os.getpid(),
                 "host": socket.gethostname(),
                 "written": time.time(),
-                "stages": [{"title": s.title, "state": s.state, "seconds": s.seconds} for s in self._stages],
+                "stages": list(map(asdict, self._stages)),
                 "bars": [bar.state(now) for bar in self._bars],
                 "notes": self._notes,
             }
@@ -134,23 +134,17 @@ class _RecordedBar:
         self._owner.write()
 
     def state(self, now: float) -> dict[str, Any]:
-        return {
-            "name": self._name,
-            "done": self._done,
-            "total": self._total,
-            "seconds": round(now - self._begun, 1),
-            "facts": dict(self._facts),
-        }
+        seconds = round(now - self._begun, 1)
+        return asdict(BarState(self._name, self._done, self._total, seconds, self._facts))
 
 
 def read_progress(run: Path) -> RunProgress | None:
     """Return how far the run in this folder is; None without a progress file that can be read."""
     try:
         state = json.loads((run / PROGRESS_NAME).read_bytes())
+        here = state["pid"] is not None and state["host"] == socket.gethostname()
         return RunProgress(
-            running=state["pid"] is not None
-            and state["host"] == socket.gethostname()
-            and is_alive(state["pid"]),
+            running=here and is_alive(state["pid"]),
             written=float(state["written"]),
             stages=tuple(StageLine(s["title"], s["state"], s["seconds"]) for s in state["stages"]),
             bars=tuple(

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from evolcoder.errors import DataError, OutsideError
 
@@ -132,10 +133,7 @@ def check_output_folder(path: Path, kind: str, *, overwrite: bool = True) -> Non
 
 
 def check_claimed(sign: Path, files: Iterable[Path]) -> None:
-    """Raise DataError where one of `files`, which are to be written, stands without the `sign` beside it.
-
-    The sign is what evolcoder leaves where it works: a journal, a lock.
-    """
+    """Raise DataError where one of `files` stands without the `sign` that is left: a journal, a lock."""
     check_parents(sign)
     if sign.exists():
         return
@@ -315,29 +313,18 @@ def open_writer(name: str) -> Callable[[Path], Any]:
     return lambda path: path.open("wb")
 
 
-def read_jsonl(
-    path: Path, opener: Callable[[Path], IO[bytes]] | None = None
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, object) of a JSONL file (gz too), skipping blank lines.
-
-    `opener` opens the file where its name does not say how it is packed.
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) of a JSONL file (packed too), skipping blank lines.
 
     Raises DataError naming the file and every bad line (the first ten in full) after the good ones were read;
     at once for a line of over 64 MB, a file that unpacks to far more than it is, the thousandth bad line and
     a million blank ones.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
     bad: list[str] = []
-    number = size = blank = 0
+    blank = 0
     try:
-        packed = path.stat().st_size
-        with (opener or _opened_by_name)(path) as f:
-            while line := f.readline(MOST_ROW_BYTES + 1):
-                number, size = number + 1, size + len(line)
-                if len(line) > MOST_ROW_BYTES:
-                    raise DataError(f"{path}: line {number}: over {MOST_ROW_BYTES >> 20} MB long")
-                check_unpacked(path, packed, size)
+        with open_unpacked(path) as f:
+            for number, line in bounded_lines(path, f):
                 if not line.strip():
                     blank += 1
                     if blank > _MOST_BLANK_LINES:
@@ -363,6 +350,35 @@ def read_jsonl(
         raise DataError(bad_rows_message(path, bad))
 
 
+def open_unpacked(path: Path) -> IO[bytes]:
+    """Open a file for reading its text, unpacked where gzip or zstd packed it; raises DataError if absent."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if not path.is_file() and not path.is_dir():
+        raise DataError(f"{path}: a file is expected, found a pipe or a device: data are read more than once")
+    with path.open("rb") as f:
+        magic = f.read(4)
+    if magic[:2] == b"\x1f\x8b" or path.suffix == ".gz":
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    if magic == b"\x28\xb5\x2f\xfd":
+        import pyarrow
+
+        unpacked: Any = pyarrow.PythonFile(pyarrow.input_stream(str(path), compression="zstd"))
+        return io.BufferedReader(unpacked)
+    return path.open("rb")
+
+
+def bounded_lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield (number from 1, line); raises DataError for a line over 64 MB or a file packed beyond reason."""
+    packed, size, number = path.stat().st_size, 0, 0
+    while line := stream.readline(MOST_ROW_BYTES + 1):
+        number, size = number + 1, size + len(line)
+        if len(line) > MOST_ROW_BYTES:
+            raise DataError(f"{path}: line {number}: over {MOST_ROW_BYTES >> 20} MB long")
+        check_unpacked(path, packed, size)
+        yield number, line
+
+
 MOST_ROW_BYTES = 64 << 20
 """A longer row is refused; the longest of real data sets are a hundredth of it."""
 _MOST_BAD_LINES = 1000
@@ -382,31 +398,21 @@ def check_unpacked(path: Path, packed: int, unpacked: int) -> None:
         )
 
 
-def read_unpacked(path: Path, opener: Callable[[Path], IO[bytes]] | None = None) -> bytes:
-    """Return a whole file's bytes, unpacked where gzip packed them; `opener` as for `read_jsonl`.
+def read_unpacked(path: Path) -> bytes:
+    """Return a whole file's bytes, unpacked where gzip or zstd packed them.
 
     Raises DataError for one that unpacks to far more than it is, or is no sound gzip; OSError or EOFError as
     reading does.
     """
     data, packed = bytearray(), path.stat().st_size
     try:
-        with (opener or _opened_by_content)(path) as f:
+        with open_unpacked(path) as f:
             while block := f.read(1 << 20):
                 data += block
                 check_unpacked(path, packed, len(data))
     except zlib.error as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     return bytes(data)
-
-
-def _opened_by_content(path: Path) -> Any:
-    with path.open("rb") as f:
-        packed = f.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if packed else path.open("rb")
-
-
-def _opened_by_name(path: Path) -> Any:
-    return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
 
 
 def bad_rows_message(path: Path, bad: list[str]) -> str:

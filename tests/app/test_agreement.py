@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolcoder.app.agreement import (
+from evolcoder.app.votes import (
     agreement_in_words,
     cohen_kappa,
     fleiss_kappa,

@@ -93,7 +93,8 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Iterator[Site]:
-    from evolcoder.app.site import AppOptions, serve
+    from evolcoder.app.site import serve
+    from evolcoder.app.widgets import AppOptions
 
     folder = tmp_path_factory.mktemp("app")
     run = make_app_run(folder / "run", rounds=3, problems=6)

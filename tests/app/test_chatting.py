@@ -12,8 +12,7 @@ import pytest
 from tests.models.byte_llama import save_tiny_model
 from tests.models.scripted_server import good, serving
 
-from evolcoder.app.chatting import (
-    ChatOptions,
+from evolcoder.app.chat_page import (
     ChatSide,
     Turn,
     converse,
@@ -23,6 +22,7 @@ from evolcoder.app.chatting import (
     style_for,
 )
 from evolcoder.app.open_models import ModelName, OpenModels
+from evolcoder.app.widgets import AppOptions
 from evolcoder.errors import EndpointError, ModelError
 from evolcoder.models.protocol import Completion, Message, Request, Sampling
 from evolcoder.models.streaming import StreamPart
@@ -183,7 +183,7 @@ def test_a_checkpoint_is_asked_as_it_was_trained(tmp_path: Path) -> None:
         assert style_for(folder, "auto", read_run(run)) == "chat"
 
 
-STARTED = ChatOptions(("openai:own", "openai:far@http://far/v1#FAR_KEY"), "http://own/v1")
+STARTED = AppOptions(models=("openai:own", "openai:far@http://far/v1#FAR_KEY"), base_url="http://own/v1")
 
 
 @pytest.mark.parametrize(
@@ -195,12 +195,12 @@ STARTED = ChatOptions(("openai:own", "openai:far@http://far/v1#FAR_KEY"), "http:
         ("openai:x", "http://own/v1", STARTED, "http://own/v1", True),
         ("openai:x", "http://evil/v1", STARTED, "http://evil/v1", False),
         ("openai:x", "http://own/v1.evil", STARTED, "http://own/v1.evil", False),
-        ("openai:x", "http://evil/v1", ChatOptions(), "http://evil/v1", False),
-        ("openai:x", "http://evil/v1", replace(STARTED, any_model=False), "http://own/v1", True),
+        ("openai:x", "http://evil/v1", AppOptions(), "http://evil/v1", False),
+        ("openai:x", "http://evil/v1", replace(STARTED, host="0.0.0.0"), "http://own/v1", True),
     ],
 )
 def test_keys_go_only_where_the_app_was_started_with(
-    ref: str, url: str, options: ChatOptions, asked: str, keyed: bool
+    ref: str, url: str, options: AppOptions, asked: str, keyed: bool
 ) -> None:
     assert named_model(ref, url, options) == ModelName(ref, asked, keyed)
 
@@ -218,7 +218,7 @@ def test_the_page_names_no_address_and_no_variable_within_a_model(ref: str, url:
     with pytest.raises(ModelError, match="only openai:NAME is taken here"):
         named_model(ref, url, STARTED)
     with pytest.raises(ModelError, match="start the app with"):
-        named_model("openai:x", "", ChatOptions())
+        named_model("openai:x", "", AppOptions())
 
 
 def test_an_address_named_in_the_page_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from evolcoder.app.known_runs import RunView
 from evolcoder.app.problems_page import lines_html, problem_html
-from evolcoder.app.review_sources import named_files, read_answers, study_of_files, study_of_rounds
+from evolcoder.app.review_page import named_files, read_answers, study_of_files, study_of_rounds
 from evolcoder.app.run_problems import CHANGES, ProblemFilter, RunProblems, benchmarks_of
-from evolcoder.app.run_view import RunView
 from evolcoder.app.widgets import Place
 from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.benchmarks import load_benchmark

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evolcoder.app.known_runs import RunView
 from evolcoder.app.run_rows import SEARCHED, RowFilter, RowSource, RunRows, children_of, row_sources
-from evolcoder.app.run_view import RunView
 from evolcoder.errors import DataError
 from evolcoder.report.run_folder import read_run
 from evolcoder.runs import write_jsonl_whole

@@ -7,10 +7,9 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolcoder.app.chat_page import pane_html
-from evolcoder.app.chatting import ChatSide, Turn
+from evolcoder.app.chat_page import ChatSide, Turn, pane_html
 from evolcoder.app.open_models import ModelName
-from evolcoder.app.shown_text import (
+from evolcoder.app.widgets import (
     LANGUAGES,
     answer,
     code,
@@ -18,11 +17,11 @@ from evolcoder.app.shown_text import (
     line_diff,
     notice,
     one_line,
+    pick_link,
     shown,
     table,
     tag,
 )
-from evolcoder.app.widgets import pick_link
 
 from .app_run import HOSTILE
 

@@ -17,7 +17,7 @@ from tests.code_base.growing_shop import calls, make_shop
 from tests.loop.conftest import new_task, teacher
 from tests.models.byte_llama import save_tiny_model
 
-from evolcoder.app.launching import Launch, Launched, checked_launch, continued, overrides_of
+from evolcoder.app.start_page import Launch, Launched, checked_launch, continued, overrides_of
 from evolcoder.errors import RecipeError, UserError
 from evolcoder.runs import read_jsonl
 
@@ -46,7 +46,8 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    from evolcoder.app.site import AppOptions, serve
+    from evolcoder.app.site import serve
+    from evolcoder.app.widgets import AppOptions
 
     served = serve(AppOptions(runs=tmp_path / "runs", reviews=tmp_path / "reviews", port=0))
     yield Site(served.address, tmp_path / "runs" / "mine")

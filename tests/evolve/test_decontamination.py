@@ -201,8 +201,7 @@ def test_a_row_that_kills_its_workers_is_dropped_with_its_reason_and_the_run_goe
 
 
 def test_a_block_of_rows_that_kills_its_workers_is_still_looked_for_as_exact_copies() -> None:
-    from evolcoder.evolve.duplicates import DuplicateIndex, Text
-    from evolcoder.evolve.screening_work import sketch_work
+    from evolcoder.evolve.duplicates import DuplicateIndex, Text, sketch_work
 
     class GivingUp:
         def map(self, blocks: Iterable[Any]) -> Iterator[Any]:

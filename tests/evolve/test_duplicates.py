@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolcoder.evolve.duplicates import DuplicateIndex, Text, triples
-from evolcoder.evolve.key_table import KeyTable, Spool
+from evolcoder.evolve.duplicates import DuplicateIndex, KeyTable, Spool, Text, triples
 
 WORDS = [f"word{i}" for i in range(3000)]
 

@@ -13,8 +13,8 @@ from evolcoder.evolve.elimination import (
     is_unchanged,
     says_equal,
 )
+from evolcoder.evolve.evolve_one import without_preamble
 from evolcoder.evolve.methods import METHOD_SETS
-from evolcoder.evolve.preambles import without_preamble
 from evolcoder.extraction.thinking import split_thinking
 
 CODE = METHOD_SETS["code"]

@@ -5,13 +5,13 @@ from evolcoder.evolve.methods import (
     CODE_SENTENCES,
     METHOD_SETS,
     CustomMethod,
+    Shot,
     choose_method,
     equality_messages,
     evolution_messages,
     method_set,
 )
 from evolcoder.evolve.settings import EvolveSettings
-from evolcoder.evolve.shots import Shot
 from evolcoder.evolve.wizardlm_prompts import INPUT_FORMATS
 
 

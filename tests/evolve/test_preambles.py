@@ -1,6 +1,6 @@
 import pytest
 
-from evolcoder.evolve.preambles import without_preamble
+from evolcoder.evolve.evolve_one import without_preamble
 
 TASK = "Write a function f(x) that also rejects NaN."
 

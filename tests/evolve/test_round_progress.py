@@ -3,8 +3,7 @@ from pathlib import Path
 
 from teacher import TASKS, Teacher, seeds
 
-from evolcoder.evolve.round_progress import LiveCounts, by_number
-from evolcoder.evolve.rounds import evolve_dataset
+from evolcoder.evolve.rounds import LiveCounts, by_number, evolve_dataset
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.models.opening import open_model
 from evolcoder.models.protocol import Completion, Message, Request, Sampling

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from evolcoder.app.known_runs import KnownRuns
+from evolcoder.app.known_runs import KnownRuns, RunView
 from evolcoder.app.reinforce_page import reinforce_page
-from evolcoder.app.run_view import RunView
 from evolcoder.app.widgets import Place
 from evolcoder.errors import DataError
 from evolcoder.reinforce.curves import Curves, HeldOutScore, PolicyStep

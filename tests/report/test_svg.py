@@ -15,12 +15,16 @@ from evolcoder.report.charts import (
     Line,
     ScorePoint,
     Segment,
+    element,
     line_chart,
+    nice_ticks,
+    number,
     problem_strip,
     score_chart,
     stacked_bar,
+    thin,
+    tick_label,
 )
-from evolcoder.report.svg import element, nice_ticks, number, thin, tick_label
 
 finite = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
 

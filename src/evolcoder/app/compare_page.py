@@ -9,8 +9,7 @@ from markupsafe import Markup
 
 from evolcoder.app.known_runs import KnownRuns
 from evolcoder.app.problems_page import problem_html
-from evolcoder.app.shown_text import empty, shown
-from evolcoder.app.widgets import Place, pick_link, render
+from evolcoder.app.widgets import Place, empty, pick_link, render, shown
 from evolcoder.errors import DataError
 from evolcoder.evaluate.comparison import compare
 from evolcoder.report.run_folder import Evaluation, read_run

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 from markupsafe import Markup
 
+from evolcoder.app.known_runs import RunView
 from evolcoder.app.run_rows import KINDS, FoundRow, RowFilter, RowPage, RunRows, children_of
-from evolcoder.app.run_view import RunView
-from evolcoder.app.shown_text import answer, code, empty, evolved_text, notice, one_line, shown, tag
-from evolcoder.app.widgets import Place, pages, pick_link, render
+from evolcoder.app.widgets import (
+    Place,
+    answer,
+    code,
+    empty,
+    evolved_text,
+    notice,
+    one_line,
+    pages,
+    pick_link,
+    render,
+    shown,
+    tag,
+)
 from evolcoder.report.table import round_name
 
 PAGE_ROWS = 20
@@ -29,7 +40,15 @@ def data_page(view: RunView, place: Place) -> Markup:
     if not len(rows):
         return empty("No rows yet: the run has not taken its seeds.")
     kind = _kind(rows, place)
-    found = rows.page(_wanted(place, kind), place.number("page") or 0, PAGE_ROWS)
+    wanted = RowFilter(
+        round=place.number("round"),
+        kind=next((known for known in KINDS if known == kind), None),
+        method=place["method"],
+        reason=place["reason"],
+        verdict=place["verdict"],
+        text=place["text"],
+    )
+    found = rows.page(wanted, place.number("page") or 0, PAGE_ROWS)
     number = _asked_for(rows, place)
     if number is None and not place["id"] and found.rows:
         number = found.rows[0].number
@@ -38,14 +57,13 @@ def data_page(view: RunView, place: Place) -> Markup:
         detail = detail_html(rows, number, place)
     rounds = [(str(n), "seeds" if n == 0 else round_name(n)) for n in rows.rounds()]
     filters = [
-        ("round", "Round", _with_all(rounds), place["round"]),
+        ("round", "Round", [("", "all"), *rounds], place["round"]),
         ("kind", "Rows", [(_ALL, "all"), *((kind, kind) for kind in KINDS)], kind or _ALL),
-        *(
-            (name, label, _with_all(_counted(rows.values(name))), place[name])
-            for name, label in _COLUMNS
-            if rows.values(name)
-        ),
     ]
+    for name, label in _COLUMNS:
+        if values := rows.values(name):
+            counted = [(value, f"{value[:60]} ({n:,})") for value, n in values.items()]
+            filters.append((name, label, [("", "all"), *counted], place[name]))
     return render(
         "split.html.j2",
         name="data",
@@ -69,31 +87,12 @@ def _kind(rows: RunRows, place: Place) -> str:
     return "kept" if any(source.kind == "kept" for source in rows.sources) and not place["round"] else _ALL
 
 
-def _wanted(place: Place, kind: str) -> RowFilter:
-    return RowFilter(
-        round=place.number("round"),
-        kind=next((known for known in KINDS if known == kind), None),
-        method=place["method"],
-        reason=place["reason"],
-        verdict=place["verdict"],
-        text=place["text"],
-    )
-
-
 def _asked_for(rows: RunRows, place: Place) -> int | None:
     """Return the row that the address names: by its number where that row has the id, else by its id."""
     number, id_ = place.number("row"), place["id"]
     if number is not None and number < len(rows) and (not id_ or rows.row(number).row.get("id") == id_):
         return number
     return rows.number_of(id_) if id_ else None
-
-
-def _with_all(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [("", "all"), *options]
-
-
-def _counted(values: Mapping[str, int]) -> list[tuple[str, str]]:
-    return [(value, f"{value[:60]} ({n:,})") for value, n in values.items()]
 
 
 def rows_html(found: RowPage, place: Place, chosen: int | None = None) -> Markup:
@@ -139,11 +138,9 @@ def detail_html(rows: RunRows, number: int, place: Place) -> Markup:
     head = "Instruction" + (", its new words marked" if before else "")
     parts.append(Markup('<h3>{}</h3><p class="text">{}</p>').format(head, evolved_text(before, text)))
     if parent is not None:
-        parts.append(
-            Markup('<h3>Its parent <a href="{}">{}</a></h3><p class="text soft">{}</p>').format(
-                _row_href(place, parent), shown(parent.row.get("id"), 100), shown(before)
-            )
-        )
+        form = Markup('<h3>Its parent <a href="{}">{}</a></h3><p class="text soft">{}</p>')
+        id_ = shown(parent.row.get("id"), 100)
+        parts.append(form.format(_row_href(place, parent), id_, shown(before)))
     if row.get("input"):
         parts.append(Markup("<h3>Input</h3>") + code(row["input"]))
     parts.append(Markup("<h3>Answer</h3>") + answer(str(row.get("response") or "")))
@@ -163,15 +160,13 @@ def tree_html(tree: list[FoundRow], total: int, chosen: int, place: Place) -> Ma
 
     def node(found: FoundRow, parent: str, depth: int) -> Markup:
         text = str(found.row.get("instruction") or "")
-        inside = Markup('{}<span class="text">{}</span>').format(
-            _tags(found), evolved_text(parent, text[:4000])
-        )
+        marked = evolved_text(parent, text[:4000])
+        inside = Markup('{}<span class="text">{}</span>').format(_tags(found), marked)
         mine = pick_link(_row_href(place, found), inside, "node", chosen=found.number == chosen)
         below = children.get(str(found.row.get("id")), []) if found.kind != "eliminated" else []
+        nested = Markup("<li>…</li>")
         if depth < 50:
             nested = Markup("").join(node(child, text[:4000], depth + 1) for child in below)
-        else:
-            nested = Markup("<li>…</li>")
         return Markup("<li>{}{}</li>").format(mine, Markup("<ul>{}</ul>").format(nested) if below else "")
 
     roots = Markup("").join(node(root, "", 0) for root in children.get(None, []))

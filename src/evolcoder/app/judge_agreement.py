@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evolcoder.app.agreement import cohen_kappa
 from evolcoder.app.study import CRITERIA, Criterion, Study
-from evolcoder.app.votes import Vote, results_of, vote_worth
+from evolcoder.app.votes import Vote, cohen_kappa, results_of, vote_worth
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.model_judge.dialogues import Dialogue
 from evolcoder.evaluate.model_judge.settings import JudgeSettings
@@ -43,23 +42,15 @@ class JudgeAgreement:
 async def judged_study(
     study: Study, judge: LanguageModel, settings: JudgeSettings, bar: Bar
 ) -> dict[int, JudgedTurn]:
-    """Have the judge compare the two answers of each item in both orders; by the item's number.
-
-    A win is one of the item's first model. Raises what stops every request.
-    """
+    """Have the judge compare each item's answers in both orders; by item, a win is one of its first model."""
     problems = tuple(
         Problem(str(item.number), "review", item.prompt, entry_point="", tests="") for item in study.items
     )
-    sides = [
-        [
-            Dialogue(problem, 0, (item.answers[side],))
-            for problem, item in zip(problems, study.items, strict=True)
-        ]
-        for side in (0, 1)
-    ]
-    others = {dialogue.problem.task_id: dialogue for dialogue in sides[1]}
+    pairs = list(zip(problems, study.items, strict=True))
+    firsts = [Dialogue(problem, 0, (item.answers[0],)) for problem, item in pairs]
+    others = {problem.task_id: Dialogue(problem, 0, (item.answers[1],)) for problem, item in pairs}
     benchmark = JudgedBenchmark("review", "", problems)
-    turns = await judged_turns(judge, benchmark, sides[0], others, settings, bar)
+    turns = await judged_turns(judge, benchmark, firsts, others, settings, bar)
     return {int(turn.task_id): turn for turn in turns}
 
 

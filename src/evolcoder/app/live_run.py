@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from evolcoder.app.shown_text import code, empty, notice, shown, table, tag
+from evolcoder.app.widgets import code, empty, notice, shown, table, tag
 from evolcoder.errors import DataError
 from evolcoder.progress import StageLine, duration, left_text, seconds_left
 from evolcoder.report.run_folder import Run, read_run, rounds_of_result
@@ -74,11 +74,8 @@ def live_html(folder: Path, scores_of: Scores = scores_now) -> Markup:
 
 def _head(live: LiveRun) -> Markup:
     kind = {"running": "good", "finished": "plain", "stopped": "warn"}[live.state]
-    lines = [
-        Markup('<h2>{} <span class="state-now">{}</span></h2>').format(
-            shown(live.run.name, 200), tag(live.state, kind)
-        )
-    ]
+    title = Markup('<h2>{} <span class="state-now">{}</span></h2>')
+    lines = [title.format(shown(live.run.name, 200), tag(live.state, kind))]
     if live.run.result:
         stop = live.run.result.get("stop") or {}
         best = live.run.result.get("best_round")
@@ -94,20 +91,15 @@ def _head(live: LiveRun) -> Markup:
             told = f"{left_text(live.progress.stages, elapsed)}; {told}"
         lines.append(Markup('<p class="soft">{}</p>').format(shown(told, 300)))
     if live.state == "stopped":
-        lines.append(
-            Markup(
-                '<p class="soft">Not finished, and nobody works on it on this machine; '
-                "the same <code>evolcoder run</code> command continues it.</p>"
-            )
-        )
+        told = "Not finished, and nobody works on it on this machine; the same {} command continues it."
+        command = Markup("<code>evolcoder run</code>")
+        lines.append(Markup('<p class="soft">{}</p>').format(Markup(told).format(command)))
     return Markup("").join(lines)
 
 
 def _bar(bar: BarState) -> Markup:
-    facts = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in bar.facts.items()
-    )
+    told = ((name, f"{v:.4g}" if isinstance(v, float) else str(v)) for name, v in bar.facts.items())
+    facts = ", ".join(map(" ".join, told))
     share = min(1.0, bar.done / bar.total) if bar.total else None
     ahead = seconds_left(bar.done, bar.total, bar.seconds) if bar.seconds > 5 else None
     left = "" if ahead is None else f", about {duration(ahead)} left"
@@ -141,9 +133,8 @@ def _scores(scores: Sequence[BenchmarkScores]) -> Markup:
         ]
         deciding = tag("decides", "plain") if view.decides else Markup("")
         head = Markup("<h3>{} {}</h3>").format(shown(view.name, 100), deciding)
-        figure = (
-            Markup("<figure>{}</figure>").format(score_figure(view)) if len(view.points) > 1 else Markup("")
-        )
+        several = len(view.points) > 1
+        figure = Markup("<figure>{}</figure>").format(score_figure(view)) if several else Markup("")
         subset = Markup('<p class="soft small">{}</p>').format(shown(view.subset, 300))
         parts.append(head + figure + table(("model", f"{view.measure}, %", "95% interval"), rows) + subset)
     return Markup("").join(parts)
@@ -153,14 +144,9 @@ _STATES = {"done": "good", "kept": "good", "running": "new", "waiting": "plain",
 
 
 def _stages(stages: Sequence[StageLine]) -> Markup:
-    rows = [
-        (
-            shown(stage.title, 120),
-            tag(stage.state, _STATES.get(stage.state, "plain")),
-            ""
-            if stage.seconds is None
-            else ("about " if stage.state == "waiting" else "") + duration(stage.seconds),
-        )
-        for stage in stages
-    ]
+    rows = []
+    for stage in stages:
+        about = "about " if stage.state == "waiting" else ""
+        time_ = "" if stage.seconds is None else about + duration(stage.seconds)
+        rows.append((shown(stage.title, 120), tag(stage.state, _STATES.get(stage.state, "plain")), time_))
     return table(("stage", "", "time"), rows)

@@ -55,10 +55,7 @@ class OpenModels:
 
     @asynccontextmanager
     async def borrowed(self, name: ModelName) -> AsyncIterator[LanguageModel]:
-        """Hold a model while it answers; waits where as many others as fit are answering.
-
-        Raises ModelError where the name names nothing.
-        """
+        """Hold a model while it answers, once there is room for it; raises ModelError for no model's name."""
         entry = await self._take(name)
         try:
             yield await asyncio.shield(entry.opening)

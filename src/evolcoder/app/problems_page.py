@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from evolcoder.app.known_runs import RunView
 from evolcoder.app.run_problems import (
     CHANGES,
     Change,
@@ -15,9 +16,18 @@ from evolcoder.app.run_problems import (
     ShownSample,
     benchmarks_of,
 )
-from evolcoder.app.run_view import RunView
-from evolcoder.app.shown_text import answer, empty, line_diff, shown, tag, text_html
-from evolcoder.app.widgets import Place, pages, pick_link, render
+from evolcoder.app.widgets import (
+    Place,
+    answer,
+    empty,
+    line_diff,
+    pages,
+    pick_link,
+    render,
+    shown,
+    tag,
+    text_html,
+)
 from evolcoder.report.table import round_name
 
 PAGE_PROBLEMS = 40
@@ -74,10 +84,8 @@ def _round(problems: RunProblems, place: Place, name: str, default: int) -> int:
 
 def _first_that_changed(problems: RunProblems, found: Sequence[ProblemLine], before: int, after: int) -> str:
     """Return the problem that is shown before one is chosen."""
-    changed = {
-        line.task_id for line in problems.find(ProblemFilter(change="changed", before=before, after=after))
-    }
-    tasks = [line.task_id for line in found]
+    lines = problems.find(ProblemFilter(change="changed", before=before, after=after))
+    changed, tasks = {line.task_id for line in lines}, [line.task_id for line in found]
     return next((task for task in tasks if task in changed), tasks[0] if tasks else "")
 
 
@@ -122,10 +130,7 @@ Side = tuple[RunProblems, int]
 def problem_html(
     before: Side, after: Side, task_id: str, place: Place, names: tuple[str, str] | None = None
 ) -> Markup:
-    """Return a problem with its samples on two sides, and the diff of each pair.
-
-    The sides are two rounds of one run, or the rounds of two runs, which `names` then names.
-    """
+    """Return a problem, its samples on two sides (rounds of a run, or `names` of two), and their diffs."""
     a, b = names or (round_name(before[1]), round_name(after[1]))
     parts = [Markup("<h2>{}</h2>").format(shown(task_id, 100))]
     language = before[0].language
@@ -148,10 +153,8 @@ def problem_html(
     sides = [(a, old, n_old), (b, new, n_new)]
     for name, samples, n in sides if before != after else sides[:1]:
         counted = f"{name}: {n:,} sample{'s' if n != 1 else ''}"
-        parts.append(
-            Markup("<h3>{}</h3>").format(shown(counted, 200))
-            + Markup("").join(_sample(sample, language) for sample in samples)
-        )
+        parts.append(Markup("<h3>{}</h3>").format(shown(counted, 200)))
+        parts += [_sample(sample, language) for sample in samples]
     return Markup('<div class="detail">{}</div>').format(Markup("").join(parts))
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from evolcoder.app.run_view import RunView
-from evolcoder.app.shown_text import answer, empty, tag
-from evolcoder.app.widgets import Place, render
+from evolcoder.app.known_runs import RunView
+from evolcoder.app.widgets import Place, answer, empty, render, tag
 from evolcoder.report.reinforce_section import Learning, answers_of, figures, learnings, sampled_steps
 from evolcoder.report.templating import template
 

@@ -1,21 +1,30 @@
-"""Blind review: two answers to a task, models hidden; votes by keyboard; win rates and agreement."""
+"""Blind review: two answers to a task, models hidden; votes by keyboard; win rates and agreement.
+
+The answers are of the rounds of a run, or of files of answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from evolcoder.app.agreement import agreement_in_words
-from evolcoder.app.review_sources import FILES, study_of_files, study_of_rounds
-from evolcoder.app.run_problems import benchmarks_of
-from evolcoder.app.run_view import RunView
-from evolcoder.app.shown_text import answer, code, notice, shown, table
-from evolcoder.app.study import CHOICES, CRITERIA, Study, read_study, schedule, studies_in, write_study
+from evolcoder.app.known_runs import RunView
+from evolcoder.app.run_problems import RunProblems, benchmarks_of, known_benchmark
+from evolcoder.app.study import (
+    CHOICES,
+    CRITERIA,
+    Contestant,
+    Study,
+    make_study,
+    read_study,
+    schedule,
+    studies_in,
+    write_study,
+)
 from evolcoder.app.votes import (
     VOTES_NAME,
     Agreement,
@@ -23,15 +32,102 @@ from evolcoder.app.votes import (
     Position,
     Results,
     Vote,
+    agreement_in_words,
     append_vote,
     earlier_position,
     position_of,
     read_votes,
     results_of,
 )
-from evolcoder.app.widgets import Place, render
-from evolcoder.errors import UserError
+from evolcoder.app.widgets import AppOptions, Place, answer, code, notice, render, shown, table
+from evolcoder.errors import DataError, UserError
+from evolcoder.evaluate.sample_files import response_of
+from evolcoder.evaluate.sample_rows import TEXT_FIELDS
 from evolcoder.report.table import p_value, round_name
+from evolcoder.row_forms import INSTRUCTION_FIELDS
+from evolcoder.runs import content_hash, read_jsonl
+
+FILES = "files"
+"""Name of the source that is the files of answers, beside the run's benchmarks."""
+
+
+def study_of_rounds(problems: RunProblems, rounds: Sequence[int], tasks: int) -> Study:
+    """Return a study of the first samples in several rounds; raises UserError with nothing to compare."""
+    prompts = {task: problems.prompt(task) or task for task in problems.task_ids()}
+    contestants = []
+    for number in rounds:
+        answers = {}
+        for task in prompts:
+            samples, _ = problems.samples(task, number, 0, 1)
+            if samples:
+                answers[task] = samples[0].raw
+        contestants.append(Contestant(round_name(number), answers))
+    names = " vs ".join(round_name(number) for number in rounds)
+    return make_study(f"{names} on {problems.benchmark}", prompts, contestants, tasks)
+
+
+def study_of_files(files: Mapping[str, Path], names: Sequence[str], tasks: int) -> Study:
+    """Return a study of the answers in each model's file; raises UserError for none to compare, DataError."""
+    prompts: dict[str, str] = {}
+    contestants = []
+    for name in names:
+        rows = read_answers(files[name])
+        prompts |= {task: prompt for task, (prompt, _) in rows.items()}
+        contestants.append(Contestant(name, {task: answer for task, (_, answer) in rows.items()}))
+    return make_study(" vs ".join(names), prompts, contestants, tasks)
+
+
+def named_files(pairs: Sequence[str]) -> dict[str, Path]:
+    """Return the files of "NAME=FILE" pairs; raises UserError for one that is none or used twice."""
+    files: dict[str, Path] = {}
+    for pair in pairs:
+        name, mark, path = pair.partition("=")
+        if not mark or not name.strip() or not path:
+            raise UserError(f"--answers {pair!r}: NAME=FILE is expected")
+        if name.strip() in files:
+            raise UserError(f"--answers: the name {name.strip()!r} is used twice")
+        if not Path(path).is_file():
+            raise UserError(f"--answers {pair!r}: no such file: {path}")
+        files[name.strip()] = Path(path)
+    return files
+
+
+def read_answers(path: Path) -> dict[str, tuple[str, str]]:
+    """Return (prompt, first answer) by task of a file of `generate` or of samples; raises DataError."""
+    found: dict[str, tuple[str, str]] = {}
+    prompts: dict[str, str] | None = None
+    for number, row in read_jsonl(path):
+        field = next((name for name in TEXT_FIELDS if isinstance(row.get(name), str)), None)
+        if field is None:
+            raise DataError(
+                f"{path}: line {number}: no answer in it: one of {', '.join(TEXT_FIELDS)} is expected, "
+                f"found {', '.join(map(str, row))[:200] or 'no fields'}"
+            )
+        asked = next((str(row[name]) for name in INSTRUCTION_FIELDS if isinstance(row.get(name), str)), "")
+        if "task_id" in row:
+            if prompts is None:
+                prompts = _benchmark_prompts()
+            task = str(row["task_id"])
+            asked = prompts.get(task) or asked or task
+        elif asked:
+            task = f"instruction {content_hash(asked)[:8]}"
+        else:
+            why = "neither a task_id nor an instruction says what was asked"
+            raise DataError(f"{path}: line {number}: {why}")
+        found.setdefault(task, (asked, response_of(str(row[field]))))
+    if not found:
+        raise DataError(f"{path}: no answers")
+    return found
+
+
+def _benchmark_prompts() -> dict[str, str]:
+    return {
+        task: problem.prompt
+        for name in ("mbpp-all", "mbpp+", "humaneval")
+        if (benchmark := known_benchmark(name)) is not None
+        for task, problem in benchmark.by_task.items()
+    }
+
 
 _TASKS, _MOST_TASKS = 20, 1000
 """Of a new review: unless told, and at most."""
@@ -39,18 +135,9 @@ _LONGEST_S = 86_400.0
 """Most seconds that a vote is said to have taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReviewOptions:
-    """What can be reviewed, and where studies and votes are kept."""
-
-    files: Mapping[str, Path]
-    """Files of answers, by the model's name."""
-    folder: Path
-
-
-def review_page(view: RunView | None, options: ReviewOptions, place: Place) -> Markup:
+def review_page(view: RunView | None, options: AppOptions, place: Place) -> Markup:
     """Return where reviews begin, one pair of answers, or the results. Raises DataError for a broken file."""
-    known = studies_in(options.folder)
+    known = studies_in(options.reviews)
     chosen = place["study"] if place["study"] in known else next(iter(known), "")
     reviewer = _reviewer(place["name"])
     if chosen and place["results"]:
@@ -101,14 +188,14 @@ def _position(study: Study, folder: Path, reviewer: str, place: Place) -> Positi
     return Position(index, order[index], criterion, at.done, at.total)
 
 
-def _sources(view: RunView | None, options: ReviewOptions) -> list[str]:
-    return [*(benchmarks_of(view.run()) if view else []), *([FILES] if len(options.files) > 1 else [])]
+def _sources(view: RunView | None, options: AppOptions) -> list[str]:
+    return [*(benchmarks_of(view.run()) if view else []), *([FILES] if len(options.answers) > 1 else [])]
 
 
-def _models(view: RunView | None, options: ReviewOptions, source: str) -> list[tuple[str, str, bool]]:
+def _models(view: RunView | None, options: AppOptions, source: str) -> list[tuple[str, str, bool]]:
     """Return the models to compare: value, name, and whether it is proposed: the first and the last."""
     if source == FILES:
-        pairs = [(name, name) for name in options.files]
+        pairs = [(name, name) for name in options.answers]
     else:
         assert view is not None
         pairs = [(str(n), round_name(n)) for n in view.problems(source).rounds]
@@ -116,11 +203,8 @@ def _models(view: RunView | None, options: ReviewOptions, source: str) -> list[t
     return [(value, name, value in proposed) for value, name in pairs]
 
 
-def set_up(view: RunView | None, options: ReviewOptions, asked: Mapping[str, Any]) -> str:
-    """Write the review that the page asks for and return where it begins.
-
-    Raises UserError where there is nothing to compare, ValueError for a number that is none.
-    """
+def set_up(view: RunView | None, options: AppOptions, asked: Mapping[str, Any]) -> str:
+    """Write the review asked for, return where it begins; raises UserError, ValueError for a bad number."""
     source, place = str(asked.get("source")), Place({"run": str(asked.get("run") or "")})
     if source not in _sources(view, options):
         raise UserError("There are no answers to compare yet.")
@@ -128,17 +212,17 @@ def set_up(view: RunView | None, options: ReviewOptions, asked: Mapping[str, Any
     chosen = [chosen] if isinstance(chosen, str) else chosen
     tasks = min(max(int(asked["tasks"]), 1), _MOST_TASKS)
     if source == FILES:
-        study = study_of_files(options.files, [name for name in options.files if name in chosen], tasks)
+        study = study_of_files(options.answers, [name for name in options.answers if name in chosen], tasks)
     else:
         assert view is not None
         study = study_of_rounds(view.problems(source), sorted(map(int, chosen)), tasks)
-    made = write_study(study, options.folder)
+    made = write_study(study, options.reviews)
     return place.part("review", study=made.name, ready=1)
 
 
-def cast(options: ReviewOptions, asked: Mapping[str, Any]) -> str:
+def cast(options: AppOptions, asked: Mapping[str, Any]) -> str:
     """Keep a vote and return where the reviewer goes on. Raises UserError for what is no vote on a study."""
-    folder = studies_in(options.folder).get(str(asked.get("study")))
+    folder = studies_in(options.reviews).get(str(asked.get("study")))
     reviewer = _reviewer(str(asked.get("name")))
     criterion = next((known for known in CRITERIA if known == asked.get("criterion")), None)
     choice = next((known for known in CHOICES if known == asked.get("choice")), None)
@@ -213,16 +297,14 @@ def results_html(study: Study, results: Results, unreadable: int, folder: Path) 
             *("win rate, %", "95%", "sign test"),
         )
         parts.append(table(head, map(_comparison, results.comparisons)))
-        parts.append(
-            Markup(
-                '<p class="soft small">Win rate: a win as 1, a tie as 1/2, first averaged over the reviewers '
-                "of a task. The interval takes every task as one trial, which is on the careful side.</p>"
-            )
+        told = (
+            "Win rate: a win as 1, a tie as 1/2, first averaged over the reviewers of a task. The interval "
+            "takes every task as one trial, which is on the careful side."
         )
+        parts.append(Markup('<p class="soft small">{}</p>').format(told))
         parts.append(Markup("<h3>Agreement between reviewers</h3>") + _agreements(results.agreements))
-    parts.append(
-        Markup('<p class="soft small">Every vote is a line of {}.</p>').format(shown(folder / VOTES_NAME))
-    )
+    kept = shown(folder / VOTES_NAME)
+    parts.append(Markup('<p class="soft small">Every vote is a line of {}.</p>').format(kept))
     return Markup('<div class="results">{}</div>').format(Markup("").join(parts))
 
 
@@ -246,12 +328,8 @@ def _agreements(agreements: tuple[Agreement, ...]) -> Markup:
     if not any(found.shared_items for found in agreements):
         return Markup('<p class="soft">No two reviewers have judged the same task yet.</p>')
     head = (
-        "criterion",
-        "tasks in common",
-        "same vote, %",
-        "Krippendorff's alpha",
-        "in words",
-        "Fleiss' kappa",
+        *("criterion", "tasks in common", "same vote, %"),
+        *("Krippendorff's alpha", "in words", "Fleiss' kappa"),
     )
     rows = [
         (

@@ -7,6 +7,7 @@ that is looked at.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,17 +97,17 @@ class RunProblems:
         """What its answers are shown in; None where they are words."""
         self._folders: dict[int, Path] = {}
         self._places: dict[str, dict[int, _Places]] = {task: {} for task in self._problems}
-        reasons: dict[str, int] = {}
+        reasons = Counter[str]()
         for round_ in rounds:
             folder = round_.folder / "evaluation" / benchmark
             if (folder / "samples.jsonl").exists():
                 self._folders[round_.number] = folder
                 self._read(round_.number, folder, reasons)
         self._places = {task: places for task, places in self._places.items() if places}
-        self.reasons = dict(sorted(reasons.items(), key=lambda item: -item[1]))
+        self.reasons = dict(reasons.most_common())
         """Verdict reasons with how many samples have each, most frequent first."""
 
-    def _read(self, number: int, folder: Path, reasons: dict[str, int]) -> None:
+    def _read(self, number: int, folder: Path, reasons: Counter[str]) -> None:
         for offset, row in numbered_rows(folder / "samples.jsonl"):
             places = self._places.setdefault(str(row.get("task_id")), {}).setdefault(number, _Places())
             places.samples.append(offset)
@@ -116,7 +117,7 @@ class RunProblems:
             at = self._places.get(str(row.get("task_id")), {}).get(number)
             if at is not None:
                 reason = str(row.get("reason") or ("passed" if row.get("passed") else "failed"))
-                reasons[reason] = reasons.get(reason, 0) + 1
+                reasons[reason] += 1
                 index = int(row.get("index") or 0)
                 at.verdicts[index] = (*at.verdicts.get(index, ()), offset)
                 if (worth := _worth(row)) is not None:
@@ -220,19 +221,14 @@ def _sample(index: int, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, 
 
 def benchmarks_of(run: Run) -> list[str]:
     """Return the folders' names of the benchmarks that a run has samples of."""
-    found = {
-        path.parent.name: None
-        for round_ in run.rounds
-        for path in sorted(round_.folder.glob("evaluation/*/samples.jsonl"))
-    }
-    return list(found)
+    files = (sorted(round_.folder.glob("evaluation/*/samples.jsonl")) for round_ in run.rounds)
+    return list(dict.fromkeys(file.parent.name for of_round in files for file in of_round))
 
 
 def known_benchmark(folder_name: str) -> Benchmark | None:
     """Return the benchmark whose scores lie in a folder of this name; None where it is not known here.
 
-    A run copied to a machine without the benchmark's data can still be looked at. A user's benchmark stays
-    unknown: to look at a run must not execute a file that it names.
+    Its data may be absent; a user's stays unknown, as looking at a run must not execute a file it names.
     """
     try:
         return load_benchmark(name) if (name := benchmark_of_folder(folder_name)) else None

@@ -77,10 +77,7 @@ Column = npt.NDArray[np.int64]
 
 
 class RunRows:
-    """An index of every row of a run; reading it is safe from many threads.
-
-    Raises DataError, as it is made, for a file with a line that is not a JSON object.
-    """
+    """An index of every row of a run, for many threads; raises DataError for a line that is no object."""
 
     def __init__(self, sources: Sequence[RowSource]) -> None:
         self.sources = tuple(sources)
@@ -145,10 +142,7 @@ class RunRows:
         return next((number for number in numbers if self.row(number).row.get("id") == id_), None)
 
     def tree(self, number: int, most: int = 200) -> tuple[list[FoundRow], int]:
-        """Return the rows of the tree that a row belongs to, round by round, and how many there are.
-
-        At most `most` rows are read; the row itself is always one of them.
-        """
+        """Return up to `most` rows of a row's tree, itself among them, by round, and how many there are."""
         of_tree = np.flatnonzero(self._columns["seed"] == self._columns["seed"][number])
         shown = of_tree[:most].tolist()
         if number not in shown:
@@ -184,21 +178,12 @@ class RunRows:
     def _by_text(self, among: Column, text: str) -> Column:
         """Keep the rows that hold a text; where it is ASCII, most lines need no parsing."""
         found = array("q")
-        if text.isascii():
-            needle = text.lower().encode()
-            # JSON writes these characters as they are: a line without them holds no text with them.
-            plain = max(_PLAIN.findall(text.lower()), key=len, default="").encode()
-            for number, line in self._lines(among):
-                if plain in line.lower():
-                    row = parse_row(line)
-                    if any(
-                        needle in str(row.get(field) or "").encode("utf-8", "replace").lower()
-                        for field in SEARCHED
-                    ):
-                        found.append(number)
-        else:
-            folded = text.casefold()
-            for number, line in self._lines(among):
+        folded = text.casefold()
+        # JSON writes these characters as they are: a line without them holds no text with them.
+        parts = _PLAIN.findall(text.lower()) if text.isascii() else []
+        plain = max(parts, key=len, default="").encode()
+        for number, line in self._lines(among):
+            if plain in line.lower():
                 row = parse_row(line)
                 if any(folded in str(row.get(field) or "").casefold() for field in SEARCHED):
                     found.append(number)
@@ -232,10 +217,7 @@ def row_sources(run: Run) -> list[RowSource]:
 
 
 def children_of(tree: Sequence[FoundRow]) -> Mapping[str | None, list[FoundRow]]:
-    """Return the rows of a tree by the id of their parent, None for those whose parent is not in it.
-
-    A row that would be its own ancestor stands with those without a parent.
-    """
+    """Return the rows of a tree by their parent's id; None for no parent in it, or a row above itself."""
     by_id: dict[str, FoundRow] = {}
     for found in tree:
         by_id.setdefault(str(found.row.get("id")), found)

@@ -12,10 +12,9 @@ import errno
 import json
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,18 @@ from typing import Any
 from aiohttp import web
 from markupsafe import Markup
 
-from evolcoder.app.access import access, add_headers, is_loopback
+from evolcoder.app.access import access, add_headers
 from evolcoder.app.chat_page import chat_answers, chat_page
-from evolcoder.app.chatting import ChatOptions
 from evolcoder.app.compare_page import compare_page
 from evolcoder.app.data_page import data_page
-from evolcoder.app.known_runs import KnownRuns
-from evolcoder.app.launching import Launched, continued, plan_of
+from evolcoder.app.known_runs import KnownRuns, RunView
 from evolcoder.app.live_run import live_html, live_run
 from evolcoder.app.open_models import OpenModels
 from evolcoder.app.problems_page import problems_page
 from evolcoder.app.reinforce_page import reinforce_page
-from evolcoder.app.review_page import ReviewOptions, cast, review_page, set_up
-from evolcoder.app.run_view import RunView
-from evolcoder.app.shown_text import empty, notice
-from evolcoder.app.start_page import launch_of, plan_html, start_page
-from evolcoder.app.widgets import Place, render
+from evolcoder.app.review_page import cast, review_page, set_up
+from evolcoder.app.start_page import Launched, continued, launch_of, plan_html, plan_of, start_page
+from evolcoder.app.widgets import AppOptions, Place, empty, notice, render
 from evolcoder.errors import EvolcoderError, OutsideError, UserError
 from evolcoder.report.run_folder import learns_alone
 
@@ -50,56 +45,18 @@ _STATIC = {
     "report.css": ("evolcoder.report", "templates/report.css", "text/css"),
 }
 _OF_A_RUN = {"data": data_page, "problems": problems_page}
-_TITLES = {
-    "start": "Start",
-    "run": "Run",
-    "data": "Data",
-    "problems": "Problems",
-    "compare": "Compare",
-    "reinforce": "Reinforce",
-    "chat": "Chat",
-    "review": "Review",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class AppOptions:
-    """What the app shows and where."""
-
-    run: Path | None = None
-    runs: Path = Path("runs")
-    """Folder of the other runs, and of those that are started from the page."""
-    models: Sequence[str] = ()
-    """MODEL strings to chat with beside the run's checkpoints."""
-    base_url: str = ""
-    """Address of the endpoint for openai: models."""
-    answers: Mapping[str, Path] = field(default_factory=dict)
-    """Files of answers for a blind review, by the model's name."""
-    reviews: Path = Path("reviews")
-    """Folder of studies and votes."""
-    host: str = "127.0.0.1"
-    port: int = 7860
-    models_kept: int = 2
-    """Most models in memory at once."""
-
-    @property
-    def local_only(self) -> bool:
-        """Whether only this machine can reach it."""
-        return is_loopback(self.host)
+_PARTS = ("start", "run", "data", "problems", "compare", "reinforce", "chat", "review")
 
 
 class Site:
     """What answers the page's requests. Raises DataError where the run of the options is no run folder."""
 
     def __init__(self, options: AppOptions) -> None:
-        self.local_only = options.local_only
+        self._options, self.local_only = options, options.local_only
         # Off loopback the address opens the run that was named, no other, and starts nothing.
-        self._folder = options.runs
         self._runs = KnownRuns(options.run, options.runs if options.local_only else None)
         self._launched = Launched()
         self._models = OpenModels(options.models_kept)
-        self._chat = ChatOptions(options.models, options.base_url, any_model=options.local_only)
-        self._review = ReviewOptions(options.answers, options.reviews)
 
     def application(self, token: str) -> web.Application:
         """Return the server's application."""
@@ -127,7 +84,7 @@ class Site:
     def _html(self, query: dict[str, str]) -> str:
         names = self._runs.names()
         query["run"] = query.get("run") or self._runs.first or next(iter(names), "")
-        parts = [name for name in _TITLES if self.local_only or name != "start"]
+        parts = [name for name in _PARTS if self.local_only or name != "start"]
         first = "run" if query["run"] else parts[0] if self.local_only else "chat"
         query["tab"] = query["tab"] if query.get("tab") in parts else first
         place = Place(query)
@@ -139,8 +96,8 @@ class Site:
             render(
                 "page.html.j2",
                 tab=place["tab"],
-                title=_TITLES[place["tab"]],
-                tabs=[(name, _TITLES[name], place.part(name)) for name in parts],
+                title=place["tab"].title(),
+                tabs=[(name, name.title(), place.part(name)) for name in parts],
                 runs=names,
                 run=place["run"],
                 chosen=bool(place["id"]),
@@ -151,11 +108,11 @@ class Site:
     def _part(self, place: Place) -> Markup:
         tab, view = place["tab"], self._view(place["run"])
         if tab == "start":
-            return start_page(self._folder, place)
+            return start_page(self._options.runs, place)
         if tab == "chat":
-            return chat_page(view.run() if view else None, self._chat)
+            return chat_page(view.run() if view else None, self._options)
         if tab == "review":
-            return review_page(view, self._review, place)
+            return review_page(view, self._options, place)
         if view is None and (folder := self._runs.path(place["run"])) and self._launched.running(folder):
             return self._run(folder, None)  # it has not written its recipe yet
         if view is None:
@@ -193,9 +150,8 @@ class Site:
         told = notice(f"It failed: {failed}", "bad") if failed else Markup("")
         live = empty("Starting …") if view is None else live_html(folder, view.scores)
         # A process ends a moment after its run says so: the page looks at both.
-        return (
-            told + live + Markup('<span hidden data-control="{}"></span>').format(self._control(folder, view))
-        )
+        control = Markup('<span hidden data-control="{}"></span>').format(self._control(folder, view))
+        return told + live + control
 
     async def _live(self, request: web.Request) -> web.Response:
         """Answer with the run as it stands; the page asks again and again."""
@@ -218,7 +174,7 @@ class Site:
         try:
             view = await asyncio.to_thread(self._view, str(asked.get("run") or ""))
             run = view.run() if view else None
-            async with aclosing(chat_answers(asked, run, self._models, self._chat)) as states:
+            async with aclosing(chat_answers(asked, run, self._models, self._options)) as states:
                 async for state in states:
                     await response.write(json.dumps(state).encode() + b"\n")
         except (EvolcoderError, ValueError, KeyError, TypeError) as error:
@@ -229,9 +185,9 @@ class Site:
         """Do what a form of the page asks: answer with where to go, or with what to say beside the form."""
         asked = await _told(request)
         actions: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
-            "vote": lambda form: {"href": cast(self._review, form)},
+            "vote": lambda form: {"href": cast(self._options, form)},
             "review": lambda form: {
-                "href": set_up(self._view(str(form.get("run") or "")), self._review, form)
+                "href": set_up(self._view(str(form.get("run") or "")), self._options, form)
             },
         }
         if self.local_only:
@@ -246,11 +202,11 @@ class Site:
         return web.json_response(answer)
 
     def _plan(self, form: Mapping[str, Any]) -> dict[str, str]:
-        launch = launch_of(form, self._folder)
+        launch = launch_of(form, self._options.runs)
         return {"result": str(plan_html(launch, plan_of(launch)))}
 
     def _start(self, form: Mapping[str, Any]) -> dict[str, str]:
-        launch = launch_of(form, self._folder)
+        launch = launch_of(form, self._options.runs)
         self._launched.start(launch)
         return {"href": Place({"run": launch.folder.name}).part("run")}
 
@@ -335,18 +291,12 @@ class Served:
 
 
 def serve(options: AppOptions) -> Served:
-    """Serve the app.
-
-    Raises OutsideError where the port is taken, DataError where `options.run` is no run folder.
-    """
+    """Serve the app; raises OutsideError where the port is taken, DataError where the run is none."""
     try:
         return Served(options)
     except OSError as error:
+        why = "the port is taken" if error.errno == errno.EADDRINUSE else str(error.strerror or error)
         raise OutsideError(
-            f"{options.host}:{options.port} cannot be served on: {_why(error)}; name another port with "
-            "--port, or 0 for any free one"
+            f"{options.host}:{options.port} cannot be served on: {why}; name another port with --port, or 0 "
+            "for any free one"
         ) from error
-
-
-def _why(error: OSError) -> str:
-    return "the port is taken" if error.errno == errno.EADDRINUSE else str(error.strerror or error)

@@ -67,14 +67,12 @@ class Shown:
     @property
     def answers(self) -> tuple[str, str]:
         """Answer A and answer B."""
-        first, second = self.item.answers
-        return (second, first) if self.swapped else (first, second)
+        return self.item.answers[::-1] if self.swapped else self.item.answers
 
     @property
     def models(self) -> tuple[str, str]:
         """The models behind A and B; never for the reviewer's eyes."""
-        first, second = self.item.models
-        return (second, first) if self.swapped else (first, second)
+        return self.item.models[::-1] if self.swapped else self.item.models
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +86,8 @@ class Contestant:
 def make_study(
     title: str, prompts: Mapping[str, str], contestants: Sequence[Contestant], tasks: int, seed: int = 0
 ) -> Study:
-    """Return a study of every pair of contestants on `tasks` random tasks that all of them answered.
+    """Return a study of every pair of contestants on `tasks` random tasks that they answered differently.
 
-    A task to which two answers are the same text is passed over for that pair: there is nothing to judge.
     Raises UserError for fewer than two contestants, names used twice, or nothing to compare.
     """
     names = [contestant.name for contestant in contestants]
@@ -117,11 +114,7 @@ def make_study(
 
 
 def schedule(study: Study, reviewer: str) -> list[Shown]:
-    """Return the whole study as this reviewer goes through it.
-
-    Within a block the order is the reviewer's own, and each model of a pair stands on either side equally
-    often, as far as the numbers allow.
-    """
+    """Return the study in this reviewer's order by block, models on both sides about equally often."""
 
     def drawn(*what: object) -> str:
         return content_hash(study.id, reviewer, *map(str, what))
@@ -154,14 +147,8 @@ def read_study(folder: Path) -> Study:
     try:
         data = json.loads(path.read_bytes())
         items = tuple(
-            Item(
-                int(item["number"]),
-                str(item["task"]),
-                str(item["prompt"]),
-                _two(item["models"]),
-                _two(item["answers"]),
-            )
-            for item in data["items"]
+            Item(int(i["number"]), str(i["task"]), str(i["prompt"]), _two(i["models"]), _two(i["answers"]))
+            for i in data["items"]
         )
         if data["format"] != _FORMAT or [item.number for item in items] != list(range(len(items))):
             raise ValueError(f"format {_FORMAT} with items numbered from 0 is expected")

@@ -1,22 +1,120 @@
-"""The votes of a study: one line of JSON a vote, on the disk before the next answer is shown.
+"""The votes of a study, a line of JSON each, on the disk before the next answer is shown; what they come to.
 
-Lines are only ever appended. A vote changed is a further line; the newest of a reviewer, an item and a
-criterion counts.
+Lines are only ever appended; the newest of a reviewer, an item and a criterion counts. How far reviewers
+agree beyond chance is told by Cohen's kappa for two people, Fleiss' kappa where everybody judged everything,
+and Krippendorff's alpha (nominal) for any number of people and gaps: 1 where all say the same, 0 by chance.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-from evolcoder.app.agreement import WinRate, cohen_kappa, fleiss_kappa, krippendorff_alpha, win_rate
 from evolcoder.app.study import CHOICES, CRITERIA, Choice, Criterion, Item, Shown, Study, schedule
+from evolcoder.evaluate.comparison import exact_binomial_p
+from evolcoder.evaluate.pass_at_k import wilson_interval
 from evolcoder.runs import sync_folder
+
+_WORDS = ((0.0, "none"), (0.2, "slight"), (0.4, "fair"), (0.6, "moderate"), (0.8, "substantial"))
+
+
+@dataclass(frozen=True, slots=True)
+class WinRate:
+    """How one model did against another on one criterion."""
+
+    wins: int
+    ties: int
+    losses: int
+    tasks: int
+    """Tasks with a vote; a task's votes are averaged, so that no reviewer's zeal weighs more."""
+    rate: float
+    """Mean over tasks, a win as 1, a tie as 1/2, a loss as 0."""
+    low: float
+    high: float
+    """95% interval over tasks."""
+    p: float
+    """Two-sided exact sign test over the tasks with a winner by their votes."""
+
+
+def win_rate(votes: Mapping[Hashable, Sequence[float]]) -> WinRate | None:
+    """Return the win rate of a model from its votes by task: 1 for a win, 0.5 for a tie, 0 for a loss.
+
+    The interval is Wilson's with a task counted as one trial. A mean of values between 0 and 1 varies at most
+    as much as a coin with the same mean, so ties and several votes a task make the interval too wide rather
+    than too narrow, and it never shrinks to a point. None where nothing was voted on.
+    """
+    means = [math.fsum(values) / len(values) for values in votes.values() if values]
+    if not means:
+        return None
+    every = [vote for values in votes.values() for vote in values]
+    low, high = wilson_interval(math.fsum(means), len(means))
+    return WinRate(
+        wins=sum(vote == 1 for vote in every),
+        ties=sum(vote == 0.5 for vote in every),
+        losses=sum(vote == 0 for vote in every),
+        tasks=len(means),
+        rate=math.fsum(means) / len(means),
+        low=low,
+        high=high,
+        p=exact_binomial_p(sum(m > 0.5 for m in means), sum(m < 0.5 for m in means)),
+    )
+
+
+def cohen_kappa(pairs: Iterable[tuple[str, str]]) -> float | None:
+    """Return Cohen's kappa (1960) of two people's choices; None for no item, or one answer everywhere."""
+    pairs = list(pairs)
+    if not pairs:
+        return None
+    first, second = (Counter(choices) for choices in zip(*pairs, strict=True))
+    observed = sum(a == b for a, b in pairs) / len(pairs)
+    expected = sum(first[choice] * second[choice] for choice in first) / len(pairs) ** 2
+    return None if math.isclose(expected, 1.0) else (observed - expected) / (1 - expected)
+
+
+def fleiss_kappa(items: Sequence[Sequence[str]]) -> float | None:
+    """Return Fleiss' kappa (1971) of items that equally many judged, two or more; None where not defined."""
+    sizes = {len(choices) for choices in items}
+    if len(sizes) != 1 or (n := sizes.pop()) < 2:
+        return None
+    counts = [Counter(choices) for choices in items]
+    totals = sum(counts, Counter())
+    observed = math.fsum(
+        (sum(times**2 for times in item.values()) - n) / (n * (n - 1)) for item in counts
+    ) / len(counts)
+    expected = math.fsum((times / (n * len(counts))) ** 2 for times in totals.values())
+    return None if math.isclose(expected, 1.0) else (observed - expected) / (1 - expected)
+
+
+def krippendorff_alpha(items: Iterable[Sequence[str]]) -> float | None:
+    """Return Krippendorff's alpha for nominal data (2011, section C) over each item's choices; gaps are fine.
+
+    Items of one person are passed over. None where it is not defined: no item, or one answer everywhere.
+    """
+    totals: Counter[str] = Counter()
+    disagreement = 0.0
+    for choices in items:
+        if (m := len(choices)) >= 2:
+            counts = Counter(choices)
+            totals += counts
+            disagreement += (m * m - sum(times**2 for times in counts.values())) / (m - 1)
+    n = sum(totals.values())
+    expected = (n * n - sum(times**2 for times in totals.values())) / (n - 1) if n > 1 else 0.0
+    return None if expected == 0 else 1 - disagreement / expected
+
+
+def agreement_in_words(value: float | None) -> str:
+    """Return the customary word for a kappa or alpha (Landis and Koch 1977)."""
+    if value is None:
+        return "not defined"
+    return next((word for bound, word in _WORDS if value <= bound), "almost perfect")
+
 
 VOTES_NAME = "votes.jsonl"
 
@@ -131,8 +229,7 @@ def position_of(study: Study, votes: Iterable[Vote], reviewer: str) -> Position:
     done = len(order) - len({index for index, _, _ in missing})
     if not missing:
         return Position(len(order), None, CRITERIA[0], done, len(order))
-    index, shown, criterion = missing[0]
-    return Position(index, shown, criterion, done, len(order))
+    return Position(*missing[0], done, len(order))
 
 
 def earlier_position(study: Study, at: Position, reviewer: str) -> Position | None:
@@ -185,8 +282,7 @@ class Results:
 def results_of(study: Study, votes: Sequence[Vote]) -> Results:
     """Return win rates of every pair of models and the reviewers' agreement.
 
-    Only votes on items of the study count. What a vote says is read for the item's first model, so that it
-    does not matter on which side it stood.
+    Only votes on items of the study count, each read for the item's first model, whatever its side was.
     """
     items = {item.number: item for item in study.items}
     counted = [
@@ -194,9 +290,6 @@ def results_of(study: Study, votes: Sequence[Vote]) -> Results:
         for vote in votes
         if vote.item in items and {vote.model_a, vote.model_b} == set(items[vote.item].models)
     ]
-    reviewers: dict[str, int] = {}
-    for vote in counted:
-        reviewers[vote.reviewer] = reviewers.get(vote.reviewer, 0) + 1
     comparisons = []
     for pair in dict.fromkeys(item.models for item in study.items):
         for criterion in CRITERIA:
@@ -205,9 +298,9 @@ def results_of(study: Study, votes: Sequence[Vote]) -> Results:
                 if vote.criterion == criterion and items[vote.item].models == pair:
                     by_task.setdefault(vote.item, []).append(vote_worth(vote, pair[0]))
             if (rate := win_rate(by_task)) is not None:
-                comparisons.append(PairedWins(pair[0], pair[1], criterion, rate))
+                comparisons.append(PairedWins(*pair, criterion, rate))
     agreements = tuple(_agreement(criterion, counted, items) for criterion in CRITERIA)
-    return Results(reviewers, tuple(comparisons), agreements)
+    return Results(Counter(vote.reviewer for vote in counted), tuple(comparisons), agreements)
 
 
 def vote_worth(vote: Vote, model: str) -> float:

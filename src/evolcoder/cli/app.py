@@ -51,8 +51,9 @@ def command(run: Path | None, answers: tuple[str, ...], reviews: Path | None, **
       evolcoder app --model embedded --model openai:NAME --base-url http://localhost:8000/v1
       evolcoder app --answers small=a.jsonl --answers large=b.jsonl
     """
-    from evolcoder.app.review_sources import named_files
-    from evolcoder.app.site import AppOptions, serve
+    from evolcoder.app.review_page import named_files
+    from evolcoder.app.site import serve
+    from evolcoder.app.widgets import AppOptions
 
     reviews = reviews or (run / "reviews" if run else Path("reviews"))
     chosen = AppOptions(run=run, answers=named_files(answers), reviews=reviews, **options)

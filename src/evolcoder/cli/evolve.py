@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,7 +169,7 @@ def command(
 
 
 async def _evolve(
-    seeds: Sequence[Instruction],
+    seeds: Collection[Instruction],
     teacher: ModelChoice,
     settings: EvolveSettings,
     rounds: int,
@@ -257,7 +257,7 @@ def _tell(
 
 def _check_that_something_was_kept(summaries: list[RoundSummary]) -> None:
     """Raise EndpointError where the teacher gave no answer of use to anything."""
-    from evolcoder.evolve.round_progress import by_number
+    from evolcoder.evolve.rounds import by_number
 
     reasons = sum((Counter(summary.eliminated) for summary in summaries), Counter[str]())
     if reasons and not any(summary.kept for summary in summaries) and reasons.keys() <= _NO_ANSWER:

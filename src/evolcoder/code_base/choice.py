@@ -11,7 +11,7 @@ import ast
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from evolcoder.code_base.secret_rules import secret_in
@@ -68,12 +68,7 @@ class CodeCounts:
 
     def plain(self) -> dict[str, Any]:
         """Return the counts as JSON-clean data."""
-        return {
-            "files": self.files,
-            "files_left_out": dict(self.files_left_out),
-            "snippets": self.snippets,
-            "left_out": dict(self.left_out),
-        }
+        return plain_counts(self)
 
     @property
     def told(self) -> str:
@@ -82,6 +77,12 @@ class CodeCounts:
             f"{self.files} files read; files left out: {counted(self.files_left_out)}; "
             f"functions and classes left out: {counted(self.left_out)}"
         )
+
+
+def plain_counts(counts: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass of counts as JSON-clean data."""
+    found = {one.name: getattr(counts, one.name) for one in fields(counts)}
+    return {name: dict(value) if isinstance(value, Counter) else value for name, value in found.items()}
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -151,17 +152,12 @@ def _without_the_held_out(
 ) -> list[Snippet]:
     """Drop snippets that copy a function that is held out with other names, or say what it does."""
     index = ContaminationIndex(problem_texts_of(held_out))
-    rows = [_as_row(snippet) for snippet in chosen]
+    rows = [Instruction(s.id, "", "", f"```{s.file.language}\n{s.shown}\n```", Lineage(s.id)) for s in chosen]
     index.learn(rows)
     clean = [snippet for snippet, row in zip(chosen, rows, strict=True) if not index.hits(row)]
     if len(clean) < len(chosen):
         counts.left_out["like a held-out function"] += len(chosen) - len(clean)
     return clean
-
-
-def _as_row(snippet: Snippet) -> Instruction:
-    text = f"```{snippet.file.language}\n{snippet.shown}\n```"
-    return Instruction(snippet.id, "", "", text, Lineage(snippet.id))
 
 
 def _without_copies(

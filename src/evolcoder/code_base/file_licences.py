@@ -146,8 +146,7 @@ def licence_finder(root: Path) -> Callable[[Path, str], str]:
 def is_allowed(licence: str, also: Sequence[str] = ()) -> bool:
     """Return whether code under an SPDX expression may be used: permissive, named in `also`, or not known.
 
-    Of alternatives (OR) one suffices; what is joined (AND) must all be allowed. Code that nobody says
-    anything of is taken for the user's own.
+    Of alternatives (OR) one suffices, what is joined (AND) must all be allowed; unknown is the user's own.
     """
     allowed = {name.lower() for name in (*PERMISSIVE, *also, UNKNOWN)}
     while inner := re.search(r"\(([^()]*)\)", licence):  # the innermost first: (MIT OR X) AND Y needs Y
@@ -160,17 +159,14 @@ def is_allowed(licence: str, also: Sequence[str] = ()) -> bool:
 
 
 def _licence_beside(folder: Path) -> str:
-    """Return the licence that the files of a folder state for what lies in it.
-
-    Several files are alternatives where each is named for its licence (LICENSE-MIT), else all apply.
-    """
+    """Return the licence a folder's files state; files named for theirs (LICENSE-MIT) are a choice."""
     files = [path for path in _plain_files(folder) if _states_a_licence(path.name)]
     files = files or _plain_files(folder / "LICENSES")  # of the REUSE specification
     if not files:
         stated = stated_by_project(folder)
         return licence_of_name(stated) if stated else UNKNOWN
-    read = {path: licence_of_text(_beginning(path)) for path in files}
-    found = list(dict.fromkeys(licence for licence in read.values() if licence != UNKNOWN))
+    read = [licence_of_text(_beginning(path)) for path in files]
+    found = list(dict.fromkeys(licence for licence in read if licence != UNKNOWN))
     if len(found) < 2:
         return found[0] if found else UNREAD
     chosen = all(_NAMES_ITS_LICENCE.search(path.name) for path in files)

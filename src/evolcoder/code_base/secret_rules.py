@@ -130,10 +130,7 @@ _LEAST_DIGITS = 3
 
 
 def secret_in(text: str, file: str = "") -> str:
-    """Return the kind of the first secret in a text, as "AWS Access Key"; "" where there is none.
-
-    `file` is the name of the file it comes from, which says how assignments look. Raises MissingExtraError.
-    """
+    """Return the kind of the first secret in a text of `file`, "" for none; raises MissingExtraError."""
     together, clean = "", set[str]()
     for together in readings(text):
         lines = [line for line in together.splitlines() if line not in clean]

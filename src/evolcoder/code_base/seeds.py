@@ -17,9 +17,10 @@ from typing import Any
 from evolcoder.code_base.choice import CodeCounts, HeldOut, problem_texts_of
 from evolcoder.code_base.snippets import Snippet
 from evolcoder.evolve.contamination_report import ContaminationScreen
+from evolcoder.evolve.duplicates import DuplicateIndex
 from evolcoder.evolve.evolve_one import CountedTeacher, WrittenInstruction, read_instruction
 from evolcoder.evolve.methods import Method, MethodSet
-from evolcoder.evolve.rounds import RoundSummary, duplicate_index, evolve_round
+from evolcoder.evolve.rounds import RoundSummary, evolve_round
 from evolcoder.evolve.row_files import write_rows_whole
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.engine import Engine
@@ -114,9 +115,7 @@ METHODS = MethodSet(
     INSTRUCTION_REQUEST,
     (Method(METHOD, "Write a new programming task in {language} about some of these concepts."),),
     leaks=(
-        "never sees the code",
-        "in the spirit of the code",
-        "new programming task",
+        *("never sees the code", "in the spirit of the code", "new programming task"),
         *(example.sign for example in WORKED_EXAMPLES),
     ),
 )
@@ -126,26 +125,14 @@ _CONCEPTS_TOKENS, _INSTRUCTION_TOKENS, _ANSWER_TOKENS, TESTS_TOKENS = 40, 200, 4
 """Of replies, where nothing was asked yet."""
 
 
-@dataclass(frozen=True, slots=True)
 class SeedFiles:
-    """Where seeds and what is told of them are written."""
+    """Where seeds, dropped rows with the reasons, counts, and the journal of the replies are written."""
 
-    seeds: Path
-
-    @property
-    def eliminated(self) -> Path:
-        """Rows that were dropped, each with the reason."""
-        return self.seeds.with_name(f"{self.seeds.stem}.eliminated.jsonl")
-
-    @property
-    def summary(self) -> Path:
-        """Counts of files, snippets and rows."""
-        return self.seeds.with_name(f"{self.seeds.stem}.summary.json")
-
-    @property
-    def journal(self) -> Path:
-        """The replies, so that the same command goes on."""
-        return self.seeds.with_name(f"{self.seeds.name}.journal.sqlite")
+    def __init__(self, seeds: Path) -> None:
+        self.seeds = seeds
+        self.eliminated = seeds.with_name(f"{seeds.stem}.eliminated.jsonl")
+        self.summary = seeds.with_name(f"{seeds.stem}.summary.json")
+        self.journal = seeds.with_name(f"{seeds.name}.journal.sqlite")
 
     def check(self) -> None:
         """Raise DataError where a file of them stands that was not made here: no journal is there."""
@@ -162,10 +149,9 @@ async def seeds_from_snippets(
     progress: Progress,
     engine: Engine = THIS_MACHINE,
 ) -> RoundSummary:
-    """Have a teacher make seeds of snippets; write them, what was dropped, and the counts.
+    """Have a teacher make seeds of snippets, none like `held_out`; write them, what was dropped, the counts.
 
-    Rows that copy a function of `held_out` are dropped. Raises what `evolve_rounds` raises; the same call
-    continues.
+    Raises what `evolve_rounds` raises; the same call continues.
     """
     languages = {snippet.id: snippet.file.language for snippet in snippets}
     sources = {snippet.id: snippet.source for snippet in snippets}
@@ -196,7 +182,7 @@ async def seeds_from_snippets(
             0,
             folder,
             progress,
-            index=duplicate_index(settings, (), ()),
+            index=DuplicateIndex(settings.near_duplicates),
             screen=screen,
             total=len(snippets),
             engine=engine,

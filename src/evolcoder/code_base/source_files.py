@@ -21,17 +21,10 @@ from evolcoder.code_base.file_licences import comments_at_head, is_allowed, lice
 from evolcoder.errors import DataError, UserError, nearest
 
 SUFFIXES = {
-    "python": (".py",),
-    "javascript": (".js", ".mjs", ".cjs", ".jsx"),
-    "typescript": (".ts",),
-    "cpp": (".cc", ".cpp", ".cxx", ".hpp", ".hh"),
-    "c": (".c", ".h"),
-    "go": (".go",),
-    "rust": (".rs",),
-    "java": (".java",),
-    "php": (".php",),
-    "ruby": (".rb",),
-}
+    "python": (".py",), "javascript": (".js", ".mjs", ".cjs", ".jsx"), "typescript": (".ts",),
+    "cpp": (".cc", ".cpp", ".cxx", ".hpp", ".hh"), "c": (".c", ".h"), "go": (".go",), "rust": (".rs",),
+    "java": (".java",), "php": (".php",), "ruby": (".rb",),
+}  # fmt: skip
 _LANGUAGE = {suffix: language for language, suffixes in SUFFIXES.items() for suffix in suffixes}
 _MOST_FILES = 200_000
 """Files of one code base beyond which none is read."""
@@ -97,10 +90,7 @@ class SourceFile:
 
 @contextmanager
 def opened_code_bases(places: Sequence[str]) -> Iterator[list[CodeBase]]:
-    """Yield the code bases at folders and git addresses; clones last as long as the block.
-
-    Raises UserError for a place that is neither, or that git cannot clone.
-    """
+    """Yield the code bases at folders and git addresses (cloned for the block); UserError for any other."""
     with TemporaryDirectory(prefix="evolcoder-code-") as clones:
         found = [_opened(place, Path(clones) / str(number)) for number, place in enumerate(places)]
         counts = Counter(code_base.name for code_base in found)
@@ -118,19 +108,15 @@ def checked_languages(names: Sequence[str]) -> tuple[str, ...]:
     """Return languages by name, all where none is named; raises UserError for one that is not read."""
     for name in names:
         if name not in SUFFIXES:
-            raise UserError(
-                f"language {name!r}{nearest(name, SUFFIXES)}: one of {', '.join(SUFFIXES)} is expected"
-            )
+            known = f"one of {', '.join(SUFFIXES)} is expected"
+            raise UserError(f"language {name!r}{nearest(name, SUFFIXES)}: {known}")
     return tuple(names) or tuple(SUFFIXES)
 
 
 def source_files(
     code_base: CodeBase, languages: Sequence[str], licences: Sequence[str], left_out: Counter[str]
 ) -> Iterator[SourceFile]:
-    """Yield the files of these languages in the order of their paths; count in `left_out` why others are not.
-
-    `licences` are allowed besides the permissive ones.
-    """
+    """Yield the files of these languages and licences, by path; count in `left_out` why others are not."""
     licence_of = licence_finder(code_base.folder)
     for path in _paths(code_base.folder):
         name = path.relative_to(code_base.folder).as_posix()
@@ -222,9 +208,8 @@ def _opened(place: str, clone: Path) -> CodeBase:
         folder = Path(place).resolve()
         name = folder.name
         if not folder.is_dir():
-            raise UserError(
-                f"{place}: no such folder; a folder or the address of a git repository is expected"
-            )
+            expected = "a folder or the address of a git repository is expected"
+            raise UserError(f"{place}: no such folder; {expected}")
     commit = _git(folder, "rev-parse", "HEAD").strip() if _git(folder, "ls-files", "--", ".") else ""
     if commit and _may_have_changes(folder):
         commit += "+changes"
@@ -238,15 +223,12 @@ def _clone(address: str, folder: Path) -> None:
     except FileNotFoundError as error:
         raise UserError("a git address needs git, which is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise DataError(
-            f"the repository was not cloned within {_GIT_SECONDS} s; clone it yourself"
-        ) from error
+        told = f"the repository was not cloned within {_GIT_SECONDS} s; clone it yourself"
+        raise DataError(told) from error
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [""]
         # The address may hold a password: it is not repeated.
-        raise UserError(
-            f"git cannot clone the repository: {said[-1].replace(address, '...') if said else ''}"
-        )
+        raise UserError(f"git cannot clone the repository: {said[-1].replace(address, '...')}")
 
 
 def _may_have_changes(folder: Path) -> bool:

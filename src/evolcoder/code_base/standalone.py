@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import builtins
-import sys
 from dataclasses import dataclass
 
+from evolcoder.evolve.answer_tests import foreign_modules
 from evolcoder.extraction.grammar import parse_python
 
 _MOST_CHARACTERS = 6000
@@ -95,14 +95,10 @@ def _needed(function: ast.FunctionDef, bound: dict[str, ast.stmt]) -> set[ast.st
 
 
 def _check_imports(statement: ast.stmt) -> None:
-    for node in ast.walk(statement):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-            if node.level:
-                raise NotStandaloneError("needs other modules of the project")
-        if any(name.partition(".")[0] not in sys.stdlib_module_names for name in names):
-            raise NotStandaloneError("needs modules beside the standard library")
+    if any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(statement)):
+        raise NotStandaloneError("needs other modules of the project")
+    if foreign_modules([statement]):
+        raise NotStandaloneError("needs modules beside the standard library")
 
 
 def _names_bound_by(node: ast.AST) -> list[str]:

@@ -23,10 +23,7 @@ DOMAIN_NAMES = tuple(_FILES)
 
 
 def load_domain(name: str) -> Domain:
-    """Return a domain by name; a path that ends in .py is a user's file, whose `load()` returns it.
-
-    Raises UserError for an unknown name or a mistake in the user's file.
-    """
+    """Return a domain by name, or what `load()` of a user's file returns; raises UserError."""
     if is_own(name):
         found, own = load_own_file(Path(name))
         if not isinstance(found, Domain):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evolcoder.domains.domain import Domain
 from evolcoder.evolve.methods import METHOD_SETS
-from evolcoder.evolve.programs import PROGRAMS
+from evolcoder.evolve.verification import PROGRAMS
 from evolcoder.model_cards import CardWords
 
 _WORDS = CardWords(

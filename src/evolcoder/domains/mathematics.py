@@ -9,6 +9,7 @@ reward model for its two rewards; here the judging model is asked, in words of o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -34,14 +35,6 @@ from evolcoder.sandbox.protocol import Job, Limits, StdioJob
 
 _DETAIL = 300
 _PYTHON = ("python", "py", "python3")
-
-
-@dataclass(slots=True)
-class _Group:
-    """Solutions that come to one answer."""
-
-    answer: str
-    votes: int = 0
 
 
 class SolutionVerifier(SandboxVerifier):
@@ -72,32 +65,30 @@ class SolutionVerifier(SandboxVerifier):
 
     async def _agreement(self, answers: Mapping[str, int]) -> dict[str, VerifiedAnswer]:
         """Keep the solutions of the answer that most came to, two at least; one alone proves nothing."""
-        groups: list[_Group] = []
-        group_of: dict[str, _Group] = {}
-        for text, votes in answers.items():
+        votes = Counter[str]()
+        answer_of: dict[str, str] = {}
+        for text, times in answers.items():
             if not (answer := final_answer(text)):
                 continue
-            for group in groups:
-                if await self._equal(group.answer, answer):
+            for known in votes:
+                if await self._equal(known, answer):
+                    answer = known
                     break
-            else:
-                groups.append(group := _Group(answer))
-            group.votes += votes
-            group_of[text] = group
-        total = sum(answers.values())
-        most = max((group.votes for group in groups), default=0)
-        winners = [group for group in groups if group.votes == most]
+            votes[answer] += times
+            answer_of[text] = answer
+        total, most = sum(answers.values()), max(votes.values(), default=0)
+        winners = [answer for answer, times in votes.items() if times == most]
         found = {}
         for text in answers:
-            own = group_of.get(text)
+            own = answer_of.get(text)
             if own is None:
                 found[text] = _dropped(text, "", "no final answer was found")
             elif total == 1:
-                found[text] = _kept(text, own.answer, "unchecked")
-            elif own in winners and len(winners) == 1 and most > 1:
-                found[text] = _kept(text, own.answer, "agreed", f"{most} of {total} answers", proved=True)
+                found[text] = _kept(text, own, "unchecked")
+            elif winners == [own] and most > 1:
+                found[text] = _kept(text, own, "agreed", f"{most} of {total} answers", proved=True)
             else:
-                found[text] = _dropped(text, own.answer, f"{own.votes} of {total} answers are {own.answer!r}")
+                found[text] = _dropped(text, own, f"{votes[own]} of {total} answers are {own!r}")
         return found
 
     async def _executed(self, text: str, program: str) -> VerifiedAnswer:
@@ -249,8 +240,7 @@ _JUDGED_STEP = re.compile(r"^\W*(?:step\s+)?(\d+)\W+(?:is\s+)?(right|correct|wro
 async def instruction_reward(rated: Rated, ask: Ask) -> float:
     """Return how the evolved instruction ranks beside its parent: the mean over the criteria.
 
-    The judge is asked in both orders. 1 where both prefer the evolved one, 0 where both prefer its parent,
-    0.5 where they differ or say a tie.
+    Asked in both orders: 1 where both prefer it, 0 where both prefer its parent, else 0.5.
     """
     first = await _ranking(rated.parent, rated.instruction, ask)
     second = await _ranking(rated.instruction, rated.parent, ask)
@@ -259,10 +249,7 @@ async def instruction_reward(rated: Rated, ask: Ask) -> float:
 
 
 async def process_reward(rated: Rated, ask: Ask) -> float:
-    """Return the share of the solution's steps that the judge calls right; a step without a verdict is not.
-
-    A step is a line of the solution; those beyond the 64th are not looked at.
-    """
+    """Return the share of the first 64 lines of a solution that the judge calls right; no verdict is not."""
     steps = [line.strip() for line in rated.answer.splitlines() if line.strip()][:_MOST_STEPS]
     if not steps:
         return 0.0
@@ -278,10 +265,6 @@ async def _ranking(first: str, second: str, ask: Ask) -> dict[str, str]:
     text = RANKING.format(first=first, second=second)
     reply = await ask("score", (Message("user", text),))
     return {criterion.lower(): better.lower() for criterion, better in _RANKED.findall(reply.text)}
-
-
-INSTRUCTION_REWARD = Rating(instruction_reward, of_answer=False)
-PROCESS_REWARD = Rating(process_reward, of_answer=True)
 
 
 _WORDS = CardWords(
@@ -307,7 +290,10 @@ def load() -> Domain:
     answering = Answering(
         messages=step_by_step,
         verifiers={"answers": solution_verifier},
-        ratings={"instruction_reward": INSTRUCTION_REWARD, "process_reward": PROCESS_REWARD},
+        ratings={
+            "instruction_reward": Rating(instruction_reward, of_answer=False),
+            "process_reward": Rating(process_reward, of_answer=True),
+        },
         compared=with_numbers_alike,
     )
     reported = ("gsm8k", "math500")

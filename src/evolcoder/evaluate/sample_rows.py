@@ -29,11 +29,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
-from evolcoder.data_files import is_json, open_unpacked, rows_of_data
+from evolcoder.data_files import is_json, rows_of_data
 from evolcoder.errors import DataError
 from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.parquet_files import parquet_rows
-from evolcoder.runs import MOST_ROW_BYTES, bad_rows_message, read_jsonl, read_unpacked
+from evolcoder.runs import MOST_ROW_BYTES, bad_rows_message, open_unpacked, read_jsonl, read_unpacked
 
 Row = dict[str, Any]
 PLAIN_FIELDS = ("completion", "solution", "samples")
@@ -110,7 +110,7 @@ def _values(file: Path) -> Iterator[tuple[int, Any]]:
         elif _is_one_value(head) and (value := _one_value(file)) is not None:
             yield from enumerate(value, 1) if isinstance(value, list) else [(1, value)]
         else:
-            yield from read_jsonl(file, open_unpacked)
+            yield from read_jsonl(file)
     except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
 
@@ -127,7 +127,7 @@ def _is_one_value(head: bytes) -> bool:
 def _one_value(file: Path) -> Any:
     """Return the one JSON value of a file, None where it is not one."""
     try:
-        return json.loads(read_unpacked(file, open_unpacked))
+        return json.loads(read_unpacked(file))
     except (ValueError, RecursionError):
         return None
 

@@ -78,7 +78,7 @@ def runnable_tests(tests: str, program: str) -> RunnableTests:
     ours = _defined(solution.body)
     body = [s for s in tree.body if not _is_main_guard(s) and not _repeats(s, ours)]
     names = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name)}
-    if not names & ours or _foreign_modules(body) - _modules(solution.body):
+    if not names & ours or foreign_modules(body) - foreign_modules(solution.body):
         return RunnableTests("")
     functions = {s.name for s in solution.body if isinstance(s, ast.FunctionDef)} | (
         ours - {s.name for s in solution.body if isinstance(s, _Definition)}
@@ -111,10 +111,10 @@ def runnable_tests(tests: str, program: str) -> RunnableTests:
     return RunnableTests(code, tuple(sorted(names & functions)), tuple(sorted(beyond)))
 
 
-def needs_of(program: str) -> frozenset[str]:
+def needs_of(program: str) -> set[str]:
     """Return the modules beside the standard library that a program imports."""
     tree = parse_python(program)
-    return frozenset(_foreign_modules(tree.body)) if tree is not None else frozenset()
+    return foreign_modules(tree.body) if tree is not None else set()
 
 
 class _Asserting(ast.NodeTransformer):
@@ -122,8 +122,7 @@ class _Asserting(ast.NodeTransformer):
 
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
         said = ast.unparse(ast.Assert(node.test, None))[:_SHOWN_CHARACTERS]
-        test, found = node.test, ""
-        before = ""
+        test, before, found = node.test, "", ""
         if isinstance(test, ast.Compare) and len(test.ops) == 1:
             before = f"_evolcoder_found = {ast.unparse(test.left)}\n"
             compared = ast.Compare(ast.Name("_evolcoder_found", ast.Load()), test.ops, test.comparators)
@@ -184,7 +183,8 @@ def _calls(statement: ast.stmt) -> Iterable[ast.Call]:
     return (node for node in ast.walk(statement) if isinstance(node, ast.Call))
 
 
-def _modules(body: Iterable[ast.stmt]) -> set[str]:
+def foreign_modules(body: Iterable[ast.stmt]) -> set[str]:
+    """Return the modules beside the standard library that statements import."""
     found: set[str] = set()
     for statement in body:
         for node in ast.walk(statement):
@@ -192,8 +192,4 @@ def _modules(body: Iterable[ast.stmt]) -> set[str]:
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.split(".")[0])
-    return found
-
-
-def _foreign_modules(body: Iterable[ast.stmt]) -> set[str]:
-    return {name for name in _modules(body) if name not in sys.stdlib_module_names}
+    return found - sys.stdlib_module_names

@@ -1,6 +1,6 @@
 """What a domain says of answers: how they are asked for, verified, scored, and compared with benchmarks.
 
-`programs` has that of code; the other domains (`evolcoder.domains`) have an `Answering` of their own. Nothing
+That of code is `verification.PROGRAMS`; other domains (`evolcoder.domains`) have one of their own. Nothing
 else of evolution knows the domain.
 """
 
@@ -40,7 +40,6 @@ class AnswerVerifier(Protocol):
     @property
     def unverified(self) -> Mapping[str, Any]:
         """The columns of a row that was dropped before its answer could be verified."""
-        ...
 
     def __enter__(self) -> Self: ...
 
@@ -53,7 +52,6 @@ class AnswerVerifier(Protocol):
 
         `answers` says how often each was written; `given` is the final answer where it is known, else "".
         """
-        ...
 
 
 MakeVerifier = Callable[[EvolveSettings, bool, Engine], AnswerVerifier]

@@ -1,21 +1,28 @@
-"""Decontaminates a data set, and writes a report that shows each hit beside its problem."""
+"""Decontaminates a data set, and writes a report that shows each hit beside its problem.
+
+Counting n-grams and comparing rows with problems need no other rows, so they are mapped over an engine's
+workers; the result is the same on any engine. A row that kills its workers on a cluster is set aside: it is
+dropped, as it may be a copy, and only left out of the count.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evolcoder.evolve.decontamination import ContaminationIndex, Hit, hit_of
+from evolcoder.evolve.decontamination import ContaminationIndex, Hit, Learnt, hit_of, hit_of_uncompared
 from evolcoder.evolve.duplicates import batches
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow
 from evolcoder.evolve.row_files import RowWriter
-from evolcoder.evolve.screening_work import Compared, hits_on, learn_on, learning_work, screening_work
 from evolcoder.execution.engine import Engine
+from evolcoder.execution.functions import FunctionWork
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.progress import Progress
 from evolcoder.records import Instruction, ProblemText
@@ -24,6 +31,9 @@ from evolcoder.runs import write_text_whole, writing_whole
 if TYPE_CHECKING:
     from evolcoder.models.embedding import Embed
 
+_log = logging.getLogger(__name__)
+_ROWS_A_BLOCK = 32
+"""Rows that travel together: some 100 KB, and tens of milliseconds of work."""
 _EXCERPT = 1500
 
 
@@ -48,11 +58,8 @@ def decontaminate(
 ) -> Decontaminated:
     """Go through `rows` twice: learn which n-grams are common, then find copies; clean rows go to `out`.
 
-    With `embed`, a row is a copy too if its embedding is as near to a problem's as `similarity`; this is a
-    third way through. Rows must be the same every time. Raises what `embed` raises.
+    With `embed`, a third time: a row as near to a problem as `similarity` is a copy too. Raises as `embed`.
     """
-    index = ContaminationIndex(problems)
-    count = 0
 
     def told(name: str, total: int | None) -> Iterable[Instruction]:
         with progress.bar(name, total) as bar:
@@ -60,19 +67,17 @@ def decontaminate(
                 bar.advance()
                 yield row
 
-    with engine.open(learning_work(problems)) as learners:
-        learn_on(learners, index, told("learn common n-grams", None))
     hits: list[Hit] = []
-    kept = 0
-    with ExitStack() as files:
+    count = kept = 0
+    with ExitStack() as held:
+        common = told("learn common n-grams", None)
+        screen = held.enter_context(closing(ContaminationScreen(problems, common, engine)))
         writer = None
         if out is not None:
-            writer = RowWriter(files.enter_context(writing_whole(out)))
-            files.callback(writer.close)
-        screeners = files.enter_context(engine.open(screening_work(problems, index.learnt)))
-        compared = hits_on(screeners, told("look for copies", index.rows_learnt))
+            writer = held.enter_context(closing(RowWriter(held.enter_context(writing_whole(out)))))
+        compared = screen.hits_of(told("look for copies", screen.rows_learnt))
         if embed is not None:
-            neighbours = nearest_hits(told("embed", index.rows_learnt), problems, embed, similarity)
+            neighbours = nearest_hits(told("embed", screen.rows_learnt), problems, embed, similarity)
             compared = _either(compared, neighbours)
         for row, found in compared:
             count += 1
@@ -101,23 +106,42 @@ class ContaminationScreen:
         problems: Sequence[ProblemText],
         background: Iterable[Instruction],
         engine: Engine = THIS_MACHINE,
-        compared: Compared = None,
+        compared: Callable[[str], str] | None = None,
     ) -> None:
-        """Learn which n-grams are common from `background`; workers compare rows until `close`."""
-        index = ContaminationIndex(problems, compared=compared)
-        with engine.open(learning_work(problems, compared)) as learners:
-            learn_on(learners, index, background)
+        """Learn which n-grams are common from `background`; workers compare rows until `close`.
+
+        `compared` returns what of a text counts; a function of a module, as workers are sent it.
+        """
+        index = ContaminationIndex(problems, compared)
+        counting = FunctionWork(partial(_counter, problems, compared), given_up=_not_counted)
+        with engine.open(counting) as counters:
+            for _, learnt in counters.run_many(enumerate(batches(background, _ROWS_A_BLOCK))):
+                index.add(learnt)
+        self.rows_learnt = index.learnt.rows
+        comparing = FunctionWork(partial(_comparer, problems, index.learnt, compared), given_up=_not_compared)
         self._stack = ExitStack()
-        self._pool = self._stack.enter_context(engine.open(screening_work(problems, index.learnt, compared)))
+        self._pool = self._stack.enter_context(engine.open(comparing))
 
     def close(self) -> None:
         """Let the workers go."""
         self._stack.close()
 
+    def hits_of(self, rows: Iterable[Instruction]) -> Iterator[tuple[Instruction, list[Hit]]]:
+        """Yield each row with its hits, in order."""
+        waiting: deque[Instruction] = deque()
+
+        def noted() -> Iterator[Instruction]:
+            for row in rows:
+                waiting.append(row)
+                yield row
+
+        for found in self._pool.map(noted()):
+            yield waiting.popleft(), found
+
     def __call__(self, candidates: Sequence[EvolvedRow]) -> Sequence[EvolvedRow]:
         """Return the same rows, copies among them eliminated."""
         looked_at = [row for c in candidates if c.elimination is None for row in (c.row, *c.more)]
-        found = iter([hits for _, hits in hits_on(self._pool, looked_at)])
+        found = iter([hits for _, hits in self.hits_of(looked_at)])
         return [
             candidate if candidate.elimination is not None else self._screened(candidate, found)
             for candidate in candidates
@@ -133,6 +157,30 @@ class ContaminationScreen:
         if hit.how == "set aside":
             elimination = Elimination("set aside", hit.problem_text)
         return replace(candidate, elimination=elimination, more=())
+
+
+def _counter(
+    problems: Sequence[ProblemText], compared: Callable[[str], str] | None
+) -> Callable[[Sequence[Instruction]], Learnt]:
+    return ContaminationIndex(problems, compared).counts
+
+
+def _comparer(
+    problems: Sequence[ProblemText], learnt: Learnt, compared: Callable[[str], str] | None
+) -> Callable[[Instruction], list[Hit]]:
+    index = ContaminationIndex(problems, compared)
+    index.add(learnt)
+    return index.hits
+
+
+def _not_counted(rows: Sequence[Instruction], reason: str) -> Learnt:
+    _log.warning("%d rows are left out of the count of common n-grams: %s", len(rows), reason)
+    return Learnt(len(rows), {})
+
+
+def _not_compared(row: Instruction, reason: str) -> list[Hit]:
+    _log.warning("row %s cannot be compared with the benchmarks and is dropped: %s", row.id, reason)
+    return [hit_of_uncompared(row, reason)]
 
 
 REPORT_BEGINS = b"# Decontamination"
@@ -176,11 +224,9 @@ _ROWS_A_BATCH = 512
 def nearest_hits(
     rows: Iterable[Instruction], problems: Sequence[ProblemText], embed: Embed, least: float
 ) -> Iterator[tuple[Instruction, list[Hit]]]:
-    """Yield each row with the problem it is nearest to by embedding, if the cosine is at least `least`.
+    """Yield each row with the problem nearest to it by embedding, if the cosine is at least `least`.
 
-    WizardCoder's own check (appendix C) lets a model judge the nearest rows of each problem; here a person
-    judges from the report. Similarities differ by embedding model. Memory follows the problems. Raises what
-    `embed` raises.
+    WizardCoder's own check (appendix C) has a model judge such rows; here a person does. Raises as `embed`.
     """
     of_problems_PD = embed([problem.text for problem in problems])
     for batch in batches(rows, _ROWS_A_BATCH):
@@ -189,9 +235,5 @@ def nearest_hits(
         for row, similarities in zip(batch, similarity_RP, strict=True):
             position = int(similarities.argmax())
             nearness = round(float(similarities[position]), 3)
-            yield (
-                row,
-                [hit_of(row, problems[position], "embedding", similarity=nearness)]
-                if nearness >= least
-                else [],
-            )
+            is_near = nearness >= least
+            yield row, [hit_of(row, problems[position], "embedding", similarity=nearness)] if is_near else []

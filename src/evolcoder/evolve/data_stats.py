@@ -45,35 +45,30 @@ def stats_of_rows(rows: Iterable[Instruction]) -> DataStats:
     """Count a data set in one pass."""
     stats = DataStats()
     trees: set[str] = set()
-    rounds: Counter[int] = Counter()
-    asked: Counter[int] = Counter()
-    answered: Counter[int] = Counter()
-    methods: Counter[str] = Counter()
-    teachers: Counter[str] = Counter()
-    verdicts: Counter[str] = Counter()
-    sources: Counter[str] = Counter()
-    licences: Counter[str] = Counter()
+    rounds, asked, answered = Counter[int](), Counter[int](), Counter[int]()
+    methods, teachers, verdicts, sources, licences = (Counter[str]() for _ in range(5))
     for row in rows:
+        lineage, extra = row.lineage, row.extra
         stats.rows += 1
-        trees.add(row.lineage.seed_id)
-        rounds[row.lineage.round] += 1
-        asked[row.lineage.round] += len(row.instruction) + len(row.input)
-        answered[row.lineage.round] += len(row.response)
-        methods[row.lineage.method or "seed"] += 1
-        teachers[row.lineage.teacher or "none"] += 1
-        if row.extra.get("verdict"):
-            verdicts[str(row.extra["verdict"])] += 1
-        if row.lineage.round == 0 and row.extra.get("license"):
-            licences[str(row.extra["license"])] += 1
-            if row.extra.get("repository"):
-                sources[f"{row.extra['repository']} {str(row.extra.get('commit') or '')[:12]}".strip()] += 1
+        trees.add(lineage.seed_id)
+        rounds[lineage.round] += 1
+        asked[lineage.round] += len(row.instruction) + len(row.input)
+        answered[lineage.round] += len(row.response)
+        methods[lineage.method or "seed"] += 1
+        teachers[lineage.teacher or "none"] += 1
+        if extra.get("verdict"):
+            verdicts[str(extra["verdict"])] += 1
+        if lineage.round == 0 and extra.get("license"):
+            licences[str(extra["license"])] += 1
+            if extra.get("repository"):
+                sources[f"{extra['repository']} {str(extra.get('commit') or '')[:12]}".strip()] += 1
         stats.without_response += not row.response.strip()
         stats.usd += _number(row, "cost_usd")
         stats.tokens += int(_number(row, "prompt_tokens") + _number(row, "completion_tokens"))
-    stats.trees = len(trees)
-    stats.rounds, stats.methods = dict(sorted(rounds.items())), dict(methods.most_common())
-    stats.sources, stats.licences = dict(sources.most_common()), dict(licences.most_common())
-    stats.teachers, stats.verdicts = dict(teachers.most_common()), dict(verdicts.most_common())
+    stats.trees, stats.rounds = len(trees), dict(sorted(rounds.items()))
+    stats.methods, stats.teachers, stats.verdicts, stats.sources, stats.licences = (
+        dict(counts.most_common()) for counts in (methods, teachers, verdicts, sources, licences)
+    )
     stats.instruction_chars = {r: round(asked[r] / n, 1) for r, n in stats.rounds.items()}
     stats.response_chars = {r: round(answered[r] / n, 1) for r, n in stats.rounds.items()}
     return stats
@@ -92,10 +87,7 @@ def sample_rows(rows: Iterable[Instruction], n: int, seed: int) -> list[Instruct
 
 
 def tree_of(rows: Iterable[Instruction], row_id: str) -> list[Instruction]:
-    """Return all rows of the tree that a seed, or any row of it, belongs to, by round.
-
-    `row_id` may be the beginning of an id. Raises UserError where it names no row, or several trees.
-    """
+    """Return the tree of an id or its beginning, by round; raises UserError for none, or several."""
     rows = list(rows)
     named = {row.lineage.seed_id for row in rows if row.id.startswith(row_id)}
     if not named:

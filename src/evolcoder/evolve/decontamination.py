@@ -1,12 +1,13 @@
 """Finds training rows that copy benchmark problems, and shows each beside the problem.
 
 A problem is three bags of n-grams: three words of its text in a row, eight tokens of its solution and
-doctests in a row, and six tokens of its examples (`code_grams`): renamed identifiers and changed literals
-hide nothing. A row is compared by the share of a problem's n-grams that it holds. An n-gram counts less the
-more rows and problems hold it ("return the sum"), which is learnt from the rows themselves, or from seeds,
-before they are compared. Memory follows the problems, not the rows.
+doctests in a row, and six tokens of its examples. Words are lower case and numbers one sign; in code, names
+are numbered by order of appearance within the n-gram and literals are one sign each: renamed identifiers and
+changed literals hide nothing. In examples (doctests, "f([1, 2]) == 3") a list of literals is one of them too.
 
-The problems come from the caller; this package knows no benchmark. WizardCoder's own check is
+A row is compared by the share of a problem's n-grams that it holds. An n-gram counts less the more rows and
+problems hold it ("return the sum"), which is learnt from the rows themselves, or from seeds, before they are
+compared. Memory follows the problems, which come from the caller, not the rows. WizardCoder's own check is
 another: nearest neighbours by embedding, judged by a model (appendix C).
 """
 
@@ -14,22 +15,148 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from html import unescape
+from operator import attrgetter
 
-from evolcoder.evolve.code_grams import (
-    TOKENS_A_GRAM,
-    TOKENS_AN_EXAMPLE_GRAM,
-    WORDS_A_GRAM,
-    KnownGrams,
-    as_examples,
-    code_tokens,
-    numbered,
-    words_of,
-)
+import numpy as np
+from numpy.typing import NDArray
+
 from evolcoder.records import Instruction, ProblemText
 
+_PRIME = 0x9E3779B97F4A7C15
+_MIX = 0xD6E8FEB86659FD93
+_WORD = re.compile(r"[a-z]+|\d+")
+_TOKEN = re.compile(
+    r"\"\"\"|'''|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|\d+(?:\.\d+)?(?:e[+-]?\d+)?|[A-Za-z_]\w*"
+    r"|//|\*\*|[-+*/%<>=!]=|->|[^\w\s]"
+)
+_KEPT_TEXT = """
+and as assert async await break class continue def del elif else except finally for from global if import in
+is lambda not or pass raise return try while with yield True False None abs all any bin chr dict divmod
+enumerate filter float int isinstance len list map max min ord pow range reversed round set sorted str sum
+tuple zip append count endswith index isalpha isdigit isupper islower join keys lower pop replace split
+startswith strip swapcase upper values math
+"""
+_KEPT = frozenset(_KEPT_TEXT.split())
+"""Words of the language and its library that a renaming leaves alone."""
+
+
+_TRIPLE = ('"""', "'''")
+_BEFORE_SIGN = frozenset({"(", "[", ",", "=", "==", ":", ">", "return"})
+
+
+class KnownGrams:
+    """Finds a fixed set of n-grams in texts: all windows hashed at once in numpy, few looked at."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._ids: dict[str, int] = {}
+        self._known: set[int] = set()
+        self._sorted: NDArray[np.uint64] | None = None
+        self._powers = np.array([pow(_PRIME, i, 2**64) for i in range(width)], dtype=np.uint64)
+
+    def add(self, words: Sequence[str]) -> range:
+        """Add every n-gram of `words`; return where each starts."""
+        keys = self._keys([self._ids.setdefault(word, len(self._ids) + 1) for word in words])
+        self._known.update(keys.tolist())
+        self._sorted = None
+        return range(len(keys))
+
+    def find(self, words: Sequence[str]) -> list[int]:
+        """Return where a known n-gram starts (one in 10^13 may be a chance hit)."""
+        if self._sorted is None:
+            self._sorted = np.array(sorted(self._known), dtype=np.uint64)
+        get = self._ids.get
+        keys = self._keys([get(word, 0) for word in words])
+        if not len(keys) or not len(self._sorted):
+            return []
+        place = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        found: list[int] = np.nonzero(self._sorted[place] == keys)[0].tolist()
+        return found
+
+    def _keys(self, ids: list[int]) -> NDArray[np.uint64]:
+        keys = np.zeros(max(0, len(ids) - self._width + 1), dtype=np.uint64)
+        numbers = np.array(ids, dtype=np.uint64) * np.uint64(_MIX)
+        numbers ^= numbers >> np.uint64(31)
+        for i in range(self._width if len(keys) else 0):
+            keys += numbers[i : i + len(keys)] * self._powers[i]
+        return keys
+
+
+def plain(text: str) -> str:
+    """Return a text as it is read: without HTML's escapes, other forms of letters, and what does not show."""
+    if "&" in text:
+        text = unescape(unescape(text))
+    if text.isascii():
+        return text
+    decomposed = unicodedata.normalize("NFKD", text).translate(_LOOK_ALIKES)
+    return "".join(sign for sign in decomposed if unicodedata.category(sign) not in ("Mn", "Cf"))
+
+
+# Cyrillic, then Greek letters beside the Latin ones that they look like.
+_LOOK_ALIKES = str.maketrans(
+    "аеорсухіјѕԁһӏАВЕКМНОРСТУХІЈЅ" + "αενορτυικΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aeopcyxijsdhlABEKMHOPCTYXIJS" + "aevoptuikABEZHIKMNOPTYX",
+)
+
+
+def words_of(text: str) -> list[str]:
+    """Words in lower case; numbers are one sign, so that changed literals hide nothing."""
+    return ["0" if word[0].isdigit() else word for word in _WORD.findall(plain(text).lower())]
+
+
+def code_tokens(code: str) -> tuple[list[str], list[str]]:
+    """Return the tokens of a text read as code, and the kind of each: names "x", literals "0" and "''"."""
+    tokens = _TOKEN.findall(plain(code))
+    return tokens, [_kind(token) for token in tokens]
+
+
+def as_examples(all_tokens: Sequence[str], all_kinds: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return tokens and kinds without the signs of numbers, a row of equal literals as one."""
+    tokens: list[str] = []
+    kinds: list[str] = []
+    for token, kind in zip(all_tokens, all_kinds, strict=True):
+        if kind == "0" and kinds[-1:] == ["-"] and (len(kinds) < 2 or kinds[-2] in _BEFORE_SIGN):
+            del tokens[-1], kinds[-1]
+        tokens.append(token)
+        kinds.append(kind)
+        if kind in ("0", "''") and kinds[-3:] == [kind, ",", kind]:
+            del tokens[-2:], kinds[-2:]
+        elif kind in (")", "]") and kinds[-7:-3] == [*kinds[-3:], ","] and kinds[-2] in ("0", "''"):
+            del tokens[-4:], kinds[-4:]  # [(0), (0)] as [(0)]
+    return tokens, kinds
+
+
+def numbered(tokens: Sequence[str], kinds: Sequence[str], start: int, width: int) -> str:
+    """Return one code n-gram with its names numbered by first appearance, or "" for prose."""
+    window = kinds[start : start + width]
+    if window.count("x") >= width - 2:
+        return ""  # prose, or nothing but names
+    names: dict[str, str] = {}
+    return " ".join(
+        names.setdefault(token, f"x{len(names)}") if kind == "x" else kind
+        for token, kind in zip(tokens[start : start + width], window, strict=True)
+    )
+
+
+@lru_cache(maxsize=1 << 15)
+def _kind(token: str) -> str:
+    first = token[0]
+    if first.isdigit():
+        return "0"
+    if first in "\"'":
+        return token if token in _TRIPLE else "''"
+    if first.isalpha() or first == "_":
+        return token if token in _KEPT else "x"
+    return token
+
+
+_WORDS_A_GRAM, _TOKENS_A_GRAM, _TOKENS_AN_EXAMPLE_GRAM = 3, 8, 6
 _EXAMPLE = re.compile(r"^assert |\w\(.*\)\s*(?:==|=|->|➞|=>|returns?\b|should)")
 
 
@@ -68,6 +195,9 @@ class Thresholds:
     """For "text and examples": either must be there at least this much."""
     question_evidence: float = 9.0
     """And together this much."""
+
+
+_LIMITS = Thresholds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +255,10 @@ class ContaminationIndex:
 
     def __init__(self, problems: Iterable[ProblemText], compared: Callable[[str], str] | None = None) -> None:
         """Index the problems; `compared` returns what of a text counts, of problems and rows alike."""
-        self._thresholds = Thresholds()
         self._compared = compared
         self._number: dict[str, int] = {}
-        self._text, self._code = KnownGrams(WORDS_A_GRAM), KnownGrams(TOKENS_A_GRAM)
-        self._examples = KnownGrams(TOKENS_AN_EXAMPLE_GRAM)
+        self._text, self._code = KnownGrams(_WORDS_A_GRAM), KnownGrams(_TOKENS_A_GRAM)
+        self._examples = KnownGrams(_TOKENS_AN_EXAMPLE_GRAM)
         self._postings: list[list[int]] = []
         """Of each n-gram, the problems that hold it."""
         self._bag: list[int] = []
@@ -150,18 +279,9 @@ class ContaminationIndex:
     def __len__(self) -> int:
         return len(self._problems)
 
-    @property
-    def rows_learnt(self) -> int:
-        """Rows that the weights were learnt from."""
-        return self._rows
-
     def learn(self, rows: Iterable[Instruction]) -> None:
         """Count in how many rows each n-gram of a problem occurs."""
-        self._weights = []
-        for row in rows:
-            self._rows += 1
-            for number in self._grams_of(row):
-                self._rows_with[number] += 1
+        self.add(self.counts(rows))
 
     def counts(self, rows: Iterable[Instruction]) -> Learnt:
         """Return what `learn` would count in these rows, for the index of another process to `add`."""
@@ -194,13 +314,11 @@ class ContaminationIndex:
             if weight:
                 for position in self._postings[number]:
                     insides.setdefault(position, [0.0] * 4)[bag] += weight
-        limits = self._thresholds
-        least = min(limits.text_evidence, limits.code_evidence, limits.examples_evidence)
+        least = min(_LIMITS.text_evidence, _LIMITS.code_evidence, _LIMITS.examples_evidence)
         near = [position for position, inside in insides.items() if sum(inside[:_PROSE]) >= least]
         hits = [hit for position in near if (hit := self._compare(row, position, insides[position]))]
-        return sorted(
-            hits, key=lambda hit: (-max(hit.text_share, hit.code_share, hit.examples_share), hit.task_id)
-        )
+        shares = attrgetter("text_share", "code_share", "examples_share")
+        return sorted(hits, key=lambda hit: (-max(shares(hit)), hit.task_id))
 
     def _compare(self, row: Instruction, position: int, inside: Sequence[float]) -> Hit | None:
         wholes = self._wholes[position]
@@ -220,7 +338,7 @@ class ContaminationIndex:
         )
 
     def _in_text_or_code(self, position: int, inside: Sequence[float], shares: Sequence[float]) -> str:
-        limits, wholes = self._thresholds, self._wholes[position]
+        limits, wholes = _LIMITS, self._wholes[position]
         text, code = inside[_TEXT], inside[_CODE]
         text_share, code_share = shares[_TEXT], shares[_CODE]
         worded = text_share >= limits.text and text >= limits.text_evidence
@@ -242,7 +360,7 @@ class ContaminationIndex:
         return "text and code" if together else ""
 
     def _in_examples(self, position: int, inside: Sequence[float], shares: Sequence[float]) -> str:
-        limits = self._thresholds
+        limits = _LIMITS
         text, examples = inside[_TEXT], inside[_EXAMPLES]
         text_share, share = shares[_TEXT], shares[_EXAMPLES]
         if text_share >= limits.some_text or shares[_PROSE] >= limits.some_prose:
@@ -274,20 +392,20 @@ class ContaminationIndex:
     def _index(self, position: int, problem: ProblemText) -> None:
         words = words_of(problem.text)
         for start in self._text.add(words):
-            self._add(" ".join(words[start : start + WORDS_A_GRAM]), _TEXT, position)
+            self._add(" ".join(words[start : start + _WORDS_A_GRAM]), _TEXT, position)
         prose, solution, examples, n_examples = _parts(problem)
         words = words_of(prose)
         for start in self._text.add(words):
-            self._add(f"~ {' '.join(words[start : start + WORDS_A_GRAM])}", _PROSE, position)
+            self._add(f"~ {' '.join(words[start : start + _WORDS_A_GRAM])}", _PROSE, position)
         self._n_examples.append(n_examples)
         for part in (solution, examples):
             tokens, kinds = code_tokens(part)
             for start in self._code.add(kinds):
-                if gram := numbered(tokens, kinds, start, TOKENS_A_GRAM):
+                if gram := numbered(tokens, kinds, start, _TOKENS_A_GRAM):
                     self._add(f"# {gram}", _CODE, position)
         tokens, kinds = as_examples(*code_tokens(examples))
         for start in self._examples.add(kinds):
-            if gram := numbered(tokens, kinds, start, TOKENS_AN_EXAMPLE_GRAM):
+            if gram := numbered(tokens, kinds, start, _TOKENS_AN_EXAMPLE_GRAM):
                 self._add(f"> {gram}", _EXAMPLES, position)
 
     def _add(self, gram: str, bag: int, position: int) -> None:
@@ -305,17 +423,17 @@ class ContaminationIndex:
         if self._compared is not None:
             question, response = self._compared(question), self._compared(response)
         words = words_of(f"{question}\n{response}")
-        grams = [" ".join(words[start : start + WORDS_A_GRAM]) for start in self._text.find(words)]
+        grams = [" ".join(words[start : start + _WORDS_A_GRAM]) for start in self._text.find(words)]
         grams += [f"~ {gram}" for gram in grams]
         asked, asked_kinds = code_tokens(question)
         answered, answered_kinds = code_tokens(response)
         tokens, kinds = [*asked, *answered], [*asked_kinds, *answered_kinds]
         for start in self._code.find(kinds):
-            grams.append(f"# {numbered(tokens, kinds, start, TOKENS_A_GRAM)}")
+            grams.append(f"# {numbered(tokens, kinds, start, _TOKENS_A_GRAM)}")
         # Examples belong to the question; in an answer, calls of anything look like them.
         tokens, kinds = as_examples(asked, asked_kinds)
         for start in self._examples.find(kinds):
-            grams.append(f"> {numbered(tokens, kinds, start, TOKENS_AN_EXAMPLE_GRAM)}")
+            grams.append(f"> {numbered(tokens, kinds, start, _TOKENS_AN_EXAMPLE_GRAM)}")
         known = self._number
         return {known[gram] for gram in grams if gram in known}
 

@@ -10,28 +10,15 @@ the teacher for rule 1, and drops rows cut off, unanswered or scored low; the ot
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from evolcoder.evolve.methods import Method, MethodSet
 
 EliminationReason = Literal[
-    "unchanged",
-    "equal",
-    "refused",
-    "empty",
-    "leaked prompt",
-    "truncated",
-    "duplicate",
-    "syntax error",
-    "failed tests",
-    "wrong answer",
-    "low score",
-    "contaminated",
-    "no reply",
-    "set aside",
-]
+    "unchanged", "equal", "refused", "empty", "leaked prompt", "truncated", "duplicate", "syntax error",
+    "failed tests", "wrong answer", "low score", "contaminated", "no reply", "set aside",
+]  # fmt: skip
 """Rule 1 by text ("unchanged") and by judge ("equal"), rule 2 ("refused"), rule 3 ("empty"), rule 4 ("leaked
 prompt"); the rest are evolcoder's own. A rule that the paper states for one of instruction and answer also
 drops the other where the teacher shows the same fault there: an apology instead of an instruction, an answer
@@ -123,7 +110,8 @@ def is_unchanged(parent: str, evolved: str) -> bool:
     ours, theirs = _words(parent), _words(evolved)
     if ours == theirs:
         return "".join(_SIGNS.findall(parent)) == "".join(_SIGNS.findall(evolved)) or len(ours) >= 4
-    return len(ours) >= 4 and _content_words(ours) == _content_words(theirs)
+    content = [[word for word in words if word not in FILLER_WORDS] for words in (ours, theirs)]
+    return len(ours) >= 4 and content[0] == content[1]
 
 
 def is_part_of(parent: str, evolved: str) -> bool:
@@ -172,10 +160,6 @@ def says_equal(judgement: str) -> bool:
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
-
-
-def _content_words(words: Iterable[str]) -> list[str]:
-    return [word for word in words if word not in FILLER_WORDS]
 
 
 def _mark_of_prompt(text: str) -> str:

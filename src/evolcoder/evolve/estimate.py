@@ -40,30 +40,24 @@ def estimate(
 
     `seconds_per_request` is the mean time from sending to the reply; `rpm` and `tpm` are limits a minute.
     """
-    asked = kept = requests = prompt = completion = 0.0
-    usd: float | None = None
-    for number in range(rounds):
-        summary = summaries[min(number, len(summaries) - 1)]
-        scale = n_seeds / max(summary.asked, 1)
-        asked += summary.asked * scale
-        kept += summary.kept * scale
-        requests += summary.requests * scale
-        prompt += summary.tokens["prompt"] * scale
-        completion += summary.tokens["completion"] * scale
-        if summary.usd is not None:
-            usd = (usd or 0.0) + summary.usd * scale
+    taken = [summaries[min(number, len(summaries) - 1)] for number in range(rounds)]
+    scaled = [(summary, n_seeds / max(summary.asked, 1)) for summary in taken]
+    requests = sum(summary.requests * scale for summary, scale in scaled)
+    prompt = sum(summary.tokens["prompt"] * scale for summary, scale in scaled)
+    completion = sum(summary.tokens["completion"] * scale for summary, scale in scaled)
+    prices = [summary.usd * scale for summary, scale in scaled if summary.usd is not None]
     seconds = requests * seconds_per_request / concurrency
     if rpm is not None:
         seconds = max(seconds, requests / rpm * 60)
     if tpm is not None:
         seconds = max(seconds, (prompt + completion) / tpm * 60)
     return Estimate(
-        rows_asked=round(asked),
-        rows_kept=round(kept),
+        rows_asked=round(sum(summary.asked * scale for summary, scale in scaled)),
+        rows_kept=round(sum(summary.kept * scale for summary, scale in scaled)),
         requests=round(requests),
         prompt_tokens=round(prompt),
         completion_tokens=round(completion),
-        usd=None if usd is None else round(usd, 4),
+        usd=round(sum(prices), 4) if prices else None,
         seconds=round(seconds, 1),
         sample=max((summary.asked for summary in summaries), default=0),
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evolcoder.errors import RequestFailedError, RequestRefusedError
@@ -18,9 +19,8 @@ from evolcoder.evolve.methods import (
     evolution_messages,
     fraction_of,
 )
-from evolcoder.evolve.preambles import without_preamble
-from evolcoder.evolve.programs import PROGRAMS
 from evolcoder.evolve.settings import AskSettings, EvolveSettings, Phase
+from evolcoder.evolve.verification import PROGRAMS
 from evolcoder.extraction.thinking import split_thinking
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
 from evolcoder.records import Instruction, Lineage
@@ -34,7 +34,7 @@ class RowUsage:
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    usd: float | None = None
+    cost_usd: float | None = None
 
     def add(self, completion: Completion) -> None:
         """Count one reply."""
@@ -42,7 +42,7 @@ class RowUsage:
         self.prompt_tokens += completion.prompt_tokens
         self.completion_tokens += completion.completion_tokens
         if completion.cost_usd is not None:
-            self.usd = (self.usd or 0.0) + completion.cost_usd
+            self.cost_usd = (self.cost_usd or 0.0) + completion.cost_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +80,18 @@ class CountedTeacher:
 
     async def ask(self, phase: Phase, messages: tuple[Message, ...], index: int = 0) -> Completion:
         """Send one chat and return the reply, its reasoning apart from its text. May raise as the model."""
-        own = self.settings.phases.get(phase, _AS_THE_REST)
+        own = self.settings.phases.get(phase) or AskSettings()
         if own.system:
             messages = (Message("system", own.system), *messages)
         temperature = own.temperature
         if temperature is None:
             temperature = 0.0 if phase in ("judge", "score") else self.settings.temperature
         top_p = self.settings.top_p if own.top_p is None else own.top_p
+        most = {"evolve": self.settings.instruction_max_tokens, "judge": 16}
         sampling = Sampling(
             temperature=temperature,
             top_p=top_p if temperature else 1.0,
-            max_tokens=own.max_tokens or self._most_tokens(phase),
+            max_tokens=own.max_tokens or most.get(phase, self.settings.max_tokens),
             seed=self._seed if temperature else 0,
             further_fields=own.further_fields,
         )
@@ -102,13 +103,6 @@ class CountedTeacher:
         if not reasoning and text == completion.text:
             return completion
         return replace(completion, text=text, reasoning=completion.reasoning or reasoning.strip())
-
-    def _most_tokens(self, phase: Phase) -> int:
-        most = {"evolve": self.settings.instruction_max_tokens, "judge": 16}
-        return most.get(phase, self.settings.max_tokens)
-
-
-_AS_THE_REST = AskSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +166,14 @@ async def evolve_row(
         written = await (write or evolved_instruction)(teacher, question, method, methods)
         elimination = written.elimination
         if elimination is None and settings.judge:
-            elimination = await _equality_elimination(teacher, question, written.text)
+            reply = await teacher.ask("judge", equality_messages(question, written.text))
+            if says_equal(reply.text):  # rule 1, as the teacher says
+                elimination = Elimination("equal", f"the teacher judged {reply.text.strip()[:40]!r}")
         if elimination is None:
             rated = Rated(question, written.text, "")
             scores, elimination = await _scores(teacher, rated, settings.scores, answering)
         if elimination is None:
-            answers = await _answers(teacher, question, written.text, given, settings, verifier, answering)
+            answers = await _answers(teacher, question, written.text, given, verifier, answering)
     except RequestRefusedError as error:
         elimination = Elimination("refused", str(error))
     except RequestFailedError as error:
@@ -185,16 +181,11 @@ async def evolve_row(
     if not answers:
         answers = [_Answer("", written.reasoning, elimination, _unverified(verifier))]
     elimination = answers[0].elimination
-    lineage = Lineage(
-        parent.lineage.seed_id,
-        parent.id,
-        round_number,
-        method.name,
-        "+".join(teacher.teachers) or model.name,
-    )
+    by = "+".join(teacher.teachers) or model.name
+    lineage = Lineage(parent.lineage.seed_id, parent.id, round_number, method.name, by)
     rows = []
     for number, answer in enumerate(answers):
-        columns = {**answer.columns, **scores, **_columns(RowUsage() if number else teacher.usage)}
+        columns = {**answer.columns, **scores, **asdict(RowUsage() if number else teacher.usage)}
         if answer.reasoning:
             columns["reasoning"] = answer.reasoning
         which = (number,) if number else ()
@@ -228,11 +219,11 @@ async def _answers(
     parent: str,
     evolved: str,
     given: str,
-    settings: EvolveSettings,
     verifier: AnswerVerifier | None,
     answering: Answering,
 ) -> list[_Answer]:
     """Return the answers that stay; where none does, the first one with why it is dropped."""
+    settings = teacher.settings
     replies: list[Completion] = []
     for index in range(settings.answers):
         try:
@@ -254,33 +245,21 @@ async def _answers(
     if verifier is not None and waiting:
         found = await verifier.verify(evolved, waiting, teacher.ask, given)
         for text, verified in zip(waiting, found, strict=True):
+            reasoning, columns = distinct[text].reasoning, dict(verified.columns)
             distinct[text] = _Answer(
-                verified.answer,
-                distinct[text].reasoning,
-                verified.elimination,
-                dict(verified.columns),
-                verified.proved,
+                verified.answer, reasoning, verified.elimination, columns, verified.proved
             )
     kept = [answer for answer in distinct.values() if answer.elimination is None]
     if proved := [answer for answer in kept if answer.proved]:
         kept = proved  # an answer that nothing confirms is dropped beside one that passed
     if settings.keep_answers == "shortest":
         kept = sorted(kept, key=lambda answer: len(answer.text))[:1]
-    scored = [
-        await _scored(teacher, Rated(parent, evolved, answer.text), answer, settings.scores, answering)
-        for answer in kept
-    ]
+    scored = []
+    for answer in kept:
+        rated = Rated(parent, evolved, answer.text)
+        scores, low = await _scores(teacher, rated, settings.scores, answering)
+        scored.append(replace(answer, columns={**answer.columns, **scores}, elimination=low))
     return [a for a in scored if a.elimination is None] or scored[:1] or list(distinct.values())[:1]
-
-
-async def _scored(
-    teacher: CountedTeacher, rated: Rated, answer: _Answer, least: Mapping[str, float], answering: Answering
-) -> _Answer:
-    """Return an answer with the scores that are of answers, and whether it stays."""
-    if not least:
-        return answer
-    scores, elimination = await _scores(teacher, rated, least, answering)
-    return replace(answer, columns={**answer.columns, **scores}, elimination=elimination)
 
 
 async def _scores(
@@ -293,9 +272,8 @@ async def _scores(
         if rating.of_answer == bool(rated.answer):
             found[name] = round(await rating.rate(rated, teacher.ask), 4)
             if found[name] < enough:
-                return found, Elimination(
-                    "low score", f"{name} {found[name]:.2f}, at least {enough:g} expected"
-                )
+                why = f"{name} {found[name]:.2f}, at least {enough:g} expected"
+                return found, Elimination("low score", why)
     return found, None
 
 
@@ -312,18 +290,58 @@ def _no_text(reply: Completion, text: str) -> Elimination | None:
     return None
 
 
-async def _equality_elimination(teacher: CountedTeacher, question: str, evolved: str) -> Elimination | None:
-    """Rule 1, as the teacher says."""
-    reply = await teacher.ask("judge", equality_messages(question, evolved))
-    if says_equal(reply.text):
-        return Elimination("equal", f"the teacher judged {reply.text.strip()[:40]!r}")
-    return None
+_LONGEST = 300
+"""Characters of a first or last paragraph beyond which it is no courtesy."""
+_YES = r"(?:sure(?: thing)?|certainly|of course|absolutely|definitely|okay|ok|alright|great|no problem)"
+_TEXT = r"(?:version|question|problem|task|instruction|prompt|challenge|exercise|rewrite|variation|variant)"
+_NEW = (
+    r"(?:more|harder|tougher|difficult|challenging|complex|advanced|revised|rewritten|reworded|modified|updated|"
+    r"evolved|enhanced|improved|new|increased|upgraded|adjusted|final)"
+)
+_FIRST_LINE = re.compile(
+    rf"\W{{0,4}}(?:{_YES}\b[^\n]*[:!.]|(?:{_YES}\b\W{{1,4}})?(?:here(?:'|’)?s|here is|below is|this is)\b"
+    rf"[^\n]*\b{_NEW}\b[^\n]*\b{_TEXT}\b[^\n]*:)\W{{0,4}}",
+    re.IGNORECASE,
+)
+_YES_ALONE = re.compile(rf"\W{{0,4}}{_YES}\b[^:\n]{{0,40}}[!.]", re.IGNORECASE)
+_LABEL = re.compile(
+    rf"[*_#\s]{{0,6}}(?:(?:the|your)\s)?(?:{_NEW}\s){{0,2}}(?:programming\s|coding\s|test\s){{0,2}}"
+    rf"{_TEXT}(?:\sstatement)?\s?[*_]{{0,3}}\s?:\s?[*_]{{0,3}}[ \t]*\n?",
+    re.IGNORECASE,
+)
+_LAST = re.compile(
+    r"\W{0,4}(?:let me know|feel free to (?:ask|reach)|i hope (?:this|that)|hope (?:this|that)|"
+    r"would you like me|if you(?:'d| would) like|please let me know|is there anything)\b",
+    re.IGNORECASE,
+)
 
 
-def _columns(usage: RowUsage) -> dict[str, Any]:
-    return {
-        "requests": usage.requests,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cost_usd": usage.usd,
-    }
+def without_preamble(text: str) -> str:
+    """Return an instruction without a teacher's words before and after it; as it is if nothing is left.
+
+    Only what speaks of the task as a text goes: "Here is a broken function:" begins many an instruction.
+    """
+    rest = text.strip()
+    first, newline, behind = rest.partition("\n")
+    if len(first) <= _LONGEST and newline and behind.strip() and _is_courtesy(first):
+        rest = behind.strip()
+    if (label := _LABEL.match(rest[:_LONGEST])) is not None and rest[label.end() :].strip():
+        rest = rest[label.end() :].strip()
+    before, gap, last = rest.rpartition("\n\n")
+    if gap and len(last) <= _LONGEST and before.strip() and _LAST.match(last):
+        rest = before.rstrip().removesuffix("---").rstrip()
+    return rest or text
+
+
+def _is_courtesy(line: str) -> bool:
+    if (found := _FIRST_LINE.fullmatch(line)) is None:
+        return False
+    # "Sure, write a function that adds: ..." is the instruction itself: a yes with more behind it must either
+    # be all there is, or announce a text.
+    return bool(
+        _YES_ALONE.fullmatch(line.strip())
+        or (
+            re.search(rf"\b{_TEXT}\b", found[0], re.IGNORECASE)
+            and re.search(r"\b(?:here|below|this|following)\b", found[0], re.IGNORECASE)
+        )
+    )

@@ -16,7 +16,7 @@ from typing import Any
 from evolcoder import __version__
 from evolcoder.evolve.data_stats import DataStats, stats_of_rows
 from evolcoder.evolve.evolve_one import question_of
-from evolcoder.evolve.output_folder import MADE_FROM
+from evolcoder.evolve.output_folder import note_in
 from evolcoder.evolve.row_files import RowFile
 from evolcoder.instructions import write_instructions
 from evolcoder.licences import Link, hub_licence, model_link, restrictions, resulting_licence, seed_link
@@ -29,10 +29,7 @@ HUB_EXPORT = "hub export"
 
 
 def write_alpaca(path: Path, rows: Iterable[Instruction]) -> int:
-    """Write a JSON list of {instruction, input, output} (gzip for a .gz name), whole or not at all.
-
-    Returns the number of rows.
-    """
+    """Write a JSON list of {instruction, input, output} (gzip for a .gz name), whole; return the count."""
     count = 0
     with writing_whole(path) as partial, open_writer(path.name)(partial) as f:
         f.write(b"[")
@@ -71,10 +68,7 @@ def chat_row(row: Instruction) -> dict[str, Any]:
 
 
 def write_hub_folder(path: Path, rows: Iterable[Instruction], facts: CardFacts) -> int:
-    """Write a folder that `push_to_hub` or `hf upload` takes: README.md, data/train.parquet, eliminated rows.
-
-    Whole or not at all; return the number of rows.
-    """
+    """Write a folder that `push_to_hub` or `hf upload` takes, whole or not at all; return the row count."""
     with making_folder_whole(path, HUB_EXPORT) as folder:
         train = folder / "data" / "train.parquet"
         count = write_instructions(train, rows)
@@ -107,10 +101,8 @@ def facts_beside(
     data: Path, name: str, seeds: str | None, licence: str | None, checked: Sequence[str]
 ) -> CardFacts:
     """Return what the folder of a data set knows of it; what is said by the caller counts more."""
-    noted: dict[str, Any] = {}
     folder = data if data.is_dir() else data.parent
-    if (folder / MADE_FROM).exists():
-        noted = json.loads((folder / MADE_FROM).read_text(encoding="utf-8"))
+    noted = note_in(folder)
     known = seed_link(seeds or noted.get("seeds") or "not said")
     rounds = sorted(folder.glob("round-*"), key=lambda path: (len(path.name), path.name))
     return CardFacts(
@@ -121,6 +113,12 @@ def facts_beside(
         tuple(path for r in rounds if (path := r / "eliminated.jsonl").exists()),
         tuple(checked) or tuple(noted.get("decontaminated", ())),
     )
+
+
+_BINDS = {
+    "seeds": "Evolved rows derive from them.",
+    "teacher": "Its terms may bind what is trained on its answers too.",
+}
 
 
 def data_card(facts: CardFacts, stats: DataStats) -> str:
@@ -161,15 +159,8 @@ def data_card(facts: CardFacts, stats: DataStats) -> str:
         "## Terms",
         "",
         *(
-            f"- Seeds: {link.name}, licence {_licence(link)}. Evolved rows derive from them."
+            f"- {link.role.title()}: {link.name}, licence {_licence(link)}. {_BINDS[link.role]}"
             for link in chain
-            if link.role == "seeds"
-        ),
-        *(
-            f"- Teacher: {link.name}, licence {_licence(link)}. Its terms may bind what is trained on its "
-            "answers too."
-            for link in chain
-            if link.role == "teacher"
         ),
         "- Contamination: "
         + (

@@ -1,14 +1,14 @@
 """Which instructions a round evolves, and which rows a training set is made of.
 
 The pool begins as the seeds. After a round each instruction is replaced by what it evolved into; one whose
-evolution was eliminated stays and is evolved again next round (WizardLM 3.2). Read as a stream from the
-rounds' files, so that a pool of any size takes no memory.
+evolution was eliminated stays and is evolved again next round (WizardLM 3.2). Both are read as a stream from
+the rounds' files, so that a pool of any size takes no memory.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -19,21 +19,20 @@ from evolcoder.runs import read_jsonl
 
 
 def pool_after(
-    seeds: Sequence[Instruction], rounds: Sequence[Path], *, limit: int | None = None, seed: int = 0
-) -> Iterable[Instruction]:
-    """Return the instructions that the round after the folders `rounds` evolves, in the order of their seeds.
-
-    With `limit`, that many of them, chosen at random by tree, so that every round goes on with the same
-    trees.
-    """
+    seeds: Collection[Instruction], rounds: Sequence[Path], *, limit: int | None = None, seed: int = 0
+) -> Iterator[Instruction]:
+    """Return what the round after `rounds` evolves, in the order of the seeds; of `limit` trees at random."""
     if limit is not None and limit < len(seeds):
         chosen = heapq.nsmallest(limit, seeds, key=lambda row: (fraction_of("tree", seed, row.id), row.id))
         ids = {row.id for row in chosen}
         seeds = [row for row in seeds if row.id in ids]
-    return _Pool(seeds, rounds)
+    pool = iter(seeds)
+    for folder in rounds:
+        pool = _evolved_in_place(pool, evolved_rows(folder))
+    return pool
 
 
-def merged_rows(seeds: Sequence[Instruction], rounds: Sequence[Path]) -> Iterator[Instruction]:
+def merged_rows(seeds: Collection[Instruction], rounds: Sequence[Path]) -> Iterator[Instruction]:
     """Yield the training set of the last round: the seeds and all evolved rows so far, round by round."""
     return chain(seeds, *(evolved_rows(folder) for folder in rounds))
 
@@ -42,19 +41,6 @@ def evolved_rows(folder: Path) -> Iterator[Instruction]:
     """Yield the rows that a round kept."""
     for _, row in read_jsonl(folder / "evolved.jsonl"):
         yield instruction_from_row(row)
-
-
-class _Pool:
-    """A pool that can be gone through again and again."""
-
-    def __init__(self, seeds: Sequence[Instruction], rounds: Sequence[Path]) -> None:
-        self._seeds, self._rounds = seeds, rounds
-
-    def __iter__(self) -> Iterator[Instruction]:
-        pool: Iterator[Instruction] = iter(self._seeds)
-        for folder in self._rounds:
-            pool = _evolved_in_place(pool, evolved_rows(folder))
-        return pool
 
 
 def _evolved_in_place(pool: Iterator[Instruction], evolved: Iterator[Instruction]) -> Iterator[Instruction]:

@@ -1,33 +1,34 @@
-"""The evolving prompts: Code Evol-Instruct's template with its five methods, and WizardLM's sets.
+"""The evolving prompts: Code Evol-Instruct's template with its five methods, WizardLM's sets, and Math's.
 
-Code: WizardCoder (arXiv 2306.08568, 3.1). WizardLM: `wizardlm_prompts`. The wording is the
-published one. A new method is one entry here, one line in a recipe (`custom_methods`), or a set in a file of
-the user's own.
+Code: WizardCoder (arXiv 2306.08568, 3.1). WizardLM: `wizardlm_prompts`. The wording is the published one; of
+Math Evol-Instruct (WizardMath, arXiv 2308.09583, 2.1), which published none, it is ours. A new method is one
+entry here, one line in a recipe (`custom_methods`), or a set in a file of the user's own.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, replace
+from importlib import resources
 from pathlib import Path
 
 from evolcoder.errors import UserError
-from evolcoder.evolve import math_prompts
-from evolcoder.evolve.shots import CODE_SHOTS, INPUT_SHOTS, WIZARDLM_SHOTS, Shot
-from evolcoder.evolve.wizardlm_prompts import (
-    INPUT_FORMATS,
-    PAPER_BREADTH,
-    PAPER_DEPTH,
-    PAPER_SENTENCES,
-    REPOSITORY_BREADTH,
-    REPOSITORY_DEPTH,
-    REPOSITORY_SENTENCES,
-    complicated_input,
-)
+from evolcoder.evolve import wizardlm_prompts
 from evolcoder.models.protocol import Message
 from evolcoder.own_files import is_own, load_own_file
 from evolcoder.runs import content_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A question and what a good teacher makes of it."""
+
+    question: str
+    """An instruction."""
+    evolved: str
+    """The instruction made harder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,13 @@ class CustomMethod:
 
     def __post_init__(self) -> None:
         """Refuse a method that says nothing; raises ValueError."""
-        check_template(self.template, "template")
+        check_template(self.template)
 
 
-def check_template(template: str | None, what: str) -> None:
+def check_template(template: str | None) -> None:
     """Refuse a template without a place for the question; raises ValueError."""
     if template is not None and "{question}" not in template:
-        raise ValueError(f"{what}: {{question}} is expected in it, where the instruction shall stand")
+        raise ValueError("template: {question} is expected in it, where the instruction shall stand")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class MethodSet:
     name: str
     template: str
     methods: tuple[Method, ...]
-    leaks: tuple[str, ...] = field(default=())
+    leaks: tuple[str, ...] = ()
     """Words of the evolving prompt that an evolved instruction must not hold (elimination rule 4)."""
     origin: str = ""
     """Whose method it is, as a card says it: a name and the paper."""
@@ -110,35 +111,76 @@ CODE_SENTENCES = {
     ),
 }
 
+MATH_UPWARD_TEMPLATE = """\
+Rewrite the math problem at the end into a somewhat harder one. {method}
+The rewritten problem is complete in itself and has exactly one final answer. Reply with it alone, \
+without its solution.
+
+{question}
+"""
+
+MATH_DOWNWARD_TEMPLATE = """\
+Write a math problem that is easier than the one at the end. {method}
+The easier problem is complete in itself and has exactly one final answer. Reply with it alone, without its \
+solution.
+
+{question}
+"""
+
+MATH_SENTENCES = {
+    "upward-constraints": "Add one more constraint or requirement.",
+    "upward-deepening": "Ask for more: let the question go deeper or wider into the same subject.",
+    "upward-concretizing": "Replace a general notion by a more specific one, with numbers of its own.",
+    "upward-reasoning": "Change it so that its solution takes one or two more steps.",
+    "downward-easier": (
+        "Keep the subject, and lower the difficulty: fewer steps, fewer conditions, smaller numbers."
+    ),
+    "downward-easier-topic": "Choose another subject than the given one.",
+}
+
 PROMPT_WORDS = ("given prompt", "rewritten prompt", "created prompt")
 
 
-def _wizardlm_set(name: str, *, paper: bool) -> MethodSet:
-    """Return WizardLM's operations in one wording; only the paper's has complicated input.
+def worked_examples(of: str) -> dict[str, tuple[Shot, ...]]:
+    """Return worked examples of "code", "wizardlm" or "math" by method, of "input" by the format added.
 
-    The formats of complicated input share the chance of one operation.
+    Written for evolcoder. A model of 0.1 to 0.5 billion parameters does not follow the bare template; with
+    two of these before its question it does half the time. None is near a HumanEval or MBPP problem.
     """
-    sentences = PAPER_SENTENCES if paper else REPOSITORY_SENTENCES
-    formats = INPUT_FORMATS if paper else {}
+    found: dict[str, tuple[Shot, ...]] = {}
+    lines = resources.files("evolcoder.evolve").joinpath("shots.jsonl").read_text(encoding="utf-8")
+    for row in map(json.loads, lines.splitlines()):
+        if row["set"] == of:
+            shot = Shot(row["question"], row["evolved"])
+            found[row["method"]] = (*found.get(row["method"], ()), shot)
+    return found
+
+
+def _wizardlm_set(name: str, *, paper: bool) -> MethodSet:
+    """Return WizardLM's operations in one wording; only the paper's has complicated input, one of six."""
+    words, shots, inputs = wizardlm_prompts, worked_examples("wizardlm"), worked_examples("input")
+    sentences = words.PAPER_SENTENCES if paper else words.REPOSITORY_SENTENCES
+    breadth = words.PAPER_BREADTH if paper else words.REPOSITORY_BREADTH
+    formats = words.INPUT_FORMATS if paper else {}
+    complicated = {key: words.complicated_input(key, map(astuple, inputs[key])) for key in formats}
+    share = 1 / len(words.INPUT_FORMATS)
     methods = (
-        *(Method(key, sentence, shots=WIZARDLM_SHOTS[key]) for key, sentence in sentences.items()),
-        *(
-            Method(f"complicate-{key}", "", template=complicated_input(key), weight=1 / len(formats))
-            for key in formats
-        ),
-        Method("breadth", "", PAPER_BREADTH if paper else REPOSITORY_BREADTH, WIZARDLM_SHOTS["breadth"]),
+        *(Method(key, sentence, shots=shots[key]) for key, sentence in sentences.items()),
+        *(Method(f"complicate-{key}", "", template, weight=share) for key, template in complicated.items()),
+        Method("breadth", "", breadth, shots["breadth"]),
     )
-    examples = tuple(shot.evolved[:60] for key in formats for shot in INPUT_SHOTS[key])
-    depth = PAPER_DEPTH if paper else REPOSITORY_DEPTH
+    examples = tuple(shot.evolved[:60] for key in formats for shot in inputs[key])
+    depth = words.PAPER_DEPTH if paper else words.REPOSITORY_DEPTH
     leaks, origin = (*PROMPT_WORDS, *examples), "Evol-Instruct (WizardLM, arXiv 2304.12244)"
     return MethodSet(name, depth, methods, leaks, origin)
 
 
+_CODE_SHOTS, _MATH_SHOTS = worked_examples("code"), worked_examples("math")
 METHOD_SETS: Mapping[str, MethodSet] = {
     "code": MethodSet(
         "code",
         CODE_TEMPLATE,
-        tuple(Method(name, text, shots=CODE_SHOTS[name]) for name, text in CODE_SENTENCES.items()),
+        tuple(Method(name, text, shots=_CODE_SHOTS[name]) for name, text in CODE_SENTENCES.items()),
         leaks=("programming test question", "increase the difficulty", *PROMPT_WORDS),
         origin="Code Evol-Instruct (WizardCoder, arXiv 2306.08568)",
     ),
@@ -147,20 +189,15 @@ METHOD_SETS: Mapping[str, MethodSet] = {
     "wizardlm-repository": _wizardlm_set("wizardlm-repository", paper=False),
     "math": MethodSet(
         "math",
-        math_prompts.UPWARD_TEMPLATE,
-        (
-            *(
-                Method(f"upward-{name}", text, shots=math_prompts.MATH_SHOTS[name])
-                for name, text in math_prompts.UPWARD_SENTENCES.items()
-            ),
-            *(
-                Method(
-                    f"downward-{name}", text, math_prompts.DOWNWARD_TEMPLATE, math_prompts.MATH_SHOTS[name]
-                )
-                for name, text in math_prompts.DOWNWARD_SENTENCES.items()
-            ),
+        MATH_UPWARD_TEMPLATE,
+        tuple(
+            Method(name, text, MATH_DOWNWARD_TEMPLATE if "downward" in name else None, _MATH_SHOTS[name])
+            for name, text in MATH_SENTENCES.items()
         ),
-        leaks=(*math_prompts.LEAKS, *PROMPT_WORDS),
+        leaks=(
+            *("math problem at the end", "complete in itself", "exactly one final answer"),
+            *("rewritten problem", *PROMPT_WORDS),
+        ),
         origin="Math Evol-Instruct (after WizardMath, arXiv 2308.09583)",
     ),
 }
@@ -228,10 +265,7 @@ def fraction_of(*parts: str | int) -> float:
 def evolution_messages(
     methods: MethodSet, method: Method, question: str, shots: int = 0
 ) -> tuple[Message, ...]:
-    """Return the chat that asks a teacher to evolve `question`.
-
-    With `shots`, that many worked examples of the same method come first, as earlier turns.
-    """
+    """Return the chat that asks to evolve `question`, after `shots` worked examples of the same method."""
     template = method.template or methods.template
 
     def ask(text: str) -> Message:

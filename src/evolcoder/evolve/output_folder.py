@@ -74,7 +74,7 @@ def take_folder(
     }
     del made_with["rows_in_flight"]
     noted = json.loads(json.dumps({"seeds": seeds, "seeds_hash": texts, "made_with": made_with}))
-    differences = _differences(_note_in(folder), noted)
+    differences = _differences(note_in(folder), noted)
     if differences and not overwrite and _has_replies(folder):
         raise DataError(
             f"{folder}: was made with {', '.join(f'{name} {there}' for name, there, _ in differences)}; now "
@@ -111,7 +111,8 @@ def _has_replies(folder: Path) -> bool:
     return journal.exists() and read_totals(journal).replies > 0
 
 
-def _note_in(folder: Path) -> dict[str, Any]:
+def note_in(folder: Path) -> dict[str, Any]:
+    """Return what `evolve` noted in a folder; {} where it noted nothing."""
     try:
         noted = json.loads((folder / MADE_FROM).read_bytes())
     except FileNotFoundError:

@@ -8,37 +8,33 @@ journal answers, so a killed round that runs again writes the same bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, aclosing
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, aclosing, closing
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from evolcoder.evolve.answering import Answering, AnswerVerifier
-from evolcoder.evolve.duplicates import DuplicateIndex, Sketch, Text
+from evolcoder.evolve.contamination_report import ContaminationScreen
+from evolcoder.evolve.duplicates import DuplicateIndex, Text, sketch_work
 from evolcoder.evolve.elimination import Elimination
-from evolcoder.evolve.evolve_one import EvolvedRow, WriteInstruction, evolve_row
-from evolcoder.evolve.merging import evolved_rows, pool_after
+from evolcoder.evolve.evolve_one import EvolvedRow, RowUsage, WriteInstruction, evolve_row
+from evolcoder.evolve.merging import merged_rows, pool_after
 from evolcoder.evolve.methods import MethodSet
 from evolcoder.evolve.output_folder import remove_later_rounds
-from evolcoder.evolve.programs import PROGRAMS
-from evolcoder.evolve.round_progress import LiveCounts
-from evolcoder.evolve.row_files import RowWriter, try_to_write, write_merged
-from evolcoder.evolve.screening_work import sketch_work
+from evolcoder.evolve.row_files import RowWriter, try_to_write, write_rows_whole
 from evolcoder.evolve.settings import EvolveSettings
+from evolcoder.evolve.verification import PROGRAMS
 from evolcoder.execution.bounded import map_bounded
-from evolcoder.execution.engine import Engine, Pool
+from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
-from evolcoder.models.protocol import LanguageModel
+from evolcoder.models.protocol import Completion, LanguageModel, Watchable
 from evolcoder.models.stats import stats_of
 from evolcoder.parquet_files import write_parquet
 from evolcoder.progress import Bar, Progress
 from evolcoder.records import Instruction, ProblemText, round_folder
 from evolcoder.runs import write_json_whole, writing_whole
-
-if TYPE_CHECKING:
-    from evolcoder.evolve.contamination_report import ContaminationScreen
 
 _ROWS_A_BATCH = 64
 
@@ -71,7 +67,7 @@ class RoundSummary:
 
 
 async def evolve_dataset(
-    seeds: Sequence[Instruction],
+    seeds: Collection[Instruction],
     model: LanguageModel,
     settings: EvolveSettings,
     rounds: int,
@@ -85,8 +81,7 @@ async def evolve_dataset(
 ) -> list[RoundSummary]:
     """Evolve `rounds` rounds (see `evolve_rounds`); merge seeds and rounds into `out/dataset.jsonl`.
 
-    Rounds after these, of an earlier call, are removed. Raises DataError, before anything is asked, where the
-    seeds could not be merged or exported.
+    Later rounds of an earlier call are removed. Raises DataError, at first, for seeds that cannot be merged.
     """
     try_to_write(out / "dataset.jsonl", seeds)
     numbers = range(1, rounds + 1)
@@ -102,13 +97,14 @@ async def evolve_dataset(
         engine=engine,
         answering=answering,
     )
-    write_merged(out / "dataset.jsonl", seeds, [out / round_folder(number) for number in numbers])
+    folders = [out / round_folder(number) for number in numbers]
+    write_rows_whole(out / "dataset.jsonl", merged_rows(seeds, folders))
     remove_later_rounds(out, rounds)
     return summaries
 
 
 async def evolve_rounds(
-    seeds: Sequence[Instruction],
+    seeds: Collection[Instruction],
     model: LanguageModel,
     settings: EvolveSettings,
     numbers: range,
@@ -122,21 +118,22 @@ async def evolve_rounds(
 ) -> list[RoundSummary]:
     """Evolve the rounds `numbers`, each into its folder under `out`; the rounds before must lie there.
 
-    A round evolves what became of the seeds in the rounds before (`pool_after`), with `limit` that many of
-    them. Rows that repeat an earlier one, or copy one of `problems`, are eliminated. Returns the rounds'
-    summaries.
-
-    Raises EndpointError, BudgetExhaustedError; every reply so far is in the journal then, and the same call
-    continues. Raises ValueError for a verifier or a score that `answering` has not.
+    A round evolves what became of the seeds, or of `limit` of them, in the rounds before (`pool_after`). Rows
+    that repeat an earlier one, or copy one of `problems`, are eliminated. Raises EndpointError,
+    BudgetExhaustedError, after which the same call continues; ValueError for an unknown verifier or score.
     """
     answering.check(settings)
     summaries: list[RoundSummary] = []
     finishing: list[asyncio.Task[None]] = []
     folders = [out / round_folder(number) for number in range(1, numbers.start)]
     with ExitStack() as held:
-        screen = _screen(problems, seeds, engine, held, answering)
+        screen = None
+        if problems:
+            screen = ContaminationScreen(problems, seeds, engine, answering.compared)
+            held.callback(screen.close)
         sketches = held.enter_context(engine.open(sketch_work(settings.near_duplicates is not None)))
-        index = duplicate_index(settings, seeds, chain(*map(evolved_rows, folders)), sketches)
+        index = DuplicateIndex(settings.near_duplicates, sketches)
+        index.add_all(map(_text, merged_rows(seeds, folders)))
         try:
             for number in numbers:
                 folder = out / round_folder(number)
@@ -167,23 +164,6 @@ async def evolve_rounds(
     return summaries
 
 
-def _screen(
-    problems: Sequence[ProblemText],
-    seeds: Sequence[Instruction],
-    engine: Engine,
-    held: ExitStack,
-    answering: Answering,
-) -> ContaminationScreen | None:
-    """Return what eliminates copies of `problems` until `held` ends; None where there are no problems."""
-    if not problems:
-        return None
-    from evolcoder.evolve.contamination_report import ContaminationScreen
-
-    screen = ContaminationScreen(problems, seeds, engine, answering.compared)
-    held.callback(screen.close)
-    return screen
-
-
 async def evolve_round(
     parents: Iterable[Instruction],
     model: LanguageModel,
@@ -204,14 +184,16 @@ async def evolve_round(
 ) -> RoundSummary:
     """Evolve each parent once; write the rows kept and dropped into the folder `out`, as JSONL.
 
-    Rows are compared with those in `index`, in the order of the parents, and added to it; `screen` may
-    eliminate more. `total`, `usd_before` and `rounds_after` are for the progress bar.
-    `methods` (absent: the settings') and `write` make instructions of parents in another way than evolution.
+    Rows are compared with those in `index`, in order, and added to it; `screen` may eliminate more. `total`,
+    `usd_before` and `rounds_after` are for the bar. `methods` and `write` make instructions in another way.
     """
     summary = RoundSummary(round_number)
     methods = methods or settings.method_set()
     live = LiveCounts(model, total, usd_before, rounds_after)
-    verifier = verifier_for(answering, settings, model, engine)
+    verifier: AnswerVerifier | None = None
+    if settings.verify != "off":
+        in_process = stats_of(getattr(model, "inner", model)) is None
+        verifier = answering.verifiers[settings.verify](settings, in_process, engine)
 
     async def evolve(parent: Instruction) -> EvolvedRow:
         candidate = await evolve_row(
@@ -225,10 +207,10 @@ async def evolve_round(
     with ExitStack() as files, progress.bar(title, total) as bar:
         if verifier is not None:
             files.enter_context(verifier)
-        kept = RowWriter(files.enter_context(writing_whole(out / "evolved.jsonl")))
-        dropped = RowWriter(files.enter_context(writing_whole(out / "eliminated.jsonl")))
-        files.callback(kept.close)
-        files.callback(dropped.close)
+        kept, dropped = (
+            files.enter_context(closing(RowWriter(files.enter_context(writing_whole(out / name)))))
+            for name in ("evolved.jsonl", "eliminated.jsonl")
+        )
         telling = asyncio.create_task(_update_bar(bar, live, summary))
         files.callback(telling.cancel)
         candidates = map_bounded(evolve, _each_once(parents, summary), settings.rows_in_flight)
@@ -263,37 +245,14 @@ async def _finish(out: Path, summary: RoundSummary) -> None:
     write_json_whole(out / "summary.json", facts)
 
 
-def verifier_for(
-    answering: Answering, settings: EvolveSettings, model: LanguageModel, engine: Engine = THIS_MACHINE
-) -> AnswerVerifier | None:
-    """Return what verifies answers as the settings say; None where they are taken as they are."""
-    if settings.verify == "off":
-        return None
-    in_process = stats_of(getattr(model, "inner", model)) is None
-    return answering.verifiers[settings.verify](settings, in_process, engine)
-
-
-def duplicate_index(
-    settings: EvolveSettings,
-    seeds: Iterable[Instruction],
-    more: Iterable[Instruction],
-    pool: Pool[Sequence[Text], Sketch] | None = None,
-) -> DuplicateIndex:
-    """Return an index that holds the seeds and further rows; `pool` sketches texts."""
-    index = DuplicateIndex(settings.near_duplicates, pool)
-    for rows in (seeds, more):
-        index.add_all(_text(row) for row in rows)
-    return index
-
-
 def count(summary: RoundSummary, candidate: EvolvedRow) -> None:
     """Add one row to a summary."""
     summary.asked += 1
     summary.requests += candidate.usage.requests
     summary.tokens["prompt"] += candidate.usage.prompt_tokens
     summary.tokens["completion"] += candidate.usage.completion_tokens
-    if candidate.usage.usd is not None:
-        summary.usd = (summary.usd or 0.0) + candidate.usage.usd
+    if candidate.usage.cost_usd is not None:
+        summary.usd = (summary.usd or 0.0) + candidate.usage.cost_usd
     summary.preambles += candidate.preamble_cut
     rows = (candidate.row, *candidate.more)
     for row in rows:
@@ -341,12 +300,95 @@ def _without_duplicates(batch: Sequence[EvolvedRow], index: DuplicateIndex) -> l
         repeated = next(repeats) if candidate.elimination is None else None
         if repeated is not None:
             how = "an exact copy" if repeated.similarity == 1 else f"{repeated.similarity:.0%} the same"
-            candidate = replace(
-                candidate, elimination=Elimination("duplicate", f"{how} as an earlier row"), more=()
-            )
+            dropped = Elimination("duplicate", f"{how} as an earlier row")
+            candidate = replace(candidate, elimination=dropped, more=())
         compared.append(candidate)
     return compared
 
 
 def _text(row: Instruction) -> Text:
     return Text(f"{row.instruction}\n{row.input}" if row.input else row.instruction, row.lineage.seed_id)
+
+
+_WINDOW_S = 10.0
+"""Requests a second are those of this long a time."""
+
+
+class LiveCounts:
+    """Counts of one round; rows count as soon as they are finished, written in order or not."""
+
+    def __init__(self, model: LanguageModel, rows: int | None, usd_before: float, rounds_after: int) -> None:
+        """Begin to count; `rows` is how many this round has, `usd_before` what earlier rounds cost."""
+        self._stats = stats_of(model)
+        self._rows = rows
+        self._usd_before, self._rounds_after = usd_before, rounds_after
+        self._finished = self._told = 0
+        self._usage = RowUsage()
+        self._written = self._from_journal = 0
+        inner = getattr(model, "inner", model)
+        if isinstance(inner, Watchable):  # its replies come a wave at a time, minutes apart
+            inner.watch(self._add_written)
+        self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), self._answers())])
+
+    def add_reply(self, completion: Completion) -> None:
+        """Count a reply as it comes."""
+        self._usage.add(completion)
+        if completion.cached:
+            self._from_journal += completion.completion_tokens
+
+    def _add_written(self, tokens: int, ended: int) -> None:
+        """Count tokens of answers that a model in this process is writing."""
+        self._written += tokens
+
+    def add_row(self) -> None:
+        """Count a finished row."""
+        self._finished += 1
+
+    def newly_finished(self) -> int:
+        """Return how many rows were finished since this was last asked."""
+        new, self._told = self._finished - self._told, self._finished
+        return new
+
+    def facts(self, kept: int, eliminated: Mapping[str, int]) -> dict[str, str | float]:
+        """Return what the bar shows."""
+        shown: dict[str, str | float] = {"requests/s": round(self._per_second(), 1)}
+        if self._stats is not None:
+            shown["in flight"] = self._stats.in_flight
+        answers = max(self._usage.completion_tokens, self._from_journal + self._written)
+        shown["tokens"] = self._usage.prompt_tokens + answers
+        if self._usage.cost_usd is not None:
+            shown["usd"] = self._money(self._usage.cost_usd)
+        shown["kept"] = kept
+        if eliminated:
+            shown["eliminated"] = by_number(eliminated)
+        if self._stats is not None and self._stats.retries:
+            shown["asked again"] = by_number(self._stats.retries)
+        if self._stats is not None and self._stats.left_out:
+            shown["refused and left out"] = ", ".join(self._stats.left_out)
+        if self._stats is not None and (wait_s := self._stats.resumes_at - time.monotonic()) > 1:
+            shown["waits as told"] = f"{wait_s:.0f} s"
+        return shown
+
+    def _answers(self) -> int:
+        return self._usage.requests if self._stats is None else self._stats.answered + self._stats.hits
+
+    def _per_second(self) -> float:
+        now, answers = time.monotonic(), self._answers()
+        self._seen.append((now, answers))
+        while len(self._seen) > 2 and self._seen[1][0] < now - _WINDOW_S:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        return (answers - before) / max(now - then, 0.001)
+
+    def _money(self, usd: float) -> str:
+        """Return the money so far and what the last round's end is expected to have cost."""
+        so_far = f"{self._usd_before + usd:.4f}"
+        if self._rows is None or self._finished == 0:
+            return so_far
+        rows = self._rows * (1 + self._rounds_after)
+        return f"{so_far} of about {self._usd_before + usd / self._finished * rows:.4f}"
+
+
+def by_number(counts: Mapping[str, int]) -> str:
+    """Return "12 refused, 3 empty" of counts, the largest first."""
+    return ", ".join(f"{n} {name}" for name, n in Counter(counts).most_common())

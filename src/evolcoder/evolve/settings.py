@@ -105,7 +105,7 @@ class EvolveSettings:
 
     def __post_init__(self) -> None:
         self.method_set()
-        check_template(self.template, "template")
+        check_template(self.template)
         for name in ("shots", "repairs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, found {getattr(self, name)}")

@@ -24,10 +24,10 @@ from evolcoder.evolve.answer_tests import (
     runnable_tests,
     why_untestable,
 )
-from evolcoder.evolve.answering import Ask, VerifiedAnswer
+from evolcoder.evolve.answering import Answering, Ask, VerifiedAnswer
 from evolcoder.evolve.elimination import Elimination, EliminationReason
+from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.execution.engine import Engine, Pool
-from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.extraction.code_blocks import CodeBlock, code_blocks, extract, syntax_error
 from evolcoder.extraction.grammar import has_grammar
 from evolcoder.models.protocol import Message
@@ -75,11 +75,7 @@ _ELIMINATED: Mapping[State, EliminationReason] = {"syntax error": "syntax error"
 def _verified(
     answer: str, state: State, language: str, detail: str = "", tests: str = "", repairs: int = 0
 ) -> VerifiedAnswer:
-    """Return an answer (as it was, or as repaired) with what became of it.
-
-    `language` is that of its first code block, `detail` the last error, `repairs` how often the teacher was
-    asked to mend it.
-    """
+    """Return an answer, as it was or as repaired, with what became of it; `detail` is the last error."""
     columns = {
         "language": language,
         "verdict": state,
@@ -95,9 +91,8 @@ def _verified(
 class SandboxVerifier:
     """What verifiers that run programs have in common; a context manager, for the sandbox it may hold.
 
-    `blocking` runs programs while everything else waits: a model in this process chooses what to do next by
-    who has asked so far, which must not depend on how fast a program ran. Raises SandboxError on a machine
-    that offers no protection.
+    `blocking` lets all else wait for a program: what a model in this process does next must not depend on how
+    fast one ran. Raises SandboxError on a machine that offers no protection.
     """
 
     def __init__(self, *, blocking: bool, cpu_s: float, engine: Engine) -> None:
@@ -129,15 +124,7 @@ class SandboxVerifier:
 class Verifier(SandboxVerifier):
     """Verifies programs; without `tests` only by their grammar."""
 
-    def __init__(
-        self,
-        *,
-        tests: bool,
-        repairs: int,
-        blocking: bool,
-        cpu_s: float = 5.0,
-        engine: Engine = THIS_MACHINE,
-    ) -> None:
+    def __init__(self, *, tests: bool, repairs: int, blocking: bool, cpu_s: float, engine: Engine) -> None:
         super().__init__(blocking=blocking, cpu_s=cpu_s, engine=engine)
         self._tests, self._repairs = tests, repairs
 
@@ -162,17 +149,15 @@ class Verifier(SandboxVerifier):
         return found
 
     async def _verify_one(self, task: str, answer: str, ask: Ask, tests: str | None) -> VerifiedAnswer:
-        """Check an answer, ask for repairs, and say how it ended. Raises what `ask` raises.
-
-        `tests` of another answer to the same task are used instead of asking for some.
-        """
+        """Check an answer, with `tests` if there are some, and have it repaired; raises what `ask` raises."""
         repairs = 0
         while True:
             block = answer_block(answer)
             if block is None:
                 return _verified(answer, "no code", "", repairs=repairs)
             error = _parse_error(answer)
-            state: State = "syntax error" if error else _parsed_state(block)
+            parsed = has_grammar(block.language) and block.language not in _LENIENT
+            state: State = "syntax error" if error else "parses" if parsed else "unchecked"
             if not error and self._sandbox is not None and block.language == "python":
                 if useless := why_untestable(block.code):
                     return _verified(answer, "untested", "python", useless, tests or "", repairs)
@@ -199,11 +184,8 @@ class Verifier(SandboxVerifier):
         return extract((await ask("tests", (Message("user", text),))).text, "fence").strip()
 
     async def _repair(self, task: str, answer: str, error: str, ask: Ask) -> str:
-        turns = (
-            Message("user", task),
-            Message("assistant", answer),
-            Message("user", REPAIR_REQUEST.replace("{error}", error)),
-        )
+        told = Message("user", REPAIR_REQUEST.replace("{error}", error))
+        turns = (Message("user", task), Message("assistant", answer), told)
         return (await ask("answer", turns)).text.strip()
 
     async def _run(self, program: str, tests: RunnableTests) -> str:
@@ -220,10 +202,7 @@ class Verifier(SandboxVerifier):
 
 
 def answer_block(answer: str) -> CodeBlock | None:
-    """Return the answer's first code block with its language by common name; None where it has no code.
-
-    A block without a label is Python if it parses as such and defines or imports something.
-    """
+    """Return the first code block (unlabelled: Python) with its language by common name; None for no code."""
     for block in code_blocks(answer):
         language = _LANGUAGES.get(block.language, block.language)
         if language or _is_python(block.code):
@@ -231,10 +210,6 @@ def answer_block(answer: str) -> CodeBlock | None:
     if _is_python(answer):
         return CodeBlock("python", answer, True)
     return None
-
-
-def _parsed_state(block: CodeBlock) -> State:
-    return "parses" if has_grammar(block.language) and block.language not in _LENIENT else "unchecked"
 
 
 def _why_useless(tests: RunnableTests) -> str:
@@ -276,8 +251,17 @@ def _parse_error(answer: str) -> str:
         return "the last code block is not closed"
     for number, block in enumerate(blocks, 1):
         language = _LANGUAGES.get(block.language, block.language)
-        if not language or language in _LENIENT:
-            continue
-        if error := syntax_error(block.code, language):
+        checked = language and language not in _LENIENT
+        if checked and (error := syntax_error(block.code, language)):
             return f"code block {number} ({language}), {error}"[:_DETAIL]
     return ""
+
+
+def _verifier(settings: EvolveSettings, blocking: bool, engine: Engine) -> Verifier:
+    tests, repairs = settings.verify == "tests", settings.repairs if settings.answers == 1 else 0
+    cpu_s = settings.verify_cpu_s
+    return Verifier(tests=tests, repairs=repairs, blocking=blocking, cpu_s=cpu_s, engine=engine)
+
+
+PROGRAMS = Answering(verifiers={"syntax": _verifier, "tests": _verifier})
+"""Answers that are programs: parsed, or run with tests that the teacher writes."""

@@ -2,15 +2,12 @@
 
 The paper's appendix writes "#Given Prompt#" and has all six operations; the repository (`Evol_Instruct/`)
 writes "#The Given Prompt#", says "complexity" where the paper's in-breadth prompt says "difficulty level",
-and has no complicated input. Carriage returns and the repository's indentation are left out. The worked
-examples of complicated input are written for evolcoder.
+and has no complicated input. Carriage returns and the repository's indentation are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from evolcoder.evolve.shots import INPUT_SHOTS
+from collections.abc import Iterable, Mapping
 
 _DEPTH_TEMPLATE = """\
 I want you act as a Prompt Rewriter.
@@ -90,12 +87,9 @@ Rewritten Prompt(MUST contain a specific {format} as input):
 {evolved}"""
 
 
-def complicated_input(name: str) -> str:
-    """Return the template, with {question}, that adds input of one of INPUT_FORMATS; examples stand in it."""
+def complicated_input(name: str, examples: Iterable[tuple[str, str]]) -> str:
+    """Return the template that adds input of a format, with examples: a question and its evolution."""
     format_ = INPUT_FORMATS[name]
-    turns = [
-        _INPUT_TURN.format(question=shot.question, format=format_, evolved=shot.evolved)
-        for shot in INPUT_SHOTS[name]
-    ]
-    asked = _INPUT_TURN.format(question="{question}", format=format_, evolved="")
-    return _INPUT_TEMPLATE.format(format=format_) + "\n####\n".join([*turns, asked])
+    asked = [*examples, ("{question}", "")]
+    turns = [_INPUT_TURN.format(question=q, format=format_, evolved=made) for q, made in asked]
+    return _INPUT_TEMPLATE.format(format=format_) + "\n####\n".join(turns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ from markupsafe import Markup
 from evolcoder import __version__
 from evolcoder.errors import DataError
 from evolcoder.evaluate.t_test import smallest_difference
-from evolcoder.report.charts import ScorePoint, interval_bar
-from evolcoder.report.svg import nice_ticks
+from evolcoder.report.charts import ScorePoint, interval_bar, nice_ticks
 from evolcoder.report.table import p_value, percent, text_table
 from evolcoder.report.templating import template
 from evolcoder.runs import write_text_whole
@@ -122,13 +122,12 @@ def _grid(members: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dic
 
 def _notes(trainings: int, score: Mapping[str, Any], measure: str) -> list[str]:
     """Say what the tests are, and the smallest difference in pass@1 that they can see."""
+    test = f"{ONE_TRAINING}. Intervals and exact paired tests are over the problems."
     if trainings > 1:
         test = (
             f"{trainings} trainings an arm, which differ in their seed: means and intervals over them "
             "(Student's t), differences by Welch's t."
         )
-    else:
-        test = f"{ONE_TRAINING}. Intervals and exact paired tests are over the problems."
     notes = [test, "p (Holm): in brackets corrected for the number of arms compared in the group."]
     if measure == "pass@1":  # of ratings it depends on the judge
         samples = score["n_samples"] // score["n_problems"]
@@ -151,9 +150,7 @@ def _cells(arm: Mapping[str, Any], score: Mapping[str, Any]) -> Sequence[str]:
         " ".join(map(percent, score["trainings"])),
         f"{100 * score['difference']:+.1f}" if compared else "",
         f"{100 * score['difference_low']:+.1f} to {100 * score['difference_high']:+.1f}" if compared else "",
-        f"{p_value(score['p_value'])} ({p_value(score['p_adjusted'])})".replace("p = ", "").replace(
-            "p <", "<"
-        )
+        re.sub("p = |p (?=<)", "", f"{p_value(score['p_value'])} ({p_value(score['p_adjusted'])})")
         if compared
         else "",
     )

@@ -25,6 +25,7 @@ from evolcoder.model_cards import (
 )
 from evolcoder.output_files import begins_with, is_changed, output_file
 from evolcoder.records import REINFORCED_ROUND
+from evolcoder.report.charts import ScorePoint
 from evolcoder.report.rows import numbered_rows
 from evolcoder.report.run_folder import Round, Run, data_round, fine_tuned_round, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores
@@ -39,10 +40,9 @@ _COLUMNS = {
 
 
 def write_cards(folder: Path, *, changed: Literal["replace", "refuse", "keep"] = "refuse") -> list[Path]:
-    """Write `cards/dataset/README.md` and, where a round was trained and kept, `cards/model/README.md`.
+    """Write the cards of a run's data set and, where a round was kept, of its model; return their paths.
 
-    Returns their paths. `changed`: what comes of a card that somebody edited since. Raises DataError where
-    the folder is no finished run.
+    `changed`: what comes of a card edited since. Raises DataError where the folder is no finished run.
     """
     run = read_run(folder)
     if not run.result:
@@ -71,6 +71,7 @@ def model_card(run: Run) -> str:
     if best == REINFORCED_ROUND or (learning and learning.get("when", "each_round") == "each_round"):
         steps.append("trained on whether its own programs pass tests")
     summary = f"`{base.name}`, {', then '.join(steps)}. Made with evolcoder {__version__}."
+    subsets = [f"{view.name}: {view.subset}" for view in benchmarks if view.subset]
     return model_card_text(
         ModelCard(
             name=run.name,
@@ -78,9 +79,14 @@ def model_card(run: Run) -> str:
             chain=chain,
             words=words,
             training=_training_facts(rounds, best),
-            data=tuple(_data_lines(_up_to(rounds, trained))),
-            scores=tuple(_card_score(view, best) for view in benchmarks if _point(view, best)),
-            notes=tuple(_honest_sentences(run, benchmarks)),
+            data=tuple(_data_lines(rounds, trained)),
+            scores=tuple(
+                _card_score(view, point)
+                for view in benchmarks
+                for point in view.points
+                if point.round == best
+            ),
+            notes=(*subsets, *([run.notice] if run.notice else [])),
         )
     )
 
@@ -104,18 +110,13 @@ def _seed_links(run: Run) -> list[Link]:
 
 
 def _model_link(role: str, run: Run) -> Link:
-    section: Any = run.recipe.get("teacher" if role == "teacher" else "base")
-    return model_link(
-        role, str(section.get("model", "embedded")) if isinstance(section, Mapping) else "embedded"
-    )
+    section = run.recipe.get("teacher" if role == "teacher" else "base")
+    named = section if isinstance(section, Mapping) else {}
+    return model_link(role, str(named.get("model", "embedded")))
 
 
 def _rounds(best: int) -> str:
     return f"{max(0, best) or 'no'} round{'' if best == 1 else 's'}"
-
-
-def _up_to(rounds: Sequence[Round], best: int) -> list[Round]:
-    return [round_ for round_ in rounds if round_.number <= best]
 
 
 def dataset_card(run: Run) -> str:
@@ -123,7 +124,8 @@ def dataset_card(run: Run) -> str:
     chain = [link for link in licence_chain(run) if link.role != "base model"]
     rounds = rounds_of_result(run)
     best = data_round(run)
-    rows = _count_rows(run, _up_to(rounds, best))
+    rows = sum(1 for _ in numbered_rows(run.seeds)) if run.seeds else 0
+    rows += sum(int(round_.summary.get("kept") or 0) for round_ in rounds if round_.number <= best)
     words = CardWords.noted(run.result.get("card"))
     header = {
         "license": resulting_licence(chain),
@@ -148,7 +150,7 @@ def dataset_card(run: Run) -> str:
         "",
         "## How it was made",
         "",
-        *_data_lines(_up_to(rounds, best)),
+        *_data_lines(rounds, best),
         "",
         *chain_lines(chain),
         "",
@@ -160,12 +162,7 @@ def dataset_card(run: Run) -> str:
     return with_header(header, lines)
 
 
-def _point(view: BenchmarkScores, number: int) -> Any:
-    return next((point for point in view.points if point.round == number), None)
-
-
-def _card_score(view: BenchmarkScores, best: int) -> CardScore:
-    point = _point(view, best)
+def _card_score(view: BenchmarkScores, point: ScorePoint) -> CardScore:
     name = view.name.split(" ")[0]
     return CardScore(
         benchmark=view.name,
@@ -190,26 +187,16 @@ def _training_facts(rounds: Sequence[Round], best: int) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _honest_sentences(run: Run, benchmarks: Sequence[BenchmarkScores]) -> list[str]:
-    sentences = [f"{view.name}: {view.subset}" for view in benchmarks if view.subset]
-    return sentences + ([run.notice] if run.notice else [])
-
-
-def _data_lines(rounds: Sequence[Round]) -> list[str]:
-    """What each round asked, kept and eliminated."""
+def _data_lines(rounds: Sequence[Round], last: int) -> list[str]:
+    """What each round up to `last` asked, kept and eliminated."""
     lines = ["| round | evolved | kept | eliminated |", "|---|---|---|---|"]
     for round_ in rounds:
-        if round_.number > 0 and round_.summary:
+        if 0 < round_.number <= last and round_.summary:
             reasons = Counter(round_.summary.get("eliminated") or {}).most_common()
             told = ", ".join(f"{count:,} {reason}" for reason, count in reasons) or "none"
             asked, kept = round_.summary.get("asked", 0), round_.summary.get("kept", 0)
             lines.append(f"| {round_.number} | {asked:,} | {kept:,} | {told} |")
     return lines
-
-
-def _count_rows(run: Run, rounds: Sequence[Round]) -> int:
-    seeds = sum(1 for _ in numbered_rows(run.seeds)) if run.seeds else 0
-    return seeds + sum(int(round_.summary.get("kept") or 0) for round_ in rounds)
 
 
 def _contamination_sentence(run: Run, rounds: Sequence[Round]) -> str:

@@ -14,22 +14,102 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from evolcoder.records import round_order
-from evolcoder.report.svg import (
-    Points,
-    drawing,
-    element,
-    nice_ticks,
-    number,
-    path,
-    plain,
-    scale,
-    share,
-    strip,
-    tick_label,
-)
 
 if TYPE_CHECKING:
     from evolcoder.report.rows import Spread
+import itertools
+import math
+
+Points = Sequence[tuple[float, float]]
+"""(x, y) pairs in order of x."""
+
+
+def element(name: str, *content: str | Markup, **attributes: str | float) -> Markup:
+    """Return one SVG element; text and attribute values are escaped, numbers get at most 2 decimals.
+
+    `class_` stands for the attribute `class`, an underscore for a hyphen.
+    """
+    written = Markup("").join(
+        Markup(' {}="{}"').format(
+            key.rstrip("_").replace("_", "-"), value if isinstance(value, str) else number(value)
+        )
+        for key, value in attributes.items()
+    )
+    body = Markup("").join(content)
+    return Markup("<{}{}>{}</{}>").format(name, written, body, name)
+
+
+def drawing(width: int, height: int, label: str, parts: Sequence[Markup]) -> Markup:
+    """Return an SVG that scales as a whole, with `label` for readers who do not see it."""
+    return element("svg", *parts, viewBox=f"0 0 {width} {height}", role="img", aria_label=label)
+
+
+def picture(width: float, height: float, parts: Sequence[Markup], **attributes: str | float) -> Markup:
+    """Return an SVG that is a file of its own, of this size unless scaled."""
+    box = f"0 0 {number(width)} {number(height)}"
+    size: dict[str, str | float] = {"width": width, "height": height, "viewBox": box}
+    return element("svg", *parts, xmlns="http://www.w3.org/2000/svg", **size, **attributes)
+
+
+def strip(height: int, label: str, parts: Sequence[Markup]) -> Markup:
+    """Return an SVG as wide as its place and of fixed height, for parts with percentage coordinates."""
+    return element("svg", *parts, class_="bar", width="100%", height=height, role="img", aria_label=label)
+
+
+def number(value: float) -> str:
+    """Return a coordinate with at most 2 decimals and no trailing zeros; 0 for what is not finite."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"
+
+
+def plain(value: float) -> str:
+    """Return a number for people: thousands separated, at most 4 significant digits below 1000."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def share(part: float, whole: float) -> float:
+    """Return a part in percent of the whole; 0 where there is no whole."""
+    return 100 * part / whole if whole > 0 else 0.0
+
+
+def scale(from_low: float, from_high: float, to_low: float, to_high: float) -> Callable[[float], float]:
+    """Return the linear map from one range to another."""
+    span = (from_high - from_low) or 1.0
+    return lambda value: to_low + (value - from_low) / span * (to_high - to_low)
+
+
+def path(points: Points) -> str:
+    """Return the SVG path through points."""
+    return "M" + "L".join(f"{number(x)} {number(y)}" for x, y in points)
+
+
+def thin(points: Points, most: int = 240) -> list[tuple[float, float]]:
+    """Return at most `most` points by averaging equal runs; few points come back unchanged."""
+    if len(points) <= most:
+        return list(points)
+    edges = [round(i * len(points) / most) for i in range(most + 1)]
+    runs = [points[start:end] for start, end in itertools.pairwise(edges)]
+    return [(run[-1][0], sum(y for _, y in run) / len(run)) for run in runs]
+
+
+def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Return about `count` round numbers, evenly spaced, from at most `low` to at least `high`."""
+    if not math.isfinite(low) or not math.isfinite(high):
+        return [0.0, 1.0]
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-9):
+        high = max(high, low + (0.1 * abs(low) if abs(low) > 1e-9 else 1.0))
+    raw = (high - low) / count
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10, 20) if m * magnitude >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [i * step for i in range(first, last + 1)]
+
+
+def tick_label(ticks: Sequence[float]) -> Callable[[float], str]:
+    """Return the format of evenly spaced ticks: as many decimals as their step needs, for all alike."""
+    step = ticks[1] - ticks[0]
+    decimals = next((d for d in range(6) if abs(round(step, d) - step) < step * 1e-6), 6)
+    return lambda tick: f"{tick:,.{decimals}f}"
+
 
 WIDE, NARROW = 760, 340
 """Widths of the two drawings of a chart, in CSS pixels."""
@@ -95,11 +175,8 @@ def score_chart(
     """Draw scores by round: a line in its band of 95% intervals, best round and base marked."""
     height, top = 300, 34
     floor = height - _BOTTOM
-    ticks = nice_ticks(0.0, max(point.high for point in points))
     x_of = scale(0, max(1, len(points) - 1), _LEFT + 34, width - _RIGHT - 34)
-    y_of = scale(0.0, ticks[-1], floor, top)
-    label = tick_label([100 * tick for tick in ticks])
-    parts = _level_lines(ticks, y_of, width, lambda tick: f"{label(100 * tick)}%")
+    y_of, parts = _percent_axis(points, floor, top, width)
     upper = [(x_of(i), y_of(point.high)) for i, point in enumerate(points)]
     middle = [(x_of(i), y_of(point.value)) for i, point in enumerate(points)]
     lower = [(x_of(i), y_of(point.low)) for i, point in enumerate(points)]
@@ -128,13 +205,10 @@ def scores_chart(lines: Sequence[ScoreLine], width: int = WIDE) -> Markup:
     height, top = 300, 20
     floor = height - _BOTTOM
     points = [point for line in lines for point in line.points]
-    ticks = nice_ticks(0.0, max(point.high for point in points))
-    label = tick_label([100 * tick for tick in ticks])
     numbers = sorted({point.round for point in points}, key=round_order)
     place_of = {number: place for place, number in enumerate(numbers)}
     x_of = scale(0, max(1, len(numbers) - 1), _LEFT + 40, width - _RIGHT - 40)
-    y_of = scale(0.0, ticks[-1], floor, top)
-    parts = _level_lines(ticks, y_of, width, lambda tick: f"{label(100 * tick)}%")
+    y_of, parts = _percent_axis(points, floor, top, width)
     names = {point.round: point.label for point in points}
     parts += [_text("tick", x_of(place_of[number]), floor + 24, name) for number, name in names.items()]
     for place, line in enumerate(lines):
@@ -143,9 +217,8 @@ def scores_chart(lines: Sequence[ScoreLine], width: int = WIDE) -> Markup:
         parts.append(element("path", class_=f"curve {line.css}", d=path(at)))
         for point, (x, y) in zip(line.points, at, strict=True):
             title = element("title", f"{line.name}, {point.label}: {_with_interval(point)}")
-            whisker = element(
-                "line", class_=f"interval {line.css}", x1=x, x2=x, y1=y_of(point.low), y2=y_of(point.high)
-            )
+            y1, y2 = y_of(point.low), y_of(point.high)
+            whisker = element("line", class_=f"interval {line.css}", x1=x, x2=x, y1=y1, y2=y2)
             dot = element("circle", class_=f"dot {line.css}", cx=x, cy=y, r=5)
             parts.append(element("g", title, whisker, dot))
     return drawing(width, height, "pass@1 by round of each run, with 95% intervals", parts)
@@ -185,16 +258,8 @@ def stacked_bar(segments: Sequence[Segment], whole: float) -> Markup:
         size = share(segment.size, whole)
         if size > 0:
             title = element("title", f"{segment.name}: {plain(segment.size)}")
-            parts.append(
-                element(
-                    "rect",
-                    title,
-                    class_=segment.css,
-                    x=f"{number(start)}%",
-                    width=f"{number(size)}%",
-                    height=22,
-                )
-            )
+            x, wide = f"{number(start)}%", f"{number(size)}%"
+            parts.append(element("rect", title, class_=segment.css, x=x, width=wide, height=22))
         start += size
     return strip(22, ", ".join(f"{segment.name} {plain(segment.size)}" for segment in segments), parts)
 
@@ -208,16 +273,12 @@ def spread_bar(spread: Spread, whole: float) -> Markup:
         element("rect", class_="c0 soft", x=at[1], width=box, y=4, height=14, rx=2),
         element("line", class_="median", x1=at[2], x2=at[2], y1=1, y2=21),
     ]
-    return strip(
-        22, f"median {plain(spread.p50)}, middle half {plain(spread.p25)} to {plain(spread.p75)}", parts
-    )
+    told = f"median {plain(spread.p50)}, middle half {plain(spread.p25)} to {plain(spread.p75)}"
+    return strip(22, told, parts)
 
 
 def interval_bar(point: ScorePoint, whole: float, css: str, trainings: Sequence[float] = ()) -> Markup:
-    """Draw one score as a dot on its interval, on an axis from 0 to `whole`.
-
-    Of a mean over `trainings`, the dot is a line across and each training a point of its own.
-    """
+    """Draw a score as a dot on its interval, on an axis to `whole`; a mean as a line among its trainings."""
     x, x1, x2 = (f"{number(share(v, whole))}%" for v in (point.value, point.low, point.high))
     parts = [
         element("line", class_="grid", x1="0", x2="100%", y1=12, y2=12),
@@ -247,6 +308,15 @@ def _problem_cell(cell: Cell, y: int, size: int) -> Markup:
         return element("rect", class_="loss", x=1, y=y + 1, width=size - 2, height=size - 2, rx=1.5)
     faint = {} if cell.opacity >= 1 else {"fill_opacity": cell.opacity}
     return element("rect", class_=cell.css, y=y, width=size, height=size, rx=1.5, **faint)
+
+
+def _percent_axis(
+    points: Sequence[ScorePoint], floor: int, top: int, width: int
+) -> tuple[Callable[[float], float], list[Markup]]:
+    """Return the scale of the scores up to the highest bound, and its grid with labels in percent."""
+    ticks = nice_ticks(0.0, max(point.high for point in points))
+    label, y_of = tick_label([100 * tick for tick in ticks]), scale(0.0, ticks[-1], floor, top)
+    return y_of, _level_lines(ticks, y_of, width, lambda tick: f"{label(100 * tick)}%")
 
 
 def _level_lines(

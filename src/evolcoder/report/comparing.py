@@ -31,32 +31,10 @@ class ComparedRun:
     """By folder name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Against:
-    """The best round of one run against the best round of the first run, on one benchmark."""
-
-    label: str
-    comparison: Comparison
-    strips: tuple[Markup, ...]
-    unlike: tuple[str, ...]
-    """How the two were not measured alike, e.g. "style: chat, wizardcoder"."""
-
-
-@dataclass(frozen=True, slots=True)
-class SharedBenchmark:
-    """A benchmark that every run has a score on."""
-
-    name: str
-    chart: Markup
-    views: tuple[tuple[ComparedRun, BenchmarkScores], ...]
-    against: tuple[Against, ...]
-
-
 def write_comparison(folders: Sequence[Path], out: Path, overwrite: bool = False) -> Path:
     """Write the comparison of two or more runs as one HTML file and return its path.
 
-    Raises UserError where they share no measured benchmark, DataError where a folder holds no run or a file
-    that evolcoder did not write stands at `out`, which `overwrite` has replaced where it is a page.
+    Raises UserError where they share no benchmark, DataError for no run or somebody's file at `out`.
     """
     with output_file(out, begins_with(b"<!doctype html>"), overwrite=overwrite):
         write_text_whole(out, _comparison_html(folders))
@@ -84,35 +62,33 @@ def _labelled(runs: Sequence[Run]) -> list[ComparedRun]:
     names = [run.name for run in runs]
     labelled = []
     for number, run in enumerate(runs):
-        unique = names.count(run.name) == 1
-        label = run.name if unique else f"{run.name} ({run.folder})"
+        label = run.name if names.count(run.name) == 1 else f"{run.name} ({run.folder})"
         scores = {view.folder: view for view in benchmark_scores(run, rounds_of_result(run))}
         labelled.append(ComparedRun(label, f"c{number % 10}", run, scores))
     return labelled
 
 
-def _shared_benchmark(runs: Sequence[ComparedRun], folder: str) -> SharedBenchmark:
+def _shared_benchmark(runs: Sequence[ComparedRun], folder: str) -> dict[str, Any]:
+    """What is told of a benchmark that every run has a score on."""
     lines = [ScoreLine(run.label, run.benchmarks[folder].points, run.css) for run in runs]
     first, *others = runs
-    return SharedBenchmark(
-        name=first.benchmarks[folder].name,
-        chart=both_widths(lambda width: scores_chart(lines, width)),
-        views=tuple((run, run.benchmarks[folder]) for run in runs),
-        against=tuple(_against(first, other, folder) for other in others),
-    )
+    return {
+        "name": first.benchmarks[folder].name,
+        "chart": both_widths(lambda width: scores_chart(lines, width)),
+        "views": [(run, run.benchmarks[folder]) for run in runs],
+        "against": [_against(first, other, folder) for other in others],
+    }
 
 
-def _against(first: ComparedRun, other: ComparedRun, folder: str) -> Against:
+def _against(first: ComparedRun, other: ComparedRun, folder: str) -> dict[str, Any]:
+    """The best round of one run against the best round of the first run, on one benchmark."""
     of_first, of_other = _best_evaluation(first, folder), _best_evaluation(other, folder)
     a, b = of_first.problems, of_other.problems
     old, new = first.benchmarks[folder].settings, other.benchmarks[folder].settings
     comparison = compare(a, b, of_other.families)
-    return Against(
-        label=other.label,
-        comparison=comparison,
-        strips=_strips(comparison, a, b, (first.label, other.label)),
-        unlike=measured_unlike(old, new),
-    )
+    strips = _strips(comparison, a, b, (first.label, other.label))
+    unlike = measured_unlike(old, new)
+    return {"label": other.label, "comparison": comparison, "strips": strips, "unlike": unlike}
 
 
 def _best_evaluation(run: ComparedRun, folder: str) -> Evaluation:
@@ -126,7 +102,7 @@ def _strips(
     a: Mapping[str, Sequence[bool]],
     b: Mapping[str, Sequence[bool]],
     labels: tuple[str, str],
-) -> tuple[Markup, ...]:
+) -> list[Markup]:
     """Draw every problem that both runs have: the first run's cell over the other's."""
     tasks = [task for task in a if task in b]
     better = dict.fromkeys(comparison.only_b, "gain") | dict.fromkeys(comparison.only_a, "loss")
@@ -136,7 +112,7 @@ def _strips(
         words = f"{labels[0]} {above}, {labels[1]} {below}"
         cells = [Cell(above), Cell(better.get(task, below))]
         strips.append(problem_strip(cells, f"{task}: {words}", 11 if len(tasks) <= 500 else 7))
-    return tuple(strips)
+    return strips
 
 
 def _data_facts(run: ComparedRun) -> dict[str, Any]:

@@ -5,29 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
-from evolcoder.report.charts import Segment, spread_bar, stacked_bar
+from evolcoder.report.charts import Segment, nice_ticks, spread_bar, stacked_bar
 from evolcoder.report.rows import RoundRows
 from evolcoder.report.run_folder import Round
-from evolcoder.report.svg import nice_ticks
 from evolcoder.report.table import round_name
 
 _COLORS = 9
 """Colours c1 to c9 for reasons and methods; c0 is for what was kept."""
 VERDICT_COLORS = {
-    "passed": "pass",
-    "failed": "c8",
-    "timeout": "c1",
-    "syntax error": "c3",
-    "crashed": "c6",
-    "memory": "c4",
-    "forbidden": "c7",
-    "exited": "c5",
-    "unsupported": "c9",
-    "infrastructure": "c2",
-}
+    "passed": "pass", "failed": "c8", "timeout": "c1", "syntax error": "c3", "crashed": "c6", "memory": "c4",
+    "forbidden": "c7", "exited": "c5", "unsupported": "c9", "infrastructure": "c2",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +45,14 @@ class FunnelStep:
     """A number a round."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataSection:
-    """Everything the data section shows; parts that are not known are None or empty."""
+def data_section(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> dict[str, Any]:
+    """Return what the data section shows, from the rounds' summaries and their scanned rows.
 
-    funnel: BarTable | None
-    steps: tuple[FunnelStep, ...]
-    """The funnel in numbers, in the order in which rows are looked at."""
-    methods: BarTable | None
-    lengths: tuple[tuple[RoundRows, Markup], ...]
-    length_axis: float
-    """Characters that the full width of a length bar stands for."""
-    rows: tuple[RoundRows, ...]
-    evolved: tuple[int, ...]
-    """The rounds that `steps` tells of."""
-
-
-def data_section(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> DataSection:
-    """Compute the data section from the rounds' summaries and their scanned rows."""
+    `steps` are the funnel in numbers, of the rounds `evolved`; `length_axis` is how many characters the full
+    width of a length bar stands for.
+    """
     evolved = [round_ for round_ in rounds if round_.number > 0]
-    shown = tuple(row for row in rows if row.round in {round_.number for round_ in rounds} | {0})
+    shown = [row for row in rows if row.round in {round_.number for round_ in rounds} | {0}]
     funnel = {round_name(r.number): _funnel_counts(r) for r in evolved if r.summary}
     methods = {
         round_name(row.round): dict(_summary_methods(evolved, row.round) or row.methods)
@@ -81,22 +61,19 @@ def data_section(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> DataSect
     }
     spreads = [row.instruction for row in shown if row.instruction]
     axis = nice_ticks(0.0, max((spread.p95 for spread in spreads), default=1.0))[-1]
-    return DataSection(
-        funnel=bar_table(funnel, {"kept": "c0"}),
-        steps=_steps(evolved, shown),
-        methods=bar_table(methods, {}),
-        lengths=tuple((row, spread_bar(row.instruction, axis)) for row in shown if row.instruction),
-        length_axis=axis,
-        rows=shown,
-        evolved=tuple(round_.number for round_ in evolved if round_.summary),
-    )
+    return {
+        "funnel": bar_table(funnel, {"kept": "c0"}),
+        "steps": _steps(evolved, shown),
+        "methods": bar_table(methods, {}),
+        "lengths": [(row, spread_bar(row.instruction, axis)) for row in shown if row.instruction],
+        "length_axis": axis,
+        "rows": shown,
+        "evolved": [round_.number for round_ in evolved if round_.summary],
+    }
 
 
 def bar_table(counts: Mapping[str, Mapping[str, int]], colors: Mapping[str, str]) -> BarTable | None:
-    """Make stacked bars of counts by round; None without any.
-
-    Names in `colors` come first in that order; the others follow by frequency with the next free colours.
-    """
+    """Make stacked bars of counts by round, names in `colors` first, then by frequency; None for none."""
     totals = Counter[str]()
     for round_counts in counts.values():
         totals.update(round_counts)
@@ -132,11 +109,11 @@ _LOOKED_FOR = ("duplicate", "contaminated")
 """What is looked for once an answer stands; every other reason is a rule of elimination."""
 
 
-def _steps(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> tuple[FunnelStep, ...]:
+def _steps(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> list[FunnelStep]:
     """Return asked, less what the rules drop, less what execution drops, less copies: kept."""
     told = [round_ for round_ in rounds if round_.summary]
     if not told:
-        return ()
+        return []
     dropped = [{str(k): int(v) for k, v in (r.summary.get("eliminated") or {}).items()} for r in told]
     verdicts = {row.round: row.verdicts for row in rows}
     executed = [verdicts.get(round_.number, {}) for round_ in told]
@@ -162,7 +139,7 @@ def _steps(rounds: Sequence[Round], rows: Sequence[RoundRows]) -> tuple[FunnelSt
     # These two are asked of every row, so a zero says that there was none.
     drop(_LOOKED_FOR)
     steps.append(FunnelStep("kept", "", tuple(int(round_.summary.get("kept") or 0) for round_ in told)))
-    return tuple(steps)
+    return steps
 
 
 def _summary_methods(rounds: Sequence[Round], number: int) -> Mapping[str, int]:

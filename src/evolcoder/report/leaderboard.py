@@ -20,7 +20,6 @@ from evolcoder.evaluate.benchmarks import benchmark_names, named_set
 from evolcoder.evaluate.model_judge.settings import RATING
 from evolcoder.evaluate.published import (
     DecodingKind,
-    Published,
     decoding_kind,
     known_set,
     published_benchmarks,
@@ -74,14 +73,10 @@ def gather(
     benchmarks: Sequence[str] = (),
     table: str | None = None,
 ) -> list[Entry]:
-    """Return the scores under the folders, and the published ones of the same and of the named benchmarks.
+    """Return the scores under folders and files, and the published ones of the same or the named benchmarks.
 
-    By benchmark, k and kind of decoding, best first. A file is one that holds what `score --json` or
-    `evaluate --json` printed. With `table`, the published figures are those of that table, and the measured
-    scores those of its benchmarks.
-
-    Raises DataError for a folder without scores, or with a file that is not what its name says, UserError for
-    a benchmark that is not known.
+    By benchmark, k and kind of decoding, best first; with `table`, only that table's figures and benchmarks.
+    Raises DataError for a place without scores, or a broken file, UserError for an unknown benchmark.
     """
     measured = _told_apart([entry for folder in folders for entry in _entries_under(folder)])
     if table is not None:
@@ -92,7 +87,11 @@ def gather(
         families = dict.fromkeys([*map(_family, benchmarks), *(entry.family for entry in measured)])
         _check_known(families, measured)
         figures = [figure for family in families for figure in published_for(family)]
-    published = [_published(figure) for figure in figures] if with_published else []
+    published = [
+        Entry(p.model, p.benchmark, 1, p.value, None, None, None, None, "", p.decoding, "", p.source, False)
+        for p in figures
+        if with_published
+    ]
     order = {family: at for at, family in enumerate(families)}
     return sorted(
         [*measured, *published],
@@ -131,10 +130,7 @@ def chart_kind(entries: Sequence[Entry]) -> DecodingKind:
 
 
 def for_chart(entries: Sequence[Entry], family: str) -> list[Entry]:
-    """Return the pass@1 entries of a benchmark, best first; of a published model its figure that fits best.
-
-    Fits best: the kind of decoding of the measured ones, else greedy.
-    """
+    """Return the pass@1 entries of a benchmark, best first; a published model once, decoded as measured."""
     # Scores of parts ("ds1000 (Pandas)", "humaneval+ (base tests)") have rows of the table, no bars.
     ones = [e for e in entries if e.family == family and e.k == 1 and "(" not in e.benchmark]
     kind = chart_kind(ones)
@@ -156,11 +152,7 @@ def for_figure_1(entries: Sequence[Entry]) -> list[tuple[Entry | None, Entry | N
             key = entry.model if not entry.measured else f"measured {entry.model}"
             pairs.setdefault(key, [None, None])[drawn.index(entry.family)] = entry
     found = [(base, plus) for base, plus in pairs.values()]
-
-    def place(pair: tuple[Entry | None, Entry | None]) -> float:
-        return -next(entry.percent for entry in pair if entry is not None)
-
-    return sorted(found, key=place)
+    return sorted(found, key=lambda pair: -next(entry.percent for entry in pair if entry is not None))
 
 
 def _entries_under(folder: Path) -> list[Entry]:
@@ -248,12 +240,6 @@ def _told_apart(entries: list[Entry]) -> list[Entry]:
             replace(e, model=f"{e.model}, {describe(e)}") if e.model in differing else e for e in entries
         ]
     return entries
-
-
-def _published(p: Published) -> Entry:
-    return Entry(
-        p.model, p.benchmark, 1, p.value, None, None, None, None, "", p.decoding, "", p.source, False
-    )
 
 
 _COLUMNS = ("model", "benchmark", "pass@", "score", "95% interval", "problems", "decoding", "style", "source")

@@ -14,8 +14,8 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from evolcoder.report.charts import element, nice_ticks, picture, scale
 from evolcoder.report.leaderboard import Entry, chart_kind
-from evolcoder.report.svg import element, nice_ticks, picture, scale
 from evolcoder.runs import writing_whole
 
 Anchor = Literal["start", "middle", "end"]
@@ -61,10 +61,7 @@ Shape = Box | Stroke | Label
 
 
 def as_svg(width: float, height: float, shapes: Sequence[Shape], label: str, dark: Mapping[str, str]) -> str:
-    """Return a standalone SVG file; `label` is for readers who do not see it.
-
-    `dark` has the colours to show instead where the reader's system is dark.
-    """
+    """Return an SVG file, `label` for readers who do not see it, `dark` the colours of a dark system."""
     rules = "".join(
         f'[{attribute}="{color}"]{{{attribute}:{shown}}}'
         for color, shown in dark.items()
@@ -134,16 +131,10 @@ _MEASURED, _SUBSET, _PUBLISHED = "#2563a8", "#8fb4dc", "#c9ced6"
 _MEASURED_PLUS, _PUBLISHED_PLUS = "#d97706", "#8a94a3"
 _INK, _SOFT, _GRID = "#1c2430", "#667080", "#e3e7ed"
 _DARK = {
-    "#ffffff": "#16181d",
-    _MEASURED: "#6ba3e8",
-    _SUBSET: "#3d5f8a",
-    _PUBLISHED: "#4a515c",
-    _MEASURED_PLUS: "#f0a94b",
-    _PUBLISHED_PLUS: "#7b8696",
-    _INK: "#e8eaee",
-    _SOFT: "#a3acba",
-    _GRID: "#2b3038",
-}
+    "#ffffff": "#16181d", _INK: "#e8eaee", _SOFT: "#a3acba", _GRID: "#2b3038",
+    _MEASURED: "#6ba3e8", _SUBSET: "#3d5f8a", _PUBLISHED: "#4a515c",
+    _MEASURED_PLUS: "#f0a94b", _PUBLISHED_PLUS: "#7b8696",
+}  # fmt: skip
 """The colours where the reader's system is dark (SVG only)."""
 
 
@@ -195,9 +186,8 @@ def _write(
         if path.suffix.lower() == ".png":
             partial.write_bytes(as_png(width, height, shapes))
         else:
-            said = ", ".join(
-                f"{row.name} {' and '.join(f'{e.percent:.1f}' for e in row.bars)}" for row in rows
-            )
+            told = ((row.name, " and ".join(f"{e.percent:.1f}" for e in row.bars)) for row in rows)
+            said = ", ".join(map(" ".join, told))
             partial.write_text(as_svg(width, height, shapes, f"{title}: {said}", _DARK), encoding="utf-8")
 
 

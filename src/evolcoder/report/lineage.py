@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from evolcoder.report.rows import Place, RowIndex, numbered_rows
 from evolcoder.report.run_folder import Round
@@ -78,7 +78,8 @@ def dropped_examples(rounds: Sequence[Round]) -> list[Dropped]:
             reason = str(row.get("reason") or "?")
             if reason not in seen:
                 seen.add(reason)
-                examples.append(_dropped(round_.number, reason, row))
+                detail, text = (str(row.get(name) or "") for name in ("detail", "instruction"))
+                examples.append(Dropped(round_.number, reason, _cut(detail, 200), _cut(text, 400)))
             if waiting and waiting <= seen:
                 break
     return examples
@@ -106,10 +107,7 @@ def answer_parts(text: str) -> tuple[AnswerPart, ...]:
             language = None
         else:
             lines.append(line)
-    if language is None:
-        close("text")
-    else:
-        close("code", language)
+    close("text" if language is None else "code", language or "")
     return tuple(parts)
 
 
@@ -165,12 +163,6 @@ def _generations(index: RowIndex, chain: Sequence[Place]) -> list[Generation]:
         )
         parent = text
     return generations
-
-
-def _dropped(number: int, reason: str, row: dict[str, Any]) -> Dropped:
-    return Dropped(
-        number, reason, _cut(str(row.get("detail") or ""), 200), _cut(str(row.get("instruction") or ""), 400)
-    )
 
 
 def _cut(text: str, length: int = MAX_TEXT) -> str:

@@ -6,23 +6,20 @@ escaped by the template, never marked as safe, and the page's own policy forbids
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from evolcoder import __version__
 from evolcoder.errors import DataError
 from evolcoder.progress import duration
-from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart
-from evolcoder.report.data_section import VERDICT_COLORS, DataSection, bar_table, data_section
+from evolcoder.report.charts import Line, both_widths, interval_bar, line_chart, nice_ticks, share, thin
+from evolcoder.report.data_section import VERDICT_COLORS, bar_table, data_section
 from evolcoder.report.lineage import dropped_examples, families
 from evolcoder.report.reinforce_section import answers_over_time, figures, learnings
-from evolcoder.report.rows import scan_rows
+from evolcoder.report.rows import RoundRows, scan_rows
 from evolcoder.report.run_folder import Round, Run, read_run, rounds_of_result
 from evolcoder.report.scores import BenchmarkScores, benchmark_scores, score_figure
-from evolcoder.report.svg import nice_ticks, share, thin
 from evolcoder.report.table import round_name
 from evolcoder.report.templating import flat_settings, template
 from evolcoder.runs import write_text_whole
@@ -40,14 +37,12 @@ _TRAINING_FACTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "resumed_from_step": ("resumed from step", "{:,}".format),
 }
 """Key in `training.json` -> how a reader meets it."""
-_PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "pyarrow", "aiohttp")
 
 
 def write_report(run: Path) -> Path:
-    """Write `report.html` into the run folder, whole, and return its path.
+    """Write `report.html`, of what there is, into the run folder, whole, and return its path.
 
-    A run under way, or one with parts missing, gives a report of what is there. Raises DataError where the
-    folder holds no run or a broken file, or a `report.html` that is no report of evolcoder.
+    Raises DataError where the folder holds no run, a broken file, or a `report.html` of somebody else's.
     """
     target, html = run / REPORT_NAME, report_html(read_run(run))
     if not run.is_dir():
@@ -66,7 +61,7 @@ def report_html(run: Run) -> str:
     rounds = rounds_of_result(run)
     index, rows = scan_rows(run, rounds)
     benchmarks = benchmark_scores(run, rounds)
-    data = data_section(rounds, rows)
+    longest = max((stage.seconds for stage in run.stages), default=0.0)
     return template("report.html.j2").render(
         run=run,
         version=__version__,
@@ -78,8 +73,8 @@ def report_html(run: Run) -> str:
         benchmarks=[
             (view, score_figure(view), bar_table(view.reasons, VERDICT_COLORS)) for view in benchmarks
         ],
-        rounds=_round_table(run, rounds, data, benchmarks),
-        data=data,
+        rounds=_round_table(run, rounds, rows, benchmarks),
+        data=data_section(rounds, rows),
         seeds_screened=_seeds_sentence(run),
         families=families(index, max((round_.number for round_ in rounds), default=0)),
         dropped=dropped_examples(rounds),
@@ -87,11 +82,9 @@ def report_html(run: Run) -> str:
         training_facts=_training_facts(rounds),
         learnings=[(learning, figures(learning), answers_over_time(learning)) for learning in learnings(run)],
         costs=_costs(rounds),
-        stages=_stage_bars(run),
+        stages=[(stage.name, stage.seconds, share(stage.seconds, longest)) for stage in run.stages],
         stages_total=sum(stage.seconds for stage in run.stages),
         settings=flat_settings(run.recipe),
-        environment=run.environment or _present_environment(),
-        environment_recorded=bool(run.environment),
         command=run.result.get("command") or f"evolcoder run {run.folder / 'recipe.yaml'} --dir NEW-FOLDER",
     )
 
@@ -119,11 +112,7 @@ def _headline(run: Run, benchmarks: Sequence[BenchmarkScores]) -> dict[str, Any]
 def _models(run: Run) -> list[tuple[str, str]]:
     """Return the models of the run, by what they are for."""
     named = [("base model", run.recipe.get("base")), ("teacher", run.recipe.get("teacher"))]
-    return [
-        (use, str(model["model"]))
-        for use, model in named
-        if isinstance(model, Mapping) and model.get("model")
-    ]
+    return [(use, str(m["model"])) for use, m in named if isinstance(m, Mapping) and m.get("model")]
 
 
 def _stop(run: Run) -> dict[str, Any]:
@@ -153,22 +142,23 @@ def _seeds_sentence(run: Run) -> str:
 
 
 def _round_table(
-    run: Run, rounds: Sequence[Round], data: DataSection, benchmarks: Sequence[BenchmarkScores]
+    run: Run, rounds: Sequence[Round], scanned: Sequence[RoundRows], benchmarks: Sequence[BenchmarkScores]
 ) -> list[dict[str, Any]]:
     """One mapping a round for the table: data sizes, training, scores."""
     trained_on = {entry.get("round"): entry.get("rows") for entry in run.result.get("rounds") or []}
-    made = {rows.round: rows for rows in data.rows}
+    made = {rows.round: rows for rows in scanned}
     table = []
     for round_ in rounds:
-        rows = made.get(round_.number)
+        rows, training = made.get(round_.number), round_.training
         table.append(
             {
                 "number": round_.number,
                 "asked": round_.summary.get("asked"),
                 "kept": round_.summary.get("kept", rows.count if rows and round_.number else None),
-                "trained_on": trained_on.get(round_.number) or _rows_trained_on(round_),
+                # What the training itself says counts for a run under way.
+                "trained_on": trained_on.get(round_.number) or (training and training.facts.get("rows")),
                 "characters": rows.instruction.mean if rows and rows.instruction else None,
-                "loss": round_.training.losses[-1][1] if round_.training and round_.training.losses else None,
+                "loss": training.losses[-1][1] if training and training.losses else None,
                 "usd": round_.summary.get("usd"),
                 "scores": [
                     next((p for p in view.points if p.round == round_.number), None) for view in benchmarks
@@ -177,12 +167,6 @@ def _round_table(
             }
         )
     return table
-
-
-def _rows_trained_on(round_: Round) -> int | None:
-    """Return what the training itself says, for a run under way."""
-    rows = round_.training.facts.get("rows") if round_.training else None
-    return int(rows) if rows else None
 
 
 def _training_figure(rounds: Sequence[Round]) -> Any:
@@ -230,20 +214,3 @@ def _costs(rounds: Sequence[Round]) -> list[dict[str, Any]]:
         for round_ in rounds
         if round_.summary.get("tokens")
     ]
-
-
-def _stage_bars(run: Run) -> list[tuple[str, float, float]]:
-    """Each stage with its seconds and its share, in percent, of the longest one."""
-    longest = max((stage.seconds for stage in run.stages), default=0.0)
-    return [(stage.name, stage.seconds, share(stage.seconds, longest)) for stage in run.stages]
-
-
-def _present_environment() -> dict[str, str]:
-    """Versions on the machine that writes the report, for runs that did not record their own."""
-    versions = {"evolcoder": __version__, "python": platform.python_version(), "system": platform.platform()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

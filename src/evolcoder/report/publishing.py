@@ -63,8 +63,7 @@ class Repository:
 def what_to_publish(folder: Path, model: str | None, dataset: str | None) -> list[Repository]:
     """Write the cards of a run and return what would be pushed to the repositories named (None: not that).
 
-    Raises DataError where the run is not finished, UserError for a repository name that is not owner/name and
-    for a model where the base model stayed best.
+    Raises DataError for an unfinished run, UserError for no owner/name, or where the base model stayed best.
     """
     for name in (model, dataset):
         if name is not None and (name.count("/") != 1 or not all(name.split("/"))):
@@ -125,12 +124,8 @@ def push(
         operations: list[Any] = [CommitOperationAdd(file.name, str(file.path)) for file in repository.files]
         try:
             made = hub.create_repo(repository.name, repo_type=repository.kind, private=private, exist_ok=True)
-            hub.create_commit(
-                made.repo_id,
-                operations,
-                commit_message=f"{repository.what}, made with evolcoder",
-                repo_type=repository.kind,
-            )
+            told = f"{repository.what}, made with evolcoder"
+            hub.create_commit(made.repo_id, operations, commit_message=told, repo_type=repository.kind)
         # The library raises its own errors, those of its HTTP client, and plain OSError and ValueError.
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
@@ -150,10 +145,7 @@ def publishing_text(repositories: Sequence[Repository]) -> str:
         lines += [
             f"{repository.kind} {repository.name}: {repository.what}",
             f"  licence in the card: {repository.licence}",
-            *(
-                f"    {link.role}: {link.name}, {link.licence or 'licence not known'}"
-                for link in repository.chain
-            ),
+            *(f"    {x.role}: {x.name}, {x.licence or 'licence not known'}" for x in repository.chain),
             f"  {len(repository.files)} files, {_size(repository.bytes)}",
             *(f"    {_size(file.bytes):>9}  {file.name}" for file in repository.files),
             "",

@@ -15,13 +15,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evolcoder.report.charts import Line, both_widths, line_chart
+from evolcoder.report.charts import Line, both_widths, line_chart, thin
 from evolcoder.report.rows import numbered_rows
 from evolcoder.report.run_folder import Run, read_list, read_object, rounds_of_result
-from evolcoder.report.svg import thin
 from evolcoder.report.table import round_name
 
-_CHECKPOINT = "checkpoint"
 _STEP_FILE = re.compile(r"step-(\d+)-\d+\.jsonl")
 _MOST_ANSWERS = 8
 """Of one step that are shown."""
@@ -68,11 +66,8 @@ class Learning:
 
 
 def learnings(run: Run) -> list[Learning]:
-    """Return what of a run learnt from execution: models of its rounds, or the one that the folder is.
-
-    Raises DataError for a broken file.
-    """
-    places = [(round_.folder / _CHECKPOINT, round_name(round_.number)) for round_ in rounds_of_result(run)]
+    """Return what of a run learnt from execution: models of its rounds, or the folder; raises DataError."""
+    places = [(round_.folder / "checkpoint", round_name(round_.number)) for round_ in rounds_of_result(run)]
     found = (read_learning(*place) for place in places or [(run.folder, run.name)])
     return [learning for learning in found if learning is not None]
 
@@ -178,17 +173,12 @@ def sampled_steps(learning: Learning) -> dict[int, Path]:
 
 def answers_of(path: Path) -> list[SampledAnswer]:
     """Return the first answers of a step's file."""
-    rows = [row for _, row in islice(numbered_rows(path), _MOST_ANSWERS)]
-    return [_answer(row, row.get("reward") or {}) for row in rows]
-
-
-def _answer(row: Mapping[str, Any], reward: Mapping[str, Any]) -> SampledAnswer:
-    return SampledAnswer(
-        str(row.get("task_id")),
-        str(row.get("text") or ""),
-        float(reward.get("value") or 0.0),
-        str(reward.get("reason") or ""),
-    )
+    found = []
+    for _, row in islice(numbered_rows(path), _MOST_ANSWERS):
+        reward: Mapping[str, Any] = row.get("reward") or {}
+        value, reason = float(reward.get("value") or 0.0), str(reward.get("reason") or "")
+        found.append(SampledAnswer(str(row.get("task_id")), str(row.get("text") or ""), value, reason))
+    return found
 
 
 def answers_over_time(learning: Learning) -> list[tuple[int, SampledAnswer]]:

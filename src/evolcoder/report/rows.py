@@ -89,10 +89,7 @@ class RowIndex:
 
 
 def scan_rows(run: Run, rounds: Sequence[Round]) -> tuple[RowIndex, list[RoundRows]]:
-    """Read the seeds and the rows of `rounds` once; return the index and what each round made.
-
-    Raises DataError that names the file and the line that is not a JSON object.
-    """
+    """Read seeds and rows of `rounds` once; return the index and what each made; raises DataError."""
     index = RowIndex()
     files = {0: run.seeds, **{round_.number: round_.evolved for round_ in rounds if round_.number > 0}}
     rows = []
@@ -172,10 +169,7 @@ def _spread(lengths: array[int]) -> Spread | None:
 
 
 def parse_row(line: bytes) -> dict[str, Any]:
-    """Parse one line; orjson is 3 times faster but refuses what json accepts (NaN, lone surrogates).
-
-    Raises ValueError for what is not a JSON object.
-    """
+    """Parse one line by orjson, by json what it refuses (NaN, lone surrogates); ValueError for no object."""
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:

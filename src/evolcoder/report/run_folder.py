@@ -199,15 +199,13 @@ def data_round(run: Run) -> int:
 
 def _read_round(folder: Path, number: int) -> Round:
     training = read_object(folder / "checkpoint" / "training.json")
-    evaluations = {
-        path.parent.name: _read_evaluation(path) for path in sorted(folder.glob("evaluation/*/scores.json"))
-    }
+    scores = sorted(folder.glob("evaluation/*/scores.json"))
     return Round(
         number=number,
         folder=folder,
         summary=read_object(folder / "summary.json"),
         training=_training(training) if training else None,
-        evaluations=evaluations,
+        evaluations={path.parent.name: _read_evaluation(path) for path in scores},
     )
 
 

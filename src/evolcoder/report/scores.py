@@ -105,9 +105,7 @@ def deciding_folder(run: Run) -> str:
 def _one_benchmark(
     rounds: Sequence[Round], folder: str, decides: bool, kept: int | None
 ) -> BenchmarkScores | None:
-    measured = [
-        (round_.number, round_.evaluations[folder]) for round_ in rounds if folder in round_.evaluations
-    ]
+    measured = [(r.number, r.evaluations[folder]) for r in rounds if folder in r.evaluations]
     points = tuple(point for number, evaluation in measured if (point := _point(number, evaluation)))
     if not points:
         return None
@@ -142,9 +140,8 @@ def _point(number: int, evaluation: Evaluation) -> ScorePoint | None:
     if score is None:
         return None
     value = float(score["value"])
-    return ScorePoint(
-        number, round_name(number), value, float(score.get("low", value)), float(score.get("high", value))
-    )
+    low, high = float(score.get("low", value)), float(score.get("high", value))
+    return ScorePoint(number, round_name(number), value, low, high)
 
 
 def _pass_shares(evaluation: Evaluation) -> dict[str, float]:
@@ -153,10 +150,7 @@ def _pass_shares(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _other_scores(evaluations: Sequence[Evaluation]) -> tuple[tuple[str, tuple[float | None, ...]], ...]:
-    by_name = [
-        {_score_name(score): float(score["value"]) for score in evaluation.scores}
-        for evaluation in evaluations
-    ]
+    by_name = [{_score_name(score): float(score["value"]) for score in e.scores} for e in evaluations]
     names = list(dict.fromkeys(name for scores in by_name for name in scores))[1:]
     return tuple((name, tuple(scores.get(name) for scores in by_name)) for name in names)
 

@@ -11,10 +11,7 @@ _HEADER = ("model", "training rows", "pass@1", "95% interval", "against base")
 
 
 def scores_table(result: Mapping[str, Any]) -> str:
-    """Return the table of `result.json` as text: a line a round, the best one marked, then why it stopped.
-
-    Rounds without a score (not measured yet) are shown with a dash. The text ends without a newline.
-    """
+    """Return the table of `result.json`: a line a round, a dash without a score, then why it stopped."""
     rounds: Sequence[Mapping[str, Any]] = result.get("rounds") or []
     best = result.get("best_round")
     base = next((entry.get("value") for entry in rounds if entry.get("round") == 0), None)

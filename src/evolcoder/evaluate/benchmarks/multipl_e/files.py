@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evolcoder.data_files import open_unpacked
 from evolcoder.errors import DataError
 from evolcoder.records import Problem
 from evolcoder.runs import read_jsonl, read_unpacked
@@ -57,7 +56,7 @@ def _is_own(file: Path, problems: Sequence[Problem], find: Find) -> bool:
 def multipl_e_rows(file: Path, problems: Sequence[Problem], find: Find) -> Iterator[tuple[int, Row]]:
     """Yield (line, row) of a file in the form of `sample_files`; raises DataError for what cannot be read."""
     if not file.name.endswith(_ENDINGS):
-        yield from ((number, _row(row, find)) for number, row in read_jsonl(file, open_unpacked))
+        yield from ((number, _row(row, find)) for number, row in read_jsonl(file))
         return
     value = _loaded(file)
     if isinstance(value, dict):
