@@ -55,6 +55,7 @@ static inline __attribute__((always_inline)) void tile(
         __m512bh first = (__m512bh)_mm512_loadu_si512(panel + p * 2 * PANEL);
         __m512bh second = (__m512bh)_mm512_loadu_si512(panel + p * 2 * PANEL + PANEL);
         _mm_prefetch(next + p * ahead, _MM_HINT_T1);
+        if (ahead > 64) _mm_prefetch(next + p * ahead + 64, _MM_HINT_T1);
         for (int i = 0; i < r; i++) {
             int32_t two;
             memcpy(&two, x + i * x_stride + 2 * p, sizeof two);
