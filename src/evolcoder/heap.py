@@ -11,10 +11,13 @@ would grow without end: to 12 GB within 29 steps that need 5. It goes back where
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import torch
 
 # Of glibc's malloc.h; its own starting values, but for the trim threshold, which grows by itself until it is
 # told otherwise: that is the most it grows to.
@@ -72,3 +75,16 @@ def bounded(resident_bytes: Callable[[], int], give_back: Callable[[], None]) ->
 
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def mapped(numbers: int, dtype: torch.dtype, huge: bool = False) -> torch.Tensor:
+    """Return so many zeros, one or more, in memory of their own, which takes no time before it is written to.
+
+    In `huge` pages, where the system has them, room is taken by 2 MB: reading a model's weights takes a
+    sixth less time with 32 rows.
+    """
+    memory = mmap.mmap(-1, numbers * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if huge and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype)

@@ -186,6 +186,31 @@ def test_numbers_in_one_call_are_a_rows_own() -> None:
 
 
 @needs_the_kernels
+@pytest.mark.parametrize("changes", [{}, {"head_dim": 64}, {"sliding_window": 40}])
+def test_an_answer_is_the_same_whoever_writes_it_and_beside_whom(changes: dict[str, Any]) -> None:
+    family = "mistral" if "sliding_window" in changes else "llama"
+    text = [5 + i * i % 290 for i in range(150)]
+    jobs = [
+        DecodeJob(
+            tuple(text[:at] + text[i : i + 3]), 12, 0.7 * (i % 2), 0.9, (), i, keep_log_probabilities=True
+        )
+        for i, at in enumerate([20, 90, 40, 90, 7, 130, 60, 90, 41, 25, 3, 77, 90, 33, 64, 110, 90, 18])
+    ]
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads, batch_size, order in [(2, 16, 1), (1, 5, 1), (1, 1, -1), (2, 96, -1)]:
+            torch.set_num_threads(threads)
+            decoder = Decoder(model_of(family, **changes), TOKENIZER, batch_size, for_answers_alone=True)
+            assert llama_layers.rows_alone(decoder._model)
+            written = decoder.decode(jobs[::order])[::order]
+            found.append([(answer.token_ids, answer.log_probabilities) for answer in written])
+    finally:
+        torch.set_num_threads(before)
+    assert found[1:] == found[:1] * 3, "to the bit"
+
+
+@needs_the_kernels
 @pytest.mark.parametrize(
     ("family", "changes"),
     [

@@ -12,7 +12,7 @@ from byte_llama import save_tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evolcoder.models.local.cores import on_cores, shares, threads_worth
+from evolcoder.models.local.cores import dealt, groups_of, on_cores, threads_worth
 from evolcoder.models.local.engine import TransformersEngine
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Request, Sampling
@@ -38,14 +38,14 @@ def test_every_job_is_dealt_once_and_small_groups_stay_together(
 ) -> None:
     prompts, costs = [prompt for prompt, _ in jobs], [cost for _, cost in jobs]
     order = sorted(range(len(jobs)), key=prompts.__getitem__)
-    dealt = shares(prompts, costs, order, threads)
-    assert sorted(i for share in dealt for i in share) == list(range(len(jobs)))
-    assert len(dealt) <= threads
-    assert all(dealt), "nobody waits for an empty share"
+    shares = dealt(groups_of(prompts, costs, order, threads), costs, threads)
+    assert sorted(i for share in shares for i in share) == list(range(len(jobs)))
+    assert len(shares) <= threads
+    assert all(shares), "nobody waits for an empty share"
     for prompt in set(prompts):
         own = [i for i, p in enumerate(prompts) if p == prompt]
         if sum(costs[i] for i in own) <= sum(costs) / (2 * threads):
-            assert sum(bool(set(own) & set(share)) for share in dealt) == 1
+            assert sum(bool(set(own) & set(share)) for share in shares) == 1
 
 
 def test_a_thread_has_rows_enough(two_threads: None) -> None:

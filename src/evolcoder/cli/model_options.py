@@ -56,7 +56,11 @@ model_options = together(
         help="Any further setting of the endpoint, e.g. hedge_share=0.05.",
     ),
     click.option(
-        "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Local models."
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=LocalSettings().batch_size,
+        show_default=True,
+        help="Local models.",
     ),
     click.option(
         "--dtype",

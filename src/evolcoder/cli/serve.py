@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from evolcoder.errors import UserError
+from evolcoder.models.local.settings import LocalSettings
 
 
 @click.command()
@@ -24,7 +25,11 @@ from evolcoder.errors import UserError
     help="Asked of every request; made up and printed where the address is not loopback.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Answers at once."
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=LocalSettings().batch_size,
+    show_default=True,
+    help="Answers at once.",
 )
 @click.option(
     "--dtype",
@@ -55,7 +60,6 @@ def command(
     from evolcoder.models.local.engine import VLLM_PREFIX
     from evolcoder.models.local.local_model import LocalModel
     from evolcoder.models.local.prompt_tokens import prompt_limits
-    from evolcoder.models.local.settings import LocalSettings
     from evolcoder.models.serving import application, serving
 
     try:

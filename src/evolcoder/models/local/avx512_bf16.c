@@ -55,6 +55,7 @@ static inline __attribute__((always_inline)) void tile(
         __m512bh first = (__m512bh)_mm512_loadu_si512(panel + p * 2 * PANEL);
         __m512bh second = (__m512bh)_mm512_loadu_si512(panel + p * 2 * PANEL + PANEL);
         _mm_prefetch(next + p * ahead, _MM_HINT_T1);
+        if (ahead > 64) _mm_prefetch(next + p * ahead + 64, _MM_HINT_T1);
         for (int i = 0; i < r; i++) {
             int32_t two;
             memcpy(&two, x + i * x_stride + 2 * p, sizeof two);
@@ -190,6 +191,13 @@ static void after_attention(
     }
 }
 
+/* 16 numbers, from `begin` on, of each of two vectors by turns. */
+static inline __m512i by_turns(int begin) {
+    number at[PANEL];
+    for (int i = 0; i < PANEL; i++) at[i] = (number)(begin + i / 2 + i % 2 * PANEL);
+    return _mm512_loadu_si512(at);
+}
+
 /* Keys as panels of 32 columns, values as panels of 32 numbers of a head; what is missing of a panel is 0. */
 static void lay_out_head(
     const number *keys, int64_t key_stride, const number *values, int64_t value_stride, int64_t columns,
@@ -202,10 +210,16 @@ static void lay_out_head(
         number *to = key_panels + c / PANEL * PANEL * width + c % PANEL * 2;
         for (int64_t d = 0; d < width; d += 2)
             memcpy(to + d * PANEL, keys + c * key_stride + d, 2 * sizeof(number));
-        for (int64_t d = 0; d < width; d++)
-            value_panels[d / PANEL * PANEL * room + c / 2 * 2 * PANEL + d % PANEL * 2 + c % 2] =
-                values[c * value_stride + d];
     }
+    for (int64_t c = 0; c < columns; c += 2)
+        for (int64_t d = 0; d < width; d += PANEL) {
+            const number *one = values + c * value_stride + d;
+            __m512i first = _mm512_loadu_si512(one);
+            __m512i second = c + 1 < columns ? _mm512_loadu_si512(one + value_stride) : _mm512_setzero_si512();
+            number *to = value_panels + d * room + c * PANEL;
+            _mm512_storeu_si512(to, _mm512_permutex2var_epi16(first, by_turns(0), second));
+            _mm512_storeu_si512(to + PANEL, _mm512_permutex2var_epi16(first, by_turns(LANES), second));
+        }
 }
 
 /* The columns of 16 that a token sees: those before `end` that the mask's line, if there is one, shows. */

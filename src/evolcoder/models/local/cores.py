@@ -7,12 +7,14 @@ more than they compute: two cores give 1.4 times the work of one so, and 1.9 tim
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
 
 import torch
 
+_Share = TypeVar("_Share")
 _MOST = 4
 """Threads that write: Python's part of a step, a seventh, has one of them at a time."""
 _LEAST_ROWS = 8
@@ -26,35 +28,51 @@ def threads_worth(n_jobs: int, device: str) -> int:
     return max(1, min(_MOST, torch.get_num_threads(), n_jobs // _LEAST_ROWS))
 
 
-def shares(
+def groups_of(
     prompts: Sequence[Hashable], costs: Sequence[int], order: Sequence[int], n: int
 ) -> list[list[int]]:
-    """Deal jobs, by number, to `n` threads in the order given; those of one prompt stay together.
+    """Return jobs, by number, in the order given; those of one prompt stay together, to be computed once.
 
-    A prompt with more than half a share of the cost is cut. What comes out depends on nothing but this.
+    A prompt with more than half of one of `n` shares of the cost is cut.
     """
     together: dict[Hashable, list[int]] = defaultdict(list)
     for i in order:
         together[prompts[i]].append(i)
     most = sum(costs) / (2 * n)
-    dealt: list[list[int]] = [[] for _ in range(n)]
+    groups: list[list[int]] = []
+    for some in together.values():
+        groups.append([])
+        for i in some:
+            if groups[-1] and sum(costs[j] for j in groups[-1]) + costs[i] > most:
+                groups.append([])
+            groups[-1].append(i)
+    return groups
+
+
+def dealt(groups: Iterable[Sequence[int]], costs: Sequence[int], n: int) -> list[deque[int]]:
+    """Deal groups of jobs to `n` threads, the next to whom has least; it depends on nothing but these."""
+    hands: list[deque[int]] = [deque() for _ in range(n)]
     load = [0.0] * n
-    for group in together.values():
-        cut: list[list[int]] = [[]]
-        for i in group:
-            if cut[-1] and sum(costs[j] for j in cut[-1]) + costs[i] > most:
-                cut.append([])
-            cut[-1].append(i)
-        for some in cut:
-            least = load.index(min(load))
-            dealt[least] += some
-            load[least] += sum(costs[i] for i in some)
-    return [share for share in dealt if share]
+    for some in groups:
+        least = load.index(min(load))
+        hands[least] += some
+        load[least] += sum(costs[i] for i in some)
+    return [hand for hand in hands if hand]
+
+
+def taken(groups: deque[list[int]]) -> Iterator[int]:
+    """Yield jobs of groups that several threads take from, a group at a time."""
+    while True:
+        try:
+            group = groups.popleft()
+        except IndexError:
+            return
+        yield from group
 
 
 def on_cores(
-    write: Callable[[Sequence[int], Callable[[], bool]], None],
-    each: Sequence[Sequence[int]],
+    write: Callable[[_Share, Callable[[], bool]], None],
+    each: Sequence[_Share],
     cancelled: Callable[[], bool],
 ) -> None:
     """Call `write(share, cancelled)` for all shares at once, a thread each, this thread's cores divided.
@@ -69,7 +87,7 @@ def on_cores(
     ended = threading.Event()
     errors: list[BaseException] = []
 
-    def run(share: Sequence[int]) -> None:
+    def run(share: _Share) -> None:
         torch.set_num_threads(max(1, threads // len(each)))
         try:
             write(share, lambda: ended.is_set() or cancelled())

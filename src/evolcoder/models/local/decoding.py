@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,10 +29,11 @@ from evolcoder.models.local.attention_reach import (
     declared_reach,
     length_scaling,
 )
-from evolcoder.models.local.cores import on_cores, shares, threads_worth
+from evolcoder.models.local.cores import dealt, groups_of, on_cores, taken, threads_worth
 from evolcoder.models.local.fast_forms import use_fast_forms
 from evolcoder.models.local.generate_check import FAILS, check_generate, told_of
 from evolcoder.models.local.kv_cache import KVSlots
+from evolcoder.models.local.llama_layers import rows_alone
 from evolcoder.models.local.packed_weights import pack_linear_layers
 from evolcoder.models.local.token_sampling import UniformStream, choose_tokens, log_probabilities
 from evolcoder.models.protocol import FinishReason
@@ -142,6 +143,8 @@ class Decoder:
         self._one_at_a_time = threading.Lock()
         """Held by the thread that counts and tells."""
         self._windows: dict[str, int | None] = {"full_attention": None}
+        self._rows_alone = False
+        """Whether no row's numbers depend, to the bit, on its neighbours or on what it shares with others."""
         self.prompt_tokens_computed = 0
         """Prompt tokens run through the model so far; samples of one prompt count it once."""
         self.falls_back = self._quicken(for_answers_alone)
@@ -177,7 +180,12 @@ class Decoder:
         order = sorted(range(len(jobs)), key=lambda i: _order(jobs[i], i))
         threads = threads_worth(min(len(jobs), self._batch_size), self._model.device.type)
         prompts, costs = [job.prompt_ids for job in jobs], [job.max_new_tokens for job in jobs]
-        each = shares(prompts, costs, order, threads)
+        groups = groups_of(prompts, costs, order, threads)
+        if self._rows_alone:  # who writes a row makes no difference: threads end at the same time
+            together = deque(groups)
+            each = [taken(together) for _ in range(min(threads, len(groups)))]
+        else:
+            each = [iter(share) for share in dealt(groups, costs, threads)]
         with heap_kept() as after_step:
 
             def tell(tokens: int, ended: int) -> None:
@@ -186,9 +194,9 @@ class Decoder:
                     after_step()
 
             @torch.inference_mode()
-            def write(share: Sequence[int], stopped: Callable[[], bool]) -> None:
-                rows = max(1, self._batch_size // len(each))
-                self._decode_together(jobs, share, answers, rows, stopped, tell)
+            def write(share: Iterator[int], stopped: Callable[[], bool]) -> None:
+                slots = KVSlots(min(max(1, self._batch_size // len(each)), len(jobs)), _columns(jobs))
+                self._decode_together(jobs, share, answers, slots, stopped, tell)
 
             on_cores(write, each, cancelled)
         return [answer for answer in answers if answer is not None]
@@ -196,22 +204,19 @@ class Decoder:
     def _decode_together(
         self,
         jobs: Sequence[DecodeJob],
-        order: Sequence[int],
+        share: Iterator[int],
         answers: list[Decoded | None],
-        most_rows: int,
+        slots: KVSlots,
         cancelled: Callable[[], bool],
         on_step: Callable[[int, int], None],
     ) -> None:
-        """Write the answers to the jobs that `order` names into `answers`, `most_rows` side by side."""
-        waiting = deque(order)
+        """Write the answers to the jobs that `share` names into `answers`, one side by side in each slot."""
         active: list[_Row] = []
-        slots = KVSlots(min(most_rows, len(order)), _columns([jobs[i] for i in order]))
         prefilled: _Prefilled | None = None
-        while waiting or active:
+        while True:
             if cancelled():
                 raise Cancelled
-            while waiting and len(active) < most_rows:
-                index = waiting.popleft()
+            while len(active) < slots.rows and (index := next(share, None)) is not None:
                 row = _Row(index, jobs[index], UniformStream(jobs[index].noise_key))
                 if row.job.abandoned():
                     answers[index] = Decoded("", (), "length")
@@ -226,7 +231,7 @@ class Decoder:
                     slots.load(len(active), len(row.job.prompt_ids))
                     active.append(row)
             if not active:
-                continue
+                return
             n_rows = len(active)
             self._choose(self._step(slots, active), active)
             for at in reversed(range(len(active))):
@@ -300,6 +305,7 @@ class Decoder:
             undo = use_fast_forms(self._model, for_answers_alone)
             why = self._why_not_together(rows, plain)
             if why is None:
+                self._rows_alone = rows_alone(self._model)
                 return None
             undo()
             why = self._why_not_together(rows, plain)

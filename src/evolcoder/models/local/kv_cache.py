@@ -9,7 +9,6 @@ Shapes: S slots, H key-value heads, C columns, D head dimension.
 from __future__ import annotations
 
 import math
-import mmap
 import weakref
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import torch
 import transformers
 from transformers.cache_utils import CacheLayerMixin
+
+from evolcoder.heap import mapped
 
 _GROWTH = 128
 """Columns added at a time; memory follows the longest row instead of the longest allowed one."""
@@ -104,6 +105,7 @@ class KVSlots:
     """Slots for `n_slots` rows of one model, of `columns` tokens at first: growing copies them all."""
 
     def __init__(self, n_slots: int, columns: int = _GROWTH) -> None:
+        self.rows = n_slots
         self._pass = now = _Pass(n_slots + 1, columns)
         cache_of: Any = transformers.Cache
         self.cache: Any = cache_of(layer_class_to_replicate=lambda: _SlotLayer(now))
@@ -185,9 +187,7 @@ def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     """
     if like.device.type != "cpu":
         return like.new_zeros(shape)
-    length = math.prod(shape) * like.element_size()
-    memory = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return torch.frombuffer(memory, dtype=like.dtype).view(shape)
+    return mapped(math.prod(shape), like.dtype).view(shape)
 
 
 def _widened(old_SHCD: torch.Tensor, columns: int) -> torch.Tensor:

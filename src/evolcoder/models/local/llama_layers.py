@@ -71,6 +71,14 @@ def take_llama_layers(model: Any) -> Callable[[], Callable[[], None]]:
     return replace
 
 
+def rows_alone(model: Any) -> bool:
+    """Return whether no row's numbers depend on its neighbours, to the bit: the kernels do all that adds."""
+    parts = list(model.modules())
+    return any(isinstance(x, _AllLayers) for x in parts) and all(
+        can_be_laid_out(x) for x in parts if isinstance(x, nn.Linear)
+    )
+
+
 def _is_known(layer: nn.Module) -> bool:
     """Return whether a module is built as a llama's layer, of parts that the kernels know."""
     if {name for name in _PARTS if name} != {name for name, _ in layer.named_children()}:

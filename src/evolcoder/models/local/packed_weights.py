@@ -8,11 +8,12 @@ With AVX512-BF16 the kernels of this package take two thirds of oneDNN's time fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
+from evolcoder.heap import mapped
 from evolcoder.models.local.bf16_kernels import as_it_was, can_be_laid_out, laid_out, linear_product
 
 _ROWS = 64
@@ -28,11 +29,13 @@ def pack_linear_layers(model: nn.Module, by_onednn_alone: bool = False) -> Calla
     for (AVX2 alone), and all of a torch without oneDNN stay as they are. Return what undoes it.
     """
     before: list[tuple[nn.Linear, Callable[[torch.Tensor], torch.Tensor]]] = []
-    for layer in [module for module in model.modules() if type(module) is nn.Linear]:
-        if layer.weight.device.type != "cpu":
-            continue
-        if not by_onednn_alone and can_be_laid_out(layer):
-            _replace(layer, laid_out(layer.weight.detach()))
+    linear = [module for module in model.modules() if type(module) is nn.Linear]
+    linear = [layer for layer in linear if layer.weight.device.type == "cpu"]
+    own = [] if by_onednn_alone else [layer for layer in linear if can_be_laid_out(layer)]
+    if own:
+        _lay_out(own)
+    for layer in linear:
+        if layer in own:
             vars(layer)["forward"] = linear_product(layer)  # in the place of the class's own
             before.append((layer, as_it_was))
         elif _onednn_gains(layer):
@@ -46,6 +49,16 @@ def pack_linear_layers(model: nn.Module, by_onednn_alone: bool = False) -> Calla
             _replace(layer, unpacked(layer.weight.detach()))
 
     return undo
+
+
+def _lay_out(layers: Sequence[nn.Linear]) -> None:
+    """Lay out the weights of layers, one after another in huge pages: a step reads each of them once."""
+    memory = mapped(sum(layer.weight.numel() for layer in layers), torch.bfloat16, huge=True)
+    at = 0
+    for layer in layers:
+        place_OI = memory[at : at + layer.weight.numel()].view(layer.weight.shape)
+        at += layer.weight.numel()
+        _replace(layer, place_OI.copy_(laid_out(layer.weight.detach())))
 
 
 def _replace(layer: nn.Linear, weight: torch.Tensor) -> None:

@@ -53,22 +53,20 @@ static inline void store(number *p, floats f) { memcpy(p, &f, sizeof f); }
 #endif
 
 #define FOLD(a, b, low, high) (__builtin_shufflevector(a, b, low) + __builtin_shufflevector(a, b, high))
-#define LOW8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
-#define HIGH8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#define LOW1 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define HIGH1 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define LOW2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGH2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
 #define LOW4 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
 #define HIGH4 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
-#define LOW2 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29
-#define HIGH2 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31
-#define LOW1 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define HIGH1 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 
-/* The sum of each of 16 vectors, as one vector. */
+/* The sum of each of 16 vectors, as one vector, by exchanges that are one instruction each. */
 static inline floats sums(const floats v[LANES]) {
     floats a[8], b[4], c[2];
-    for (int i = 0; i < 8; i++) a[i] = FOLD(v[2 * i], v[2 * i + 1], LOW8, HIGH8);
-    for (int i = 0; i < 4; i++) b[i] = FOLD(a[2 * i], a[2 * i + 1], LOW4, HIGH4);
-    for (int i = 0; i < 2; i++) c[i] = FOLD(b[2 * i], b[2 * i + 1], LOW2, HIGH2);
-    return FOLD(c[0], c[1], LOW1, HIGH1);
+    for (int i = 0; i < 8; i++) a[i] = FOLD(v[2 * i], v[2 * i + 1], LOW1, HIGH1);
+    for (int i = 0; i < 4; i++) b[i] = FOLD(a[2 * i], a[2 * i + 1], LOW2, HIGH2);
+    for (int i = 0; i < 2; i++) c[i] = FOLD(b[2 * i], b[2 * i + 1], LOW4, HIGH4);
+    return FOLD(c[0], c[1], LOW4, HIGH4);
 }
 
 /* e^x for x <= 0, within 2 units of the last place; 0 below -87. */
@@ -94,6 +92,105 @@ static inline floats exponential(floats x) {
 static inline void ask(const number *p) {
     for (int d = 0; d < WIDTH; d += 64 / (int)sizeof(number)) __builtin_prefetch(p + d);
 }
+
+#if defined(BF16) && defined(__AVX512BF16__) && WIDTH % 32 == 0
+#include <immintrin.h>
+#define PAIRS (WIDTH / 32) /* vectors of 32 numbers, which are multiplied two and two */
+
+/* The products of the queries, `stride` apart, and 16 columns. */
+static inline void products_of_columns(
+    const number *q, int64_t stride, const number *const column[LANES], floats out[GROUP]
+) {
+    for (int g = 0; g < GROUP; g++) {
+        __m512bh own[PAIRS];
+        floats products[LANES];
+        for (int d = 0; d < PAIRS; d++) own[d] = (__m512bh)_mm512_loadu_si512(q + g * stride + d * 32);
+        for (int i = 0; i < LANES; i++) {
+            __m512 sum = _mm512_setzero_ps();
+            for (int d = 0; d < PAIRS; d++)
+                sum = _mm512_dpbf16_ps(sum, own[d], (__m512bh)_mm512_loadu_si512(column[i] + d * 32));
+            products[i] = (floats)sum;
+        }
+        out[g] = sums(products);
+    }
+}
+
+/* The answer: the sums of `n` columns' values, weighted, over the `whole` weights. */
+static inline void weighted(
+    const float *weights, int64_t room, const float *whole, const number *v, int64_t stride, int32_t *seen,
+    int64_t n, const number *next, int64_t next_stride, number *answer
+) {
+    __m512 sum[GROUP][PAIRS][2];
+    for (int g = 0; g < GROUP; g++)
+        for (int d = 0; d < PAIRS; d++) sum[g][d][0] = sum[g][d][1] = _mm512_setzero_ps();
+    if (n % 2) seen[n] = seen[n - 1]; /* to fill the last pair: weighed with 0 */
+    for (int64_t at = 0; at < n; at += 2) {
+        __m512bh weight[GROUP];
+        for (int g = 0; g < GROUP; g++) {
+            const float *w = weights + g * room + at;
+            __m128 two = _mm_set_ps(0, 0, at + 1 < n ? w[1] : 0, w[0]);
+            weight[g] = (__m512bh)_mm512_broadcastd_epi32((__m128i)_mm_cvtneps_pbh(two));
+        }
+        ask(next + seen[at] * next_stride);
+        ask(next + seen[at + 1] * next_stride);
+        for (int d = 0; d < PAIRS; d++) {
+            __m512i one = _mm512_loadu_si512(v + seen[at] * stride + d * 32);
+            __m512i other = _mm512_loadu_si512(v + seen[at + 1] * stride + d * 32);
+            __m512bh low = (__m512bh)_mm512_unpacklo_epi16(one, other);
+            __m512bh high = (__m512bh)_mm512_unpackhi_epi16(one, other);
+            for (int g = 0; g < GROUP; g++) {
+                sum[g][d][0] = _mm512_dpbf16_ps(sum[g][d][0], weight[g], low);
+                sum[g][d][1] = _mm512_dpbf16_ps(sum[g][d][1], weight[g], high);
+            }
+        }
+    }
+    for (int g = 0; g < GROUP; g++)
+        for (int d = 0; d < PAIRS; d++) {
+            __m256i low = (__m256i)_mm512_cvtneps_pbh(sum[g][d][0] / whole[g]);
+            __m256i high = (__m256i)_mm512_cvtneps_pbh(sum[g][d][1] / whole[g]);
+            __m256i even = _mm256_unpacklo_epi64(low, high), odd = _mm256_unpackhi_epi64(low, high);
+            __m128i *to = (__m128i *)(answer + g * WIDTH + d * 32);
+            _mm_storeu_si128(to, _mm256_castsi256_si128(even));
+            _mm_storeu_si128(to + 1, _mm256_castsi256_si128(odd));
+            _mm_storeu_si128(to + 2, _mm256_extracti128_si256(even, 1));
+            _mm_storeu_si128(to + 3, _mm256_extracti128_si256(odd, 1));
+        }
+}
+#else
+static inline void products_of_columns(
+    const number *q, int64_t stride, const number *const column[LANES], floats out[GROUP]
+) {
+    floats own[GROUP][PARTS], tile[LANES][PARTS];
+    for (int i = 0; i < LANES; i++)
+        for (int d = 0; d < PARTS; d++) tile[i][d] = load(column[i] + d * LANES);
+    for (int g = 0; g < GROUP; g++) {
+        floats products[LANES];
+        for (int d = 0; d < PARTS; d++) own[g][d] = load(q + g * stride + d * LANES);
+        for (int i = 0; i < LANES; i++) {
+            products[i] = tile[i][0] * own[g][0];
+            for (int d = 1; d < PARTS; d++) products[i] += tile[i][d] * own[g][d];
+        }
+        out[g] = sums(products);
+    }
+}
+
+static inline void weighted(
+    const float *weights, int64_t room, const float *whole, const number *v, int64_t stride, int32_t *seen,
+    int64_t n, const number *next, int64_t next_stride, number *answer
+) {
+    floats sum[GROUP][PARTS] = {{{0}}};
+    for (int64_t at = 0; at < n; at++) {
+        const number *p = v + seen[at] * stride;
+        ask(next + seen[at] * next_stride);
+        for (int d = 0; d < PARTS; d++) {
+            floats part = load(p + d * LANES);
+            for (int g = 0; g < GROUP; g++) sum[g][d] += part * weights[g * room + at];
+        }
+    }
+    for (int g = 0; g < GROUP; g++)
+        for (int d = 0; d < PARTS; d++) store(answer + g * WIDTH + d * LANES, sum[g][d] / whole[g]);
+}
+#endif
 
 /* Strides count numbers: of a row, a head, a column. Each row has `columns` of its own; the mask has one line
    a row, or is null.
@@ -125,29 +222,22 @@ int row_attention(
             const number *v = values + row * value_strides[0] + head * value_strides[1];
             const number *next = head + 1 < heads ? k + key_strides[1]
                 : row + 1 < rows ? keys + (row + 1) * key_strides[0] : k;
-            floats q[GROUP][PARTS], top[GROUP];
-            for (int g = 0; g < GROUP; g++) {
-                const number *p = query + row * query_strides[0] + (head * GROUP + g) * query_strides[1];
-                for (int d = 0; d < PARTS; d++) q[g][d] = load(p + d * LANES) * scale;
-                top[g] = (floats){0} - 3.4e38f;
-            }
+            const number *q = query + row * query_strides[0] + head * GROUP * query_strides[1];
+            floats top[GROUP];
+            for (int g = 0; g < GROUP; g++) top[g] = (floats){0} - 3.4e38f;
             for (int64_t at = 0; at < n; at += LANES) {
-                floats tile[LANES][PARTS], added = {0};
+                floats tile[GROUP], added = {0};
+                const number *column[LANES];
                 int filled = n - at < LANES ? (int)(n - at) : LANES;
                 for (int i = 0; i < LANES; i++) {
                     int32_t c = seen[at + (i < filled ? i : 0)];
-                    for (int d = 0; d < PARTS; d++) tile[i][d] = load(k + c * key_strides[2] + d * LANES);
+                    column[i] = k + c * key_strides[2];
                     ask(v + c * value_strides[2]);
                     added[i] = i >= filled ? -3.4e38f : line ? value(line[c]) : 0.0f;
                 }
+                products_of_columns(q, query_strides[1], column, tile);
                 for (int g = 0; g < GROUP; g++) {
-                    floats products[LANES];
-                    for (int i = 0; i < LANES; i++) {
-                        floats sum = tile[i][0] * q[g][0];
-                        for (int d = 1; d < PARTS; d++) sum += tile[i][d] * q[g][d];
-                        products[i] = sum;
-                    }
-                    floats score = sums(products) + added;
+                    floats score = tile[g] * scale + added;
                     memcpy(scores + g * room + at, &score, sizeof score);
                     ints larger = score > top[g];
                     top[g] = (floats)((larger & (ints)score) | (~larger & (ints)top[g]));
@@ -168,18 +258,8 @@ int row_attention(
                 whole[g] = 0;
                 for (int i = 0; i < LANES; i++) whole[g] += sum[i];
             }
-            floats acc[GROUP][PARTS] = {{{0}}};
-            for (int64_t at = 0; at < n; at++) {
-                const number *p = v + seen[at] * value_strides[2];
-                ask(next + seen[at] * key_strides[2]);
-                for (int d = 0; d < PARTS; d++) {
-                    floats part = load(p + d * LANES);
-                    for (int g = 0; g < GROUP; g++) acc[g][d] += part * scores[g * room + at];
-                }
-            }
             number *answer = out + (row * heads + head) * GROUP * WIDTH;
-            for (int g = 0; g < GROUP; g++)
-                for (int d = 0; d < PARTS; d++) store(answer + g * WIDTH + d * LANES, acc[g][d] / whole[g]);
+            weighted(scores, room, whole, v, value_strides[2], seen, n, next, key_strides[2], answer);
         }
     }
     free(scores);

@@ -16,7 +16,7 @@ class LocalSettings:
     """Number format of the weights; "auto": bf16 on a GPU or a CPU that multiplies it, else fp32."""
     device: str = "auto"
     """A torch device name; "auto": the first GPU where there is one, else the CPU."""
-    batch_size: int = 64
+    batch_size: int = 96
     """Most answers that are written side by side."""
     wave_size: int = 256
     """Most requests that are taken together; of fewer, a quarter of what waits, and at least two batches.
