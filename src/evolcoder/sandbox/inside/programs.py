@@ -8,13 +8,15 @@ import builtins
 import errno
 import marshal
 import os
-import signal
 import sys
 import threading
-import time
 import traceback
 import types
 from collections.abc import Callable
+from marshal import loads  # what is used once a program runs is bound here: it may replace all of a module
+from os import _exit
+from signal import ITIMER_PROF, SIGPROF, setitimer
+from time import process_time
 from typing import Any, NoReturn
 
 from evolcoder.sandbox import codec
@@ -37,6 +39,7 @@ _FORBIDDEN_ERRORS = frozenset(
     {errno.EPERM, errno.EACCES, errno.EROFS, errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.ENETDOWN}
 )
 Namespace = dict[str, Any]
+_set_handler: Any = sys.modules["_signal"].signal  # all of it C, as the other names that are bound
 
 
 class CallTimeoutError(BaseException):
@@ -76,7 +79,7 @@ def compiled(source: bytes, name: str = "<program>") -> types.CodeType:
 
 
 def _payload(fd: int = wire.PAYLOAD_FD) -> dict[str, Any]:
-    payload: dict[str, Any] = marshal.loads(wire.read_to_end(fd))
+    payload: dict[str, Any] = loads(wire.read_to_end(fd))
     os.close(fd)
     return payload
 
@@ -93,7 +96,8 @@ def _load(program: bytes | types.CodeType) -> Namespace:
         _end(wire.UNFIT, "syntax error", describe(error))
     except BaseException as error:
         _end(wire.UNFIT, reason_of(error), describe(error))
-    namespace: Namespace = {}
+    # Python's builtins, which are the program's to change; the harness has its own.
+    namespace: Namespace = {"__builtins__": builtins.__dict__}
     try:
         exec(code, namespace)
     except BaseException as error:
@@ -106,13 +110,14 @@ def _end(kind: bytes, *parts: object) -> NoReturn:
         _say(kind, *parts)
     except OSError:
         pass
-    os._exit(0)
+    _exit(0)
 
 
 def run_stdio() -> None:
     """Run as `python main.py` would: `__main__`, threads waited for, exit handlers, the exit code."""
     source = _payload()["program"]
     main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins.__dict__
     sys.modules["__main__"] = main
     code = 0
     try:
@@ -130,7 +135,7 @@ def run_stdio() -> None:
             pass
         except BaseException as error:
             _show(error)
-    os._exit(code & 0xFF)
+    _exit(code & 0xFF)
 
 
 def _exit_code(error: SystemExit) -> int:
@@ -172,7 +177,7 @@ def run_in_process() -> None:
 def run_candidate() -> None:
     """Execute the program, then answer calls of its functions until the tests are done."""
     _be_candidate(wire.PAYLOAD_FD, wire.CHANNEL_FD)
-    os._exit(0)
+    _exit(0)
 
 
 def _be_candidate(payload_fd: int, channel: int) -> None:
@@ -282,11 +287,11 @@ def run_batch() -> None:
     function = namespace.get(payload["entry_point"])
     if not callable(function):
         _end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['entry_point']!r}")
-    signal.signal(signal.SIGPROF, _call_is_over)
+    _set_handler(SIGPROF, _call_is_over)
     _say(wire.READY)
     limits = payload["call_cpu_s"]
     for index, packed in enumerate(payload["inputs"]):
-        arguments = marshal.loads(packed)
+        arguments = loads(packed)
         ok = _one_call(function, arguments, limits[index] if limits else 0.0)
         if not ok and payload["stop_at_first_error"]:
             break
@@ -298,22 +303,22 @@ def _call_is_over(number: int, frame: types.FrameType | None) -> None:
 
 
 def _one_call(function: Callable[..., Any], arguments: tuple[Any, ...], limit_s: float) -> bool:
-    began = time.process_time()
+    began = process_time()
     try:
         try:
             if limit_s:
-                signal.setitimer(signal.ITIMER_PROF, limit_s)
+                setitimer(ITIMER_PROF, limit_s)
             value = function(*arguments)
         finally:
             if limit_s:
-                signal.setitimer(signal.ITIMER_PROF, 0.0)
+                setitimer(ITIMER_PROF, 0.0)
     except CallTimeoutError:
-        _say(wire.ERROR, "timeout", "", "timeout", time.process_time() - began)
+        _say(wire.ERROR, "timeout", "", "timeout", process_time() - began)
         return False
     except BaseException as error:
-        _say(wire.ERROR, reason_of(error), "", describe(error), time.process_time() - began)
+        _say(wire.ERROR, reason_of(error), "", describe(error), process_time() - began)
         return False
-    used = time.process_time() - began
+    used = process_time() - began
     try:
         _say(wire.VALUE, value, used)
     except codec.UnsupportedValueError as error:

@@ -149,6 +149,7 @@ def _judge(payload: dict[str, Any], channel: int, kept: dict[bytes, types.CodeTy
             code = kept[source] = programs.compiled(source, wire.TESTS_NAME)
         remote.wait_until_ready()
         namespace: dict[str, Any] = {name: remote.stand_in(name) for name in payload["names"]}
+        namespace["__builtins__"] = builtins.__dict__  # those of this module are its own
         namespace["candidate"] = namespace[payload["names"][0]]
         exec(code, namespace)
     except SyntaxError as error:
