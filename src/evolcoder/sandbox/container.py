@@ -36,7 +36,7 @@ START_LIMIT_S = 60.0
 LIBRARIES_LIMIT_S = 600.0
 """The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
-_INSIDE = "wire seccomp isolation tree programs tester steps libraries fork_server boot"
+_INSIDE = "wire seccomp isolation tree shared programs tester steps libraries fork_server boot"
 PIPE_BYTES = 1 << 12
 """What a pipe takes without a reader, however many pipes its user has."""
 _SOURCES = (

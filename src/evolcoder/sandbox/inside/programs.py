@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import wire
+from evolcoder.sandbox.inside.shared import SharedObjects
 
 DETAIL_CHARACTERS = 400
 REHEARSALS = 16
@@ -191,7 +192,7 @@ def _be_candidate(payload_fd: int, channel: int) -> None:
     if payload["names"][0] not in allowed:
         _end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['names'][0]!r}")
     wire.send_frame(channel, wire.READY)
-    _answer_calls(allowed, channel)
+    _answer_calls(allowed, channel, namespace)
 
 
 def rehearsal_payload() -> int:
@@ -224,26 +225,39 @@ def rehearse(payload_fd: int) -> None:
     os.close(payload_fd)
 
 
-def _answer_calls(allowed: dict[str, Callable[..., Any]], channel: int) -> None:
-    while (frame := wire.read_frame(channel, wire.CALL)) is not None:
-        name, arguments, keywords = codec.decode(frame[1])
-        if name in allowed:
-            wire.send_frame(channel, *_answer(allowed[name], arguments, keywords))
+def _answer_calls(allowed: dict[str, Callable[..., Any]], channel: int, namespace: Namespace) -> None:
+    shared: SharedObjects | None = None
+    while (frame := wire.read_frame(channel, wire.CALL + wire.CALL_WITH_OBJECTS)) is not None:
+        if frame[0] == wire.CALL_WITH_OBJECTS:
+            shared = shared or SharedObjects(objects_cross=True)
+            answer = _answer_with_objects(allowed, codec.decode(frame[1]), shared, namespace)
         else:
-            said = f"NameError: name {name!r} is not defined"
-            wire.send_frame(channel, wire.ERROR, codec.encode(("failed", "NameError", said)))
+            answer = _answer(allowed, *codec.decode(frame[1]))
+        wire.send_frame(channel, *answer)
 
 
 def _answer(
-    function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]
+    allowed: dict[str, Callable[..., Any]],
+    name: str,
+    arguments: list[Any],
+    keywords: dict[str, Any],
+    shared: SharedObjects | None = None,
 ) -> tuple[bytes, bytes]:
     """Return the kind and the body of the frame that says what a call gave."""
-    before = codec.encode((arguments, keywords)) if _can_change(arguments, keywords) else b""
+    if name not in allowed:
+        said = f"NameError: name {name!r} is not defined"
+        return wire.ERROR, codec.encode(("failed", "NameError", said))
+    before = b""
+    if shared is None and _can_change(arguments, keywords):
+        before = codec.encode((arguments, keywords))
     try:
-        value = function(*arguments, **keywords)
+        value = allowed[name](*arguments, **keywords)
     except BaseException as error:
         return wire.ERROR, codec.encode((reason_of(error), _builtin_name(error), describe(error)))
     try:
+        if shared is not None:
+            left = ([], {}) if _holds_iterator(arguments, keywords) else (arguments, keywords)
+            return wire.VALUE_WITH_OBJECTS, codec.encode(shared.packed((value, *left)))
         changed = _changed(arguments, keywords, before)
         if changed is None:
             return wire.VALUE, codec.encode(value)
@@ -252,11 +266,30 @@ def _answer(
         return wire.UNSUPPORTED, codec.encode(str(error))
 
 
+def _answer_with_objects(
+    allowed: dict[str, Callable[..., Any]], parts: Any, shared: SharedObjects, namespace: Namespace
+) -> tuple[bytes, bytes]:
+    """Answer a call whose tests have classes of their own, which become the program's, as in one file."""
+    classes, packed = parts
+    try:
+        for number, name, source in classes:
+            exec(compiled(source, wire.TESTS_NAME), namespace)
+            shared.learn(number, namespace[name])
+        name, arguments, keywords = shared.unpacked(packed)
+    except BaseException as error:
+        return wire.ERROR, codec.encode((reason_of(error), _builtin_name(error), describe(error)))
+    return _answer(allowed, name, arguments, keywords, shared)
+
+
 def _can_change(arguments: list[Any], keywords: dict[str, Any]) -> bool:
     kinds = {list, dict, set, tuple}
     given = (*arguments, *keywords.values())
-    # To look at an iterator would use it up.
-    return any(type(value) in kinds for value in given) and not any(hasattr(v, "__next__") for v in given)
+    return any(type(value) in kinds for value in given) and not _holds_iterator(arguments, keywords)
+
+
+def _holds_iterator(arguments: list[Any], keywords: dict[str, Any]) -> bool:
+    """Whether there is an iterator among them: to look at it would use it up."""
+    return any(hasattr(value, "__next__") for value in (*arguments, *keywords.values()))
 
 
 def _changed(

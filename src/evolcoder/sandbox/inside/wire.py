@@ -66,6 +66,10 @@ UNFIT: Final = b"X"
 PASSED: Final = b"P"
 """The program came to its end: with the word of its run, where it carries its own tests."""
 CALL: Final = b"A"
+CALL_WITH_OBJECTS: Final = b"B"
+"""A call whose tests have classes of their own: the source of classes, and what `SharedObjects` packed."""
+VALUE_WITH_OBJECTS: Final = b"D"
+"""What such a call gave, with the arguments as it left them."""
 STEP_ENDED: Final = b"S"
 NO_COMMAND: Final = b"N"
 NOT_STARTED: Final = b"O"
@@ -78,6 +82,8 @@ MAX_BODY_BYTES: Final[Mapping[bytes, int]] = {
     VALUE: MAX_VALUE_BYTES + 1024,
     CHANGED: MAX_VALUE_BYTES + 1024,
     CALL: MAX_VALUE_BYTES + 1024,
+    CALL_WITH_OBJECTS: MAX_VALUE_BYTES + 1024,
+    VALUE_WITH_OBJECTS: MAX_VALUE_BYTES + 1024,
     **dict.fromkeys((ERROR, UNSUPPORTED, UNFIT, STEP_ENDED, NO_COMMAND, NOT_STARTED), MAX_WORD_BYTES),
 }
 """Size that the body of each kind of frame may have."""
