@@ -111,8 +111,9 @@ WRONG = {
         "class B:\n    def ok(self, x): return x == 'q'\nassert f(B()).ok(3)",
     ),
     "a computed attribute covered": (
-        "def f(b):\n    b.__dict__['ok'] = True\n    return b",
-        "import functools\nclass B:\n    @functools.cached_property\n    def ok(s): return 0\nassert f(B()).ok",
+        "def f(b):\n    vars(b)['ok'] = True\n    return b",
+        "import functools\nclass B:\n    @functools.cached_property\n    def ok(s): pass\nb = f(B())\n"
+        "assert b.ok",
     ),
     "the tests' own solution": (
         "def f(x): return Known().f(x)",
