@@ -115,6 +115,10 @@ WRONG = {
         "import functools\nclass B:\n    @functools.cached_property\n    def ok(s): pass\nb = f(B())\n"
         "assert b.ok",
     ),
+    "the class in place of an object": (
+        "def f(b): return [B]",
+        "class B:\n    @property\n    def ok(self): pass\nassert f(B())[0].ok",
+    ),
     "the tests' own solution": (
         "def f(x): return Known().f(x)",
         "class Known:\n    def f(self, x): return x * 41\nassert f(2) == Known().f(2)",

@@ -22,7 +22,10 @@ class SharedObjects:
     """The objects that crossed between two processes, seen from one of them."""
 
     def __init__(self, objects_cross: bool) -> None:
-        """`objects_cross` says whether objects of other classes do, as such that equal only themselves."""
+        """`objects_cross` in the candidate: other objects do, as such that equal only themselves.
+
+        No class crosses from there, whose properties and methods all are true.
+        """
         self._objects_cross = objects_cross
         self._kinds: dict[int, type] = {}
         self._number_of_kind: dict[type, int] = {}
@@ -54,7 +57,7 @@ class SharedObjects:
                 self._keep(value)
             self._met[self._number_of[id(value)]] = None
             return "shared", (self._number_of[id(value)],)
-        if isinstance(value, type) and value in self._number_of_kind:
+        if not self._objects_cross and isinstance(value, type) and value in self._number_of_kind:
             self.kinds_met.add(self._number_of_kind[value])
             return "shared class", (self._number_of_kind[value],)
         return None
@@ -63,6 +66,8 @@ class SharedObjects:
         """Return what these parts stand for; raises an Exception on nonsense."""
         if kind == "shared member":
             return self._kinds[parts[0]]._member_map_[parts[1]]  # type: ignore[attr-defined]
+        if kind == "shared class" and not self._objects_cross:
+            raise ValueError("a class is no value of the candidate's")
         (number,) = parts
         if type(number) is not int or number < 0:
             raise ValueError("no number of an object")
