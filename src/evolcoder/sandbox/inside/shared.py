@@ -52,7 +52,12 @@ class SharedObjects:
         if kind in self._number_of_kind:
             self.kinds_met.add(self._number_of_kind[kind])
             if hasattr(kind, "_member_map_"):
-                return "shared member", (self._number_of_kind[kind], value._name_)
+                name = value._name_  # none of a map's for several flags at once
+                return (
+                    ("shared member", (self._number_of_kind[kind], name))
+                    if name in kind._member_map_
+                    else None
+                )
             if id(value) not in self._number_of:
                 self._keep(value)
             self._met[self._number_of[id(value)]] = None
