@@ -155,7 +155,8 @@ def _array_of_one(value: Any) -> tuple[str, Parts] | None:
 
     It equals what that equals. One of more dimensions equals no list, as an object does not.
     """
-    if getattr(value, "shape", None) != () or not hasattr(value, "__array__"):
+    shape = getattr(value, "shape", None)
+    if not isinstance(shape, tuple) or tuple.__len__(shape) or not hasattr(value, "__array__"):
         return None
     import numpy as np
 
