@@ -126,10 +126,10 @@ def taken_apart(value: Any) -> tuple[str, Parts]:
         return "object", (_class_name(kind), None)
     for base, take in _BASES:
         if isinstance(value, base):
-            if base is tuple and _are_fields(fields := getattr(kind, "_fields", None), len(take(value))):
+            if base is tuple and _are_fields(fields := getattr(kind, "_fields", None), take(value)):
                 return "named tuple", (fields, take(value))
             return "subclass", (take(value),)
-    if (number := _number(value)) is not None:
+    if (number := _number(value) or _array_of_one(value)) is not None:
         return number
     if (attributes := _attributes(value, kind)) is not None:
         return "object", (_class_name(kind), attributes)
@@ -150,6 +150,23 @@ def _number(value: Any) -> tuple[str, Parts] | None:
     return "fractions.Fraction", (int(value.numerator), int(value.denominator))
 
 
+def _array_of_one(value: Any) -> tuple[str, Parts] | None:
+    """Return how another library's array of no dimension crosses (torch's): as the number of numpy's.
+
+    It equals what that equals. One of more dimensions equals no list, as an object does not.
+    """
+    shape = getattr(value, "shape", None)
+    if not isinstance(shape, tuple) or tuple.__len__(shape) or not hasattr(value, "__array__"):
+        return None
+    import numpy as np
+
+    value = value.detach() if hasattr(value, "detach") else value
+    number = np.asarray(float(value) if "bfloat16" in str(value.dtype) else value)
+    if number.dtype.kind not in "biufc":
+        return None
+    return "numpy", (False, number.dtype.str, (), number.tobytes())
+
+
 def _library_name(kind: type) -> str:
     """Name a class of the standard library; "" for one that only calls itself so."""
     module, name = getattr(kind, "__module__", ""), kind.__qualname__
@@ -164,13 +181,26 @@ def _class_name(kind: type) -> str:
     return f"{getattr(kind, '__module__', '')}.{kind.__qualname__}"[:_NAME_CHARACTERS]
 
 
-def _are_fields(fields: Any, count: int) -> bool:
-    return type(fields) is tuple and len(fields) == count and all(map(_is_field, fields))
+def _are_fields(fields: Any, items: Any) -> bool:
+    return type(fields) is tuple and len(fields) == len(items) and all(map(is_attribute, fields, items))
 
 
-def _is_field(name: Any) -> bool:
+def is_attribute(name: Any, value: Any = None) -> bool:
+    """Whether an object may have a value under a name: a type is callable, and stands for no method."""
     # numpy takes the array that `__array_interface__` of any object describes, an address in memory included.
-    return type(name) is str and not name.startswith("__")
+    return type(name) is str and not name.startswith("__") and not (callable(value) and _is_method(name))
+
+
+def _is_method(name: str) -> bool:
+    """Whether values that cross have a method of a name: who calls it on an answer means that one."""
+    from datetime import date, datetime, time, timedelta
+    from decimal import Decimal
+    from fractions import Fraction
+
+    numpy = sys.modules.get("numpy")
+    arrays = () if numpy is None else (numpy.ndarray,)
+    further = (Counter, OrderedDict, defaultdict, deque, date, datetime, time, timedelta, Decimal, Fraction)
+    return any(hasattr(kind, name) for kind in (*_TYPES.values(), *further, *arrays))
 
 
 def _attributes(value: Any, kind: type) -> dict[str, Any] | None:
@@ -181,7 +211,8 @@ def _attributes(value: Any, kind: type) -> dict[str, Any] | None:
     fields = getattr(kind, "__dataclass_fields__", None)
     if type(fields) is not dict:
         return None
-    return {name: getattr(value, name, None) for name in fields if _is_field(name)}
+    found = {name: getattr(value, name, None) for name in fields if is_attribute(name)}
+    return {name: item for name, item in found.items() if is_attribute(name, item)}
 
 
 def _items(iterator: Any) -> list[Any] | None:
@@ -259,7 +290,7 @@ def _need(fits: bool) -> None:
 def _made_object(class_name: str, attributes: dict[str, Any] | None) -> ProgramObject:
     _need(type(class_name) is str and len(class_name) <= _NAME_CHARACTERS)
     if attributes is not None:
-        _need(type(attributes) is dict and all(map(_is_field, attributes)))
+        _need(type(attributes) is dict and all(is_attribute(*pair) for pair in attributes.items()))
     return ProgramObject(class_name, attributes)
 
 
@@ -268,7 +299,7 @@ def _made_subclass(value: Any) -> Any:
 
 
 def _made_named_tuple(fields: tuple[str, ...], items: tuple[Any, ...]) -> TupleSubclass:
-    _need(type(items) is tuple and _are_fields(fields, len(items)))
+    _need(type(items) is tuple and _are_fields(fields, items))
     value = TupleSubclass(items)
     value.__dict__["_fields"] = fields
     return value
