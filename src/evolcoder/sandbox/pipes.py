@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
+from typing import Self
 
 from evolcoder.sandbox.container import Container, ProgramEnd
 from evolcoder.sandbox.waiting import Wait, Waiting
@@ -12,41 +11,33 @@ from evolcoder.sandbox.waiting import Wait, Waiting
 _READ = 1 << 16
 
 
-class Owned:
-    """Descriptors to be closed at the end of a job, whatever happens."""
+class JobDescriptors:
+    """Descriptors to be closed at the end of a job, whatever happens; a context manager."""
 
     def __init__(self) -> None:
-        self.open: set[int] = set()
+        self._open: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close(list(self._open))
 
     def __call__(self, fd: int) -> int:
         """Take a descriptor into ownership; returns it."""
-        self.open.add(fd)
+        self._open.add(fd)
         return fd
 
+    def pipes(self, count: int) -> tuple[list[int], list[int]]:
+        """Open pipes; returns their reading and their writing ends."""
+        pairs = [tuple(map(self, os.pipe2(os.O_CLOEXEC))) for _ in range(count)]
+        return [read_end for read_end, _ in pairs], [write_end for _, write_end in pairs]
 
-@contextlib.contextmanager
-def job_descriptors() -> Iterator[Owned]:
-    """Own descriptors for the length of a job."""
-    owned = Owned()
-    try:
-        yield owned
-    finally:
-        close_now(owned, list(owned.open))
-
-
-def close_now(owned: Owned, descriptors: list[int]) -> None:
-    """Close some of them before the job ends."""
-    for fd in descriptors:
-        owned.open.discard(fd)
-        os.close(fd)
-
-
-def output_pipes(own: Owned) -> tuple[list[int], list[int]]:
-    """Open pipes for standard output and error; returns their reading and their writing ends."""
-    pairs = [os.pipe2(os.O_CLOEXEC) for _ in range(2)]
-    for pair in pairs:
-        own(pair[0]), own(pair[1])
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    def close(self, descriptors: list[int]) -> None:
+        """Close some of them before the job ends."""
+        for fd in descriptors:
+            self._open.discard(fd)
+            os.close(fd)
 
 
 def collect(

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, LifoQueue
-from types import TracebackType
 from typing import Self, TypeVar
 
 from evolcoder.errors import SandboxError
-from evolcoder.sandbox.container import Keeper
+from evolcoder.sandbox.container import container_starter
 from evolcoder.sandbox.job_queue import JobQueue, outcome_of
 from evolcoder.sandbox.protection import Level, confinement_of
 from evolcoder.sandbox.protocol import Job, Outcome
@@ -35,16 +34,16 @@ class Sandbox:
     """
 
     def __init__(self, workers: int | None = None, unsafe: bool = False, level: Level | None = None) -> None:
-        self.level, confinement = confinement_of(unsafe, level)
+        self.level = confinement_of(unsafe, level)
         self.workers = workers or len(os.sched_getaffinity(0))
         self._owner = os.getpid()
-        self._keeper = Keeper()
+        self._starter = container_starter()
         self._idle: LifoQueue[SandboxWorker] = LifoQueue()
         # Users of their own: the kernel counts processes by user, so that no program uses up another's share.
         uid = _FIRST_UID + int.from_bytes(os.urandom(4), "little") % _UIDS
         self._claims = [CoreClaim() for _ in range(self.workers)]
         self._all = [
-            SandboxWorker(self._keeper, confinement, uid + i, claim.core)
+            SandboxWorker(self._starter, self.level, uid + i, claim.core)
             for i, claim in enumerate(self._claims)
         ]
         for worker in reversed(self._all):
@@ -55,9 +54,7 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -70,7 +67,7 @@ class Sandbox:
             worker.close()
         for claim in self._claims:
             claim.close()
-        self._keeper.close()
+        self._starter.shutdown()
 
     def run(self, job: Job) -> Outcome:
         """Run one job and wait for its outcome; any number of threads may call this."""

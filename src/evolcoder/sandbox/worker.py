@@ -14,6 +14,7 @@ import pickle
 import socket
 import types
 from collections.abc import Collection, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,13 +27,13 @@ from evolcoder.sandbox.container import (
     Container,
     ContainerGoneError,
     Folders,
-    Keeper,
+    Preimported,
     ProgramEnd,
     for_one,
     sealed,
 )
 from evolcoder.sandbox.inside import wire
-from evolcoder.sandbox.pipes import close_now, collect, job_descriptors, output_pipes
+from evolcoder.sandbox.pipes import JobDescriptors, collect
 from evolcoder.sandbox.protocol import (
     BatchComparison,
     BatchJob,
@@ -65,7 +66,6 @@ from evolcoder.sandbox.waiting import Wait, Waiting, finished
 
 Role = Literal["programs", "programs in turn", "tests"]
 Steps = Generator[Wait | None, Collection[int], Outcome]
-_Preimport = Preimport | PythonEnvironment | Literal["nothing"]
 _TIERS = {StdioJob: "stdio", ExecJob: "stdio", CallJob: "rpc", BatchJob: "batch", InProcessJob: "in-process"}
 _ENDLESS = Limits(cpu_s=1e7, wall_s=1e9)
 _TESTER_GRACE_S = 30.0
@@ -91,13 +91,15 @@ class _Tester:
 class SandboxWorker:
     """Runs jobs one at a time; not thread-safe, the pool hands it to one thread at a time."""
 
-    def __init__(self, keeper: Keeper, confinement: Confinement, uid: int, core: int | None = None) -> None:
-        self._keeper = keeper
+    def __init__(
+        self, starter: ThreadPoolExecutor, confinement: Confinement, uid: int, core: int | None = None
+    ) -> None:
+        self._starter = starter
         self.confinement = confinement
         self._uid = uid
         self._core = core
-        self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
-        self._testers: dict[_Preimport, _Tester] = {}
+        self._containers: dict[tuple[Role, Preimported, Folders], Container] = {}
+        self._testers: dict[Preimported, _Tester] = {}
         self._comparer: Comparer | None = None
         self._comparison_at_hand: tuple[str, int] | None = None
         self._ending: Role | None = None
@@ -144,10 +146,10 @@ class SandboxWorker:
             container.close()
         self._containers.clear()
 
-    def _container(self, role: Role, preimport: _Preimport, further: Folders = ()) -> Waiting[Container]:
+    def _container(self, role: Role, preimport: Preimported, further: Folders = ()) -> Waiting[Container]:
         key = (role, preimport, further)
         if key not in self._containers:
-            container = Container(self._keeper, self.confinement, preimport, self._uid, further, self._core)
+            container = Container(self._starter, self.confinement, preimport, self._uid, further, self._core)
             yield from container.ready()
             self._containers[key] = container
         return self._containers[key]
@@ -156,12 +158,12 @@ class SandboxWorker:
 
     def _run_stdio(self, job: StdioJob) -> Waiting[Outcome]:
         container = yield from self._container("programs", job.preimport)
-        with job_descriptors() as own:
+        with JobDescriptors() as own:
             payload = own(for_one(marshal.dumps({"program": _source(job.program)})))
             stdin = own(sealed(job.stdin, "stdin"))
-            outputs, ends = output_pipes(own)
+            outputs, ends = own.pipes(2)
             container.launch(wire.STDIO, job.limits, [stdin, *ends, payload])
-            close_now(own, ends)
+            own.close(ends)
             end, (stdout, stderr), flooded = yield from collect(container, outputs, job.limits.output_bytes)
         reason, detail = end_of_script(end, stderr, job.limits, flooded)
         exit_code = os.waitstatus_to_exitcode(end.status)
@@ -209,11 +211,9 @@ class SandboxWorker:
         """Have the values of a batch compared as they come; the first that is wrong ends the program."""
         container = yield from self._container("programs", job.preimport)
         self._comparer = comparer = self._comparer or Comparer()
-        with job_descriptors() as own:
-            own_payload = own(for_one(marshal.dumps(payload)))
-            read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            own(read_end), own(write_end)
-            container.launch(wire.BATCH, job.limits, [own_payload, write_end])
+        with JobDescriptors() as own:
+            (read_end,), (write_end,) = own.pipes(1)
+            container.launch(wire.BATCH, job.limits, [own(for_one(marshal.dumps(payload))), write_end])
             sealed_comparison = self._sealed_comparison(comparison)
             comparer.begin(sealed_comparison, read_end, len(job.inputs), job.call_cpu_s, job.limits.cpu_s)
         end: ProgramEnd | None = None
@@ -267,13 +267,11 @@ class SandboxWorker:
         max_bytes: int,
     ) -> Waiting[tuple[ProgramEnd, list[Frame]]]:
         container = yield from self._container("programs", preimport)
-        with job_descriptors() as own:
-            own_payload = own(for_one(marshal.dumps(payload)))
-            read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            own(read_end), own(write_end)
-            container.launch(kind, limits, [own_payload, write_end])
-            close_now(own, [write_end])
-            end, (stream,), _ = yield from collect(container, [read_end], max_bytes)
+        with JobDescriptors() as own:
+            outputs, ends = own.pipes(1)
+            container.launch(kind, limits, [own(for_one(marshal.dumps(payload))), *ends])
+            own.close(ends)
+            end, (stream,), _ = yield from collect(container, outputs, max_bytes)
         return end, frames_of(stream)
 
     # -- programs that answer calls -----------------------------------------------------------------------
@@ -287,7 +285,7 @@ class SandboxWorker:
         # One process runs the published tests of many programs, and imports what they want as it goes.
         tests_in = yield from self._container("tests", "nothing" if job.trusted_tests else job.preimport)
         names = [job.entry_point, *job.helpers]
-        with job_descriptors() as own:
+        with JobDescriptors() as own:
             payload = {"program": _program(job.program, job.preimport), "names": names}
             program = own(for_one(marshal.dumps(payload)))
             tests = self._sealed_tests(job, names)
@@ -345,7 +343,7 @@ class SandboxWorker:
 
     def _tester(self, job: CallJob, container: Container, tests: int, channel: int) -> _Tester:
         """Have a process run tests against the program at the other end of `channel`."""
-        kind: _Preimport = "nothing" if job.trusted_tests else job.preimport
+        kind: Preimported = "nothing" if job.trusted_tests else job.preimport
         tester = self._testers.get(kind)
         if tester is None:
             near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -378,23 +376,20 @@ class SandboxWorker:
             "environment": {name: _path_here(value, here) for name, value in job.environment.items()},
             "step_cpu_s": list(job.step_cpu_s) if job.step_cpu_s is not None else None,
         }
-        with job_descriptors() as own:
+        with JobDescriptors() as own:
             sealed_payload = own(sealed(marshal.dumps(payload)))
             stdin = own(sealed(job.stdin, "stdin"))
-            outputs, ends = output_pipes(own)
-            told_read, told_write = os.pipe2(os.O_CLOEXEC)
-            own(told_read), own(told_write)
+            pipes, (out, err, told_end) = own.pipes(3)
             flags = 0 if job.address_space_limit else wire.NO_ADDRESS_LIMIT
-            descriptors = [stdin, *ends, sealed_payload, told_write]
-            container.launch(wire.EXEC, job.limits, descriptors, flags)
-            close_now(own, [*ends, told_write])
-            pipes = [*outputs, told_read]
-            end, (stdout, stderr, told), flooded = yield from collect(
-                container, pipes, job.limits.output_bytes
-            )
-        ended = end_of_steps(end, frames_of(told), len(job.steps), stderr, job.limits, flooded)
-        judged = verdict(ended.reason, ended.detail, "stdio", self.confinement, end)
-        return Outcome(judged, stdout, stderr, exit_code=ended.exit_code, failed_step=ended.failed_step)
+            container.launch(wire.EXEC, job.limits, [stdin, out, err, sealed_payload, told_end], flags)
+            own.close([out, err, told_end])
+            most = job.limits.output_bytes
+            end, (stdout, stderr, told), flooded = yield from collect(container, pipes, most)
+        reason, detail, exit_code, failed_step = end_of_steps(
+            end, frames_of(told), len(job.steps), stderr, job.limits, flooded
+        )
+        judged = verdict(reason, detail, "stdio", self.confinement, end)
+        return Outcome(judged, stdout, stderr, exit_code=exit_code, failed_step=failed_step)
 
 
 def to_end(steps: Steps) -> Waiting[Outcome]:

@@ -81,7 +81,8 @@ def _payload(fd: int = wire.PAYLOAD_FD) -> dict[str, Any]:
     return payload
 
 
-def _say(kind: bytes, *parts: object) -> None:
+def say(kind: bytes, *parts: object) -> None:
+    """Send a frame to whoever reads what the program's process says."""
     wire.send_frame(wire.CHANNEL_FD, kind, codec.encode(parts) if parts else b"")
 
 
@@ -90,20 +91,21 @@ def _load(program: bytes | types.CodeType) -> Namespace:
     try:
         code = program if isinstance(program, types.CodeType) else compiled(program)
     except SyntaxError as error:
-        _end(wire.UNFIT, "syntax error", describe(error))
+        end(wire.UNFIT, "syntax error", describe(error))
     except BaseException as error:
-        _end(wire.UNFIT, reason_of(error), describe(error))
+        end(wire.UNFIT, reason_of(error), describe(error))
     namespace: Namespace = {}
     try:
         exec(code, namespace)
     except BaseException as error:
-        _end(wire.UNFIT, reason_of(error), describe(error))
+        end(wire.UNFIT, reason_of(error), describe(error))
     return namespace
 
 
-def _end(kind: bytes, *parts: object) -> NoReturn:
+def end(kind: bytes, *parts: object) -> NoReturn:
+    """Say a last frame and end the process."""
     try:
-        _say(kind, *parts)
+        say(kind, *parts)
     except OSError:
         pass
     os._exit(0)
@@ -166,7 +168,7 @@ def run_in_process() -> None:
     """Run a program that carries its own tests; its word is all there is, so it is one of this run alone."""
     payload = _payload()
     _load(payload["program"])
-    _end(wire.PASSED, payload["word"])
+    end(wire.PASSED, payload["word"])
 
 
 def run_candidate() -> None:
@@ -184,7 +186,7 @@ def _be_candidate(payload_fd: int, channel: int) -> None:
         if callable(function):
             allowed[name] = function
     if payload["names"][0] not in allowed:
-        _end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['names'][0]!r}")
+        end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['names'][0]!r}")
     wire.send_frame(channel, wire.READY)
     _answer_calls(allowed, channel)
 
@@ -281,16 +283,16 @@ def run_batch() -> None:
     namespace = _load(payload["program"])
     function = namespace.get(payload["entry_point"])
     if not callable(function):
-        _end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['entry_point']!r}")
+        end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['entry_point']!r}")
     signal.signal(signal.SIGPROF, _call_is_over)
-    _say(wire.READY)
+    say(wire.READY)
     limits = payload["call_cpu_s"]
     for index, packed in enumerate(payload["inputs"]):
         arguments = marshal.loads(packed)
         ok = _one_call(function, arguments, limits[index] if limits else 0.0)
         if not ok and payload["stop_at_first_error"]:
             break
-    _end(wire.PASSED)
+    end(wire.PASSED)
 
 
 def _call_is_over(number: int, frame: types.FrameType | None) -> None:
@@ -308,16 +310,16 @@ def _one_call(function: Callable[..., Any], arguments: tuple[Any, ...], limit_s:
             if limit_s:
                 signal.setitimer(signal.ITIMER_PROF, 0.0)
     except CallTimeoutError:
-        _say(wire.ERROR, "timeout", "", "timeout", time.process_time() - began)
+        say(wire.ERROR, "timeout", "", "timeout", time.process_time() - began)
         return False
     except BaseException as error:
-        _say(wire.ERROR, reason_of(error), "", describe(error), time.process_time() - began)
+        say(wire.ERROR, reason_of(error), "", describe(error), time.process_time() - began)
         return False
     used = time.process_time() - began
     try:
-        _say(wire.VALUE, value, used)
+        say(wire.VALUE, value, used)
     except codec.UnsupportedValueError as error:
-        _say(wire.UNSUPPORTED, str(error), used)
+        say(wire.UNSUPPORTED, str(error), used)
         return False
     return True
 
