@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -82,12 +83,25 @@ def open_model(
     run; what its journal's earlier sittings spent must have been counted into it (see `budget_of`). Raises
     ModelError where the string names nothing, a key is missing, or a budget in dollars has no price to go by.
     """
-    settings = settings or EndpointSettings()
+    stats = RequestStats()
+    remote = partial(
+        _open_remote,
+        base_url=base_url,
+        journal=journal,
+        settings=settings or EndpointSettings(),
+        budget=budget,
+        stats=stats,
+    )
     model: LanguageModel
     if len(parts := _teachers_in(ref)) > 1:
-        return _open_pool(parts, base_url, journal, settings, budget)
+        from evolcoder.models.teacher_pool import TeacherPool
+
+        models = [(remote(name), weight) for weight, name in parts]
+        if journal is not None:
+            models = [(JournaledModel(model, journal), weight) for model, weight in models]
+        return TeacherPool(models, stats)
     if is_remote(ref):
-        model = _open_remote(ref, base_url, journal, settings, budget, RequestStats())
+        model = remote(ref)
     elif (own := own_backend(ref)) is not None:
         model = open_own(*own)
     else:
@@ -115,6 +129,9 @@ def _teachers_in(ref: str) -> list[tuple[float, str]]:
     parts = [_WEIGHTED.fullmatch(part.strip()) for part in ref.split(",")]
     found = [(float(part[1] or 1), part[2]) for part in parts if part is not None]
     if len(found) == len(parts) and all(is_remote(name) for _, name in found):
+        names = [name for _, name in found]
+        if len(set(names)) < len(names) or (names[1:] and min(found)[0] <= 0):
+            raise ModelError(f"teachers {', '.join(names)}: different ones with weights above 0 are expected")
         return found
     if len(found) > 1 and any(is_remote(name) for _, name in found):
         local = next(name for _, name in found if not is_remote(name))
@@ -122,24 +139,20 @@ def _teachers_in(ref: str) -> list[tuple[float, str]]:
     return []
 
 
-def _open_pool(
-    parts: list[tuple[float, str]],
-    base_url: str | Sequence[str] | None,
-    journal: Journal | None,
-    settings: EndpointSettings,
-    budget: SpendingBudget | None,
-) -> LanguageModel:
-    from evolcoder.models.teacher_pool import Teacher, TeacherPool
+def name_and_addresses(ref: str, base_url: str | Sequence[str] | None) -> tuple[str, list[tuple[float, str]]]:
+    """Return the NAME of "openai:NAME" or "openai:NAME@URL", and its addresses with their weights before."""
+    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
 
-    names = [name for _, name in parts]
-    if len(set(names)) < len(names) or any(weight <= 0 for weight, _ in parts):
-        raise ModelError(f"teachers {', '.join(names)}: different ones with weights above 0 are expected")
-    stats = RequestStats()
-    teachers = []
-    for weight, name in parts:
-        model = _open_remote(name, base_url, journal, settings, budget, stats)
-        teachers.append(Teacher(model if journal is None else JournaledModel(model, journal), weight))
-    return TeacherPool(teachers, stats)
+    name, at, inline = ref.removeprefix(REMOTE_PREFIX).partition("@http")
+    if not name:
+        raise ModelError(f"model {ref!r}: {REMOTE_PREFIX}NAME is expected")
+    if at:
+        base_url = "http" + inline
+        # The string names the model in results, cards and pages, and a query may hold a secret.
+        if "?" in inline:
+            raise ModelError(f"model {shown_url(ref)!r}: an address with a query belongs into --base-url")
+    named = [base_url] if isinstance(base_url, str) else base_url
+    return name, [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
 
 
 def _open_remote(
@@ -150,7 +163,7 @@ def _open_remote(
     budget: SpendingBudget | None,
     stats: RequestStats,
 ) -> LanguageModel:
-    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
+    from evolcoder.models.endpoint.address import shown_url
     from evolcoder.models.endpoint.http_model import HttpModel
     from evolcoder.models.endpoint.pricing import price_for
 
@@ -161,16 +174,7 @@ def _open_remote(
                 f"model {ref}: its key is expected in the environment variable {variable}, unset"
             )
         settings = replace(settings, api_key_env=variable)
-    name, at, inline = ref.removeprefix(REMOTE_PREFIX).partition("@http")
-    if not name:
-        raise ModelError(f"model {ref!r}: {REMOTE_PREFIX}NAME is expected")
-    if at:
-        base_url = "http" + inline
-        # The string names the model in results, cards and pages, and a query may hold a secret.
-        if "?" in inline:
-            raise ModelError(f"model {shown_url(ref)!r}: an address with a query belongs into --base-url")
-    named = [base_url] if isinstance(base_url, str) else base_url
-    addresses = [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
+    name, addresses = name_and_addresses(ref, base_url)
     urls = [url for _, url in addresses]
     price = price_for(name, urls[0], settings)
     if budget is not None and budget.max_usd is not None and price is None:
@@ -184,16 +188,9 @@ def _open_remote(
         if journal is None or len(urls) > 1:
             raise ModelError("batch = true needs a journal and one address: batches outlive the process")
         return BatchModel(name, urls[0], settings, journal, price=price, budget=budget, stats=stats)
-    ledger = None if journal is None else journal.count
+    weights, ledger = [weight for weight, _ in addresses], None if journal is None else journal.count
     return HttpModel(
-        name,
-        urls,
-        settings,
-        weights=[weight for weight, _ in addresses],
-        price=price,
-        budget=budget,
-        ledger=ledger,
-        stats=stats,
+        name, urls, settings, weights=weights, price=price, budget=budget, ledger=ledger, stats=stats
     )
 
 

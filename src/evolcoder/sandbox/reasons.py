@@ -225,7 +225,7 @@ _STARTER_ENDED = "the process that starts the steps ended early"
 def end_of_steps(
     end: ProgramEnd, frames: list[Frame], n_steps: int, stderr: bytes, limits: Limits, flooded: bool
 ) -> tuple[Reason, str, int | None, int | None]:
-    """Return reason, detail, exit code and failed step; what stopped the whole goes before what its steps say."""
+    """Return reason, detail, exit code, failed step; what stopped the whole goes before what steps say."""
     told = [parts_of(body, int) for kind, body in frames if kind == wire.STEP_ENDED]
     statuses: list[int] = [parts[0] for parts in told if parts is not None]
     at_step = min(len(statuses), n_steps - 1)
