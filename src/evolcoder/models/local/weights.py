@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from evolcoder.errors import MissingExtraError, ModelError, nearest
 from evolcoder.models.local.dequantised import dequantised_folder, known_folder
@@ -68,7 +68,7 @@ def load_weights(ref: str, dtype: str = "fp32") -> tuple[PreTrainedModel, PreTra
     """
     location = locate_weights(ref)
     _, transformers = _libraries()
-    if isinstance(location, Path) and _is_gguf(location):
+    if _is_gguf(location):
         location = dequantised_folder(location, transformers.__version__, lambda out: _dequantise(ref, out))
     return _load(location, ref, dtype)
 
@@ -87,7 +87,9 @@ def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, 
     tokenizer = _load_tokenizer(location, ref)
     arguments: dict[str, Any] = {"low_cpu_mem_usage": True}
     if _is_gguf(location):
-        arguments = _gguf_arguments(transformers, location, ref)
+        arguments = {"gguf_file": location.name, "config": _gguf_config(location, ref)}
+        if hasattr(transformers, "GgufConfig"):  # else the weights stay GGUF blocks, which cannot be trained
+            arguments["quantization_config"] = transformers.GgufConfig(dequantize=True)
     with quiet_library(), _naming_failures(ref):
         model, found = transformers.AutoModelForCausalLM.from_pretrained(
             _folder(location),
@@ -111,13 +113,11 @@ def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, 
 
 def load_config(ref: str) -> Any:
     """Load the model's configuration alone; raises ModelError where `ref` names nothing that loads."""
-    location = locate_weights(ref)
+    location = _or_dequantised(locate_weights(ref))
     refuse_hub_adapter(location)
     _, transformers = _libraries()
-    if isinstance(location, Path) and _is_gguf(location):
-        location = known_folder(location, transformers.__version__) or location
-    if isinstance(location, Path) and _is_gguf(location):
-        return _gguf_config(transformers, location, ref)
+    if _is_gguf(location):
+        return _gguf_config(location, ref)
     with quiet_library(), _naming_failures(ref):
         return transformers.AutoConfig.from_pretrained(_folder(location), trust_remote_code=False)
 
@@ -140,21 +140,24 @@ def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def load_tokenizer(ref: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer alone (a GGUF file that holds only a vocabulary will do)."""
-    location = locate_weights(ref)
+    return _load_tokenizer(_or_dequantised(locate_weights(ref)), ref)
+
+
+def _or_dequantised(location: Path | str) -> Path | str:
+    """Return the folder that was made of a GGUF file before; what is no such file as it is."""
     _, transformers = _libraries()
-    if isinstance(location, Path) and _is_gguf(location):
-        location = known_folder(location, transformers.__version__) or location
-    return _load_tokenizer(location, ref)
+    known = known_folder(location, transformers.__version__) if _is_gguf(location) else None
+    return known or location
 
 
 def _load_tokenizer(location: Path | str, ref: str) -> PreTrainedTokenizerBase:
     _, transformers = _libraries()
-    arguments = {"gguf_file": location.name} if isinstance(location, Path) and _is_gguf(location) else {}
+    arguments = {"gguf_file": location.name} if _is_gguf(location) else {}
     with quiet_library(), _naming_failures(ref):
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             _folder(location), trust_remote_code=False, **arguments
         )
-    if isinstance(location, Path) and _is_gguf(location):
+    if _is_gguf(location):
         _mend_pre_tokenizer(tokenizer, str(read_gguf_header(location).get("tokenizer.ggml.pre", "")))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -297,16 +300,17 @@ def _libraries() -> tuple[Any, Any]:
     return torch, transformers
 
 
-def _is_gguf(location: Path | str) -> bool:
+def _is_gguf(location: Path | str) -> TypeGuard[Path]:
     return isinstance(location, Path) and location.suffix.lower() == ".gguf"
 
 
 def _folder(location: Path | str) -> str:
-    return str(location.parent if isinstance(location, Path) and _is_gguf(location) else location)
+    return str(location.parent if _is_gguf(location) else location)
 
 
-def _gguf_config(transformers: Any, file: Path, ref: str) -> Any:
+def _gguf_config(file: Path, ref: str) -> Any:
     """Return a GGUF file's configuration, with the scaling of positions that transformers does not read."""
+    _, transformers = _libraries()
     header = read_gguf_header(file)
     with quiet_library(), _naming_failures(ref):
         config = transformers.AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
@@ -358,16 +362,6 @@ def _scale_as_llama_3(config: Any, factors: Sequence[float], ref: str) -> None:
         )
 
 
-def _gguf_arguments(transformers: Any, location: Path | str, ref: str) -> dict[str, Any]:
-    """Ask for plain dense weights: newer versions keep the GGUF blocks otherwise, which cannot be trained."""
-    assert isinstance(location, Path)
-    config = _gguf_config(transformers, location, ref)
-    arguments: dict[str, Any] = {"gguf_file": location.name, "config": config}
-    if hasattr(transformers, "GgufConfig"):
-        arguments["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    return arguments
-
-
 def _forget_quantization(model: Any) -> None:
     """Make a model that came from GGUF savable: it is dense now, and says so."""
     if hasattr(model.config, "quantization_config"):
@@ -377,9 +371,8 @@ def _forget_quantization(model: Any) -> None:
             delattr(model, name)
 
 
-def _end_turns(model: Any, file: Path | str) -> None:
+def _end_turns(model: Any, file: Path) -> None:
     """Have answers end at a GGUF file's end of a turn and of a message too, which transformers leaves out."""
-    assert isinstance(file, Path)
     header = read_gguf_header(file)
     named = [header.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
     ends = list(dict.fromkeys(end for end in named if end is not None))
