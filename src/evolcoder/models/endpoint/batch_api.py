@@ -37,7 +37,7 @@ from evolcoder.models.endpoint.chat_format import (
 )
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
-from evolcoder.models.endpoint.spending import Spending, bill_of
+from evolcoder.models.endpoint.spending import Spending
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
@@ -347,7 +347,7 @@ class BatchModel(LanguageModel):
                 break  # else a file was cut, or is not there yet: what is missing would be paid again
         rows = [row for lines in files for line in lines if (row := _line_result(line)) is not None]
         if asked is None:
-            untold = any(not bill_of(reply).told for _, reply in rows)
+            untold = any(not reply.billed.told for _, reply in rows)
             asked = await self._asked_earlier(batch) if untold and self._spending.price else {}
             asked = dict.fromkeys((key for key, _ in rows), _Asked(UNTOLD)) | asked
         brought.status, brought.usd = str(batch["status"]), {}
@@ -394,12 +394,11 @@ class BatchModel(LanguageModel):
     def _take_answer(self, key: str, reply: Reply | Failure, asked: _Asked, brought: _Brought) -> None:
         """Count what a line is billed for, and take its answer if it is the first."""
         reply = self._spending.with_tokens(reply, asked.expected)
-        billed = bill_of(reply)
-        self._spending.count(billed)
-        usd = self._spending.usd_of(billed)
+        self._spending.count(reply.billed)
+        usd = self._spending.usd_of(reply.billed)
         brought.usd[key] = brought.usd.get(key, 0.0) + usd
         if isinstance(reply, Failure) or key in brought.answers:
-            self._spending.throw_away(billed)
+            self._spending.throw_away(reply.billed)
         if isinstance(reply, Failure):
             brought.errors[key] = reply
         elif key not in brought.answers:
@@ -411,8 +410,8 @@ class BatchModel(LanguageModel):
         return Completion(
             reply.text,
             reply.finish_reason,
-            reply.prompt_tokens,
-            reply.completion_tokens,
+            reply.billed.prompt_tokens,
+            reply.billed.completion_tokens,
             None if self._spending.price is None else usd,
             model=self._name,
             reasoning=reply.reasoning,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import orjson
@@ -27,6 +27,7 @@ from evolcoder.models.endpoint.chat_format import error_message, parsed, read_fa
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.runs import content_hash
 
+Answer = TypeVar("Answer")
 FINISHED = ("completed", "failed", "expired", "cancelled")
 _UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
 _NETWORK_ATTEMPTS = 6
@@ -64,9 +65,9 @@ class BatchService:
 
     async def upload(self, lines: Sequence[bytes]) -> str:
         """Send the file of a batch and return its id."""
-        content, content_type = _form({"purpose": b"batch"}, "batch.jsonl", b"\n".join(lines) + b"\n")
+        content, content_type = _form(b"\n".join(lines) + b"\n")
         # A file that arrived twice costs nothing, so that a lost answer may be asked for again.
-        file = await self._ask("POST", "/files", content, content_type, may_repeat=True)
+        file = await self._ask("POST", "/files", content, content_type, may_repeat=True, read=_object_of)
         return _id_of(file, f"{self.shown}/files")
 
     async def submit(self, marker: str, file: str, path: str) -> str:
@@ -79,7 +80,7 @@ class BatchService:
         }
         for _ in range(_SUBMIT_ATTEMPTS):
             try:
-                batch = await self._ask("POST", "/batches", orjson.dumps(body))
+                batch = await self._ask("POST", "/batches", orjson.dumps(body), read=_object_of)
             except _MaybeArrivedError as error:
                 told = error
                 for pause_s in _LISTED_AFTER_S:
@@ -94,7 +95,7 @@ class BatchService:
         """Return the id of the batch with this marker; None only where the endpoint lists all and not it."""
         after = ""
         for _ in range(_MOST_PAGES):
-            listed = await self._ask("GET", f"/batches?limit=100{after}", check=_listing)
+            listed = await self._ask("GET", f"/batches?limit=100{after}", read=_listing)
             batches = [batch for batch in listed["data"] if isinstance(batch, dict)]
             for batch in batches:
                 metadata = batch.get("metadata")
@@ -107,11 +108,11 @@ class BatchService:
 
     async def look(self, batch_id: str) -> dict[str, Any]:
         """Return how a batch stands; its `status` is one that OpenAI's API knows."""
-        return await self._ask("GET", f"/batches/{batch_id}", check=_state)
+        return await self._ask("GET", f"/batches/{batch_id}", read=_state)
 
     async def download(self, file: str) -> bytes:
         """Return the content of a file, one JSON object a line."""
-        return await self._ask_bytes("GET", f"/files/{file}/content", check=_lines_in)
+        return await self._ask("GET", f"/files/{file}/content", read=_lines_in)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -127,23 +128,11 @@ class BatchService:
         content_type: str = "application/json",
         *,
         may_repeat: bool = False,
-        check: Callable[[bytes], dict[str, Any]] | None = None,
-    ) -> dict[str, Any]:
-        check = check or _object_of
-        return check(await self._ask_bytes(method, path, data, content_type, may_repeat, check))
-
-    async def _ask_bytes(
-        self,
-        method: str,
-        path: str,
-        data: bytes | None = None,
-        content_type: str = "application/json",
-        may_repeat: bool = False,
-        check: Callable[[bytes], object] = bytes,
-    ) -> bytes:
+        read: Callable[[bytes], Answer],
+    ) -> Answer:
         """Ask with a few retries; only what may be repeated is repeated after a cut connection.
 
-        `check` raises ValueError for an answer of no use. Raises EndpointError; GoneError where nothing is
+        `read` raises ValueError for an answer of no use. Raises EndpointError; GoneError where nothing is
         there, _MaybeArrivedError where a batch may have been made although no answer says so.
         """
         if self._session is None:
@@ -165,8 +154,7 @@ class BatchService:
                 ) as response:
                     body = await read_body(response, _MOST_FILE_BYTES)
                     if 200 <= response.status < 300:
-                        check(body)
-                        return body
+                        return read(body)
                     failure = read_failure(response.status, response.headers, body, str(response.url))
                     why, status, told_s = failure.detail, response.status, failure.retry_after_s or 0.0
                     maybe_arrived = status >= 500 or status == 408
@@ -207,10 +195,11 @@ def _object_of(data: bytes) -> dict[str, Any]:
     return body
 
 
-def _lines_in(data: bytes) -> None:
-    """Raise ValueError for what is no file of JSON objects; an empty one is."""
+def _lines_in(data: bytes) -> bytes:
+    """Return a file of JSON objects, or an empty one; raises ValueError for any other."""
     if (line := data.lstrip()[:80].split(b"\n")[0]) and not line.startswith(b"{"):
         raise ValueError(f"JSON lines are expected, found {line.decode('utf-8', 'replace')!r}")
+    return data
 
 
 def _listing(data: bytes) -> dict[str, Any]:
@@ -233,14 +222,13 @@ def _id_of(body: dict[str, Any], where: str) -> str:
     return str(body["id"])
 
 
-def _form(fields: dict[str, bytes], filename: str, content: bytes) -> tuple[bytes, str]:
-    """Return a multipart form with one file, and its content type."""
+def _form(content: bytes) -> tuple[bytes, str]:
+    """Return the multipart form that uploads the file of a batch, and its content type."""
     boundary = b"evolcoder-" + content_hash(content).encode()
-    parts = []
-    for name, value in fields.items():
-        head = b'Content-Disposition: form-data; name="%s"\r\n\r\n' % name.encode()
-        parts += [b"--", boundary, b"\r\n", head, value, b"\r\n"]
-    head = b'Content-Disposition: form-data; name="file"; filename="%s"\r\n' % filename.encode()
-    head += b"Content-Type: application/octet-stream\r\n\r\n"
-    parts += [b"--", boundary, b"\r\n", head, content, b"\r\n--", boundary, b"--\r\n"]
+    head = (
+        b'--%s\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        b'--%s\r\nContent-Disposition: form-data; name="file"; filename="batch.jsonl"\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n"
+    )
+    parts = (head % (boundary, boundary), content, b"\r\n--%s--\r\n" % boundary)
     return b"".join(parts), f"multipart/form-data; boundary={boundary.decode()}"

@@ -19,12 +19,7 @@ from dataclasses import dataclass, field
 
 from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import SpendingBudget
-from evolcoder.models.endpoint.address import (
-    Endpoint,
-    Sender,
-    connection_to,
-    refusal_hint,
-)
+from evolcoder.models.endpoint.address import Endpoint, connection_to, open_session, refusal_hint
 from evolcoder.models.endpoint.chat_format import (
     Billed,
     BodyFormat,
@@ -41,7 +36,7 @@ from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
-from evolcoder.models.endpoint.spending import Ledger, Spending, bill_of
+from evolcoder.models.endpoint.spending import Ledger, Spending
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
@@ -104,7 +99,6 @@ class HttpModel(LanguageModel):
         self._weights = list(weights) or [1.0] * len(self._connections)
         self._format = first_format(self._settings)
         self._endpoints: list[Endpoint] = []
-        self._sender: Sender | None = None
         self._watch: Watch | None = None
         self._open_requests = self._refused_now = 0
         self.stats = stats or RequestStats()
@@ -149,7 +143,7 @@ class HttpModel(LanguageModel):
             if isinstance(outcome, Reply):
                 assert outcome.doubt is not None
                 self._count_retry(outcome.doubt)
-                self._spending.throw_away(bill_of(outcome))
+                self._spending.throw_away(outcome.billed)
                 continue
             self._count_retry(outcome.kind)
             self._spending.throw_away(outcome.billed)
@@ -170,14 +164,11 @@ class HttpModel(LanguageModel):
             self._open()
         begun = asyncio.get_running_loop().time()
         endpoint = self._pick(None)
-        key = next(c.key for c in self._connections if c.base_url == endpoint.base_url)
         body = body_of(request, self._name, self._settings, self._format) | {"stream": True}
-        assert self._sender is not None
-        session, silent_s = self._sender.session(endpoint.base_url), self._settings.timeout_s
         reply: Reply | None = None
         try:
             async with aclosing(
-                follow(session, endpoint, path_of(request), encode(body), key, silent_s)
+                follow(endpoint, path_of(request), encode(body), self._settings.timeout_s)
             ) as parts:
                 async for part in parts:
                     if isinstance(part, Reply):
@@ -197,17 +188,15 @@ class HttpModel(LanguageModel):
         """Close all connections."""
         if self._watch is not None:
             self._watch.close()
-        if self._sender is not None:
-            await self._sender.close()
+        for endpoint in self._endpoints:
+            await endpoint.session.close()
 
     def _open(self) -> None:
         settings = self._settings
         self._watch = Watch(settings, self._hedge, self._give_up)
-        self._sender = Sender(settings, self._connections)
-        self._endpoints = [
-            Endpoint(c.base_url, weight, RateLimiter(settings.concurrency, settings.rpm, settings.tpm))
-            for c, weight in zip(self._connections, self._weights, strict=True)
-        ]
+        for connection, weight in zip(self._connections, self._weights, strict=True):
+            limiter = RateLimiter(settings.concurrency, settings.rpm, settings.tpm)
+            self._endpoints.append(Endpoint(connection, open_session(connection, settings), weight, limiter))
 
     # ---- one attempt -------------------------------------------------------------------------------
 
@@ -257,7 +246,7 @@ class HttpModel(LanguageModel):
         """Wait for the rate limit, send the request once, and settle what it cost."""
         loop, stats, limiter = asyncio.get_running_loop(), self.stats, endpoint.limiter
         me = asyncio.current_task()
-        assert me is not None and self._watch is not None and self._sender is not None
+        assert me is not None and self._watch is not None
         reply: Reply | Failure | None = None
         await limiter.enter(flight.tokens, retry)
         try:
@@ -271,12 +260,10 @@ class HttpModel(LanguageModel):
             stats.sent += 1
             stats.in_flight += 1
             try:
-                reply = self._spending.with_tokens(
-                    await self._sender.send(endpoint.base_url, flight.path, flight.body), expected
-                )
+                reply = self._spending.with_tokens(await endpoint.send(flight.path, flight.body), expected)
                 if isinstance(reply, Reply) or reply.kind != "connection":
                     endpoint.answers += 1
-                endpoint.billed |= bill_of(reply) != Billed(0, 0)
+                endpoint.billed |= reply.billed != Billed(0, 0)
             finally:
                 stats.in_flight -= 1
                 self._settle(flight, endpoint, reply, loop.time() - begun)
@@ -309,9 +296,10 @@ class HttpModel(LanguageModel):
             endpoint.refused = 0
             self._watch.took(flight, seconds)
             stats.latency.add(seconds)
-            if reply.tokens_told:
-                self._spending.learn(flight.length, reply.completion_tokens)
-            endpoint.limiter.correct_tokens(flight.tokens, reply.prompt_tokens + reply.completion_tokens)
+            used = reply.billed.completion_tokens
+            if reply.billed.told:
+                self._spending.learn(flight.length, used)
+            endpoint.limiter.correct_tokens(flight.tokens, reply.billed.prompt_tokens + used)
             limits.answered(loop_now, seconds, endpoint.limiter.waiting > 0)
         elif reply is None:
             self._watch.took(flight, seconds)  # cut short: it took at least this long
@@ -329,7 +317,7 @@ class HttpModel(LanguageModel):
         if reply.doubt is None:
             return False
         settings = self._settings
-        nothing_came = settings.on_empty == "retry" or reply.completion_tokens == 0
+        nothing_came = settings.on_empty == "retry" or reply.billed.completion_tokens == 0
         allowed = {
             "empty": settings.empty_retries if nothing_came else 0,
             "refused": settings.refused_retries,
@@ -347,9 +335,9 @@ class HttpModel(LanguageModel):
         return Completion(
             text=reply.text,
             finish_reason=reply.finish_reason,
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            cost_usd=None if self._spending.price is None else self._spending.usd_of(bill_of(reply)),
+            prompt_tokens=reply.billed.prompt_tokens,
+            completion_tokens=reply.billed.completion_tokens,
+            cost_usd=None if self._spending.price is None else self._spending.usd_of(reply.billed),
             seconds=seconds,
             model=self._name,
             reasoning=reply.reasoning,
@@ -450,8 +438,7 @@ class HttpModel(LanguageModel):
 
     def _learn_format(self, state: _Try, form: BodyFormat) -> None:
         """Send this request, and all that follow, as the endpoint asks for it."""
-        for name in form.omit - state.form.omit:
-            self.stats.left_out[name] = None
+        self.stats.left_out |= dict.fromkeys(form.omit - state.form.omit)
         state.form = form
         self._format = BodyFormat(form.length_field, self._format.omit | form.omit)
 

@@ -17,13 +17,6 @@ Ledger = Callable[[str, float], None]
 _LEARNT_AT_ONCE = 0.05
 
 
-def bill_of(reply: Reply | Failure) -> Billed:
-    """Return the tokens that an answer is billed for, whether it is of use or not."""
-    if isinstance(reply, Failure):
-        return reply.billed
-    return Billed(reply.prompt_tokens, reply.completion_tokens, reply.tokens_told)
-
-
 class Spending:
     """The books of one model: what was told or set aside for each request counts as spent."""
 
@@ -60,14 +53,10 @@ class Spending:
 
     def with_tokens(self, reply: Reply | Failure, expected: Billed) -> Reply | Failure:
         """Return an answer whose tokens nobody told with those expected, where money counts."""
-        if bill_of(reply).told or self.price is None:
+        if reply.billed.told or self.price is None:
             return reply
         self._stats.estimated += 1
-        if isinstance(reply, Failure):
-            return replace(reply, billed=expected)
-        return replace(
-            reply, prompt_tokens=expected.prompt_tokens, completion_tokens=expected.completion_tokens
-        )
+        return replace(reply, billed=expected)
 
     async def set_aside(self, expected: Billed) -> float:
         """Count a request as sent and, under a limit, set aside money for it; return that, in US dollars.
@@ -104,7 +93,7 @@ class Spending:
         Such a one may still be billed, so that what it was expected to come to counts, where money does.
         """
         if reply is not None:
-            return bill_of(reply)
+            return reply.billed
         return Billed(0, 0) if self.price is None else expected
 
     def count(self, billed: Billed) -> None:

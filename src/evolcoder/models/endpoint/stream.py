@@ -9,6 +9,8 @@ import aiohttp
 
 from evolcoder.models.endpoint.address import Endpoint, address_of, masked, read_body
 from evolcoder.models.endpoint.chat_format import (
+    UNTOLD,
+    Billed,
     Reply,
     billed_of,
     finish_of,
@@ -38,24 +40,18 @@ class _Heard:
     text: str = ""
     reasoning: str = ""
     finish: FinishReason | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    billed: Billed = UNTOLD
     events: int = 0
 
     @property
     def reply(self) -> Reply:
         """The answer as a whole; where the endpoint counts no tokens, events stand for them."""
-        tokens = (self.prompt_tokens, self.completion_tokens or self.events)
-        return Reply(self.text, self.finish or "stop", *tokens, reasoning=self.reasoning)
+        billed = Billed(self.billed.prompt_tokens, self.billed.completion_tokens or self.events)
+        return Reply(self.text, self.finish or "stop", billed, reasoning=self.reasoning)
 
 
 async def follow(
-    session: aiohttp.ClientSession,
-    endpoint: Endpoint,
-    path: str,
-    body: bytes,
-    key: str | None,
-    silent_s: float,
+    endpoint: Endpoint, path: str, body: bytes, silent_s: float
 ) -> AsyncGenerator[str | Reply, None]:
     """Yield the text so far at every event, and the whole reply last.
 
@@ -65,8 +61,8 @@ async def follow(
     """
     heard = _Heard()
     try:
-        async with session.post(
-            address_of(endpoint.base_url, path),
+        async with endpoint.session.post(
+            address_of(endpoint.connection.base_url, path),
             data=body,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_read=silent_s),
@@ -86,7 +82,8 @@ async def follow(
                 _take(heard, data)
                 yield heard.text
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
-        text = masked(str(error) or type(error).__name__, key, endpoint.base_url)
+        connection = endpoint.connection
+        text = masked(str(error) or type(error).__name__, connection.key, connection.base_url)
         raise (BrokenStreamError(text) if heard.text else NoStreamError(text)) from error
     if not heard.events:
         raise NoStreamError
@@ -112,7 +109,7 @@ def _take(heard: _Heard, data: bytes) -> None:
         raise ValueError("the endpoint broke it off")
     billed = billed_of(event.get("usage"))
     if billed.told:
-        heard.prompt_tokens, heard.completion_tokens = billed.prompt_tokens, billed.completion_tokens
+        heard.billed = billed
     choices = event.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if not isinstance(choice, dict):
