@@ -7,7 +7,7 @@ bounded memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
@@ -21,12 +21,20 @@ Place = Literal["core", "replica"]
 """What a worker takes up: a CPU core; or, for a model's replica, a GPU (where there is none, a machine)."""
 
 
-class Worker(Protocol[ItemIn, ResultOut]):
-    """Something that is ready to work on items; `evolcoder.sandbox.Sandbox` is one."""
+class RunsMany(Protocol[ItemIn, ResultOut]):
+    """A worker, or a pool of them."""
 
     def run_many(self, tagged: Iterable[tuple[Tag, ItemIn]], /) -> Iterator[tuple[Tag, ResultOut]]:
-        """Work on items as they come; yield each result with its item's tag when it is ready."""
+        """Work on items as they come; yield each result with its item's tag when it is ready.
+
+        A bounded number is in flight. Raises what the work raises. Of a pool, an item is never lost and never
+        counted twice, whatever worker or machine fails; see `Work.set_aside` for one that kills its workers.
+        """
         ...
+
+
+class Worker(RunsMany[ItemIn, ResultOut], Protocol[ItemIn, ResultOut]):
+    """Something that is ready to work on items; `evolcoder.sandbox.Sandbox` is one."""
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -54,7 +62,7 @@ class Work(Protocol[Item, Result]):
         ...
 
 
-class Pool(Protocol[ItemIn, ResultOut]):
+class Pool(RunsMany[ItemIn, ResultOut], Protocol[ItemIn, ResultOut]):
     """Workers that are ready for one kind of work. Safe to use from several threads."""
 
     @property
@@ -65,14 +73,6 @@ class Pool(Protocol[ItemIn, ResultOut]):
     @property
     def label(self) -> str:
         """The workers' labels (see `Work.label`), different ones joined by commas."""
-        ...
-
-    def run_many(self, tagged: Iterable[tuple[Tag, ItemIn]], /) -> Iterator[tuple[Tag, ResultOut]]:
-        """Yield each item's result with its tag, as they come; a bounded number is in flight.
-
-        Raises what the work raises. An item is never lost and never counted twice, whatever worker or
-        machine fails; see `Work.set_aside` for one that kills its workers.
-        """
         ...
 
     def map(self, items: Iterable[ItemIn]) -> Iterator[ResultOut]:
@@ -109,3 +109,33 @@ class Engine(Protocol):
     def __enter__(self) -> Engine: ...
 
     def __exit__(self, *error: object) -> None: ...
+
+
+def in_order(
+    workers: RunsMany[Item, Result], items: Iterable[Item], most: Callable[[], int]
+) -> Iterator[Result]:
+    """Yield the results in the order of the items; about `most()` items are begun and not yet yielded.
+
+    Where one item takes long, the others pause once that many have been begun, and go on after it.
+    """
+    numbered = enumerate(items)
+    waiting: dict[int, Result] = {}
+    begun = yielded = 0
+    exhausted = False
+
+    def allowed() -> Iterator[tuple[int, Item]]:
+        nonlocal begun, exhausted
+        while begun - yielded < most():
+            pair = next(numbered, None)
+            if pair is None:
+                exhausted = True
+                return
+            begun += 1
+            yield pair
+
+    while not exhausted:
+        for number, result in workers.run_many(allowed()):
+            waiting[number] = result
+            while yielded in waiting:
+                yield waiting.pop(yielded)
+                yielded += 1

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aiohttp import web
@@ -98,8 +99,8 @@ def application(
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[server.guard])
     app.router.add_get("/v1/models", server.models)
     app.router.add_get("/v1/models/{name:.+}", server.models)
-    app.router.add_post("/v1/completions", server.completions)
-    app.router.add_post("/v1/chat/completions", server.chat_completions)
+    app.router.add_post("/v1/completions", partial(server.answer, kind="text"))
+    app.router.add_post("/v1/chat/completions", partial(server.answer, kind="chat"))
     return app
 
 
@@ -150,15 +151,8 @@ class _Server:
         self._check_name(request.match_info["name"])
         return web.json_response(card)
 
-    async def completions(self, request: web.Request) -> web.StreamResponse:
-        """Continue one or more texts."""
-        return await self._answer(request, "text")
-
-    async def chat_completions(self, request: web.Request) -> web.StreamResponse:
-        """Answer a chat by the model's own template."""
-        return await self._answer(request, "chat")
-
-    async def _answer(self, request: web.Request, kind: str) -> web.StreamResponse:
+    async def answer(self, request: web.Request, kind: str) -> web.StreamResponse:
+        """Continue one or more texts, or answer a chat by the model's own template."""
         if request.content_type != "application/json":
             raise _BadRequestError("content type application/json is expected", 415)
         try:

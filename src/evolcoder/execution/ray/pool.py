@@ -20,11 +20,16 @@ from contextlib import suppress
 from typing import Any, Generic
 
 from evolcoder.errors import EvolcoderError, OutsideError
-from evolcoder.execution.engine import Item, Place, Result, Tag, Work
-from evolcoder.execution.in_order import in_order
-from evolcoder.execution.queues import PendingItem, TaskWaiter, ThreadWaiter, Waiter
+from evolcoder.execution.engine import Item, Place, Result, Tag, Work, in_order
 from evolcoder.execution.ray.host import WorkerReply
-from evolcoder.execution.ray.worker_state import HostHandle, WorkerState
+from evolcoder.execution.ray.worker_state import (
+    HostHandle,
+    PendingItem,
+    TaskWaiter,
+    ThreadWaiter,
+    Waiter,
+    WorkerState,
+)
 
 LOSSES_ALLOWED = 3
 """An item whose worker died this often is set aside."""
@@ -123,7 +128,7 @@ class RayPool(Generic[Item, Result]):
 
     def map(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield results in the order of the items."""
-        return in_order(self.run_many, items, lambda: 8 * self._window)
+        return in_order(self, items, lambda: 8 * self._window)
 
     async def one(self, item: Item) -> Result:
         """Work on one item."""

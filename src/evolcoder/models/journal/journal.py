@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from evolcoder.errors import JournalWriteError, RequestRefusedError
@@ -216,9 +215,7 @@ class Journal:
     async def __aenter__(self) -> Journal:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     def _count_what_a_kill_cut_short(self) -> None:

@@ -54,7 +54,9 @@ def repair_journal(path: Path) -> Repair:
         finally:
             old.close()
             fresh.close()
-        kept_as = next(name for name in _names_for_damaged(path) if not name.exists())
+        kept_as, number = path.with_name(f"{path.name}.damaged"), count(2)
+        while kept_as.exists():  # of an earlier repair
+            kept_as = path.with_name(f"{path.name}.damaged-{next(number)}")
         for file, beside in zip(_companions(path), _companions(kept_as), strict=True):
             with suppress(FileNotFoundError):  # what is damaged may be the part that its log has whole
                 file.rename(beside)
@@ -111,23 +113,11 @@ def _readable_rows(old: sqlite3.Connection) -> Iterator[tuple[Any, ...] | None]:
 
 def _last_id(old: sqlite3.Connection) -> int:
     """Return the highest id, or a safe guess above it where even that cannot be read."""
-    for question in ("SELECT max(id) FROM replies", "SELECT count(*) FROM replies"):
-        try:
-            return int(old.execute(question).fetchone()[0] or 0)
-        except sqlite3.DatabaseError:
-            continue
-    page_count = 0
-    try:
-        page_count = int(old.execute("PRAGMA page_count").fetchone()[0])
-    except sqlite3.DatabaseError:
-        return 0
-    return page_count * 64
-
-
-def _names_for_damaged(path: Path) -> Iterator[Path]:
-    """Yield where a damaged file may go; that of an earlier repair stays."""
-    yield path.with_name(f"{path.name}.damaged")
-    yield from (path.with_name(f"{path.name}.damaged-{n}") for n in count(2))
+    asked = ("SELECT max(id) FROM replies", 1), ("SELECT count(*) FROM replies", 1), ("PRAGMA page_count", 64)
+    for question, times in asked:
+        with suppress(sqlite3.DatabaseError):
+            return int(old.execute(question).fetchone()[0] or 0) * times
+    return 0
 
 
 def _companions(path: Path) -> tuple[Path, Path]:
