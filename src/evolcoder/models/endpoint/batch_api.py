@@ -402,20 +402,7 @@ class BatchModel(LanguageModel):
         if isinstance(reply, Failure):
             brought.errors[key] = reply
         elif key not in brought.answers:
-            brought.answers[key] = self._completion(ended_at_stop(reply, asked.stop), usd)
-
-    def _completion(self, reply: Reply, usd: float) -> Completion:
-        self.stats.answered += 1
-        self.stats.truncated += reply.finish_reason == "length"
-        return Completion(
-            reply.text,
-            reply.finish_reason,
-            reply.billed.prompt_tokens,
-            reply.billed.completion_tokens,
-            None if self._spending.price is None else usd,
-            model=self._name,
-            reasoning=reply.reasoning,
-        )
+            brought.answers[key] = self._spending.completion(ended_at_stop(reply, asked.stop), self._name)
 
     async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
         await self._journal.record_batch(self._service.shown, marker, batch_id, state, n_requests)

@@ -222,17 +222,8 @@ def _billed_in_events(data: bytes) -> Billed:
     return UNTOLD
 
 
-_ENDED = (
-    "stop",
-    "eos",
-    "eos_token",
-    "stop_sequence",
-    "stop_token",
-    "end_turn",
-    "tool_calls",
-    "function_call",
-)
 _CALLED = ("tool_calls", "function_call")
+_ENDED = ("stop", "eos", "eos_token", "stop_sequence", "stop_token", "end_turn", *_CALLED)
 _CUT_OFF = ("length", "max_tokens", "model_length")
 _FILTERED = ("content_filter", "safety", "refusal", "recitation", "blocklist", "prohibited_content")
 _MOST_TOKENS = 1e8

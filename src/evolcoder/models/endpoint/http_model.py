@@ -139,7 +139,7 @@ class HttpModel(LanguageModel):
             if isinstance(outcome, Reply) and "stop" in state.form.omit:
                 outcome = ended_at_stop(outcome, request.sampling.stop)
             if isinstance(outcome, Reply) and not self._ask_again(state, outcome):
-                return self._completion(outcome, loop.time() - begun)
+                return self._spending.completion(outcome, self._name, loop.time() - begun)
             if isinstance(outcome, Reply):
                 assert outcome.doubt is not None
                 self._count_retry(outcome.doubt)
@@ -181,7 +181,8 @@ class HttpModel(LanguageModel):
             completion = await self.complete(request)
         else:
             assert reply is not None
-            completion = self._completion(reply, asyncio.get_running_loop().time() - begun)
+            seconds = asyncio.get_running_loop().time() - begun
+            completion = self._spending.completion(reply, self._name, seconds)
         yield StreamPart(completion.text, completion)
 
     async def close(self) -> None:
@@ -328,21 +329,6 @@ class HttpModel(LanguageModel):
         state.failures[reply.doubt] += 1
         return True
 
-    def _completion(self, reply: Reply, seconds: float) -> Completion:
-        self.stats.answered += 1
-        if reply.doubt == "truncated":
-            self.stats.truncated += 1
-        return Completion(
-            text=reply.text,
-            finish_reason=reply.finish_reason,
-            prompt_tokens=reply.billed.prompt_tokens,
-            completion_tokens=reply.billed.completion_tokens,
-            cost_usd=None if self._spending.price is None else self._spending.usd_of(reply.billed),
-            seconds=seconds,
-            model=self._name,
-            reasoning=reply.reasoning,
-        )
-
     async def _wait_after(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
         """Return the seconds to wait before the next attempt; raises where there shall be none."""
         now = asyncio.get_running_loop().time()
@@ -376,9 +362,8 @@ class HttpModel(LanguageModel):
             self._bury(endpoint, f"answers no request ({failure.detail})")
         most_attempts = self._settings.max_attempts
         if failure.kind == "broken" and failure.status == 200:
-            most_attempts = min(
-                most_attempts, 1 + self._settings.refused_retries
-            )  # whole, and billed, and no answer
+            # Whole, and billed, and no answer.
+            most_attempts = min(most_attempts, 1 + self._settings.refused_retries)
         if state.attempts >= most_attempts:
             # A refusal is remembered: a continuation that asked again would be billed again.
             billed = failure.kind == "broken" and failure.status == 200
@@ -452,10 +437,7 @@ class HttpModel(LanguageModel):
         if not living:
             raise self._nowhere_to_go()
         choice = [endpoint for endpoint in living if endpoint is not avoid] or living
-        return min(
-            choice,
-            key=lambda e: (not e.limiter.limits.healthy, (e.assigned + 1) / e.weight),
-        )
+        return min(choice, key=lambda e: (not e.limiter.limits.healthy, (e.assigned + 1) / e.weight))
 
     def _bury(self, endpoint: Endpoint, why: str) -> None:
         """Ask this address no more; raises EndpointError where it was the last."""

@@ -9,6 +9,7 @@ from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.chat_format import Billed, Failure, Reply
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.journal.journal import HELD
+from evolcoder.models.protocol import Completion
 from evolcoder.models.stats import RequestStats
 
 Ledger = Callable[[str, float], None]
@@ -105,6 +106,16 @@ class Spending:
         if usd and not billed.told:
             self.budget.estimated_usd += usd
             self.ledger("estimated usd", usd)
+
+    def completion(self, reply: Reply, model: str, seconds: float = 0.0) -> Completion:
+        """Count an answer that is kept, and return it with its price."""
+        self._stats.answered += 1
+        self._stats.truncated += reply.finish_reason == "length"
+        tokens = reply.billed.prompt_tokens, reply.billed.completion_tokens
+        usd = None if self.price is None else self.usd_of(reply.billed)
+        return Completion(
+            reply.text, reply.finish_reason, *tokens, usd, seconds, model=model, reasoning=reply.reasoning
+        )
 
     def throw_away(self, billed: Billed) -> None:
         """Note tokens that are paid for, and whose answer is kept nowhere."""

@@ -89,7 +89,8 @@ def _header(f: BinaryIO, path: Path) -> tuple[dict[str, str | int | float | bool
         elif kind == _STRING:
             entries[key] = _text(f)
         elif kind in _SCALARS:
-            entries[key] = _scalar(f, kind)
+            code = "<" + _SCALARS[kind]
+            (entries[key],) = struct.unpack(code, f.read(struct.calcsize(code)))
         else:
             raise ModelError(f"{path}: its GGUF header holds a value of the unknown type {kind}")
     return entries, n_tensors
@@ -101,12 +102,6 @@ def _text(f: BinaryIO) -> str:
     if len(data) < length:
         raise EOFError
     return data.decode("utf-8", "replace")
-
-
-def _scalar(f: BinaryIO, kind: int) -> int | float | bool:
-    code = "<" + _SCALARS[kind]
-    value: int | float | bool = struct.unpack(code, f.read(struct.calcsize(code)))[0]
-    return value
 
 
 def _skip_array(f: BinaryIO) -> None:

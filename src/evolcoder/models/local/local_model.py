@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -81,8 +80,6 @@ class LocalModel(LanguageModel):
         self._processes: ReplicaProcesses | None = None
         self.tokens_written = 0
         """Tokens generated so far, for measurements."""
-        self.seconds_busy = 0.0
-        """Wall seconds spent generating, loading not counted."""
 
     @property
     def name(self) -> str:
@@ -203,7 +200,6 @@ class LocalModel(LanguageModel):
 
         if self._replicas is None and self._engine is None:
             self._engine = open_answering_engine(self._ref, self._settings)
-        begun = time.monotonic()
         answers: Answers
         if self._replicas is not None:
             answered = answers_on(self._replicas, [[w.request for w in wave] for wave in waves])
@@ -218,7 +214,6 @@ class LocalModel(LanguageModel):
                 tell,
                 [w.hear for w in wave],
             )
-        self.seconds_busy += time.monotonic() - begun
         tokens = sum(answer.completion_tokens for answer in answers if isinstance(answer, Completion))
         self.tokens_written += tokens
         if self._replicas is not None:
