@@ -139,17 +139,14 @@ def _interpreter(environment: PythonEnvironment | None) -> str:
     return os.path.realpath(environment.interpreter if environment else sys.executable)
 
 
-def _site_folders(environment: PythonEnvironment | None) -> list[str]:
-    if environment is not None:
-        return [os.path.realpath(environment.packages)]
-    paths = sysconfig.get_paths()
-    found = dict.fromkeys(os.path.realpath(paths[key]) for key in ("purelib", "platlib"))
-    return [folder for folder in found if Path(folder).is_dir()]
-
-
 def _site_mounts(environment: PythonEnvironment | None = None) -> dict[str, str]:
     """Where the installed packages are seen inside: not at their own path, which a private /tmp may hide."""
-    return {folder: f"/site-packages/{number}" for number, folder in enumerate(_site_folders(environment))}
+    if environment is not None:
+        return {os.path.realpath(environment.packages): "/site-packages/0"}
+    own = sysconfig.get_paths()
+    found = dict.fromkeys(os.path.realpath(own[key]) for key in ("purelib", "platlib"))
+    folders = [folder for folder in found if Path(folder).is_dir()]
+    return {folder: f"/site-packages/{number}" for number, folder in enumerate(folders)}
 
 
 def _visible_folders(environment: PythonEnvironment | None) -> list[str]:
@@ -199,12 +196,8 @@ def _device_arguments() -> list[str]:
 def _parents(folders: Sequence[str]) -> list[str]:
     # Missing parents of a bind become 0700, and the program is not root: make them first.
     seen = dict.fromkeys(str(p) for f in folders for p in reversed(Path(f).parents) if str(p) != "/")
-    return [
-        part
-        for parent in seen
-        if not _within(parent, "/usr")
-        for part in ("--perms", "0755", "--dir", parent)
-    ]
+    made = [parent for parent in seen if not _within(parent, "/usr")]
+    return [part for parent in made for part in ("--perms", "0755", "--dir", parent)]
 
 
 def bwrap_arguments(
@@ -244,11 +237,8 @@ def bwrap_arguments(
     for folder, inside in site_mounts.items():
         arguments += ["--ro-bind", folder, inside]
         if (Path(folder) / "evolcoder").is_dir():  # the harness is none of the program's business
-            seen_at = [
-                inside,
-                *([folder] if any(_within(folder, seen) for seen in ["/usr", *folders]) else []),
-            ]
-            for place in seen_at:
+            is_seen_twice = any(_within(folder, seen) for seen in ["/usr", *folders])
+            for place in [inside, folder] if is_seen_twice else [inside]:
                 arguments += ["--tmpfs", f"{place}/evolcoder", "--remount-ro", f"{place}/evolcoder"]
     arguments += ["--proc", "/proc", *_device_arguments(), "--perms", "1777", "--dir", "/tmp"]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--"]

@@ -85,9 +85,6 @@ class _Tester:
     container: Container
     control: socket.socket
 
-    def close(self) -> None:
-        self.control.close()
-
 
 class SandboxWorker:
     """Runs jobs one at a time; not thread-safe, the pool hands it to one thread at a time."""
@@ -138,10 +135,12 @@ class SandboxWorker:
     def close(self) -> None:
         """End all containers; the next job starts new ones."""
         for tester in self._testers.values():
-            tester.close()
+            tester.control.close()
         self._testers.clear()
         self._forget_tests()
-        self._close_comparer()
+        if self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
         self._forget_comparison()
         for container in self._containers.values():
             container.close()
@@ -254,11 +253,6 @@ class SandboxWorker:
             os.close(self._comparison_at_hand[1])
             self._comparison_at_hand = None
 
-    def _close_comparer(self) -> None:
-        if self._comparer is not None:
-            self._comparer.close()
-            self._comparer = None
-
     def _run_framed(
         self,
         kind: int,
@@ -357,13 +351,16 @@ class SandboxWorker:
                     with Path(os.devnull).open("rb") as null:
                         container.launch(wire.TESTER, _ENDLESS, [null.fileno(), far.fileno()])
         if job.trusted_tests:
-            _hand_over(tester, [channel, tests])
+            try:
+                socket.send_fds(tester.control, [b"J"], [channel, tests])
+            except OSError:
+                raise ContainerGoneError("the process for tests is gone") from None
         return tester
 
     def _end_tester(self, tester: _Tester) -> Waiting[bool]:
         """End the tests' process; returns whether it had been ended for its CPU time."""
         self._testers = {kind: other for kind, other in self._testers.items() if other is not tester}
-        tester.close()
+        tester.control.close()
         end = yield from _ended(tester.container)
         return end.why == wire.KILLED_CPU or end.status == wire.TESTS_OVER_TIME << 8
 
@@ -442,13 +439,6 @@ def _ended(container: Container) -> Waiting[ProgramEnd]:
         container.kill_program()
         yield Wait(control)
     return container.program_end()
-
-
-def _hand_over(tester: _Tester, descriptors: list[int]) -> None:
-    try:
-        socket.send_fds(tester.control, [b"J"], descriptors)
-    except OSError:
-        raise ContainerGoneError("the process for tests is gone") from None
 
 
 def _verdict_of_tests(tester: _Tester) -> tuple[Any, ...] | None:

@@ -250,12 +250,9 @@ class RayPool(Generic[Item, Result]):
             returned = [state.sent.pop(number) for number in reply.given_back if number in state.sent]
             with self._lock:
                 self._inbox.extendleft(reversed(returned))
-        self._pace(state, len(reply.results))
-
-    def _pace(self, state: WorkerState, done: int) -> None:
-        """Learn how fast a worker is, and with it how many items keep it busy."""
+        # How fast a worker is tells how many items keep it busy.
         allowed = min(_MOST_BYTES_AHEAD, _MOST_BYTES_IN_FLIGHT / 2 / len(self._states))
-        state.learn(done, self._interval(), int(allowed / self._bytes_an_item))
+        state.learn(len(reply.results), self._interval(), int(allowed / self._bytes_an_item))
         self._window = max(8, 2 * sum(s.ahead for s in self._states.values() if s.ready))
 
     def _interval(self) -> float:

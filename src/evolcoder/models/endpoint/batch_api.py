@@ -280,7 +280,10 @@ class BatchModel(LanguageModel):
     async def _ask_for(self, batch: dict[str, _Waiting], lines: Sequence[bytes], brought: _Brought) -> None:
         """Submit a batch and wait for its answers; again after a while where the queue was full."""
         path = path_of(next(iter(batch.values())).request)
-        asked = {key: _Asked(w.expected, _stop_not_sent(w)) for key, w in batch.items()}
+        asked = {
+            key: _Asked(w.expected, w.request.sampling.stop if "stop" in w.form.omit else ())
+            for key, w in batch.items()
+        }
         file = await self._service.upload(lines)
         turn, waited_s, longest_s = 0, 0.0, _QUEUE_WAITS * self._settings.batch_wait_s
         while True:
@@ -412,10 +415,6 @@ class BatchModel(LanguageModel):
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
         batch.clear()
-
-
-def _stop_not_sent(waiting: _Waiting) -> tuple[str, ...]:
-    return waiting.request.sampling.stop if "stop" in waiting.form.omit else ()
 
 
 def _is_whole(lines: Sequence[bytes]) -> bool:

@@ -268,9 +268,10 @@ class HttpModel(LanguageModel):
             finally:
                 stats.in_flight -= 1
                 self._settle(flight, endpoint, reply, loop.time() - begun)
-                # An address that takes no request bills none.
+                # One cut short may be billed, where money counts; an address that takes no request bills none.
                 refuses = endpoint.dead is not None and not endpoint.billed
-                billed = self._spending.bill_of_attempt(reply, Billed(0, 0) if refuses else expected)
+                unknown = Billed(0, 0) if refuses or self._spending.price is None else expected
+                billed = unknown if reply is None else reply.billed
                 self._spending.count(billed)
                 if reply is None:
                     self._spending.throw_away(billed)

@@ -88,15 +88,6 @@ class Spending:
             self.ledger(HELD, -set_aside_usd)
             self.budget.settle(set_aside_usd, self.usd_of(billed))
 
-    def bill_of_attempt(self, reply: Reply | Failure | None, expected: Billed) -> Billed:
-        """Return what one attempt is billed for; `reply` is None where it was cut short.
-
-        Such a one may still be billed, so that what it was expected to come to counts, where money does.
-        """
-        if reply is not None:
-            return reply.billed
-        return Billed(0, 0) if self.price is None else expected
-
     def count(self, billed: Billed) -> None:
         """Count tokens as spent in the statistics, and what of it is an estimate."""
         self._stats.prompt_tokens += billed.prompt_tokens

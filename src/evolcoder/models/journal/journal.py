@@ -78,7 +78,7 @@ class Journal:
         self._waiting: list[asyncio.Future[None]] = []
         self._counts: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
-        self._committing: asyncio.Future[None] | None = None
+        self._committing: asyncio.Future[Any] | None = None
         self._last_commit = 0.0
         self._failure: JournalWriteError | None = None
         self._closed = False
@@ -255,15 +255,11 @@ class Journal:
         except sqlite3.Error as error:
             self._fail(waiting, error)
             return
-        committing = loop.run_in_executor(self._thread, self._commit_in_thread)
-        self._committing = committing
-        committing.add_done_callback(lambda done: self._committed(loop, waiting, done))
-
-    def _commit_in_thread(self) -> None:
-        self._writer.execute("COMMIT")
+        self._committing = loop.run_in_executor(self._thread, self._writer.execute, "COMMIT")
+        self._committing.add_done_callback(lambda done: self._committed(loop, waiting, done))
 
     def _committed(
-        self, loop: asyncio.AbstractEventLoop, waiting: list[asyncio.Future[None]], done: asyncio.Future[None]
+        self, loop: asyncio.AbstractEventLoop, waiting: list[asyncio.Future[None]], done: asyncio.Future[Any]
     ) -> None:
         self._committing = None
         error = RuntimeError("cancelled") if done.cancelled() else done.exception()

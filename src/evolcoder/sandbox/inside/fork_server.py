@@ -65,7 +65,8 @@ def serve(
     gc.collect()
     gc.freeze()
     _fill_pools()
-    _give_back_free_memory()
+    if trim := getattr(ctypes.PyDLL(None), "malloc_trim", None):  # glibc's
+        trim(0)  # every page that is here is mapped into every child, what is free in it too
     control.send(b"ready")
     poller = select.poll()
     poller.register(control.fileno(), select.POLLIN)
@@ -150,13 +151,6 @@ def _fill_pools() -> None:
             _filling.append(make())
             if id(_filling[-1]) % _POOL_BYTES == _POOL_HEAD_BYTES:  # the first of a new pool
                 break
-
-
-def _give_back_free_memory() -> None:
-    # Every page that is here is mapped into every child, what is free in it too.
-    trim = getattr(ctypes.PyDLL(None), "malloc_trim", None)  # glibc's
-    if trim is not None:
-        trim(0)
 
 
 def _moved(fd: int) -> int:

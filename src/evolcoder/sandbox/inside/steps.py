@@ -49,7 +49,9 @@ def run_steps() -> None:
             end(wire.NOT_STARTED, f"{command[0]}: {error}")
         if step_cpu_s is not None:
             _limit_cpu(pid, step_cpu_s[index])
-        status = _wait_for(pid)
+        ended = -1
+        while ended != pid:  # orphans end here too
+            ended, status = os.waitpid(-1, 0)
         say(wire.STEP_ENDED, status)
         if status:
             break
@@ -71,10 +73,3 @@ def _limit_cpu(pid: int, cpu_s: float) -> None:
         resource.prlimit(pid, resource.RLIMIT_CPU, (soft, soft + 1))
     except (ProcessLookupError, ValueError):  # it has ended, or the whole job's bound is tighter
         pass
-
-
-def _wait_for(pid: int) -> int:
-    while True:
-        ended, status = os.waitpid(-1, 0)  # orphans too
-        if ended == pid:
-            return status
