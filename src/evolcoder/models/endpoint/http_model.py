@@ -268,7 +268,7 @@ class HttpModel(LanguageModel):
             finally:
                 stats.in_flight -= 1
                 self._settle(flight, endpoint, reply, loop.time() - begun)
-                # One cut short may be billed, where money counts; an address that takes no request bills none.
+                # One cut short may be billed, where money counts; an address that takes none bills none.
                 refuses = endpoint.dead is not None and not endpoint.billed
                 unknown = Billed(0, 0) if refuses or self._spending.price is None else expected
                 billed = unknown if reply is None else reply.billed
