@@ -86,10 +86,7 @@ class Pool(RunsMany[ItemIn, ResultOut], Protocol[ItemIn, ResultOut]):
 
 @runtime_checkable
 class Engine(Protocol):
-    """A place where work runs; a context manager that lets go of it.
-
-    A class that inherits this one is such a context manager for nothing.
-    """
+    """A place where work runs; a class that inherits this one is a context manager that lets go of it."""
 
     @property
     def name(self) -> str:
@@ -99,10 +96,7 @@ class Engine(Protocol):
     def open(
         self, work: Work[Item, Result], workers: int | None = None
     ) -> AbstractContextManager[Pool[Item, Result]]:
-        """Get workers ready, `workers` at most (None: as many as there is room for).
-
-        Raises what `Work.open` raises where no worker can get ready.
-        """
+        """Get workers ready, `workers` at most (None: all that fit); raises what `Work.open` raises."""
         ...
 
     def close(self) -> None:

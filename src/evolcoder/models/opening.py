@@ -56,10 +56,7 @@ def open_own(file: Path, name: str) -> LanguageModel:
 
 
 def check_model(ref: str) -> None:
-    """Find out that a model is there, without its weights or its endpoint.
-
-    Raises ModelError for weights that are not there, UserError for a mistake in a user's own backend.
-    """
+    """Find out that a model is there, without its weights or its endpoint; raises ModelError or UserError."""
     if (own := own_backend(ref)) is not None:
         open_own(*own)
     elif not is_remote(ref):

@@ -98,10 +98,7 @@ class LanguageModel(Protocol):
         ...
 
     async def complete(self, request: Request) -> Completion:
-        """Answer one request.
-
-        Raises EndpointError where the backend is out of reach, BudgetExhaustedError at a limit the user set.
-        """
+        """Answer one request; raises EndpointError if out of reach, BudgetExhaustedError at a limit."""
         ...
 
     async def close(self) -> None:

@@ -49,10 +49,7 @@ class RequestStats:
 
 
 class Latencies:
-    """Latencies in seconds as counts in steps of 10%, from 1 ms to about a day; old ones fade.
-
-    Keeps 200 numbers however many requests are made.
-    """
+    """Latencies in seconds as 200 counts in steps of 10%, from 1 ms to about a day; old ones fade."""
 
     _STEP = math.log(1.1)
 

@@ -152,10 +152,7 @@ def call_value(
 def call_values(
     frames: list[Frame], expected: int, call_cpu_s: tuple[float, ...] | None, memory_bytes: int
 ) -> tuple[CallValue, ...]:
-    """Read what a batch answered, call by call, up to the first word that is out of order.
-
-    All values together may take `memory_bytes`, about.
-    """
+    """Read what a batch answered, up to a word out of order; values may take `memory_bytes`, about."""
     values: list[CallValue] = []
     memory = codec.Memory(memory_bytes)
     for frame in frames[1:] if frames and frames[0][0] == wire.READY else ():

@@ -215,10 +215,7 @@ def _on_the_loopback() -> Generator[None, None, None]:
 
 
 def _own_address() -> str:
-    """Return the address of the cluster that this user last began or joined on this machine.
-
-    Raises OutsideError where there is none, or where the note of it is another user's.
-    """
+    """Return the address of the cluster that this user last began or joined here; raises OutsideError."""
     temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     note = Path(temporary) / "ray" / "ray_current_cluster"
     try:

@@ -142,11 +142,7 @@ class BatchModel(LanguageModel):
         return self._name + json.dumps(further, sort_keys=True) if further else self._name
 
     async def complete(self, request: Request) -> Completion:
-        """Answer one request, when its batch is done.
-
-        Raises EndpointError where the batch fails, RequestFailedError where this request alone does,
-        BudgetExhaustedError at a limit the user set.
-        """
+        """Answer one request, when its batch is done; raises RequestFailedError if this one alone fails."""
         loop = asyncio.get_running_loop()
         if self._recovered is None:
             self._recovered = loop.create_task(self._recover())

@@ -117,11 +117,7 @@ class HttpModel(LanguageModel):
         return self._name + json.dumps(further, sort_keys=True) if further else self._name
 
     async def complete(self, request: Request) -> Completion:
-        """Answer one request.
-
-        Raises EndpointError where no address can be asked, RequestFailedError where this request alone gets
-        no answer, BudgetExhaustedError at a limit the user set.
-        """
+        """Answer one request; raises RequestFailedError too, where this one alone gets no answer."""
         if self._watch is None:
             self._open()
         self._open_requests += 1

@@ -93,10 +93,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open an existing journal without writing to it, also while its writer runs.
-
-    Raises JournalError where there is none, or it is no journal, damaged, or of a newer evolcoder.
-    """
+    """Open a journal to read, also while its writer runs; raises JournalError for one missing or unsound."""
     if not path.exists():
         raise JournalError(f"{path}: no journal there")
     check_file(path)

@@ -34,10 +34,7 @@ class Repair:
 
 
 def repair_journal(path: Path) -> Repair:
-    """Copy every sound reply of a damaged journal into a new one at the same path.
-
-    Raises JournalError where the file is no SQLite file at all, or a run writes it.
-    """
+    """Copy every sound reply to a new journal at the path; raises JournalError if no SQLite, or in use."""
     if not path.exists():
         raise JournalError(f"{path}: no journal there")
     check_file(path)

@@ -24,10 +24,7 @@ VLLM_PREFIX = "vllm:"
 
 
 def open_answering_engine(ref: str, settings: LocalSettings) -> TransformersEngine | VllmEngine:
-    """Load the weights that `ref` names, into vLLM where it says so.
-
-    Raises ModelError where it names nothing that loads, MissingExtraError where vLLM is not installed.
-    """
+    """Load the weights that `ref` names, into vLLM where it says so; raises ModelError, MissingExtraError."""
     if ref.startswith(VLLM_PREFIX):
         from evolcoder.models.local.vllm_engine import VllmEngine
 

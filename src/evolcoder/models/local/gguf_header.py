@@ -24,10 +24,7 @@ _MOST_FACTORS = 1 << 16
 
 
 def read_gguf_header(path: Path) -> dict[str, str | int | float | bool]:
-    """Return the scalar and text entries of a GGUF file's header; arrays are skipped.
-
-    Raises ModelError where the file is not GGUF or ends inside its header.
-    """
+    """Return the scalar and text entries of a header, no arrays; raises ModelError for what is no GGUF."""
     with _naming_failures(path), path.open("rb") as f:
         return _header(f, path)[0]
 

@@ -166,10 +166,7 @@ class LocalModel(LanguageModel):
                 return bool(self._waiting)
 
     def watch(self, watcher: Callable[[int, int], None] | None) -> None:
-        """Tell `watcher`, on the event loop, the tokens and answers that each step of a wave gave.
-
-        The answers themselves come together at the end of their wave.
-        """
+        """Tell `watcher`, on the event loop, tokens and answers of each step; they come at the wave's end."""
         self._watcher = watcher
 
     def replica_work(self) -> ReplicaWork:

@@ -13,10 +13,7 @@ from evolcoder.runs import content_hash
 
 
 def prompt_tokens(tokenizer: Any, requests: Sequence[Request], ref: str) -> list[tuple[int, ...]]:
-    """Return each request's tokens; equal prompts are tokenized once.
-
-    Raises ModelError for a chat where the tokenizer of `ref` has no template.
-    """
+    """Return each request's tokens, of equal prompts once; raises ModelError for a chat with no template."""
     known: dict[Any, tuple[int, ...]] = {}
     for request in requests:
         if request.prompt not in known:
@@ -43,10 +40,7 @@ def _tokens(tokenizer: Any, request: Request, ref: str) -> tuple[int, ...]:
 
 
 def rendered_chat(tokenizer: Any, messages: list[dict[str, str]], asks: bool = False) -> str:
-    """Return a chat in the tokenizer's template, `asks`: ready for an answer.
-
-    Raises ValueError where the template fails, or refuses the chat.
-    """
+    """Return a chat in the tokenizer's template (`asks`: for an answer); raises ValueError if it fails."""
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
     except Exception as error:  # a template is a program of the model's: it fails in any way

@@ -22,10 +22,7 @@ def check_weight_files(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that transformers would read, in its order of preference.
-
-    Raises ModelError where there are none, or some are missing.
-    """
+    """Return the files that transformers would read; raises ModelError where none, or not all, are there."""
     for name in _NAMES:
         if (folder / name).exists():
             return [folder / name]

@@ -33,10 +33,7 @@ _DEEPSEEK_CODER = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\
 
 
 def locate_weights(ref: str) -> Path | str:
-    """Return the GGUF file or folder that `ref` names, or `ref` itself where it is a hub name.
-
-    Raises ModelError where it names nothing, MissingExtraError where the embedded model is not installed.
-    """
+    """Return the GGUF file or folder that `ref` names, or `ref` where it is a hub name; raises ModelError."""
     if ref == EMBEDDED:
         return _embedded_file()
     path = Path(ref).expanduser()
@@ -123,10 +120,7 @@ def load_config(ref: str) -> Any:
 
 
 def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model for its hidden states, sentence encoders without a language head too, and its tokenizer.
-
-    Raises ModelError where `ref` names nothing that loads.
-    """
+    """Load a model for its hidden states (sentence encoders too) and its tokenizer; raises ModelError."""
     location = locate_weights(ref)
     if _is_gguf(location):
         return load_weights(ref)
@@ -165,10 +159,7 @@ def _load_tokenizer(location: Path | str, ref: str) -> PreTrainedTokenizerBase:
 
 
 def load_skeleton(config: Any) -> Any:
-    """Return a configuration's model without numbers (on torch's meta device).
-
-    Raises ModelError where transformers has no causal language model for it.
-    """
+    """Return a configuration's model without numbers (torch's meta device); raises ModelError for no LM."""
     torch, transformers = _libraries()
     kind = config.model_type
     if type(config) not in transformers.AutoModelForCausalLM._model_mapping:

@@ -35,10 +35,7 @@ _FURTHER = {"numpy": _NUMPY, "scientific": (*_NUMPY, "pandas")}
 def main(
     control_fd: int, uid: int, gid: int, core: int, namespaces: bool, preimport: str, site: str
 ) -> NoReturn:
-    """Prepare and serve; called once by the bootstrap line that the scorer passes on.
-
-    The server stays on processor `core`, where that is not negative.
-    """
+    """Prepare and serve, on processor `core` unless that is negative; called once, by the bootstrap line."""
     control = _socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     null = os.open("/dev/null", os.O_RDWR)
