@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from evolcoder.extraction.grammar import compiled_python
-from evolcoder.sandbox import codec
+from evolcoder.sandbox import codec, reasons
 from evolcoder.sandbox.comparer import Comparer
 from evolcoder.sandbox.container import (
     Confinement,
@@ -48,20 +48,6 @@ from evolcoder.sandbox.protocol import (
     Preimport,
     PythonEnvironment,
     StdioJob,
-)
-from evolcoder.sandbox.reasons import (
-    Frame,
-    call_values,
-    end_of_script,
-    end_of_steps,
-    forced_or_told,
-    frames_of,
-    infrastructure,
-    judged_calls,
-    reason_of_call,
-    reason_of_comparer,
-    told_by,
-    verdict,
 )
 from evolcoder.sandbox.waiting import Wait, Waiting, finished
 
@@ -128,7 +114,7 @@ class SandboxWorker:
             return (yield from self._run_exec(job))
         except ContainerGoneError as error:
             self.close()
-            return infrastructure(str(error), cast("Any", _TIERS[type(job)]), self.confinement)
+            return reasons.infrastructure(str(error), cast("Any", _TIERS[type(job)]), self.confinement)
         except BaseException:  # Ctrl-C in the middle of a job: the containers' state is unknown
             self.close()
             raise
@@ -166,9 +152,9 @@ class SandboxWorker:
             container.launch(wire.STDIO, job.limits, [stdin, *ends, payload])
             own.close(ends)
             end, (stdout, stderr), flooded = yield from collect(container, outputs, job.limits.output_bytes)
-        reason, detail = end_of_script(end, stderr, job.limits, flooded)
+        reason, detail = reasons.end_of_script(end, stderr, job.limits, flooded)
         exit_code = os.waitstatus_to_exitcode(end.status)
-        judged = verdict(reason, detail, "stdio", self.confinement, end)
+        judged = reasons.verdict(reason, detail, "stdio", self.confinement, end)
         return Outcome(judged, stdout, stderr, exit_code=exit_code)
 
     def _run_in_process(self, job: InProcessJob) -> Waiting[Outcome]:
@@ -176,10 +162,10 @@ class SandboxWorker:
         payload = {"program": _program(job.program, job.preimport), "word": word}
         most = 2 * wire.MAX_WORD_BYTES  # its one word
         end, frames = yield from self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits, most)
-        reason, detail = forced_or_told(end, frames, job.limits, most)
+        reason, detail = reasons.forced_or_told(end, frames, job.limits, most)
         if reason == "passed" and frames[-1][1] != codec.encode((word,)):
             reason, detail = "exited", "its process ended before its tests did"
-        return Outcome(verdict(reason, detail, "in-process", self.confinement, end))
+        return Outcome(reasons.verdict(reason, detail, "in-process", self.confinement, end))
 
     def _run_batch(self, job: BatchJob) -> Waiting[Outcome]:
         payload = {
@@ -194,17 +180,17 @@ class SandboxWorker:
         end, frames = yield from self._run_framed(
             wire.BATCH, payload, job.preimport, job.limits, job.values_bytes
         )
-        values = call_values(frames, len(job.inputs), job.call_cpu_s, job.values_bytes)
-        reason, detail = forced_or_told(end, frames, job.limits, job.values_bytes)
+        values = reasons.call_values(frames, len(job.inputs), job.call_cpu_s, job.values_bytes)
+        reason, detail = reasons.forced_or_told(end, frames, job.limits, job.values_bytes)
         if reason == "passed":
             bad = next((value for value in values if not value.ok), None)
             if bad is not None:
-                reason, detail = reason_of_call(bad), bad.error
+                reason, detail = reasons.reason_of_call(bad), bad.error
             elif len(values) < len(job.inputs):
                 reason, detail = "failed", _NOT_ALL_ANSWERED
         elif reason == "timeout" and len(values) < len(job.inputs):
             values = (*values, CallValue(False, error="timeout"))
-        return Outcome(verdict(reason, detail, "batch", self.confinement, end), values=values)
+        return Outcome(reasons.verdict(reason, detail, "batch", self.confinement, end), values=values)
 
     def _run_compared(
         self, job: BatchJob, comparison: BatchComparison, payload: dict[str, Any]
@@ -227,19 +213,19 @@ class SandboxWorker:
             end = yield from _ended(container)
         if compared is None:
             self._comparer = None
-            reason, detail = reason_of_comparer(comparer.close())
-            return Outcome(verdict(reason, detail, "batch", self.confinement, end))
+            reason, detail = reasons.reason_of_comparer(comparer.close())
+            return Outcome(reasons.verdict(reason, detail, "batch", self.confinement, end))
         if end.why == wire.KILLED_ASKED:  # by this worker, after the comparison had come to its end
-            reason, detail = told_by(compared.last) or ("failed", _NOT_ALL_ANSWERED)
+            reason, detail = reasons.told_by(compared.last) or ("failed", _NOT_ALL_ANSWERED)
         else:
             frames = [compared.last] if compared.last[0] else []
-            reason, detail = forced_or_told(end, frames, job.limits, codec.MAX_BYTES)
+            reason, detail = reasons.forced_or_told(end, frames, job.limits, codec.MAX_BYTES)
         if compared.mismatch is not None:
             reason = "timeout" if compared.mismatch == "timeout" else "failed"
             detail = compared.mismatch
         elif reason == "passed" and compared.values < len(job.inputs):
             reason, detail = "failed", _NOT_ALL_ANSWERED
-        judged = verdict(reason, detail, "batch", self.confinement, end)
+        judged = reasons.verdict(reason, detail, "batch", self.confinement, end)
         return Outcome(judged, compared=compared.values, mismatch=compared.mismatch)
 
     def _sealed_comparison(self, comparison: BatchComparison) -> int:
@@ -261,14 +247,14 @@ class SandboxWorker:
         preimport: Preimport | PythonEnvironment,
         limits: Limits,
         max_bytes: int,
-    ) -> Waiting[tuple[ProgramEnd, list[Frame]]]:
+    ) -> Waiting[tuple[ProgramEnd, list[reasons.Frame]]]:
         container = yield from self._container("programs", preimport)
         with JobDescriptors() as own:
             outputs, ends = own.pipes(1)
             container.launch(kind, limits, [own(for_one(marshal.dumps(payload))), *ends])
             own.close(ends)
             end, (stream,), _ = yield from collect(container, outputs, max_bytes)
-        return end, frames_of(stream)
+        return end, reasons.frames_of(stream)
 
     # -- programs that answer calls -----------------------------------------------------------------------
 
@@ -301,8 +287,8 @@ class SandboxWorker:
                 yield None
                 self._ending = None
             end = yield from _ended(candidate)
-        reason, detail = judged_calls(end, told, job.limits)
-        return Outcome(verdict(reason, detail, "rpc", self.confinement, end))
+        reason, detail = reasons.judged_calls(end, told, job.limits)
+        return Outcome(reasons.verdict(reason, detail, "rpc", self.confinement, end))
 
     def _sealed_tests(self, job: CallJob, names: list[str]) -> int:
         """Return the tests as the test process reads them; those of the last job are kept at hand."""
@@ -384,10 +370,10 @@ class SandboxWorker:
             own.close([out, err, told_end])
             most = job.limits.output_bytes
             end, (stdout, stderr, told), flooded = yield from collect(container, pipes, most)
-        reason, detail, exit_code, failed_step = end_of_steps(
-            end, frames_of(told), len(job.steps), stderr, job.limits, flooded
+        reason, detail, exit_code, failed_step = reasons.end_of_steps(
+            end, reasons.frames_of(told), len(job.steps), stderr, job.limits, flooded
         )
-        judged = verdict(reason, detail, "stdio", self.confinement, end)
+        judged = reasons.verdict(reason, detail, "stdio", self.confinement, end)
         return Outcome(judged, stdout, stderr, exit_code=exit_code, failed_step=failed_step)
 
 
