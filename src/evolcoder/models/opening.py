@@ -136,22 +136,6 @@ def _teachers_in(ref: str) -> list[tuple[float, str]]:
     return []
 
 
-def name_and_addresses(ref: str, base_url: str | Sequence[str] | None) -> tuple[str, list[tuple[float, str]]]:
-    """Return the NAME of "openai:NAME" or "openai:NAME@URL", and its addresses with their weights before."""
-    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
-
-    name, at, inline = ref.removeprefix(REMOTE_PREFIX).partition("@http")
-    if not name:
-        raise ModelError(f"model {ref!r}: {REMOTE_PREFIX}NAME is expected")
-    if at:
-        base_url = "http" + inline
-        # The string names the model in results, cards and pages, and a query may hold a secret.
-        if "?" in inline:
-            raise ModelError(f"model {shown_url(ref)!r}: an address with a query belongs into --base-url")
-    named = [base_url] if isinstance(base_url, str) else base_url
-    return name, [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
-
-
 def _open_remote(
     ref: str,
     base_url: str | Sequence[str] | None,
@@ -160,7 +144,7 @@ def _open_remote(
     budget: SpendingBudget | None,
     stats: RequestStats,
 ) -> LanguageModel:
-    from evolcoder.models.endpoint.address import shown_url
+    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
     from evolcoder.models.endpoint.http_model import HttpModel
     from evolcoder.models.endpoint.pricing import price_for
 
@@ -171,7 +155,16 @@ def _open_remote(
                 f"model {ref}: its key is expected in the environment variable {variable}, unset"
             )
         settings = replace(settings, api_key_env=variable)
-    name, addresses = name_and_addresses(ref, base_url)
+    name, at, inline = ref.removeprefix(REMOTE_PREFIX).partition("@http")
+    if not name:
+        raise ModelError(f"model {ref!r}: {REMOTE_PREFIX}NAME is expected")
+    if at:
+        base_url = "http" + inline
+        # The string names the model in results, cards and pages, and a query may hold a secret.
+        if "?" in inline:
+            raise ModelError(f"model {shown_url(ref)!r}: an address with a query belongs into --base-url")
+    named = [base_url] if isinstance(base_url, str) else base_url
+    addresses = [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
     urls = [url for _, url in addresses]
     price = price_for(name, urls[0], settings)
     if budget is not None and budget.max_usd is not None and price is None:
@@ -185,9 +178,16 @@ def _open_remote(
         if journal is None or len(urls) > 1:
             raise ModelError("batch = true needs a journal and one address: batches outlive the process")
         return BatchModel(name, urls[0], settings, journal, price=price, budget=budget, stats=stats)
-    weights, ledger = [weight for weight, _ in addresses], None if journal is None else journal.count
+    ledger = None if journal is None else journal.count
     return HttpModel(
-        name, urls, settings, weights=weights, price=price, budget=budget, ledger=ledger, stats=stats
+        name,
+        urls,
+        settings,
+        weights=[weight for weight, _ in addresses],
+        price=price,
+        budget=budget,
+        ledger=ledger,
+        stats=stats,
     )
 
 

@@ -34,14 +34,17 @@ class ModelChoice:
 
 def price_of(choice: ModelChoice) -> Price | None:
     """Return the price of a remote model, of the first where several are named; None where none is known."""
+    from evolcoder.models.endpoint.address import OPENAI_URL
     from evolcoder.models.endpoint.pricing import price_for
-    from evolcoder.models.opening import is_remote, name_and_addresses
+    from evolcoder.models.opening import REMOTE_PREFIX, is_remote
 
     first = choice.model.split(",")[0].partition("#")[0].rpartition("*")[2]
     if not is_remote(first):
         return None
-    name, addresses = name_and_addresses(first, choice.base_url)
-    return price_for(name, addresses[0][1], choice.endpoint)
+    name, _, inline = first.removeprefix(REMOTE_PREFIX).partition("@http")
+    named = (choice.base_url,) if isinstance(choice.base_url, str) else choice.base_url or (OPENAI_URL,)
+    url = f"http{inline}" if inline else named[0].rpartition("*")[2]
+    return price_for(name, url, choice.endpoint)
 
 
 class ReplicaEngine(Protocol):

@@ -16,25 +16,10 @@ import orjson
 
 from evolcoder.errors import EndpointError, EvolcoderError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import SpendingBudget
+from evolcoder.models.endpoint import chat_format
 from evolcoder.models.endpoint.address import refusal_hint
 from evolcoder.models.endpoint.batch_service import FINISHED, BatchService, GoneError
-from evolcoder.models.endpoint.chat_format import (
-    UNTOLD,
-    Billed,
-    BodyFormat,
-    Failure,
-    Reply,
-    body_of,
-    encode,
-    ended_at_stop,
-    error_message,
-    first_format,
-    is_own_refusal,
-    parsed,
-    path_of,
-    read_failure,
-    read_reply,
-)
+from evolcoder.models.endpoint.chat_format import UNTOLD, Billed, BodyFormat, Failure, Reply
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.spending import Spending
@@ -118,7 +103,7 @@ class BatchModel(LanguageModel):
         self._settings = settings
         self._service = BatchService(base_url, settings)
         self._journal = journal
-        self._format = first_format(settings)
+        self._format = chat_format.first_format(settings)
         self._waiting: dict[str, _Waiting] = {}
         self._recovered: asyncio.Task[None] | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -200,12 +185,12 @@ class BatchModel(LanguageModel):
         lines: list[bytes] = []
         size, path, budget = 0, "", self._spending.budget
         for key, waiting in list(self._waiting.items()):
-            path = path or path_of(waiting.request)
-            if path_of(waiting.request) != path or len(batch) == MOST_IN_BATCH:
+            path = path or chat_format.path_of(waiting.request)
+            if chat_format.path_of(waiting.request) != path or len(batch) == MOST_IN_BATCH:
                 continue
-            body = body_of(waiting.request, self._name, self._settings, self._format)
+            body = chat_format.body_of(waiting.request, self._name, self._settings, self._format)
             waiting.form = self._format
-            line = encode({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
+            line = chat_format.encode({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
             if size + len(line) > _MOST_BYTES:
                 break
             waiting.expected = self._spending.expected(len(line), waiting.request.sampling.max_tokens)
@@ -248,7 +233,7 @@ class BatchModel(LanguageModel):
             why = f"{shown}: refuses every request ({failure.detail}){hint}"
             waiting.answer.set_exception(EndpointError(why))
             return
-        elif failure.kind == "rejected" and (brought.answers or is_own_refusal(failure)):
+        elif failure.kind == "rejected" and (brought.answers or chat_format.is_own_refusal(failure)):
             why = f"{shown}: refuses one request ({failure.detail})"
             waiting.answer.set_exception(RequestRefusedError(why))
             return
@@ -275,7 +260,7 @@ class BatchModel(LanguageModel):
 
     async def _ask_for(self, batch: dict[str, _Waiting], lines: Sequence[bytes], brought: _Brought) -> None:
         """Submit a batch and wait for its answers; again after a while where the queue was full."""
-        path = path_of(next(iter(batch.values())).request)
+        path = chat_format.path_of(next(iter(batch.values())).request)
         asked = {
             key: _Asked(w.expected, w.request.sampling.stop if "stop" in w.form.omit else ())
             for key, w in batch.items()
@@ -385,7 +370,7 @@ class BatchModel(LanguageModel):
         with contextlib.suppress(EndpointError):
             for line in (await self._service.download(str(batch.get("input_file_id")))).splitlines():
                 with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-                    body = (row := parsed(line))["body"]
+                    body = (row := chat_format.parsed(line))["body"]
                     length = body.get("max_tokens") or body["max_completion_tokens"]
                     asked[row["custom_id"]] = _Asked(self._spending.expected(len(line), int(length)))
         return asked
@@ -401,7 +386,9 @@ class BatchModel(LanguageModel):
         if isinstance(reply, Failure):
             brought.errors[key] = reply
         elif key not in brought.answers:
-            brought.answers[key] = self._spending.completion(ended_at_stop(reply, asked.stop), self._name)
+            brought.answers[key] = self._spending.completion(
+                chat_format.ended_at_stop(reply, asked.stop), self._name
+            )
 
     async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
         await self._journal.record_batch(self._service.shown, marker, batch_id, state, n_requests)
@@ -416,7 +403,7 @@ class BatchModel(LanguageModel):
 def _is_whole(lines: Sequence[bytes]) -> bool:
     """Whether a file of answers has its end."""
     try:
-        return not lines or not lines[-1].strip() or parsed(lines[-1]) is not None
+        return not lines or not lines[-1].strip() or chat_format.parsed(lines[-1]) is not None
     except (ValueError, RecursionError):
         return False
 
@@ -431,15 +418,15 @@ def _told_lines(batch: Mapping[str, object]) -> int:
 def _line_result(line: bytes) -> tuple[str, Reply | Failure] | None:
     """Read one line of a batch's answers: its key, and what came; None for a line that says neither."""
     try:
-        row = parsed(line)
+        row = chat_format.parsed(line)
         key = str(row["custom_id"])
         bytes.fromhex(key)
         response = row.get("response") or {}
-        status, body = int(response.get("status_code") or 0), encode(response.get("body"))
+        status, body = int(response.get("status_code") or 0), chat_format.encode(response.get("body"))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         return None  # its caller asks again
     if status in (200, 201):
-        return key, read_reply(body)
+        return key, chat_format.read_reply(body)
     if status == 0:  # the endpoint did not come to it: the batch expired, or was cancelled
-        return key, Failure("server", error_message(encode(row.get("error"))))
-    return key, read_failure(status, {}, body)
+        return key, Failure("server", chat_format.error_message(chat_format.encode(row.get("error"))))
+    return key, chat_format.read_failure(status, {}, body)

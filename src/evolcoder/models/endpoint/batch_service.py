@@ -14,15 +14,7 @@ import aiohttp
 import orjson
 
 from evolcoder.errors import EndpointError
-from evolcoder.models.endpoint.address import (
-    address_of,
-    connection_to,
-    masked,
-    open_session,
-    read_body,
-    shown_url,
-    words_of,
-)
+from evolcoder.models.endpoint import address
 from evolcoder.models.endpoint.chat_format import error_message, parsed, read_failure
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.runs import content_hash
@@ -57,10 +49,10 @@ class BatchService:
 
     def __init__(self, base_url: str, settings: EndpointSettings) -> None:
         self._settings = settings
-        self._connection = connection_to(base_url, settings)
+        self._connection = address.connection_to(base_url, settings)
         self._base_url = self._connection.base_url
         self._session: aiohttp.ClientSession | None = None
-        self.shown = shown_url(self._base_url)
+        self.shown = address.shown_url(self._base_url)
         """The address as messages show it."""
 
     async def upload(self, lines: Sequence[bytes]) -> str:
@@ -136,7 +128,7 @@ class BatchService:
         there, _MaybeArrivedError where a batch may have been made although no answer says so.
         """
         if self._session is None:
-            self._session = open_session(self._connection, self._settings)
+            self._session = address.open_session(self._connection, self._settings)
         why, maybe_arrived, may_repeat = "", False, may_repeat or method == "GET"
         status = 0
         for attempt in range(_NETWORK_ATTEMPTS):
@@ -144,7 +136,7 @@ class BatchService:
             try:
                 async with self._session.request(
                     method,
-                    address_of(self._base_url, path),
+                    address.address_of(self._base_url, path),
                     data=data,
                     headers={"Content-Type": content_type},
                     allow_redirects=False,
@@ -152,7 +144,7 @@ class BatchService:
                         sock_connect=self._settings.connect_timeout_s, sock_read=self._settings.timeout_s
                     ),
                 ) as response:
-                    body = await read_body(response, _MOST_FILE_BYTES)
+                    body = await address.read_body(response, _MOST_FILE_BYTES)
                     if 200 <= response.status < 300:
                         return read(body)
                     failure = read_failure(response.status, response.headers, body, str(response.url))
@@ -164,15 +156,15 @@ class BatchService:
                     if failure.status == 402 or told_s > _LONGEST_TOLD_WAIT_S:
                         break
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                why, maybe_arrived = words_of(error), True
+                why, maybe_arrived = address.words_of(error), True
             except (ValueError, RecursionError) as error:  # it answers, and of no use
-                why, maybe_arrived = words_of(error), True
+                why, maybe_arrived = address.words_of(error), True
                 may_repeat = method == "GET"
             if maybe_arrived and not may_repeat:
                 break
             if attempt + 1 < _NETWORK_ATTEMPTS:
                 await asyncio.sleep(max(min(_FIRST_PAUSE_S * 2**attempt, 10.0), told_s))
-        why = masked(why, self._connection.key, self._base_url)
+        why = address.masked(why, self._connection.key, self._base_url)
         kind = _MaybeArrivedError if maybe_arrived and path == "/batches" else EndpointError
         kind = GoneError if status in (404, 410) else kind
         raise kind(f"{self.shown}{path}: {why}; what was answered is safe, the same command continues")

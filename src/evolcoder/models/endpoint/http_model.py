@@ -19,19 +19,9 @@ from dataclasses import dataclass, field
 
 from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import SpendingBudget
+from evolcoder.models.endpoint import chat_format
 from evolcoder.models.endpoint.address import Endpoint, connection_to, open_session, refusal_hint
-from evolcoder.models.endpoint.chat_format import (
-    Billed,
-    BodyFormat,
-    Failure,
-    Reply,
-    body_of,
-    encode,
-    ended_at_stop,
-    first_format,
-    is_own_refusal,
-    path_of,
-)
+from evolcoder.models.endpoint.chat_format import Billed, BodyFormat, Failure, Reply
 from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.rate_limit import RateLimiter
@@ -97,7 +87,7 @@ class HttpModel(LanguageModel):
         self._settings = settings or EndpointSettings()
         self._connections = [connection_to(url, self._settings) for url in base_urls]
         self._weights = list(weights) or [1.0] * len(self._connections)
-        self._format = first_format(self._settings)
+        self._format = chat_format.first_format(self._settings)
         self._endpoints: list[Endpoint] = []
         self._watch: Watch | None = None
         self._open_requests = self._refused_now = 0
@@ -133,7 +123,7 @@ class HttpModel(LanguageModel):
         while True:
             outcome, endpoint = await self._ask(state)
             if isinstance(outcome, Reply) and "stop" in state.form.omit:
-                outcome = ended_at_stop(outcome, request.sampling.stop)
+                outcome = chat_format.ended_at_stop(outcome, request.sampling.stop)
             if isinstance(outcome, Reply) and not self._ask_again(state, outcome):
                 return self._spending.completion(outcome, self._name, loop.time() - begun)
             if isinstance(outcome, Reply):
@@ -160,11 +150,13 @@ class HttpModel(LanguageModel):
             self._open()
         begun = asyncio.get_running_loop().time()
         endpoint = self._pick(None)
-        body = body_of(request, self._name, self._settings, self._format) | {"stream": True}
+        body = chat_format.body_of(request, self._name, self._settings, self._format) | {"stream": True}
         reply: Reply | None = None
         try:
             async with aclosing(
-                follow(endpoint, path_of(request), encode(body), self._settings.timeout_s)
+                follow(
+                    endpoint, chat_format.path_of(request), chat_format.encode(body), self._settings.timeout_s
+                )
             ) as parts:
                 async for part in parts:
                     if isinstance(part, Reply):
@@ -202,15 +194,15 @@ class HttpModel(LanguageModel):
         assert self._watch is not None
         request = state.request
         length = request.sampling.max_tokens
-        body = body_of(request, self._name, self._settings, state.form)
+        body = chat_format.body_of(request, self._name, self._settings, state.form)
         if state.failures and "seed" in body:
             # A server that honours the seed would give the same empty or broken answer again.
             body["seed"] += 1_000_003 * sum(state.failures.values())
-        data = encode(body)
+        data = chat_format.encode(body)
         expected = len(data) / 4 + self._spending.answer_tokens(length, min(length, 500))
         endpoint = self._pick(state.avoid)
         done = asyncio.get_running_loop().create_future()
-        flight = Flight(endpoint, path_of(request), data, length, expected, done)
+        flight = Flight(endpoint, chat_format.path_of(request), data, length, expected, done)
         self._launch(flight, endpoint, retry=bool(state.failures))
         try:
             outcome: tuple[Reply | Failure, Endpoint] = await flight.done
@@ -392,7 +384,7 @@ class HttpModel(LanguageModel):
         if failure.status in (401, 402, 407) or 300 <= failure.status < 400:
             self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
             return 0.0
-        if not is_own_refusal(failure) and await self._refuses_all(endpoint):
+        if not chat_format.is_own_refusal(failure) and await self._refuses_all(endpoint):
             which = "every request" if endpoint.refused > 1 else "the first request"
             self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
             return 0.0

@@ -7,18 +7,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from evolcoder.models.endpoint import chat_format
 from evolcoder.models.endpoint.address import Endpoint, address_of, masked, read_body
-from evolcoder.models.endpoint.chat_format import (
-    UNTOLD,
-    Billed,
-    Reply,
-    billed_of,
-    finish_of,
-    parsed,
-    read_reply,
-    reasoning_of,
-    text_of,
-)
+from evolcoder.models.endpoint.chat_format import UNTOLD, Billed, Reply
 from evolcoder.models.protocol import FinishReason
 
 _LONGEST_LINE = 1 << 20
@@ -71,7 +62,7 @@ async def follow(
             if response.status != 200:
                 raise NoStreamError
             if response.content_type != "text/event-stream":
-                reply = read_reply(await read_body(response))
+                reply = chat_format.read_reply(await read_body(response))
                 if not isinstance(reply, Reply):
                     raise NoStreamError
                 yield reply
@@ -104,10 +95,10 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, Non
 
 def _take(heard: _Heard, data: bytes) -> None:
     """Add one event; raises ValueError where it is no chunk of a completion, or ends it as no answer."""
-    event = parsed(data)
+    event = chat_format.parsed(data)
     if not isinstance(event, dict) or event.get("error"):
         raise ValueError("the endpoint broke it off")
-    billed = billed_of(event.get("usage"))
+    billed = chat_format.billed_of(event.get("usage"))
     if billed.told:
         heard.billed = billed
     choices = event.get("choices")
@@ -116,11 +107,11 @@ def _take(heard: _Heard, data: bytes) -> None:
             raise ValueError("a choice that is none")
         delta = choice.get("delta", {"content": choice.get("text")})
         if isinstance(delta, dict):
-            heard.reasoning += reasoning_of(delta)
-            if piece := text_of(delta.get("content")):
+            heard.reasoning += chat_format.reasoning_of(delta)
+            if piece := chat_format.text_of(delta.get("content")):
                 heard.text += piece
                 heard.events += 1
-        finish = finish_of(choice)
+        finish = chat_format.finish_of(choice)
         if finish is None:
             raise ValueError(f"it ended with {choice['finish_reason']!r}")
         if finish:
