@@ -56,10 +56,7 @@ async def heard_parts(
         newest = text
         changed.set()
 
-    def hear(text: str) -> None:
-        loop.call_soon_threadsafe(take, text)
-
-    asking = loop.create_task(ask(hear))
+    asking = loop.create_task(ask(lambda text: loop.call_soon_threadsafe(take, text)))
     asking.add_done_callback(lambda _: changed.set())
     try:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import threading
@@ -122,18 +123,15 @@ class CoreClaim:
         self.core: int | None = None
         self._name: socket.socket | None = None
         cores = _whole_cores_first(sorted(os.sched_getaffinity(0)))
-        if len(cores) < 2:
+        for round_, core in itertools.product(range(_ROUNDS), cores if len(cores) > 1 else ()):
+            name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                name.bind(f"\0{names}-{core}-{round_}")
+            except OSError:
+                name.close()
+                continue
+            self.core, self._name = core, name
             return
-        for round_ in range(_ROUNDS):
-            for core in cores:
-                name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                try:
-                    name.bind(f"\0{names}-{core}-{round_}")
-                except OSError:
-                    name.close()
-                    continue
-                self.core, self._name = core, name
-                return
 
     def close(self) -> None:
         """Leave the core to others."""
