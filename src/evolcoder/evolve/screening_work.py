@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from evolcoder.evolve.decontamination import ContaminationIndex, Hit, Learnt, hit_of_uncompared
 from evolcoder.evolve.duplicates import BANDS, PERMUTATIONS, Sketch, Text, batches, sketch_of
-from evolcoder.execution.functions import FunctionWork
+from evolcoder.execution.engine import FunctionWork
 from evolcoder.records import Instruction, ProblemText
 
 if TYPE_CHECKING:
