@@ -292,10 +292,10 @@ def _refuse_unserved(body: Mapping[str, Any]) -> None:
 
 
 def _whole(body: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
-    value = body.get(name)
-    if value is not None and (type(value) is not int or not low <= value <= high):
+    value = default if body.get(name) is None else body[name]
+    if type(value) is not int or not low <= value <= high:
         raise _BadRequestError(f"{name}: a whole number from {low} to {high} is expected")
-    return default if value is None else int(value)
+    return value
 
 
 def _number(body: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:

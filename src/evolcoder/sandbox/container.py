@@ -259,13 +259,11 @@ def bwrap_arguments(
         arguments += ["--setenv", name, value]
     arguments += _system_arguments()
     arguments += ["--perms", "0644", "--file", str(passwd), "/etc/passwd"]
-    arguments += _parents([*folders, *site_mounts.values(), *(inside for _, inside in further)])
-    for folder in folders:
-        arguments += ["--ro-bind", folder, folder]
-    for folder, inside in further:
+    binds = [*((folder, folder) for folder in folders), *further, *site_mounts.items()]
+    arguments += _parents([inside for _, inside in binds])
+    for folder, inside in binds:
         arguments += ["--ro-bind", folder, inside]
     for folder, inside in site_mounts.items():
-        arguments += ["--ro-bind", folder, inside]
         if (Path(folder) / "evolcoder").is_dir():  # the harness is none of the program's business
             is_seen_twice = any(_within(folder, seen) for seen in ["/usr", *folders])
             for place in [inside, folder] if is_seen_twice else [inside]:
