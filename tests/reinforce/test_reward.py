@@ -14,6 +14,7 @@ from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import instruction_from_row
 from evolcoder.progress import SilentProgress
 from evolcoder.reinforce.reward import Answer, Rewarder
+from evolcoder.reinforce.run import usable_tasks
 from evolcoder.reinforce.settings import ReinforceSettings, RewardSettings
 from evolcoder.reinforce.tasks import Task, read_tasks, split_watched, task_of_row
 from evolcoder.sandbox import Sandbox
@@ -189,3 +190,33 @@ def test_tests_of_another_form_are_an_error_that_names_row_and_column(
 def test_one_test_may_stand_alone() -> None:
     task = made({**SQUARE, "tests": {"input": "3", "output": "9"}})
     assert len(task.tests) == 1 and not task.watched
+
+
+PASSED_ON = {
+    "a class of the tests": (
+        "class N:\n    def __init__(self, v): self.v = v\nassert f(N(1)) == 2\nassert f(N(2)) == 3"
+    ),
+    "a class in a test": "def test_f():\n    class N:\n        v = 1\n    assert f(N()) == 2",
+    "a function": "assert f(lambda: 1) == 2",
+}
+
+
+def test_objects_of_the_tests_classes_reach_the_answer(sandbox: Sandbox) -> None:
+    task = made({"instruction": "f", "entry_point": "f", "tests": PASSED_ON["a class of the tests"]})
+    right, wrong = answer("def f(n):\n    return n.v + 1"), answer("def f(n):\n    return 2")
+    rewards = Rewarder(sandbox, RewardSettings(), 100).rewards([(task, right), (task, wrong)])
+    assert [(r.value, r.watched) for r in rewards] == [(1.0, 1.0), (1.0, 0.0)]
+
+
+def test_a_task_whose_arguments_cannot_reach_an_answer_is_told_before(sandbox: Sandbox) -> None:
+    tasks = [made({"instruction": k, "entry_point": "f", "tests": v, "id": k}) for k, v in PASSED_ON.items()]
+    notes: list[str] = []
+
+    class Noted(SilentProgress):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    kept = usable_tasks([*tasks, made(SQUARE)], Rewarder(sandbox, RewardSettings(), 100), Noted())
+    assert [task.id for task in kept] == ["a class of the tests", made(SQUARE).id]
+    (note,) = notes
+    assert note.startswith("2 of 4 tasks pass to the answer what cannot cross")

@@ -194,5 +194,21 @@ def tasks_that_hold(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Tas
     return [task for task in chosen if task.id not in broken], len(broken)
 
 
+def tasks_that_cross(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Task], int]:
+    """Return the tasks whose arguments reach an answer's process, and how many have others (functions, say).
+
+    Asked of an answer that returns None: no answer could pass those.
+    """
+    chosen = list(tasks)
+    tests = [(task.id, test) for task in chosen for test in (*task.tests, *task.watched)]
+    asked = [(id_, test.without_answer(), test) for id_, test in tests]
+    asked = [(id_, program, test) for id_, program, test in asked if program]
+    verdicts = rewarder.verdicts([(program, test) for _, program, test in asked])
+    held_back = {
+        id_ for (id_, _, _), verdict in zip(asked, verdicts, strict=True) if verdict.reason == "unsupported"
+    }
+    return [task for task in chosen if task.id not in held_back], len(held_back)
+
+
 def _share(verdicts: Sequence[Verdict]) -> float:
     return sum(verdict.passed for verdict in verdicts) / len(verdicts)

@@ -17,7 +17,7 @@ from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.local.identity import content_identity
 from evolcoder.progress import Progress, SilentProgress
-from evolcoder.reinforce.reward import Rewarder, tasks_that_hold
+from evolcoder.reinforce.reward import Rewarder, tasks_that_cross, tasks_that_hold
 from evolcoder.reinforce.settings import WITHOUT_EFFECT, ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import content_hash
@@ -154,8 +154,14 @@ def told_apart(tasks: Sequence[Task], held_out: Sequence[Task], progress: Progre
 
 
 def usable_tasks(tasks: Sequence[Task], rewarder: Rewarder, progress: Progress) -> list[Task]:
-    """Return the tasks whose known solution passes their tests; say how many do not."""
-    chosen, broken = tasks_that_hold(tasks, rewarder)
+    """Return the tasks that an answer can pass, as far as can be told; say how many others there are."""
+    crossing, held_back = tasks_that_cross(tasks, rewarder)
+    if held_back:
+        progress.note(
+            f"{held_back} of {len(tasks)} tasks pass to the answer what cannot cross to its process "
+            "(a function, say), and are left out"
+        )
+    chosen, broken = tasks_that_hold(crossing, rewarder)
     if broken:
         progress.note(f"{broken} of {len(tasks)} tasks fail with their own solution and are left out")
     return chosen

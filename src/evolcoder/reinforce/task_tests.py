@@ -15,6 +15,7 @@ from evolcoder.evaluate.benchmarks.benchmark import preimport_for
 from evolcoder.extraction.code_blocks import code_blocks, extract, syntax_error
 from evolcoder.extraction.grammar import compiled_python, parse_python
 from evolcoder.records import Verdict
+from evolcoder.sandbox.own_classes import own_classes
 from evolcoder.sandbox.protocol import CallJob, Job, Limits, Outcome, StdioJob
 
 _LONGEST_ANSWER = 200_000
@@ -57,6 +58,10 @@ class Test:
         """Return why an answer need not be run; "" where it must be."""
         return syntax_error(judged, "python") or ""
 
+    def without_answer(self) -> str:
+        """Return an answer that can be asked and does nothing; "" where a test asks nothing."""
+        return ""
+
     def job(self, judged: str, limits: Limits) -> Job:
         """Return the job that judges an answer."""
         raise NotImplementedError(f"{type(self).__name__} has no job")
@@ -80,6 +85,10 @@ class CallTest(Test):
     trusted: bool = False
     """True for tests that no model wrote: one process then runs those of many programs."""
 
+    def without_answer(self) -> str:
+        """Return functions that take anything and return None."""
+        return "".join(f"def {name}(*arguments, **keywords):\n    pass\n" for name in self.functions)
+
     def mistake_in(self, judged: str) -> str:
         """Return why an answer need not be run; one that compiles, as its job does, has no such mistake."""
         compiles = isinstance(compiled_python(_as_run(judged)), types.CodeType)
@@ -100,7 +109,8 @@ class CallTest(Test):
 
     def named(self) -> list[Any]:
         """Return the code and the functions."""
-        return ["call", self.code, *self.functions]
+        crosses = own_classes(self.code, frozenset((*self.functions, "candidate")))
+        return ["call", self.code, *self.functions, *(["objects cross"] if crosses else [])]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from typing import Any
+from typing import Any, Protocol
 
 from evolcoder.sandbox.objects import check_keys, made, taken_apart
 
@@ -19,6 +19,8 @@ MAX_DEPTH = 100
 MAX_BYTES = 64 << 20
 MAX_MEMORY_BYTES = 1 << 30
 """How much memory a decoded value may take, about."""
+SHARED_KINDS = ("shared", "shared member", "shared class")
+"""What stands for objects of classes that both processes have."""
 _CONTAINER_BYTES = 240
 _ITEM_BYTES = 64
 
@@ -36,22 +38,37 @@ class MalformedValueError(Exception):
     """The bytes are no encoded value."""
 
 
-def encode(value: Any, max_bytes: int = MAX_BYTES, objects: bool = True) -> bytes:
+class Shared(Protocol):
+    """Objects that both processes have, each known by a number (`inside.shared`)."""
+
+    def taken_apart(self, value: Any) -> tuple[str, tuple[Any, ...]] | None:
+        """Return what stands for such an object; None for another value."""
+        ...
+
+    def made(self, kind: str, parts: Any) -> Any:
+        """Return the object that it stands for."""
+        ...
+
+
+def encode(
+    value: Any, max_bytes: int = MAX_BYTES, objects: bool = True, shared: Shared | None = None
+) -> bytes:
     """Encode a value; raises UnsupportedValueError for one that is too large or nested too deep.
 
-    Without `objects`, so does an object of a class that is not Python's own, naming its type.
+    Without `objects`, so does an object of a class that is not Python's own, naming its type, unless it is
+    `shared`.
     """
     out = bytearray()
     try:
-        _Encoder(max_bytes, objects).encode(value, out, 0)
+        _Encoder(max_bytes, objects, shared).encode(value, out, 0)
     except RecursionError:
         raise UnsupportedValueError("nested too deep") from None
     return bytes(out)
 
 
 class _Encoder:
-    def __init__(self, max_bytes: int, objects: bool) -> None:
-        self.max_bytes, self.objects = max_bytes, objects
+    def __init__(self, max_bytes: int, objects: bool, shared: Shared | None) -> None:
+        self.max_bytes, self.objects, self.shared = max_bytes, objects, shared
 
     def encode(self, value: Any, out: bytearray, depth: int) -> None:
         kind = type(value)
@@ -121,7 +138,8 @@ class _Encoder:
     def further(self, value: Any, out: bytearray, depth: int) -> None:
         """Encode a value that is not plain data: a kind, and its parts."""
         try:
-            name, parts = taken_apart(value)
+            apart = self.shared.taken_apart(value) if self.shared is not None else None
+            name, parts = apart or taken_apart(value)
         except UnsupportedValueError:
             raise
         except Exception as error:
@@ -149,10 +167,10 @@ class Memory:
         self.left_bytes = left_bytes
 
 
-def decode(data: bytes, memory: Memory | None = None) -> Any:
+def decode(data: bytes, memory: Memory | None = None, shared: Shared | None = None) -> Any:
     """Decode one value; raises MalformedValueError unless `data` is exactly one well-formed value."""
     try:
-        value, end = _Decoder(data, memory or Memory()).decode(0, 0)
+        value, end = _Decoder(data, memory or Memory(), shared).decode(0, 0)
     except (struct.error, IndexError, UnicodeDecodeError, OverflowError, TypeError, RecursionError) as error:
         raise MalformedValueError(f"malformed value: {type(error).__name__}") from None
     if end != len(data):
@@ -161,9 +179,10 @@ def decode(data: bytes, memory: Memory | None = None) -> Any:
 
 
 class _Decoder:
-    def __init__(self, data: bytes, memory: Memory) -> None:
+    def __init__(self, data: bytes, memory: Memory, shared: Shared | None) -> None:
         self.data = data
         self.memory = memory
+        self.shared = shared
 
     def decode(self, at: int, depth: int) -> tuple[Any, int]:
         data = self.data
@@ -262,7 +281,10 @@ class _Decoder:
         parts, at = self.decode(at, depth + 1)
         self.take(_CONTAINER_BYTES)
         try:
-            return made(name.decode(), parts), at
+            kind = name.decode()
+            if self.shared is not None and kind in SHARED_KINDS:
+                return self.shared.made(kind, parts), at
+            return made(kind, parts), at
         except MemoryError:
             raise
         except Exception as error:

@@ -35,7 +35,7 @@ START_LIMIT_S = 60.0
 LIBRARIES_LIMIT_S = 600.0
 """The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
-_INSIDE = "wire seccomp isolation tree programs tester steps fork_server boot"
+_INSIDE = "wire seccomp isolation tree shared programs tester steps fork_server boot"
 _READ = 1 << 16
 PIPE_BYTES = 1 << 12
 """What a pipe takes without a reader, however many pipes its user has."""
@@ -45,11 +45,13 @@ _SOURCES = (
     *(f"evolcoder.sandbox.inside.{name}" for name in _INSIDE.split()),
 )
 _BOOTSTRAP = """
-import marshal, os, sys, types
+import builtins, marshal, os, sys, types
 def _boot(fd, control, uid, gid, core, namespaces, preimport, site):
     # Makes Python take its memory for small objects in one piece, which huge pages fit into: 2 MiB of
     # objects, of which one in so many stays, so that no part is given back.
     pins = [bytes(470) for _ in range(4200)][::499]
+    # Builtins of the harness's own: a program that replaces Python's does not stop what reports its end.
+    own = dict(builtins.__dict__)
     with open(fd, "rb") as file:
         sources = marshal.loads(file.read())
     for package in ("evolcoder", "evolcoder.sandbox", "evolcoder.sandbox.inside"):
@@ -59,6 +61,7 @@ def _boot(fd, control, uid, gid, core, namespaces, preimport, site):
         module = sys.modules[name] = types.ModuleType(name)
         parent, _, leaf = name.rpartition(".")
         setattr(sys.modules[parent], leaf, module)
+        module.__dict__["__builtins__"] = own
         if isinstance(source, str):
             source = compile(source, "<" + name + ">", "exec", dont_inherit=True)
         exec(source, module.__dict__)

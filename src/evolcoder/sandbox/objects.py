@@ -99,7 +99,7 @@ def taken_apart(value: Any) -> tuple[str, Parts]:
         return "object", (_class_name(kind), None)
     for base, take in _BASES:
         if isinstance(value, base):
-            if base is tuple and _are_fields(fields := getattr(kind, "_fields", None), len(take(value))):
+            if base is tuple and _are_fields(fields := getattr(kind, "_fields", None), take(value)):
                 return "named tuple", (fields, take(value))
             return "subclass", (take(value),)
     if (number := _number(value)) is not None:
@@ -137,13 +137,26 @@ def _class_name(kind: type) -> str:
     return f"{getattr(kind, '__module__', '')}.{kind.__qualname__}"[:_NAME_CHARACTERS]
 
 
-def _are_fields(fields: Any, count: int) -> bool:
-    return type(fields) is tuple and len(fields) == count and all(map(_is_field, fields))
+def _are_fields(fields: Any, items: Any) -> bool:
+    return type(fields) is tuple and len(fields) == len(items) and all(map(is_attribute, fields, items))
 
 
-def _is_field(name: Any) -> bool:
+def is_attribute(name: Any, value: Any = None) -> bool:
+    """Whether an object may have a value under a name: a type is callable, and stands for no method."""
     # numpy takes the array that `__array_interface__` of any object describes, an address in memory included.
-    return type(name) is str and not name.startswith("__")
+    return type(name) is str and not name.startswith("__") and not (callable(value) and _is_method(name))
+
+
+def _is_method(name: str) -> bool:
+    """Whether values that cross have a method of a name: who calls it on an answer means that one."""
+    from datetime import date, datetime, time, timedelta
+    from decimal import Decimal
+    from fractions import Fraction
+
+    numpy = sys.modules.get("numpy")
+    arrays = () if numpy is None else (numpy.ndarray,)
+    further = (Counter, OrderedDict, defaultdict, deque, date, datetime, time, timedelta, Decimal, Fraction)
+    return any(hasattr(kind, name) for kind in (*_TYPES.values(), *further, *arrays))
 
 
 def _attributes(value: Any, kind: type) -> dict[str, Any] | None:
@@ -154,7 +167,8 @@ def _attributes(value: Any, kind: type) -> dict[str, Any] | None:
     fields = getattr(kind, "__dataclass_fields__", None)
     if type(fields) is not dict:
         return None
-    return {name: getattr(value, name, None) for name in fields if _is_field(name)}
+    found = {name: getattr(value, name, None) for name in fields if is_attribute(name)}
+    return {name: item for name, item in found.items() if is_attribute(name, item)}
 
 
 def _items(iterator: Any) -> list[Any] | None:
@@ -229,12 +243,13 @@ def _need(fits: bool) -> None:
 
 def _made_object(class_name: str, attributes: dict[str, Any] | None) -> ProgramObject:
     _need(len(class_name) <= _NAME_CHARACTERS)
-    _need(attributes is None or (type(attributes) is dict and all(map(_is_field, attributes))))
+    if attributes is not None:
+        _need(type(attributes) is dict and all(is_attribute(*pair) for pair in attributes.items()))
     return ProgramObject(class_name, attributes)
 
 
 def _made_named_tuple(fields: tuple[str, ...], items: tuple[Any, ...]) -> TupleSubclass:
-    _need(_are_fields(fields, len(items)))
+    _need(_are_fields(fields, items))
     value = TupleSubclass(items)
     value.__dict__["_fields"] = fields
     return value

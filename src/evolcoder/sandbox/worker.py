@@ -35,6 +35,7 @@ from evolcoder.sandbox.container import (
     sealed,
 )
 from evolcoder.sandbox.inside import wire
+from evolcoder.sandbox.own_classes import own_classes
 from evolcoder.sandbox.protocol import (
     BatchComparison,
     BatchJob,
@@ -302,6 +303,7 @@ class SandboxWorker:
                 "code": code if isinstance(code, types.CodeType) else None,
                 "names": names,
                 "cpu_s": job.limits.cpu_s,
+                "classes": own_classes(job.tests, frozenset((*names, "candidate"))),
             }
             self._tests_at_hand = asked, sealed(marshal.dumps(payload))
         return self._tests_at_hand[1]

@@ -59,7 +59,12 @@ class AssertionBenchmark(Benchmark):
 
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
         """Hash the test code, the entry point and what the prompt lends to the tests."""
-        return content_hash(_TIER_RULES, oracle, suite, problem.entry_point, problem.prompt, problem.tests)
+        from evolcoder.sandbox.own_classes import own_classes
+
+        rules: list[object] = [_TIER_RULES]
+        if own_classes(problem.tests, frozenset((problem.entry_point, "candidate"))):
+            rules.append("objects cross")  # earlier versions found such tests unsupported
+        return content_hash(*rules, oracle, suite, problem.entry_point, problem.prompt, problem.tests)
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return an rpc job, or an in-process one where the tests read more than the function."""

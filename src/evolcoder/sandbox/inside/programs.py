@@ -8,17 +8,20 @@ import builtins
 import errno
 import marshal
 import os
-import signal
 import sys
 import threading
-import time
 import traceback
 import types
 from collections.abc import Callable
+from marshal import loads  # what is used once a program runs is bound here: it may replace all of a module
+from os import _exit
+from signal import ITIMER_PROF, SIGPROF, setitimer
+from time import process_time
 from typing import Any, NoReturn
 
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import wire
+from evolcoder.sandbox.inside.shared import SharedObjects
 
 DETAIL_CHARACTERS = 400
 REHEARSALS = 16
@@ -37,6 +40,7 @@ _FORBIDDEN_ERRORS = frozenset(
     {errno.EPERM, errno.EACCES, errno.EROFS, errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.ENETDOWN}
 )
 Namespace = dict[str, Any]
+_set_handler: Any = sys.modules["_signal"].signal  # all of it C, as the other names that are bound
 
 
 class CallTimeoutError(BaseException):
@@ -76,7 +80,7 @@ def compiled(source: bytes, name: str = "<program>") -> types.CodeType:
 
 
 def _payload(fd: int = wire.PAYLOAD_FD) -> dict[str, Any]:
-    payload: dict[str, Any] = marshal.loads(wire.read_to_end(fd))
+    payload: dict[str, Any] = loads(wire.read_to_end(fd))
     os.close(fd)
     return payload
 
@@ -94,7 +98,8 @@ def _load(program: bytes | types.CodeType) -> Namespace:
         end(wire.UNFIT, "syntax error", describe(error))
     except BaseException as error:
         end(wire.UNFIT, reason_of(error), describe(error))
-    namespace: Namespace = {}
+    # Python's builtins, which are the program's to change; the harness has its own.
+    namespace: Namespace = {"__builtins__": builtins.__dict__}
     try:
         exec(code, namespace)
     except BaseException as error:
@@ -108,13 +113,14 @@ def end(kind: bytes, *parts: object) -> NoReturn:
         say(kind, *parts)
     except OSError:
         pass
-    os._exit(0)
+    _exit(0)
 
 
 def run_stdio() -> None:
     """Run as `python main.py` would: `__main__`, threads waited for, exit handlers, the exit code."""
     source = _payload()["program"]
     main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins.__dict__
     sys.modules["__main__"] = main
     code = 0
     try:
@@ -132,7 +138,7 @@ def run_stdio() -> None:
             pass
         except BaseException as error:
             _show(error)
-    os._exit(code & 0xFF)
+    _exit(code & 0xFF)
 
 
 def _exit_code(error: SystemExit) -> int:
@@ -174,7 +180,7 @@ def run_in_process() -> None:
 def run_candidate() -> None:
     """Execute the program, then answer calls of its functions until the tests are done."""
     _be_candidate(wire.PAYLOAD_FD, wire.CHANNEL_FD)
-    os._exit(0)
+    _exit(0)
 
 
 def _be_candidate(payload_fd: int, channel: int) -> None:
@@ -188,7 +194,7 @@ def _be_candidate(payload_fd: int, channel: int) -> None:
     if payload["names"][0] not in allowed:
         end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['names'][0]!r}")
     wire.send_frame(channel, wire.READY)
-    _answer_calls(allowed, channel)
+    _answer_calls(allowed, channel, namespace)
 
 
 def rehearsal_payload() -> int:
@@ -221,26 +227,39 @@ def rehearse(payload_fd: int) -> None:
     os.close(payload_fd)
 
 
-def _answer_calls(allowed: dict[str, Callable[..., Any]], channel: int) -> None:
-    while (frame := wire.read_frame(channel, wire.CALL)) is not None:
-        name, arguments, keywords = codec.decode(frame[1])
-        if name in allowed:
-            wire.send_frame(channel, *_answer(allowed[name], arguments, keywords))
+def _answer_calls(allowed: dict[str, Callable[..., Any]], channel: int, namespace: Namespace) -> None:
+    shared: SharedObjects | None = None
+    while (frame := wire.read_frame(channel, wire.CALL + wire.CALL_WITH_OBJECTS)) is not None:
+        if frame[0] == wire.CALL_WITH_OBJECTS:
+            shared = shared or SharedObjects(objects_cross=True)
+            answer = _answer_with_objects(allowed, codec.decode(frame[1]), shared, namespace)
         else:
-            said = f"NameError: name {name!r} is not defined"
-            wire.send_frame(channel, wire.ERROR, codec.encode(("failed", "NameError", said)))
+            answer = _answer(allowed, *codec.decode(frame[1]))
+        wire.send_frame(channel, *answer)
 
 
 def _answer(
-    function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]
+    allowed: dict[str, Callable[..., Any]],
+    name: str,
+    arguments: list[Any],
+    keywords: dict[str, Any],
+    shared: SharedObjects | None = None,
 ) -> tuple[bytes, bytes]:
     """Return the kind and the body of the frame that says what a call gave."""
-    before = codec.encode((arguments, keywords)) if _can_change(arguments, keywords) else b""
+    if name not in allowed:
+        said = f"NameError: name {name!r} is not defined"
+        return wire.ERROR, codec.encode(("failed", "NameError", said))
+    before = b""
+    if shared is None and _can_change(arguments, keywords):
+        before = codec.encode((arguments, keywords))
     try:
-        value = function(*arguments, **keywords)
+        value = allowed[name](*arguments, **keywords)
     except BaseException as error:
         return wire.ERROR, codec.encode((reason_of(error), _builtin_name(error), describe(error)))
     try:
+        if shared is not None:
+            left = ([], {}) if _holds_iterator(arguments, keywords) else (arguments, keywords)
+            return wire.VALUE_WITH_OBJECTS, codec.encode(shared.packed((value, *left)))
         changed = _changed(arguments, keywords, before)
         if changed is None:
             return wire.VALUE, codec.encode(value)
@@ -249,11 +268,30 @@ def _answer(
         return wire.UNSUPPORTED, codec.encode(str(error))
 
 
+def _answer_with_objects(
+    allowed: dict[str, Callable[..., Any]], parts: Any, shared: SharedObjects, namespace: Namespace
+) -> tuple[bytes, bytes]:
+    """Answer a call whose tests have classes of their own, which become the program's, as in one file."""
+    classes, packed = parts
+    try:
+        for number, name, source in classes:
+            exec(compiled(source, wire.TESTS_NAME), namespace)
+            shared.learn(number, namespace[name])
+        name, arguments, keywords = shared.unpacked(packed)
+    except BaseException as error:
+        return wire.ERROR, codec.encode((reason_of(error), _builtin_name(error), describe(error)))
+    return _answer(allowed, name, arguments, keywords, shared)
+
+
 def _can_change(arguments: list[Any], keywords: dict[str, Any]) -> bool:
     kinds = {list, dict, set, tuple}
     given = (*arguments, *keywords.values())
-    # To look at an iterator would use it up.
-    return any(type(value) in kinds for value in given) and not any(hasattr(v, "__next__") for v in given)
+    return any(type(value) in kinds for value in given) and not _holds_iterator(arguments, keywords)
+
+
+def _holds_iterator(arguments: list[Any], keywords: dict[str, Any]) -> bool:
+    """Whether there is an iterator among them: to look at it would use it up."""
+    return any(hasattr(value, "__next__") for value in (*arguments, *keywords.values()))
 
 
 def _changed(
@@ -284,11 +322,11 @@ def run_batch() -> None:
     function = namespace.get(payload["entry_point"])
     if not callable(function):
         end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['entry_point']!r}")
-    signal.signal(signal.SIGPROF, _call_is_over)
+    _set_handler(SIGPROF, _call_is_over)
     say(wire.READY)
     limits = payload["call_cpu_s"]
     for index, packed in enumerate(payload["inputs"]):
-        arguments = marshal.loads(packed)
+        arguments = loads(packed)
         ok = _one_call(function, arguments, limits[index] if limits else 0.0)
         if not ok and payload["stop_at_first_error"]:
             break
@@ -300,22 +338,22 @@ def _call_is_over(number: int, frame: types.FrameType | None) -> None:
 
 
 def _one_call(function: Callable[..., Any], arguments: tuple[Any, ...], limit_s: float) -> bool:
-    began = time.process_time()
+    began = process_time()
     try:
         try:
             if limit_s:
-                signal.setitimer(signal.ITIMER_PROF, limit_s)
+                setitimer(ITIMER_PROF, limit_s)
             value = function(*arguments)
         finally:
             if limit_s:
-                signal.setitimer(signal.ITIMER_PROF, 0.0)
+                setitimer(ITIMER_PROF, 0.0)
     except CallTimeoutError:
-        say(wire.ERROR, "timeout", "", "timeout", time.process_time() - began)
+        say(wire.ERROR, "timeout", "", "timeout", process_time() - began)
         return False
     except BaseException as error:
-        say(wire.ERROR, reason_of(error), "", describe(error), time.process_time() - began)
+        say(wire.ERROR, reason_of(error), "", describe(error), process_time() - began)
         return False
-    used = time.process_time() - began
+    used = process_time() - began
     try:
         say(wire.VALUE, value, used)
     except codec.UnsupportedValueError as error:

@@ -21,6 +21,7 @@ from typing import Any
 
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import programs, wire
+from evolcoder.sandbox.inside.shared import SharedObjects
 
 _COMPILED_KEPT = 256
 _DESCRIPTORS = struct.Struct("=ii")
@@ -71,7 +72,9 @@ def rehearsal_payload() -> int:
     """Return a descriptor of what `rehearse` runs; made before the call filter forbids such files."""
     code = compile(_REHEARSED, wire.TESTS_NAME, "exec", dont_inherit=True)
     fd = os.memfd_create("rehearsal", os.MFD_CLOEXEC)
-    os.write(fd, marshal.dumps({"tests": _REHEARSED, "code": code, "names": ["f"], "cpu_s": 1e3}))
+    os.write(
+        fd, marshal.dumps({"tests": _REHEARSED, "code": code, "names": ["f"], "cpu_s": 1e3, "classes": []})
+    )
     return fd
 
 
@@ -134,6 +137,8 @@ def _judge(payload: dict[str, Any], channel: int, kept: dict[bytes, types.CodeTy
             code = kept[source] = programs.compiled(source, wire.TESTS_NAME)
         remote.wait_until_ready()
         namespace: dict[str, Any] = {name: remote.stand_in(name) for name in payload["names"]}
+        remote.share(namespace, payload["classes"])
+        namespace["__builtins__"] = builtins.__dict__  # those of this module are its own
         namespace["candidate"] = namespace[payload["names"][0]]
         exec(code, namespace)
     except SyntaxError as error:
@@ -173,6 +178,16 @@ class _Remote:
         self.report: tuple[str, str] | None = None
         self.was_called = False
         self._raised: dict[int, str] = {}
+        self._namespace: dict[str, Any] = {}
+        self._classes: list[Any] = []
+        self._sent: set[int] = set()
+        self._shared: SharedObjects | None = None
+
+    def share(self, namespace: dict[str, Any], classes: list[Any]) -> None:
+        """Have objects of the tests' classes cross; `classes` are as `own_classes.OwnClass` has them."""
+        if classes:
+            self._namespace, self._classes = namespace, classes
+            self._shared = SharedObjects(objects_cross=False)
 
     def wait_until_ready(self) -> None:
         """Wait until the candidate has executed its program."""
@@ -198,26 +213,48 @@ class _Remote:
             raise CandidateOverError
         self.was_called = True
         try:
-            request = codec.encode((name, list(arguments), keywords), objects=False)
+            request = self._request(name, list(arguments), keywords)
         except codec.UnsupportedValueError as error:
             raise self._final("unsupported", f"an argument cannot cross: {error}") from None
         try:
-            wire.send_frame(self._channel, wire.CALL, request)
+            wire.send_frame(self._channel, *request)
         except OSError:
             raise self._final(*_GONE) from None
-        kind, body = self._read(wire.VALUE + wire.CHANGED + wire.ERROR + wire.UNSUPPORTED)
+        values = wire.VALUE_WITH_OBJECTS if self._shared else wire.VALUE + wire.CHANGED
+        kind, body = self._read(values + wire.ERROR + wire.UNSUPPORTED)
         if kind == wire.ERROR:
             return self._raise(*self._words(body, 3))
         value = self._decoded(body)
         if kind == wire.UNSUPPORTED:
             raise self._final("unsupported", str(value)[: programs.DETAIL_CHARACTERS])
-        if kind == wire.CHANGED:
+        if kind == wire.VALUE_WITH_OBJECTS and self._shared is not None:
+            try:
+                value = self._shared.unpacked(value)
+            except codec.MalformedValueError as error:
+                raise self._final("unsupported", str(error)) from None
+        if kind != wire.VALUE:
             if type(value) is not tuple or len(value) != 3 or type(value[2]) is not dict:
                 raise self._final("unsupported", _NO_ANSWER)
             value, changed, changed_keywords = value
             _mirror(list(arguments), changed)
             _mirror(list(keywords.values()), list(changed_keywords.values()))
         return value
+
+    def _request(self, name: str, arguments: list[Any], keywords: dict[str, Any]) -> tuple[bytes, bytes]:
+        """Return the frame of a call; raises UnsupportedValueError where an argument cannot cross."""
+        shared = self._shared
+        if shared is None:
+            return wire.CALL, codec.encode((name, arguments, keywords), objects=False)
+        for number, (class_name, *_) in enumerate(self._classes):
+            shared.learn(number, self._namespace.get(class_name))
+        packed = shared.packed((name, arguments, keywords))
+        wanted = shared.kinds_met | {
+            n for n, (*_, holds_no_value) in enumerate(self._classes) if holds_no_value
+        }
+        wanted |= {needed for n in wanted for needed in self._classes[n][2]}
+        sources = [(n, *self._classes[n][:2]) for n in sorted(wanted - self._sent)]
+        self._sent |= wanted
+        return wire.CALL_WITH_OBJECTS, codec.encode((sources, packed))
 
     def _raise(self, reason: str, kind: str, detail: str) -> Any:
         if reason == "exited":

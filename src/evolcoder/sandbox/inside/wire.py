@@ -6,9 +6,9 @@ packet. A frame between processes is a 32-bit length, a letter that says of what
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Mapping
+from os import pread, read, write  # bound here: a program may replace them in their module
 from typing import Final
 
 REQUEST: Final = struct.Struct("<BddQIQB")
@@ -66,6 +66,10 @@ UNFIT: Final = b"X"
 PASSED: Final = b"P"
 """The program came to its end: with the word of its run, where it carries its own tests."""
 CALL: Final = b"A"
+CALL_WITH_OBJECTS: Final = b"B"
+"""A call whose tests have classes of their own: the source of classes, and what `SharedObjects` packed."""
+VALUE_WITH_OBJECTS: Final = b"D"
+"""What such a call gave, with the arguments as it left them."""
 STEP_ENDED: Final = b"S"
 NO_COMMAND: Final = b"N"
 NOT_STARTED: Final = b"O"
@@ -78,6 +82,8 @@ MAX_BODY_BYTES: Final[Mapping[bytes, int]] = {
     VALUE: MAX_VALUE_BYTES + 1024,
     CHANGED: MAX_VALUE_BYTES + 1024,
     CALL: MAX_VALUE_BYTES + 1024,
+    CALL_WITH_OBJECTS: MAX_VALUE_BYTES + 1024,
+    VALUE_WITH_OBJECTS: MAX_VALUE_BYTES + 1024,
     **dict.fromkeys((ERROR, UNSUPPORTED, UNFIT, STEP_ENDED, NO_COMMAND, NOT_STARTED), MAX_WORD_BYTES),
 }
 """Size that the body of each kind of frame may have."""
@@ -87,7 +93,7 @@ def send_frame(fd: int, kind: bytes, body: bytes = b"") -> None:
     """Write one frame; raises OSError when the other end is gone."""
     data = memoryview(_LENGTH.pack(len(body) + 1) + kind + body)
     while data:
-        data = data[os.write(fd, data) :]
+        data = data[write(fd, data) :]
 
 
 def read_frame(fd: int, expected: bytes) -> tuple[bytes, bytes] | None:
@@ -114,14 +120,14 @@ def frame_body_bytes(head: bytes | bytearray) -> int | None:
 
 def read_exactly(fd: int, size: int) -> bytes | None:
     """Read `size` bytes; None when the stream ends before."""
-    first = os.read(fd, size) if size else b""
+    first = read(fd, size) if size else b""
     if len(first) == size:
         return first
     if not first:
         return None
     parts = bytearray(first)
     while len(parts) < size:
-        more = os.read(fd, min(size - len(parts), 1 << 20))
+        more = read(fd, min(size - len(parts), 1 << 20))
         if not more:
             return None
         parts += more
@@ -130,18 +136,18 @@ def read_exactly(fd: int, size: int) -> bytes | None:
 
 def read_to_end(fd: int) -> bytes:
     """Read what nobody else reads, a pipe or a file, from where it is."""
-    parts = bytearray(os.read(fd, _MOST_AT_ONCE))
-    while more := os.read(fd, _MOST_AT_ONCE):
+    parts = bytearray(read(fd, _MOST_AT_ONCE))
+    while more := read(fd, _MOST_AT_ONCE):
         parts += more
     return bytes(parts)
 
 
 def read_all(fd: int) -> bytes:
     """Read a sealed payload, which others may read too, from its start."""
-    first = os.pread(fd, _MOST_AT_ONCE, 0)
+    first = pread(fd, _MOST_AT_ONCE, 0)
     if len(first) < _MOST_AT_ONCE:
         return first
     parts = bytearray(first)
-    while more := os.pread(fd, _MOST_AT_ONCE, len(parts)):
+    while more := pread(fd, _MOST_AT_ONCE, len(parts)):
         parts += more
     return bytes(parts)
