@@ -2,9 +2,8 @@
 
 Requests that come together are written together by the model's own batching. A body must be JSON by its
 content type, so that a page in a browser cannot ask by a plain form. `evolcoder serve` asks for a token off
-loopback.
-A field that would change the answer and is not served (tools, log-probabilities, response_format, penalties)
-is refused by its name.
+loopback. A field that would change the answer and is not served (tools, log-probabilities, response_format,
+penalties) is refused by its name.
 """
 
 from __future__ import annotations
