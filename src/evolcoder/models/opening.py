@@ -14,13 +14,14 @@ Several that begin with "openai:", with commas between them, are one model that 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from evolcoder.errors import ModelError, UserError
 from evolcoder.models.budget import SpendingBudget
@@ -31,6 +32,10 @@ from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import RequestStats
 from evolcoder.own_files import load_own_file
 
+if TYPE_CHECKING:
+    from evolcoder.models.endpoint.pricing import Price
+
+_log = logging.getLogger(__name__)
 REMOTE_PREFIX = "openai:"
 _OWN = re.compile(r"(.+\.py)(?::(.*))?")
 _WEIGHTED = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
@@ -144,9 +149,9 @@ def _open_remote(
     budget: SpendingBudget | None,
     stats: RequestStats,
 ) -> LanguageModel:
-    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
+    from evolcoder.models.endpoint.address import shown_url
     from evolcoder.models.endpoint.http_model import HttpModel
-    from evolcoder.models.endpoint.pricing import price_for
+    from evolcoder.models.endpoint.pricing import dearest_price, price_for
 
     ref, _, variable = ref.partition("#")
     if variable:
@@ -155,6 +160,65 @@ def _open_remote(
                 f"model {ref}: its key is expected in the environment variable {variable}, unset"
             )
         settings = replace(settings, api_key_env=variable)
+    name, addresses = _addresses(ref, base_url)
+    urls = [url for _, url in addresses]
+    price = dearest_price(name, urls, settings)
+    if budget is not None and budget.max_usd is not None:
+        if price is None:
+            unknown = next(url for url in urls if price_for(name, url, settings) is None)
+            raise ModelError(
+                f"max_usd needs a price for {name!r} at {shown_url(unknown)}, and none is known: "
+                "set usd_per_million_input and usd_per_million_output of the endpoint"
+            )
+        if journal is not None:
+            _count_unpriced(journal, name, price, budget)
+    if settings.batch:
+        from evolcoder.models.endpoint.batch_api import BatchModel
+
+        if journal is None or len(urls) > 1:
+            raise ModelError("batch = true needs a journal and one address: batches outlive the process")
+        return BatchModel(name, urls[0], settings, journal, price=price, budget=budget, stats=stats)
+    return HttpModel(
+        name,
+        urls,
+        settings,
+        weights=[weight for weight, _ in addresses],
+        price=price,
+        budget=budget,
+        journal=journal,
+        stats=stats,
+    )
+
+
+def remote_price(ref: str, base_url: str | Sequence[str] | None, settings: EndpointSettings) -> Price | None:
+    """Return the price of a remote model, of the first where several are named; None where none is known.
+
+    Raises ModelError as `open_model` does.
+    """
+    from evolcoder.models.endpoint.pricing import dearest_price
+
+    (_, first), *_ = _teachers_in(ref)
+    name, addresses = _addresses(first.partition("#")[0], base_url)
+    return dearest_price(name, [url for _, url in addresses], settings)
+
+
+def _count_unpriced(journal: Journal, name: str, price: Price, budget: SpendingBudget) -> None:
+    """Count towards a limit, at the price known now, what earlier sittings got of this model without one."""
+    earlier = journal.give_prices(name, price)
+    budget.count_earlier(earlier.usd, 0)
+    budget.estimated_usd += earlier.estimated_usd
+    if earlier.unknown:
+        _log.warning(
+            "%s: %d earlier answers of %s came without a count of tokens and without a price: max_usd cannot "
+            "count them",
+            *(journal.path, earlier.unknown, name),
+        )
+
+
+def _addresses(ref: str, base_url: str | Sequence[str] | None) -> tuple[str, list[tuple[float, str]]]:
+    """Return the name of a remote model, and (weight, address) of each server; raises ModelError."""
+    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
+
     name, at, inline = ref.removeprefix(REMOTE_PREFIX).partition("@http")
     if not name:
         raise ModelError(f"model {ref!r}: {REMOTE_PREFIX}NAME is expected")
@@ -164,31 +228,7 @@ def _open_remote(
         if "?" in inline:
             raise ModelError(f"model {shown_url(ref)!r}: an address with a query belongs into --base-url")
     named = [base_url] if isinstance(base_url, str) else base_url
-    addresses = [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
-    urls = [url for _, url in addresses]
-    price = price_for(name, urls[0], settings)
-    if budget is not None and budget.max_usd is not None and price is None:
-        raise ModelError(
-            f"max_usd needs a price for {name!r} at {shown_url(urls[0])}, and none is known: "
-            "set usd_per_million_input and usd_per_million_output of the endpoint"
-        )
-    if settings.batch:
-        from evolcoder.models.endpoint.batch_api import BatchModel
-
-        if journal is None or len(urls) > 1:
-            raise ModelError("batch = true needs a journal and one address: batches outlive the process")
-        return BatchModel(name, urls[0], settings, journal, price=price, budget=budget, stats=stats)
-    ledger = None if journal is None else journal.count
-    return HttpModel(
-        name,
-        urls,
-        settings,
-        weights=[weight for weight, _ in addresses],
-        price=price,
-        budget=budget,
-        ledger=ledger,
-        stats=stats,
-    )
+    return name, [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
 
 
 def _weighted(text: str) -> tuple[float, str]:

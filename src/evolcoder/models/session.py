@@ -34,17 +34,11 @@ class ModelChoice:
 
 def price_of(choice: ModelChoice) -> Price | None:
     """Return the price of a remote model, of the first where several are named; None where none is known."""
-    from evolcoder.models.endpoint.address import OPENAI_URL
-    from evolcoder.models.endpoint.pricing import price_for
-    from evolcoder.models.opening import REMOTE_PREFIX, is_remote
+    from evolcoder.models.opening import is_remote, remote_price
 
-    first = choice.model.split(",")[0].partition("#")[0].rpartition("*")[2]
-    if not is_remote(first):
+    if not is_remote(choice.model.rpartition("*")[2]):
         return None
-    name, _, inline = first.removeprefix(REMOTE_PREFIX).partition("@http")
-    named = (choice.base_url,) if isinstance(choice.base_url, str) else choice.base_url or (OPENAI_URL,)
-    url = f"http{inline}" if inline else named[0].rpartition("*")[2]
-    return price_for(name, url, choice.endpoint)
+    return remote_price(choice.model, choice.base_url, choice.endpoint)
 
 
 class ReplicaEngine(Protocol):

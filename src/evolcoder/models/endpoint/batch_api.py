@@ -113,7 +113,7 @@ class BatchModel(LanguageModel):
         self._last_asked = 0.0
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
-        self._spending = Spending(price, budget, journal.count, self.stats)
+        self._spending = Spending(price, budget, journal, self.stats)
 
     @property
     def name(self) -> str:

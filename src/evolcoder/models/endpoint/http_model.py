@@ -26,8 +26,9 @@ from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
-from evolcoder.models.endpoint.spending import Ledger, Spending
+from evolcoder.models.endpoint.spending import Spending
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
+from evolcoder.models.journal.journal import Journal
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.models.streaming import StreamPart
@@ -80,7 +81,7 @@ class HttpModel(LanguageModel):
         weights: Sequence[float] = (),
         price: Price | None = None,
         budget: SpendingBudget | None = None,
-        ledger: Ledger | None = None,
+        journal: Journal | None = None,
         stats: RequestStats | None = None,
     ) -> None:
         self._name = name
@@ -93,7 +94,7 @@ class HttpModel(LanguageModel):
         self._open_requests = self._refused_now = 0
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
-        self._spending = Spending(price, budget, ledger, self.stats)
+        self._spending = Spending(price, budget, journal, self.stats)
 
     @property
     def name(self) -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.chat_format import Billed, Failure, Reply
 from evolcoder.models.endpoint.pricing import Price
-from evolcoder.models.journal.journal import HELD
+from evolcoder.models.journal.journal import HELD, UNPRICED_WASTE, Journal
 from evolcoder.models.protocol import Completion
 from evolcoder.models.stats import RequestStats
-
-Ledger = Callable[[str, float], None]
-"""Takes (name, n): counts that outlive the process."""
 
 _LEARNT_AT_ONCE = 0.05
 
@@ -25,14 +21,19 @@ class Spending:
         self,
         price: Price | None,
         budget: SpendingBudget | None,
-        ledger: Ledger | None,
+        journal: Journal | None,
         stats: RequestStats,
     ) -> None:
         self.price = price
         self.budget = budget or SpendingBudget()
-        self.ledger: Ledger = ledger or (lambda name, n: None)
+        self._journal = journal
         self._stats = stats
         self._answer_tokens: dict[int, float] = {}
+
+    def ledger(self, name: str, n: float) -> None:
+        """Add to a count that outlives the process, where there is a journal."""
+        if self._journal is not None:
+            self._journal.count(name, n)
 
     def answer_tokens(self, length: int, otherwise: float) -> float:
         """Return the tokens that answers limited to `length` usually have; `otherwise` before the first."""
@@ -65,6 +66,8 @@ class Spending:
         Returns when both are on the disk, so that also a killed process counts what it had in flight. Pair
         with `settle`. Raises BudgetExhaustedError at a limit, JournalWriteError where the disk takes nothing.
         """
+        if self._journal is not None:
+            await self._journal.writable()
         budget = self.budget
         if not budget.limited:
             self.ledger("sent", 1)
@@ -112,5 +115,7 @@ class Spending:
         """Note tokens that are paid for, and whose answer is kept nowhere."""
         if tokens := billed.prompt_tokens + billed.completion_tokens:
             self.ledger("wasted tokens", tokens)
-            if self.price is not None:
+            if self.price is None:
+                self.ledger(UNPRICED_WASTE, tokens)
+            else:
                 self.ledger("wasted usd", self.usd_of(billed))

@@ -52,6 +52,17 @@ class JournalTotals:
         return int(self.counts.get("sent", 0))
 
 
+@dataclass(frozen=True, slots=True)
+class GivenPrices:
+    """What replies that had no price come to."""
+
+    usd: float
+    estimated_usd: float
+    """How much of it is an estimate."""
+    unknown: int
+    """Replies that still have none: nobody told their tokens."""
+
+
 def read_totals(path: Path) -> JournalTotals:
     """Return what a journal holds, also while a run writes it; raises JournalError where it is none."""
     with closing(open_for_reading(path)) as connection:
