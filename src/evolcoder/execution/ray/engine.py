@@ -157,9 +157,10 @@ def connect(ray: Any, spec: str) -> Callable[[], None]:
 
         return end
     address = address if address not in ("", "auto") else _own_address()
-    if ":" in address:
-        _check_reached(address)
     try:
+        if ":" in address:  # where nothing listens Ray itself would wait for a minute and end the process
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()
         with warnings.catch_warnings(action="ignore"):  # what they say the error says
             ray.init(address=address, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
@@ -232,15 +233,6 @@ def _own_address() -> str:
 
 def _nothing() -> None:
     pass
-
-
-def _check_reached(address: str) -> None:
-    """Raise OutsideError where nothing listens: Ray itself would wait for a minute and end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise _no_cluster(address, error) from error
 
 
 def _no_cluster(address: str, error: Exception) -> OutsideError:

@@ -223,29 +223,25 @@ class BatchModel(LanguageModel):
 
     def _ask_again_or_fail(self, key: str, waiting: _Waiting, failure: Failure, brought: _Brought) -> None:
         """Deal with a request that a batch did not answer."""
-        shown = self._service.shown
+        kind: type[EndpointError] = EndpointError
+        why = ""
         waiting.attempts += 1
         self.stats.retries["batch"] += 1
         if self._learn_format(waiting.form, failure):
             waiting.reformatted += 1
         elif failure.status in (401, 402):
             hint = refusal_hint(failure.status, self._settings.api_key_env)
-            why = f"{shown}: refuses every request ({failure.detail}){hint}"
-            waiting.answer.set_exception(EndpointError(why))
-            return
+            why = f"refuses every request ({failure.detail}){hint}"
         elif failure.kind == "rejected" and (brought.answers or chat_format.is_own_refusal(failure)):
-            why = f"{shown}: refuses one request ({failure.detail})"
-            waiting.answer.set_exception(RequestRefusedError(why))
-            return
+            kind, why = RequestRefusedError, f"refuses one request ({failure.detail})"
         elif brought.status == "cancelled":
             why = "a batch was cancelled; what was answered is safe, the same command asks for the rest"
-            waiting.answer.set_exception(EndpointError(f"{shown}: {why}"))
-            return
         most = _MOST_REFUSALS if failure.kind == "rejected" else _MOST_ATTEMPTS
-        if waiting.attempts - waiting.reformatted >= most:
-            why = f"{shown}: no valid answer in {waiting.attempts} batches ({failure.detail})"
-            answers_others = self.stats.answered > 0
-            waiting.answer.set_exception((RequestFailedError if answers_others else EndpointError)(why))
+        if not why and waiting.attempts - waiting.reformatted >= most:
+            why = f"no valid answer in {waiting.attempts} batches ({failure.detail})"
+            kind = RequestFailedError if self.stats.answered > 0 else EndpointError
+        if why:
+            waiting.answer.set_exception(kind(f"{self._service.shown}: {why}"))
             return
         self._waiting[key] = waiting
         self._wake_sender()

@@ -26,7 +26,7 @@ from evolcoder.models.local.replicas import (
     Replicas,
     ReplicaWork,
     answers_on,
-    count_gpus,
+    visible_gpus,
 )
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Completion, LanguageModel, Request
@@ -183,7 +183,7 @@ class LocalModel(LanguageModel):
 
     def _start_replicas(self) -> None:
         """Load as many copies of the weights as the settings say, in processes of their own."""
-        replicas = self._settings.replicas or count_gpus()
+        replicas = self._settings.replicas or max(1, len(visible_gpus()))
         if replicas > 1:
             self._processes = ReplicaProcesses(self.replica_work(), replicas)
             self.write_on(self._processes)

@@ -122,7 +122,7 @@ class ReplicaProcesses:
         context = multiprocessing.get_context("spawn")
         self._connections: list[Any] = []
         self._processes: list[Any] = []
-        gpus = _gpus()
+        gpus = visible_gpus()
         each = max(1, work.settings.tensor_parallel)
         if gpus and replicas * each > len(gpus):
             raise ModelError(
@@ -193,18 +193,13 @@ class ReplicaProcesses:
         return value
 
 
-def _gpus() -> list[str]:
+def visible_gpus() -> list[str]:
     """Return the names of the GPUs that this process may use."""
     import torch
 
     named = os.environ.get(_STEP_OF_GPUS)
     count = torch.cuda.device_count()
     return named.split(",")[:count] if named and count else [str(number) for number in range(count)]
-
-
-def count_gpus() -> int:
-    """Return how many GPUs this process may use, at least 1: without any there is the CPU."""
-    return max(1, len(_gpus()))
 
 
 def _serve(connection: Connection, work: ReplicaWork, gpus: str, replicas: int) -> None:

@@ -105,7 +105,8 @@ def serve(
             pid = clone()
         except (IsolationError, OSError) as error:
             control.send(b"!" + str(error).encode())
-            _close(received)
+            for fd in received:
+                close(fd)
             continue
         if pid == 0:
             # Runs nothing of the program's before all of `enter` is done.
@@ -157,11 +158,6 @@ def _moved(fd: int) -> int:
     high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _OWN_DESCRIPTORS)
     os.close(fd)
     return high
-
-
-def _close(descriptors: list[int]) -> None:
-    for fd in descriptors:
-        os.close(fd)
 
 
 def _run(runner: Callable[[], None]) -> NoReturn:
