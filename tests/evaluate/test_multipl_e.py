@@ -434,7 +434,7 @@ EARLY_ENDS = {
     "js": "    process.exit(0);\n}\n",
     "py": "    import os; os._exit(0)\n",
     "rs": "    std::process::exit(0)\n}\n",
-    "ts": "    process.exit(0);\n}\n",
+    "ts": "    (globalThis as any).process.exit(0);\n    return 0;\n}\n",
 }
 
 

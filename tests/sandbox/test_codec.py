@@ -143,6 +143,15 @@ def test_numbers_of_another_library_cross_as_the_numbers_that_they_are() -> None
     assert (whole == 55, part == Fraction(3, 4), part == 0.75, root == 2) == (True, True, True, False)
 
 
+def test_a_tensor_of_no_dimension_is_a_number_and_others_equal_no_list() -> None:
+    torch = pytest.importorskip("torch")
+    numbers = [torch.tensor(3), torch.tensor(0.1), torch.tensor(True), torch.tensor(2.5, requires_grad=True)]
+    numbers.append(torch.tensor(2.5, dtype=torch.bfloat16))
+    assert decode(encode(numbers)) == [3, 0.1, True, 2.5, 2.5]
+    assert decode(encode(torch.tensor(4))) != 3
+    assert decode(encode(torch.tensor([3]))) != [3]
+
+
 def test_numpy_finds_no_array_in_an_object_of_a_program() -> None:
     fields = ["__array_interface__", "a"]
     described = {"shape": (1,), "typestr": "<f8", "data": (4096, False), "version": 3}

@@ -102,7 +102,7 @@ def taken_apart(value: Any) -> tuple[str, Parts]:
             if base is tuple and _are_fields(fields := getattr(kind, "_fields", None), take(value)):
                 return "named tuple", (fields, take(value))
             return "subclass", (take(value),)
-    if (number := _number(value)) is not None:
+    if (number := _number(value) or _array_of_one(value)) is not None:
         return number
     if (attributes := _attributes(value, kind)) is not None:
         return "object", (_class_name(kind), attributes)
@@ -121,6 +121,22 @@ def _number(value: Any) -> tuple[str, Parts] | None:
     if isinstance(value, numbers.Integral):
         return "subclass", (int.__index__(value.__index__()),)
     return "fractions.Fraction", (int(value.numerator), int(value.denominator))
+
+
+def _array_of_one(value: Any) -> tuple[str, Parts] | None:
+    """Return how another library's array of no dimension crosses (torch's): as the number of numpy's.
+
+    It equals what that equals. One of more dimensions equals no list, as an object does not.
+    """
+    if getattr(value, "shape", None) != () or not hasattr(value, "__array__"):
+        return None
+    import numpy as np
+
+    value = value.detach() if hasattr(value, "detach") else value
+    number = np.asarray(float(value) if "bfloat16" in str(value.dtype) else value)
+    if number.dtype.kind not in "biufc":
+        return None
+    return "numpy", (False, number.dtype.str, (), number.tobytes())
 
 
 def _library_name(kind: type) -> str:

@@ -32,6 +32,7 @@ _TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*mod\s+\w+\s*(?=\{)")
 _GIVEN = re.compile(r"^(union|struct|enum|extension)\s+([\w\[\]]+)[^\n{;]*\{", re.MULTILINE)
 """A type that a prompt defines, and an answer that repeats the prompt too."""
 _EXPORTS = re.compile(r"^(?:export\s*\{[^{}]*\}[^\n]*|export\s+(?:default\s+)?(?=\w))", re.MULTILINE)
+_ASSERT_IMPORT = re.compile(r"^import\s.*\bassert\b.*$", re.MULTILINE)
 _OPENED_FOR_TESTS = {
     "cpp": "namespace {",
     "rs": "mod after_the_answer {",
@@ -79,11 +80,12 @@ def _after_preamble(problem: Problem, key: str, code: str) -> str:
     if key == "php":
         code = "<?php\n" + re.sub(r"^\s*<\?(?:php)?|\?>\s*$", "", code)
     elif key in ("js", "ts"):
-        code = _EXPORTS.sub("", code)
-        if key == "js":  # in a block of their own: the answer may call an assert and a test of its own
-            code = re.sub(r"^import\s.*\bassert\b.*$", "", code, flags=re.MULTILINE)
-            return f"{code}\n{{\n{problem.tests}\n}}\n"
-        code = re.sub(r"^(?:const|let|var|import)\s+assert\b.*$", "", code, flags=re.MULTILINE)
+        # The tests in a scope of their own: the answer may have an assert and a test of its own.
+        code = _ASSERT_IMPORT.sub("const assert = require('node:assert');", _EXPORTS.sub("", code), 1)
+        code = _ASSERT_IMPORT.sub("", code)
+        types = re.match(r"(?:declare [^\n]*\n)*", problem.tests)  # which stand in no block
+        at = types.end() if types else 0
+        return f"{code}\n{problem.tests[:at]};(() => {{\n{problem.tests[at:]}\n}})();\n"
     elif key == "py":
         code = "\n".join(re.findall(r"^(?:from|import) .*$", problem.prompt, re.MULTILINE)) + "\n" + code
     elif key == "go":
