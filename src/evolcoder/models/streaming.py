@@ -56,7 +56,10 @@ async def heard_parts(
         newest = text
         changed.set()
 
-    asking = loop.create_task(ask(lambda text: loop.call_soon_threadsafe(take, text)))
+    def hear(text: str) -> None:
+        loop.call_soon_threadsafe(take, text)
+
+    asking = loop.create_task(ask(hear))
     asking.add_done_callback(lambda _: changed.set())
     try:
         while True:
