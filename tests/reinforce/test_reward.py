@@ -192,6 +192,22 @@ def test_one_test_may_stand_alone() -> None:
     assert len(task.tests) == 1 and not task.watched
 
 
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "for x, y in [(1, 2), (2, 3)]:\n    assert f(x) == y",
+        "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(2) == 3",
+        "def check(candidate):\n    assert candidate(2) == 3\n\ncheck(f)",
+    ],
+    ids=["a loop", "check", "check that is called"],
+)
+def test_code_without_an_assertion_of_its_own_is_one_test(sandbox: Sandbox, tests: str) -> None:
+    task = made({"instruction": "f", "entry_point": "f", "tests": tests})
+    right, wrong = answer("def f(n):\n    return n + 1"), answer("def f(n):\n    return 2")
+    rewards = Rewarder(sandbox, RewardSettings(), 100).rewards([(task, right), (task, wrong)])
+    assert [r.value for r in rewards] == [1.0, 0.0] and len(task.tests) == 1
+
+
 PASSED_ON = {
     "a class of the tests": (
         "class N:\n    def __init__(self, v): self.v = v\nassert f(N(1)) == 2\nassert f(N(2)) == 3"

@@ -52,6 +52,74 @@ def test_no_object_passes(
     assert not verdict.passed and verdict.tier == "rpc", program
 
 
+OWN_CLASS = """
+import functools
+class N:
+    limit = 5
+    def __init__(self, v, kids=()): self.v, self.kids = v, list(kids)
+    def __eq__(self, other): return type(other) is N and (self.v, self.kids) == (other.v, other.kids)
+    def __ne__(self, other): return not self == other
+    def holds(self, v): return self.v == v and v in [kid.v for kid in self.kids]
+    @property
+    def right(self): return self.v == 41713
+    @functools.cached_property
+    def sure(self): return self.v == 41713
+class Sub(N):
+    __slots__ = ("mark",)
+n = N(1, [N(2), Sub(3)])
+"""
+OWN_TESTS = st.sampled_from(
+    [
+        "assert candidate(n) == N(41713)",
+        "assert not candidate(n) != N(41713)",
+        "assert candidate(n).holds(41713)",
+        "assert candidate(n).right",
+        "assert candidate(n).sure",
+        "candidate(n)\nassert n.right or n.sure or n.kids[0].right or n.kids[1] == N(7)",
+        "assert candidate(n).kids == [N(41713)]",
+        "assert not candidate(n).holds(1) and n.limit == 41713",
+        "assert candidate(n).mark(3) or candidate(n).mark == 41713",
+    ]
+)
+NAMES = [
+    "v",
+    "kids",
+    "holds",
+    "right",
+    "sure",
+    "limit",
+    "mark",
+    "__class__",
+    "__eq__",
+    "__dict__",
+    "n",
+    "index",
+]
+HELD = ["E()", "bool", "N", "Sub", "True", "[E()]", "[x]", "x", "x.kids", "lambda *a: True", "type(x)", "{x}"]
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["x", "N", "Sub", "x.kids[0]"]), *map(st.sampled_from, (NAMES, HELD)))
+    ),
+    st.sampled_from(["x", "N", "Sub(x)", "E()", "x.kids", "x.kids[1]", "[x, x]", "N(E(), [E()])", "bool"]),
+    OWN_TESTS,
+)
+def test_no_object_of_the_tests_passes(
+    sandbox: Sandbox, changes: list[tuple[str, str, str]], returned: str, tests: str
+) -> None:
+    body = "".join(
+        f"    try: setattr({to}, {name!r}, {held})\n    except Exception: pass\n"
+        f"    try: {to}.__dict__[{name!r}] = {held}\n    except Exception: pass\n"
+        for to, name, held in changes
+    )
+    equal = "class E:\n    def __eq__(s, o): return True\n    v = 41713\n"
+    program = f"{equal}def f(x):\n{body}    return {returned}\n"
+    verdict = sandbox.run(CallJob(program, "f", OWN_CLASS + tests, QUICK)).verdict
+    assert not verdict.passed and verdict.tier == "rpc", program
+
+
 def frame(kind: bytes, body: bytes) -> bytes:
     return struct.pack("<I", len(body) + 1) + kind + body
 

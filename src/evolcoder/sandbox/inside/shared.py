@@ -8,6 +8,7 @@ attributes only, and none that its class has as a method or property: it decides
 from __future__ import annotations
 
 import types
+from functools import lru_cache
 from typing import Any
 
 from evolcoder.sandbox import codec
@@ -22,14 +23,18 @@ class SharedObjects:
     """The objects that crossed between two processes, seen from one of them."""
 
     def __init__(self, objects_cross: bool) -> None:
-        """`objects_cross` says whether objects of other classes do, as such that equal only themselves."""
+        """`objects_cross` in the candidate: other objects do, as such that equal only themselves.
+
+        No class crosses from there, whose properties and methods all are true.
+        """
         self._objects_cross = objects_cross
         self._kinds: dict[int, type] = {}
         self._number_of_kind: dict[type, int] = {}
         self._objects: list[Any] = []  # kept, so that no other object gets the id of one of them
         self._number_of: dict[int, int] = {}
         self._known_there: dict[int, bytes] = {}
-        self._met: dict[int, None] = {}
+        self._met: list[int] = []
+        self._is_met: set[int] = set()
         self.kinds_met: set[int] = set()
         """Classes of which something is in what was packed last."""
 
@@ -49,12 +54,16 @@ class SharedObjects:
         if kind in self._number_of_kind:
             self.kinds_met.add(self._number_of_kind[kind])
             if hasattr(kind, "_member_map_"):
-                return "shared member", (self._number_of_kind[kind], value._name_)
+                member = self._number_of_kind[kind], value._name_
+                return ("shared member", member) if member[1] in kind._member_map_ else None
             if id(value) not in self._number_of:
                 self._keep(value)
-            self._met[self._number_of[id(value)]] = None
-            return "shared", (self._number_of[id(value)],)
-        if isinstance(value, type) and value in self._number_of_kind:
+            number = self._number_of[id(value)]
+            if number not in self._is_met:
+                self._is_met.add(number)
+                self._met.append(number)
+            return "shared", (number,)
+        if not self._objects_cross and isinstance(value, type) and value in self._number_of_kind:
             self.kinds_met.add(self._number_of_kind[value])
             return "shared class", (self._number_of_kind[value],)
         return None
@@ -63,6 +72,8 @@ class SharedObjects:
         """Return what these parts stand for; raises an Exception on nonsense."""
         if kind == "shared member":
             return self._kinds[parts[0]]._member_map_[parts[1]]  # type: ignore[attr-defined]
+        if kind == "shared class" and not self._objects_cross:
+            raise ValueError("a class is no value of the candidate's")
         (number,) = parts
         if type(number) is not int or number < 0:
             raise ValueError("no number of an object")
@@ -74,19 +85,17 @@ class SharedObjects:
         Raises UnsupportedValueError for what cannot cross.
         """
         first = len(self._objects)
-        self._met, self.kinds_met = {}, set()
+        self._met, self._is_met, self.kinds_met = [], set(), set()
         main = self._encoded(value)
-        size, seen, changed = len(main), 0, []
-        while seen < len(self._met):
-            for number in list(self._met)[seen:]:
-                seen += 1
-                state = self._encoded(_state(self._objects[number]))
-                if state != self._known_there.get(number):
-                    self._known_there[number] = state
-                    changed.append((number, state))
-                    size += len(state)
-                    if size > codec.MAX_BYTES:
-                        raise codec.UnsupportedValueError(f"takes more than {codec.MAX_BYTES} bytes")
+        size, changed = len(main), []
+        for number in self._met:  # more are met on the way
+            state = self._encoded(_state(self._objects[number]))
+            if state != self._known_there.get(number):
+                self._known_there[number] = state
+                changed.append((number, state))
+                size += len(state)
+                if size > codec.MAX_BYTES:
+                    raise codec.UnsupportedValueError(f"takes more than {codec.MAX_BYTES} bytes")
         changed.reverse()  # what an object holds before itself: a set wants its members' hashes
         kinds = [self._number_of_kind[type(value)] for value in self._objects[first:]]
         return kinds, changed, main
@@ -116,6 +125,7 @@ class SharedObjects:
         return codec.encode(value, objects=self._objects_cross, shared=self)
 
 
+@lru_cache(maxsize=64)
 def _slots(kind: type) -> dict[str, Any]:
     return {
         name: member
@@ -127,7 +137,7 @@ def _slots(kind: type) -> dict[str, Any]:
 
 def _state(value: Any) -> dict[str, Any]:
     """Return the attributes of an object, those in slots among them."""
-    kind = type(value)
+    kind: Any = type(value)
     held = getattr(value, "__dict__", {}).items()
     state = {name: item for name, item in held if is_attribute(name) and not _computes(kind, name)}
     for name, member in _slots(kind).items():
@@ -140,7 +150,7 @@ def _state(value: Any) -> dict[str, Any]:
 
 def _fill(value: Any, state: Any) -> None:
     """Give an object these attributes alone; the lists, dicts and sets that it holds stay the same ones."""
-    kind = type(value)
+    kind: Any = type(value)
     slots = _slots(kind)
     before = _state(value)
     for name, item in state.items():
@@ -160,6 +170,7 @@ def _fill(value: Any, state: Any) -> None:
             del value.__dict__[name]
 
 
+@lru_cache(maxsize=256)
 def _computes(kind: type, name: str) -> bool:
     """Whether a class has a method or a property of this name."""
     found = [base.__dict__[name] for base in kind.__mro__ if name in base.__dict__]
