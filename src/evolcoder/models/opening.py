@@ -19,7 +19,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -61,7 +60,10 @@ def open_own(file: Path, name: str) -> LanguageModel:
 
 
 def check_model(ref: str) -> None:
-    """Find out that a model is there, without its weights or its endpoint; raises ModelError or UserError."""
+    """Find out that a model is there, without its weights or its endpoint.
+
+    Raises ModelError for weights that are not there, UserError for a mistake in a user's own backend.
+    """
     if (own := own_backend(ref)) is not None:
         open_own(*own)
     elif not is_remote(ref):
@@ -85,25 +87,12 @@ def open_model(
     run; what its journal's earlier sittings spent must have been counted into it (see `budget_of`). Raises
     ModelError where the string names nothing, a key is missing, or a budget in dollars has no price to go by.
     """
-    stats = RequestStats()
-    remote = partial(
-        _open_remote,
-        base_url=base_url,
-        journal=journal,
-        settings=settings or EndpointSettings(),
-        budget=budget,
-        stats=stats,
-    )
+    settings = settings or EndpointSettings()
     model: LanguageModel
     if len(parts := _teachers_in(ref)) > 1:
-        from evolcoder.models.teacher_pool import TeacherPool
-
-        models = [(remote(name), weight) for weight, name in parts]
-        if journal is not None:
-            models = [(JournaledModel(model, journal), weight) for model, weight in models]
-        return TeacherPool(models, stats)
+        return _open_pool(parts, base_url, journal, settings, budget)
     if is_remote(ref):
-        model = remote(ref)
+        model = _open_remote(ref, base_url, journal, settings, budget, RequestStats())
     elif (own := own_backend(ref)) is not None:
         model = open_own(*own)
     else:
@@ -131,14 +120,31 @@ def _teachers_in(ref: str) -> list[tuple[float, str]]:
     parts = [_WEIGHTED.fullmatch(part.strip()) for part in ref.split(",")]
     found = [(float(part[1] or 1), part[2]) for part in parts if part is not None]
     if len(found) == len(parts) and all(is_remote(name) for _, name in found):
-        names = [name for _, name in found]
-        if len(set(names)) < len(names) or (names[1:] and min(found)[0] <= 0):
-            raise ModelError(f"teachers {', '.join(names)}: different ones with weights above 0 are expected")
         return found
     if len(found) > 1 and any(is_remote(name) for _, name in found):
         local = next(name for _, name in found if not is_remote(name))
         raise ModelError(f"several teachers must all be {REMOTE_PREFIX}NAME, found {local!r} among them")
     return []
+
+
+def _open_pool(
+    parts: list[tuple[float, str]],
+    base_url: str | Sequence[str] | None,
+    journal: Journal | None,
+    settings: EndpointSettings,
+    budget: SpendingBudget | None,
+) -> LanguageModel:
+    from evolcoder.models.teacher_pool import Teacher, TeacherPool
+
+    names = [name for _, name in parts]
+    if len(set(names)) < len(names) or any(weight <= 0 for weight, _ in parts):
+        raise ModelError(f"teachers {', '.join(names)}: different ones with weights above 0 are expected")
+    stats = RequestStats()
+    teachers = []
+    for weight, name in parts:
+        model = _open_remote(name, base_url, journal, settings, budget, stats)
+        teachers.append(Teacher(model if journal is None else JournaledModel(model, journal), weight))
+    return TeacherPool(teachers, stats)
 
 
 def _open_remote(

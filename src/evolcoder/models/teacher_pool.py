@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from evolcoder.errors import BudgetExhaustedError, EndpointError, RequestFailedError, RequestRefusedError
 from evolcoder.models.journal.journal import JournaledModel
@@ -16,18 +17,35 @@ from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 
 
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """One model of a pool."""
+
+    model: LanguageModel
+    weight: float = 1.0
+
+
 class TeacherPool(LanguageModel):
     """A `LanguageModel` that spreads requests over several; `Completion.model` says who answered."""
 
-    def __init__(self, teachers: Sequence[tuple[LanguageModel, float]], stats: RequestStats) -> None:
-        """`teachers` are models with their weights, above 0; `stats` counts for all of them together."""
-        self._weights = dict(teachers)
-        self.stats = stats
+    def __init__(self, teachers: Sequence[Teacher], stats: RequestStats | None = None) -> None:
+        if not teachers:
+            raise ValueError("a pool needs at least one teacher")
+        if any(not teacher.weight > 0 for teacher in teachers):
+            raise ValueError("a teacher's weight must be above 0")
+        self._teachers = tuple(teachers)
+        self.stats = stats or RequestStats()
+        """Counts of all teachers together."""
+
+    @property
+    def models(self) -> tuple[LanguageModel, ...]:
+        """The teachers."""
+        return tuple(teacher.model for teacher in self._teachers)
 
     @property
     def name(self) -> str:
         """The teachers' names, joined by "+"."""
-        return "+".join(teacher.name for teacher in self._weights)
+        return "+".join(teacher.model.name for teacher in self._teachers)
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request by its teacher, else by the next in its order.
@@ -37,13 +55,14 @@ class TeacherPool(LanguageModel):
         """
         order = self._order(request)
         for teacher in order[1:]:
+            model = teacher.model
             with suppress(RequestRefusedError):  # by this teacher; another may take it
-                if isinstance(teacher, JournaledModel) and teacher.find(request) is not None:
-                    return await teacher.complete(request)
+                if isinstance(model, JournaledModel) and model.find(request) is not None:
+                    return await model.complete(request)
         errors: list[EndpointError] = []
         for teacher in order:
             try:
-                return await teacher.complete(request)
+                return await teacher.model.complete(request)
             except BudgetExhaustedError:
                 raise
             except EndpointError as error:
@@ -53,14 +72,14 @@ class TeacherPool(LanguageModel):
 
     async def close(self) -> None:
         """Close every teacher."""
-        for teacher in self._weights:
-            await teacher.close()
+        for teacher in self._teachers:
+            await teacher.model.close()
 
-    def _order(self, request: Request) -> list[LanguageModel]:
+    def _order(self, request: Request) -> list[Teacher]:
         """Return the teachers in this request's order: weighted rendezvous hashing."""
 
-        def distance(teacher: LanguageModel) -> float:
-            drawn = (int(request.key(teacher.name)[:12], 16) + 0.5) / 16**12
-            return -math.log(drawn) / self._weights[teacher]
+        def distance(teacher: Teacher) -> float:
+            drawn = (int(request.key(teacher.model.name)[:12], 16) + 0.5) / 16**12
+            return -math.log(drawn) / teacher.weight
 
-        return sorted(self._weights, key=distance)
+        return sorted(self._teachers, key=distance)
