@@ -9,7 +9,6 @@ others. Every request ends with a completion or an error.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
@@ -120,8 +119,7 @@ class HttpModel(LanguageModel):
     @property
     def key_name(self) -> str:
         """What requests are keyed by: other fields in each request make another model of it."""
-        further = self._settings.further_fields
-        return self._name + json.dumps(further, sort_keys=True) if further else self._name
+        return self._settings.key_name(self._name)
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -85,6 +86,11 @@ class EndpointSettings:
         if unknown:
             raise ValueError(f"omit may name temperature, top_p, seed, stop; found {sorted(unknown)}")
         check_extra_body(self.extra_body)
+
+    def key_name(self, model: str) -> str:
+        """Return what requests to a model are keyed by: other fields in each make another model of it."""
+        further = self.further_fields
+        return model + json.dumps(further, sort_keys=True) if further else model
 
     @property
     def further_fields(self) -> dict[str, Any]:

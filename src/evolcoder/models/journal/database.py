@@ -48,6 +48,11 @@ CREATE TABLE batches (
 
 _REASONING = "CREATE TABLE IF NOT EXISTS reasoning (key BLOB PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID"
 """What a model thought before a reply, where it told; journals of 0.1.0 have no such table."""
+_BATCH_MODELS = (
+    "CREATE TABLE IF NOT EXISTS batch_models (marker TEXT PRIMARY KEY, model TEXT NOT NULL,"
+    " asked_as TEXT NOT NULL) WITHOUT ROWID"
+)
+"""Which model a batch asked, and on whose account; journals of 0.2.0 have no such table."""
 
 
 def lock_for_writing(path: Path) -> int:
@@ -83,6 +88,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
                 f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
         connection.execute(_REASONING)
+        connection.execute(_BATCH_MODELS)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise damaged(path, error) from error
