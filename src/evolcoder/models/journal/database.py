@@ -57,6 +57,7 @@ _BATCH_MODELS = (
 
 def lock_for_writing(path: Path) -> int:
     """Take the write lock of a journal, a descriptor; raises JournalError where another process holds it."""
+    path = path.resolve()  # by whatever name it is known
     # A file of its own: closing any descriptor of the database would drop SQLite's own locks on it.
     try:
         return take_lock(path.with_name(f".{path.name}.lock"))
