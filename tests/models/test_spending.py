@@ -70,6 +70,24 @@ def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
     assert len(server.bodies) == len(done)
 
 
+def test_a_limit_in_dollars_holds_where_answers_become_longer_than_they_were() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(0.005)
+        return good(usage=(0, 10 if int(text_of(body)) < 40 else 1000))
+
+    budget = SpendingBudget(max_usd=10.0)
+    results, server, _ = run(
+        script,
+        *(request(f"{i}", max_tokens=1000) for i in range(90)),
+        price=FixedPrice(0.0, 1e-3),
+        budget=budget,
+        settings=EndpointSettings(concurrency=8),
+    )
+    done = [result for result in results if not isinstance(result, Exception)]
+    assert len(server.bodies) == len(done)
+    assert 8.0 < budget.usd <= 10.0
+
+
 def test_a_budget_in_dollars_without_a_price_is_refused() -> None:
     with pytest.raises(ModelError, match="usd_per_million_input"):
         open_model("openai:m", base_url="http://127.0.0.1:1/v1", budget=SpendingBudget(max_usd=1.0))

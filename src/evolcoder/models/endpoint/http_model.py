@@ -260,8 +260,9 @@ class HttpModel(LanguageModel):
         reply: Reply | Failure | None = None
         await limiter.enter(flight.tokens, retry)
         try:
-            expected = self._spending.expected(len(flight.body), flight.length)
-            set_aside_usd = await self._spending.set_aside(expected)
+            size = len(flight.body), flight.length
+            expected = self._spending.expected(*size)
+            set_aside_usd = await self._spending.set_aside(expected, self._spending.most(*size))
             begun = loop.time()
             if flight.begun == 0.0:
                 self._watch.begin(flight)
