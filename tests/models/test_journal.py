@@ -229,6 +229,15 @@ def test_a_second_writer_is_refused_and_readers_are_not(tmp_path: Path) -> None:
     Journal(path).close_now()
 
 
+def test_a_journal_has_one_writer_by_whatever_name_it_is_known(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    journal = Journal(tmp_path / "j.sqlite")
+    (tmp_path / "a" / "link.sqlite").symlink_to(tmp_path / "j.sqlite")
+    with pytest.raises(JournalError, match="another evolcoder"):
+        Journal(tmp_path / "a" / "link.sqlite")
+    journal.close_now()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -13,7 +13,7 @@ from aiohttp import web
 from scripted_server import Server, good, serving, text_of
 from test_http import raw, request, run, told
 
-from evolcoder.errors import BudgetExhaustedError, ModelError
+from evolcoder.errors import BudgetExhaustedError, ModelError, UserError
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.pricing import FixedPrice, dearest_price, price_for
 from evolcoder.models.endpoint.settings import EndpointSettings
@@ -70,9 +70,36 @@ def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
     assert len(server.bodies) == len(done)
 
 
+def test_a_limit_in_dollars_holds_where_answers_become_longer_than_they_were() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(0.005)
+        return good(usage=(0, 10 if int(text_of(body)) < 40 else 1000))
+
+    budget = SpendingBudget(max_usd=10.0)
+    results, server, _ = run(
+        script,
+        *(request(f"{i}", max_tokens=1000) for i in range(90)),
+        price=FixedPrice(0.0, 1e-3),
+        budget=budget,
+        settings=EndpointSettings(concurrency=8),
+    )
+    done = [result for result in results if not isinstance(result, Exception)]
+    assert len(server.bodies) == len(done)
+    assert 8.0 < budget.usd <= 10.0
+
+
 def test_a_budget_in_dollars_without_a_price_is_refused() -> None:
     with pytest.raises(ModelError, match="usd_per_million_input"):
         open_model("openai:m", base_url="http://127.0.0.1:1/v1", budget=SpendingBudget(max_usd=1.0))
+
+
+@pytest.mark.parametrize("usd", [-1.0, float("nan"), float("inf")])
+def test_a_price_or_a_limit_that_is_no_amount_of_money_is_refused(usd: float) -> None:
+    with pytest.raises(ValueError, match="usd_per_million_output must be 0 or more"):
+        EndpointSettings(usd_per_million_input=1.0, usd_per_million_output=usd)
+    if usd != float("inf"):
+        with pytest.raises(UserError, match="max_usd must be 0 or more"):
+            SpendingBudget(max_usd=usd)
 
 
 def test_answers_thrown_away_count_as_spent(tmp_path: Path) -> None:

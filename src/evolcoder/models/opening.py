@@ -14,15 +14,16 @@ Several that begin with "openai:", with commas between them, are one model that 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from evolcoder.errors import ModelError, UserError
+from evolcoder.errors import JournalError, ModelError, UserError
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal, JournaledModel
@@ -93,6 +94,9 @@ def open_model(
         return _open_pool(parts, base_url, journal, settings, budget)
     if is_remote(ref):
         model = _open_remote(ref, base_url, journal, settings, budget, RequestStats())
+        if journal is not None:
+            collect = _earlier_batches(journal, [ref], base_url, settings, budget)
+            return JournaledModel(model, journal, collect)
     elif (own := own_backend(ref)) is not None:
         model = open_own(*own)
     else:
@@ -140,10 +144,14 @@ def _open_pool(
     if len(set(names)) < len(names) or any(weight <= 0 for weight, _ in parts):
         raise ModelError(f"teachers {', '.join(names)}: different ones with weights above 0 are expected")
     stats = RequestStats()
-    teachers = []
+    teachers, collect = [], None
+    if journal is not None:
+        collect = _earlier_batches(journal, names, base_url, settings, budget)
     for weight, name in parts:
         model = _open_remote(name, base_url, journal, settings, budget, stats)
-        teachers.append(Teacher(model if journal is None else JournaledModel(model, journal), weight))
+        teachers.append(
+            Teacher(model if journal is None else JournaledModel(model, journal, collect), weight)
+        )
     return TeacherPool(teachers, stats)
 
 
@@ -194,6 +202,56 @@ def _open_remote(
         journal=journal,
         stats=stats,
     )
+
+
+def _earlier_batches(
+    journal: Journal,
+    refs: Sequence[str],
+    base_url: str | Sequence[str] | None,
+    settings: EndpointSettings,
+    budget: SpendingBudget | None,
+) -> Callable[[], Awaitable[None]] | None:
+    """Return what collects the batches that earlier sittings submitted to these models; None where none is.
+
+    Raises JournalError where one was submitted to an address that is not among those of its model now.
+    """
+    if not (batches := journal.open_batches()):
+        return None
+    from evolcoder.models.endpoint.address import checked_base_url, shown_url
+    from evolcoder.models.endpoint.batch_api import BatchModel
+    from evolcoder.models.endpoint.pricing import price_for
+
+    as_batch = replace(settings, batch=True)
+    collectors: dict[tuple[str, str], BatchModel] = {}
+    for ref in refs:
+        ref, _, variable = ref.partition("#")
+        name, addresses = _addresses(ref, base_url)
+        own = replace(as_batch, api_key_env=variable) if variable else as_batch
+        for _, url in addresses:
+            price = price_for(name, url, own)
+            place = (settings.key_name(name), shown_url(checked_base_url(url)))
+            collectors[place] = BatchModel(name, url, own, journal, price=price, budget=budget)
+    for batch in batches:
+        addresses_now = [shown for name, shown in collectors if name == batch.model]
+        if addresses_now and batch.base_url not in addresses_now:
+            raise JournalError(
+                f"{journal.path}: batch {batch.batch_id or batch.marker} of {batch.n_requests} requests was "
+                f"submitted to {batch.base_url} and is not collected yet: continue with --batch and "
+                f"--base-url {batch.base_url}; `evolcoder journal {journal.path} --drop-batches` asks its "
+                "requests anew"
+            )
+    if settings.batch:
+        return None  # the model itself waits for them
+    at_work, collected = asyncio.Lock(), False
+
+    async def collect() -> None:
+        nonlocal collected
+        async with at_work:
+            for collector in () if collected else collectors.values():
+                await collector.collect()
+            collected = True
+
+    return collect
 
 
 def remote_price(ref: str, base_url: str | Sequence[str] | None, settings: EndpointSettings) -> Price | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +23,7 @@ from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.spending import Spending
 from evolcoder.models.journal.journal import Journal
+from evolcoder.models.journal.totals import Batch
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.runs import content_hash
@@ -123,8 +123,13 @@ class BatchModel(LanguageModel):
     @property
     def key_name(self) -> str:
         """What requests are keyed by: other fields in each request make another model of it."""
-        further = self._settings.further_fields
-        return self._name + json.dumps(further, sort_keys=True) if further else self._name
+        return self._settings.key_name(self._name)
+
+    @property
+    def _asked_as(self) -> str:
+        told = {"api_key_env": self._settings.api_key_env, "organization": self._settings.organization}
+        told["project"] = self._settings.project
+        return ", ".join(f"{name} {value}" for name, value in told.items() if value) or "nobody"
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request, when its batch is done; raises RequestFailedError if this one alone fails."""
@@ -138,6 +143,16 @@ class BatchModel(LanguageModel):
         waiting = self._waiting[key] = _Waiting(request, loop.create_future())
         self._wake_sender()
         return await waiting.answer
+
+    async def collect(self) -> None:
+        """Fetch what earlier sittings submitted, for one that asks in another way now.
+
+        Raises EndpointError where it cannot be had, or is not answered yet.
+        """
+        try:
+            await self._recover(wait=False)
+        finally:
+            await self._service.close()
 
     async def close(self) -> None:
         """Stop waiting; batches that were submitted go on, and the next run fetches them."""
@@ -295,23 +310,39 @@ class BatchModel(LanguageModel):
 
     # ---- fetching ---------------------------------------------------------------------------------
 
-    async def _recover(self) -> None:
+    async def _recover(self, wait: bool = True) -> None:
         """Fetch what earlier sittings submitted and did not live to read; it counts as spent by the run."""
-        for marker, batch_id, state in self._journal.open_batches(self._service.shown):
-            found = batch_id or await self._service.find(marker)
+        for batch in self._journal.open_batches():
+            if batch.base_url != self._service.shown or batch.model not in (None, self.key_name):
+                continue
+            marker, sent = batch.marker, 0
+            found = batch.batch_id or await self._service.find(marker)
             if found is None:  # the run died before the batch was made
                 await self._remember(marker, None, "never made", 0)
                 continue
-            if state == "intended":
+            if batch.state == "intended":
+                sent = batch.n_requests
+                self._journal.count("sent", sent)
                 await self._remember(marker, found, "submitted", 0)
             brought = _Brought()
             try:
+                if not wait and (status := (await self._service.look(found))["status"]) not in FINISHED:
+                    raise EndpointError(
+                        f"{self._service.shown}: batch {found} of {batch.n_requests} requests is {status}: "
+                        "continue with --batch (endpoint.batch: true), which waits for its answers, or "
+                        "cancel it there; nothing was asked"
+                    )
                 await self._fetch(marker, found, None, brought)
             except _BatchFailedError:
                 pass
-            except GoneError:  # nobody can fetch it any more; what it was asked is asked again
+            except GoneError as error:
+                if batch.asked_as not in (None, self._asked_as):
+                    raise EndpointError(
+                        f"{error}: it was submitted as {batch.asked_as}, now it is {self._asked_as}"
+                    ) from error
+                # Nobody can fetch it any more; what it was asked is asked again.
                 await self._remember(marker, found, "gone", 0)
-            self._spending.budget.count_earlier(sum(brought.usd.values()), 0)
+            self._spending.budget.count_earlier(sum(brought.usd.values()), sent)
 
     async def _fetch(
         self, marker: str, batch_id: str, asked: Mapping[str, _Asked] | None, brought: _Brought
@@ -387,7 +418,10 @@ class BatchModel(LanguageModel):
             )
 
     async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
-        await self._journal.record_batch(self._service.shown, marker, batch_id, state, n_requests)
+        shown, model = self._service.shown, self.key_name
+        await self._journal.record_batch(
+            Batch(shown, marker, batch_id, state, n_requests, model, self._asked_as)
+        )
 
     def _fail(self, batch: dict[str, _Waiting], error: EvolcoderError) -> None:
         for waiting in list(batch.values()):

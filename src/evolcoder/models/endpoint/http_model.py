@@ -9,7 +9,6 @@ others. Every request ends with a completion or an error.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
@@ -104,8 +103,7 @@ class HttpModel(LanguageModel):
     @property
     def key_name(self) -> str:
         """What requests are keyed by: other fields in each request make another model of it."""
-        further = self._settings.further_fields
-        return self._name + json.dumps(further, sort_keys=True) if further else self._name
+        return self._settings.key_name(self._name)
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request; raises RequestFailedError too, where this one alone gets no answer."""
@@ -240,8 +238,9 @@ class HttpModel(LanguageModel):
         reply: Reply | Failure | None = None
         await limiter.enter(flight.tokens, retry)
         try:
-            expected = self._spending.expected(len(flight.body), flight.length)
-            set_aside_usd = await self._spending.set_aside(expected)
+            size = len(flight.body), flight.length
+            expected = self._spending.expected(*size)
+            set_aside_usd = await self._spending.set_aside(expected, self._spending.most(*size))
             begun = loop.time()
             if flight.begun == 0.0:
                 self._watch.begin(flight)

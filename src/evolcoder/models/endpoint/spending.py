@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.chat_format import Billed, Failure, Reply
@@ -12,6 +13,13 @@ from evolcoder.models.protocol import Completion
 from evolcoder.models.stats import RequestStats
 
 _LEARNT_AT_ONCE = 0.05
+
+
+class SetAside(NamedTuple):
+    """US dollars that a request in flight may cost."""
+
+    expected: float = 0.0
+    most: float = 0.0
 
 
 class Spending:
@@ -49,6 +57,10 @@ class Spending:
         # Before the first answer nothing is known but the most it can be.
         return Billed(n_bytes // 4, int(self.answer_tokens(length, float(length))) + 1, told=False)
 
+    def most(self, n_bytes: int, length: int) -> Billed:
+        """Return the tokens that a request comes to at most: of three bytes each, and the longest answer."""
+        return Billed(n_bytes // 3, max(length, int(self.answer_tokens(length, 0.0))) + 1, told=False)
+
     def usd_of(self, billed: Billed) -> float:
         """Return what tokens cost, in US dollars; 0 where no price is known."""
         return 0.0 if self.price is None else self.price(billed.prompt_tokens, billed.completion_tokens)
@@ -60,36 +72,37 @@ class Spending:
         self._stats.estimated += 1
         return replace(reply, billed=expected)
 
-    async def set_aside(self, expected: Billed) -> float:
-        """Count a request as sent and, under a limit, set aside money for it; return that, in US dollars.
+    async def set_aside(self, expected: Billed, most: Billed) -> SetAside:
+        """Count a request as sent and, under a limit, set aside the most that it can cost.
 
-        Returns when both are on the disk, so that also a killed process counts what it had in flight. Pair
-        with `settle`. Raises BudgetExhaustedError at a limit, JournalWriteError where the disk takes nothing.
+        Returns when what it is expected to cost is on the disk, so that also a killed process counts what it
+        had in flight. Pair with `settle`. Raises BudgetExhaustedError at a limit, JournalWriteError where
+        the disk takes nothing.
         """
         if self._journal is not None:
             await self._journal.writable()
         budget = self.budget
         if not budget.limited:
             self.ledger("sent", 1)
-            return 0.0
-        usd = self.usd_of(expected)
-        await budget.take(usd)
+            return SetAside()
+        usd = SetAside(self.usd_of(expected), self.usd_of(most))
+        await budget.take(usd.most)
         self.ledger("sent", 1)
-        self.ledger(HELD, usd)
+        self.ledger(HELD, usd.expected)
         try:
             await budget.noted()
         except BaseException:  # it was not sent
-            budget.give_back(usd)
+            budget.give_back(usd.most)
             self.ledger("sent", -1)
-            self.ledger(HELD, -usd)
+            self.ledger(HELD, -usd.expected)
             raise
         return usd
 
-    def settle(self, set_aside_usd: float, billed: Billed) -> None:
+    def settle(self, set_aside_usd: SetAside, billed: Billed) -> None:
         """Replace what was set aside for one request by what it is billed for."""
         if self.budget.limited:
-            self.ledger(HELD, -set_aside_usd)
-            self.budget.settle(set_aside_usd, self.usd_of(billed))
+            self.ledger(HELD, -set_aside_usd.expected)
+            self.budget.settle(set_aside_usd.most, self.usd_of(billed))
 
     def count(self, billed: Billed) -> None:
         """Count tokens as spent in the statistics, and what of it is an estimate."""

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from evolcoder.errors import JournalWriteError, RequestRefusedError
 from evolcoder.models.journal.database import damaged, lock_for_writing, open_for_reading, open_for_writing
-from evolcoder.models.journal.totals import GivenPrices, JournalTotals, totals_of
+from evolcoder.models.journal.totals import Batch, GivenPrices, JournalTotals, open_batches_in, totals_of
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats, stats_of
 
@@ -43,9 +43,7 @@ _BATCH = (
     "INSERT INTO batches (base_url, marker, batch_id, state, n_requests, written_at) VALUES (?,?,?,?,?,?)"
     " ON CONFLICT (marker) DO UPDATE SET batch_id = excluded.batch_id, state = excluded.state"
 )
-_OPEN_BATCHES = (
-    "SELECT marker, batch_id, state FROM batches WHERE base_url = ? AND state IN ('intended', 'submitted')"
-)
+_BATCH_MODEL = "INSERT OR IGNORE INTO batch_models (marker, model, asked_as) VALUES (?,?,?)"
 
 _UNPRICED = (
     "SELECT id, prompt_tokens, completion_tokens,"
@@ -188,16 +186,16 @@ class Journal:
         """Add to a count that outlives the process; written with the next group, at the latest on closing."""
         self._counts[name] += n  # type: ignore[assignment]
 
-    def record_batch(
-        self, base_url: str, marker: str, batch_id: str | None, state: str, n_requests: int
-    ) -> Awaitable[None]:
+    def record_batch(self, batch: Batch) -> Awaitable[None]:
         """Note how a batch stands, by its marker; what is returned completes when that is durable."""
-        self._statements.append((_BATCH, (base_url, marker, batch_id, state, n_requests, time.time())))
+        if batch.model is not None:
+            self._statements.append((_BATCH_MODEL, (batch.marker, batch.model, batch.asked_as)))
+        self._statements.append((_BATCH, (*batch[:5], time.time())))
         return self._wait_for_commit()
 
-    def open_batches(self, base_url: str) -> list[tuple[str, str | None, str]]:
-        """Return (marker, batch id, state) of the batches whose answers are not in the journal yet."""
-        return self._reader.execute(_OPEN_BATCHES, (base_url,)).fetchall()
+    def open_batches(self) -> list[Batch]:
+        """Return the batches whose answers are not in the journal yet."""
+        return open_batches_in(self._reader)
 
     def give_prices(self, model: str, price: Callable[[int, int], float]) -> GivenPrices:
         """Note what replies of a model that have no price come to at this one, and answers thrown away.
@@ -414,9 +412,12 @@ class Journal:
 class JournaledModel(LanguageModel):
     """A model whose every reply is durable before it is returned, and whose old replies come from there."""
 
-    def __init__(self, model: LanguageModel, journal: Journal) -> None:
-        self._model = model
-        self._journal = journal
+    def __init__(
+        self, model: LanguageModel, journal: Journal, collect: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self._model, self._journal = model, journal
+        self._collect = collect
+        """Brings answers that earlier sittings are still owed; awaited before anything is asked."""
         # Its own name, with what it is always asked beside.
         self._key_name = str(getattr(model, "key_name", model.name))
         self.stats = stats_of(model) or RequestStats()
@@ -447,7 +448,11 @@ class JournaledModel(LanguageModel):
                 return found
             asked = journal.in_flight.get(key)
             if asked is None:
-                return await self._ask(key, request)
+                if self._collect is None:
+                    return await self._ask(key, request)
+                await self._collect()
+                self._collect = None
+                continue
             try:
                 return await asyncio.shield(asked)
             except asyncio.CancelledError:

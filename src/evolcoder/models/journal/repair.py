@@ -1,4 +1,7 @@
-"""Saves what can be read from a damaged journal into a fresh one; the damaged file is kept beside it."""
+"""Saves what can be read from a damaged journal into a fresh one; the damaged file is kept beside it.
+
+And gives up batches that can no longer be collected.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 
 from evolcoder.errors import JournalError
 from evolcoder.models.journal.database import check_file, lock_for_writing, open_for_writing
+from evolcoder.models.journal.totals import Batch, open_batches_in
 
 _COLUMNS = (
     "id, key, model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds,"
@@ -64,6 +68,25 @@ def repair_journal(path: Path) -> Repair:
         os.close(lock)
 
 
+def drop_open_batches(path: Path) -> list[Batch]:
+    """Give up the batches whose answers are not in a journal yet, and return them.
+
+    Raises JournalError where there is no journal, or a run writes it.
+    """
+    if not path.exists():
+        raise JournalError(f"{path}: no journal there")
+    lock = lock_for_writing(path)
+    try:
+        with closing(open_for_writing(path)) as connection:
+            dropped = open_batches_in(connection)
+            connection.execute(
+                "UPDATE batches SET state = 'dropped' WHERE state IN ('intended', 'submitted')"
+            )
+            return dropped
+    finally:
+        os.close(lock)
+
+
 def _copy(old: sqlite3.Connection, fresh: sqlite3.Connection) -> tuple[int, int]:
     saved = lost = 0
     fresh.execute("BEGIN IMMEDIATE")
@@ -74,7 +97,7 @@ def _copy(old: sqlite3.Connection, fresh: sqlite3.Connection) -> tuple[int, int]
         marks = ",".join("?" * len(row))
         fresh.execute(f"INSERT OR IGNORE INTO replies ({_COLUMNS}) VALUES ({marks})", row)
         saved += 1
-    for table in ("counts", "batches", "reasoning"):
+    for table in ("counts", "batches", "batch_models", "reasoning"):
         try:
             rows = old.execute(f"SELECT * FROM {table}").fetchall()
         except sqlite3.DatabaseError:
