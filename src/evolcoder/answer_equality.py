@@ -14,8 +14,7 @@ from functools import lru_cache
 from importlib import metadata
 
 from evolcoder.errors import MissingExtraError
-from evolcoder.extraction.answer_spelling import as_latex, number_as_latex
-from evolcoder.extraction.final_answers import final_answer, last_boxed, number_of
+from evolcoder.extraction.final_answers import as_latex, final_answer, last_boxed, number_as_latex, number_of
 from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, PythonEnvironment
 
 COMPARISON_LIMITS = Limits(cpu_s=5.0, memory_bytes=1 << 30)

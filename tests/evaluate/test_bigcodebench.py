@@ -11,7 +11,7 @@ import pytest
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark, environment_spec, load_benchmark, problem_texts
 from evolcoder.evaluate.benchmarks.bigcodebench import problems
-from evolcoder.evaluate.environments import find_environment
+from evolcoder.evaluate.benchmarks.environments import find_environment
 from evolcoder.evaluate.overlap import names_overlap
 from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
 from evolcoder.records import Sample

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import Benchmark, environment_spec, load_benchmark
 from evolcoder.evaluate.benchmarks.ds1000.problems import ENVIRONMENT, solution_of
-from evolcoder.evaluate.environments import build_environment, find_environment
-from evolcoder.evaluate.pass_at_k import scores_of_groups
+from evolcoder.evaluate.benchmarks.environments import build_environment, find_environment
 from evolcoder.evaluate.sample_files import read_samples
-from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
+from evolcoder.evaluate.scoring import Judgement, ScoringSettings, judge_samples
+from evolcoder.evaluate.tally import Tally
 from evolcoder.extraction import Extraction
 from evolcoder.progress import SilentProgress
-from evolcoder.records import Problem, Sample
+from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.sandbox import Sandbox
 
 BODY_TESTS = 'exec_context = r"""\ndef f(df, n=3):\n[insert]\nresult = f(df)\n"""'
@@ -80,7 +80,7 @@ def test_insertion_asks_with_what_follows_the_gap(ds1000: Benchmark) -> None:
         assert prompt.rstrip("\n").endswith(ends)
         assert "[insert]" not in prompt
         assert "print(result)" in prompt
-    with pytest.raises(UserError, match="preset 'starcode' names no infilling format"):
+    with pytest.raises(UserError, match=r"preset 'starcode' is not known \(did you mean 'starcoder'\?\)"):
         insertion.ask(problem, "completion", "starcode")
 
 
@@ -254,10 +254,13 @@ def test_solutions_are_judged_right(ds1000: Benchmark) -> None:
 
 
 def test_each_library_and_perturbation_has_its_score(ds1000: Benchmark) -> None:
-    passed = {p.task_id: [p.extra["library"] == "Numpy"] for p in ds1000.problems}
-    scores = scores_of_groups(passed, lambda task: ds1000.groups(ds1000.by_task[task]), ds1000.title, {})
-    by_name = {score.benchmark: score for score in scores}
-    assert len(by_name) == 11
+    tally = Tally(ds1000)
+    for problem in ds1000.problems:
+        right = problem.extra["library"] == "Numpy"
+        verdict = Verdict(right, "passed" if right else "failed")
+        tally.add(Judgement(Sample(problem.task_id, 0, "", ""), verdict))
+    by_name = {score.benchmark: score for score in tally.scores((1,), {})}
+    assert len(by_name) == 12
     assert by_name["ds1000 (Numpy)"].value == 1.0
     assert by_name["ds1000 (Pandas)"].value == 0.0
     assert by_name["ds1000 (Origin)"].n_problems == 452

@@ -21,7 +21,7 @@ from evolcoder.evaluate.model_judge.judge_prompts import (
     read_choice,
     read_rating,
 )
-from evolcoder.evaluate.model_judge.length_control import Compared, length_controlled_rate
+from evolcoder.evaluate.model_judge.judged_scores import Compared, length_controlled_rate
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evaluate.verdict_files import read_verdicts
 from evolcoder.instruction_prompt import conversation_prompt

@@ -140,8 +140,11 @@ def test_an_unknown_language_is_told_and_where_the_known_ones_are() -> None:
 def test_steps_before_the_last_are_those_that_compile(key: str) -> None:
     language = LANGUAGES[key]
     tools = {part: Found(part, f"/usr/bin/{part}", f"/usr/bin/{part}", (), "") for part in language.tools}
-    for folder in (None, prepared.INSIDE):
-        assert len(language.recipe(tools, folder, "").steps) == language.compile_steps + 1
+    for folder in ("", prepared.INSIDE):
+        commands = language.commands(tools, folder, "")
+        assert len(commands) == language.compile_steps + 1
+        assert all("/" in command[0] or command[0] == "mkdir" for command in commands)
+        assert not any("{" in word for command in commands for word in command)
 
 
 # -- files ------------------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from evolcoder.extraction.code_blocks import Extraction, extract
+from evolcoder.extraction import Extraction
+from evolcoder.extraction.code_blocks import block_of, code_blocks, defining_program
 from evolcoder.extraction.definitions import definition
+from evolcoder.extraction.thinking import without_thinking
 
 DEFINES = """
 int add(int x) {
@@ -102,19 +104,20 @@ EXAMPLE = fenced("console.log(add(1, 2));")
     ],
 )
 def test_the_block_that_defines_the_function_is_taken(answer: str) -> None:
-    assert extract(answer, "auto", entry_point="add", language="javascript").strip() == RIGHT
+    found = defining_program(without_thinking(answer), "add", "javascript")
+    assert found is not None and found.strip() == RIGHT
 
 
 @pytest.mark.parametrize(("how", "taken"), [("first", DRAFT), ("fence", DRAFT), ("last", RIGHT)])
 def test_the_first_and_the_last_block_are_taken_by_name(how: Extraction, taken: str) -> None:
     answer = fenced("npm i", "sh") + fenced(DRAFT) + fenced(RIGHT) + fenced("done", "text")
-    assert extract(answer, how, entry_point="add", language="javascript").strip() == taken
+    assert (block_of(code_blocks(answer), "javascript", how) or "").strip() == taken
 
 
 def test_a_special_token_after_a_bare_program_is_no_part_of_it() -> None:
     code = "function add(x, y) {\n  return x + y;\n}"
     for token in ("<|im_end|>", "</s>", "<file_sep>"):
-        assert extract(code + token, "auto", entry_point="add", language="javascript") == code + "\n"
+        assert defining_program(code + token, "add", "javascript") == code + "\n"
 
 
 def test_many_calls_take_linear_time() -> None:

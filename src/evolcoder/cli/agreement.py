@@ -59,7 +59,7 @@ def command(
     from evolcoder.app.study import read_study
     from evolcoder.app.votes import read_votes
     from evolcoder.cli.progress_view import progress_view
-    from evolcoder.evaluate.earlier_scores import refuse_other_scores
+    from evolcoder.evaluate.evaluation_files import refuse_other_scores
     from evolcoder.evaluate.model_judge.settings import JudgeSettings
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.local import THIS_MACHINE

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
 from evolcoder.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from evolcoder.evaluate.known_benchmarks import KnownBenchmark
 
 
 @click.command()
@@ -37,18 +33,18 @@ def command(part: str, as_json: bool) -> None:
     found = known_benchmarks(part)
     if not found:
         raise UserError(f"no benchmark's name holds {part!r}{nearest(part, benchmark_names())}")
-    click.echo(json.dumps([asdict(one) for one in found], indent=2) if as_json else _as_table(found))
+    click.echo(json.dumps(found, indent=2) if as_json else _as_table(found))
 
 
-def _as_table(found: list[KnownBenchmark]) -> str:
+def _as_table(found: list[dict[str, Any]]) -> str:
     rows = [("benchmark", "problems", "licence", "tier", "data from", "missing here")]
     for one in found:
-        hosts = dict.fromkeys(urlsplit(place).hostname or "EVOLCODER_DATA" for place in one.data)
-        name = f"{one.name} (dates)" if one.dated else one.name
-        size = str(one.problems or "–")
-        said = "; ".join(one.missing) or "nothing"
+        hosts = dict.fromkeys(urlsplit(place).hostname or "EVOLCODER_DATA" for place in one["data"])
+        name = f"{one['name']} (dates)" if one["dated"] else one["name"]
+        size = str(one["problems"] or "–")
+        said = "; ".join(one["missing"]) or "nothing"
         rows.append(
-            (name, size, one.licence or "–", one.tier or "–", ", ".join(hosts) or "this package", said)
+            (name, size, one["licence"] or "–", one["tier"] or "–", ", ".join(hosts) or "this package", said)
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(

@@ -139,7 +139,7 @@ def toolchain_findings() -> list[Finding]:
 def environment_findings() -> list[Finding]:
     """Return which benchmarks with an environment of their own can be judged: a command builds it."""
     from evolcoder.evaluate.benchmarks import environment_specs
-    from evolcoder.evaluate.environments import find_environment
+    from evolcoder.evaluate.benchmarks.environments import find_environment
 
     findings = []
     for name, spec in environment_specs().items():

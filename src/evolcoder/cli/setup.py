@@ -25,7 +25,7 @@ def command(name: str, into: Path | None, python: str | None) -> None:
     """
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.benchmarks import environment_spec
-    from evolcoder.evaluate.environments import build_environment
+    from evolcoder.evaluate.benchmarks.environments import build_environment
 
     environment = build_environment(environment_spec(name), into, python, progress_view())
     click.echo(f"{name}: {environment.title}, in {environment.python.packages}")

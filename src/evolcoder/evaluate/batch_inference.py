@@ -7,7 +7,7 @@ and whole. What a row holds beside its instruction passes through.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -49,9 +49,10 @@ def read_batch(
     bad: list[str] = []
     try:
         for where, row in rows_of_data(path):
-            wrong = _what_is_wrong(row, columns, style)
-            if wrong:
-                bad.append(f"{where}: {wrong}")
+            try:
+                _question(row, columns, style)
+            except ValueError as error:
+                bad.append(f"{where}: {error}")
             rows.append(row)
     except DataError as error:
         # Bad JSON is told when the file ends; the bad fields belong into the same message.
@@ -65,34 +66,28 @@ def read_batch(
     return rows
 
 
-def _what_is_wrong(row: dict[str, Any], columns: Columns, style: InferenceStyle) -> str:
-    name = _instruction_field(row, columns)
-    if "instruction" not in columns and (name is None or isinstance(row[name], list)):
-        try:
-            if (turns := _chat_asked(row, columns)) is not None:
-                several = style == "wizardcoder" and len(turns) > 1
-                return f"a chat of {len(turns)} messages, which --style chat takes" if several else ""
-        except ValueError as error:
-            return str(error)
+def _question(row: dict[str, Any], columns: Columns, style: InferenceStyle) -> tuple[list[Message], str]:
+    """Return what a row asks, after the turns before it, and the input that goes with it.
+
+    Raises ValueError that says what is wrong with the row.
+    """
+    named, messages = columns.get("instruction"), columns.get("messages")
+    name = next((name for name in ((named,) if named else INSTRUCTION_FIELDS) if name in row), None)
+    if named is None and (name is None or isinstance(row[name], list)):
+        turns: Any = asked_turns({**row, "messages": row.get(messages)} if messages else row)
+        if turns is not None and style == "wizardcoder" and len(turns) > 1:
+            raise ValueError(f"a chat of {len(turns)} messages, which --style chat takes")
+        if turns is not None:
+            return [Message(turn["role"], turn["content"]) for turn in turns], ""
     if name is None:
-        return f"field 'Instruction' is missing (found: {', '.join(map(str, row)) or 'no fields'})"
-    if not isinstance(row[name], str):
-        return f"field {name!r}: text is expected, found {type(row[name]).__name__}"
+        raise ValueError(f"field 'Instruction' is missing (found: {', '.join(map(str, row)) or 'no fields'})")
+    inputs = (columns["input"],) if "input" in columns else _INPUT_FIELDS
+    for field in (name, *(field for field in inputs if row.get(field) is not None)):
+        if not isinstance(row[field], str):
+            raise ValueError(f"field {field!r}: text is expected, found {type(row[field]).__name__}")
     if not row[name].strip():
-        return f"field {name!r} is empty"
-    for field in _input_fields(columns):
-        if row.get(field) is not None and not isinstance(row[field], str):
-            return f"field {field!r}: text is expected, found {type(row[field]).__name__}"
-    return ""
-
-
-def _instruction_field(row: dict[str, Any], columns: Columns) -> str | None:
-    named = columns.get("instruction")
-    return next((name for name in ((named,) if named else INSTRUCTION_FIELDS) if name in row), None)
-
-
-def _input_fields(columns: Columns) -> tuple[str, ...]:
-    return (columns["input"],) if "input" in columns else _INPUT_FIELDS
+        raise ValueError(f"field {name!r} is empty")
+    return [Message("user", row[name])], next((row[field] for field in inputs if row.get(field)), "")
 
 
 async def answer_batch(
@@ -105,14 +100,18 @@ async def answer_batch(
     fields: OutputFields = "own",
     columns: Columns = NO_COLUMNS,
 ) -> BatchSummary:
-    """Answer every row and write them, in order, with the fields asked for; whole.
+    """Answer every row and write them, in order, with the fields asked for; raises what the model raises."""
 
-    Raises what the model raises; the answers so far are in its journal, if it has one.
-    """
+    async def ask(item: tuple[dict[str, Any], Request]) -> tuple[dict[str, Any], int]:
+        row, request = item
+        completion = await model.complete(request)
+        answer = {"response": completion.text.strip(), "finish_reason": completion.finish_reason}
+        return {**row, **answer}, completion.completion_tokens
+
     answered: list[dict[str, Any]] = []
     tokens = cut = 0
+    stream = map_bounded(ask, _requests(rows, sampling, style, columns), IN_FLIGHT)
     with progress.bar("answer", len(rows)) as bar:
-        stream = _answers(model, rows, sampling, style, columns)
         async with contextlib.aclosing(stream):
             async for row, n_tokens in stream:
                 answered.append(row if fields == "own" else _as_published(row, len(answered) + 1, columns))
@@ -127,49 +126,18 @@ def _as_published(row: dict[str, Any], number: int, columns: Columns) -> dict[st
     """Name fields as `inference_wizardcoder.py` (WizardLM repository) does; number a row without an id."""
     return {
         "id": next((row[name] for name in _IDS if row.get(name) is not None), number),
-        "instruction": _question(row, columns)[0][-1].content,
+        "instruction": _question(row, columns, "chat")[0][-1].content,
         "wizardcoder": row["response"],
     }
-
-
-def _answers(
-    model: LanguageModel,
-    rows: list[dict[str, Any]],
-    sampling: Sampling,
-    style: InferenceStyle,
-    columns: Columns,
-) -> AsyncGenerator[tuple[dict[str, Any], int], None]:
-    async def ask(item: tuple[dict[str, Any], Request]) -> tuple[dict[str, Any], int]:
-        row, request = item
-        completion = await model.complete(request)
-        answer = {"response": completion.text.strip(), "finish_reason": completion.finish_reason}
-        return {**row, **answer}, completion.completion_tokens
-
-    return map_bounded(ask, _requests(rows, sampling, style, columns), IN_FLIGHT)
 
 
 def _requests(
     rows: list[dict[str, Any]], sampling: Sampling, style: InferenceStyle, columns: Columns
 ) -> Iterator[tuple[dict[str, Any], Request]]:
     for row in rows:
-        turns, input_ = _question(row, columns)
-        *before, last = turns
+        (*before, last), input_ = _question(row, columns, style)
         if style == "wizardcoder":
             yield row, Request(instruction_prompt(last.content, input_), sampling)
         else:
             text = f"{last.content}\n\n{input_}" if input_ else last.content
             yield row, Request((*before, Message("user", text)), sampling)
-
-
-def _question(row: dict[str, Any], columns: Columns) -> tuple[list[Message], str]:
-    """Return what a row asks, after the turns before it, and the input that goes with it."""
-    name = _instruction_field(row, columns)
-    if name is not None and isinstance(row[name], str):
-        input_ = next((row[field] for field in _input_fields(columns) if row.get(field)), "")
-        return [Message("user", row[name])], input_
-    return [Message(turn["role"], turn["content"]) for turn in _chat_asked(row, columns) or ()], ""
-
-
-def _chat_asked(row: dict[str, Any], columns: Columns) -> list[dict[str, Any]] | None:
-    named = columns.get("messages")
-    return asked_turns({**row, "messages": row.get(named)} if named else row)

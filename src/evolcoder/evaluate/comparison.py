@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from evolcoder.evaluate.pass_at_k import paired_interval
 
+Verdicts = Mapping[str, Sequence[float]]
+"""By task id, one a sample."""
 _ROUNDING = 1e-9
 """Means that differ by less are equal."""
 _EVEN = (0.5, 0.5)
@@ -47,11 +49,7 @@ class Comparison:
     """How many families the problems are of, over which interval and test go; None without families."""
 
 
-def compare(
-    a: Mapping[str, Sequence[float]],
-    b: Mapping[str, Sequence[float]],
-    families: Mapping[str, str] | None = None,
-) -> Comparison:
+def compare(a: Verdicts, b: Verdicts, families: Mapping[str, str] | None = None) -> Comparison:
     """Compare verdicts by task id; of several samples, or judged ones, the sign of the means' difference.
 
     `families` names the family of each task that has kin (perturbations of one problem, say): the interval
@@ -91,13 +89,10 @@ def compare(
     )
 
 
-def with_ids_of(
-    known: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]
-) -> dict[str, list[float]]:
+def with_ids_of(known: Verdicts, other: Verdicts) -> dict[str, list[float]]:
     """Return `other` under the task ids that `known` has: "HumanEval_0" and "0" are its "HumanEval/0".
 
-    A number alone, on either side, is taken where one problem of the other side has it. Other ids stay as
-    they are.
+    A number alone, on either side, is taken where one problem of the other has it; other ids stay.
     """
     by_parts: dict[tuple[str, str], list[str]] = {}
     for task in known:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark, needs_judge
-from evolcoder.evaluate.earlier_scores import refuse_other_scores
+from evolcoder.evaluate.evaluation_files import refuse_other_scores, write_evaluation
 from evolcoder.evaluate.own_tests import check_own_tests
 from evolcoder.evaluate.sampling import Answer, answers, subset
 from evolcoder.evaluate.score_file import verdict_row
@@ -32,7 +32,6 @@ from evolcoder.extraction.code_blocks import Extraction
 from evolcoder.models.protocol import LanguageModel, Watchable
 from evolcoder.progress import Bar, Progress, SilentProgress
 from evolcoder.records import Sample, Score
-from evolcoder.runs import content_hash, write_json_whole, write_jsonl_whole
 from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.work import SandboxWork
 
@@ -81,10 +80,8 @@ async def evaluate_model(
     """Sample `model` on a benchmark, judge it, and write samples, verdicts and scores into the folder `out`.
 
     Without `overwrite`, scores of another model or by other settings that `out` holds are not written over;
-    with `any_style` the style may differ, for the endpoint is still to say which one it takes.
-
-    Raises UserError for an unknown benchmark, style, preset or oracle and for such scores, SandboxError where
-    programs cannot be run safely, and what the model raises.
+    with `any_style` the style may differ, for the endpoint is still to say which one it takes. Raises
+    UserError for such scores and for what is not known, SandboxError where programs cannot be run safely.
     """
     begun = time.monotonic()
     progress = progress or SilentProgress()
@@ -193,36 +190,28 @@ class _ScoringThread:
         try:
             with VerdictCache() as cache, self._engine.open(SandboxWork(), self._workers) as sandbox:
                 for batch in self._batches(sandbox):
-                    self._judge(batch, sandbox, cache)
+                    samples = [self._sample(answer) for answer in batch]
+                    judged = judge_samples(
+                        samples, self._benchmark, settings=self._scoring, sandbox=sandbox, cache=cache
+                    )
+                    for pair in zip(batch, judged, strict=True):
+                        self._judged.append(pair)
+                        self._bar.advance()
                 self.level = sandbox.label
         except BaseException as error:  # it is raised again where the answers come from
             self._failure = error
 
     def _batches(self, sandbox: Pool[Job, Outcome]) -> Iterator[list[Answer]]:
         """Yield answers as they come, as many together as wait, up to the end mark."""
-        while (answer := self._queue.get()) is not None:
+        answer = self._queue.get()
+        while answer is not None and not self._abandoned.is_set():
             batch = [answer]
-            ended = False
             while len(batch) < max(_BATCH, 8 * sandbox.workers) and not self._queue.empty():
-                more = self._queue.get()
-                if more is None:
-                    ended = True
+                if (answer := self._queue.get()) is None:
                     break
-                batch.append(more)
-            if self._abandoned.is_set():
-                return
+                batch.append(answer)
             yield batch
-            if ended:
-                return
-
-    def _judge(self, batch: Sequence[Answer], sandbox: Pool[Job, Outcome], cache: VerdictCache) -> None:
-        samples = [self._sample(answer) for answer in batch]
-        judgements = judge_samples(
-            samples, self._benchmark, settings=self._scoring, sandbox=sandbox, cache=cache
-        )
-        for answer, judgement in zip(batch, judgements, strict=True):
-            self._judged.append((answer, judgement))
-            self._bar.advance()
+            answer = answer and self._queue.get()
 
     def _sample(self, answer: Answer) -> Sample:
         if answer.absent:
@@ -261,37 +250,25 @@ _TIMED = ("cpu_s", "wall_s", "peak_memory_bytes")
 def _write(
     out: Path, judged: Sequence[tuple[Answer, Judgement]], result: EvaluationResult, named: dict[str, str]
 ) -> None:
-    """Write the files; what was timed stands in `timing.json` alone, so that a rerun gives the same bytes."""
-    write_jsonl_whole(
-        out / "samples.jsonl",
-        (
-            {
-                "task_id": answer.problem.task_id,
-                "index": answer.index,
-                "solution" if judgement.sample.whole else "completion": None
-                if answer.absent
-                else judgement.sample.program,
-                "all_code": None if answer.absent else answer.prompt + answer.raw,
-                "finish_reason": answer.completion.finish_reason,
-                **({"absent": answer.absent} if answer.absent else {}),
-            }
-            for answer, judgement in judged
-        ),
-    )
-    write_jsonl_whole(
-        out / "verdicts.jsonl",
-        ({k: v for k, v in verdict_row(judgement).items() if k not in _TIMED} for _, judgement in judged),
-    )
-    write_json_whole(
-        out / "scores.json",
+    samples = (
         {
-            "scores": [asdict(score) for score in result.scores],
-            "problems": result.passed,
-            **({"families": result.families} if result.families else {}),
-            "reasons": result.reasons,
-            "settings": named,
-            "hash": content_hash(named)[:16],
-            "tokens": result.generated_tokens,
-        },
+            "task_id": answer.problem.task_id,
+            "index": answer.index,
+            "solution" if judgement.sample.whole else "completion": None
+            if answer.absent
+            else judgement.sample.program,
+            "all_code": None if answer.absent else answer.prompt + answer.raw,
+            "finish_reason": answer.completion.finish_reason,
+            **({"absent": answer.absent} if answer.absent else {}),
+        }
+        for answer, judgement in judged
     )
-    write_json_whole(out / "timing.json", {"seconds": round(result.seconds, 1)})
+    rows = (verdict_row(judgement) for _, judgement in judged)
+    verdicts = ({name: value for name, value in row.items() if name not in _TIMED} for row in rows)
+    scores = {
+        "scores": [asdict(score) for score in result.scores],
+        "problems": result.passed,
+        **({"families": result.families} if result.families else {}),
+        "reasons": result.reasons,
+    }
+    write_evaluation(out, samples, verdicts, scores, named, result.generated_tokens, result.seconds)

@@ -2,63 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import benchmark_names
 from evolcoder.evaluate.benchmarks.benchmark import NamedSet
-from evolcoder.evaluate.benchmarks.data_files import DataFile, on_this_machine
+from evolcoder.evaluate.benchmarks.data_files import on_this_machine
 
 
-@dataclass(frozen=True, slots=True)
-class KnownBenchmark:
-    """One name that `--benchmark` takes."""
+def known_benchmarks(part: str = "") -> list[dict[str, Any]]:
+    """Return what is known of the benchmarks whose name holds `part`; compilers are looked for, no data read.
 
-    name: str
-    problems: int
-    """0 where that is not known before they are read."""
-    licence: str
-    """Of its data; "" where it is not known."""
-    tier: str
-    """How its programs are judged; "" where it is not known."""
-    data: tuple[str, ...]
-    """Where its data comes from: an address each, or a path under EVOLCODER_DATA that nobody offers;
-    () where it comes with this package."""
-    dated: bool
-    """Whether it takes a window of dates."""
-    missing: tuple[str, ...]
-    """What this machine lacks, with what gets it; () where it can be measured at once."""
-
-
-def known_benchmarks(part: str = "") -> list[KnownBenchmark]:
-    """Return the benchmarks whose name holds `part`; compilers are looked for, data is not read."""
+    `problems` is 0, `licence` and `tier` are "" where they are not known. `data` are addresses, or paths of
+    EVOLCODER_DATA that nobody offers; () where it comes with this package. `dated` is whether the name takes
+    a window of dates, `missing` what this machine lacks, with what gets it.
+    """
     return [
-        KnownBenchmark(
-            name=name,
-            problems=named.size,
-            licence=named.licence,
-            tier=named.tier,
-            data=tuple(file.url or file.path for file in named.files),
-            dated=named.dated,
-            missing=tuple(_missing(named)),
-        )
+        {
+            "name": name,
+            "problems": named.size,
+            "licence": named.licence,
+            "tier": named.tier,
+            "data": tuple(file.url or file.path for file in named.files),
+            "dated": named.dated,
+            "missing": tuple(_missing(named)),
+        }
         for name, named in benchmark_names().items()
         if part in name
     ]
 
 
 def _missing(named: NamedSet) -> list[str]:
-    found = [_how_to_get(file) for file in named.files if not on_this_machine(file)]
+    found = [
+        f"data: downloaded at its first use from {urlsplit(file.url).hostname}"
+        if file.url
+        else f"data: {file.path} in EVOLCODER_DATA, which nobody offers"
+        for file in named.files
+        if not on_this_machine(file)
+    ]
     if named.ready is not None:
         try:
             named.ready()
         except UserError as error:
             found.append(str(error))
     return list(dict.fromkeys(found))
-
-
-def _how_to_get(file: DataFile) -> str:
-    if not file.url:
-        return f"data: {file.path} in EVOLCODER_DATA, which nobody offers"
-    return f"data: downloaded at its first use from {urlsplit(file.url).hostname}"

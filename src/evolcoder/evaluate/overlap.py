@@ -72,24 +72,16 @@ def shared_problems(first: Benchmark, second: Benchmark) -> tuple[str, ...]:
 def selection_notice(
     deciding: str, reported: Sequence[str], rule: str, overlap: Callable[[str, str], bool] = names_overlap
 ) -> str:
-    """Return the sentence that says that a test was used to select; "" where none was.
-
-    `rule` is the stopping rule's name: "paper-v1" is the one of the paper's first version. `overlap` says
-    whether two benchmarks share problems.
-    """
+    """Return the sentence that says that a test was used to select by a stopping rule; "" where none was."""
     if deciding in reported or rule == "paper-v1":
-        told = (
+        of_paper = " (the rule of the paper's first version)" if rule == "paper-v1" else ""
+        return (
             f"{deciding} is both the benchmark reported and the one that chose the round; its score is "
-            "therefore not a clean test score"
+            f"therefore not a clean test score{of_paper}."
         )
-        return told + (" (the rule of the paper's first version)." if rule == "paper-v1" else ".")
-    shared = [name for name in reported if overlap(deciding, name)]
-    if not shared:
-        return ""
-    return (
-        f"{deciding} chose the round and shares problems with {', '.join(shared)}, whose score is therefore "
-        "not a clean test score."
-    )
+    shared = ", ".join(name for name in reported if overlap(deciding, name))
+    said = f"{deciding} chose the round and shares problems with {shared}, whose score is therefore"
+    return f"{said} not a clean test score." if shared else ""
 
 
 def score_notices(

@@ -46,8 +46,7 @@ def check_own_tests(benchmark: Benchmark, unsafe: bool = False, engine: Engine =
     """Judge each problem of a user's file with its reference solution and with programs that are wrong.
 
     Raises UserError that names the first problem whose tests pass a wrong one, call no program at all, fail
-    the reference, or have assertions that could fail unnoticed. Nothing is done for the benchmarks of this
-    package; what was judged is in the cache.
+    the reference, or have assertions that could fail unnoticed. Those of this package are taken as they are.
     """
     if benchmark.own is None:
         return

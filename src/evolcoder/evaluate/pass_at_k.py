@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from evolcoder.records import Score
@@ -26,10 +25,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def all_pass_of_k(n: int, c: int, k: int) -> float:
-    """Return the unbiased estimate of pass^k: the chance that all of k samples drawn are correct.
-
-    It is C(c, k) / C(n, k); tau-bench (arXiv 2406.12045) measures reliability by it.
-    """
+    """Return the unbiased estimate of pass^k, that all of k samples are correct (tau-bench, 2406.12045)."""
     return math.comb(c, k) / math.comb(n, k)
 
 
@@ -107,55 +103,6 @@ def _away_from_mean(values: Sequence[float], families: Sequence[str] | None) -> 
     for at, value in enumerate(values):
         clusters.setdefault(at if families is None else families[at], []).append(value - mean)
     return list(map(math.fsum, clusters.values()))
-
-
-def scores_of_groups(
-    verdicts_by_task: Mapping[str, Sequence[bool]],
-    groups_of: Callable[[str], Sequence[str]],
-    title: str,
-    settings: Mapping[str, str],
-    family_of: Callable[[str], str] | None = None,
-) -> list[Score]:
-    """Return pass@1 of each part of a benchmark, as they appear; `groups_of` names the parts of a task."""
-    parts: dict[str, dict[str, Sequence[bool]]] = {}
-    for task_id, verdicts in verdicts_by_task.items():
-        for group in groups_of(task_id):
-            parts.setdefault(group, {})[task_id] = verdicts
-    return [
-        score
-        for group, verdicts in parts.items()
-        for score in scores_of(verdicts, (1,), f"{title} ({group})", settings, family_of)
-    ]
-
-
-def scores_of_majority(
-    votes_by_task: Mapping[str, Sequence[tuple[str, bool]]],
-    ks: Sequence[int],
-    title: str,
-    settings: Mapping[str, str],
-    family_of: Callable[[str], str] | None = None,
-) -> list[Score]:
-    """Return maj@k: how often the answer that most of the first k samples give is right (arXiv 2203.11171).
-
-    A vote is (answer, whether it is right); "" is no vote, and of equals the first given wins. For each k
-    above 1 that every problem has samples for, and for all samples; [] where nothing was voted for.
-    """
-    if not any(answer for votes in votes_by_task.values() for answer, _ in votes):
-        return []
-    fewest = min(map(len, votes_by_task.values()))
-    scores = []
-    for k in sorted({*(k for k in ks if 1 < k <= fewest), fewest} - {1}):
-        kept = {task_id: [_majority(votes[:k])] for task_id, votes in votes_by_task.items()}
-        scores += scores_of(kept, (1,), f"{title} (maj@{k})", settings, family_of)
-    return scores
-
-
-def _majority(votes: Sequence[tuple[str, bool]]) -> bool:
-    counts = Counter(answer for answer, _ in votes if answer)
-    if not counts:
-        return False
-    ((winner, _),) = counts.most_common(1)
-    return next(right for answer, right in votes if answer == winner)
 
 
 def scores_of(

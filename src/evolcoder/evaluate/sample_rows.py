@@ -136,32 +136,23 @@ def _archive_rows(file: Path) -> Iterator[Row]:
     """Yield the samples of an Inspect log: one JSON file each, in the archive's folder `samples`."""
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if re.fullmatch(r"samples/.+\.json", name)]
-        if not names:
+        of_lines = not names
+        if of_lines:
             names = [n for n in archive.namelist() if n.endswith(".jsonl") and not n.startswith("__MACOSX/")]
             if len(names) != 1:
                 wanted = "samples/NAME.json (an Inspect log) or one NAME.jsonl is expected"
                 raise DataError(f"{file}: an archive with {len(names)} files .jsonl; {wanted}")
-            if archive.getinfo(names[0]).file_size > MOST_ROW_BYTES:
-                raise DataError(f"{file}: {names[0]}: over {MOST_ROW_BYTES >> 20} MB; unpack it")
-            yield from _lines(f"{file}: {names[0]}", _member(archive, archive.getinfo(names[0])))
-            return
         for name in names:
             if archive.getinfo(name).file_size > MOST_ROW_BYTES:
-                raise DataError(f"{file}: {name}: over {MOST_ROW_BYTES >> 20} MB long")
-            try:
-                yield json.loads(_member(archive, archive.getinfo(name)))
-            except ValueError as error:
-                raise DataError(f"{file}: {name}: not JSON ({error})") from error
-
-
-def _lines(place: str, data: bytes) -> Iterator[Row]:
-    """Yield the rows of JSON lines within an archive; raises DataError for a line that is none."""
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{place}: line {number}: not JSON ({error})") from error
+                raise DataError(f"{file}: {name}: over {MOST_ROW_BYTES >> 20} MB; unpack it")
+            data = _member(archive, archive.getinfo(name)).removeprefix(b"\xef\xbb\xbf")
+            for number, text in enumerate(data.splitlines() if of_lines else [data], 1):
+                try:
+                    if text.strip() or not of_lines:
+                        yield json.loads(text)
+                except ValueError as error:
+                    line = f"line {number}: " if of_lines else ""
+                    raise DataError(f"{file}: {name}: {line}not JSON ({error})") from error
 
 
 _ZSTD = 93
@@ -190,11 +181,8 @@ def _rows(value: Any, number: int, benchmark: Benchmark) -> Iterator[Row]:
     """Yield the rows that one value of a file comes to."""
     if not isinstance(value, dict):
         # The texts of one problem, in the benchmark's order.
-        known = number <= len(benchmark.problems)
-        yield {
-            "task_id": benchmark.problems[number - 1].task_id if known else f"problem number {number}",
-            "solution": value,
-        }
+        named = [problem.task_id for problem in benchmark.problems[number - 1 : number]]
+        yield {"task_id": named[0] if named else f"problem number {number}", "solution": value}
     elif (rows := _listed_rows(value)) is not None:
         yield from (_row(row, benchmark) for row in rows)
     elif isinstance(value.get("eval"), dict):
@@ -222,20 +210,15 @@ def _by_problem(value: Row, benchmark: Benchmark) -> list[tuple[str, Any]] | Non
 
     Keys that count from 0 and are not all ids are places in the benchmark's order (OpenCompass).
     """
-    if (
-        not value
-        or "task_id" in value
-        or not all(_is_said(said) or isinstance(said, dict) for said in value.values())
-    ):
+    are_said = all(_is_said(said) or isinstance(said, dict) for said in value.values())
+    if not value or "task_id" in value or not are_said:
         return None
     if all(_is_known(key, benchmark) for key in value):
         return list(value.items())
-    in_order = len(value) <= len(benchmark.problems) and list(value) == list(map(str, range(len(value))))
-    return (
-        [(p.task_id, value[str(n)]) for n, p in enumerate(benchmark.problems[: len(value)])]
-        if in_order
-        else None
-    )
+    n = len(value)
+    if n > len(benchmark.problems) or list(value) != list(map(str, range(n))):
+        return None
+    return [(p.task_id, said) for p, said in zip(benchmark.problems[:n], value.values(), strict=True)]
 
 
 def _is_known(task_id: Any, benchmark: Benchmark) -> bool:
@@ -286,9 +269,8 @@ def _row(row: Row, benchmark: Benchmark) -> Row:
         if found is not None:
             said = row[found]
             if _are_objects(said):
-                said = [
-                    _said(one, None)[ANSWER] for one in said if one.get("role", "assistant") == "assistant"
-                ]
+                turns = (one for one in said if one.get("role", "assistant") == "assistant")
+                said = [_said(one, None)[ANSWER] for one in turns]
             return {**named, ANSWER: said}
     return named
 

@@ -47,28 +47,25 @@ def subset(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
     return tuple(items[i * n // limit] for i in range(limit))
 
 
+def sampling_of(settings: EvaluationSettings, temperature: float, stop: tuple[str, ...]) -> Sampling:
+    """Return how one answer is drawn at a temperature; a greedy one has no nucleus."""
+    top_p = settings.top_p if temperature > 0 else 1.0
+    return Sampling(temperature, top_p, settings.max_tokens, stop, settings.seed)
+
+
 def requests_for(
     benchmark: Benchmark, problems: Sequence[Problem], settings: EvaluationSettings
 ) -> Iterator[tuple[Problem, Request]]:
     """Yield `settings.n` requests a problem."""
     for problem in problems:
         ask = benchmark.ask(problem, settings.style, settings.preset)
-        sampling = Sampling(
-            temperature=settings.temperature,
-            top_p=settings.top_p if settings.temperature > 0 else 1.0,
-            max_tokens=settings.max_tokens,
-            stop=ask.stop,
-            seed=settings.seed,
-        )
+        sampling = sampling_of(settings, settings.temperature, ask.stop)
         for index in range(settings.n):
             yield problem, Request(ask.prompt, sampling, index)
 
 
 async def completion_of(model: LanguageModel, request: Request) -> tuple[Completion, str]:
-    """Return the model's reply, and why there is none of use ("" where there is one).
-
-    Raises what stops every request, ChatOnlyError among it.
-    """
+    """Return the model's reply, and why there is none of use or ""; raises what stops every request."""
     try:
         completion = await model.complete(request)
     except RequestFailedError as error:
@@ -85,10 +82,7 @@ async def completion_of(model: LanguageModel, request: Request) -> tuple[Complet
 def answers(
     model: LanguageModel, benchmark: Benchmark, problems: Sequence[Problem], settings: EvaluationSettings
 ) -> AsyncGenerator[Answer, None]:
-    """Yield the model's answers by problem and index; a request that alone gets none is an absent answer.
-
-    Raises what stops every request; answers so far are in the model's journal, if it has one.
-    """
+    """Yield the model's answers by problem and index, absent ones too; raises what stops every request."""
 
     async def ask(item: tuple[Problem, Request]) -> Answer:
         problem, request = item

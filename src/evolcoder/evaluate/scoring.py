@@ -126,7 +126,12 @@ class _Scorer:
 
     def judge(self, window: list[Sample], bar: Bar) -> Iterator[Judgement]:
         """Judge one window of samples, suite after suite, and yield it in order."""
-        programs = [self._checked_program(sample) for sample in window]
+        programs: list[tuple[Problem, str]] = []
+        for sample in window:
+            problem = self.benchmark.by_task.get(sample.task_id) or self.benchmark.find(sample.task_id)
+            if problem is None:
+                raise DataError(unknown_task_message(sample.task_id, self.benchmark))
+            programs.append((problem, self.benchmark.program(problem, sample)))
         task_ids = dict.fromkeys(problem.task_id for problem, _ in programs)
         self.benchmark.prepare(task_ids, self.sandbox, self.suites)
         found: list[dict[str, Verdict]] = [{} for _ in window]
@@ -155,12 +160,6 @@ class _Scorer:
             failed_one = next((v for v in suites.values() if not v.passed), None)
             yield Judgement(sample, failed_one or suites[self.suites[-1]], suites)
 
-    def _checked_program(self, sample: Sample) -> tuple[Problem, str]:
-        problem = self.benchmark.by_task.get(sample.task_id) or self.benchmark.find(sample.task_id)
-        if problem is None:
-            raise DataError(unknown_task_message(sample.task_id, self.benchmark))
-        return problem, self.benchmark.program(problem, sample)
-
     def _key(self, problem: Problem, program: str, suite: str, number: int) -> str:
         tests = self.tests_keys.get((problem.task_id, suite))
         if tests is None:
@@ -177,16 +176,15 @@ class _Scorer:
             verdicts |= self.cache.get_many(key for key in checks if key not in verdicts)
         bar.advance(sum(asked[key] for key in verdicts))
         waiting = [check for key, check in checks.items() if key not in verdicts]
-        at_once: list[tuple[_Check, Verdict]] = []
+        at_once: dict[str, Verdict] = {}
         for check, outcome in self.sandbox.run_many(self._jobs(waiting, at_once)):
             verdict = self.benchmark.judge(check.problem, outcome, self.oracle, check.suite)
             verdicts[check.key] = verdict
             if self.cache is not None:
                 self.cache.put(check.key, verdict)
             bar.advance(asked[check.key])
-        for check, verdict in at_once:
-            verdicts[check.key] = verdict
-            bar.advance(asked[check.key])
+        verdicts |= at_once
+        bar.advance(sum(asked[key] for key in at_once))
         if self.cache is not None:
             self.cache.flush()
         if self.settings.fold:
@@ -195,24 +193,17 @@ class _Scorer:
                 del self.known[key]
         return verdicts
 
-    def _jobs(
-        self, checks: list[_Check], at_once: list[tuple[_Check, Verdict]]
-    ) -> Iterator[tuple[_Check, Job]]:
+    def _jobs(self, checks: list[_Check], at_once: dict[str, Verdict]) -> Iterator[tuple[_Check, Job]]:
         """Yield the jobs of what has to run, each when it is asked for; the rest goes into `at_once`."""
         for check in checks:
-            if (verdict := self._verdict_at_once(check)) is None:
-                yield check, self._job(check)
+            what = check.problem, check.program
+            if (size := len(check.program)) > LONGEST_PROGRAM:
+                detail = f"a program of {size:,} characters; at most {LONGEST_PROGRAM:,} are judged"
+                at_once[check.key] = Verdict(False, "unsupported", detail)
+            elif verdict := self.benchmark.verdict_at_once(*what, self.oracle, check.suite):
+                at_once[check.key] = verdict
             else:
-                at_once.append((check, verdict))
-
-    def _verdict_at_once(self, check: _Check) -> Verdict | None:
-        if len(check.program) > LONGEST_PROGRAM:
-            detail = f"a program of {len(check.program):,} characters; at most {LONGEST_PROGRAM:,} are judged"
-            return Verdict(False, "unsupported", detail)
-        return self.benchmark.verdict_at_once(check.problem, check.program, self.oracle, check.suite)
-
-    def _job(self, check: _Check) -> Job:
-        return self.benchmark.job(check.problem, check.program, self.limits, self.oracle, check.suite)
+                yield check, self.benchmark.job(*what, self.limits, self.oracle, check.suite)
 
 
 def unknown_task_message(task_id: str, benchmark: Benchmark) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import TypeVar, get_args
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.settings import Style
 from evolcoder.extraction import Extraction
 from evolcoder.models.protocol import Message
 
+Meant = TypeVar("Meant")
 SCRIPT_LINE = "Create a Python script for this problem:\n"
 """How the published scripts begin their instructions."""
 
@@ -39,7 +40,7 @@ def check_style(style: str) -> None:
         raise UserError(f"style {style!r} is not known{nearest(style, styles)}: {', '.join(styles)}")
 
 
-def of_preset(preset: str, known: Mapping[str, str]) -> str:
+def of_preset(preset: str, known: Mapping[str, Meant]) -> Meant:
     """Return what a published file's preset stands for; raises UserError for one that is not known."""
     if preset not in known:
         raise UserError(f"preset {preset!r} is not known{nearest(preset, known)}: {', '.join(known)}")

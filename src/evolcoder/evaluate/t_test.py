@@ -39,15 +39,12 @@ def welch_test(first: Sequence[float], second: Sequence[float], step: float) -> 
     error = math.sqrt(sum(shares))
     if error == 0.0:
         raise ValueError("a group of at least two scores is expected")
-    weights = [
-        share**2 / (len(s) - 1) for share, s in zip(shares, (first, second), strict=True) if len(s) > 1
-    ]
-    freedom = error**4 / sum(weights)
+    groups = zip(shares, (first, second), strict=True)
+    freedom = error**4 / sum(share**2 / (len(scores) - 1) for share, scores in groups if len(scores) > 1)
     difference = fmean(second) - fmean(first)
     half = t_quantile(0.975, freedom) * error
-    return MeanDifference(
-        difference, difference - half, difference + half, two_sided_p(difference / error, freedom)
-    )
+    p_value = two_sided_p(difference / error, freedom)
+    return MeanDifference(difference, difference - half, difference + half, p_value)
 
 
 def mean_interval(scores: Sequence[float], step: float) -> tuple[float, float]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from evolcoder.evaluate.benchmarks import Benchmark
-from evolcoder.evaluate.pass_at_k import scores_of, scores_of_groups, scores_of_majority
+from evolcoder.evaluate.pass_at_k import scores_of
 from evolcoder.evaluate.scoring import Judgement
 from evolcoder.records import Sample, Score
 
@@ -42,20 +43,31 @@ class Tally:
     def scores(self, ks: Sequence[int], named: Mapping[str, str], base_only: bool = False) -> list[Score]:
         """Return pass@k; then that of the base tests where there are more, of majority votes, and of parts.
 
-        `named` are the settings that name the scores. A k is left out where a problem has fewer samples.
-        With `base_only` only the base tests were judged, so the first scores are theirs.
+        maj@k is how often the answer that most of the first k samples give is right (arXiv 2203.11171), also
+        for all samples. `named` are the settings that name the scores. A k is left out where a problem has
+        fewer samples. With `base_only` only the base tests were judged, so the first scores are theirs.
         """
         benchmark, title = self._benchmark, self._benchmark.title
-
-        def family(task_id: str) -> str:
-            return benchmark.families.get(task_id, task_id)
-
-        def groups(task_id: str) -> Sequence[str]:
-            return benchmark.groups(benchmark.by_task[task_id])
-
-        base = benchmark.suites[0]
-        found = scores_of(self.passed, ks, title, named, family)
+        of = partial(scores_of, settings=named, family_of=lambda task: benchmark.families.get(task, task))
+        found, base = of(self.passed, ks, title), benchmark.suites[0]
         if len(benchmark.suites) > 1 and not base_only:
-            found += scores_of(self.suites.get(base, {}), ks, f"{title} ({base} tests)", named, family)
-        found += scores_of_majority(self.votes, ks, title, named, family)
-        return found + scores_of_groups(self.passed, groups, title, named, family)
+            found += of(self.suites.get(base, {}), ks, f"{title} ({base} tests)")
+        if any(answer for votes in self.votes.values() for answer, _ in votes):
+            fewest = min(map(len, self.votes.values()))
+            for k in sorted({*(k for k in ks if 1 < k <= fewest), fewest} - {1}):
+                chosen = {task: [_majority(votes[:k])] for task, votes in self.votes.items()}
+                found += of(chosen, (1,), f"{title} (maj@{k})")
+        parts: dict[str, dict[str, list[bool]]] = {}
+        for task_id, verdicts in self.passed.items():
+            for group in benchmark.groups(benchmark.by_task[task_id]):
+                parts.setdefault(group, {})[task_id] = verdicts
+        for group, of_group in parts.items():
+            found += of(of_group, (1,), f"{title} ({group})")
+        return found
+
+
+def _majority(votes: Sequence[tuple[str, bool]]) -> bool:
+    """Return whether the answer of most votes is right; "" is no vote, and of equals the first given wins."""
+    counts = Counter(answer for answer, _ in votes if answer)
+    winner = max(counts, key=counts.__getitem__, default=None)
+    return next((right for answer, right in votes if answer == winner), False)

@@ -20,7 +20,7 @@ _FLUSH_AFTER_S = 1.0
 
 
 class VerdictCache:
-    """A SQLite file of verdicts by content key. Close it, or use it as a context manager."""
+    """A SQLite file of verdicts by content key, as a context manager."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Open or make the file (None: the one in the cache folder); raises OutsideError where it cannot."""
@@ -66,13 +66,9 @@ class VerdictCache:
             self._waiting.clear()
         self._flushed_at = time.monotonic()
 
-    def close(self) -> None:
-        """Write what waits and close the file."""
-        self.flush()
-        self._db.close()
-
     def __enter__(self) -> VerdictCache:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.flush()
+        self._db.close()

@@ -13,11 +13,12 @@ from evolcoder.evaluate.benchmarks import Benchmark
 from evolcoder.evaluate.sample_rows import TEXT_FIELDS
 from evolcoder.runs import read_jsonl
 
+Verdicts = dict[str, list[float]]
 _PASSES = ("pass", "success")
 """EvalPlus says "success" in its first versions."""
 
 
-def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> dict[str, list[float]] | None:
+def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> Verdicts | None:
     """Return pass or fail by task id, in the order of the samples; None for a file that has to be judged.
 
     Of answers that a model judged it is what each is worth, the mean of its turns. The folder of an
@@ -30,19 +31,13 @@ def read_verdicts(path: Path, benchmark: Benchmark | None = None) -> dict[str, l
     path = _verdicts_in(path, benchmark)
     if path.is_dir():
         return None
-    verdicts: dict[str, list[float]] | None
-    if path.name.endswith(".json"):
-        verdicts = _evalplus_results(path, benchmark)
-    else:
-        verdicts = _verdict_rows(path, benchmark)
+    read = _evalplus_results if path.name.endswith(".json") else _verdict_rows
+    verdicts = read(path, benchmark)
     return verdicts if verdicts is None or benchmark is None else _with_own_ids(path, verdicts, benchmark)
 
 
 def carried_suites(path: Path, benchmark: Benchmark | None = None) -> str:
-    """Say which tests the verdicts of a file are of: "base", "base and plus"; "" where it does not say.
-
-    Known where a file of verdicts has both, as EvalPlus's results and those of `score -b humaneval+`.
-    """
+    """Say which tests the verdicts of a file are of: "base", "base and plus"; "" where it does not say."""
     path = _verdicts_in(path, benchmark)
     if path.name.endswith(".json"):
         by_task = json.loads(path.read_bytes())["eval"]
@@ -60,7 +55,7 @@ def _verdicts_in(path: Path, benchmark: Benchmark | None) -> Path:
     return inside if benchmark is None and inside.is_file() else path
 
 
-def _verdict_rows(path: Path, benchmark: Benchmark | None) -> dict[str, list[float]] | None:
+def _verdict_rows(path: Path, benchmark: Benchmark | None) -> Verdicts | None:
     rows = read_jsonl(path)
     first = next(rows, None)
     if first is None:
@@ -98,7 +93,7 @@ def _worths(path: Path, rows: Iterable[tuple[int, dict[str, Any]]]) -> dict[str,
     return {task: [sum(worths) / len(worths) for worths in by.values()] for task, by in found.items()}
 
 
-def _evalplus_results(path: Path, benchmark: Benchmark | None) -> dict[str, list[float]] | None:
+def _evalplus_results(path: Path, benchmark: Benchmark | None) -> Verdicts | None:
     try:
         value: Any = json.loads(path.read_bytes())
         if not isinstance(value, dict) or not isinstance(value.get("eval"), dict) or "samples" in value:
@@ -119,11 +114,8 @@ def _rows_of_task(rows: Any) -> list[Mapping[str, Any]]:
     """Return one row a sample; the first versions keep lists of base and plus results side by side."""
     if isinstance(rows, list):
         return rows
-    plus = rows.get("plus") or [None] * len(rows["base"])
-    return [
-        {"base_status": base[0], "plus_status": more and more[0]}
-        for base, more in zip(rows["base"], plus, strict=True)
-    ]
+    both = zip(rows["base"], rows.get("plus") or [None] * len(rows["base"]), strict=True)
+    return [{"base_status": base[0], "plus_status": plus and plus[0]} for base, plus in both]
 
 
 def _passed(row: Mapping[str, Any], base_only: bool) -> bool:
@@ -131,9 +123,7 @@ def _passed(row: Mapping[str, Any], base_only: bool) -> bool:
     return row["base_status"] in _PASSES and (base_only or further is None or further in _PASSES)
 
 
-def _with_own_ids(
-    path: Path, verdicts: Mapping[str, list[float]], benchmark: Benchmark
-) -> dict[str, list[float]]:
+def _with_own_ids(path: Path, verdicts: Verdicts, benchmark: Benchmark) -> Verdicts:
     found: dict[str, list[float]] = {}
     for task_id, passed in verdicts.items():
         try:

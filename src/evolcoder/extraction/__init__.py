@@ -1,5 +1,6 @@
 """From a model's answer to the program that is judged."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,3 +22,9 @@ class PublishedCuts:
 
 HUMANEVAL_CUTS = PublishedCuts()
 """Those of `process_humaneval.py`."""
+
+
+def up_to_first(text: str, marks: Sequence[str]) -> str:
+    """Return a text up to the first of some marks in it."""
+    found = [at for mark in marks if (at := text.find(mark)) >= 0]
+    return text[: min(found)] if found else text

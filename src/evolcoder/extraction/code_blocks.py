@@ -5,7 +5,7 @@
   the published files row by row.
 - `fence`, also called `first`: the first fenced block of the language (or the first without a label).
 - `last`: the last of these.
-- `auto`: by the language's grammar; the last block that defines the function asked for, without examples.
+- `auto`: by Python's grammar; the last block that defines the function asked for, without examples.
 
 Every function takes any text (lone surrogates and NUL included), runs in time about linear in its length,
 and executes nothing.
@@ -64,9 +64,7 @@ _LABELS = {
     "sql": {"sql", "mysql", "postgresql", "postgres", "sqlite", "plsql", "tsql"},
 }
 
-# In other languages longer answers get the fence rule instead of the grammar: no program of a benchmark comes
-# near.
-_GRAMMAR_LIMIT = 1_000_000
+_VERSION = "0123456789."
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +159,7 @@ class _Reading:
         at = line.find(self._fence)
         if at >= 0 and not self._in_string:
             match = _FENCE.fullmatch(line)
-            if match and not _without_end_marks(match[3]).strip():
+            if match and not python_program.SPECIAL_TOKEN.sub("", match[3]).strip():
                 self._end_block(closed=True)
                 return
             if match and match[2] == self._fence and _is_label(match[3]):
@@ -202,11 +200,7 @@ def _label_and_code(info: str) -> tuple[str, str]:
 
 def _is_label(info: str) -> bool:
     label, code = _label_and_code(info)
-    return bool(code) or any(_unversioned(label) in names for names in _LABELS.values())
-
-
-def _unversioned(label: str) -> str:
-    return label.rstrip("0123456789.")
+    return bool(code) or any(label.rstrip(_VERSION) in names for names in _LABELS.values())
 
 
 def _code_before_fence(line: str, fence: str) -> str | None:
@@ -214,7 +208,7 @@ def _code_before_fence(line: str, fence: str) -> str | None:
     code, _, after = line.partition(fence)
     if fence[0] == "~" or fence in after or not code.strip(" \t#/*-"):  # a comment may draw a fence
         return None
-    if _without_end_marks(after).strip(" \t`"):
+    if python_program.SPECIAL_TOKEN.sub("", after).strip(" \t`"):
         # Prose may follow; within quotes or a comment the backticks are code.
         inside = code.count('"') % 2 or code.count("'") % 2 or "#" in code or "//" in code
         if inside or not after[:1].isspace():
@@ -222,15 +216,11 @@ def _code_before_fence(line: str, fence: str) -> str | None:
     return code
 
 
-def _without_end_marks(text: str) -> str:
-    return python_program.SPECIAL_TOKEN.sub("", text)
-
-
 def language_blocks(blocks: list[CodeBlock], language: str) -> list[CodeBlock]:
     """Return the blocks labelled with the language; else those without a label; else all."""
     names = _LABELS.get(language, {language})
     for wanted in (names, {""}):
-        chosen = [block for block in blocks if _unversioned(block.language) in wanted]
+        chosen = [block for block in blocks if block.language.rstrip(_VERSION) in wanted]
         if chosen:
             return chosen
     return blocks
@@ -243,7 +233,6 @@ def extract(
     entry_point: str = "",
     prompt: str = "",
     cuts: PublishedCuts = HUMANEVAL_CUTS,
-    language: str = "python",
 ) -> str:
     """Return the program, or the continuation of `prompt`, that an answer holds.
 
@@ -254,13 +243,11 @@ def extract(
         return raw
     if how == "wizardcoder":
         return _wizardcoder(raw, cuts)
-    if how == "auto" and language == "python":
-        return _auto_python(raw, entry_point, prompt)
-    text = without_thinking(raw)
-    if how in ("fence", "first", "last") or (how == "auto" and len(text) > _GRAMMAR_LIMIT):
-        return block_of(code_blocks(text), language, how) or text
     if how == "auto":
-        return _auto_by_grammar(text, entry_point, language)
+        return _auto(raw, entry_point, prompt)
+    if how in ("fence", "first", "last"):
+        text = without_thinking(raw)
+        return block_of(code_blocks(text), "python", how) or text
     raise ValueError(f"extraction {how!r}: one of wizardcoder, fence, first, last, auto, none is expected")
 
 
@@ -300,10 +287,7 @@ def some_blocks(blocks: list[CodeBlock]) -> list[tuple[str, bool]]:
 
 
 def _diffs_first(text: str) -> tuple[list[CodeBlock], str]:
-    """Return what `read_fences` does, with what a diff makes of its lines before all programs.
-
-    A diff shows a part of the program, so it counts where no block holds it whole.
-    """
+    """Return what `read_fences` does, what diffs make of their lines first: no block may hold it whole."""
     blocks, outside = read_fences(text)
     diffs = [block for block in blocks if is_diff(block.language, block.code)]
     changed = [replace(diff, language="", code=changed_by_diff(diff.code)) for diff in diffs]
@@ -319,9 +303,8 @@ def defining_program(text: str, entry_point: str, language: str) -> str | None:
 
 def _as_written(code: str) -> str:
     """Return code without what a page put into it: invisible marks, and `&lt;` outside of strings."""
-    code = "\n".join(
-        line if line[:1].isascii() else python_program.visible(line) for line in code.split("\n")
-    )
+    lines = code.split("\n")
+    code = "\n".join(line if line[:1].isascii() else python_program.visible(line) for line in lines)
     is_page = any(_in_code(code, entity.start()) for entity in re.finditer("&(?:lt|gt|amp|quot);", code))
     return html.unescape(code) if is_page else code
 
@@ -332,17 +315,6 @@ def _in_code(code: str, at: int) -> bool:
     return not any(before.count(quote) % 2 for quote in "\"'`")
 
 
-def _auto_by_grammar(text: str, entry_point: str, language: str) -> str:
-    """Return the block that defines the function, else the first sound one of the language."""
-    if (found := defining_program(text, entry_point, language)) is not None:
-        return found
-    blocks, _ = _diffs_first(answer_proper(text, entry_point))
-    codes = [block.code for block in language_blocks(blocks, language)][:64]
-    short = (code for code in codes if len(code) <= python_program.LONGEST_PARSED)
-    sound = (code for code in short if syntax_error(code, language) is None)
-    return next(sound, None) or next(iter(codes), text)
-
-
 def _first_turn(text: str, entry_point: str) -> str:
     """Return bare code up to where the model goes on as the user and answers itself; other text as it is."""
     again = _ASKED_AND_ANSWERED.search(text)
@@ -350,7 +322,7 @@ def _first_turn(text: str, entry_point: str) -> str:
     return f"{before}\n" if entry_point and "```" not in before and definition(before, entry_point) else text
 
 
-def _auto_python(raw: str, entry_point: str, prompt: str) -> str:
+def _auto(raw: str, entry_point: str, prompt: str) -> str:
     raw = raw.replace("\r\n", "\n").replace("\r", "\n")
     own = _first_turn(raw, entry_point)
     for bare in (own, raw) if own is not raw else (raw,):

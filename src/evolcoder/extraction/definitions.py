@@ -33,10 +33,7 @@ _SPECIAL_AT_END = re.compile(rf"(?:(?:{SPECIAL_TOKEN.pattern})\s*)+\Z")
 
 
 def definition(code: str, name: str) -> re.Match[str] | None:
-    """Return where a function is defined, from its line's start to what opens its body or its parameters.
-
-    A call is no definition, nor an import or an assignment of a value.
-    """
+    """Return where a function is defined (not called), up to what opens its body or its parameters."""
     if not name or name not in code:
         return None
     named = re.escape(name)
@@ -58,15 +55,11 @@ def definition(code: str, name: str) -> re.Match[str] | None:
 
 
 def defining_block(blocks: Sequence[tuple[str, bool]], outside: str, name: str, language: str) -> str | None:
-    """Return the last of blocks, as (code, closed), that defines a function whole; None where none does.
-
-    Sound blocks go before those that the language's grammar refuses, the text outside of blocks comes last.
-    """
-    defining = [
-        code for code, closed in reversed(blocks) if _is_written(code, name) and (closed or _ends(code))
-    ]
+    """Return the last of blocks, as (code, closed), that defines a function whole, a sound one if any is."""
+    written = [(code, closed) for code, closed in reversed(blocks) if _is_written(code, name)]
+    defining = [code for code, closed in written if closed or _ends(code)]
     sound = (code for code in defining if has_grammar(language) and syntax_error(code, language) is None)
-    broken_off = (code for code, _ in reversed(blocks) if _is_written(code, name))
+    broken_off = (code for code, _ in written)
     stubs = (code for code, _ in reversed(blocks) if definition(code, name))
     found = next(sound, None) or next(iter(defining), None)
     if found is None and _is_written(outside, name):
@@ -81,9 +74,8 @@ def _without_prose(text: str, name: str) -> str:
     first = text[: match.start()].count("\n") if match else 0
     lines = text.split("\n")
     first = next((n for n, line in enumerate(lines[:first]) if _BEGINS_CODE.match(line)), first)
-    last = max(
-        (n for n, line in enumerate(lines) if line.rstrip().endswith(("}", "end", ";", "?>"))), default=-1
-    )
+    ends = ("}", "end", ";", "?>")
+    last = max((n for n, line in enumerate(lines) if line.rstrip().endswith(ends)), default=-1)
     return "\n".join(lines[first : last + 1 if last > first else len(lines)]) + "\n"
 
 

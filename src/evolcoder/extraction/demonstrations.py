@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 _SHOWS = frozenset({"print", "pprint", "display", "input", "raw_input", "exit", "quit", "breakpoint"})
 _SHOWS_OF_MODULES = {
     "sys": {"stdin", "stdout", "stderr", "exit"},
@@ -32,18 +33,7 @@ _READS_ANY = {"eval", "exec", "globals", "locals", "vars", "__import__", "__name
 """Code that uses one of these may read any name."""
 _CHANGES_ANY = {"eval", "exec", "globals", "setattr", "delattr", "__import__"}
 _CHANGES_NOTHING = {
-    "print",
-    "input",
-    "len",
-    "str",
-    "int",
-    "float",
-    "repr",
-    "isinstance",
-    "type",
-    "abs",
-    "bool",
-    "range",
+    *("print", "input", "len", "str", "int", "float", "repr", "isinstance", "type", "abs", "bool", "range"),
 }
 _SETTINGS = {"seed", "filterwarnings", "simplefilter", "disable", "stack_size"}
 _ANY = "*"
@@ -57,10 +47,7 @@ _INERT = (
 
 
 def without_demonstrations(code: str, tree: ast.Module, entry_point: str, first_line: int = 1) -> str:
-    """Return a program without the statements from `first_line` on that only show it at work.
-
-    `tree` is the program's. What is kept is kept as it is written.
-    """
+    """Return a program without the statements from `first_line` on that only show it; `tree` is its own."""
     if not any(_may_show(node, entry_point) for node in tree.body):
         return code
     statements = _statements(code, tree)
@@ -103,12 +90,11 @@ def own_nodes(node: ast.stmt) -> Iterator[ast.AST]:
         current = stack.pop()
         yield current
         if isinstance(current, DEFINITIONS):
-            stack.extend(current.decorator_list)
-            stack.extend(
-                current.bases + [k.value for k in current.keywords]
-                if isinstance(current, ast.ClassDef)
-                else [current.args, *filter(None, [current.returns])]
-            )
+            stack += current.decorator_list
+            if isinstance(current, ast.ClassDef):
+                stack += [*current.bases, *(k.value for k in current.keywords)]
+            else:
+                stack += [current.args, *filter(None, [current.returns])]
         else:
             stack.extend(ast.iter_child_nodes(current))
 
@@ -193,7 +179,7 @@ def _may_show(node: ast.stmt, entry_point: str) -> bool:
         return False
     if isinstance(node, DEFINITIONS):
         return node.name != entry_point and _is_test(node)
-    if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and node.value is not None:
+    if isinstance(node, _ASSIGNMENTS) and node.value is not None:
         return any(isinstance(n, ast.Call) for n in ast.walk(node))
     return not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
@@ -206,9 +192,8 @@ class _Program:
         self.entry_point = entry_point
         self.imported = {n for s in statements if isinstance(s.node, _IMPORTS) for n in s.binds}
         self.functions = {s.node.name for s in statements if isinstance(s.node, DEFINITIONS)}
-        self.variables = (
-            {n for s in statements for n in s.binds} - self.imported - self.functions - {entry_point}
-        )
+        bound = {n for s in statements for n in s.binds}
+        self.variables = bound - self.imported - self.functions - {entry_point}
         self.sources: dict[str, set[str]] = {}
         """For each variable those that its value was made of: it may be another name of theirs."""
         for s in statements:
@@ -216,9 +201,8 @@ class _Program:
                 continue  # a new object, whatever parser made it
             for name in s.binds & self.variables if s.reads_now else ():
                 self.sources.setdefault(name, set()).update(s.reads_now & self.variables)
-        self.lent = {
-            s.node.name: s.reads & self.variables for s in statements if isinstance(s.node, DEFINITIONS)
-        }
+        defining = ((s.node, s.reads) for s in statements)
+        self.lent = {n.name: reads & self.variables for n, reads in defining if isinstance(n, DEFINITIONS)}
         """For each function the variables that it may return."""
         self.shows: dict[str, bool] = dict.fromkeys(self.functions, False)
         self.changes: dict[str, set[str]] = {name: set() for name in self.functions}
@@ -229,34 +213,27 @@ class _Program:
         unfit = self._unfit()
         showing = {s for s in self.statements if s in unfit or self._demonstrates(s)}
         following = self._following(showing)
-        undecided = {
-            s: self._changed_by_statement(s) for s in self.statements if s in showing or s in following
-        }
+        considered = [s for s in self.statements if s in showing or s in following]
+        undecided = {s: self._changed_by_statement(s) for s in considered}
         resting = [s for s in self.statements if s not in undecided]
         needed = {self.entry_point}.union(*(s.reads for s in resting))
         if needed & _READS_ANY:
             needed |= self._words()
-        waiting = [s for s in undecided if s not in unfit]
-        grown = True
-        while grown:
-            grown = False
-            for s in reversed(waiting):
+        n_before = -1
+        while n_before != len(undecided):
+            n_before = len(undecided)
+            for s in reversed([s for s in undecided if s not in unfit]):
                 what = undecided[s] | s.binds
                 if _ANY in what or what & needed:
                     needed |= s.reads
-                    grown = True
                     del undecided[s]
-            waiting = [s for s in waiting if s in undecided]
         read = {name for s in undecided for name in s.reads} - needed
         imports = (s for s in resting if isinstance(s.node, _IMPORTS))
         unneeded = [s for s in imports if s.binds & read and not s.binds & needed]
         return [s.node for s in [*undecided, *unneeded]]
 
     def _unfit(self) -> set[_Statement]:
-        """Return what cannot run where a program is judged: main guards, what is made of a user's input.
-
-        And words that stood around the program: `[PYTHON]`, `END`.
-        """
+        """Return what cannot run: main guards, what is made of a user's input, words around the program."""
         unfit: set[_Statement] = set()
         typed: set[str] = set()
         for s in self.statements:
@@ -273,26 +250,19 @@ class _Program:
 
     def _is_word(self, node: ast.stmt) -> bool:
         """True for what stood beside the program: it reads a name that nothing binds, no more."""
-        if isinstance(node, ast.Expr):
-            value = node.value
-        elif isinstance(node, ast.AnnAssign) and node.value is None:  # `language: python`
+        value = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(node, ast.AnnAssign) and node.value is None:  # `language: python`
             value = node.annotation
-        else:
-            return False
-        nodes = list(ast.walk(value))
+        nodes = list(ast.walk(value)) if value else []
         known = self.imported | self.functions | self.variables | _BUILTINS | {self.entry_point}
         unknown = {n.id for n in nodes if isinstance(n, ast.Name)} - known
         return bool(unknown) and "*" not in self.imported and all(isinstance(n, _INERT) for n in nodes)
 
     def _asks(self, s: _Statement) -> bool:
         """Whether a statement always calls `input`, which fails where nobody types."""
-        return isinstance(s.node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)) and any(
-            isinstance(n, ast.Call)
-            and isinstance(n.func, ast.Name)
-            and n.func.id == "input"
-            and n.func.id not in self.functions
-            for n in s.nodes
-        )
+        if "input" in self.functions or not isinstance(s.node, (*_ASSIGNMENTS, ast.Expr)):
+            return False
+        return any(_is_call(n, "input") for n in s.nodes)
 
     def _words(self) -> set[str]:
         """Return the words in the program's strings: names that it may look up by their text."""
@@ -352,7 +322,8 @@ class _Program:
         for n in nodes:
             if isinstance(n, ast.Global):
                 self.changes[name].update(n.names)
-        if isinstance(s.node, ast.ClassDef) and _has_state(s.node):
+        values = (n.value for n in getattr(s.node, "body", ()) if isinstance(n, (ast.Assign, ast.AnnAssign)))
+        if isinstance(s.node, ast.ClassDef) and any(values):  # its instances may share what they change
             self.changes[name].add(name)
 
     def _demonstrates(self, s: _Statement) -> bool:
@@ -361,29 +332,24 @@ class _Program:
             return False
         if isinstance(s.node, DEFINITIONS):
             return s.node.name != self.entry_point and _is_test(s.node)
-        if _is_main_guard(s.node) or (isinstance(s.node, ast.Expr) and self._calls_entry_point(s.node.value)):
+        value = s.node.value if isinstance(s.node, ast.Expr) else None
+        if _is_main_guard(s.node) or (value is not None and _is_call(value, self.entry_point)):
             return True
-        nodes = s.nodes
-        discarded = {id(n.value) for n in nodes if isinstance(n, ast.Expr)}
+        discarded = {id(n.value) for n in s.nodes if isinstance(n, ast.Expr)}
         return any(
-            (self._shows_itself(n) and not (id(n) in discarded and self._calls_entry_point(n)))
+            (self._shows_itself(n) and not (id(n) in discarded and _is_call(n, self.entry_point)))
             or (isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and self.shows.get(n.func.id, False))
-            for n in nodes
-        )
-
-    def _calls_entry_point(self, node: ast.AST) -> bool:
-        return (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id == self.entry_point
+            for n in s.nodes
         )
 
     def _shows_itself(self, node: ast.AST) -> bool:
         """Whether a node asserts, prints, reads what a user gives, ends the program or calls the function."""
         if isinstance(node, ast.Attribute):
             return node.attr == "argv" and _path(node)[0] == "sys"
+        if isinstance(node, ast.Raise):
+            return node.exc is not None and _path(node.exc)[0] == "SystemExit"
         if not isinstance(node, ast.Call):
-            return isinstance(node, ast.Assert) or _leaves_python(node)
+            return isinstance(node, ast.Assert)
         if isinstance(node.func, ast.Name):
             name = node.func.id
             return name == self.entry_point or (name in _SHOWS and name not in self.functions)
@@ -423,9 +389,8 @@ class _Program:
         if "parse_args" in attributes:
             return set()
         if not attributes and root in _CHANGES_NOTHING:
-            return {
-                name for k in call.keywords if k.arg == "file" for name in _names(k.value)
-            } & self.variables
+            files = [k.value for k in call.keywords if k.arg == "file"]
+            return {name for file in files for name in _names(file)} & self.variables
         if not attributes and root in _CHANGES_ANY:
             return {_ANY}
         changed = {name for a in [*call.args, *(k.value for k in call.keywords)] for name in _names(a)}
@@ -438,6 +403,10 @@ class _Program:
         elif root in self.variables:
             changed.add(root)
         return changed
+
+
+def _is_call(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
 def _path(node: ast.AST) -> tuple[str, set[str]]:
@@ -475,12 +444,3 @@ def _is_test(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> boo
     if isinstance(node, ast.ClassDef):
         return any("TestCase" in {_path(base)[0], *_path(base)[1]} for base in node.bases)
     return node.name.startswith("test_")
-
-
-def _leaves_python(node: ast.AST) -> bool:
-    return isinstance(node, ast.Raise) and node.exc is not None and _path(node.exc)[0] == "SystemExit"
-
-
-def _has_state(node: ast.ClassDef) -> bool:
-    """Whether instances of a class may share something that they change."""
-    return any(isinstance(n, (ast.Assign, ast.AnnAssign)) and n.value is not None for n in node.body)

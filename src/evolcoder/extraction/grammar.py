@@ -14,23 +14,9 @@ from functools import cache, lru_cache
 
 from tree_sitter import Language, Node, Parser
 
-# language -> (package, function that returns the grammar)
-_GRAMMARS = {
-    "python": ("tree_sitter_python", "language"),
-    "javascript": ("tree_sitter_javascript", "language"),
-    "typescript": ("tree_sitter_typescript", "language_typescript"),
-    "cpp": ("tree_sitter_cpp", "language"),
-    "c": ("tree_sitter_cpp", "language"),
-    "go": ("tree_sitter_go", "language"),
-    "rust": ("tree_sitter_rust", "language"),
-    "java": ("tree_sitter_java", "language"),
-    "php": ("tree_sitter_php", "language_php"),
-    "ruby": ("tree_sitter_ruby", "language"),
-    "bash": ("tree_sitter_bash", "language"),
-    "shell": ("tree_sitter_bash", "language"),
-    "sh": ("tree_sitter_bash", "language"),
-    "sql": ("tree_sitter_sql", "language"),
-}
+_NAMES = ("python", "javascript", "typescript", "cpp", "go", "rust", "java", "php", "ruby", "bash", "sql")
+_GRAMMARS = {name: name for name in _NAMES} | {"c": "cpp", "shell": "bash", "sh": "bash"}
+"""By language, the name of its package behind "tree_sitter_"."""
 
 
 def parse_python(code: str) -> ast.Module | None:
@@ -70,10 +56,7 @@ _SCOPES = ("lambda", "def", "class", "for")
 
 @lru_cache(maxsize=16)
 def compiled_python(code: str, name: str = "<program>") -> types.CodeType | str | None:
-    """Return a program compiled for this Python, or "line N: what is wrong" with it. Never executed here.
-
-    None for what could take long to compile, or gigabytes, and is left to the sandbox.
-    """
+    """Return a program compiled, never executed, or "line N: what is wrong"; None for what may cost much."""
     if len(code) > _COMPILED_HERE_CHARACTERS or _may_cost_much(code):
         return None
     try:
@@ -121,12 +104,8 @@ def _what_is_wrong(code: str, error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f"line {error.lineno or 1}: {error.msg}"
     if isinstance(error, UnicodeEncodeError):
-        return f"line {1 + code.count(chr(10), 0, _first_surrogate(code))}: a lone surrogate is not text"
+        return f"line {1 + code.count(chr(10), 0, error.start)}: a lone surrogate is not text"
     return f"line 1: {error}" if isinstance(error, ValueError) else "line 1: nested too deeply"
-
-
-def _first_surrogate(code: str) -> int:
-    return next((at for at, char in enumerate(code) if "\ud800" <= char <= "\udfff"), 0)
 
 
 def _first_error_line(root: Node) -> int:
@@ -145,8 +124,9 @@ def parser_for(language: str) -> Parser | None:
     """Return the tree-sitter parser of a language; None where there is no grammar."""
     if language not in _GRAMMARS:
         return None
-    package, function = _GRAMMARS[language]
-    return Parser(Language(getattr(importlib.import_module(package), function)()))
+    package = importlib.import_module(f"tree_sitter_{_GRAMMARS[language]}")
+    grammar = package.language if hasattr(package, "language") else getattr(package, f"language_{language}")
+    return Parser(Language(grammar()))
 
 
 _GOES_ON = re.compile(r"(?:else|elif|except|finally)\b")

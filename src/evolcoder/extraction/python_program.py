@@ -70,21 +70,14 @@ def whole_program(text: str, entry_point: str, prompt: str) -> str | None:
     code = _code(text, closed=True, only_as_is=True)
     if code is not None and _has(code, _defines(entry_point)):
         return _program(code, [], entry_point, prompt)
-    if (
-        prompt
-        and text[:1].isspace()
-        and len(text) <= LONGEST_PARSED
-        and parse_python(prompt + text) is not None
-    ):
+    may_continue = prompt and text[:1].isspace() and len(text) <= LONGEST_PARSED
+    if may_continue and parse_python(prompt + text) is not None:
         return _continuation(text, entry_point, prompt)
     return None
 
 
 def program_in(blocks: Sequence[tuple[str, bool]], outside: str, entry_point: str, prompt: str) -> str | None:
-    """Return the program, or the continuation of `prompt`, that blocks of (code, closed) and a text hold.
-
-    None where neither defines the function.
-    """
+    """Return the program, or continuation of `prompt`, in blocks of (code, closed) and a text, if any."""
     codes = [code for text, closed in blocks if (code := _code(text, closed)) is not None]
     unfenced = _code(outside, closed=True)
     defines = _defines(entry_point)
@@ -164,6 +157,7 @@ def without_special_tokens(text: str) -> str:
 
 
 _Test = Callable[[ast.stmt], bool]
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def _has(code: _Code, test: _Test) -> bool:
@@ -179,19 +173,15 @@ def _stub(name: str) -> _Test:
     return lambda statement: any(True for _ in _definitions(statement, name))
 
 
-def _definitions(
-    statement: ast.stmt, name: str
-) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+def _definitions(statement: ast.stmt, name: str) -> Iterator[_Definition]:
     nodes = [statement] if isinstance(statement, DEFINITIONS) else own_nodes(statement)
     return (node for node in nodes if isinstance(node, DEFINITIONS) and node.name == name)
 
 
-def _says_nothing(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+def _says_nothing(node: _Definition) -> bool:
     """True for a body that is left out: docstring, `pass`, `...`, `raise NotImplementedError`."""
-    elided = any(
-        isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and n.value.value is ...
-        for n in node.body
-    )
+    values = [n.value for n in node.body if isinstance(n, ast.Expr)]
+    elided = any(isinstance(value, ast.Constant) and value.value is ... for value in values)
     return elided or all(map(_is_filler, node.body))
 
 
@@ -219,9 +209,8 @@ def _imports(name: str) -> _Test:
     def test(statement: ast.stmt) -> bool:
         if not isinstance(statement, (ast.Import, ast.ImportFrom)) or name not in bound_names(statement):
             return False
-        module = (
-            (statement.module or "") if isinstance(statement, ast.ImportFrom) else statement.names[0].name
-        )
+        of = statement.module if isinstance(statement, ast.ImportFrom) else statement.names[0].name
+        module = of or ""
         return bool(module) and not module.startswith(_PROJECT_NAMES) and module != name
 
     return test
@@ -264,38 +253,28 @@ def _program(code: _Code, codes: Sequence[_Code], entry_point: str, prompt: str)
 
 
 def _kept(code: _Code, entry_point: str) -> str:
+    """Return code without demonstrations; annotations become strings, as `from __future__` makes of them.
+
+    After a prompt such an import is a syntax error; all other features are in the language by now.
+    """
     text, tree = code.text, code.tree
-    if imports := _future_imports(tree):
-        text = _without_future(text, tree, imports)
+    imports = _future_imports(tree)
+    if any(alias.name == "annotations" for node in imports for alias in node.names):
+        pieces = []
+        for node in filter(None, map(_annotation, ast.walk(tree))):
+            ends = (node.end_lineno or 0, node.end_col_offset or 0)
+            pieces.append(((node.lineno, node.col_offset), ends, repr(ast.unparse(node))))
+        text = replaced(text, pieces)
+        tree = ast.parse(text)
+        imports = _future_imports(tree)
+    if imports:
+        text = cut(text, tree, imports)
         tree = ast.parse(text)
     return without_demonstrations(text, tree, entry_point)
 
 
 def _future_imports(tree: ast.Module) -> list[ast.ImportFrom]:
     return [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
-
-
-def _without_future(text: str, tree: ast.Module, imports: list[ast.ImportFrom]) -> str:
-    """Write annotations as the strings that `from __future__ import annotations` makes of them, and drop it.
-
-    After a prompt such an import is a syntax error; all other features are in the language by now.
-    """
-    if any(alias.name == "annotations" for node in imports for alias in node.names):
-        annotations = filter(None, map(_annotation, ast.walk(tree)))
-        text = replaced(
-            text,
-            [
-                (
-                    (node.lineno, node.col_offset),
-                    (node.end_lineno or 0, node.end_col_offset or 0),
-                    repr(ast.unparse(node)),
-                )
-                for node in annotations
-            ],
-        )
-        tree = ast.parse(text)
-        imports = _future_imports(tree)
-    return cut(text, tree, imports)
 
 
 def _annotation(node: ast.AST) -> ast.expr | None:
@@ -378,9 +357,8 @@ def _salvaged(text: str, entry_point: str) -> _Code | None:
         made = _has(code, _assigns(entry_point)) and global_reads(code.text, code.tree) <= {entry_point}
         if made or _has(code, _imports(entry_point)):
             return code
-    found = re.search(
-        rf"^([ \t]*)(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(entry_point)}\b", text, re.MULTILINE
-    )
+    begins = rf"^([ \t]*)(?:async[ \t]+)?(?:def|class)[ \t]+{re.escape(entry_point)}\b"
+    found = re.search(begins, text, re.MULTILINE)
     if found is None:
         return None
     # The grammar may take the words before a definition for its beginning.

@@ -40,10 +40,8 @@ _TOKENS = re.compile(
     re.MULTILINE,
 )
 _WORDS_OF_FORMS = (
-    *("think", "thought", "reason", "reflection", "analysis"),
-    *("scratch", "cot", "inner_", "ponder"),
-    *("unused9", "assistantfinal", "<|channel", "commentary"),
-    *("monologue", "<internal", "deliberat"),
+    *("think", "thought", "reason", "reflection", "analysis", "scratch", "cot", "inner_", "ponder"),
+    *("unused9", "assistantfinal", "<|channel", "commentary", "monologue", "<internal", "deliberat"),
 )
 
 _HARMONY = re.compile(
@@ -185,11 +183,9 @@ def _name(token: re.Match[str]) -> str:
 def _quoted(text: str, token: re.Match[str]) -> bool:
     """Whether a tag is spoken of: a quote or a backtick stands before it (after it, where it closes)."""
     quotes = ('"', "'", "`")
-    closes = (token.lastgroup or "")[0] == "c"
-    before, after = text[token.start() - 1 : token.start()], text[token.end() : token.end() + 1]
-    if closes:
-        return after in quotes and not text.startswith("```", token.end())
-    return before in quotes
+    if (token.lastgroup or "")[0] == "c":
+        return text[token.end() : token.end() + 1] in quotes and not text.startswith("```", token.end())
+    return text[token.start() - 1 : token.start()] in quotes
 
 
 def _line_before(text: str, at: int) -> str:

@@ -111,9 +111,8 @@ def _json_strings(text: str) -> Iterator[str]:
             elif isinstance(item, list):
                 lines = [line for line in item if isinstance(line, str)]
                 yield from lines
-                yield ("" if lines and lines[0].endswith("\n") else "\n").join(
-                    lines
-                )  # a notebook's end in one
+                between = "" if lines and lines[0].endswith("\n") else "\n"  # a notebook's end in one
+                yield between.join(lines)
                 waiting.extend(other for other in reversed(item) if not isinstance(other, str))
             elif isinstance(item, str):
                 yield item

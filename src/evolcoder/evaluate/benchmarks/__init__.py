@@ -10,28 +10,18 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from evolcoder.data_files import SUFFIXES
 from evolcoder.errors import UserError, nearest, shortened
-from evolcoder.evaluate.benchmarks.benchmark import Benchmark, BenchmarkFile, NamedSet
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark as Benchmark
+from evolcoder.evaluate.benchmarks.benchmark import BenchmarkFile, NamedSet
 from evolcoder.evaluate.benchmarks.windows import set_within, split_window, within
 from evolcoder.own_files import is_own
 from evolcoder.records import ProblemText
 
 if TYPE_CHECKING:
-    from evolcoder.evaluate.environments import EnvironmentSpec
-
-__all__ = [
-    "Benchmark",
-    "benchmark_names",
-    "environment_spec",
-    "environment_specs",
-    "is_file",
-    "load_benchmark",
-    "named_set",
-    "problem_texts",
-]
+    from evolcoder.evaluate.benchmarks.environments import EnvironmentSpec
 
 _FILES = {
     "humaneval": "humaneval",
@@ -75,13 +65,11 @@ def is_file(name: str) -> bool:
 
 
 def load_benchmark(name: str) -> Benchmark:
-    """Return a benchmark by name; "+" names take a version, as in "humaneval+@v0.1.9".
+    """Return a benchmark by name; "+" names take a version, those of dated problems a window (`windows`).
 
-    A name whose problems have dates takes a window of them (`evolcoder.evaluate.benchmarks.windows`).
-
-    A path that ends in .py is a benchmark of the user's own: its function `load()` returns it; that of a data
-    file is the benchmark of its instructions. Raises UserError for an unknown name or a mistake in the user's
-    file, DataError where data is missing or not the published one.
+    The path of a .py is a user's own, which its function `load()` returns; that of a data file is the
+    benchmark of its instructions. Raises UserError for an unknown name or a mistake in the user's file,
+    DataError where data is missing or not the published one.
     """
     if is_own(name):
         from evolcoder.evaluate.benchmarks.own_benchmark import own_benchmark
@@ -106,10 +94,7 @@ def _published(name: str) -> Benchmark:
 
 
 def problem_texts(benchmarks: Iterable[str]) -> list[ProblemText]:
-    """Return the problems of benchmarks by name, each once ("mbpp" with its development set).
-
-    Raises UserError for an unknown benchmark, DataError where its data is missing.
-    """
+    """Return the problems of benchmarks by name, each once; raises UserError or DataError as loading does."""
     texts = (text for name in benchmarks for text in load_benchmark(name).texts())
     return list({(text.benchmark, text.task_id): text for text in texts}.values())
 
@@ -126,10 +111,8 @@ def environment_spec(name: str) -> EnvironmentSpec:
 
 def environment_specs() -> dict[str, EnvironmentSpec]:
     """Return the environments that benchmarks are judged in, by name."""
-    specs: list[EnvironmentSpec] = [
-        module.ENVIRONMENT for module in _modules() if hasattr(module, "ENVIRONMENT")
-    ]
-    return {spec.name: spec for spec in specs}
+    specs: list[Any] = [getattr(module, "ENVIRONMENT", None) for module in _modules()]
+    return {spec.name: spec for spec in specs if spec is not None}
 
 
 def _module_of(name: str) -> BenchmarkFile | None:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.data_files import DataFile
 from evolcoder.evaluate.settings import GREEDY, Decoding, Style
-from evolcoder.evaluate.styles import FUNCTION_STOPS, SCRIPT_LINE, Asked, check_style, with_tabs
+from evolcoder.evaluate.styles import FUNCTION_STOPS, SCRIPT_LINE, Asked, check_style, of_preset, with_tabs
 from evolcoder.extraction import HUMANEVAL_CUTS, Extraction, PublishedCuts
 from evolcoder.instruction_prompt import conversation_prompt, instruction_prompt
 from evolcoder.models.protocol import Message
@@ -90,10 +90,12 @@ PromptForm = Literal["function", "code", "prose"]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark at one version of its data.
+    """A benchmark at one version of its data; a subclass has `job`, or `verdict_at_once` for all answers."""
 
-    A subclass has `job`, or `verdict_at_once` where answers are judged without running them.
-    """
+    origin_set: ClassVar[str] = ""
+    """The set that its problems are of in whatever benchmark they stand, as in "mbpp"; "" for its own."""
+    gaps: ClassVar[Mapping[str, str]] = {}
+    """By preset, what stands between the method's introduction and "### Instruction:" in published files."""
 
     name: str
     """As the user writes it, without a version: "humaneval", "mbpp+"."""
@@ -176,7 +178,7 @@ class Benchmark:
         fit = [
             problem
             for problem in self._by_number.get(int(match[2]), [])
-            if (named is None or problem.task_id.split("/")[0].lower() == named)
+            if (named is None or re.split("[/_]", problem.task_id)[0].lower() == named)
             and match[3] in (None, problem.entry_point)
         ]
         if len(fit) > 1:
@@ -202,8 +204,8 @@ class Benchmark:
         """Return prompt and stop strings for a problem; raises UserError for an unknown style or preset."""
         check_style(style)
         if style == "wizardcoder":
-            instruction = with_tabs(self.instruction(problem))
-            return Asked(instruction_prompt(instruction, gap=self.gap(preset)))
+            gap = of_preset(preset, self.gaps) if self.gaps else "\n\n"
+            return Asked(instruction_prompt(with_tabs(self.instruction(problem)), gap=gap))
         if style == "chat":
             return Asked((Message("user", self.question(problem)),))
         if style in ("wizardlm-7b", "wizardlm-13b"):
@@ -231,10 +233,6 @@ class Benchmark:
         # A prompt that ends in a newline splits the token that base models put before the first statement.
         return Asked(problem.prompt.rstrip(), FUNCTION_STOPS)
 
-    def gap(self, preset: str) -> str:
-        """Return what stands between the method's introduction and "### Instruction:" in a published file."""
-        return "\n\n"
-
     # -- from an answer to a program ------------------------------------------------------------------------
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
@@ -250,9 +248,8 @@ class Benchmark:
         if sample.whole or self.prompt_form == "prose":
             return sample.program
         begins_anew = re.match(r"(?:[ \t]*\n)*\S", sample.program)
-        return (
-            problem.prompt + (self._bodies.get(problem.task_id, "") if begins_anew else "") + sample.program
-        )
+        body = self._bodies.get(problem.task_id, "") if begins_anew else ""
+        return problem.prompt + body + sample.program
 
     def vote(self, problem: Problem, sample: Sample) -> str | None:
         """Return what a sample votes for, "" for nothing; None where answers cannot be counted."""
@@ -293,13 +290,15 @@ class Benchmark:
 
     def origin(self, problem: Problem) -> str:
         """Return what names a problem in whatever benchmark it stands, as in "mbpp 17"; "" for its own."""
-        return ""
+        return f"{self.origin_set} {problem.task_id.rpartition('/')[2]}" if self.origin_set else ""
 
     def texts(self) -> list[ProblemText]:
         """Return what training data must not copy: its problems, as decontamination compares them."""
         return [
-            ProblemText(self.name, problem.task_id, self.text(problem), problem.canonical_solution)
-            for problem in self.problems
+            ProblemText(
+                p.benchmark if self.origin_set else self.name, p.task_id, self.text(p), p.canonical_solution
+            )
+            for p in self.problems
         ]
 
     def text(self, problem: Problem) -> str:

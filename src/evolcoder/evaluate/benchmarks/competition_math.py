@@ -8,7 +8,7 @@ numbers, then what both mean.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evolcoder.errors import DataError
@@ -26,20 +26,10 @@ DATA = {
     ),
     "math": DataFile("math/test.jsonl.gz", "", ""),
 }
+_SET = NamedSet("math", licence="MIT", tier="in-process", measure="accuracy")
 NAMES = {
-    name: NamedSet(
-        "math",
-        size=size,
-        hub_dataset=hub,
-        licence="MIT",
-        tier="in-process",
-        measure="accuracy",
-        files=(DATA[name],),
-    )
-    for name, size, hub in (
-        ("math500", 500, "HuggingFaceH4/MATH-500"),
-        ("math", 5000, "hendrycks/competition_math"),
-    )
+    "math500": replace(_SET, size=500, hub_dataset="HuggingFaceH4/MATH-500", files=(DATA["math500"],)),
+    "math": replace(_SET, size=5000, hub_dataset="hendrycks/competition_math", files=(DATA["math"],)),
 }
 
 

@@ -37,14 +37,7 @@ DATA = DataFile(
     "https://raw.githubusercontent.com/facebookresearch/cruxeval/main/data/cruxeval.jsonl",
 )
 _SET = NamedSet(
-    "cruxeval",
-    0,
-    799,
-    size=800,
-    hub_dataset="cruxeval-org/cruxeval",
-    licence="MIT",
-    tier="rpc",
-    files=(DATA,),
+    "cruxeval", 0, 799, 800, hub_dataset="cruxeval-org/cruxeval", licence="MIT", tier="rpc", files=(DATA,)
 )
 NAMES = {f"cruxeval:{asked}{how}": _SET for asked in ("output", "input") for how in ("", "-cot")}
 _STOPS = ("[/ANSWER]",)
@@ -79,12 +72,6 @@ assert f("x9j") == ??
 [ANSWER]
 assert f("x9j") == "x9ja"
 [/ANSWER]
-
-[PYTHON]
-<code>
-assert f(<input>) == ??
-[/PYTHON]
-[ANSWER]
 """,
     "cruxeval:output-cot": """You are given a Python function and an assertion containing an input to the \
 function. Complete the assertion with a literal (no unsimplified expressions, no function calls) containing \
@@ -112,12 +99,6 @@ Let's execute the code step by step:
 [ANSWER]
 assert f("hi") == "bhihia"
 [/ANSWER]
-
-[PYTHON]
-<code>
-assert f(<input>) == ??
-[/PYTHON]
-[THOUGHT]
 """,
     "cruxeval:input": """You will be given a function f and an output in the form f(??) == output. Find any \
 input such that executing f on the input leads to the given output. There may be multiple answers, but you \
@@ -145,12 +126,6 @@ assert f(??) == "banana"
 [ANSWER]
 assert f("ba", "nana") == "banana"
 [/ANSWER]
-
-[PYTHON]
-<code>
-assert f(??) == <output>
-[/PYTHON]
-[ANSWER]
 """,
     "cruxeval:input-cot": """You will be given a function f and an output in the form f(??) == output. Your \
 task is to find any input such that executing f on the input leads to the given output. There may be \
@@ -171,12 +146,6 @@ Since the function f(x) returns x + 1, for f(??) to be equal to 17, the value of
 [ANSWER]
 assert f(16) == 17
 [/ANSWER]
-
-[PYTHON]
-<code>
-assert f(??) == <output>
-[/PYTHON]
-[THOUGHT]
 """,
 }
 
@@ -185,6 +154,7 @@ assert f(??) == <output>
 class CruxEval(Benchmark):
     """CRUXEval with one of its two questions, with or without reasoning."""
 
+    origin_set = "cruxeval"
     oracles: tuple[str, ...] = ("cruxeval",)
     decoding: Decoding = _DIRECT
     prompt_form: PromptForm = "prose"
@@ -205,20 +175,15 @@ class CruxEval(Benchmark):
 
     def text(self, problem: Problem) -> str:
         """Return the published prompt with the problem in it."""
-        head, _, rest = PROMPTS[self.name].rpartition("<code>")
-        given = "input" if self.asks_output else "output"
-        return head + problem.prompt + rest.replace(f"<{given}>", problem.extra[given])
+        given = problem.extra["input"] if self.asks_output else "??"
+        wanted = "??" if self.asks_output else problem.extra["output"]
+        code = f"[PYTHON]\n{problem.prompt}\nassert f({given}) == {wanted}\n[/PYTHON]"
+        return f"{PROMPTS[self.name]}\n{code}\n[{'THOUGHT' if self.name.endswith('-cot') else 'ANSWER'}]\n"
 
     def texts(self) -> list[ProblemText]:
         """Return function, input and output, under one name whatever is asked."""
-        return [
-            ProblemText("cruxeval", p.task_id, f"{p.prompt}\nassert {p.tests}", p.prompt)
-            for p in self.problems
-        ]
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's number, which all four forms share."""
-        return f"cruxeval {problem.task_id.rpartition('_')[2]}"
+        texts = ((p, f"{p.prompt}\nassert {p.tests}") for p in self.problems)
+        return [ProblemText("cruxeval", p.task_id, text, p.prompt) for p, text in texts]
 
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
         """Return the predicted expression by the published rule, which leaves a bare one as it is."""

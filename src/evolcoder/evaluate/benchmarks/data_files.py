@@ -38,16 +38,19 @@ class DataFile:
 
 
 def rows_of(file: DataFile, name: str) -> list[dict[str, Any]]:
-    """Return the rows of a published file, called `name` in errors.
-
-    Raises DataError where it is missing, not the published one, or not JSON.
-    """
+    """Return the rows of a file; raises DataError where it is missing, not the published one or not JSON."""
     return rows_and_digest(file, name)[0]
 
 
 def rows_and_digest(file: DataFile, name: str) -> tuple[list[dict[str, Any]], str]:
     """As `rows_of`, with the sha256 of what was read."""
-    path, data = _found(file) or _downloaded(file)
+    if (path := _present(file)) is None:
+        path, data = _downloaded(file)
+    else:
+        try:
+            data = read_unpacked(path)
+        except (OSError, EOFError) as error:
+            raise DataError(f"{path}: cannot be read ({error})") from error
     digest = hashlib.sha256(data).hexdigest()
     if file.sha256 and digest != file.sha256:
         raise DataError(
@@ -62,11 +65,8 @@ def rows_and_digest(file: DataFile, name: str) -> tuple[list[dict[str, Any]], st
 
 
 def file_of_rows(file: DataFile) -> Path:
-    """Return where a large file of JSON lines lies, unpacked, to be read row by row.
-
-    Downloads it into the cache where it is missing; raises DataError where that fails.
-    """
-    if (path := next((path for path in _places(file) if path.is_file()), None)) is not None:
+    """Return where a large file lies, unpacked; downloads it, and raises DataError where that fails."""
+    if (path := _present(file)) is not None:
         return path
     import urllib.request
 
@@ -85,14 +85,11 @@ def file_of_rows(file: DataFile) -> Path:
 
 def on_this_machine(file: DataFile) -> bool:
     """Whether a file need not be downloaded; its content is not looked at."""
-    return any(path.is_file() for path in _places(file))
+    return _present(file) is not None
 
 
-def _found(file: DataFile) -> tuple[Path, bytes] | None:
-    for path in _places(file):
-        if path.is_file():
-            return path, _content(path)
-    return None
+def _present(file: DataFile) -> Path | None:
+    return next((path for path in _places(file) if path.is_file()), None)
 
 
 def _places(file: DataFile) -> Iterator[Path]:
@@ -109,13 +106,6 @@ def _places(file: DataFile) -> Iterator[Path]:
     yield cache_folder() / "benchmarks" / file.path
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return read_unpacked(path)
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-
-
 def _downloaded(file: DataFile) -> tuple[Path, bytes]:
     import urllib.request
 
@@ -130,20 +120,16 @@ def _downloaded(file: DataFile) -> tuple[Path, bytes]:
             data: bytes = reply.read()
     except OSError as error:
         raise DataError(_how_to_get(file, error)) from error
-    content = _lines_of_table(data) if data[:4] == b"PAR1" else data
-    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    content = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    if data[:4] == b"PAR1":  # the sha256 is of its JSON lines: one object a row, Python's spelling
+        import pyarrow.parquet as parquet
+
+        rows = parquet.read_table(io.BytesIO(data)).to_pylist()
+        content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     if not file.sha256 or hashlib.sha256(content).hexdigest() == file.sha256:
         with writing_whole(path) as partial:
             partial.write_bytes(gzip.compress(content, mtime=0))
     return path, content
-
-
-def _lines_of_table(data: bytes) -> bytes:
-    """Return a Parquet table as the JSON lines that its sha256 is of: one object a row, Python's spelling."""
-    import pyarrow.parquet as parquet
-
-    rows = parquet.read_table(io.BytesIO(data)).to_pylist()
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 def _how_to_get(file: DataFile, error: OSError) -> str:

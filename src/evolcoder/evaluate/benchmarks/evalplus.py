@@ -12,14 +12,13 @@ from functools import cached_property, partial
 from typing import Any
 
 from evolcoder.cache import cache_folder
-from evolcoder.evaluate.benchmarks import humaneval
+from evolcoder.evaluate.benchmarks import humaneval, mbpp
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, JobRunner, NamedSet, PromptForm, preimport_for
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.described_values import WRAPPER_NAME, described_program, rebuilt_call
 from evolcoder.evaluate.benchmarks.evalplus_oracles import NOT_NONE, ORACLES, Expectation, ValueComparison
-from evolcoder.evaluate.benchmarks.ground_truth import Reference, Truth, TruthStore, truth_key
-from evolcoder.evaluate.benchmarks.mbpp import continued_docstring, question_with_tests
-from evolcoder.evaluate.styles import Asked, of_preset
+from evolcoder.evaluate.benchmarks.ground_truth import Reference, TruthStore, truth_key
+from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, Verdict
 from evolcoder.runs import content_hash
@@ -29,51 +28,29 @@ DEFAULT_VERSIONS = {"humaneval+": "v0.1.10", "mbpp+": "v0.2.0"}
 _RELEASES = "https://github.com/evalplus/{name}_release/releases/download/{version}/{file}.jsonl.gz"
 
 
-def _data(name: str, version: str, path: str, sha256: str) -> DataFile:
-    url = _RELEASES.format(name=name.lower(), version=version, file=name.replace("plus", "Plus"))
-    return DataFile(path, sha256, url)
-
-
-DATA = {
-    "humaneval+@v0.1.10": _data(
-        "HumanEvalplus",
-        "v0.1.10",
-        "humanevalplus/HumanEvalPlus.jsonl.gz",
-        "42526ec0e7d5f3ee0b06d6ced98f8c8bae3d76519151bfb3d36f79010645bd7f",
-    ),
-    "humaneval+@v0.1.9": _data(
-        "HumanEvalplus",
-        "v0.1.9",
-        "humanevalplus/v0.1.9-HumanEvalPlus.jsonl.gz",
-        "50d50fda1ecf4c9168d762456ae29c1d8b8b922e68c66964f7891c98d93a04b7",
-    ),
-    "mbpp+@v0.2.0": _data(
-        "Mbppplus",
-        "v0.2.0",
-        "mbppplus/MbppPlus.jsonl.gz",
-        "b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
-    ),
-    "mbpp+@v0.1.0": _data(
-        "Mbppplus",
-        "v0.1.0",
-        "mbppplus/v0.1.0-MbppPlus.jsonl.gz",
-        "a855b9de667baea8e2f8aa61f898767a7336872208a85222b35622545e819fe9",
-    ),
+_SHA256 = {
+    "humaneval+@v0.1.10": "42526ec0e7d5f3ee0b06d6ced98f8c8bae3d76519151bfb3d36f79010645bd7f",
+    "humaneval+@v0.1.9": "50d50fda1ecf4c9168d762456ae29c1d8b8b922e68c66964f7891c98d93a04b7",
+    "mbpp+@v0.2.0": "b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
+    "mbpp+@v0.1.0": "a855b9de667baea8e2f8aa61f898767a7336872208a85222b35622545e819fe9",
 }
 
 
+def _data(name: str, sha256: str) -> DataFile:
+    name, _, version = name.partition("@")
+    file = "HumanEvalPlus" if name == "humaneval+" else "MbppPlus"
+    earlier = "" if version == DEFAULT_VERSIONS[name] else f"{version}-"
+    url = _RELEASES.format(name=file.lower(), version=version, file=file)
+    return DataFile(f"{file.lower()}/{earlier}{file}.jsonl.gz", sha256, url)
+
+
+DATA = {name: _data(name, sha256) for name, sha256 in _SHA256.items()}
+
+
 def _named(name: str) -> NamedSet:
-    of_humaneval = name.startswith("humaneval")
-    return NamedSet(
-        "humaneval" if of_humaneval else "mbpp",
-        0 if of_humaneval else 1,
-        163 if of_humaneval else 974,
-        size=164 if of_humaneval else 399 if name.endswith("v0.1.0") else 378,
-        hub_dataset="openai_humaneval" if of_humaneval else "google-research-datasets/mbpp",
-        licence="Apache-2.0",
-        tier="batch",
-        files=(DATA[name],),
-    )
+    known = humaneval.NAMES["humaneval"] if name.startswith("humaneval") else mbpp.NAMES["mbpp:all"]
+    size = 399 if name.endswith("v0.1.0") else 378 if known.source == "mbpp" else known.size
+    return replace(known, size=size, licence="Apache-2.0", tier="batch", files=(DATA[name],))
 
 
 NAMES = {
@@ -94,8 +71,12 @@ def load(name: str) -> Benchmark:
     version = version or DEFAULT_VERSIONS[name]
     rows = rows_of(DATA[f"{name}@{version}"], f"{name}@{version}")
     problems = tuple(_problem(row, name) for row in rows)
-    kind = HumanEvalPlus if name == "humaneval+" else MbppPlus
-    return kind(name, version, problems, inputs={row["task_id"]: kind.inputs_of(row) for row in rows})
+    kind, inputs_of = (HumanEvalPlus, _plain_inputs) if name == "humaneval+" else (MbppPlus, mbpp_plus_inputs)
+    inputs = {
+        row["task_id"]: {s: tuple(inputs_of(row["task_id"], row[f"{s}_input"])) for s in ("base", "plus")}
+        for row in rows
+    }
+    return kind(name, version, problems, inputs=inputs)
 
 
 def _comparison(oracle: str, wanted: Expectation, described: bool) -> Compare:
@@ -125,19 +106,12 @@ class EvalPlusBenchmark(Benchmark):
     default_timeout_s: float = 1.0
     default_memory_bytes: int = 4 << 30
     """As in EvalPlus; Mbpp/255 needs more than 2 GiB."""
-    dataset: str = ""
-    """As the oracles name it."""
     inputs: dict[str, dict[str, tuple[tuple[Any, ...], ...]]] = field(default_factory=dict)
     """Argument tuples by task id and suite."""
 
     @cached_property
     def _store(self) -> TruthStore:
         return TruthStore(cache_folder() / "ground-truth.sqlite")
-
-    @staticmethod
-    def inputs_of(row: dict[str, Any]) -> dict[str, tuple[tuple[Any, ...], ...]]:
-        """Return the argument tuples of each suite from a row of the data."""
-        return {s: tuple(map(tuple, row[f"{s}_input"])) for s in ("base", "plus")}
 
     def prepare(self, task_ids: Iterable[str], sandbox: JobRunner, suites: Sequence[str] = ()) -> None:
         """Compute the ground truth of these problems unless it is cached."""
@@ -155,22 +129,30 @@ class EvalPlusBenchmark(Benchmark):
 
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a batch job of one suite's inputs; `limits.cpu_s` is the least limit of one test."""
+        truth = self._store.get(self._reference(problem, suite).key)
+        assert truth is not None, "prepare() comes first"
+        inputs, name = self.inputs[problem.task_id][suite], problem.entry_point
         # At once: long strings, or arguments looked at after the call.
-        described = self._keeps_arguments(problem, oracle) or self._truth(problem, suite).compact
-        name = problem.entry_point
+        keeps_arguments = oracle == "evalplus-0.2.1" and name == "find_zero"
+        described = keeps_arguments or truth.compact
         program = program + "\n"
         if described:
-            program = described_program(
-                program,
-                name,
-                keep_arguments=self._keeps_arguments(problem, oracle),
-                compact=self._truth(problem, suite).compact,
-            )
-            name = WRAPPER_NAME
-        make = partial(_comparison, oracle, self._expectation(problem, suite), described)
-        key = self.tests_key(problem, oracle, suite)
-        return replace(
-            self._batch(problem, program, name, limits, suite), comparison=BatchComparison(key, make)
+            program = described_program(program, name, keep_arguments=keeps_arguments, compact=truth.compact)
+        expected = tuple(v is not None for v in truth.values) if name in NOT_NONE else truth.values
+        wanted = Expectation(self.origin_set, name, problem.extra["atol"], inputs, expected)
+        make = partial(_comparison, oracle, wanted, described)
+        # The least limit is EvalPlus's min_time_limit, here in CPU seconds.
+        each = tuple(max(limits.cpu_s, _REFERENCE_FACTOR * seconds) for seconds in truth.seconds)
+        total = min(_LONGEST_S, sum(each)) + 2.0
+        return BatchJob(
+            program=program,
+            entry_point=WRAPPER_NAME if described else name,
+            inputs=inputs,
+            limits=replace(limits, cpu_s=total, wall_s=1.5 * total + 5.0, output_bytes=64 << 20),
+            call_cpu_s=each,
+            stop_at_first_error=True,
+            preimport=preimport_for(program),
+            comparison=BatchComparison(self.tests_key(problem, oracle, suite), make),
         )
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
@@ -184,75 +166,28 @@ class EvalPlusBenchmark(Benchmark):
         why = outcome.mismatch or verdict.detail or verdict.reason
         return replace(verdict, detail=f"{suite} test {number}: {why}"[:500])
 
-    def _expectation(self, problem: Problem, suite: str) -> Expectation:
-        return Expectation(
-            self.dataset,
-            problem.entry_point,
-            problem.extra["atol"],
-            self.inputs[problem.task_id][suite],
-            self._expected(problem, suite),
-        )
-
-    def _keeps_arguments(self, problem: Problem, oracle: str) -> bool:
-        return oracle == "evalplus-0.2.1" and problem.entry_point == "find_zero"
-
-    def _batch(self, problem: Problem, program: str, name: str, limits: Limits, suite: str) -> BatchJob:
-        truth = self._truth(problem, suite)
-        # The least limit is EvalPlus's min_time_limit, here in CPU seconds.
-        each = tuple(max(limits.cpu_s, _REFERENCE_FACTOR * seconds) for seconds in truth.seconds)
-        total = min(_LONGEST_S, sum(each)) + 2.0
-        return BatchJob(
-            program=program,
-            entry_point=name,
-            inputs=self.inputs[problem.task_id][suite],
-            limits=replace(limits, cpu_s=total, wall_s=1.5 * total + 5.0, output_bytes=64 << 20),
-            call_cpu_s=each,
-            stop_at_first_error=True,
-            preimport=preimport_for(program),
-        )
-
     def _reference(self, problem: Problem, suite: str) -> Reference:
         program = problem.prompt + problem.canonical_solution
         key = truth_key(self.title, problem.task_id, suite, program)
         return Reference(program, problem.entry_point, self.inputs[problem.task_id][suite], key)
-
-    def _truth(self, problem: Problem, suite: str) -> Truth:
-        truth = self._store.get(self._reference(problem, suite).key)
-        assert truth is not None, "prepare() comes first"
-        return truth
-
-    def _expected(self, problem: Problem, suite: str) -> tuple[Any, ...]:
-        values = self._truth(problem, suite).values
-        return tuple(v is not None for v in values) if problem.entry_point in NOT_NONE else values
 
 
 @dataclass(frozen=True)
 class HumanEvalPlus(EvalPlusBenchmark):
     """HumanEval's problems with further tests."""
 
-    dataset: str = "humaneval"
-
-    def gap(self, preset: str) -> str:
-        """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return of_preset(preset, humaneval.GAPS)
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's number in HumanEval."""
-        return f"humaneval {problem.task_id.rpartition('/')[2]}"
+    origin_set = "humaneval"
+    gaps = humaneval.GAPS
 
 
 @dataclass(frozen=True)
 class MbppPlus(EvalPlusBenchmark):
     """Problems of MBPP with further tests; a prompt is a docstring of the task and one assertion."""
 
-    dataset: str = "mbpp"
+    origin_set = "mbpp"
+    gaps = dict.fromkeys(humaneval.GAPS, "\n\n\n")
     prompt_form: PromptForm = "code"
     cuts: PublishedCuts = _MBPP_CUTS
-
-    @staticmethod
-    def inputs_of(row: dict[str, Any]) -> dict[str, tuple[tuple[Any, ...], ...]]:
-        """Return the argument tuples of each suite, with the types that JSON has not."""
-        return {s: tuple(mbpp_plus_inputs(row["task_id"], row[f"{s}_input"])) for s in ("base", "plus")}
 
     def instruction(self, problem: Problem) -> str:
         """Return the instruction of the published script."""
@@ -262,19 +197,11 @@ class MbppPlus(EvalPlusBenchmark):
 
     def question(self, problem: Problem) -> str:
         """Ask a chat model for code that passes the assertion."""
-        return question_with_tests(*_docstring_parts(problem.prompt))
+        return mbpp.question_with_tests(*_docstring_parts(problem.prompt))
 
     def continued(self, problem: Problem, preset: str) -> Asked:
         """Have a base model go on after the docstring."""
-        return continued_docstring(*_docstring_parts(problem.prompt))
-
-    def gap(self, preset: str) -> str:
-        """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return of_preset(preset, dict.fromkeys(humaneval.GAPS, "\n\n\n"))
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's number in MBPP."""
-        return f"mbpp {problem.task_id.rpartition('/')[2]}"
+        return mbpp.continued_docstring(*_docstring_parts(problem.prompt))
 
 
 def _docstring_parts(prompt: str) -> tuple[str, str]:
@@ -316,6 +243,10 @@ _FORMS: list[tuple[Callable[[Arguments], Any], str]] = [
 ]
 """What the lists of MBPP+'s JSON mean, which has no tuples, sets and complex numbers; published facts."""
 _FORM_OF = {int(number): form for form, numbers in _FORMS for number in numbers.split()}
+
+
+def _plain_inputs(task_id: str, inputs: Any) -> list[tuple[Any, ...]]:
+    return list(map(tuple, inputs))
 
 
 def mbpp_plus_inputs(task_id: str, inputs: Any) -> list[tuple[Any, ...]]:

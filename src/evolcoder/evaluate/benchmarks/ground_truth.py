@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evolcoder.cache import kept_database
 from evolcoder.errors import OutsideError
@@ -69,41 +69,33 @@ class TruthStore:
         if key not in self._memory:
             row = self._db.execute("SELECT truth FROM truths WHERE key = ?", (key,)).fetchone()
             if row is not None:
-                self._memory[key] = _truth(
-                    *codec.decode(zlib.decompress(row[0]), codec.Memory(_VALUES_BYTES))
-                )
+                kept = codec.decode(zlib.decompress(row[0]), codec.Memory(_VALUES_BYTES))
+                self._memory[key] = _truth(*kept)
         return self._memory.get(key)
 
-    def put(self, key: str, form: Form, answers: Sequence[Any], seconds: tuple[float, ...]) -> None:
-        """Keep a truth: values if the form is "plain", else their short descriptions."""
-        self._memory[key] = _truth(form, answers, seconds)
-        data = zlib.compress(codec.encode((form, list(answers), seconds), _VALUES_BYTES), 1)
-        self._db.execute("INSERT OR REPLACE INTO truths VALUES (?, ?)", (key, data))
-
     def compute(self, references: Iterable[Reference], sandbox: JobRunner) -> None:
-        """Run the canonical solutions of the references that are not known yet.
-
-        Raises OutsideError that names the problem where one fails.
-        """
-        waiting: list[tuple[Reference, Form]]
+        """Run what canonical solutions are not known yet; raises OutsideError that names one that fails."""
         waiting = [(reference, "plain") for reference in references if self.get(reference.key) is None]
         while waiting:
-            again: list[tuple[Reference, Form]] = []
-            jobs = (((reference, form), _job(reference, form)) for reference, form in waiting)
-            for (reference, form), outcome in sandbox.run_many(jobs):
+            again: list[tuple[Reference, str]] = []
+            for (reference, form), outcome in sandbox.run_many((one, _job(*one)) for one in waiting):
                 values = outcome.values
                 if len(values) == len(reference.inputs) and all(v.ok for v in values):
-                    answers = [v.value for v in values]
-                    self.put(reference.key, form, answers, tuple(v.cpu_s for v in values))
+                    kept = form, [v.value for v in values], tuple(v.cpu_s for v in values)
+                    self._memory[reference.key] = _truth(*kept)
+                    data = zlib.compress(codec.encode(kept, _VALUES_BYTES), 1)
+                    self._db.execute("INSERT OR REPLACE INTO truths VALUES (?, ?)", (reference.key, data))
                 elif form == "plain" and _is_large(outcome):
                     again.append((reference, "compact"))
                 else:
-                    raise OutsideError(_failure(reference, outcome))
+                    wrong = next((v.error for v in values if not v.ok), "")
+                    wrong = wrong or outcome.verdict.detail or outcome.verdict.reason
+                    raise OutsideError(
+                        f"the canonical solution of {reference.entry_point} gave {len(values)} of "
+                        f"{len(reference.inputs)} expected values ({wrong[:200]}); the sandbox or its limits "
+                        "are at fault"
+                    )
             waiting = again
-
-
-Form = Literal["plain", "compact"]
-"""How values crossed: as they are, or with long strings and lists made short."""
 
 
 def _is_large(outcome: Outcome) -> bool:
@@ -112,7 +104,8 @@ def _is_large(outcome: Outcome) -> bool:
     return any("more than" in error or "no value" in error for error in errors)
 
 
-def _job(reference: Reference, form: Form) -> BatchJob:
+def _job(reference: Reference, form: str) -> BatchJob:
+    """Return the job that brings values as they are ("plain"), or long strings and lists made short."""
     program, name = reference.program, reference.entry_point
     if form != "plain":
         program, name = described_program(program, name, compact=True), WRAPPER_NAME
@@ -126,17 +119,7 @@ def _job(reference: Reference, form: Form) -> BatchJob:
     )
 
 
-def _truth(form: Form, answers: Sequence[Any], seconds: tuple[float, ...]) -> Truth:
+def _truth(form: str, answers: Sequence[Any], seconds: tuple[float, ...]) -> Truth:
     if form != "plain":
         answers = [rebuilt_call(CallValue(True, answer))[0].value for answer in answers]
     return Truth(tuple(answers), seconds, form == "compact")
-
-
-def _failure(reference: Reference, outcome: Outcome) -> str:
-    wrong = next(
-        (v.error for v in outcome.values if not v.ok), outcome.verdict.detail or outcome.verdict.reason
-    )
-    return (
-        f"the canonical solution of {reference.entry_point} gave {len(outcome.values)} of "
-        f"{len(reference.inputs)} expected values ({wrong[:200]}); the sandbox or its limits are at fault"
-    )

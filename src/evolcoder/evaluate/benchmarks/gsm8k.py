@@ -7,6 +7,7 @@ first number of the answer, rounded to a whole one.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
@@ -27,16 +28,9 @@ DATA = {
         _PUBLISHED + "train.jsonl",
     ),
 }
+_SET = NamedSet("gsm8k", hub_dataset="openai/gsm8k", licence="MIT", tier="text", measure="accuracy")
 NAMES = {
-    name: NamedSet(
-        name,
-        size=size,
-        hub_dataset="openai/gsm8k",
-        licence="MIT",
-        tier="text",
-        measure="accuracy",
-        files=(DATA[name],),
-    )
+    name: replace(_SET, source=name, size=size, files=(DATA[name],))
     for name, size in (("gsm8k", 1319), ("gsm8k:train", 7473))
 }
 _CALCULATION = re.compile(r"<<[^<>]*>>")

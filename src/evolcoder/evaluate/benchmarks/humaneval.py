@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
-from evolcoder.evaluate.styles import of_preset
 from evolcoder.records import Problem
 
 DATA = DataFile(
@@ -18,14 +17,7 @@ DATA = DataFile(
 )
 NAMES = {
     "humaneval": NamedSet(
-        "humaneval",
-        0,
-        163,
-        size=164,
-        hub_dataset="openai_humaneval",
-        licence="MIT",
-        tier="rpc",
-        files=(DATA,),
+        "humaneval", 0, 163, 164, hub_dataset="openai_humaneval", licence="MIT", tier="rpc", files=(DATA,)
     )
 }
 GAPS = {"published": "\n\n", "script": "\n\n\n", "33b": "\n\n    \n"}
@@ -37,13 +29,8 @@ humaneval_gen.py, "33b" the 33B model's file."""
 class HumanEval(AssertionBenchmark):
     """HumanEval."""
 
-    def gap(self, preset: str) -> str:
-        """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return of_preset(preset, GAPS)
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's number in HumanEval."""
-        return f"humaneval {problem.task_id.rpartition('/')[2]}"
+    origin_set = "humaneval"
+    gaps = GAPS
 
 
 def load(name: str) -> Benchmark:

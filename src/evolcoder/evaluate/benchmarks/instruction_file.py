@@ -90,8 +90,10 @@ def _problem(stem: str, number: int, row: Mapping[str, Any]) -> Problem:
     if references and len(references) != len(turns):
         raise ValueError(f"reference: {len(turns)} expected, one a turn, found {len(references)}")
     small = {str(key).lower(): value for key, value in row.items()}
-    skill, difficulty = small.get("skill") or small.get("category"), small.get("difficulty")
-    if difficulty is not None and not _is_number(difficulty):
+    skill = small.get("skill") or small.get("category")
+    difficulty: Any = small.get("difficulty")
+    is_number = type(difficulty) in (int, float) and abs(difficulty) <= sys.float_info.max  # no NaN
+    if difficulty is not None and not is_number:
         raise ValueError(f"difficulty: a number is expected, found {difficulty!r}")
     groups = [str(skill)] if skill else []
     groups += [] if difficulty is None else [f"difficulty {difficulty:g}"]
@@ -104,13 +106,6 @@ def _problem(stem: str, number: int, row: Mapping[str, Any]) -> Problem:
         tests="",
         extra={"turns": turns, "references": references, "difficulty": difficulty, "groups": tuple(groups)},
     )
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a value is a number that a float holds; NaN and infinity are none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) <= sys.float_info.max
 
 
 def _texts(row: Mapping[str, Any], name: str) -> tuple[str, ...]:

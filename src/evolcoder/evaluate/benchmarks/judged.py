@@ -55,10 +55,7 @@ class JudgedBenchmark(Benchmark):
         return tuple(problem.extra.get("groups") or ())
 
     def conversation(self, problem: Problem, style: Style, answers: Sequence[str] = ()) -> Asked:
-        """Return what asks the question after `answers` to those before it.
-
-        Raises UserError for the style "completion": an instruction has nothing to continue.
-        """
+        """Return what asks the question after `answers`; raises UserError for the style "completion"."""
         check_style(style)
         questions = self.turns(problem)[: len(answers) + 1]
         if style == "completion":

@@ -33,7 +33,7 @@ from evolcoder.evaluate.benchmarks.data_files import DataFile, file_of_rows
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked
 from evolcoder.extraction import Extraction
-from evolcoder.records import Problem, ProblemText, Sample, Verdict
+from evolcoder.records import Problem, Sample, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallValue, Job, Limits, Outcome
 
@@ -58,10 +58,7 @@ _NAMED = {
     )
     for release, size in _SIZES.items()
 }
-NAMES = {
-    "livecodebench": _NAMED[_NEWEST],
-    **{f"livecodebench@{release}": named for release, named in _NAMED.items()},
-}
+NAMES = {"livecodebench": _NAMED[_NEWEST]} | {f"livecodebench@{name}": of for name, of in _NAMED.items()}
 ASK = (
     "You are an expert Python programmer. You will be given a question (problem specification) and will "
     "generate a correct Python program that matches the specification and passes all tests."
@@ -86,6 +83,7 @@ _ORACLE_VERSION = 1
 class LiveCodeBench(Benchmark):
     """A release of LiveCodeBench."""
 
+    origin_set = "livecodebench"
     oracles: tuple[str, ...] = ("livecodebench",)
     default_timeout_s: float = 6.0
     """CPU seconds of one test; the published 6 are of wall time."""
@@ -97,14 +95,6 @@ class LiveCodeBench(Benchmark):
     def groups(self, problem: Problem) -> tuple[str, ...]:
         """Return how hard the problem is, and where it was set."""
         return problem.extra["difficulty"], problem.extra["platform"]
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's id, whatever release and window it is in."""
-        return f"livecodebench {problem.task_id}"
-
-    def texts(self) -> list[ProblemText]:
-        """Return the problems under one name, whatever the release and the window."""
-        return [replace(text, benchmark="livecodebench") for text in super().texts()]
 
     def text(self, problem: Problem) -> str:
         """Return the problem's words, which have its examples."""
@@ -135,7 +125,7 @@ class LiveCodeBench(Benchmark):
         tests = tests_at(*problem.extra["place"])
         functional = bool(problem.entry_point)
         total = min(_LONGEST_S, limits.cpu_s * len(tests.inputs)) + 2.0
-        comparison = partial(AnswerComparison, tests.outputs, functional)
+        comparison = partial(partial, wrong_answer, tests.outputs, functional)
         return BatchJob(
             program=wrapped(program, problem.entry_point),
             entry_point=ANSWER,
@@ -163,10 +153,10 @@ def load(name: str) -> Benchmark:
     paths = [file_of_rows(file) for file in DATA[release]]
     problems = [_problem(path, offset, row) for path in paths for offset, row in read_rows(path)]
     twice = len(problems) - len({problem.task_id for problem in problems})
-    if not problems or twice:
-        raise DataError(
-            f"{paths[0].parent}: {twice} problems stand twice" if twice else f"{paths[0]}: no rows"
-        )
+    if twice:
+        raise DataError(f"{paths[0].parent}: {twice} problems stand twice")
+    if not problems:
+        raise DataError(f"{paths[0]}: no rows")
     digest = content_hash([kept_file_hash(path) for path in paths])[:8]
     return LiveCodeBench("livecodebench", f"{release} {digest}", tuple(problems))
 
@@ -238,9 +228,7 @@ def tests_at(path: Path, offset: int) -> Tests:
     where = f"{path}: problem {row['question_id']}"
     try:
         tests = [*json.loads(row["public_test_cases"]), *_hidden(row["private_test_cases"])]
-        return Tests(
-            tuple(str(test["input"]) for test in tests), tuple(str(test["output"]) for test in tests)
-        )
+        return Tests(*(tuple(str(test[part]) for test in tests) for part in ("input", "output")))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where}: its tests cannot be read ({error})") from error
 
@@ -265,22 +253,18 @@ def _row(line: bytes, where: str) -> dict[str, Any]:
 def _hidden(text: str) -> list[Any]:
     """Return hidden tests in either form; raises ValueError for any other."""
     if not text.lstrip().startswith("["):
-        text = _pickled_string(_unpacked(text))
+        unpacking = zlib.decompressobj()
+        try:
+            data = unpacking.decompress(base64.b64decode(text), MOST_BYTES)
+        except (binascii.Error, zlib.error) as error:
+            raise ValueError(f"neither JSON nor compressed: {error}") from error
+        if unpacking.unconsumed_tail:
+            raise ValueError(f"over {MOST_BYTES >> 20} MiB unpacked")
+        text = _pickled_string(data)
     tests = json.loads(text)
     if not isinstance(tests, list):
         raise ValueError("a list of tests is expected")
     return tests
-
-
-def _unpacked(text: str) -> bytes:
-    unpacking = zlib.decompressobj()
-    try:
-        data = unpacking.decompress(base64.b64decode(text), MOST_BYTES)
-    except (binascii.Error, zlib.error) as error:
-        raise ValueError(f"neither JSON nor compressed: {error}") from error
-    if unpacking.unconsumed_tail:
-        raise ValueError(f"over {MOST_BYTES >> 20} MiB unpacked")
-    return data
 
 
 def _pickled_string(data: bytes) -> str:
@@ -353,37 +337,26 @@ def wrapped(program: str, function: str) -> str:
     return _FORMAT.format(source=program, name=function, given="\n".join(_GIVEN), wrapper=wrapper)
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerComparison:
-    """Compares the answers of a program with the outputs of its tests."""
-
-    outputs: tuple[str, ...]
-    functional: bool
-
-    def __call__(self, number: int, value: CallValue) -> str | None:
-        """Return what is wrong with the answer to a test, None for a right one."""
-        if not value.ok:
-            return value.error
-        wanted = self.outputs[number]
-        if self.functional:
-            # As published: `==`, with a tuple taken for a list.
-            said = list(value.value) if isinstance(value.value, tuple) else value.value
-            right = bool(said == json.loads(wanted))
-        else:
-            right = isinstance(value.value, str) and _same_lines(value.value, wanted)
-        return None if right else f"expected {wanted.strip()[:120]!r}, got {str(value.value).strip()[:120]!r}"
+def wrong_answer(outputs: tuple[str, ...], functional: bool, number: int, value: CallValue) -> str | None:
+    """Return what is wrong with a program's answer to one of its tests, None for a right one."""
+    if not value.ok:
+        return value.error
+    wanted = outputs[number]
+    if functional:
+        # As published: `==`, with a tuple taken for a list.
+        said = list(value.value) if isinstance(value.value, tuple) else value.value
+        right = bool(said == json.loads(wanted))
+    else:
+        right = isinstance(value.value, str) and _same_lines(value.value, wanted)
+    return None if right else f"expected {wanted.strip()[:120]!r}, got {str(value.value).strip()[:120]!r}"
 
 
 def _same_lines(written: str, wanted: str) -> bool:
     """As published: line by line without outer blanks, equal as text or number by number as decimals."""
-    ours, theirs = _lines(written), _lines(wanted)
+    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in (written, wanted))
     return len(ours) == len(theirs) and all(
         a == b or _same_numbers(a, b) for a, b in zip(ours, theirs, strict=True)
     )
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().split("\n")]
 
 
 def _same_numbers(ours: str, theirs: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from evolcoder.evaluate.benchmarks.assertions import AssertionBenchmark
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
-from evolcoder.evaluate.styles import SCRIPT_LINE, Asked, of_preset
+from evolcoder.evaluate.styles import SCRIPT_LINE, Asked
 from evolcoder.extraction import PublishedCuts
 from evolcoder.records import Problem, ProblemText
 
@@ -45,7 +45,7 @@ NAMES = {
     "mbpp:sanitized": replace(_SANITIZED, first=1, last=974, size=427),
     "mbpp:sanitized-test": replace(_SANITIZED, first=11, last=510, size=257),
 }
-GAPS = {"published": "\n\n", "script": "\n\n", "33b": "\n\n"}
+GAPS = dict.fromkeys(("published", "script", "33b"), "\n\n")
 STOPS = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n```", "\n#")
 """Where a continued answer ends."""
 
@@ -57,6 +57,8 @@ CUTS = PublishedCuts(("# Test examples",), closing="\n```", keeps_returns=True)
 class Mbpp(AssertionBenchmark):
     """A split of MBPP."""
 
+    origin_set = "mbpp"
+    gaps = GAPS
     prompt_form: PromptForm = "prose"
     cuts: PublishedCuts = CUTS
 
@@ -72,21 +74,10 @@ class Mbpp(AssertionBenchmark):
         """Have a base model go on after the text and the tests."""
         return continued_docstring(problem.prompt, "\n".join(_examples(problem)))
 
-    def gap(self, preset: str) -> str:
-        """Return the newlines of the published files; raises UserError for an unknown preset."""
-        return of_preset(preset, GAPS)
-
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's number in MBPP."""
-        return f"mbpp {problem.task_id.rpartition('/')[2]}"
-
     def texts(self) -> list[ProblemText]:
-        """Return the problems of the split; the test split stands for all that WizardCoder kept apart.
-
-        Its development set is part of the benchmark too, and no training data may copy it.
-        """
+        """Return the problems of the split; with the test split those of WizardCoder's development set."""
         further = load("mbpp-400").texts() if self.name == "mbpp" else []
-        return [*(replace(text, benchmark="mbpp") for text in super().texts()), *further]
+        return [*super().texts(), *further]
 
 
 def load(name: str) -> Benchmark:
@@ -118,8 +109,7 @@ def _examples(problem: Problem) -> list[str]:
 
 def _problem(row: dict[str, Any]) -> Problem:
     setup = row.get("test_setup_code") or "\n".join(row.get("test_imports", ()))
-    tests = "\n".join([setup, *row["test_list"]]) if setup else "\n".join(row["test_list"])
-    tests = tests.replace("\r\n", "\n")
+    tests = "\n".join([*filter(None, [setup]), *row["test_list"]]).replace("\r\n", "\n")
     return Problem(
         task_id=f"MBPP/{row['task_id']}",
         benchmark="mbpp",

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.settings import Decoding
+from evolcoder.evaluate.styles import of_preset
 from evolcoder.records import Problem
 
 _ADDRESS = "https://raw.githubusercontent.com/lm-sys/FastChat/main/fastchat/llm_judge/data/mt_bench/"
@@ -45,7 +45,6 @@ TEMPERATURES = {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1}
 COMPARED_WITH_REFERENCE = ("math", "reasoning", "coding")
 """Categories whose judge sees a reference answer (FastChat, NEED_REF_CATS)."""
 DECODING = Decoding(max_tokens=1024)
-PRESETS = ("published", "greedy")
 
 
 @dataclass(frozen=True)
@@ -56,30 +55,21 @@ class MtBench(JudgedBenchmark):
 
     def temperature(self, problem: Problem, preset: str) -> float:
         """Return that of the question's category; raises UserError for an unknown preset."""
-        if preset not in PRESETS:
-            raise UserError(
-                f"preset {preset!r} is not known{nearest(preset, PRESETS)}: {', '.join(PRESETS)} is expected"
-            )
         (category,) = self.groups(problem)
-        return TEMPERATURES.get(category, 0.0) if preset == "published" else 0.0
+        return of_preset(preset, {"published": TEMPERATURES, "greedy": {}}).get(category, 0.0)
 
 
 def load(name: str) -> Benchmark:
     """Return MT-Bench; raises DataError where its data is missing."""
-    references = {
-        row["question_id"]: row["choices"][0]["turns"] for row in rows_of(REFERENCES, f"{name} reference")
-    }
+    answered = rows_of(REFERENCES, f"{name} reference")
+    references = {row["question_id"]: row["choices"][0]["turns"] for row in answered}
     return MtBench(name, "", tuple(_problem(row, references) for row in rows_of(QUESTIONS, name)))
 
 
 def _problem(row: dict[str, Any], references: dict[int, list[str]]) -> Problem:
     compared = row["category"] in COMPARED_WITH_REFERENCE
     return Problem(
-        task_id=f"MT-Bench/{row['question_id']}",
-        benchmark="mt-bench",
-        prompt=row["turns"][0],
-        entry_point="",
-        tests="",
+        *(f"MT-Bench/{row['question_id']}", "mt-bench", row["turns"][0], "", ""),
         extra={
             "turns": row["turns"],
             "references": references.get(row["question_id"], []) if compared else [],

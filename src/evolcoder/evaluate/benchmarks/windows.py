@@ -73,11 +73,8 @@ def within(benchmark: Benchmark, name: str, window: Window | None) -> Benchmark:
     if any("date" not in problem.extra for problem in benchmark.problems):
         raise UserError(f"benchmark {name!r}: the problems of {benchmark.name} have no dates")
     dates = [date.fromisoformat(problem.extra["date"]) for problem in benchmark.problems]
-    chosen = [
-        problem
-        for problem, day in zip(benchmark.problems, dates, strict=True)
-        if window.first <= day <= window.last
-    ]
+    dated = zip(benchmark.problems, dates, strict=True)
+    chosen = [problem for problem, day in dated if window.first <= day <= window.last]
     if not chosen:
         raise UserError(
             f"benchmark {name!r}: none of its problems, from {min(dates)} to {max(dates)}, is of it"
@@ -86,16 +83,11 @@ def within(benchmark: Benchmark, name: str, window: Window | None) -> Benchmark:
 
 
 def seen_notice(sets: Iterable[tuple[str, NamedSet]], released: date | None) -> str:
-    """Return the sentence that names dated benchmarks with problems older than the base model; "" for none.
-
-    `sets` are names with what they tell, `released` is the day the base model was published, if known.
-    """
+    """Return the sentence that names dated `sets` with problems older than the base model; "" for none."""
     if released is None:
         return ""
-    seen = [name for name, named in sets if named.dated and named.first < released.toordinal()]
-    if not seen:
-        return ""
-    return (
-        f"The base model was published on {released}: it may have seen the problems of {', '.join(seen)} "
-        "that are older."
+    seen = ", ".join(name for name, named in sets if named.dated and named.first < released.toordinal())
+    told = (
+        f"The base model was published on {released}: it may have seen the problems of {seen} that are older."
     )
+    return told if seen else ""

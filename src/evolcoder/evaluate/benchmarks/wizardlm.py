@@ -14,11 +14,8 @@ DATA = DataFile(
     "e216ec20538a7040b908f654f1f767305460f0a71f01b3db9f3989c8a78f8245",
     "https://raw.githubusercontent.com/nlpxucan/WizardLM/main/WizardLM/data/WizardLM_testset.jsonl",
 )
-NAMES = {
-    "wizardlm": NamedSet(
-        "wizardlm", 1, 218, size=218, licence="CC-BY-NC-4.0", measure="win rate", files=(DATA,)
-    )
-}
+_SET = NamedSet("wizardlm", 1, 218, size=218, licence="CC-BY-NC-4.0", measure="win rate", files=(DATA,))
+NAMES = {"wizardlm": _SET}
 HARD = 8
 """From this difficulty on an instruction is hard; the paper counts those apart (section 4.3)."""
 
@@ -31,11 +28,7 @@ def load(name: str) -> Benchmark:
 def _problem(row: dict[str, Any]) -> Problem:
     difficulty = int(row["Difficulty"])
     return Problem(
-        task_id=f"WizardLM/{row['idx']}",
-        benchmark="wizardlm",
-        prompt=row["Instruction"],
-        entry_point="",
-        tests="",
+        *(f"WizardLM/{row['idx']}", "wizardlm", row["Instruction"], "", ""),
         extra={
             "difficulty": difficulty,
             "groups": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.benchmarks.instruction_file import ID_FIELDS
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.overlap import evaluation_folder
-from evolcoder.evaluate.sampling import IN_FLIGHT, completion_of
+from evolcoder.evaluate.sampling import IN_FLIGHT, completion_of, sampling_of
 from evolcoder.evaluate.settings import EvaluationSettings
 from evolcoder.evaluate.styles import answer_text
 from evolcoder.execution.bounded import gathered
 from evolcoder.extraction.thinking import split_thinking
-from evolcoder.models.protocol import LanguageModel, Request, Sampling
+from evolcoder.models.protocol import LanguageModel, Request
 from evolcoder.progress import Bar
 from evolcoder.records import Problem
 from evolcoder.row_forms import RESPONSE_FIELDS
@@ -40,11 +40,6 @@ class Dialogue:
     absent: str = ""
     """Why an answer is missing; "" where none is."""
 
-    @property
-    def length(self) -> int:
-        """Characters of all answers."""
-        return sum(map(len, self.answers))
-
 
 async def dialogues(
     model: LanguageModel,
@@ -56,9 +51,26 @@ async def dialogues(
     """Return the model's dialogues by problem and index; raises what stops every request."""
 
     async def ask(item: tuple[Problem, int]) -> Dialogue:
-        return await _dialogue(model, benchmark, settings, *item)
+        problem, index = item
+        said: list[str] = []
+        prompt_tokens = completion_tokens = 0
+        usd: float | None = None
+        finish_reason = absent = ""
+        for _ in benchmark.turns(problem):
+            request = answer_request(benchmark, problem, settings, said, index)
+            completion, absent = await completion_of(model, request)
+            prompt_tokens += completion.prompt_tokens
+            completion_tokens += completion.completion_tokens
+            if completion.cost_usd is not None:
+                usd = (usd or 0.0) + completion.cost_usd
+            finish_reason = completion.finish_reason
+            if absent:
+                break
+            said.append(split_thinking(answer_text(settings.style, completion.text))[1].strip())
+        tokens = prompt_tokens, completion_tokens
+        return Dialogue(problem, index, tuple(said), *tokens, usd, finish_reason, absent)
 
-    items: Iterator[tuple[Problem, int]] = ((p, index) for p in problems for index in range(settings.n))
+    items = ((problem, index) for problem in problems for index in range(settings.n))
     return await gathered(ask, items, IN_FLIGHT, bar)
 
 
@@ -72,39 +84,7 @@ def answer_request(
     """Return the request for the answer to the question after `answers`."""
     asked = benchmark.conversation(problem, settings.style, answers)
     temperature = settings.temperature or benchmark.temperature(problem, settings.preset)
-    sampling = Sampling(
-        temperature=temperature,
-        top_p=settings.top_p if temperature > 0 else 1.0,
-        max_tokens=settings.max_tokens,
-        stop=asked.stop,
-        seed=settings.seed,
-    )
-    return Request(asked.prompt, sampling, index)
-
-
-async def _dialogue(
-    model: LanguageModel,
-    benchmark: JudgedBenchmark,
-    settings: EvaluationSettings,
-    problem: Problem,
-    index: int,
-) -> Dialogue:
-    said: list[str] = []
-    prompt_tokens = completion_tokens = 0
-    usd: float | None = None
-    finish_reason = absent = ""
-    for _ in benchmark.turns(problem):
-        request = answer_request(benchmark, problem, settings, said, index)
-        completion, absent = await completion_of(model, request)
-        prompt_tokens += completion.prompt_tokens
-        completion_tokens += completion.completion_tokens
-        if completion.cost_usd is not None:
-            usd = (usd or 0.0) + completion.cost_usd
-        finish_reason = completion.finish_reason
-        if absent:
-            break
-        said.append(split_thinking(answer_text(settings.style, completion.text))[1].strip())
-    return Dialogue(problem, index, tuple(said), prompt_tokens, completion_tokens, usd, finish_reason, absent)
+    return Request(asked.prompt, sampling_of(settings, temperature, asked.stop), index)
 
 
 def answers_file(against: str, benchmark: str) -> Path | None:
@@ -134,7 +114,10 @@ def read_dialogues(
     bad: list[str] = []
     for where, row in rows_of_data(path):
         try:
-            problem = _problem_of(row, benchmark)
+            named = next((row[name] for name in ID_FIELDS if isinstance(row.get(name), (str, int))), None)
+            if named is None:
+                raise ValueError(f"none of {', '.join(ID_FIELDS)} names its problem")
+            problem = benchmark.find(named)
             if problem is not None and problem.task_id not in found:
                 answers = _answers_of(row, len(benchmark.turns(problem)))
                 found[problem.task_id] = Dialogue(problem, 0, answers, absent=str(row.get("absent") or ""))
@@ -145,13 +128,6 @@ def read_dialogues(
     if missing := [problem.task_id for problem in problems if problem.task_id not in found]:
         raise DataError(f"{path}: no answer to {len(missing)} of {len(problems)} problems ({missing[0]} ...)")
     return found
-
-
-def _problem_of(row: Mapping[str, Any], benchmark: JudgedBenchmark) -> Problem | None:
-    named = next((row[name] for name in ID_FIELDS if isinstance(row.get(name), (str, int))), None)
-    if named is None:
-        raise ValueError(f"none of {', '.join(ID_FIELDS)} names its problem")
-    return benchmark.find(named)
 
 
 def _answers_of(row: Mapping[str, Any], turns: int) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evolcoder.extraction.thinking import split_thinking
 from evolcoder.models.protocol import Message
@@ -25,24 +25,13 @@ LEAST, MOST = 1.0, 10.0
 def rating_messages(
     questions: Sequence[str], answers: Sequence[str], references: Sequence[str] = (), shots: int = 0
 ) -> tuple[Message, ...]:
-    """Return the chat that asks for a rating of the last answer, 1 to 10.
-
-    `references` are answers to compare with, one a question, or none.
-    """
-    math = "math-" if references else ""
-    several = len(questions) > 1
-    values = {f"ref_answer_{n}": text for n, text in enumerate(references, 1)}
-    if several:
-        values |= {f"question_{n}": text for n, text in enumerate(questions, 1)}
-        values |= {f"answer_{n}": text for n, text in enumerate(answers, 1)}
-    else:
-        values |= {"question": questions[0], "answer": answers[0]}
-    chat = _chat(f"single-{math}v1{'-multi-turn' if several else ''}", values)
+    """Return the chat that asks for a rating of the last answer, 1 to 10; `references` are one a question."""
     examples = [
         (rating_messages((asked,), (answer,))[-1].content, f"Rating: [[{rating}]] {why}")
-        for asked, answer, why, rating in _RATED[:shots]
+        for asked, answer, why, rating in _prompts()["examples"]["rated"][:shots]
     ]
-    return _after(examples, chat)
+    name = "single-math-v1" if references else "single-v1"
+    return _chat(name, {"question": questions, "answer": answers}, references, examples)
 
 
 def pair_messages(
@@ -53,21 +42,12 @@ def pair_messages(
     shots: int = 0,
 ) -> tuple[Message, ...]:
     """Return the chat that asks which of two last answers is better: A the first, B the second, C neither."""
-    math = "math-v1" if references else "v2"
-    several = len(questions) > 1
-    values = {f"ref_answer_{n}": text for n, text in enumerate(references, 1)}
-    if several:
-        values |= {f"question_{n}": text for n, text in enumerate(questions, 1)}
-        for side, answers in (("a", first), ("b", second)):
-            values |= {f"answer_{side}_{n}": text for n, text in enumerate(answers, 1)}
-    else:
-        values |= {"question": questions[0], "answer_a": first[0], "answer_b": second[0]}
-    chat = _chat(f"pair-{math}{'-multi-turn' if several else ''}", values)
     examples = [
         (pair_messages((asked,), (a,), (b,))[-1].content, f"[[{choice}]] {why}")
-        for asked, a, b, why, choice in _COMPARED[:shots]
+        for asked, a, b, why, choice in _prompts()["examples"]["compared"][:shots]
     ]
-    return _after(examples, chat)
+    name = "pair-math-v1" if references else "pair-v2"
+    return _chat(name, {"question": questions, "answer_a": first, "answer_b": second}, references, examples)
 
 
 def read_rating(reply: str) -> float | None:
@@ -85,51 +65,22 @@ def read_choice(reply: str) -> Choice | None:
     return next((choice for choice in CHOICES if f"[[{choice}]]" in text), None)
 
 
-def _chat(name: str, values: dict[str, str]) -> tuple[Message, ...]:
-    prompt = _prompts()[name]
-    return Message("system", prompt["system"]), Message("user", prompt["template"].format(**values))
-
-
-def _after(examples: Sequence[tuple[str, str]], chat: tuple[Message, ...]) -> tuple[Message, ...]:
-    system, asked = chat
-    turns = [m for user, reply in examples for m in (Message("user", user), Message("assistant", reply))]
-    return (system, *turns, asked)
+def _chat(
+    name: str,
+    texts: Mapping[str, Sequence[str]],
+    references: Sequence[str],
+    examples: Sequence[tuple[str, str]],
+) -> tuple[Message, ...]:
+    """Return a published prompt with its texts, each by name a turn, after worked examples."""
+    values = {f"ref_answer_{n}": text for n, text in enumerate(references, 1)}
+    several = len(texts["question"]) > 1
+    for field, turns in texts.items():
+        values |= {f"{field}_{n}" if several else field: text for n, text in enumerate(turns, 1)}
+    prompt = _prompts()[f"{name}-multi-turn" if several else name]
+    shown = [m for user, reply in examples for m in (Message("user", user), Message("assistant", reply))]
+    return Message("system", prompt["system"]), *shown, Message("user", prompt["template"].format(**values))
 
 
 @cache
-def _prompts() -> dict[str, dict[str, str]]:
+def _prompts() -> dict[str, dict[str, Any]]:
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-
-
-# Written for evolcoder: question, answer(s), the judge's reason, its verdict. The verdict is said first:
-# after its own words a small judge names none.
-_RATED = (
-    (
-        "Name three rivers of Europe.",
-        "The Danube, the Rhine and the Volga.",
-        "The answer names three rivers, and all of them are in Europe.",
-        9,
-    ),
-    (
-        "How do I keep bread fresh for longer?",
-        "Bread is made of flour. I like bread.",
-        "The answer does not say how bread is kept fresh.",
-        2,
-    ),
-)
-_COMPARED = (
-    (
-        "How many days has a leap year?",
-        "A leap year has 365 days.",
-        "It has 366 days: February has one more.",
-        "Assistant A is wrong and assistant B is right.",
-        "B",
-    ),
-    (
-        "Give me a reason to learn to swim.",
-        "You are safer near water, and it is good for your heart.",
-        "Swimming is swimming.",
-        "Assistant A gives two reasons and assistant B gives none.",
-        "A",
-    ),
-)

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from evolcoder.errors import DataError, UserError
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark, needs_judge
-from evolcoder.evaluate.earlier_scores import refuse_other_scores
+from evolcoder.evaluate.evaluation_files import refuse_other_scores, write_evaluation
 from evolcoder.evaluate.model_judge.dialogues import Dialogue, answers_file, dialogues, read_dialogues
 from evolcoder.evaluate.model_judge.judged_scores import (
     Positions,
@@ -36,7 +35,6 @@ from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.session import ModelChoice, model_session
 from evolcoder.progress import Progress
 from evolcoder.records import Problem, Score
-from evolcoder.runs import content_hash, write_json_whole, write_jsonl_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,14 @@ async def answer_and_judge(
     """Ask the model, then what it is set beside, then the judge; one is closed before the next is opened."""
     check_judge(judge, benchmark, problems)
     answers = await _answers(model, benchmark, problems, settings, context)
-    others = await _others(judge, benchmark, problems, settings, context)
+    others: dict[str, Dialogue] | None = None
+    if judge.against and (path := answers_file(judge.against, benchmark.name)) is not None:
+        others = read_dialogues(path, benchmark, problems)
+    elif judge.against:
+        choice = ModelChoice(judge.against, judge.base_url, judge.endpoint, judge.local)
+        one = replace(settings, n=1, style=trained_style(judge.against) or "chat")
+        beside = await _answers(choice, benchmark, problems, one, context)
+        others = {dialogue.problem.task_id: dialogue for dialogue in beside}
     async with _session(judge, context) as opened:
         in_all = sum(len(benchmark.turns(dialogue.problem)) for dialogue in answers)
         with context.progress.bar(f"judge {benchmark.name}", in_all) as bar:
@@ -187,23 +192,6 @@ async def _answers(
             return await dialogues(opened, benchmark, problems, settings, bar)
 
 
-async def _others(
-    judge: JudgeSettings,
-    benchmark: JudgedBenchmark,
-    problems: Sequence[Problem],
-    settings: EvaluationSettings,
-    context: EvaluationContext,
-) -> dict[str, Dialogue] | None:
-    """Return what the answers are set beside, by task id: one sample of a model, or a file's."""
-    if not judge.against:
-        return None
-    if (path := answers_file(judge.against, benchmark.name)) is not None:
-        return read_dialogues(path, benchmark, problems)
-    choice = ModelChoice(judge.against, judge.base_url, judge.endpoint, judge.local)
-    one = replace(settings, n=1, style=trained_style(judge.against) or "chat")
-    return {d.problem.task_id: d for d in await _answers(choice, benchmark, problems, one, context)}
-
-
 def _session(choice: ModelChoice, context: EvaluationContext) -> AbstractAsyncContextManager[LanguageModel]:
     """Open one of the models; an address is for those behind an endpoint, of which some may be none."""
     if not is_remote(choice.model):
@@ -242,48 +230,38 @@ def _named_settings(
 
 
 def _write(out: Path, judged: Judged, result: JudgedResult, named: Mapping[str, str]) -> None:
-    """Write the files; what was timed stands in `timing.json` alone, so that a rerun gives the same bytes."""
-    write_jsonl_whole(
-        out / "samples.jsonl",
-        (
-            {
-                "task_id": dialogue.problem.task_id,
-                "index": dialogue.index,
-                "completion": dialogue.answers[-1] if dialogue.answers else None,
-                "answers": list(dialogue.answers),
-                "finish_reason": dialogue.finish_reason,
-                **({"absent": dialogue.absent} if dialogue.absent else {}),
-            }
-            for dialogue in judged.answers
-        ),
-    )
-    write_jsonl_whole(out / "verdicts.jsonl", map(_verdict_row, judged.turns))
-    write_json_whole(
-        out / "scores.json",
+    samples = (
         {
-            "scores": [asdict(score) for score in result.scores],
-            "problems": result.passed,
-            "reasons": result.reasons,
-            "wins": result.wins,
-            "positions": asdict(result.positions),
-            "settings": dict(named),
-            "hash": content_hash(named)[:16],
-            "tokens": sum(dialogue.completion_tokens for dialogue in judged.answers),
-        },
+            "task_id": dialogue.problem.task_id,
+            "index": dialogue.index,
+            "completion": dialogue.answers[-1] if dialogue.answers else None,
+            "answers": list(dialogue.answers),
+            "finish_reason": dialogue.finish_reason,
+            **({"absent": dialogue.absent} if dialogue.absent else {}),
+        }
+        for dialogue in judged.answers
     )
-    write_json_whole(out / "timing.json", {"seconds": round(result.seconds, 1)})
-
-
-def _verdict_row(turn: JudgedTurn) -> dict[str, Any]:
-    return {
-        "task_id": turn.task_id,
-        "index": turn.index,
-        "turn": turn.turn,
-        "passed": turn.said == "win",
-        "reason": turn.label,
-        "worth": turn.worth,
-        "choices": list(turn.choices),
-        "longer_by": turn.longer_by,
-        "detail": turn.replies[0] if turn.replies else "",
-        "replies": list(turn.replies),
+    verdicts = (
+        {
+            "task_id": turn.task_id,
+            "index": turn.index,
+            "turn": turn.turn,
+            "passed": turn.said == "win",
+            "reason": turn.label,
+            "worth": turn.worth,
+            "choices": list(turn.choices),
+            "longer_by": turn.longer_by,
+            "detail": turn.replies[0] if turn.replies else "",
+            "replies": list(turn.replies),
+        }
+        for turn in judged.turns
+    )
+    scores = {
+        "scores": [asdict(score) for score in result.scores],
+        "problems": result.passed,
+        "reasons": result.reasons,
+        "wins": result.wins,
+        "positions": asdict(result.positions),
     }
+    tokens = sum(dialogue.completion_tokens for dialogue in judged.answers)
+    write_evaluation(out, samples, verdicts, scores, named, tokens, result.seconds)

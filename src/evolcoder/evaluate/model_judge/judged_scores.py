@@ -1,4 +1,13 @@
-"""What verdicts of a judge come to: ratings or win rates with bootstrap intervals, in all and by part."""
+"""What verdicts of a judge come to: ratings or win rates with bootstrap intervals, in all and by part.
+
+The length-controlled win rate is what the rate would be if both models' answers were of one length, by
+AlpacaEval 2's definition (Dubois et al. 2024, arXiv 2404.04475): a logistic regression of the judge's
+preference on tanh of the difference in length over its standard deviation, on the instruction's difficulty
+and on the model; the rate is the mean of its predictions where the length term is zero. Differences from
+AlpacaEval's figures: its difficulties are fitted over its leaderboard's models on its own 805 instructions,
+here the benchmark's own number stands for them; its two rewritten baselines, which steady the fit, are not
+there, a weak quadratic penalty steadies it instead.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +16,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
-from evolcoder.evaluate.model_judge.length_control import Compared, length_controlled_rate
 from evolcoder.evaluate.model_judge.settings import WIN_RATE
 from evolcoder.evaluate.model_judge.verdicts import JudgedTurn
 from evolcoder.evaluate.pass_at_k import wilson_interval
-from evolcoder.records import Problem, Score
+from evolcoder.records import Score
 
 LENGTH_CONTROLLED = "length-controlled win rate"
 Unit = TypeVar("Unit")
@@ -24,6 +33,25 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _RESAMPLES = 2000
 _RESAMPLES_OF_FIT = 500
 """Of the length-controlled rate, whose regression is fitted anew each time."""
+_PENALTY = 0.01
+"""Of half the squared weights: too weak to move a rate, and the weights stay finite where one model always
+wins."""
+_STEPS = 100
+_LONGEST_STEP = 2.0
+_CLOSE = 1e-9
+
+Vector = NDArray[np.float64]
+
+
+class Compared(NamedTuple):
+    """One comparison, as far as length control sees it."""
+
+    worth: float
+    """1 where the model wins, 0.5 for a tie, 0 where it loses."""
+    longer_by: int
+    """Characters of the model's answer less those of the other's."""
+    difficulty: float | None = None
+    """Of the instruction; None where not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +141,8 @@ def _parts(turns: Sequence[JudgedTurn], benchmark: JudgedBenchmark) -> dict[str,
     parts: dict[str, list[JudgedTurn]] = {}
     several = len({turn.turn for turn in turns}) > 1
     for turn in turns:
-        names = (*((f"turn {turn.turn}",) if several else ()), *benchmark.groups(_problem(benchmark, turn)))
-        for name in names:
+        names = benchmark.groups(benchmark.by_task[turn.task_id])
+        for name in (f"turn {turn.turn}", *names) if several else names:
             parts.setdefault(name, []).append(turn)
     return dict(sorted(parts.items(), key=lambda item: _order(item[0])))
 
@@ -123,10 +151,6 @@ def _order(name: str) -> tuple[str, float, str]:
     """Sort "difficulty 9" before "difficulty 10"; the rest by name."""
     word, _, number = name.rpartition(" ")
     return (word, float(number), "") if _NUMBER.fullmatch(number) else (name, 0.0, name)
-
-
-def _problem(benchmark: JudgedBenchmark, turn: JudgedTurn) -> Problem:
-    return benchmark.by_task[turn.task_id]
 
 
 def _score(by_problem: Mapping[str, Sequence[JudgedTurn]], title: str, settings: Mapping[str, str]) -> Score:
@@ -147,7 +171,7 @@ def _length_controlled(
 ) -> Score:
     compared: dict[str, list[Compared]] = {}
     for turn in turns:
-        difficulty = benchmark.difficulty(_problem(benchmark, turn))
+        difficulty = benchmark.difficulty(benchmark.by_task[turn.task_id])
         one = Compared(float(turn.worth or 0.0), turn.longer_by, difficulty)
         compared.setdefault(turn.task_id, []).append(one)
 
@@ -162,9 +186,8 @@ def _length_controlled(
         low, high = _interval(problems, rate, value, _RESAMPLES_OF_FIT)
     n_samples = len({(turn.task_id, turn.index) for turn in turns})
     named = {**settings, "measure": LENGTH_CONTROLLED}
-    return Score(
-        f"{benchmark.title} (length-controlled)", 1, value, low, high, len(problems), n_samples, named
-    )
+    title = f"{benchmark.title} (length-controlled)"
+    return Score(title, 1, value, low, high, len(problems), n_samples, named)
 
 
 def _interval(
@@ -181,3 +204,43 @@ def _interval(
     values = [statistic([problems[at] for at in draw]) for draw in draws.tolist()]
     low, high = np.percentile(values, [2.5, 97.5])
     return min(float(low), value), max(float(high), value)
+
+
+def length_controlled_rate(compared: Sequence[Compared]) -> float:
+    """Return the length-controlled win rate, a fraction; raises ValueError without a comparison."""
+    if not compared:
+        raise ValueError("no comparison")
+    worths, longer_by, difficulties = zip(*compared, strict=True)
+    known = [difficulty for difficulty in difficulties if difficulty is not None]
+    middle = float(np.mean(known)) if known else 0.0
+    length = np.tanh(_over_deviation(np.array(longer_by, dtype=np.float64)))
+    hard = np.array([0.0 if difficulty is None else difficulty - middle for difficulty in difficulties])
+    features = np.stack([length, _over_deviation(hard), np.ones(len(compared))], axis=1)
+    weights = _fitted(features, np.array(worths, dtype=np.float64))
+    features[:, 0] = 0.0
+    return float(np.mean(_logistic(features @ weights)))
+
+
+def _over_deviation(values: Vector) -> Vector:
+    """Return values over their standard deviation; zeros where they do not differ."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return values / deviation if deviation > 0 else np.zeros_like(values)
+
+
+def _fitted(features: Vector, worth: Vector) -> Vector:
+    """Return the weights of greatest penalised likelihood, by Newton's method."""
+    weights = np.zeros(features.shape[1])
+    penalty = _PENALTY * np.eye(features.shape[1])
+    for _ in range(_STEPS):
+        likely = _logistic(features @ weights)
+        slope = features.T @ (likely - worth) + penalty @ weights
+        bend = (features * (likely * (1 - likely))[:, None]).T @ features + penalty
+        step = np.clip(np.linalg.solve(bend, slope), -_LONGEST_STEP, _LONGEST_STEP)
+        weights -= step
+        if float(np.max(np.abs(step))) < _CLOSE:
+            break
+    return weights
+
+
+def _logistic(values: Vector) -> Vector:
+    return np.asarray(1 / (1 + np.exp(-values)), dtype=np.float64)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.model_judge.dialogues import Dialogue, answer_request, answers_file
 from evolcoder.evaluate.model_judge.judged_evaluation import (
     EvaluationContext,
-    Judged,
     answer_and_judge,
     judged_benchmark,
 )
@@ -79,36 +78,6 @@ async def estimate_judged(
     problems = subset(benchmark.problems, settings.limit)
     sample = subset(problems, SAMPLE)
     judged = await answer_and_judge(model, benchmark, sample, settings, judge, context)
-    return _estimate(judged, benchmark, problems, settings, judge)
-
-
-def expected_requests(
-    benchmark: JudgedBenchmark, settings: EvaluationSettings, judge: JudgeSettings
-) -> tuple[int, int]:
-    """Return the judge's requests, and about their tokens, before a model has answered anything.
-
-    An answer counts as `ANSWER_TOKENS`, a token as four characters.
-    """
-    dialogues = [Dialogue(problem, 0, _ANY_ANSWER) for problem in subset(benchmark.problems, settings.limit)]
-    characters = requests = 0
-    sides = 2 if judge.against else 1
-    for dialogue in dialogues:
-        asked = judge_requests(benchmark, dialogue, dialogue if judge.against else None, judge)
-        turns = len(benchmark.turns(dialogue.problem))
-        # Each order shows both sides, each turn what came before it too.
-        answers = sides * sides * turns * (turns + 1) // 2
-        characters += sum(map(_characters, asked)) + 4 * ANSWER_TOKENS * answers
-        requests += len(asked)
-    return settings.n * requests, settings.n * characters // 4
-
-
-def _estimate(
-    judged: Judged,
-    benchmark: JudgedBenchmark,
-    problems: Sequence[Problem],
-    settings: EvaluationSettings,
-    judge: JudgeSettings,
-) -> JudgedEstimate:
     others = {dialogue.problem.task_id: dialogue for dialogue in judged.others}
 
     def asked(dialogue: Dialogue) -> list[Request]:
@@ -125,11 +94,28 @@ def _estimate(
     return JudgedEstimate(
         benchmark=benchmark.name,
         problems=len(problems),
-        sample=len(subset(problems, SAMPLE)),
+        sample=len(sample),
         model=_scaled(judged.answers, judged.answers, problems, settings.n, asked),
         other=_scaled(judged.others, judged.others, problems, 1, asked) if asked_other else None,
         judge=_scaled(judged.answers, judged.turns, problems, settings.n, of_judge),
     )
+
+
+def expected_requests(
+    benchmark: JudgedBenchmark, settings: EvaluationSettings, judge: JudgeSettings
+) -> tuple[int, int]:
+    """Return the judge's requests and about their tokens, an answer being `ANSWER_TOKENS` of 4 characters."""
+    dialogues = [Dialogue(problem, 0, _ANY_ANSWER) for problem in subset(benchmark.problems, settings.limit)]
+    characters = requests = 0
+    sides = 2 if judge.against else 1
+    for dialogue in dialogues:
+        asked = judge_requests(benchmark, dialogue, dialogue if judge.against else None, judge)
+        turns = len(benchmark.turns(dialogue.problem))
+        # Each order shows both sides, each turn what came before it too.
+        answers = sides * sides * turns * (turns + 1) // 2
+        characters += sum(map(_characters, asked)) + 4 * ANSWER_TOKENS * answers
+        requests += len(asked)
+    return settings.n * requests, settings.n * characters // 4
 
 
 def _scaled(
@@ -142,18 +128,15 @@ def _scaled(
     """Scale what the requests of a sample came to up to `n` samples of all problems."""
 
     def size(dialogues: Sequence[Dialogue]) -> tuple[int, int]:
-        """Return requests and their characters."""
         requests = [request for dialogue in dialogues for request in requests_of(dialogue)]
         return len(requests), sum(map(_characters, requests))
-
-    def blank(of: Sequence[Problem]) -> tuple[int, int]:
-        return size([Dialogue(problem, 0, _ANY_ANSWER) for problem in of])
 
     prices = [one.cost_usd for one in paid if one.cost_usd is not None]
     prompt, reply = sum(one.prompt_tokens for one in paid), sum(one.completion_tokens for one in paid)
     asked, characters = size(sample)
-    quoted = (characters - blank([dialogue.problem for dialogue in sample])[1]) / max(1, len(sample))
-    requests, known = blank(problems)
+    _, unquoted = size([replace(dialogue, answers=_ANY_ANSWER) for dialogue in sample])
+    quoted = (characters - unquoted) / max(1, len(sample))
+    requests, known = size([Dialogue(problem, 0, _ANY_ANSWER) for problem in problems])
     in_all = n * (known + quoted * len(problems))
     prompt_factor = in_all / max(1, characters)
     reply_factor = n * requests / max(1, asked)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from evolcoder.errors import RequestFailedError
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.model_judge.dialogues import Dialogue
 from evolcoder.evaluate.model_judge.judge_prompts import (
@@ -23,12 +22,15 @@ from evolcoder.evaluate.model_judge.judge_prompts import (
     read_rating,
 )
 from evolcoder.evaluate.model_judge.settings import JudgeSettings
-from evolcoder.evaluate.sampling import IN_FLIGHT
+from evolcoder.evaluate.sampling import IN_FLIGHT, completion_of
 from evolcoder.execution.bounded import gathered
 from evolcoder.models.protocol import Completion, LanguageModel, Message, Request, Sampling
 from evolcoder.progress import Bar
 
 Said = Literal["win", "tie", "loss", "rated", "unreadable", "no answer"]
+_OF_BOTH_ORDERS: dict[tuple[Choice | None, ...], tuple[Said, float]]
+_OF_BOTH_ORDERS = {("A", "B"): ("win", 1.0), ("B", "A"): ("loss", 0.0)}
+"""The verdict of (the answer as A, as B) where both orders agree; all else that can be read is a tie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +61,8 @@ class JudgedTurn:
         return f"rated {MOST * self.worth:g}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """One turn of a dialogue, with what the judge is asked about it."""
-
-    dialogue: Dialogue
-    other: Dialogue | None
-    number: int
-    requests: tuple[Request, ...]
-    """None of them where an answer is missing: there is nothing to ask then."""
+_Turn = tuple[Dialogue, Dialogue | None, int, tuple[Request, ...]]
+"""(dialogue, what it is set beside, number of the turn, what the judge is asked: () without an answer)."""
 
 
 async def judged_turns(
@@ -85,8 +80,10 @@ async def judged_turns(
     """
 
     async def ask(turn: _Turn) -> JudgedTurn:
-        completions = [await _completion(judge, request) for request in turn.requests]
-        return _verdict(turn, completions)
+        dialogue, other, n, requests = turn
+        # A request that alone gets no reply has an empty one, which nothing can be read from.
+        completions = [(await completion_of(judge, request))[0] for request in requests]
+        return _verdict(dialogue, other, n, completions)
 
     return await gathered(ask, _turns(benchmark, dialogues, others, settings), IN_FLIGHT, bar)
 
@@ -96,7 +93,7 @@ def judge_requests(
 ) -> list[Request]:
     """Return all that a judge is asked about one dialogue."""
     others = None if other is None else {dialogue.problem.task_id: other}
-    return [r for turn in _turns(benchmark, [dialogue], others, settings) for r in turn.requests]
+    return [r for *_, requests in _turns(benchmark, [dialogue], others, settings) for r in requests]
 
 
 def _turns(
@@ -111,55 +108,38 @@ def _turns(
         other = None if others is None else others[problem.task_id]
         questions, references = benchmark.turns(problem), benchmark.references(problem)
         for n in range(1, len(questions) + 1):
-            asked = (questions[:n], references[:n])
-            requests: tuple[Request, ...] = ()
-            if _has(dialogue, n) and (other is None or _has(other, n)):
-                beside = None if other is None else other.answers[:n]
-                chats = _chats(dialogue.answers[:n], beside, *asked, settings.shots)
-                requests = tuple(Request(chat, sampling) for chat in chats)
-            yield _Turn(dialogue, other, n, requests)
-
-
-def _chats(
-    answers: Sequence[str],
-    other: Sequence[str] | None,
-    questions: Sequence[str],
-    references: Sequence[str],
-    shots: int,
-) -> Iterator[tuple[Message, ...]]:
-    if other is None:
-        yield rating_messages(questions, answers, references, shots)
-    else:
-        yield pair_messages(questions, answers, other, references, shots)
-        yield pair_messages(questions, other, answers, references, shots)
-
-
-async def _completion(judge: LanguageModel, request: Request) -> Completion:
-    """Ask the judge; a request that alone gets no reply has an empty one, which nothing can be read from."""
-    try:
-        return await judge.complete(request)
-    except RequestFailedError:
-        return Completion("", "stop", 0, 0)
+            asked, shown, answers = questions[:n], references[:n], dialogue.answers[:n]
+            chats: list[tuple[Message, ...]] = []
+            if other is None and _has(dialogue, n):
+                chats = [rating_messages(asked, answers, shown, settings.shots)]
+            elif other is not None and _has(dialogue, n) and _has(other, n):
+                orders = ((answers, other.answers[:n]), (other.answers[:n], answers))
+                chats = [pair_messages(asked, *order, shown, settings.shots) for order in orders]
+            yield dialogue, other, n, tuple(Request(chat, sampling) for chat in chats)
 
 
 def _has(dialogue: Dialogue, turn: int) -> bool:
     return len(dialogue.answers) >= turn and bool(dialogue.answers[turn - 1].strip())
 
 
-def _verdict(turn: _Turn, completions: Sequence[Completion]) -> JudgedTurn:
-    dialogue, other, n = turn.dialogue, turn.other, turn.number
+def _verdict(
+    dialogue: Dialogue, other: Dialogue | None, n: int, completions: Sequence[Completion]
+) -> JudgedTurn:
     replies = [completion.text for completion in completions]
     choices: tuple[Choice | None, ...] = ()
     said: Said
     worth: float | None
-    if not replies:
-        said, worth = _without_answer(dialogue, other, n)
+    if not replies and other is None:
+        said, worth = "no answer", LEAST / MOST
+    elif not replies and other is not None:  # the side that answered wins
+        ours, theirs = _has(dialogue, n), _has(other, n)
+        said, worth = ("tie", 0.5) if ours == theirs else ("win", 1.0) if ours else ("loss", 0.0)
     elif other is None:
         rating = read_rating(replies[0])
         said, worth = ("unreadable", None) if rating is None else ("rated", rating / MOST)
     else:
         choices = tuple(map(read_choice, replies))
-        said, worth = _of_both_orders(choices)
+        said, worth = _OF_BOTH_ORDERS.get(choices, ("tie", 0.5)) if any(choices) else ("unreadable", None)
     prices = [completion.cost_usd for completion in completions if completion.cost_usd is not None]
     return JudgedTurn(
         task_id=dialogue.problem.task_id,
@@ -168,34 +148,9 @@ def _verdict(turn: _Turn, completions: Sequence[Completion]) -> JudgedTurn:
         said=said,
         worth=worth,
         choices=choices,
-        longer_by=_length(dialogue, n) - (0 if other is None else _length(other, n)),
+        longer_by=sum(map(len, dialogue.answers[:n])) - sum(map(len, other.answers[:n] if other else ())),
         replies=tuple(replies),
         prompt_tokens=sum(completion.prompt_tokens for completion in completions),
         completion_tokens=sum(completion.completion_tokens for completion in completions),
         cost_usd=sum(prices) if prices else None,
     )
-
-
-def _without_answer(dialogue: Dialogue, other: Dialogue | None, turn: int) -> tuple[Said, float]:
-    """Return the verdict where an answer is missing: the lowest rating, or the side that answered wins."""
-    if other is None:
-        return "no answer", LEAST / MOST
-    ours, theirs = _has(dialogue, turn), _has(other, turn)
-    if ours == theirs:
-        return "tie", 0.5
-    return ("win", 1.0) if ours else ("loss", 0.0)
-
-
-def _of_both_orders(choices: Sequence[Choice | None]) -> tuple[Said, float | None]:
-    """Return the verdict of (the answer as A, as B): a win or loss where both orders agree, else a tie."""
-    if not any(choices):
-        return "unreadable", None
-    if choices == ("A", "B"):
-        return "win", 1.0
-    if choices == ("B", "A"):
-        return "loss", 0.0
-    return "tie", 0.5
-
-
-def _length(dialogue: Dialogue, turn: int) -> int:
-    return sum(map(len, dialogue.answers[:turn]))

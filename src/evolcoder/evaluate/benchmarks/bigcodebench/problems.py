@@ -12,10 +12,8 @@ leaderboard, of which no checksum is known here, so that its own stands in the v
 
 from __future__ import annotations
 
-import contextlib
 import importlib.resources
-import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,16 @@ from typing import Any
 from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_and_digest
-from evolcoder.evaluate.benchmarks.in_environment import BenchmarkInEnvironment
-from evolcoder.evaluate.environments import EnvironmentSpec, find_environment
+from evolcoder.evaluate.benchmarks.environments import (
+    BenchmarkInEnvironment,
+    EnvironmentSpec,
+    fetch,
+    find_environment,
+)
 from evolcoder.evaluate.settings import Decoding
 from evolcoder.evaluate.styles import Asked
-from evolcoder.records import Problem, ProblemText, Sample
-from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import InProcessJob, Job, Limits
+from evolcoder.records import Problem, Sample
+from evolcoder.sandbox.protocol import Job, Limits
 
 DATA = {
     "annotation": DataFile(
@@ -64,16 +65,11 @@ for name in sys.argv[2:]:
 
 
 def gather(python: Path, packages: Path) -> list[str]:
-    """Get the data of nltk that 17 tasks would fetch; return the names of what is still missing.
-
-    It is gathered when the environment is built, where its publisher can be reached.
-    """
+    """Get the data of nltk that 17 tasks would fetch; return the names of what is still missing."""
     folder = packages / DATA_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     if wanted := _missing(folder):
-        command = [str(python), "-c", _FETCH, str(folder), *wanted]
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # what is missing is told
-            subprocess.run(command, capture_output=True, timeout=300, check=False)
+        fetch(python, _FETCH, str(folder), *wanted)
     return [f"nltk {name}" for name in _missing(folder)]
 
 
@@ -133,10 +129,6 @@ STOPS = (
     *("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert "),
 )
 """Where the authors end a continued function."""
-_PROCESSES = 256
-"""Numerical libraries start threads, which count as processes."""
-_FORMAT = 1
-"""Raised when the meaning of a verdict changes."""
 
 _RUN = """
 import os, sys, types, unittest
@@ -158,6 +150,7 @@ for test, trace in result.failures + result.errors:
 class BigCodeBench(BenchmarkInEnvironment):
     """BigCodeBench, whole or hard, with one kind of prompt; the tests are the same."""
 
+    origin_set = "bigcodebench"
     spec = ENVIRONMENT
     oracles: tuple[str, ...] = ("bigcodebench",)
     default_timeout_s: float = 60.0
@@ -166,23 +159,14 @@ class BigCodeBench(BenchmarkInEnvironment):
     """Address space, of which the libraries take 2 GiB."""
     decoding: Decoding = Decoding(max_tokens=1280)  # noqa: RUF009
 
-    def origin(self, problem: Problem) -> str:
-        """Return the task's own id, whatever split it is in."""
-        return problem.task_id
-
-    def texts(self) -> list[ProblemText]:
-        """Return the tasks under one name, whatever the kind of prompt."""
-        return [replace(text, benchmark="bigcodebench") for text in super().texts()]
-
     def text(self, problem: Problem) -> str:
         """Return the function's beginning with its docstring."""
         return str(problem.extra["complete"])
 
     def instruction(self, problem: Problem) -> str:
         """Return the published question for chat models."""
-        if self.prompt_form == "function":
-            return f"{ASK}\n```\n{problem.prompt.strip()}\n```\n"
-        return f"{ASK}\n{problem.prompt.strip()}\n"
+        asked = problem.prompt.strip()
+        return f"{ASK}\n```\n{asked}\n```\n" if self.prompt_form == "function" else f"{ASK}\n{asked}\n"
 
     def question(self, problem: Problem) -> str:
         """Return the published question."""
@@ -195,26 +179,15 @@ class BigCodeBench(BenchmarkInEnvironment):
         return Asked(problem.prompt, STOPS)
 
     def program(self, problem: Problem, sample: Sample) -> str:
-        """Return the program; before one that stands alone go the task's imports and an empty function.
-
-        That is the authors' calibration: a solution that leaves out the imports that it was given still runs.
-        """
+        """Return the program, after the task's imports where it leaves them out: the authors' calibration."""
         if sample.whole or self.prompt_form == "prose":
             return f"{problem.extra['stub']}\n    pass\n{sample.program}"
         return problem.prompt + sample.program
 
-    def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
-        """Hash the test code and the environment."""
-        return content_hash(oracle, suite, _FORMAT, problem.tests, self.environment.title)
-
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return a job that executes program and tests as one module and then runs the tests."""
         source = f"{program}\n{problem.tests}"
-        return InProcessJob(
-            program=f"SOURCE = {source!r}\n{_RUN}",
-            limits=replace(limits, processes=_PROCESSES),
-            preimport=self.environment.python,
-        )
+        return self.in_one_process(f"SOURCE = {source!r}\n{_RUN}", limits)
 
 
 def load(name: str) -> Benchmark:

@@ -11,27 +11,28 @@ not proof against forging. They run in an environment of their own, which `evolc
 from __future__ import annotations
 
 import ast
-import contextlib
 import csv
 import gzip
 import importlib.resources
 import re
-import subprocess
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.benchmarks.benchmark import Benchmark, NamedSet, PromptForm
 from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
-from evolcoder.evaluate.benchmarks.in_environment import BenchmarkInEnvironment
-from evolcoder.evaluate.environments import EnvironmentSpec, find_environment
+from evolcoder.evaluate.benchmarks.environments import (
+    BenchmarkInEnvironment,
+    EnvironmentSpec,
+    fetch,
+    find_environment,
+)
 from evolcoder.evaluate.settings import Decoding
-from evolcoder.evaluate.styles import Asked
-from evolcoder.extraction import Extraction
+from evolcoder.evaluate.styles import Asked, of_preset
+from evolcoder.extraction import Extraction, up_to_first
 from evolcoder.extraction.code_blocks import (
     CodeBlock,
     block_of,
@@ -43,9 +44,8 @@ from evolcoder.extraction.code_blocks import (
 from evolcoder.extraction.definitions import defining_block
 from evolcoder.extraction.grammar import parse_python
 from evolcoder.extraction.python_program import without_special_tokens
-from evolcoder.records import Problem, ProblemText, Sample, Verdict
-from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import InProcessJob, Job, Limits, Outcome
+from evolcoder.records import Problem, Sample, Verdict
+from evolcoder.sandbox.protocol import Job, Limits, Outcome
 
 DATA = DataFile(
     "ds1000/ds1000.jsonl.gz",
@@ -91,9 +91,7 @@ def gather(python: Path, packages: Path) -> list[str]:
     for part in (seaborn, sklearn):
         part.mkdir(parents=True, exist_ok=True)
     wanted = [name for name in SEABORN if not (seaborn / f"{name}.csv").exists()]
-    command = [str(python), "-c", _FETCH, str(folder), *wanted]
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # what is missing is told
-        subprocess.run(command, capture_output=True, timeout=300, check=False)
+    fetch(python, _FETCH, str(folder), *wanted)
     _take_from_packages(folder.parent, seaborn)
     missing = [name for name in SEABORN if not (seaborn / f"{name}.csv").exists()]
     return missing if any(sklearn.iterdir()) else [*missing, HOUSING]
@@ -154,16 +152,13 @@ _SET = NamedSet(
 )
 NAMES = {"ds1000": _SET, "ds1000:insertion": replace(_SET, size=845, files=(DATA, INSERTION_DATA))}
 _TASK_ID = re.compile(r"(?:ds-?1000[/_-])?(\d{1,4})", re.IGNORECASE)
-_PROCESSES = 256
-"""Torch and tensorflow start threads, which count as processes."""
-_FORMAT = 1
-"""Raised when the meaning of a verdict changes."""
 
 
 @dataclass(frozen=True)
 class Ds1000(BenchmarkInEnvironment):
     """DS-1000 with one kind of prompt; the tests are the same."""
 
+    origin_set = "ds1000"
     spec = ENVIRONMENT
     oracles: tuple[str, ...] = ("ds-1000",)
     default_timeout_s: float = 60.0
@@ -186,25 +181,26 @@ class Ds1000(BenchmarkInEnvironment):
         """Return the problem's origin: its perturbations are no further problems."""
         return f"{problem.extra['library']} {problem.extra['origin']}"
 
-    def origin(self, problem: Problem) -> str:
-        """Return the problem's own id, which both kinds of prompts share."""
-        return problem.task_id
-
-    def texts(self) -> list[ProblemText]:
-        """Return the problems under one name, whatever the kind of prompt."""
-        return [replace(text, benchmark="ds1000") for text in super().texts()]
-
     def instruction(self, problem: Problem) -> str:
         """Return the published prompt."""
         return problem.prompt
 
     def question(self, problem: Problem) -> str:
         """Ask a chat model for what comes next, or for what stands in the gap."""
-        return _answered(problem)
+        where = f"what stands for {_GAP}" if _GAP in problem.prompt else "what comes next"
+        return (
+            f"Below is a question with the beginning of its answer. Write only {where}: Python code that "
+            "keeps the given variable names and indentation and does not repeat what is there already, in "
+            f"one Python code block.\n\n{problem.prompt}"
+        )
 
     def continued(self, problem: Problem, preset: str) -> Asked:
-        """Have the prompt continued, or its gap filled in the format that `preset` names."""
-        return Asked(*_continued(problem, preset))
+        """Have the prompt continued, or its gap filled in the format of a preset; raises UserError."""
+        if _GAP not in problem.prompt:
+            return Asked(problem.prompt, STOPS)
+        first, last, middle = of_preset(preset, INFILLING)
+        before, _, after = problem.prompt.partition(_GAP)
+        return Asked(f"{first}{before}{last}{after}{middle}", STOPS)
 
     def sample_row(self, row: dict[str, Any]) -> dict[str, Any]:
         """Read the authors' answer files too, whose `code` is the solution."""
@@ -223,18 +219,13 @@ class Ds1000(BenchmarkInEnvironment):
         """Every solution is tried: alone it may be the indented body of a function."""
         return None
 
-    def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
-        """Hash the test code and the environment."""
-        return content_hash(oracle, suite, _FORMAT, problem.tests, self.environment.title)
-
     def job(self, problem: Problem, program: str, limits: Limits, oracle: str, suite: str = "base") -> Job:
         """Return the test code followed by its call with the solution as text."""
         calls = ["test_execution(code)"]
         if "def test_string(" in problem.tests:
             calls.append("test_string(code)")
         source = "\n".join([problem.tests, f"code = {program!r}", *calls, ""])
-        limits = replace(limits, processes=_PROCESSES)
-        return InProcessJob(program=source, limits=limits, preimport=self.environment.python)
+        return self.in_one_process(source, limits)
 
     def judge(self, problem: Problem, outcome: Outcome, oracle: str, suite: str = "base") -> Verdict:
         """Passing means that the tests ran to their end."""
@@ -251,7 +242,7 @@ def load(name: str) -> Benchmark:
         rows = rows_of(INSERTION_DATA, name)
         with_gap = {row["problem_id"]: row["insertion_prompt"] or "" for row in rows}
         problems = tuple(
-            replace(problem, benchmark=name, prompt=prompt)
+            replace(problem, prompt=prompt)
             for problem in problems
             if "[insert]" in (prompt := with_gap.get(problem.extra["problem_id"], ""))
         )
@@ -287,33 +278,6 @@ INFILLING: dict[str, tuple[str, str, str]] = {
 """Infilling formats by preset; "published" is StarCoder's, the base of the 15B model."""
 
 _GAP = "[insert]"
-
-
-def _continued(problem: Problem, preset: str) -> tuple[str, tuple[str, ...]]:
-    """Return what a base model continues, and where it stops: the prompt, or its parts around the gap.
-
-    Raises UserError for an infilling format that is not known.
-    """
-    if _GAP not in problem.prompt:
-        return problem.prompt, STOPS
-    if preset not in INFILLING:
-        known = ", ".join(INFILLING)
-        raise UserError(f"preset {preset!r} names no infilling format{nearest(preset, INFILLING)}: {known}")
-    first, last, middle = INFILLING[preset]
-    before, _, after = problem.prompt.partition(_GAP)
-    return f"{first}{before}{last}{after}{middle}", STOPS
-
-
-def _answered(problem: Problem) -> str:
-    """Return what a chat model is asked."""
-    where = f"what stands for {_GAP}" if _GAP in problem.prompt else "what comes next"
-    return (
-        f"Below is a question with the beginning of its answer. Write only {where}: Python code that keeps "
-        "the given variable names and indentation and does not repeat what is there already, in one Python "
-        f"code block.\n\n{problem.prompt}"
-    )
-
-
 STOPS = ("</code>", "# SOLUTION END", "\nEND SOLUTION")
 """Where a continued prompt ends; not at "### END SOLUTION", after which the function it stands in returns."""
 
@@ -338,12 +302,12 @@ def solution_of(raw: str, tests: str, how: Extraction = "auto") -> str:
     _, tag, tagged = text.partition("<code>")
     if tag and not any(mark in text[: text.index("<code>")] for mark in STOPS):
         text = tagged
-    text = _before(text, STOPS)
+    text = up_to_first(text, STOPS)
     if "```" in text or "~~~" in text:
         blocks = code_blocks(text)
         # An answer that goes on in the prompt's block closes a fence which it did not open.
         text = _chosen(blocks, tests, how) if blocks and _opens_a_block(text) else text.split("```")[0]
-        text = _before(text.replace("<code>", ""), STOPS)
+        text = up_to_first(text.replace("<code>", ""), STOPS)
     match = _BODY.search(tests)
     return _as_body(text, match[1]) if match else text
 
@@ -396,11 +360,6 @@ def _names(tree: ast.Module | None) -> tuple[set[str], set[str]]:
     return read, {node.id for node in names} - read
 
 
-def _before(text: str, marks: tuple[str, ...]) -> str:
-    found = [at for mark in marks if (at := text.find(mark)) >= 0]
-    return text[: min(found)] if found else text
-
-
 def _opens_a_block(text: str) -> bool:
     """Whether the first fence opens a block: it has a label, or another one closes it."""
     fences = re.findall(r"^[ \t]*(?:```+|~~~+)[ \t]*(\S*)", text, re.MULTILINE)
@@ -409,13 +368,12 @@ def _opens_a_block(text: str) -> bool:
 
 def _as_body(code: str, name: str) -> str:
     lines = code.split("\n")
-    start = next(
-        (i for i, line in enumerate(lines) if re.match(rf"def[ \t]+{re.escape(name)}\b", line)), None
-    )
+    header = re.compile(rf"def[ \t]+{re.escape(name)}\b")
+    start = next((i for i, line in enumerate(lines) if header.match(line)), None)
     if start is not None:
         header_end = (i for i in range(start, len(lines)) if _HEADER_END.search(lines[i]))
         first = next(header_end, len(lines) - 1) + 1
-        body = list(_until_outdented(lines[first:]))
+        body = takewhile(lambda line: not line.strip() or line[0].isspace(), lines[first:])
         return "\n".join([*_indented(lines[:start]), *body])
     written = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
     return "\n".join(_indented(lines)) if written and not written[0].isspace() else code
@@ -423,10 +381,3 @@ def _as_body(code: str, name: str) -> str:
 
 def _indented(lines: list[str]) -> list[str]:
     return textwrap.indent("\n".join(lines), "    ").split("\n") if lines else []
-
-
-def _until_outdented(lines: list[str]) -> Iterator[str]:
-    for line in lines:
-        if line.strip() and not line[0].isspace():
-            return
-        yield line

@@ -32,20 +32,15 @@ OWN = "own_verdicts"
 """Field of the rows given: pass or fail as the file itself says, None where it does not."""
 
 
-def problem_files(path: Path) -> list[Path]:
-    """Return the files of a folder (or the one file) that hold MultiPL-E's objects; [] for none."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    files = [file for file in files if file.name.endswith(_ENDINGS)]
-    with_results = {_problem_name(file) for file in files if _RESULTS in file.name}
-    return [file for file in files if _RESULTS in file.name or _problem_name(file) not in with_results]
-
-
 def own_files(path: Path, problems: Sequence[Problem], find: Find) -> list[Path]:
     """Return the files that are of a form described above, those of a problem each before JSON lines."""
-    lines = [path] if path.is_file() else sorted(p for p in path.rglob("*.jsonl*") if p.is_file())
-    return [file for file in problem_files(path) if _is_own(file, problems, find)] or [
-        file for file in lines if _is_own(file, problems, find)
-    ]
+    found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = [file for file in found if file.name.endswith(_ENDINGS)]
+    with_results = {_problem_name(file) for file in files if _RESULTS in file.name}
+    files = [file for file in files if _RESULTS in file.name or _problem_name(file) not in with_results]
+    lines = [file for file in found if path.is_file() or ".jsonl" in file.name]
+    own = ([file for file in some if _is_own(file, problems, find)] for some in (files, lines))
+    return next(filter(None, own), [])
 
 
 def _is_own(file: Path, problems: Sequence[Problem], find: Find) -> bool:
@@ -110,30 +105,31 @@ def _loaded(file: Path) -> Any:
 def _row(row: Row, find: Find) -> Row:
     """Return one row with `task_id` and `solution` or `completion` in place of MultiPL-E's fields."""
     task = {"task_id": row["name"]} if "name" in row and "task_id" not in row else {}
-    results = row.get("results")
+    results, completions = row.get("results"), row.get("completions", row.get("completion"))
+    own = [_passed(row)]
+    found: Row
     if isinstance(results, list) and results and all(isinstance(r, dict) and "program" in r for r in results):
-        return {
-            **row,
-            **task,
-            "solution": [r["program"] for r in results],
-            OWN: [_passed(r) for r in results],
-        }
-    for name in ("program", "test_code"):
-        if name in row:
-            return {**row, **task, "solution": row[name], OWN: [_passed(row)]}
-    if "generation" in row:
-        given = row["generation"] if isinstance(row["generation"], list) else [row["generation"]]
-        tests = _tests(row, find)
-        whole = [f"{text}\n{tests}" if isinstance(text, str) else text for text in given]
-        return {**row, **task, "solution": whole, OWN: [_passed(row)] * len(given)}
-    completions = row.get("completions", row.get("completion"))
-    texts = completions if isinstance(completions, list) else [completions]
-    if isinstance(row.get("prompt"), str) and isinstance(row.get("tests"), str) and "completions" in row:
-        whole = [f"{row['prompt']}{t}\n{row['tests']}" if isinstance(t, str) else t for t in texts]
-        return {**row, **task, "solution": whole, OWN: [_passed(row)] * len(texts)}
-    if completions is not None:
-        return {**row, **task, "completion": completions, OWN: [_passed(row)] * len(texts)}
-    return {**row, **task}
+        found = {"solution": [r["program"] for r in results]}
+        own = [_passed(r) for r in results]
+    elif "program" in row or "test_code" in row:
+        found = {"solution": row.get("program", row.get("test_code"))}
+    elif "generation" in row:
+        found = {"solution": _between("", row["generation"], _tests(row, find))}
+    elif isinstance(row.get("prompt"), str) and isinstance(row.get("tests"), str) and "completions" in row:
+        found = {"solution": _between(row["prompt"], completions, row["tests"])}
+    elif completions is not None:
+        found = {"completion": completions}
+    else:
+        return {**row, **task}
+    (texts,) = found.values()
+    of_each = own * len(texts) if isinstance(texts, list) and len(own) == 1 else own
+    return {**row, **task, **found, OWN: of_each}
+
+
+def _between(prompt: str, texts: Any, tests: str) -> list[Any]:
+    """Return each text between a prompt and tests; what is no text stays as it is."""
+    listed = texts if isinstance(texts, list) else [texts]
+    return [f"{prompt}{text}\n{tests}" if isinstance(text, str) else text for text in listed]
 
 
 def _tests(row: Row, find: Find) -> str:
@@ -156,5 +152,4 @@ def _generations(file: Path, value: list[Any], problems: Sequence[Problem]) -> I
             f"{file}: {len(value)} lists of texts; one for each of the {len(problems)} problems is expected"
         )
     for number, (problem, texts) in enumerate(zip(problems, value, strict=True), 1):
-        whole = [f"{t}\n{problem.tests}" if isinstance(t, str) else t for t in texts]
-        yield number, {"task_id": problem.task_id, "solution": whole}
+        yield number, {"task_id": problem.task_id, "solution": _between("", texts, problem.tests)}

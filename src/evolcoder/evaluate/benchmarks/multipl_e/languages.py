@@ -15,18 +15,7 @@ from typing import Any
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, Tool
 from evolcoder.sandbox.protocol import Outcome
 
-Tools = Mapping[str, Found]
-"""Tools by their part in the recipe: "compiler", "runtime", ..."""
-Steps = tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a program's job needs besides the program."""
-
-    steps: Steps
-    """Commands; the last one runs the program, those before it compile."""
-    environment: Mapping[str, str] = field(default_factory=dict)
+Commands = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +28,17 @@ class Language:
     """As people write it."""
     label: str
     """The label of its code fences, and the name of its grammar."""
-    file: str
-    """What the program's file is called: MultiPL-E gives it a random name, so no program may count on one."""
     tools: Mapping[str, Tool]
-    recipe: Callable[[Tools, str | None, str], Recipe]
-    """(tools, folder inside of what is prepared, program) -> recipe."""
+    """By their part in the steps: "compiler", "runtime", ..."""
+    steps: tuple[str, ...]
+    """Commands; the last one runs the program, those before it compile. "{compiler}" is that tool's path."""
+    prepared_step: str = ""
+    """The first one where something is ready-made for it (`prepared.py`), in the folder "{prepared}"."""
+    prepared_for: str = ""
+    """What a program begins with for which it is good."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
+    """What the program's file is called, "tmp.KEY" for "": MultiPL-E's names are random, none may count."""
     run_s: float = 15.0
     """Seconds MultiPL-E gives a run."""
     compile_s: float = 30.0
@@ -52,8 +47,6 @@ class Language:
     """Whether a run that ended by itself is a pass."""
     test_mark: str = "candidate"
     """What stands in the tests of every problem, so that a program without it has none yet."""
-    compile_steps: int = 0
-    """Steps before the one that runs the program."""
     syntax_marks: tuple[bytes, ...] = ()
     """What an interpreter writes of a program that does not parse."""
     last_word: str = ""
@@ -64,43 +57,19 @@ class Language:
     whole_answer: bool = False
     """True where the tests stand after a whole program, False where they close the function first."""
 
+    @property
+    def compile_steps(self) -> int:
+        """Steps before the one that runs the program."""
+        return len(self.steps) - 1
 
-def _cpp(tools: Tools, prepared: str | None, program: str) -> Recipe:
-    # The precompiled header holds what the prompt includes first, and stands for it only there: nothing that
-    # comes before it could have changed what it means.
-    first = program.lstrip().startswith("#include<assert.h>\n#include<bits/stdc++.h>\n")
-    header = ("-include", f"{prepared}/all.h") if prepared and first else ()
-    compiler = tools["compiler"].inside
-    return Recipe(((compiler, "-std=c++17", *header, "tmp.cpp", "-o", "tmp"), ("./tmp",)))
-
-
-def _java(tools: Tools, prepared: str | None, program: str) -> Recipe:
-    java, tuples = tools["runtime"].inside, tools["tuples"].inside
-    quick = ["-XX:+UseSerialGC"]
-    archive = [f"-XX:SharedArchiveFile={prepared}/javac.jsa"] if prepared else []
-    # The compiler through `java`: the archive of its loaded classes has to be named before it starts.
-    compiler = [java, *quick, "-XX:TieredStopAtLevel=1", *archive, "-cp", tuples, "com.sun.tools.javac.Main"]
-    return Recipe(
-        (
-            (*compiler, "-encoding", "UTF8", "-cp", tuples, "-d", "classes", "tmp.java"),
-            (java, *quick, "-ea", "-cp", f"classes:{tuples}", "Problem"),
-        )
-    )
-
-
-def _ts(tools: Tools, prepared: str | None, program: str) -> Recipe:
-    node, tsc = tools["runtime"].inside, tools["compiler"].inside
-    if prepared:
-        compiler = (node, "--snapshot-blob", f"{prepared}/typescript.blob", "tsc", "tmp.ts")
-    else:
-        compiler = (node, tsc, "--target", "esnext", "tmp.ts")
-    return Recipe((compiler, (node, "tmp.js")))
-
-
-def _cs(tools: Tools, prepared: str | None, program: str) -> Recipe:
-    options = ("-d:DEBUG", "-r:System.Numerics.dll", "tmp.cs", "-out:tmp.exe")
-    steps = ((tools["compiler"].inside, *options), (tools["runtime"].inside, "tmp.exe"))
-    return Recipe(steps, {"MONO_TRACE_LISTENER": "Console.Error"})
+    def commands(self, tools: Mapping[str, Found], prepared: str, program: str) -> Commands:
+        """Return the steps as commands; `prepared` is the folder of what is ready-made, "" for none."""
+        first = self.steps[0]
+        if prepared and self.prepared_step and program.lstrip().startswith(self.prepared_for):
+            first = self.prepared_step
+        places = {part: tool.inside for part, tool in tools.items()} | {"prepared": prepared}
+        steps = (first, *self.steps[1:])
+        return tuple(tuple(word.format(**places) for word in step.split()) for step in steps)
 
 
 def _cs_passed(outcome: Outcome) -> bool:
@@ -111,46 +80,25 @@ def _cs_passed(outcome: Outcome) -> bool:
     return not any(mark in outcome.stderr for mark in marks)
 
 
-def _go(tools: Tools, prepared: str | None, program: str) -> Recipe:
-    environment = {
-        "GOCACHE": f"{prepared}/go" if prepared else "/tmp/go-cache",
-        "GOFLAGS": "-count=1",
-        "GOPATH": "/tmp/go",
-        "GOPROXY": "off",
-        "GOTOOLCHAIN": "local",
-        "GO111MODULE": "auto",
-    }
-    return Recipe(((tools["compiler"].inside, "test", "tmp_test.go"),), environment)
-
-
-def _scala(tools: Tools, prepared: str | None, program: str) -> Recipe:
-    steps = (
-        ("mkdir", "classes"),
-        (tools["compiler"].inside, "-d", "classes", "tmp.scala"),
-        (tools["runtime"].inside, "-cp", "classes", "Problem"),
-    )
-    return Recipe(steps, {"JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"})
-
-
-def _to_binary(tools: Tools, prepared: str | None, program: str) -> Recipe:
-    # No --edition for rustc: its default, 2015, as in MultiPL-E.
-    source = "tmp.rs" if "linker" in tools else "tmp.swift"
-    return Recipe(((tools["compiler"].inside, source, "-o", "tmp"), ("./tmp",)))
+GO_ENVIRONMENT = {
+    "GOFLAGS": "-count=1",
+    "GOPATH": "/tmp/go",
+    "GOPROXY": "off",
+    "GOTOOLCHAIN": "local",
+    "GO111MODULE": "auto",
+    "GOCACHE": "{prepared}/go",
+}
 
 
 def _interpreted(key: str, name: str, label: str, runtime: Tool, *marks: bytes, **more: Any) -> Language:
-    def recipe(tools: Tools, prepared: str | None, program: str) -> Recipe:
-        return Recipe(((tools["runtime"].inside, f"tmp.{key}"),))
-
     told = {"tools": {"runtime": runtime}, "whole_answer": True, **more}
-    return Language(key, name, label, f"tmp.{key}", recipe=recipe, syntax_marks=marks, **told)
+    return Language(key, name, label, steps=(f"{{runtime}} tmp.{key}",), syntax_marks=marks, **told)
 
 
 _NODE = Tool(("node", "nodejs"), "apt install nodejs")
 _LUA = Tool(("lua5.3", "lua5.4", "lua"), "apt install lua5.3", ("-v",))
-_LUA_UNIT = Tool(
-    tuple(f"/usr/share/lua/{v}/luaunit.lua" for v in ("5.3", "5.4", "5.1")), "apt install lua-unit", ()
-)
+_LUA_UNITS = tuple(f"/usr/share/lua/{version}/luaunit.lua" for version in ("5.3", "5.4", "5.1"))
+_LUA_UNIT = Tool(_LUA_UNITS, "apt install lua-unit", ())
 _RUBY = Tool(
     ("ruby",),
     "apt install ruby ruby-test-unit",
@@ -159,6 +107,10 @@ _RUBY = Tool(
 _SWIFT = (
     "apt install swiftlang (Debian 13), or curl -fsSL https://download.swift.org/swiftly/linux/"
     "swiftly-$(uname -m).tar.gz | tar xz && ./swiftly init"
+)
+_JAVAC = (
+    "{{runtime}} -XX:+UseSerialGC -XX:TieredStopAtLevel=1 {archive}-cp {{tuples}} com.sun.tools.javac.Main "
+    "-encoding UTF8 -cp {{tuples}} -d classes tmp.java"
 )
 _JAVA_TUPLES = Tool(
     (
@@ -174,15 +126,18 @@ LANGUAGES: dict[str, Language] = {
     language.key: language
     for language in (
         Language(
-            *("cpp", "C++", "cpp", "tmp.cpp"),
+            *("cpp", "C++", "cpp"),
             {"compiler": Tool(("g++",), "apt install g++")},
-            _cpp,
-            compile_steps=1,
+            ("{compiler} -std=c++17 tmp.cpp -o tmp", "./tmp"),
+            # The precompiled header holds what the prompt includes first, and stands for it only there:
+            # nothing that comes before it could have changed what it means.
+            "{compiler} -std=c++17 -include {prepared}/all.h tmp.cpp -o tmp",
+            "#include<assert.h>\n#include<bits/stdc++.h>\n",
             last_word='puts("{word}");',
             braces=1,
         ),
         Language(
-            *("cs", "C#", "csharp", "tmp.cs"),
+            *("cs", "C#", "csharp"),
             {
                 "compiler": Tool(("csc", "mcs"), "apt install mono-mcs libmono-system-numerics4.0-cil"),
                 "runtime": Tool(("mono",), "apt install mono-runtime"),
@@ -194,31 +149,37 @@ LANGUAGES: dict[str, Language] = {
                     (),
                 ),
             },
-            _cs,
+            (
+                "{compiler} -d:DEBUG -r:System.Numerics.dll tmp.cs -out:tmp.exe",
+                "{runtime} tmp.exe",
+            ),
+            environment={"MONO_TRACE_LISTENER": "Console.Error"},
             test_mark="Debug.Assert(",
             passed=_cs_passed,
-            compile_steps=1,
             last_word='System.Console.WriteLine("{word}");',
             braces=2,
         ),
         Language(
-            *("go", "Go", "go", "tmp_test.go"),
+            *("go", "Go", "go"),
             {"compiler": Tool(("go",), "apt install golang-go", ("version",))},
-            _go,
+            ("{compiler} test tmp_test.go",),
+            environment=GO_ENVIRONMENT,
+            file="tmp_test.go",
             run_s=30.0,
             syntax_marks=(b"[setup failed]", b"[build failed]"),
             whole_answer=True,
         ),
         Language(
-            *("java", "Java", "java", "tmp.java"),
+            *("java", "Java", "java"),
             {
                 "compiler": Tool(("javac",), "apt install default-jdk-headless", ("-version",)),
                 "runtime": Tool(("java",), "apt install default-jdk-headless", ("-version",)),
                 "tuples": _JAVA_TUPLES,
             },
-            _java,
+            # The compiler through `java`: the archive of its loaded classes is named before it starts.
+            (_JAVAC.format(archive=""), "{runtime} -XX:+UseSerialGC -ea -cp classes:{tuples} Problem"),
+            _JAVAC.format(archive="-XX:SharedArchiveFile={prepared}/javac.jsa "),
             test_mark="assert(",
-            compile_steps=1,
             last_word='System.out.println("{word}");',
             braces=2,
         ),
@@ -230,16 +191,7 @@ LANGUAGES: dict[str, Language] = {
         _interpreted(
             "js", "JavaScript", "javascript", _NODE, b"SyntaxError", last_word='console.log("{word}");'
         ),
-        _interpreted(
-            *(
-                "lua",
-                "Lua",
-                "lua",
-                Tool(("lua5.3", "lua5.4", "lua"), "apt install lua5.3", ("-v",)),
-                b"near ",
-            ),
-            tools={"runtime": _LUA, "tests": _LUA_UNIT},
-        ),
+        _interpreted("lua", "Lua", "lua", _LUA, b"near ", tools={"runtime": _LUA, "tests": _LUA_UNIT}),
         _interpreted(
             *("php", "PHP", "php", Tool(("php",), "apt install php-cli"), b"Parse error"),
             last_word='echo "{word}";',
@@ -255,23 +207,23 @@ LANGUAGES: dict[str, Language] = {
         ),
         _interpreted("rb", "Ruby", "ruby", _RUBY, b"syntax error", b"SyntaxError"),
         Language(
-            *("rs", "Rust", "rust", "tmp.rs"),
+            *("rs", "Rust", "rust"),
             {"compiler": Tool(("rustc",), "apt install rustc"), "linker": Tool(("cc",), "apt install gcc")},
-            _to_binary,
-            compile_steps=1,
+            # No --edition: rustc's default, 2015, as in MultiPL-E.
+            ("{compiler} tmp.rs -o tmp", "./tmp"),
             last_word='println!("{word}");',
             braces=1,
         ),
         Language(
-            *("scala", "Scala", "scala", "tmp.scala"),
+            *("scala", "Scala", "scala"),
             {
                 "compiler": Tool(("scalac",), "apt install scala", ("-version",)),
                 "runtime": Tool(("scala",), "apt install scala", ()),
             },
-            _scala,
+            ("mkdir classes", "{compiler} -d classes tmp.scala", "{runtime} -cp classes Problem"),
+            environment={"JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"},
             test_mark="assert(",
             compile_s=90.0,
-            compile_steps=2,
             passed=lambda outcome: outcome.verdict.passed and not outcome.stderr,
             last_word='println("{word}");',
             braces=2,
@@ -282,20 +234,19 @@ LANGUAGES: dict[str, Language] = {
             whole_answer=False,
         ),
         Language(
-            *("swift", "Swift", "swift", "tmp.swift"),
+            *("swift", "Swift", "swift"),
             {"compiler": Tool(("swiftc",), _SWIFT)},
-            _to_binary,
+            ("{compiler} tmp.swift -o tmp", "./tmp"),
             test_mark="assert(",
             run_s=5.0,
             compile_s=90.0,
-            compile_steps=1,
             last_word='print("{word}")',
         ),
         Language(
-            *("ts", "TypeScript", "typescript", "tmp.ts"),
+            *("ts", "TypeScript", "typescript"),
             {"compiler": Tool(("tsc",), "npm install --global typescript@5"), "runtime": _NODE},
-            _ts,
-            compile_steps=1,
+            ("{runtime} {compiler} --target esnext tmp.ts", "{runtime} tmp.js"),
+            "{runtime} --snapshot-blob {prepared}/typescript.blob tsc tmp.ts",
             whole_answer=True,
             last_word='console.log("{word}");',
         ),

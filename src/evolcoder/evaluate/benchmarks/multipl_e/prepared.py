@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from evolcoder.cache import cache_folder
+from evolcoder.evaluate.benchmarks.multipl_e.languages import GO_ENVIRONMENT
 from evolcoder.evaluate.benchmarks.multipl_e.toolchains import MOUNT, Found
 from evolcoder.runs import content_hash
 
@@ -38,34 +39,14 @@ class Problem {
     }
 }
 """
-_GO_EXAMPLE = """package warm_test
-
-import (
-    "bytes"
-    "container/heap"
-    "container/list"
-    "crypto/md5"
-    "encoding/hex"
-    "encoding/json"
-    "errors"
-    "fmt"
-    "math"
-    "math/big"
-    "math/bits"
-    "math/cmplx"
-    "math/rand"
-    "os"
-    "reflect"
-    "regexp"
-    "sort"
-    "strconv"
-    "strings"
-    "sync"
-    "testing"
-    "time"
-    "unicode"
+_GO_PACKAGES = (
+    "bytes container/heap container/list crypto/md5 encoding/hex encoding/json errors fmt math math/big "
+    "math/bits math/cmplx math/rand os reflect regexp sort strconv strings sync testing time unicode "
     "unicode/utf8"
 )
+_GO_EXAMPLE = """package warm_test
+
+import ({packages})
 
 var _ = []interface{}{bytes.Equal, heap.Init, list.New, md5.New, hex.EncodeToString, json.Marshal, errors.New,
     math.Abs, big.NewInt, bits.Len, cmplx.Abs, rand.Int, os.Exit, reflect.DeepEqual, regexp.MustCompile,
@@ -78,7 +59,7 @@ func TestWarm(t *testing.T) {
         t.Errorf("wrong")
     }
 }
-"""
+""".replace("{packages}", "; ".join(f'"{package}"' for package in _GO_PACKAGES.split()))
 
 
 def prepared_folder(language: str, tools: Mapping[str, Found]) -> Path | None:
@@ -86,25 +67,17 @@ def prepared_folder(language: str, tools: Mapping[str, Found]) -> Path | None:
     make = _MAKERS.get(language)
     if make is None:
         return None
-    key = content_hash(
-        _VERSION, language, [(tool.here, tool.inside, tool.version) for tool in tools.values()]
-    )
+    found = [(tool.here, tool.inside, tool.version) for tool in tools.values()]
+    key = content_hash(_VERSION, language, found)
     folder = cache_folder() / "toolchains" / f"{language}-{key[:16]}"
-    if not folder.is_dir():
-        _made(folder, make, tools)
-    return folder if folder.is_dir() else None
-
-
-def _made(
-    folder: Path, make: Callable[[Path, Mapping[str, Found]], None], tools: Mapping[str, Found]
-) -> None:
-    """Make a folder whole or not at all; of two makers at once, the first one's stays."""
+    if folder.is_dir():
+        return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError:
-        return
-    try:
+        return None
+    try:  # whole or not at all; of two makers at once, the first one's stays
         make(partial, tools)
         for path in [partial, *partial.rglob("*")]:
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -113,6 +86,7 @@ def _made(
         pass
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return folder if folder.is_dir() else None
 
 
 def _run(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -146,7 +120,11 @@ def _class_archive(folder: Path, tools: Mapping[str, Found]) -> None:
 
 def _compiler_snapshot(folder: Path, tools: Mapping[str, Found]) -> None:
     # .../typescript/bin/tsc, with its library beside; TypeScript 7 is no script any more and has none.
-    here, inside = (Path(path).parent.parent / "lib" for path in _resolved(tools["compiler"]))
+    compiler = tools["compiler"]
+    real = os.path.realpath(compiler.here)  # under /usr it is the same inside
+    here, inside = (
+        Path(at).parent.parent / "lib" for at in (real, compiler.inside if compiler.folders else real)
+    )
     source = importlib.resources.files(__package__) / "snapshot_typescript.js"
     with importlib.resources.as_file(source) as script:
         build = ["--snapshot-blob", "typescript.blob", "--build-snapshot", str(script)]
@@ -154,25 +132,12 @@ def _compiler_snapshot(folder: Path, tools: Mapping[str, Found]) -> None:
         _run([tools["runtime"].here, *build], folder, environment)
 
 
-def _resolved(found: Found) -> tuple[str, str]:
-    """Return a tool's path here and inside with links followed; under /usr the two are one."""
-    real = os.path.realpath(found.here)
-    return real, real if not found.folders else found.inside
-
-
 def _build_cache(folder: Path, tools: Mapping[str, Found]) -> None:
     """Compile the standard library's packages that programs import, and what `go vet` says of them."""
     work = folder / "work"
     work.mkdir()
     (work / "warm_test.go").write_text(_GO_EXAMPLE)
-    environment = {
-        "GOCACHE": str(folder / "go"),
-        "GOPATH": str(work),
-        "GOPROXY": "off",
-        "GOTOOLCHAIN": "local",
-        "GO111MODULE": "auto",
-        "GOFLAGS": "-count=1",
-    }
+    environment = {**GO_ENVIRONMENT, "GOCACHE": str(folder / "go"), "GOPATH": str(work)}
     _run([tools["compiler"].here, "test", "warm_test.go"], work, environment)
     shutil.rmtree(work)
 

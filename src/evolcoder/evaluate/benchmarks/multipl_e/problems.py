@@ -19,21 +19,19 @@ from evolcoder.evaluate.benchmarks.data_files import DataFile, rows_of
 from evolcoder.evaluate.benchmarks.multipl_e import answers, files
 from evolcoder.evaluate.benchmarks.multipl_e.languages import LANGUAGES, Language
 from evolcoder.evaluate.benchmarks.multipl_e.prepared import INSIDE, prepared_folder
-from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed, shown
+from evolcoder.evaluate.benchmarks.multipl_e.toolchains import Found, needed
 from evolcoder.evaluate.settings import Decoding, Style
 from evolcoder.evaluate.styles import Asked, check_style
-from evolcoder.extraction.code_blocks import Extraction, without_thinking
+from evolcoder.extraction import Extraction, up_to_first
+from evolcoder.extraction.code_blocks import without_thinking
 from evolcoder.models.protocol import Message
 from evolcoder.records import Problem, Reason, Sample, Verdict
 from evolcoder.runs import content_hash
 from evolcoder.sandbox.protocol import ExecJob, Job, Limits, Outcome
 from evolcoder.sandbox.reasons import last_lines
 
-SOURCES = {
-    "": NamedSet("humaneval", 0, 163),
-    "humaneval-": NamedSet("humaneval", 0, 163),
-    "mbpp-": NamedSet("mbpp", 1, 974),
-}
+_HUMANEVAL = NamedSet("humaneval", 0, 163)
+SOURCES = {"": _HUMANEVAL, "humaneval-": _HUMANEVAL, "mbpp-": NamedSet("mbpp", 1, 974)}
 
 
 def _named(of: str, language: Language) -> NamedSet:
@@ -98,10 +96,8 @@ NAMES = {f"multipl-e:{of}{key}": _named(of, LANGUAGES[key]) for of in SOURCES fo
 DECODING = Decoding(n=50, temperature=0.2, top_p=0.95, max_tokens=1024)
 """The paper's: WizardCoder, section 4.2; MultiPL-E itself takes 1024 new tokens at most."""
 _MEMORY = 4 << 30
-_PROCESSES = 256
+_LIMITS = {"processes": 256, "disk_bytes": 256 << 20, "output_bytes": 8 << 20}
 """A virtual machine with its compilers and collectors has some thirty threads."""
-_DISK = 256 << 20
-_OUTPUT = 8 << 20
 _SLACK_S = 10.0
 
 
@@ -125,22 +121,6 @@ class MultiplE(Benchmark):
         language = self.language
         return dict(zip(language.tools, needed(tuple(language.tools.values()), language.name), strict=True))
 
-    @cached_property
-    def _by_place(self) -> dict[int, Problem]:
-        return {int(problem.task_id.split("_")[1]): problem for problem in self.problems}
-
-    def find(self, task_id: str | int) -> Problem | None:
-        """Return the problem "HumanEval_53_add", also by "HumanEval_53", "HumanEval/53" or 53."""
-        text = str(task_id)
-        if text in self.by_task:
-            return self.by_task[text]
-        match = re.fullmatch(r"(?:([A-Za-z]+)[/_])?(\d{1,9})", text)
-        problem = self._by_place.get(int(match[2])) if match else None
-        if match is None or problem is None:
-            return None
-        fits = match[1] is None or problem.task_id.lower().startswith(match[1].lower() + "_")
-        return problem if fits else None
-
     def origin(self, problem: Problem) -> str:
         """Return which problem of HumanEval or MBPP this one translates."""
         source, number, *_ = problem.task_id.split("_")
@@ -155,7 +135,7 @@ class MultiplE(Benchmark):
 
     def question(self, problem: Problem) -> str:
         """Ask a chat model for the whole function."""
-        name, label = problem.extra["language"], problem.extra["label"]
+        name, label = self.language.name, self.language.label
         return (
             f"Complete this {name} function. Answer with the whole function and what it needs, imports "
             f"included, in one {name} code block, without a main function, tests or examples.\n\n"
@@ -204,17 +184,14 @@ class MultiplE(Benchmark):
     def sample(self, problem: Problem, index: int, raw: str, how: Extraction) -> Sample:
         """Continue the prompt (`none`, and `wizardcoder`: the paper's way), or take a block of an answer."""
         if how in ("none", "wizardcoder"):
-            return Sample(problem.task_id, index, raw, cut(raw, problem.extra["stop_tokens"]))
+            return Sample(problem.task_id, index, raw, up_to_first(raw, problem.extra["stop_tokens"]))
         text, whole = answers.program_of(problem, self.language, without_thinking(raw), how)
         if not whole:
-            text = cut(text, problem.extra["stop_tokens"])
+            text = up_to_first(text, problem.extra["stop_tokens"])
         return Sample(problem.task_id, index, raw, text, whole)
 
     def program(self, problem: Problem, sample: Sample) -> str:
-        """Return prompt, completion and tests as one program; one with tests as it is.
-
-        A function alone, which some files call a solution, gets the prompt's preamble and the tests.
-        """
+        """Return prompt, completion and tests as one program; of a function alone, preamble, it and tests."""
         if sample.whole and self.language.test_mark in sample.program:
             return sample.program
         if sample.whole:
@@ -225,7 +202,7 @@ class MultiplE(Benchmark):
         # Some files repeat the prompt before its continuation.
         _, _, continued = sample.program.lstrip().partition(problem.prompt.strip())
         text = continued if sample.program.lstrip().startswith(problem.prompt.strip()) else sample.program
-        completion = cut(text, problem.extra["stop_tokens"])
+        completion = up_to_first(text, problem.extra["stop_tokens"])
         return f"{_prompt(problem, completion)}{completion}\n{problem.tests}"
 
     def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
@@ -237,23 +214,21 @@ class MultiplE(Benchmark):
         """Return the job that compiles and runs a program, each with CPU time of its own."""
         language = self.language
         run_s = limits.cpu_s
-        recipe = language.recipe(self._tools, INSIDE if self._folder else None, program)
+        prepared = INSIDE if self._folder else ""
         compiling = language.compile_steps
-        assert len(recipe.steps) == compiling + 1, f"{language.key}: {recipe.steps}"
+        cpu_s = run_s + (language.compile_s if compiling else 0.0)
+        file = language.file or f"tmp.{language.key}"
+        shown = dict.fromkeys(pair for tool in self._tools.values() for pair in tool.folders)
         return ExecJob(
-            files={language.file: _with_last_word(program, language, problem).encode("utf-8", "replace")},
-            steps=recipe.steps,
-            limits=replace(
-                limits,
-                cpu_s=run_s + (language.compile_s if compiling else 0.0),
-                wall_s=run_s + (language.compile_s if compiling else 0.0) + _SLACK_S,
-                processes=_PROCESSES,
-                disk_bytes=_DISK,
-                output_bytes=_OUTPUT,
-            ),
-            environment=recipe.environment,
+            files={file: _with_last_word(program, language, problem).encode("utf-8", "replace")},
+            steps=language.commands(self._tools, prepared, program),
+            limits=replace(limits, cpu_s=cpu_s, wall_s=cpu_s + _SLACK_S, **_LIMITS),
+            environment={
+                name: value.format(prepared=prepared or "/tmp/cache")
+                for name, value in language.environment.items()
+            },
             address_space_limit=False,
-            folders=(*shown(tuple(self._tools.values())), *self._folder),
+            folders=(*shown, *self._folder),
             step_cpu_s=(*(language.compile_s,) * compiling, run_s) if compiling else None,
         )
 
@@ -264,14 +239,12 @@ class MultiplE(Benchmark):
             return verdict
         if outcome.exit_code == 128 + signal.SIGXCPU:  # as a shell script tells of its program's (scala)
             return replace(verdict, passed=False, reason="timeout", detail="used up its CPU time")
-        passed = self.language.passed(outcome)
-        if passed and self.language.last_word and _last_word(problem).encode() not in outcome.stdout:
+        if not self.language.passed(outcome):
+            reason: Reason = "syntax error" if self._is_compile_error(outcome) else "failed"
+            return replace(verdict, passed=False, reason=reason, detail=told(outcome))
+        if self.language.last_word and _last_word(problem).encode() not in outcome.stdout:
             return replace(verdict, passed=False, reason="exited", detail="it ended before its tests did")
-        reason: Reason = "passed"
-        if not passed:
-            reason = "syntax error" if self._is_compile_error(outcome) else "failed"
-        detail = "" if passed else told(outcome)
-        return replace(verdict, passed=passed, reason=reason, detail=detail)
+        return replace(verdict, passed=True, reason="passed", detail="")
 
     def _is_compile_error(self, outcome: Outcome) -> bool:
         if self.language.compile_steps:
@@ -306,12 +279,6 @@ def load(name: str) -> Benchmark:
     return MultiplE(title, VERSION, problems, default_timeout_s=language.run_s, language=language)
 
 
-def cut(completion: str, stop_tokens: Sequence[str]) -> str:
-    """Return a completion up to the first stop token in it."""
-    places = [at for token in stop_tokens if (at := completion.find(token)) >= 0]
-    return completion[: min(places)] if places else completion
-
-
 def told(outcome: Outcome) -> str:
     """Return the line of what a program wrote that says most of why it failed."""
     both = (*last_lines(outcome.stderr), *last_lines(outcome.stdout))
@@ -335,23 +302,13 @@ def _problem(row: dict[str, Any], language: Language) -> Problem:
         prompt=prompt,
         entry_point=answers.entry_point(prompt),
         tests=row["tests"],
-        extra={
-            "stop_tokens": list(row["stop_tokens"]),
-            "language": language.name,
-            "label": language.label,
-            "published_prompt": published,
-        },
+        extra={"stop_tokens": list(row["stop_tokens"]), "published_prompt": published},
     )
 
 
 def _problem_of_row(name: str, row: files.Row, language: Language) -> Problem:
     prompt = str(row.get("prompt") or "")
-    extra = {
-        "stop_tokens": [],
-        "language": language.name,
-        "label": language.label,
-        "published_prompt": prompt,
-    }
+    extra = {"stop_tokens": [], "published_prompt": prompt}
     tests = str(row.get("tests") or "")
     return Problem(name, f"multipl-e:{language.key}", prompt, answers.entry_point(prompt), tests, extra=extra)
 

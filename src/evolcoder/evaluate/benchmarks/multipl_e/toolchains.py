@@ -82,31 +82,20 @@ def needed(tools: tuple[Tool, ...], language: str) -> tuple[Found, ...]:
 
 
 def _found(name: str, path: str, version: tuple[str, ...]) -> Found:
-    path = _behind_shim(path)
+    folder = Path(path).parent
+    if folder.name == "shims":  # of a version manager (pyenv, rbenv): it reads the home folder
+        path = _output([folder.parent.name.lstrip("."), "which", Path(path).name]) or path
     real = os.path.realpath(path)
-    if Path(real).name == "rustup":
-        real = _of_rustup(path, Path(path).name)
+    if Path(real).name == "rustup":  # its proxies read the user's home
+        home = _output([path, "--print", "sysroot"]) if Path(path).name == "rustc" else ""
+        real = os.path.realpath(f"{home}/bin/rustc" if home else path)
     says = _version(real, version)
-    if _within(real, "/usr"):
+    if real.startswith("/usr/"):
         # The alternatives' own name where there is one: scripts look at how they were called.
-        return Found(name, path, path if _within(path, "/usr") else real, (), says)
+        return Found(name, path, path if path.startswith("/usr/") else real, (), says)
     root = _root(Path(real))
     inside = f"{MOUNT}/{Path(name).name}"
     return Found(name, real, f"{inside}/{Path(real).relative_to(root)}", ((str(root), inside),), says)
-
-
-def _behind_shim(path: str) -> str:
-    """Return what the shim of a version manager (pyenv, rbenv) stands for: it reads the home folder."""
-    folder = Path(path).parent
-    if folder.name != "shims":
-        return path
-    return _output([folder.parent.name.lstrip("."), "which", Path(path).name]) or path
-
-
-def _of_rustup(path: str, tool: str) -> str:
-    """Return the toolchain's own binary: rustup's proxies read the user's home."""
-    home = _output([path, "--print", "sysroot"]) if tool == "rustc" else ""
-    return os.path.realpath(f"{home}/bin/{tool}") if home else os.path.realpath(path)
 
 
 def _root(real: Path) -> Path:
@@ -130,22 +119,13 @@ def _output(command: list[str]) -> str:
     try:
         done = subprocess.run(
             command,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
             cwd="/",
-            stdin=subprocess.DEVNULL,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return (done.stdout.strip() or done.stderr.strip()) if done.returncode == 0 else ""
-
-
-def _within(path: str, folder: str) -> bool:
-    return path.startswith(folder + "/")
-
-
-def shown(job_folders: tuple[Found, ...]) -> tuple[tuple[str, str], ...]:
-    """Return what a job has to show of these tools (`ExecJob.folders`)."""
-    return tuple(dict.fromkeys(pair for found in job_folders for pair in found.folders))

@@ -6,6 +6,7 @@ written last: without it the environment was not finished.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import json
 import os
@@ -13,16 +14,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import OutsideError, UserError
+from evolcoder.evaluate.benchmarks.benchmark import Benchmark
 from evolcoder.progress import Progress
+from evolcoder.records import Problem
 from evolcoder.runs import OUTPUT_MARK, check_parents, content_hash, write_json_whole
-from evolcoder.sandbox.protocol import PythonEnvironment
+from evolcoder.sandbox.protocol import InProcessJob, Limits, PythonEnvironment
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,10 @@ def find_environment(spec: EnvironmentSpec) -> Environment:
         raise UserError(f"{_note_path(name)}: cannot be read ({error}): {command}") from error
     if note.get("lock") != _lock_hash(spec):
         raise UserError(f"the environment of {name} is of another version of evolcoder: {command}")
-    missing = [note[key] for key in ("interpreter", "base", "packages") if not Path(note[key]).exists()]
-    if missing:
+    places = (note["interpreter"], note["base"], note["packages"])
+    if missing := [place for place in places if not Path(place).exists()]:
         raise UserError(f"the environment of {name} is gone ({missing[0]} does not exist): {command}")
-    python = PythonEnvironment(
-        note["interpreter"], note["base"], note["packages"], spec.preimport, spec.variables
-    )
+    python = PythonEnvironment(*places, spec.preimport, spec.variables)
     without = f", without {', '.join(note['without'])}" if note.get("without") else ""
     return Environment(python, f"Python {note['version']}, {spec.lock.name} {note['lock'][:8]}{without}")
 
@@ -181,3 +183,45 @@ def _run(command: list[str], variables: dict[str, str] | None = None) -> str:
             f"{Path(command[0]).name} failed: {last}. What was installed is kept; the same command continues"
         )
     return done.stdout
+
+
+def fetch(python: Path, code: str, *arguments: str) -> None:
+    """Run code of ours that downloads data for an environment; its caller tells what is missing then."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run([str(python), "-c", code, *arguments], capture_output=True, timeout=300, check=False)
+
+
+_PROCESSES = 256
+"""Numerical libraries start threads, which count as processes."""
+_FORMAT = 1
+"""Raised when the meaning of a verdict changes."""
+
+
+@dataclass(frozen=True)
+class BenchmarkInEnvironment(Benchmark):
+    """Problems whose programs need the packages of a lock file."""
+
+    spec: ClassVar[EnvironmentSpec]
+    """What the environment is made of."""
+
+    @cached_property
+    def environment(self) -> Environment:
+        """The environment that programs run in; raises UserError where it was not built."""
+        return find_environment(self.spec)
+
+    def check_ready(self) -> None:
+        """Raise UserError with the command that builds the environment, where it is missing."""
+        _ = self.environment
+
+    def further_settings(self) -> dict[str, str]:
+        """Return what the environment is: versions decide verdicts."""
+        return {"environment": self.environment.title}
+
+    def tests_key(self, problem: Problem, oracle: str, suite: str) -> str:
+        """Hash the test code and the environment."""
+        return content_hash(oracle, suite, _FORMAT, problem.tests, self.environment.title)
+
+    def in_one_process(self, program: str, limits: Limits) -> InProcessJob:
+        """Return the job of program and tests in the environment."""
+        limits = replace(limits, processes=_PROCESSES)
+        return InProcessJob(program=program, limits=limits, preimport=self.environment.python)

@@ -1,12 +1,14 @@
-"""Scores that a folder holds are not written over by another evaluation's without a word."""
+"""The folder of one evaluation: its files, and that they are not written over by another evaluation's."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from evolcoder.errors import UserError
+from evolcoder.runs import content_hash, write_json_whole, write_jsonl_whole
 
 _NO_MATTER = ("sandbox", "problems")
 """Named in a score, but of the machine or of how far it went: the same evaluation may go on."""
@@ -32,3 +34,20 @@ def refuse_other_scores(file: Path, named: Mapping[str, str], free: Collection[s
             f"{file.parent} holds the scores of another evaluation ({'; '.join(differing)}); "
             "name another folder, or --overwrite"
         )
+
+
+def write_evaluation(
+    out: Path,
+    samples: Iterable[Any],
+    verdicts: Iterable[Any],
+    scores: Mapping[str, Any],
+    named: Mapping[str, str],
+    tokens: int,
+    seconds: float,
+) -> None:
+    """Write the files; what was timed stands in `timing.json` alone, so that a rerun gives the same bytes."""
+    write_jsonl_whole(out / "samples.jsonl", samples)
+    write_jsonl_whole(out / "verdicts.jsonl", verdicts)
+    settings = {"settings": dict(named), "hash": content_hash(named)[:16], "tokens": tokens}
+    write_json_whole(out / "scores.json", {**scores, **settings})
+    write_json_whole(out / "timing.json", {"seconds": round(seconds, 1)})
