@@ -34,8 +34,7 @@ import psutil
 from evolcoder.evaluate.benchmarks import Benchmark, load_benchmark
 from evolcoder.evaluate.sample_files import read_samples
 from evolcoder.evaluate.scoring import ScoringSettings, judge_samples
-from evolcoder.execution.engine import Engine
-from evolcoder.execution.functions import FunctionWork
+from evolcoder.execution.engine import Engine, FunctionWork
 from evolcoder.execution.opening import open_engine
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.protocol import Message, Request

@@ -7,7 +7,6 @@ light. `__init__.pyi` names them for type checkers.
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 __version__ = "0.3.0"
 
@@ -32,7 +31,7 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 __all__ = ["__version__", *_MODULES]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import what is asked for (PEP 562)."""
     if name not in _MODULES:
         raise AttributeError(f"module 'evolcoder' has no attribute {name!r}")

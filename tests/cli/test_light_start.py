@@ -48,3 +48,16 @@ def test_an_unknown_command_is_an_error_of_the_user() -> None:
     done = subprocess.run([sys.executable, "-m", "evolcoder", "evovle"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "No such command 'evovle'" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["click", "evolcoder.cli.terminal", "evolcoder.cli.journal"])
+def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(module: str) -> None:
+    code = (
+        "import os, signal, sys\nclass Interrupted:\n    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupted())\nsys.argv[1:] = ['journal', '-h']\n"
+        "from evolcoder.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr

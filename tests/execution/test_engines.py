@@ -18,8 +18,7 @@ from tests.execution.works import Counted, length
 
 from evolcoder.cli import cli
 from evolcoder.errors import MissingExtraError, OutsideError, UserError
-from evolcoder.execution.engine import Engine
-from evolcoder.execution.functions import FunctionWork
+from evolcoder.execution.engine import Engine, FunctionWork
 from evolcoder.execution.local import LocalEngine
 from evolcoder.execution.opening import check_engine, open_engine
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -107,9 +108,11 @@ class BatchServer:
 
 
 @asynccontextmanager
-async def batch_server():  # type: ignore[no-untyped-def]
+async def batch_server(chat: Any = None):  # type: ignore[no-untyped-def]
     server = BatchServer()
     app = web.Application()
+    if chat is not None:
+        app.router.add_post("/v1/chat/completions", functools.partial(chat, server))
     app.router.add_post("/v1/files", server.upload)
     app.router.add_get("/v1/files/{id}/content", server.content)
     app.router.add_post("/v1/batches", server.create)

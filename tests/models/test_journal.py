@@ -229,6 +229,15 @@ def test_a_second_writer_is_refused_and_readers_are_not(tmp_path: Path) -> None:
     Journal(path).close_now()
 
 
+def test_a_journal_has_one_writer_by_whatever_name_it_is_known(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    journal = Journal(tmp_path / "j.sqlite")
+    (tmp_path / "a" / "link.sqlite").symlink_to(tmp_path / "j.sqlite")
+    with pytest.raises(JournalError, match="another evolcoder"):
+        Journal(tmp_path / "a" / "link.sqlite")
+    journal.close_now()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -334,24 +343,6 @@ def test_a_reply_whose_bytes_changed_on_the_disk_is_not_served(tmp_path: Path) -
     with pytest.raises(JournalError, match="checksum"):
         journal.find("00" * 16)
     journal.close_now()
-
-
-def test_a_full_disk_is_told_and_what_was_durable_stays(tmp_path: Path) -> None:
-    path = tmp_path / "j.sqlite"
-
-    async def main() -> None:
-        journal = Journal(path)
-        await journal.put("00" * 16, reply())
-        pages = journal._writer.execute("PRAGMA page_count").fetchone()[0]
-        journal._writer.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(JournalWriteError, match=r"full.*the same command continues"):
-            await journal.put("01" * 16, reply("x" * 100_000))
-        with pytest.raises(JournalWriteError):
-            await journal.put("02" * 16, reply())
-        journal.close_now()
-
-    asyncio.run(main())
-    assert read_totals(path).replies == 1
 
 
 @settings(max_examples=10, deadline=None)

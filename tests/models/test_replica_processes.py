@@ -10,8 +10,7 @@ from byte_llama import save_tiny_model
 
 from evolcoder.errors import ModelError, OutsideError
 from evolcoder.models.local.local_model import LocalModel
-from evolcoder.models.local.replica_processes import ReplicaProcesses
-from evolcoder.models.local.replicas import ReplicaWork
+from evolcoder.models.local.replicas import ReplicaProcesses, ReplicaWork
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Request, Sampling
 

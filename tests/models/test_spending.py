@@ -13,9 +13,9 @@ from aiohttp import web
 from scripted_server import Server, good, serving, text_of
 from test_http import raw, request, run, told
 
-from evolcoder.errors import BudgetExhaustedError, ModelError
+from evolcoder.errors import BudgetExhaustedError, ModelError, UserError
 from evolcoder.models.budget import SpendingBudget
-from evolcoder.models.endpoint.pricing import FixedPrice, price_for
+from evolcoder.models.endpoint.pricing import FixedPrice, dearest_price, price_for
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.opening import budget_of, open_model
@@ -70,9 +70,36 @@ def test_a_limit_in_dollars_is_kept_with_requests_in_flight() -> None:
     assert len(server.bodies) == len(done)
 
 
+def test_a_limit_in_dollars_holds_where_answers_become_longer_than_they_were() -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(0.005)
+        return good(usage=(0, 10 if int(text_of(body)) < 40 else 1000))
+
+    budget = SpendingBudget(max_usd=10.0)
+    results, server, _ = run(
+        script,
+        *(request(f"{i}", max_tokens=1000) for i in range(90)),
+        price=FixedPrice(0.0, 1e-3),
+        budget=budget,
+        settings=EndpointSettings(concurrency=8),
+    )
+    done = [result for result in results if not isinstance(result, Exception)]
+    assert len(server.bodies) == len(done)
+    assert 8.0 < budget.usd <= 10.0
+
+
 def test_a_budget_in_dollars_without_a_price_is_refused() -> None:
     with pytest.raises(ModelError, match="usd_per_million_input"):
         open_model("openai:m", base_url="http://127.0.0.1:1/v1", budget=SpendingBudget(max_usd=1.0))
+
+
+@pytest.mark.parametrize("usd", [-1.0, float("nan"), float("inf")])
+def test_a_price_or_a_limit_that_is_no_amount_of_money_is_refused(usd: float) -> None:
+    with pytest.raises(ValueError, match="usd_per_million_output must be 0 or more"):
+        EndpointSettings(usd_per_million_input=1.0, usd_per_million_output=usd)
+    if usd != float("inf"):
+        with pytest.raises(UserError, match="max_usd must be 0 or more"):
+            SpendingBudget(max_usd=usd)
 
 
 def test_answers_thrown_away_count_as_spent(tmp_path: Path) -> None:
@@ -219,3 +246,65 @@ def test_sittings_killed_with_requests_in_flight_do_not_pass_a_limit(tmp_path: P
     usd, requests = asyncio.run(main())
     assert asked == requests == 8  # of 6 dollars at most: 9 of them do not fit
     assert usd == pytest.approx(8 * 6.0)
+
+
+def test_several_addresses_of_a_model_are_counted_at_the_dearest_price() -> None:
+    openai, private = "https://api.openai.com/v1", "http://127.0.0.1:1/v1"
+    cheap, dear = price_for("gpt-4o-mini", openai, EndpointSettings()), FixedPrice(1.0, 1.0)
+    assert cheap is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "evolcoder.models.endpoint.pricing.price_for", lambda _, url, __: dear if "b" in url else cheap
+        )
+        price = dearest_price("gpt-4o-mini", ["https://a", "https://b"], EndpointSettings())
+        assert price is not None
+        assert price(1, 1) == 2.0
+    assert dearest_price("gpt-4o-mini", [openai, private], EndpointSettings()) is None
+    with pytest.raises(ModelError, match=f"max_usd needs a price for 'gpt-4o-mini' at {private}"):
+        open_model(
+            "openai:gpt-4o-mini",
+            base_url=[openai, private],
+            settings=EndpointSettings(api_key_env="PATH"),
+            budget=SpendingBudget(max_usd=1.0),
+        )
+
+
+def test_replies_of_a_sitting_without_a_price_count_at_the_price_known_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prices = EndpointSettings(usd_per_million_input=1e6, usd_per_million_output=1e6, concurrency=1)
+
+    def script(body: dict[str, Any], n: int) -> web.Response:
+        if text_of(body) == "wasted" and n == 0:
+            return good("", usage=(7, 0))
+        if text_of(body) == "untold":
+            return web.json_response({"choices": [{"message": {"content": "fine"}}]})
+        return good(usage=(1, 2))
+
+    async def sitting(url: str, max_usd: float | None, texts: list[str]) -> list[Any]:
+        async with Journal(tmp_path / "j.sqlite") as journal:
+            model = open_model(
+                "openai:m",
+                base_url=url,
+                journal=journal,
+                settings=EndpointSettings() if max_usd is None else prices,
+                budget=budget_of(journal, max_usd, None),
+            )
+            async with model:
+                work = (model.complete(request(text, max_tokens=2)) for text in texts)
+                return await asyncio.gather(*work, return_exceptions=True)
+
+    async def main() -> tuple[list[Any], list[Any], float]:
+        async with serving(script) as server:
+            await sitting(server.url, None, ["a", "b", "wasted", "untold"])
+            stopped = await sitting(server.url, 20.0, ["c"])
+            went_on = await sitting(server.url, 100.0, ["c"])
+        async with Journal(tmp_path / "j.sqlite") as journal:
+            return stopped, went_on, journal.totals().spent_usd
+
+    stopped, went_on, usd = asyncio.run(main())
+    assert isinstance(stopped[0], BudgetExhaustedError)
+    assert str(stopped[0]).startswith("16.0000 US dollars spent (7.0000 an estimate")
+    assert isinstance(went_on[0], Completion)
+    assert usd == pytest.approx(3 * 3 + 7 + 3)
+    assert "1 earlier answers of m came without a count of tokens and without a price" in caplog.text

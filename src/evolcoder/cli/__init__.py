@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import importlib
-import os
 import sys
 
-import click
+try:
+    import errno
+    import importlib
+    import os
 
-from evolcoder import __version__
-from evolcoder.cli.terminal import guard_streams
-from evolcoder.errors import EvolcoderError, UserError
+    import click
+
+    from evolcoder import __version__
+    from evolcoder.cli.terminal import guard_streams
+    from evolcoder.errors import EvolcoderError, UserError
+except KeyboardInterrupt:  # Ctrl-C while the command line is loaded, before `main` can tell of it
+    sys.exit(130)
 
 # name -> (module under evolcoder.cli, one line for --help). Listed here so that --help imports no command.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -99,11 +103,11 @@ def _disk_failure(error: Exception) -> EvolcoderError | None:
 
 def main() -> None:
     """Run the command line; where a failure's cause is known, end with one message and an exit code."""
-    # Threads of torch that wait by spinning slow everything down on a machine that is shared; this is read
-    # when the OpenMP library loads, so it is set before any command.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    guard_streams()
     try:
+        # Threads of torch that wait by spinning slow everything down on a machine that is shared; this is
+        # read when the OpenMP library loads, so it is set before any command.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        guard_streams()
         code = cli(standalone_mode=False)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)

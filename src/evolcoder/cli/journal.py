@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("journal", type=click.Path(path_type=Path))
 @click.option("--repair", is_flag=True, help="Save every readable reply of a damaged journal.")
+@click.option(
+    "--drop-batches",
+    is_flag=True,
+    help="Ask anew what submitted batches did not answer; both may be billed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(journal: Path, repair: bool, as_json: bool) -> None:
+def command(journal: Path, repair: bool, drop_batches: bool, as_json: bool) -> None:
     """Show what a journal holds: replies, tokens and money by model, hits, retries.
 
     JOURNAL is the file, or the run's folder. A run may be writing it meanwhile.
@@ -38,6 +43,12 @@ def command(journal: Path, repair: bool, as_json: bool) -> None:
             f"{path}: {done.saved} replies saved, {done.lost} lost; the damaged file is {done.kept_as}",
             err=True,
         )
+    if drop_batches:
+        from evolcoder.models.journal.repair import drop_open_batches
+
+        dropped = drop_open_batches(path)
+        n = sum(batch.n_requests for batch in dropped)
+        click.echo(f"{path}: {len(dropped)} batches of {n} requests are given up", err=True)
     totals = read_totals(path)
     click.echo(_as_json(totals, path) if as_json else _as_text(totals, path))
 

@@ -21,8 +21,7 @@ from evolcoder.evolve.duplicates import batches
 from evolcoder.evolve.elimination import Elimination
 from evolcoder.evolve.evolve_one import EvolvedRow
 from evolcoder.evolve.row_files import RowWriter
-from evolcoder.execution.engine import Engine
-from evolcoder.execution.functions import FunctionWork
+from evolcoder.execution.engine import Engine, FunctionWork
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.progress import Progress
 from evolcoder.records import Instruction, ProblemText

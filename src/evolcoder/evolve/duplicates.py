@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from evolcoder.errors import OutsideError
-from evolcoder.execution.engine import Pool
-from evolcoder.execution.functions import FunctionWork
+from evolcoder.execution.engine import FunctionWork, Pool
 
 MOST_ROWS_A_KEY = 200
 """Rows told of one key, the oldest."""

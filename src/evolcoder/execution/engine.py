@@ -7,9 +7,12 @@ bounded memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, Self, TypeVar, runtime_checkable
+
+from evolcoder.errors import OutsideError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,12 +24,20 @@ Place = Literal["core", "replica"]
 """What a worker takes up: a CPU core; or, for a model's replica, a GPU (where there is none, a machine)."""
 
 
-class Worker(Protocol[ItemIn, ResultOut]):
-    """Something that is ready to work on items; `evolcoder.sandbox.Sandbox` is one."""
+class RunsMany(Protocol[ItemIn, ResultOut]):
+    """A worker, or a pool of them."""
 
     def run_many(self, tagged: Iterable[tuple[Tag, ItemIn]], /) -> Iterator[tuple[Tag, ResultOut]]:
-        """Work on items as they come; yield each result with its item's tag when it is ready."""
+        """Work on items as they come; yield each result with its item's tag when it is ready.
+
+        A bounded number is in flight. Raises what the work raises. Of a pool, an item is never lost and never
+        counted twice, whatever worker or machine fails; see `Work.set_aside` for one that kills its workers.
+        """
         ...
+
+
+class Worker(RunsMany[ItemIn, ResultOut], Protocol[ItemIn, ResultOut]):
+    """Something that is ready to work on items; `evolcoder.sandbox.Sandbox` is one."""
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -54,7 +65,7 @@ class Work(Protocol[Item, Result]):
         ...
 
 
-class Pool(Protocol[ItemIn, ResultOut]):
+class Pool(RunsMany[ItemIn, ResultOut], Protocol[ItemIn, ResultOut]):
     """Workers that are ready for one kind of work. Safe to use from several threads."""
 
     @property
@@ -65,14 +76,6 @@ class Pool(Protocol[ItemIn, ResultOut]):
     @property
     def label(self) -> str:
         """The workers' labels (see `Work.label`), different ones joined by commas."""
-        ...
-
-    def run_many(self, tagged: Iterable[tuple[Tag, ItemIn]], /) -> Iterator[tuple[Tag, ResultOut]]:
-        """Yield each item's result with its tag, as they come; a bounded number is in flight.
-
-        Raises what the work raises. An item is never lost and never counted twice, whatever worker or
-        machine fails; see `Work.set_aside` for one that kills its workers.
-        """
         ...
 
     def map(self, items: Iterable[ItemIn]) -> Iterator[ResultOut]:
@@ -86,7 +89,7 @@ class Pool(Protocol[ItemIn, ResultOut]):
 
 @runtime_checkable
 class Engine(Protocol):
-    """A place where work runs; a context manager that lets go of it."""
+    """A place where work runs; a class that inherits this one is a context manager that lets go of it."""
 
     @property
     def name(self) -> str:
@@ -96,16 +99,85 @@ class Engine(Protocol):
     def open(
         self, work: Work[Item, Result], workers: int | None = None
     ) -> AbstractContextManager[Pool[Item, Result]]:
-        """Get workers ready, `workers` at most (None: as many as there is room for).
-
-        Raises what `Work.open` raises where no worker can get ready.
-        """
+        """Get workers ready, `workers` at most (None: all that fit); raises what `Work.open` raises."""
         ...
 
     def close(self) -> None:
         """Let go of all workers."""
         ...
 
-    def __enter__(self) -> Engine: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def in_order(
+    workers: RunsMany[Item, Result], items: Iterable[Item], most: Callable[[], int]
+) -> Iterator[Result]:
+    """Yield the results in the order of the items; about `most()` items are begun and not yet yielded.
+
+    Where one item takes long, the others pause once that many have been begun, and go on after it.
+    """
+    numbered = enumerate(items)
+    waiting: dict[int, Result] = {}
+    begun = yielded = 0
+    exhausted = False
+
+    def allowed() -> Iterator[tuple[int, Item]]:
+        nonlocal begun, exhausted
+        while begun - yielded < most():
+            pair = next(numbered, None)
+            if pair is None:
+                exhausted = True
+                return
+            begun += 1
+            yield pair
+
+    while not exhausted:
+        for number, result in workers.run_many(allowed()):
+            waiting[number] = result
+            while yielded in waiting:
+                yield waiting.pop(yielded)
+                yielded += 1
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionWork(Generic[Item, Result]):
+    """Calls `make()` once a worker and what it returns once an item; both must be picklable by name."""
+
+    make: Callable[[], Callable[[Item], Result]]
+    place: Place = "core"
+    given_up: Callable[[Item, str], Result] | None = None
+    """Returns what stands for an item that is set aside, from the item and the reason; absent, such an item
+    ends the run."""
+
+    def open(self, slots: int) -> FunctionWorker[Item, Result]:
+        """Return a worker; it works on one item at a time, whatever `slots`."""
+        return FunctionWorker(self.make())
+
+    def label(self, worker: Worker[Item, Result]) -> str:
+        """Return "": results say all."""
+        return ""
+
+    def set_aside(self, item: Item, reason: str) -> Result:
+        """Return what `given_up` returns; raises OutsideError where there is none."""
+        if self.given_up is None:
+            raise OutsideError(f"an item was given up: {reason}")
+        return self.given_up(item, reason)
+
+
+class FunctionWorker(Generic[Item, Result]):
+    """A function, item by item."""
+
+    def __init__(self, function: Callable[[Item], Result]) -> None:
+        self._function = function
+
+    def run_many(self, tagged: Iterable[tuple[Tag, Item]]) -> Iterator[tuple[Tag, Result]]:
+        """Yield the function's value of each item, in order."""
+        for tag, item in tagged:
+            yield tag, self._function(item)
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic
 
-from evolcoder.execution.engine import Item, Result, Tag, Work, Worker
-from evolcoder.execution.in_order import in_order
+from evolcoder.execution.engine import Engine, Item, Result, Tag, Work, Worker, in_order
 
 
 @dataclass(frozen=True)
-class LocalEngine:
+class LocalEngine(Engine):
     """Works in this process; holds nothing between pools."""
 
     name: str = "local"
@@ -34,12 +33,6 @@ class LocalEngine:
     def close(self) -> None:
         """Nothing is held."""
 
-    def __enter__(self) -> LocalEngine:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
 
 THIS_MACHINE = LocalEngine()
 
@@ -58,7 +51,7 @@ class LocalPool(Generic[Item, Result]):
 
     def map(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield results in the order of the items."""
-        return in_order(self._worker.run_many, items, lambda: 16 * self.workers)
+        return in_order(self._worker, items, lambda: 16 * self.workers)
 
     async def one(self, item: Item) -> Result:
         """Work on one item in a thread."""

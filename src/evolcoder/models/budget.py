@@ -8,16 +8,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from evolcoder.errors import BudgetExhaustedError
+from evolcoder.errors import BudgetExhaustedError, UserError
 
 _LONELY_S = 0.05
 """How long a request without room waits for cheaper ones, which have some, to set out."""
 
 
 class SpendingBudget:
-    """What may be spent in all, what is spent, and what is set aside for requests in flight."""
+    """What may be spent in all, what is spent, and what is set aside for requests in flight.
+
+    Raises UserError for a limit that is no amount of money.
+    """
 
     def __init__(self, max_usd: float | None = None, max_requests: int | None = None) -> None:
+        if max_usd is not None and not max_usd >= 0:
+            raise UserError(f"max_usd must be 0 or more, found {max_usd}")
         self.max_usd = max_usd
         self.max_requests = max_requests
         self.usd = 0.0

@@ -28,7 +28,6 @@ from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.local.weights import load_encoder
 
 if TYPE_CHECKING:
-    import aiohttp
     import numpy as np
     from numpy.typing import NDArray
 

@@ -14,14 +14,16 @@ Several that begin with "openai:", with commas between them, are one model that 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from evolcoder.errors import ModelError, UserError
+from evolcoder.errors import JournalError, ModelError, UserError
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal, JournaledModel
@@ -30,6 +32,10 @@ from evolcoder.models.protocol import LanguageModel
 from evolcoder.models.stats import RequestStats
 from evolcoder.own_files import load_own_file
 
+if TYPE_CHECKING:
+    from evolcoder.models.endpoint.pricing import Price
+
+_log = logging.getLogger(__name__)
 REMOTE_PREFIX = "openai:"
 _OWN = re.compile(r"(.+\.py)(?::(.*))?")
 _WEIGHTED = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
@@ -88,6 +94,9 @@ def open_model(
         return _open_pool(parts, base_url, journal, settings, budget)
     if is_remote(ref):
         model = _open_remote(ref, base_url, journal, settings, budget, RequestStats())
+        if journal is not None:
+            collect = _earlier_batches(journal, [ref], base_url, settings, budget)
+            return JournaledModel(model, journal, collect)
     elif (own := own_backend(ref)) is not None:
         model = open_own(*own)
     else:
@@ -135,10 +144,14 @@ def _open_pool(
     if len(set(names)) < len(names) or any(weight <= 0 for weight, _ in parts):
         raise ModelError(f"teachers {', '.join(names)}: different ones with weights above 0 are expected")
     stats = RequestStats()
-    teachers = []
+    teachers, collect = [], None
+    if journal is not None:
+        collect = _earlier_batches(journal, names, base_url, settings, budget)
     for weight, name in parts:
         model = _open_remote(name, base_url, journal, settings, budget, stats)
-        teachers.append(Teacher(model if journal is None else JournaledModel(model, journal), weight))
+        teachers.append(
+            Teacher(model if journal is None else JournaledModel(model, journal, collect), weight)
+        )
     return TeacherPool(teachers, stats)
 
 
@@ -150,9 +163,9 @@ def _open_remote(
     budget: SpendingBudget | None,
     stats: RequestStats,
 ) -> LanguageModel:
-    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
+    from evolcoder.models.endpoint.address import shown_url
     from evolcoder.models.endpoint.http_model import HttpModel
-    from evolcoder.models.endpoint.pricing import price_for
+    from evolcoder.models.endpoint.pricing import dearest_price, price_for
 
     ref, _, variable = ref.partition("#")
     if variable:
@@ -161,6 +174,115 @@ def _open_remote(
                 f"model {ref}: its key is expected in the environment variable {variable}, unset"
             )
         settings = replace(settings, api_key_env=variable)
+    name, addresses = _addresses(ref, base_url)
+    urls = [url for _, url in addresses]
+    price = dearest_price(name, urls, settings)
+    if budget is not None and budget.max_usd is not None:
+        if price is None:
+            unknown = next(url for url in urls if price_for(name, url, settings) is None)
+            raise ModelError(
+                f"max_usd needs a price for {name!r} at {shown_url(unknown)}, and none is known: "
+                "set usd_per_million_input and usd_per_million_output of the endpoint"
+            )
+        if journal is not None:
+            _count_unpriced(journal, name, price, budget)
+    if settings.batch:
+        from evolcoder.models.endpoint.batch_api import BatchModel
+
+        if journal is None or len(urls) > 1:
+            raise ModelError("batch = true needs a journal and one address: batches outlive the process")
+        return BatchModel(name, urls[0], settings, journal, price=price, budget=budget, stats=stats)
+    return HttpModel(
+        name,
+        urls,
+        settings,
+        weights=[weight for weight, _ in addresses],
+        price=price,
+        budget=budget,
+        journal=journal,
+        stats=stats,
+    )
+
+
+def _earlier_batches(
+    journal: Journal,
+    refs: Sequence[str],
+    base_url: str | Sequence[str] | None,
+    settings: EndpointSettings,
+    budget: SpendingBudget | None,
+) -> Callable[[], Awaitable[None]] | None:
+    """Return what collects the batches that earlier sittings submitted to these models; None where none is.
+
+    Raises JournalError where one was submitted to an address that is not among those of its model now.
+    """
+    if not (batches := journal.open_batches()):
+        return None
+    from evolcoder.models.endpoint.address import checked_base_url, shown_url
+    from evolcoder.models.endpoint.batch_api import BatchModel
+    from evolcoder.models.endpoint.pricing import price_for
+
+    as_batch = replace(settings, batch=True)
+    collectors: dict[tuple[str, str], BatchModel] = {}
+    for ref in refs:
+        ref, _, variable = ref.partition("#")
+        name, addresses = _addresses(ref, base_url)
+        own = replace(as_batch, api_key_env=variable) if variable else as_batch
+        for _, url in addresses:
+            price = price_for(name, url, own)
+            place = (settings.key_name(name), shown_url(checked_base_url(url)))
+            collectors[place] = BatchModel(name, url, own, journal, price=price, budget=budget)
+    for batch in batches:
+        addresses_now = [shown for name, shown in collectors if name == batch.model]
+        if addresses_now and batch.base_url not in addresses_now:
+            raise JournalError(
+                f"{journal.path}: batch {batch.batch_id or batch.marker} of {batch.n_requests} requests was "
+                f"submitted to {batch.base_url} and is not collected yet: continue with --batch and "
+                f"--base-url {batch.base_url}; `evolcoder journal {journal.path} --drop-batches` asks its "
+                "requests anew"
+            )
+    if settings.batch:
+        return None  # the model itself waits for them
+    at_work, collected = asyncio.Lock(), False
+
+    async def collect() -> None:
+        nonlocal collected
+        async with at_work:
+            for collector in () if collected else collectors.values():
+                await collector.collect()
+            collected = True
+
+    return collect
+
+
+def remote_price(ref: str, base_url: str | Sequence[str] | None, settings: EndpointSettings) -> Price | None:
+    """Return the price of a remote model, of the first where several are named; None where none is known.
+
+    Raises ModelError as `open_model` does.
+    """
+    from evolcoder.models.endpoint.pricing import dearest_price
+
+    (_, first), *_ = _teachers_in(ref)
+    name, addresses = _addresses(first.partition("#")[0], base_url)
+    return dearest_price(name, [url for _, url in addresses], settings)
+
+
+def _count_unpriced(journal: Journal, name: str, price: Price, budget: SpendingBudget) -> None:
+    """Count towards a limit, at the price known now, what earlier sittings got of this model without one."""
+    earlier = journal.give_prices(name, price)
+    budget.count_earlier(earlier.usd, 0)
+    budget.estimated_usd += earlier.estimated_usd
+    if earlier.unknown:
+        _log.warning(
+            "%s: %d earlier answers of %s came without a count of tokens and without a price: max_usd cannot "
+            "count them",
+            *(journal.path, earlier.unknown, name),
+        )
+
+
+def _addresses(ref: str, base_url: str | Sequence[str] | None) -> tuple[str, list[tuple[float, str]]]:
+    """Return the name of a remote model, and (weight, address) of each server; raises ModelError."""
+    from evolcoder.models.endpoint.address import OPENAI_URL, shown_url
+
     name, at, inline = ref.removeprefix(REMOTE_PREFIX).partition("@http")
     if not name:
         raise ModelError(f"model {ref!r}: {REMOTE_PREFIX}NAME is expected")
@@ -170,31 +292,7 @@ def _open_remote(
         if "?" in inline:
             raise ModelError(f"model {shown_url(ref)!r}: an address with a query belongs into --base-url")
     named = [base_url] if isinstance(base_url, str) else base_url
-    addresses = [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
-    urls = [url for _, url in addresses]
-    price = price_for(name, urls[0], settings)
-    if budget is not None and budget.max_usd is not None and price is None:
-        raise ModelError(
-            f"max_usd needs a price for {name!r} at {shown_url(urls[0])}, and none is known: "
-            "set usd_per_million_input and usd_per_million_output of the endpoint"
-        )
-    if settings.batch:
-        from evolcoder.models.endpoint.batch_api import BatchModel
-
-        if journal is None or len(urls) > 1:
-            raise ModelError("batch = true needs a journal and one address: batches outlive the process")
-        return BatchModel(name, urls[0], settings, journal, price=price, budget=budget, stats=stats)
-    ledger = None if journal is None else journal.count
-    return HttpModel(
-        name,
-        urls,
-        settings,
-        weights=[weight for weight, _ in addresses],
-        price=price,
-        budget=budget,
-        ledger=ledger,
-        stats=stats,
-    )
+    return name, [_weighted(text) for text in named or [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL]]
 
 
 def _weighted(text: str) -> tuple[float, str]:

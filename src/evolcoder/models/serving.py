@@ -2,9 +2,8 @@
 
 Requests that come together are written together by the model's own batching. A body must be JSON by its
 content type, so that a page in a browser cannot ask by a plain form. `evolcoder serve` asks for a token off
-loopback.
-A field that would change the answer and is not served (tools, log-probabilities, response_format, penalties)
-is refused by its name.
+loopback. A field that would change the answer and is not served (tools, log-probabilities, response_format,
+penalties) is refused by its name.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aiohttp import web
@@ -98,8 +98,8 @@ def application(
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[server.guard])
     app.router.add_get("/v1/models", server.models)
     app.router.add_get("/v1/models/{name:.+}", server.models)
-    app.router.add_post("/v1/completions", server.completions)
-    app.router.add_post("/v1/chat/completions", server.chat_completions)
+    app.router.add_post("/v1/completions", partial(server.answer, kind="text"))
+    app.router.add_post("/v1/chat/completions", partial(server.answer, kind="chat"))
     return app
 
 
@@ -150,15 +150,8 @@ class _Server:
         self._check_name(request.match_info["name"])
         return web.json_response(card)
 
-    async def completions(self, request: web.Request) -> web.StreamResponse:
-        """Continue one or more texts."""
-        return await self._answer(request, "text")
-
-    async def chat_completions(self, request: web.Request) -> web.StreamResponse:
-        """Answer a chat by the model's own template."""
-        return await self._answer(request, "chat")
-
-    async def _answer(self, request: web.Request, kind: str) -> web.StreamResponse:
+    async def answer(self, request: web.Request, kind: str) -> web.StreamResponse:
+        """Continue one or more texts, or answer a chat by the model's own template."""
         if request.content_type != "application/json":
             raise _BadRequestError("content type application/json is expected", 415)
         try:
@@ -205,13 +198,7 @@ class _Server:
     async def _whole(self, asked: _Asked) -> web.Response:
         answers = await asyncio.gather(*(self._model.complete(one) for one in _requests(asked)))
         choices = [
-            {
-                "index": i,
-                "finish_reason": answer.finish_reason,
-                "logprobs": None,
-                **_content(asked, answer.text),
-            }
-            for i, answer in enumerate(answers)
+            _choice(i, answer.finish_reason, _content(asked, answer.text)) for i, answer in enumerate(answers)
         ]
         return web.json_response({**self._head(asked), "choices": choices, "usage": _usage(answers, asked)})
 
@@ -304,10 +291,10 @@ def _refuse_unserved(body: Mapping[str, Any]) -> None:
 
 
 def _whole(body: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
-    value = body.get(name)
-    if value is not None and (type(value) is not int or not low <= value <= high):
+    value = default if body.get(name) is None else body[name]
+    if type(value) is not int or not low <= value <= high:
         raise _BadRequestError(f"{name}: a whole number from {low} to {high} is expected")
-    return default if value is None else int(value)
+    return value
 
 
 def _number(body: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
@@ -367,6 +354,10 @@ def _delta(
     if asked.kind == "chat":
         delta = {"role": "assistant", "content": text} if begins else {"content": text}
         content = {"delta": {} if finish else delta}
+    return _choice(index, finish, content)
+
+
+def _choice(index: int, finish: str | None, content: dict[str, Any]) -> dict[str, Any]:
     return {"index": index, "finish_reason": finish, "logprobs": None, **content}
 
 

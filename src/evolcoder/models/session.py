@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,17 +34,11 @@ class ModelChoice:
 
 def price_of(choice: ModelChoice) -> Price | None:
     """Return the price of a remote model, of the first where several are named; None where none is known."""
-    from evolcoder.models.endpoint.address import OPENAI_URL
-    from evolcoder.models.endpoint.pricing import price_for
-    from evolcoder.models.opening import REMOTE_PREFIX, is_remote
+    from evolcoder.models.opening import is_remote, remote_price
 
-    first = choice.model.split(",")[0].partition("#")[0].rpartition("*")[2]
-    if not is_remote(first):
+    if not is_remote(choice.model.rpartition("*")[2]):
         return None
-    name, _, inline = first.removeprefix(REMOTE_PREFIX).partition("@http")
-    named = (choice.base_url,) if isinstance(choice.base_url, str) else choice.base_url or (OPENAI_URL,)
-    url = f"http{inline}" if inline else named[0].rpartition("*")[2]
-    return price_for(name, url, choice.endpoint)
+    return remote_price(choice.model, choice.base_url, choice.endpoint)
 
 
 class ReplicaEngine(Protocol):
@@ -87,19 +81,10 @@ async def model_session(
             budget=budget_of(kept, max_usd, max_requests),
         )
         async with model:
-            with _answers_written_on(engine, model):
+            with ExitStack() as held:
+                inner: Any = getattr(model, "inner", model)
+                # A local model's answers are written on the engine's GPUs, or machines.
+                if engine.name != "local" and hasattr(inner, "replica_work"):
+                    inner.write_on(held.enter_context(engine.open(inner.replica_work())))
+                    held.callback(inner.write_on, None)
                 yield model
-
-
-@contextmanager
-def _answers_written_on(engine: ReplicaEngine, model: LanguageModel) -> Iterator[None]:
-    """Have a local model's answers written on an engine's GPUs (or machines).
-
-    Nothing changes where the engine is this machine, or for a model behind an endpoint.
-    """
-    with ExitStack() as held:
-        inner: Any = getattr(model, "inner", model)
-        if engine.name != "local" and hasattr(inner, "replica_work"):
-            inner.write_on(held.enter_context(engine.open(inner.replica_work())))
-            held.callback(inner.write_on, None)
-        yield

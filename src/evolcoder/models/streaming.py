@@ -31,10 +31,7 @@ class StreamingModel(Protocol):
 
 
 async def stream_answer(model: LanguageModel, request: Request) -> AsyncGenerator[StreamPart, None]:
-    """Yield one answer as it grows; all at once where the model cannot tell of it before it is whole.
-
-    Raises what the model raises.
-    """
+    """Yield one answer as it grows, at once where the model tells no sooner; raises what the model raises."""
     if isinstance(model, StreamingModel):
         async with aclosing(model.stream(request)) as parts:
             async for part in parts:

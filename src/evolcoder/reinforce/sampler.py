@@ -15,8 +15,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from evolcoder.errors import ModelError, OutsideError
-from evolcoder.execution.engine import Engine
-from evolcoder.execution.functions import FunctionWorker
+from evolcoder.execution.engine import Engine, FunctionWorker
 from evolcoder.models.local.decoding import DecodeJob, Decoder
 from evolcoder.models.local.identity import content_identity
 from evolcoder.models.local.weights import load_weights

@@ -13,12 +13,8 @@ __all__ = ["Protection", "Sandbox", "probe"]
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for: a report reads verdicts and starts no sandbox."""
-    if name == "Sandbox":
-        from evolcoder.sandbox.sandbox import Sandbox
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from evolcoder.sandbox import protection, sandbox
 
-        return Sandbox
-    if name in ("Protection", "probe"):
-        from evolcoder.sandbox import protection
-
-        return getattr(protection, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return sandbox.Sandbox if name == "Sandbox" else getattr(protection, name)

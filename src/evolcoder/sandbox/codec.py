@@ -120,22 +120,17 @@ class _Encoder:
 
     def sequence(self, value: Any, out: bytearray, depth: int, tag: bytes) -> None:
         # Long runs of numbers cross as one array: a hundred times quicker than one by one.
-        if len(value) >= 8:
-            kinds = set(map(type, value))
-            if len(kinds) == 1:
-                only = kinds.pop()
-                code = "q" if only is int else "d" if only is float else ""
-                if code:
-                    try:
-                        packed = array(code, value)
-                    except OverflowError:
-                        packed = None
-                    if packed is not None:
-                        out += b"L" if tag == b"l" else b"U"
-                        out += code.encode()
-                        out += _U32.pack(len(value))
-                        out += packed.tobytes()
-                        return
+        kinds = set(map(type, value)) if len(value) >= 8 else set()
+        if kinds == {int} or kinds == {float}:
+            code = "q" if int in kinds else "d"
+            try:
+                packed = array(code, value)
+            except OverflowError:
+                pass
+            else:
+                out += (b"L" if tag == b"l" else b"U") + code.encode() + _U32.pack(len(value))
+                out += packed.tobytes()
+                return
         _open(tag, len(value), out, depth)
         for item in value:
             self.encode(item, out, depth + 1)

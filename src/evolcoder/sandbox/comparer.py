@@ -69,10 +69,7 @@ class Comparer:
     def begin(
         self, comparison: int, stream: int, expected: int, cpu_s: tuple[float, ...] | None, most_cpu_s: float
     ) -> None:
-        """Have it compare; `comparison` and `stream` are descriptors, of a pickle and of a pipe.
-
-        All values together may take `most_cpu_s`.
-        """
+        """Have it compare for `most_cpu_s`; `comparison`, `stream`: descriptors of a pickle and a pipe."""
         with contextlib.suppress(OSError):  # it has ended, which `result` will tell
             request = pickle.dumps((expected, cpu_s, most_cpu_s))
             socket.send_fds(self.control, [request], [comparison, stream])

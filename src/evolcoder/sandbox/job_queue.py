@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from evolcoder.sandbox.protocol import Job, Outcome
@@ -168,37 +167,17 @@ class JobQueue(Generic[Tag]):
 
     def _jobs_of(self, worker: SandboxWorker) -> Waiting[None]:
         """Run jobs one after another, each begun while the process of the one before comes to its end."""
-        before: _Running[Tag] | None = None
+        before: Steps[bool] | None = None
         while before or self._waiting:
-            now = self._begun(worker) if self._waiting else None
-            is_over = now is None or (yield from self._step(now))
+            now = self._one_job(worker) if self._waiting else None
+            is_over = now is None or (yield from to_mark(now))
             if before:
-                yield from self._end(before)
-            before = None if now is None or is_over or (yield from self._step(now)) else now
+                yield from to_end(before)
+            before = None if now is None or is_over or (yield from to_mark(now)) else now
 
-    def _begun(self, worker: SandboxWorker) -> _Running[Tag]:
+    def _one_job(self, worker: SandboxWorker) -> Steps[bool]:
+        """Run the job that waits longest and tell its outcome, in steps; returns True."""
         tag, job = self._waiting.popleft()
-        return _Running(tag, job, worker, worker.steps(job))
-
-    def _end(self, running: _Running[Tag]) -> Waiting[None]:
-        while not (yield from self._step(running)):
-            pass
-
-    def _step(self, running: _Running[Tag]) -> Waiting[bool]:
-        """Take a job to its next mark; tell its outcome and return True where it ends before."""
-        outcome = yield from to_mark(running.steps)
-        if outcome is None:
-            return False
-        outcome = yield from _settled(running.job, running.worker, outcome)
-        self._told.append((running.tag, outcome))
+        outcome = yield from worker.steps(job)
+        self._told.append((tag, (yield from _settled(job, worker, outcome))))
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Running(Generic[Tag]):
-    """A job in a worker that is not over."""
-
-    tag: Tag
-    job: Job
-    worker: SandboxWorker
-    steps: Steps

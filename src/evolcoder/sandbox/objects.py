@@ -8,10 +8,11 @@ Standard library only: the same source runs inside the container.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -61,30 +62,6 @@ class ProgramObject:
         return f"<{self.__dict__['_class_name']}>"
 
 
-class IntSubclass(int):
-    """An int that is not of exactly this type (an IntEnum member, say)."""
-
-
-class FloatSubclass(float):
-    """A float that is not of exactly this type."""
-
-
-class ComplexSubclass(complex):
-    """A complex number that is not of exactly this type."""
-
-
-class StrSubclass(str):
-    """A str that is not of exactly this type."""
-
-
-class BytesSubclass(bytes):
-    """Bytes that are not of exactly this type."""
-
-
-class ListSubclass(list[Any]):
-    """A list that is not of exactly this type."""
-
-
 class TupleSubclass(tuple[Any, ...]):
     """A tuple that is not of exactly this type; a named tuple's fields can be read."""
 
@@ -95,16 +72,12 @@ class TupleSubclass(tuple[Any, ...]):
         raise AttributeError(name)
 
 
-class SetSubclass(set[Any]):
-    """A set that is not of exactly this type."""
-
-
-class FrozensetSubclass(frozenset[Any]):
-    """A frozenset that is not of exactly this type."""
-
-
-class DictSubclass(dict[Any, Any]):
-    """A dict that is not of exactly this type."""
+_SUBCLASSES: dict[type, type] = {tuple: TupleSubclass} | {
+    kind: type(f"{kind.__name__.capitalize()}Subclass", (kind,), {"__module__": __name__})
+    for kind in (int, float, complex, str, bytes, list, set, frozenset, dict)
+}
+"""Of values that are not of exactly this type: an IntEnum member, say."""
+globals().update({kind.__name__: kind for kind in _SUBCLASSES.values()})  # where a pickle looks for them
 
 
 # -- taken apart --------------------------------------------------------------------------------------------
@@ -224,6 +197,10 @@ def _items(iterator: Any) -> list[Any] | None:
     return items if len(items) <= ITERATOR_ITEMS else None
 
 
+def _listed(values: Any) -> Parts:
+    return (list(values),)
+
+
 def _pairs(mapping: Any) -> Parts:
     return (list(mapping.items()),)
 
@@ -235,20 +212,12 @@ def _decimal_parts(value: Any) -> Parts:
     return (str(value),)
 
 
-_VIEWS: dict[str, type] = {
-    "dict_keys": type({}.keys()),
-    "dict_values": type({}.values()),
-    "dict_items": type({}.items()),
-}
+_VIEWS: dict[str, type] = {kind.__name__: kind for kind in map(type, ({}.keys(), {}.values(), {}.items()))}
 _PARTS: dict[str, Callable[[Any], Parts]] = {
     "builtins.range": lambda value: (value.start, value.stop, value.step),
     "builtins.bytearray": lambda value: (bytes(value),),
-    "builtins.dict_keys": lambda value: (list(value),),
-    "builtins.dict_values": lambda value: (list(value),),
-    "builtins.dict_items": lambda value: (list(value),),
-    "collections.Counter": _pairs,
-    "collections.OrderedDict": _pairs,
-    "collections.defaultdict": _pairs,
+    **dict.fromkeys(("builtins.dict_keys", "builtins.dict_values", "builtins.dict_items"), _listed),
+    **dict.fromkeys(("collections.Counter", "collections.OrderedDict", "collections.defaultdict"), _pairs),
     "collections.deque": lambda value: (list(value), value.maxlen),
     "decimal.Decimal": _decimal_parts,
     "fractions.Fraction": lambda value: (value.numerator, value.denominator),
@@ -276,9 +245,11 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 
 def made(kind: str, parts: Any) -> Any:
     """Return the value of this kind and these parts; raises ValueError, or another Exception, on nonsense."""
-    make = _MAKE.get(kind)
-    if make is None or type(parts) is not tuple:
+    if kind not in _MAKE or type(parts) is not tuple:
         raise ValueError("unknown kind of value")
+    types, make = _MAKE[kind]
+    _need(len(parts) == len(types))
+    _need(all(of is object or type(part) is of for part, of in zip(parts, types, strict=True)))
     return make(*parts)
 
 
@@ -288,69 +259,39 @@ def _need(fits: bool) -> None:
 
 
 def _made_object(class_name: str, attributes: dict[str, Any] | None) -> ProgramObject:
-    _need(type(class_name) is str and len(class_name) <= _NAME_CHARACTERS)
+    _need(len(class_name) <= _NAME_CHARACTERS)
     if attributes is not None:
         _need(type(attributes) is dict and all(is_attribute(*pair) for pair in attributes.items()))
     return ProgramObject(class_name, attributes)
 
 
-def _made_subclass(value: Any) -> Any:
-    return _SUBCLASSES[type(value)](value)
-
-
 def _made_named_tuple(fields: tuple[str, ...], items: tuple[Any, ...]) -> TupleSubclass:
-    _need(type(items) is tuple and _are_fields(fields, items))
+    _need(_are_fields(fields, items))
     value = TupleSubclass(items)
     value.__dict__["_fields"] = fields
     return value
 
 
-def _made_iterator(items: list[Any]) -> Iterator[Any]:
-    _need(type(items) is list)
-    return iter(items)
-
-
-def _made_generator(items: list[Any]) -> Iterator[Any]:
-    _need(type(items) is list)
-    return (item for item in items)
-
-
-def _made_range(start: int, stop: int, step: int) -> range:
-    _need(type(start) is type(stop) is type(step) is int)
-    return range(start, stop, step)
-
-
-def _made_bytearray(data: bytes) -> bytearray:
-    _need(type(data) is bytes)
-    return bytearray(data)
-
-
 def _made_deque(items: list[Any], maxlen: int | None) -> deque[Any]:
-    _need(type(items) is list and (maxlen is None or type(maxlen) is int))
+    _need(maxlen is None or type(maxlen) is int)
     return deque(items, maxlen)
 
 
-def _made_dict(pairs: Any) -> dict[Any, Any]:
-    _need(type(pairs) is list and all(type(pair) is tuple and len(pair) == 2 for pair in pairs))
+def _made_dict(pairs: list[Any]) -> dict[Any, Any]:
+    _need(all(type(pair) is tuple and len(pair) == 2 for pair in pairs))
     check_keys([key for key, _ in pairs])
     return dict(pairs)
 
 
-def _made_keys(items: Any) -> Any:
-    _need(type(items) is list)
+def _made_keys(items: list[Any]) -> Any:
     check_keys(items)
     return dict.fromkeys(items).keys()
-
-
-def _made_values(items: Any) -> Any:
-    _need(type(items) is list)
-    return dict(enumerate(items)).values()
 
 
 def _made_decimal(text: str) -> Any:
     from decimal import Decimal
 
-    _need(type(text) is str and len(text) <= _DECIMAL_CHARACTERS + _NAME_CHARACTERS)
+    _need(len(text) <= _DECIMAL_CHARACTERS + _NAME_CHARACTERS)
     value = Decimal(text)
     exponent = value.as_tuple().exponent
     _need(type(exponent) is not int or abs(exponent) <= _DECIMAL_EXPONENT)
@@ -360,7 +301,7 @@ def _made_decimal(text: str) -> Any:
 def _made_fraction(numerator: int, denominator: int) -> Any:
     from fractions import Fraction
 
-    _need(type(numerator) is type(denominator) is int and denominator > 0)
+    _need(denominator > 0)
     _need(max(numerator.bit_length(), denominator.bit_length()) <= _FRACTION_BITS)
     return Fraction(numerator, denominator)
 
@@ -369,7 +310,7 @@ def _made_moment(name: str) -> Callable[..., Any]:
     def make(text: str, fold: int = 0) -> Any:
         import datetime
 
-        _need(type(text) is str and len(text) <= _NAME_CHARACTERS and type(fold) is int)
+        _need(len(text) <= _NAME_CHARACTERS)
         value = getattr(datetime, name).fromisoformat(text)
         return value.replace(fold=fold) if fold else value
 
@@ -379,21 +320,15 @@ def _made_moment(name: str) -> Callable[..., Any]:
 def _made_timedelta(days: int, seconds: int, microseconds: int) -> Any:
     import datetime
 
-    _need(type(days) is type(seconds) is type(microseconds) is int)
     return datetime.timedelta(days, seconds, microseconds)
 
 
 def _made_numpy(is_array: bool, dtype: str, shape: tuple[int, ...], data: bytes) -> Any:
-    _need(type(is_array) is bool and type(dtype) is str and type(data) is bytes)
-    _need(_ARRAY_TYPE.fullmatch(dtype) is not None)
-    _need(type(shape) is tuple and len(shape) <= _ARRAY_DIMENSIONS)
+    _need(_ARRAY_TYPE.fullmatch(dtype) is not None and len(shape) <= _ARRAY_DIMENSIONS)
     _need(all(type(size) is int and size >= 0 for size in shape) and (is_array or not shape))
     import numpy as np
 
-    kind = np.dtype(dtype)
-    count = 1
-    for size in shape:
-        count *= size
+    kind, count = np.dtype(dtype), math.prod(shape)
     _need(kind.itemsize > 0 and count * kind.itemsize == len(data))
     _need(kind.kind != "b" or not data.strip(b"\0\1"))  # a truth that is neither would differ from both
     array = np.frombuffer(data, kind).reshape(shape).copy() if count else np.empty(shape, kind)
@@ -412,39 +347,28 @@ def _hash_text(key: Any) -> str:
     return str(hash(key))  # numbers made to collide do not collide as text
 
 
-_SUBCLASSES: dict[type, Callable[[Any], Any]] = {
-    int: IntSubclass,
-    float: FloatSubclass,
-    complex: ComplexSubclass,
-    str: StrSubclass,
-    bytes: BytesSubclass,
-    list: ListSubclass,
-    tuple: TupleSubclass,
-    set: SetSubclass,
-    frozenset: FrozensetSubclass,
-    dict: DictSubclass,
+_MAKE: dict[str, tuple[tuple[type, ...], Callable[..., Any]]] = {
+    "name": ((str,), _BY_NAME.__getitem__),
+    "object": ((str, object), _made_object),
+    "subclass": ((object,), lambda value: _SUBCLASSES[type(value)](value)),
+    "named tuple": ((tuple, tuple), _made_named_tuple),
+    "iterator": ((list,), iter),
+    "generator": ((list,), lambda items: (item for item in items)),
+    "numpy": ((bool, str, tuple, bytes), _made_numpy),
+    "builtins.range": ((int, int, int), range),
+    "builtins.bytearray": ((bytes,), bytearray),
+    "builtins.dict_keys": ((list,), _made_keys),
+    "builtins.dict_values": ((list,), lambda items: dict(enumerate(items)).values()),
+    "builtins.dict_items": ((list,), lambda pairs: _made_dict(pairs).items()),
+    "collections.Counter": ((list,), lambda pairs: Counter(_made_dict(pairs))),
+    "collections.OrderedDict": ((list,), lambda pairs: OrderedDict(_made_dict(pairs))),
+    "collections.defaultdict": ((list,), lambda pairs: defaultdict(None, _made_dict(pairs))),
+    "collections.deque": ((list, object), _made_deque),
+    "decimal.Decimal": ((str,), _made_decimal),
+    "fractions.Fraction": ((int, int), _made_fraction),
+    "datetime.datetime": ((str, int), _made_moment("datetime")),
+    "datetime.date": ((str,), _made_moment("date")),
+    "datetime.time": ((str, int), _made_moment("time")),
+    "datetime.timedelta": ((int, int, int), _made_timedelta),
 }
-_MAKE: dict[str, Callable[..., Any]] = {
-    "name": lambda name: _BY_NAME[name],
-    "object": _made_object,
-    "subclass": _made_subclass,
-    "named tuple": _made_named_tuple,
-    "iterator": _made_iterator,
-    "generator": _made_generator,
-    "numpy": _made_numpy,
-    "builtins.range": _made_range,
-    "builtins.bytearray": _made_bytearray,
-    "builtins.dict_keys": _made_keys,
-    "builtins.dict_values": _made_values,
-    "builtins.dict_items": lambda pairs: _made_dict(pairs).items(),
-    "collections.Counter": lambda pairs: Counter(_made_dict(pairs)),
-    "collections.OrderedDict": lambda pairs: OrderedDict(_made_dict(pairs)),
-    "collections.defaultdict": lambda pairs: defaultdict(None, _made_dict(pairs)),
-    "collections.deque": _made_deque,
-    "decimal.Decimal": _made_decimal,
-    "fractions.Fraction": _made_fraction,
-    "datetime.datetime": _made_moment("datetime"),
-    "datetime.date": _made_moment("date"),
-    "datetime.time": _made_moment("time"),
-    "datetime.timedelta": _made_timedelta,
-}
+"""By kind: the types of a value's parts (object: any), and what makes it of them."""

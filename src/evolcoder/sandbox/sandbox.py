@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import threading
@@ -10,11 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, LifoQueue
-from types import TracebackType
 from typing import Self, TypeVar
 
 from evolcoder.errors import SandboxError
-from evolcoder.sandbox.container import Keeper
+from evolcoder.sandbox.container import container_starter
 from evolcoder.sandbox.job_queue import JobQueue, outcome_of
 from evolcoder.sandbox.protection import Level, confinement_of
 from evolcoder.sandbox.protocol import Job, Outcome
@@ -35,16 +35,16 @@ class Sandbox:
     """
 
     def __init__(self, workers: int | None = None, unsafe: bool = False, level: Level | None = None) -> None:
-        self.level, confinement = confinement_of(unsafe, level)
+        self.level = confinement_of(unsafe, level)
         self.workers = workers or len(os.sched_getaffinity(0))
         self._owner = os.getpid()
-        self._keeper = Keeper()
+        self._starter = container_starter()
         self._idle: LifoQueue[SandboxWorker] = LifoQueue()
         # Users of their own: the kernel counts processes by user, so that no program uses up another's share.
         uid = _FIRST_UID + int.from_bytes(os.urandom(4), "little") % _UIDS
         self._claims = [CoreClaim() for _ in range(self.workers)]
         self._all = [
-            SandboxWorker(self._keeper, confinement, uid + i, claim.core)
+            SandboxWorker(self._starter, self.level, uid + i, claim.core)
             for i, claim in enumerate(self._claims)
         ]
         for worker in reversed(self._all):
@@ -55,9 +55,7 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -70,7 +68,7 @@ class Sandbox:
             worker.close()
         for claim in self._claims:
             claim.close()
-        self._keeper.close()
+        self._starter.shutdown()
 
     def run(self, job: Job) -> Outcome:
         """Run one job and wait for its outcome; any number of threads may call this."""
@@ -125,18 +123,15 @@ class CoreClaim:
         self.core: int | None = None
         self._name: socket.socket | None = None
         cores = _whole_cores_first(sorted(os.sched_getaffinity(0)))
-        if len(cores) < 2:
+        for round_, core in itertools.product(range(_ROUNDS), cores if len(cores) > 1 else ()):
+            name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                name.bind(f"\0{names}-{core}-{round_}")
+            except OSError:
+                name.close()
+                continue
+            self.core, self._name = core, name
             return
-        for round_ in range(_ROUNDS):
-            for core in cores:
-                name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                try:
-                    name.bind(f"\0{names}-{core}-{round_}")
-                except OSError:
-                    name.close()
-                    continue
-                self.core, self._name = core, name
-                return
 
     def close(self) -> None:
         """Leave the core to others."""

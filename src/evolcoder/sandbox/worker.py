@@ -14,26 +14,28 @@ import pickle
 import socket
 import types
 from collections.abc import Collection, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from evolcoder.extraction.grammar import compiled_python
-from evolcoder.sandbox import codec
+from evolcoder.sandbox import codec, reasons
 from evolcoder.sandbox.comparer import Comparer
 from evolcoder.sandbox.container import (
     Confinement,
     Container,
     ContainerGoneError,
     Folders,
-    Keeper,
+    JobDescriptors,
+    Preimported,
     ProgramEnd,
+    collect,
     for_one,
     sealed,
 )
 from evolcoder.sandbox.inside import wire
 from evolcoder.sandbox.own_classes import own_classes
-from evolcoder.sandbox.pipes import close_now, collect, job_descriptors, output_pipes
 from evolcoder.sandbox.protocol import (
     BatchComparison,
     BatchJob,
@@ -48,25 +50,11 @@ from evolcoder.sandbox.protocol import (
     PythonEnvironment,
     StdioJob,
 )
-from evolcoder.sandbox.reasons import (
-    Frame,
-    call_values,
-    end_of_script,
-    end_of_steps,
-    forced_or_told,
-    frames_of,
-    infrastructure,
-    judged_calls,
-    reason_of_call,
-    reason_of_comparer,
-    told_by,
-    verdict,
-)
 from evolcoder.sandbox.waiting import Wait, Waiting, finished
 
 Role = Literal["programs", "programs in turn", "tests"]
-Steps = Generator[Wait | None, Collection[int], Outcome]
-_Preimport = Preimport | PythonEnvironment | Literal["nothing"]
+Result = TypeVar("Result")
+Steps = Generator[Wait | None, Collection[int], Result]
 _TIERS = {StdioJob: "stdio", ExecJob: "stdio", CallJob: "rpc", BatchJob: "batch", InProcessJob: "in-process"}
 _ENDLESS = Limits(cpu_s=1e7, wall_s=1e9)
 _TESTER_GRACE_S = 30.0
@@ -85,20 +73,19 @@ class _Tester:
     container: Container
     control: socket.socket
 
-    def close(self) -> None:
-        self.control.close()
-
 
 class SandboxWorker:
     """Runs jobs one at a time; not thread-safe, the pool hands it to one thread at a time."""
 
-    def __init__(self, keeper: Keeper, confinement: Confinement, uid: int, core: int | None = None) -> None:
-        self._keeper = keeper
+    def __init__(
+        self, starter: ThreadPoolExecutor, confinement: Confinement, uid: int, core: int | None = None
+    ) -> None:
+        self._starter = starter
         self.confinement = confinement
         self._uid = uid
         self._core = core
-        self._containers: dict[tuple[Role, _Preimport, Folders], Container] = {}
-        self._testers: dict[_Preimport, _Tester] = {}
+        self._containers: dict[tuple[Role, Preimported, Folders], Container] = {}
+        self._testers: dict[Preimported, _Tester] = {}
         self._comparer: Comparer | None = None
         self._comparison_at_hand: tuple[str, int] | None = None
         self._ending: Role | None = None
@@ -109,7 +96,7 @@ class SandboxWorker:
         """Run one job to its end; a broken container is replaced and reported as infrastructure."""
         return finished(to_end(self.steps(job)))
 
-    def steps(self, job: Job) -> Steps:
+    def steps(self, job: Job) -> Steps[Outcome]:
         """Run one job in steps; yields what it waits for, and None where jobs may overlap.
 
         After the first None the job of before has to be finished; after the second, if there is one, the next
@@ -128,7 +115,7 @@ class SandboxWorker:
             return (yield from self._run_exec(job))
         except ContainerGoneError as error:
             self.close()
-            return infrastructure(str(error), cast("Any", _TIERS[type(job)]), self.confinement)
+            return reasons.infrastructure(str(error), cast("Any", _TIERS[type(job)]), self.confinement)
         except BaseException:  # Ctrl-C in the middle of a job: the containers' state is unknown
             self.close()
             raise
@@ -136,19 +123,21 @@ class SandboxWorker:
     def close(self) -> None:
         """End all containers; the next job starts new ones."""
         for tester in self._testers.values():
-            tester.close()
+            tester.control.close()
         self._testers.clear()
         self._forget_tests()
-        self._close_comparer()
+        if self._comparer is not None:
+            self._comparer.close()
+            self._comparer = None
         self._forget_comparison()
         for container in self._containers.values():
             container.close()
         self._containers.clear()
 
-    def _container(self, role: Role, preimport: _Preimport, further: Folders = ()) -> Waiting[Container]:
+    def _container(self, role: Role, preimport: Preimported, further: Folders = ()) -> Waiting[Container]:
         key = (role, preimport, further)
         if key not in self._containers:
-            container = Container(self._keeper, self.confinement, preimport, self._uid, further, self._core)
+            container = Container(self._starter, self.confinement, preimport, self._uid, further, self._core)
             yield from container.ready()
             self._containers[key] = container
         return self._containers[key]
@@ -157,16 +146,16 @@ class SandboxWorker:
 
     def _run_stdio(self, job: StdioJob) -> Waiting[Outcome]:
         container = yield from self._container("programs", job.preimport)
-        with job_descriptors() as own:
+        with JobDescriptors() as own:
             payload = own(for_one(marshal.dumps({"program": _source(job.program)})))
             stdin = own(sealed(job.stdin, "stdin"))
-            outputs, ends = output_pipes(own)
+            outputs, ends = own.pipes(2)
             container.launch(wire.STDIO, job.limits, [stdin, *ends, payload])
-            close_now(own, ends)
+            own.close(ends)
             end, (stdout, stderr), flooded = yield from collect(container, outputs, job.limits.output_bytes)
-        reason, detail = end_of_script(end, stderr, job.limits, flooded)
+        reason, detail = reasons.end_of_script(end, stderr, job.limits, flooded)
         exit_code = os.waitstatus_to_exitcode(end.status)
-        judged = verdict(reason, detail, "stdio", self.confinement, end)
+        judged = reasons.verdict(reason, detail, "stdio", self.confinement, end)
         return Outcome(judged, stdout, stderr, exit_code=exit_code)
 
     def _run_in_process(self, job: InProcessJob) -> Waiting[Outcome]:
@@ -174,10 +163,10 @@ class SandboxWorker:
         payload = {"program": _program(job.program, job.preimport), "word": word}
         most = 2 * wire.MAX_WORD_BYTES  # its one word
         end, frames = yield from self._run_framed(wire.IN_PROCESS, payload, job.preimport, job.limits, most)
-        reason, detail = forced_or_told(end, frames, job.limits, most)
+        reason, detail = reasons.forced_or_told(end, frames, job.limits, most)
         if reason == "passed" and frames[-1][1] != codec.encode((word,)):
             reason, detail = "exited", "its process ended before its tests did"
-        return Outcome(verdict(reason, detail, "in-process", self.confinement, end))
+        return Outcome(reasons.verdict(reason, detail, "in-process", self.confinement, end))
 
     def _run_batch(self, job: BatchJob) -> Waiting[Outcome]:
         payload = {
@@ -192,17 +181,17 @@ class SandboxWorker:
         end, frames = yield from self._run_framed(
             wire.BATCH, payload, job.preimport, job.limits, job.values_bytes
         )
-        values = call_values(frames, len(job.inputs), job.call_cpu_s, job.values_bytes)
-        reason, detail = forced_or_told(end, frames, job.limits, job.values_bytes)
+        values = reasons.call_values(frames, len(job.inputs), job.call_cpu_s, job.values_bytes)
+        reason, detail = reasons.forced_or_told(end, frames, job.limits, job.values_bytes)
         if reason == "passed":
             bad = next((value for value in values if not value.ok), None)
             if bad is not None:
-                reason, detail = reason_of_call(bad), bad.error
+                reason, detail = reasons.reason_of_call(bad), bad.error
             elif len(values) < len(job.inputs):
                 reason, detail = "failed", _NOT_ALL_ANSWERED
         elif reason == "timeout" and len(values) < len(job.inputs):
             values = (*values, CallValue(False, error="timeout"))
-        return Outcome(verdict(reason, detail, "batch", self.confinement, end), values=values)
+        return Outcome(reasons.verdict(reason, detail, "batch", self.confinement, end), values=values)
 
     def _run_compared(
         self, job: BatchJob, comparison: BatchComparison, payload: dict[str, Any]
@@ -210,11 +199,9 @@ class SandboxWorker:
         """Have the values of a batch compared as they come; the first that is wrong ends the program."""
         container = yield from self._container("programs", job.preimport)
         self._comparer = comparer = self._comparer or Comparer()
-        with job_descriptors() as own:
-            own_payload = own(for_one(marshal.dumps(payload)))
-            read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            own(read_end), own(write_end)
-            container.launch(wire.BATCH, job.limits, [own_payload, write_end])
+        with JobDescriptors() as own:
+            (read_end,), (write_end,) = own.pipes(1)
+            container.launch(wire.BATCH, job.limits, [own(for_one(marshal.dumps(payload))), write_end])
             sealed_comparison = self._sealed_comparison(comparison)
             comparer.begin(sealed_comparison, read_end, len(job.inputs), job.call_cpu_s, job.limits.cpu_s)
         end: ProgramEnd | None = None
@@ -227,19 +214,19 @@ class SandboxWorker:
             end = yield from _ended(container)
         if compared is None:
             self._comparer = None
-            reason, detail = reason_of_comparer(comparer.close())
-            return Outcome(verdict(reason, detail, "batch", self.confinement, end))
+            reason, detail = reasons.reason_of_comparer(comparer.close())
+            return Outcome(reasons.verdict(reason, detail, "batch", self.confinement, end))
         if end.why == wire.KILLED_ASKED:  # by this worker, after the comparison had come to its end
-            reason, detail = told_by(compared.last) or ("failed", _NOT_ALL_ANSWERED)
+            reason, detail = reasons.told_by(compared.last) or ("failed", _NOT_ALL_ANSWERED)
         else:
             frames = [compared.last] if compared.last[0] else []
-            reason, detail = forced_or_told(end, frames, job.limits, codec.MAX_BYTES)
+            reason, detail = reasons.forced_or_told(end, frames, job.limits, codec.MAX_BYTES)
         if compared.mismatch is not None:
             reason = "timeout" if compared.mismatch == "timeout" else "failed"
             detail = compared.mismatch
         elif reason == "passed" and compared.values < len(job.inputs):
             reason, detail = "failed", _NOT_ALL_ANSWERED
-        judged = verdict(reason, detail, "batch", self.confinement, end)
+        judged = reasons.verdict(reason, detail, "batch", self.confinement, end)
         return Outcome(judged, compared=compared.values, mismatch=compared.mismatch)
 
     def _sealed_comparison(self, comparison: BatchComparison) -> int:
@@ -254,11 +241,6 @@ class SandboxWorker:
             os.close(self._comparison_at_hand[1])
             self._comparison_at_hand = None
 
-    def _close_comparer(self) -> None:
-        if self._comparer is not None:
-            self._comparer.close()
-            self._comparer = None
-
     def _run_framed(
         self,
         kind: int,
@@ -266,20 +248,18 @@ class SandboxWorker:
         preimport: Preimport | PythonEnvironment,
         limits: Limits,
         max_bytes: int,
-    ) -> Waiting[tuple[ProgramEnd, list[Frame]]]:
+    ) -> Waiting[tuple[ProgramEnd, list[reasons.Frame]]]:
         container = yield from self._container("programs", preimport)
-        with job_descriptors() as own:
-            own_payload = own(for_one(marshal.dumps(payload)))
-            read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            own(read_end), own(write_end)
-            container.launch(kind, limits, [own_payload, write_end])
-            close_now(own, [write_end])
-            end, (stream,), _ = yield from collect(container, [read_end], max_bytes)
-        return end, frames_of(stream)
+        with JobDescriptors() as own:
+            outputs, ends = own.pipes(1)
+            container.launch(kind, limits, [own(for_one(marshal.dumps(payload))), *ends])
+            own.close(ends)
+            end, (stream,), _ = yield from collect(container, outputs, max_bytes)
+        return end, reasons.frames_of(stream)
 
     # -- programs that answer calls -----------------------------------------------------------------------
 
-    def _run_calls(self, job: CallJob) -> Steps:
+    def _run_calls(self, job: CallJob) -> Steps[Outcome]:
         overlaps = job.preimport == "plain"
         if not overlaps:
             yield None
@@ -288,7 +268,7 @@ class SandboxWorker:
         # One process runs the published tests of many programs, and imports what they want as it goes.
         tests_in = yield from self._container("tests", "nothing" if job.trusted_tests else job.preimport)
         names = [job.entry_point, *job.helpers]
-        with job_descriptors() as own:
+        with JobDescriptors() as own:
             payload = {"program": _program(job.program, job.preimport), "names": names}
             program = own(for_one(marshal.dumps(payload)))
             tests = self._sealed_tests(job, names)
@@ -308,8 +288,8 @@ class SandboxWorker:
                 yield None
                 self._ending = None
             end = yield from _ended(candidate)
-        reason, detail = judged_calls(end, told, job.limits)
-        return Outcome(verdict(reason, detail, "rpc", self.confinement, end))
+        reason, detail = reasons.judged_calls(end, told, job.limits)
+        return Outcome(reasons.verdict(reason, detail, "rpc", self.confinement, end))
 
     def _sealed_tests(self, job: CallJob, names: list[str]) -> int:
         """Return the tests as the test process reads them; those of the last job are kept at hand."""
@@ -347,7 +327,7 @@ class SandboxWorker:
 
     def _tester(self, job: CallJob, container: Container, tests: int, channel: int) -> _Tester:
         """Have a process run tests against the program at the other end of `channel`."""
-        kind: _Preimport = "nothing" if job.trusted_tests else job.preimport
+        kind: Preimported = "nothing" if job.trusted_tests else job.preimport
         tester = self._testers.get(kind)
         if tester is None:
             near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -360,13 +340,16 @@ class SandboxWorker:
                     with Path(os.devnull).open("rb") as null:
                         container.launch(wire.TESTER, _ENDLESS, [null.fileno(), far.fileno()])
         if job.trusted_tests:
-            _hand_over(tester, [channel, tests])
+            try:
+                socket.send_fds(tester.control, [b"J"], [channel, tests])
+            except OSError:
+                raise ContainerGoneError("the process for tests is gone") from None
         return tester
 
     def _end_tester(self, tester: _Tester) -> Waiting[bool]:
         """End the tests' process; returns whether it had been ended for its CPU time."""
         self._testers = {kind: other for kind, other in self._testers.items() if other is not tester}
-        tester.close()
+        tester.control.close()
         end = yield from _ended(tester.container)
         return end.why == wire.KILLED_CPU or end.status == wire.TESTS_OVER_TIME << 8
 
@@ -380,41 +363,38 @@ class SandboxWorker:
             "environment": {name: _path_here(value, here) for name, value in job.environment.items()},
             "step_cpu_s": list(job.step_cpu_s) if job.step_cpu_s is not None else None,
         }
-        with job_descriptors() as own:
+        with JobDescriptors() as own:
             sealed_payload = own(sealed(marshal.dumps(payload)))
             stdin = own(sealed(job.stdin, "stdin"))
-            outputs, ends = output_pipes(own)
-            told_read, told_write = os.pipe2(os.O_CLOEXEC)
-            own(told_read), own(told_write)
+            pipes, (out, err, told_end) = own.pipes(3)
             flags = 0 if job.address_space_limit else wire.NO_ADDRESS_LIMIT
-            descriptors = [stdin, *ends, sealed_payload, told_write]
-            container.launch(wire.EXEC, job.limits, descriptors, flags)
-            close_now(own, [*ends, told_write])
-            pipes = [*outputs, told_read]
-            end, (stdout, stderr, told), flooded = yield from collect(
-                container, pipes, job.limits.output_bytes
-            )
-        ended = end_of_steps(end, frames_of(told), len(job.steps), stderr, job.limits, flooded)
-        judged = verdict(ended.reason, ended.detail, "stdio", self.confinement, end)
-        return Outcome(judged, stdout, stderr, exit_code=ended.exit_code, failed_step=ended.failed_step)
+            container.launch(wire.EXEC, job.limits, [stdin, out, err, sealed_payload, told_end], flags)
+            own.close([out, err, told_end])
+            most = job.limits.output_bytes
+            end, (stdout, stderr, told), flooded = yield from collect(container, pipes, most)
+        reason, detail, exit_code, failed_step = reasons.end_of_steps(
+            end, reasons.frames_of(told), len(job.steps), stderr, job.limits, flooded
+        )
+        judged = reasons.verdict(reason, detail, "stdio", self.confinement, end)
+        return Outcome(judged, stdout, stderr, exit_code=exit_code, failed_step=failed_step)
 
 
-def to_end(steps: Steps) -> Waiting[Outcome]:
+def to_end(steps: Steps[Result]) -> Waiting[Result]:
     """Take a job from where it is to its end."""
     while True:
-        outcome = yield from to_mark(steps)
-        if outcome is not None:
-            return outcome
+        result = yield from to_mark(steps)
+        if result is not None:
+            return result
 
 
-def to_mark(steps: Steps) -> Waiting[Outcome | None]:
-    """Take a job to where jobs may overlap, or return its outcome where it ends before."""
+def to_mark(steps: Steps[Result]) -> Waiting[Result | None]:
+    """Take a job to where jobs may overlap, or return its result where it ends before."""
     try:
         wait = next(steps)
         while wait is not None:
             wait = steps.send((yield wait))
     except StopIteration as end:
-        return cast("Outcome", end.value)
+        return cast("Result", end.value)
     except GeneratorExit:
         steps.close()
         raise
@@ -448,13 +428,6 @@ def _ended(container: Container) -> Waiting[ProgramEnd]:
         container.kill_program()
         yield Wait(control)
     return container.program_end()
-
-
-def _hand_over(tester: _Tester, descriptors: list[int]) -> None:
-    try:
-        socket.send_fds(tester.control, [b"J"], descriptors)
-    except OSError:
-        raise ContainerGoneError("the process for tests is gone") from None
 
 
 def _verdict_of_tests(tester: _Tester) -> tuple[Any, ...] | None:

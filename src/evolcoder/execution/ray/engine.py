@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from evolcoder.errors import MissingExtraError, OutsideError
-from evolcoder.execution.engine import Item, Place, Result, Work
+from evolcoder.execution.engine import Engine, Item, Place, Result, Work
 from evolcoder.execution.ray.host import Host, versions
 from evolcoder.execution.ray.pool import RayPool
 from evolcoder.execution.ray.worker_state import HostHandle
@@ -37,8 +37,10 @@ _LOOK_EVERY_S = 5.0
 _EXCHANGES_AT_ONCE = 32
 
 
-class RayEngine:
+class RayEngine(Engine):
     """The workers of one Ray cluster."""
+
+    name = ""
 
     def __init__(self, spec: str) -> None:
         """Connect, or begin a cluster; raises MissingExtraError without Ray, OutsideError if none answers."""
@@ -50,12 +52,6 @@ class RayEngine:
         self._hosts: dict[int, HostHandle] = {}
         self._looked_at: dict[tuple[Place, int | None], float] = {}
         self._actor_class = self._ray.remote(Host)
-
-    def __enter__(self) -> RayEngine:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the workers; leave the cluster if it was joined here, end it if it was begun here."""
@@ -161,9 +157,10 @@ def connect(ray: Any, spec: str) -> Callable[[], None]:
 
         return end
     address = address if address not in ("", "auto") else _own_address()
-    if ":" in address:
-        _check_reached(address)
     try:
+        if ":" in address:  # where nothing listens Ray itself would wait for a minute and end the process
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()
         with warnings.catch_warnings(action="ignore"):  # what they say the error says
             ray.init(address=address, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
@@ -219,10 +216,7 @@ def _on_the_loopback() -> Generator[None, None, None]:
 
 
 def _own_address() -> str:
-    """Return the address of the cluster that this user last began or joined on this machine.
-
-    Raises OutsideError where there is none, or where the note of it is another user's.
-    """
+    """Return the address of the cluster that this user last began or joined here; raises OutsideError."""
     temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     note = Path(temporary) / "ray" / "ray_current_cluster"
     try:
@@ -239,15 +233,6 @@ def _own_address() -> str:
 
 def _nothing() -> None:
     pass
-
-
-def _check_reached(address: str) -> None:
-    """Raise OutsideError where nothing listens: Ray itself would wait for a minute and end the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise _no_cluster(address, error) from error
 
 
 def _no_cluster(address: str, error: Exception) -> OutsideError:

@@ -57,9 +57,7 @@ class Host:
         """
         if self._wanted != versions():
             told = "this machine has evolcoder {} on Python {}, a worker {} on {}: the same are needed"
-            return pickle.dumps(
-                WorkerReply([], [], error=OutsideError(told.format(*self._wanted, *versions()))), 5
-            )
+            return _pickled(WorkerReply([], [], error=OutsideError(told.format(*self._wanted, *versions()))))
         with self._lock:
             if key not in self._work_queues:
                 assert work is not None, "the first exchange brings the work"

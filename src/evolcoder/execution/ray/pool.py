@@ -20,11 +20,16 @@ from contextlib import suppress
 from typing import Any, Generic
 
 from evolcoder.errors import EvolcoderError, OutsideError
-from evolcoder.execution.engine import Item, Place, Result, Tag, Work
-from evolcoder.execution.in_order import in_order
-from evolcoder.execution.queues import PendingItem, TaskWaiter, ThreadWaiter, Waiter
+from evolcoder.execution.engine import Item, Place, Result, Tag, Work, in_order
 from evolcoder.execution.ray.host import WorkerReply
-from evolcoder.execution.ray.worker_state import HostHandle, WorkerState
+from evolcoder.execution.ray.worker_state import (
+    HostHandle,
+    PendingItem,
+    TaskWaiter,
+    ThreadWaiter,
+    Waiter,
+    WorkerState,
+)
 
 LOSSES_ALLOWED = 3
 """An item whose worker died this often is set aside."""
@@ -123,7 +128,7 @@ class RayPool(Generic[Item, Result]):
 
     def map(self, items: Iterable[Item]) -> Iterator[Result]:
         """Yield results in the order of the items."""
-        return in_order(self.run_many, items, lambda: 8 * self._window)
+        return in_order(self, items, lambda: 8 * self._window)
 
     async def one(self, item: Item) -> Result:
         """Work on one item."""
@@ -245,12 +250,9 @@ class RayPool(Generic[Item, Result]):
             returned = [state.sent.pop(number) for number in reply.given_back if number in state.sent]
             with self._lock:
                 self._inbox.extendleft(reversed(returned))
-        self._pace(state, len(reply.results))
-
-    def _pace(self, state: WorkerState, done: int) -> None:
-        """Learn how fast a worker is, and with it how many items keep it busy."""
+        # How fast a worker is tells how many items keep it busy.
         allowed = min(_MOST_BYTES_AHEAD, _MOST_BYTES_IN_FLIGHT / 2 / len(self._states))
-        state.learn(done, self._interval(), int(allowed / self._bytes_an_item))
+        state.learn(len(reply.results), self._interval(), int(allowed / self._bytes_an_item))
         self._window = max(8, 2 * sum(s.ahead for s in self._states.values() if s.ready))
 
     def _interval(self) -> float:

@@ -1,19 +1,90 @@
-"""The state of one worker of a Ray cluster: the items it was sent, and how many keep it busy."""
+"""The workers of a Ray cluster, the items they were sent, and the callers that wait for the results."""
 
 from __future__ import annotations
 
+import asyncio
+import queue
 import time
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from evolcoder.execution.engine import Place
-from evolcoder.execution.queues import PendingItem
 
 _ROUND_TRIP_S = 0.1
 """A worker is kept this much work ahead, and two answers' worth."""
 _SPAN_S = 0.02
 """A rate is measured over at least this long: two answers may come one right after the other."""
 _MOST_AHEAD = 4096
+
+
+class Waiter(Protocol):
+    """Who waits for results."""
+
+    closed: bool
+
+    def deliver(self, results: list[tuple[Any, Any]]) -> None:
+        """Take (tag, result) pairs."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """Learn that no further result comes."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class PendingItem:
+    """An item on its way."""
+
+    number: int
+    tag: Any
+    item: Any
+    waiter: Waiter
+    losses: int = 0
+    """Workers that were lost with it, by death or with their machine."""
+
+
+class ThreadWaiter:
+    """Results for a thread."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._queue: queue.SimpleQueue[list[tuple[Any, Any]] | BaseException] = queue.SimpleQueue()
+
+    def deliver(self, results: list[tuple[Any, Any]]) -> None:
+        """Pass results on to `take`."""
+        self._queue.put(results)
+
+    def fail(self, error: BaseException) -> None:
+        """Have `take` raise."""
+        self._queue.put(error)
+
+    def take(self) -> list[tuple[Any, Any]]:
+        """Return what is there next; raises what failed."""
+        got = self._queue.get()
+        if isinstance(got, BaseException):
+            raise got
+        return got
+
+
+class TaskWaiter:
+    """One result for a task of an event loop."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._told: Future[Any] = Future()
+        self.reply = asyncio.wrap_future(self._told)
+
+    def deliver(self, results: list[tuple[Any, Any]]) -> None:
+        """Give the task its result."""
+        with suppress(InvalidStateError):  # nobody waits any more
+            self._told.set_result(results[0][1])
+
+    def fail(self, error: BaseException) -> None:
+        """Raise in the task."""
+        with suppress(InvalidStateError):
+            self._told.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import math
 import os
 import re
 import resource
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 from urllib.request import proxy_bypass
@@ -32,7 +32,8 @@ _LONGEST_HEADER = 1 << 17
 class Endpoint:
     """An address, its rate limit, and how requests to it went."""
 
-    base_url: str
+    connection: Connection
+    session: aiohttp.ClientSession
     weight: float
     limiter: RateLimiter
     assigned: int = 0
@@ -54,7 +55,12 @@ class Endpoint:
     @property
     def shown(self) -> str:
         """The address as messages show it."""
-        return shown_url(self.base_url)
+        return shown_url(self.connection.base_url)
+
+    async def send(self, path: str, body: bytes) -> Reply | Failure:
+        """Post a JSON body to a path under the address; never raises for what endpoint or network did."""
+        url = address_of(self.connection.base_url, path)
+        return await post(self.session, url, body, self.connection.key)
 
     def silent_s(self, now: float) -> float:
         """Return how long it has given no readable answer, in seconds."""
@@ -121,6 +127,7 @@ def masked(text: str, key: str | None, url: str = "") -> str:
     return text
 
 
+@lru_cache(maxsize=64)
 def address_of(base_url: str, path: str) -> URL:
     """Return the address of a path under a base URL; a query of either stands behind both."""
     base, _, query = base_url.partition("?")
@@ -319,30 +326,3 @@ def _words_of_system(error: OSError) -> str:
     """Return the system's words; its resolver has numbers below 0 and words of its own."""
     number = error.errno or 0
     return (os.strerror(number) if number > 0 else error.strerror or str(error)).lower()
-
-
-class Sender:
-    """Sends any number of requests at once to several addresses."""
-
-    def __init__(self, settings: EndpointSettings, connections: Sequence[Connection]) -> None:
-        self._keys = {connection.base_url: connection.key for connection in connections}
-        self._sessions: dict[str, aiohttp.ClientSession] = {
-            connection.base_url: open_session(connection, settings) for connection in connections
-        }
-        self._urls: dict[tuple[str, str], URL] = {}
-
-    def session(self, base_url: str) -> aiohttp.ClientSession:
-        """Return the session that goes with an address."""
-        return self._sessions[base_url]
-
-    async def send(self, base_url: str, path: str, body: bytes) -> Reply | Failure:
-        """Post a JSON body to a path under an address; never raises for what endpoint or network did."""
-        place = (base_url, path)
-        if place not in self._urls:
-            self._urls[place] = address_of(base_url, path)
-        return await post(self.session(base_url), self._urls[place], body, self._keys[base_url])
-
-    async def close(self) -> None:
-        """Close all connections."""
-        for session in self._sessions.values():
-            await session.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,29 +15,15 @@ import orjson
 
 from evolcoder.errors import EndpointError, EvolcoderError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import SpendingBudget
+from evolcoder.models.endpoint import chat_format
 from evolcoder.models.endpoint.address import refusal_hint
 from evolcoder.models.endpoint.batch_service import FINISHED, BatchService, GoneError
-from evolcoder.models.endpoint.chat_format import (
-    UNTOLD,
-    Billed,
-    BodyFormat,
-    Failure,
-    Reply,
-    body_of,
-    encode,
-    ended_at_stop,
-    error_message,
-    first_format,
-    is_own_refusal,
-    parsed,
-    path_of,
-    read_failure,
-    read_reply,
-)
+from evolcoder.models.endpoint.chat_format import UNTOLD, Billed, BodyFormat, Failure, Reply
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
-from evolcoder.models.endpoint.spending import Spending, bill_of
+from evolcoder.models.endpoint.spending import Spending
 from evolcoder.models.journal.journal import Journal
+from evolcoder.models.journal.totals import Batch
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.runs import content_hash
@@ -118,7 +103,7 @@ class BatchModel(LanguageModel):
         self._settings = settings
         self._service = BatchService(base_url, settings)
         self._journal = journal
-        self._format = first_format(settings)
+        self._format = chat_format.first_format(settings)
         self._waiting: dict[str, _Waiting] = {}
         self._recovered: asyncio.Task[None] | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -128,7 +113,7 @@ class BatchModel(LanguageModel):
         self._last_asked = 0.0
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
-        self._spending = Spending(price, budget, journal.count, self.stats)
+        self._spending = Spending(price, budget, journal, self.stats)
 
     @property
     def name(self) -> str:
@@ -138,15 +123,16 @@ class BatchModel(LanguageModel):
     @property
     def key_name(self) -> str:
         """What requests are keyed by: other fields in each request make another model of it."""
-        further = self._settings.further_fields
-        return self._name + json.dumps(further, sort_keys=True) if further else self._name
+        return self._settings.key_name(self._name)
+
+    @property
+    def _asked_as(self) -> str:
+        told = {"api_key_env": self._settings.api_key_env, "organization": self._settings.organization}
+        told["project"] = self._settings.project
+        return ", ".join(f"{name} {value}" for name, value in told.items() if value) or "nobody"
 
     async def complete(self, request: Request) -> Completion:
-        """Answer one request, when its batch is done.
-
-        Raises EndpointError where the batch fails, RequestFailedError where this request alone does,
-        BudgetExhaustedError at a limit the user set.
-        """
+        """Answer one request, when its batch is done; raises RequestFailedError if this one alone fails."""
         loop = asyncio.get_running_loop()
         if self._recovered is None:
             self._recovered = loop.create_task(self._recover())
@@ -157,6 +143,16 @@ class BatchModel(LanguageModel):
         waiting = self._waiting[key] = _Waiting(request, loop.create_future())
         self._wake_sender()
         return await waiting.answer
+
+    async def collect(self) -> None:
+        """Fetch what earlier sittings submitted, for one that asks in another way now.
+
+        Raises EndpointError where it cannot be had, or is not answered yet.
+        """
+        try:
+            await self._recover(wait=False)
+        finally:
+            await self._service.close()
 
     async def close(self) -> None:
         """Stop waiting; batches that were submitted go on, and the next run fetches them."""
@@ -204,12 +200,12 @@ class BatchModel(LanguageModel):
         lines: list[bytes] = []
         size, path, budget = 0, "", self._spending.budget
         for key, waiting in list(self._waiting.items()):
-            path = path or path_of(waiting.request)
-            if path_of(waiting.request) != path or len(batch) == MOST_IN_BATCH:
+            path = path or chat_format.path_of(waiting.request)
+            if chat_format.path_of(waiting.request) != path or len(batch) == MOST_IN_BATCH:
                 continue
-            body = body_of(waiting.request, self._name, self._settings, self._format)
+            body = chat_format.body_of(waiting.request, self._name, self._settings, self._format)
             waiting.form = self._format
-            line = encode({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
+            line = chat_format.encode({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
             if size + len(line) > _MOST_BYTES:
                 break
             waiting.expected = self._spending.expected(len(line), waiting.request.sampling.max_tokens)
@@ -242,29 +238,25 @@ class BatchModel(LanguageModel):
 
     def _ask_again_or_fail(self, key: str, waiting: _Waiting, failure: Failure, brought: _Brought) -> None:
         """Deal with a request that a batch did not answer."""
-        shown = self._service.shown
+        kind: type[EndpointError] = EndpointError
+        why = ""
         waiting.attempts += 1
         self.stats.retries["batch"] += 1
         if self._learn_format(waiting.form, failure):
             waiting.reformatted += 1
         elif failure.status in (401, 402):
             hint = refusal_hint(failure.status, self._settings.api_key_env)
-            why = f"{shown}: refuses every request ({failure.detail}){hint}"
-            waiting.answer.set_exception(EndpointError(why))
-            return
-        elif failure.kind == "rejected" and (brought.answers or is_own_refusal(failure)):
-            why = f"{shown}: refuses one request ({failure.detail})"
-            waiting.answer.set_exception(RequestRefusedError(why))
-            return
+            why = f"refuses every request ({failure.detail}){hint}"
+        elif failure.kind == "rejected" and (brought.answers or chat_format.is_own_refusal(failure)):
+            kind, why = RequestRefusedError, f"refuses one request ({failure.detail})"
         elif brought.status == "cancelled":
             why = "a batch was cancelled; what was answered is safe, the same command asks for the rest"
-            waiting.answer.set_exception(EndpointError(f"{shown}: {why}"))
-            return
         most = _MOST_REFUSALS if failure.kind == "rejected" else _MOST_ATTEMPTS
-        if waiting.attempts - waiting.reformatted >= most:
-            why = f"{shown}: no valid answer in {waiting.attempts} batches ({failure.detail})"
-            answers_others = self.stats.answered > 0
-            waiting.answer.set_exception((RequestFailedError if answers_others else EndpointError)(why))
+        if not why and waiting.attempts - waiting.reformatted >= most:
+            why = f"no valid answer in {waiting.attempts} batches ({failure.detail})"
+            kind = RequestFailedError if self.stats.answered > 0 else EndpointError
+        if why:
+            waiting.answer.set_exception(kind(f"{self._service.shown}: {why}"))
             return
         self._waiting[key] = waiting
         self._wake_sender()
@@ -279,8 +271,11 @@ class BatchModel(LanguageModel):
 
     async def _ask_for(self, batch: dict[str, _Waiting], lines: Sequence[bytes], brought: _Brought) -> None:
         """Submit a batch and wait for its answers; again after a while where the queue was full."""
-        path = path_of(next(iter(batch.values())).request)
-        asked = {key: _Asked(w.expected, _stop_not_sent(w)) for key, w in batch.items()}
+        path = chat_format.path_of(next(iter(batch.values())).request)
+        asked = {
+            key: _Asked(w.expected, w.request.sampling.stop if "stop" in w.form.omit else ())
+            for key, w in batch.items()
+        }
         file = await self._service.upload(lines)
         turn, waited_s, longest_s = 0, 0.0, _QUEUE_WAITS * self._settings.batch_wait_s
         while True:
@@ -315,23 +310,39 @@ class BatchModel(LanguageModel):
 
     # ---- fetching ---------------------------------------------------------------------------------
 
-    async def _recover(self) -> None:
+    async def _recover(self, wait: bool = True) -> None:
         """Fetch what earlier sittings submitted and did not live to read; it counts as spent by the run."""
-        for marker, batch_id, state in self._journal.open_batches(self._service.shown):
-            found = batch_id or await self._service.find(marker)
+        for batch in self._journal.open_batches():
+            if batch.base_url != self._service.shown or batch.model not in (None, self.key_name):
+                continue
+            marker, sent = batch.marker, 0
+            found = batch.batch_id or await self._service.find(marker)
             if found is None:  # the run died before the batch was made
                 await self._remember(marker, None, "never made", 0)
                 continue
-            if state == "intended":
+            if batch.state == "intended":
+                sent = batch.n_requests
+                self._journal.count("sent", sent)
                 await self._remember(marker, found, "submitted", 0)
             brought = _Brought()
             try:
+                if not wait and (status := (await self._service.look(found))["status"]) not in FINISHED:
+                    raise EndpointError(
+                        f"{self._service.shown}: batch {found} of {batch.n_requests} requests is {status}: "
+                        "continue with --batch (endpoint.batch: true), which waits for its answers, or "
+                        "cancel it there; nothing was asked"
+                    )
                 await self._fetch(marker, found, None, brought)
             except _BatchFailedError:
                 pass
-            except GoneError:  # nobody can fetch it any more; what it was asked is asked again
+            except GoneError as error:
+                if batch.asked_as not in (None, self._asked_as):
+                    raise EndpointError(
+                        f"{error}: it was submitted as {batch.asked_as}, now it is {self._asked_as}"
+                    ) from error
+                # Nobody can fetch it any more; what it was asked is asked again.
                 await self._remember(marker, found, "gone", 0)
-            self._spending.budget.count_earlier(sum(brought.usd.values()), 0)
+            self._spending.budget.count_earlier(sum(brought.usd.values()), sent)
 
     async def _fetch(
         self, marker: str, batch_id: str, asked: Mapping[str, _Asked] | None, brought: _Brought
@@ -347,7 +358,7 @@ class BatchModel(LanguageModel):
                 break  # else a file was cut, or is not there yet: what is missing would be paid again
         rows = [row for lines in files for line in lines if (row := _line_result(line)) is not None]
         if asked is None:
-            untold = any(not bill_of(reply).told for _, reply in rows)
+            untold = any(not reply.billed.told for _, reply in rows)
             asked = await self._asked_earlier(batch) if untold and self._spending.price else {}
             asked = dict.fromkeys((key for key, _ in rows), _Asked(UNTOLD)) | asked
         brought.status, brought.usd = str(batch["status"]), {}
@@ -386,7 +397,7 @@ class BatchModel(LanguageModel):
         with contextlib.suppress(EndpointError):
             for line in (await self._service.download(str(batch.get("input_file_id")))).splitlines():
                 with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-                    body = (row := parsed(line))["body"]
+                    body = (row := chat_format.parsed(line))["body"]
                     length = body.get("max_tokens") or body["max_completion_tokens"]
                     asked[row["custom_id"]] = _Asked(self._spending.expected(len(line), int(length)))
         return asked
@@ -394,32 +405,23 @@ class BatchModel(LanguageModel):
     def _take_answer(self, key: str, reply: Reply | Failure, asked: _Asked, brought: _Brought) -> None:
         """Count what a line is billed for, and take its answer if it is the first."""
         reply = self._spending.with_tokens(reply, asked.expected)
-        billed = bill_of(reply)
-        self._spending.count(billed)
-        usd = self._spending.usd_of(billed)
+        self._spending.count(reply.billed)
+        usd = self._spending.usd_of(reply.billed)
         brought.usd[key] = brought.usd.get(key, 0.0) + usd
         if isinstance(reply, Failure) or key in brought.answers:
-            self._spending.throw_away(billed)
+            self._spending.throw_away(reply.billed)
         if isinstance(reply, Failure):
             brought.errors[key] = reply
         elif key not in brought.answers:
-            brought.answers[key] = self._completion(ended_at_stop(reply, asked.stop), usd)
-
-    def _completion(self, reply: Reply, usd: float) -> Completion:
-        self.stats.answered += 1
-        self.stats.truncated += reply.finish_reason == "length"
-        return Completion(
-            reply.text,
-            reply.finish_reason,
-            reply.prompt_tokens,
-            reply.completion_tokens,
-            None if self._spending.price is None else usd,
-            model=self._name,
-            reasoning=reply.reasoning,
-        )
+            brought.answers[key] = self._spending.completion(
+                chat_format.ended_at_stop(reply, asked.stop), self._name
+            )
 
     async def _remember(self, marker: str, batch_id: str | None, state: str, n_requests: int) -> None:
-        await self._journal.record_batch(self._service.shown, marker, batch_id, state, n_requests)
+        shown, model = self._service.shown, self.key_name
+        await self._journal.record_batch(
+            Batch(shown, marker, batch_id, state, n_requests, model, self._asked_as)
+        )
 
     def _fail(self, batch: dict[str, _Waiting], error: EvolcoderError) -> None:
         for waiting in list(batch.values()):
@@ -428,14 +430,10 @@ class BatchModel(LanguageModel):
         batch.clear()
 
 
-def _stop_not_sent(waiting: _Waiting) -> tuple[str, ...]:
-    return waiting.request.sampling.stop if "stop" in waiting.form.omit else ()
-
-
 def _is_whole(lines: Sequence[bytes]) -> bool:
     """Whether a file of answers has its end."""
     try:
-        return not lines or not lines[-1].strip() or parsed(lines[-1]) is not None
+        return not lines or not lines[-1].strip() or chat_format.parsed(lines[-1]) is not None
     except (ValueError, RecursionError):
         return False
 
@@ -450,15 +448,15 @@ def _told_lines(batch: Mapping[str, object]) -> int:
 def _line_result(line: bytes) -> tuple[str, Reply | Failure] | None:
     """Read one line of a batch's answers: its key, and what came; None for a line that says neither."""
     try:
-        row = parsed(line)
+        row = chat_format.parsed(line)
         key = str(row["custom_id"])
         bytes.fromhex(key)
         response = row.get("response") or {}
-        status, body = int(response.get("status_code") or 0), encode(response.get("body"))
+        status, body = int(response.get("status_code") or 0), chat_format.encode(response.get("body"))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         return None  # its caller asks again
     if status in (200, 201):
-        return key, read_reply(body)
+        return key, chat_format.read_reply(body)
     if status == 0:  # the endpoint did not come to it: the batch expired, or was cancelled
-        return key, Failure("server", error_message(encode(row.get("error"))))
-    return key, read_failure(status, {}, body)
+        return key, Failure("server", chat_format.error_message(chat_format.encode(row.get("error"))))
+    return key, chat_format.read_failure(status, {}, body)

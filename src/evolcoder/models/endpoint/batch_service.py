@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import orjson
 
 from evolcoder.errors import EndpointError
-from evolcoder.models.endpoint.address import (
-    address_of,
-    connection_to,
-    masked,
-    open_session,
-    read_body,
-    shown_url,
-    words_of,
-)
+from evolcoder.models.endpoint import address
 from evolcoder.models.endpoint.chat_format import error_message, parsed, read_failure
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.runs import content_hash
 
+Answer = TypeVar("Answer")
 FINISHED = ("completed", "failed", "expired", "cancelled")
 _UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
 _NETWORK_ATTEMPTS = 6
@@ -56,17 +49,17 @@ class BatchService:
 
     def __init__(self, base_url: str, settings: EndpointSettings) -> None:
         self._settings = settings
-        self._connection = connection_to(base_url, settings)
+        self._connection = address.connection_to(base_url, settings)
         self._base_url = self._connection.base_url
         self._session: aiohttp.ClientSession | None = None
-        self.shown = shown_url(self._base_url)
+        self.shown = address.shown_url(self._base_url)
         """The address as messages show it."""
 
     async def upload(self, lines: Sequence[bytes]) -> str:
         """Send the file of a batch and return its id."""
-        content, content_type = _form({"purpose": b"batch"}, "batch.jsonl", b"\n".join(lines) + b"\n")
+        content, content_type = _form(b"\n".join(lines) + b"\n")
         # A file that arrived twice costs nothing, so that a lost answer may be asked for again.
-        file = await self._ask("POST", "/files", content, content_type, may_repeat=True)
+        file = await self._ask("POST", "/files", content, content_type, may_repeat=True, read=_object_of)
         return _id_of(file, f"{self.shown}/files")
 
     async def submit(self, marker: str, file: str, path: str) -> str:
@@ -79,7 +72,7 @@ class BatchService:
         }
         for _ in range(_SUBMIT_ATTEMPTS):
             try:
-                batch = await self._ask("POST", "/batches", orjson.dumps(body))
+                batch = await self._ask("POST", "/batches", orjson.dumps(body), read=_object_of)
             except _MaybeArrivedError as error:
                 told = error
                 for pause_s in _LISTED_AFTER_S:
@@ -94,7 +87,7 @@ class BatchService:
         """Return the id of the batch with this marker; None only where the endpoint lists all and not it."""
         after = ""
         for _ in range(_MOST_PAGES):
-            listed = await self._ask("GET", f"/batches?limit=100{after}", check=_listing)
+            listed = await self._ask("GET", f"/batches?limit=100{after}", read=_listing)
             batches = [batch for batch in listed["data"] if isinstance(batch, dict)]
             for batch in batches:
                 metadata = batch.get("metadata")
@@ -107,11 +100,11 @@ class BatchService:
 
     async def look(self, batch_id: str) -> dict[str, Any]:
         """Return how a batch stands; its `status` is one that OpenAI's API knows."""
-        return await self._ask("GET", f"/batches/{batch_id}", check=_state)
+        return await self._ask("GET", f"/batches/{batch_id}", read=_state)
 
     async def download(self, file: str) -> bytes:
         """Return the content of a file, one JSON object a line."""
-        return await self._ask_bytes("GET", f"/files/{file}/content", check=_lines_in)
+        return await self._ask("GET", f"/files/{file}/content", read=_lines_in)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -127,27 +120,15 @@ class BatchService:
         content_type: str = "application/json",
         *,
         may_repeat: bool = False,
-        check: Callable[[bytes], dict[str, Any]] | None = None,
-    ) -> dict[str, Any]:
-        check = check or _object_of
-        return check(await self._ask_bytes(method, path, data, content_type, may_repeat, check))
-
-    async def _ask_bytes(
-        self,
-        method: str,
-        path: str,
-        data: bytes | None = None,
-        content_type: str = "application/json",
-        may_repeat: bool = False,
-        check: Callable[[bytes], object] = bytes,
-    ) -> bytes:
+        read: Callable[[bytes], Answer],
+    ) -> Answer:
         """Ask with a few retries; only what may be repeated is repeated after a cut connection.
 
-        `check` raises ValueError for an answer of no use. Raises EndpointError; GoneError where nothing is
+        `read` raises ValueError for an answer of no use. Raises EndpointError; GoneError where nothing is
         there, _MaybeArrivedError where a batch may have been made although no answer says so.
         """
         if self._session is None:
-            self._session = open_session(self._connection, self._settings)
+            self._session = address.open_session(self._connection, self._settings)
         why, maybe_arrived, may_repeat = "", False, may_repeat or method == "GET"
         status = 0
         for attempt in range(_NETWORK_ATTEMPTS):
@@ -155,7 +136,7 @@ class BatchService:
             try:
                 async with self._session.request(
                     method,
-                    address_of(self._base_url, path),
+                    address.address_of(self._base_url, path),
                     data=data,
                     headers={"Content-Type": content_type},
                     allow_redirects=False,
@@ -163,10 +144,9 @@ class BatchService:
                         sock_connect=self._settings.connect_timeout_s, sock_read=self._settings.timeout_s
                     ),
                 ) as response:
-                    body = await read_body(response, _MOST_FILE_BYTES)
+                    body = await address.read_body(response, _MOST_FILE_BYTES)
                     if 200 <= response.status < 300:
-                        check(body)
-                        return body
+                        return read(body)
                     failure = read_failure(response.status, response.headers, body, str(response.url))
                     why, status, told_s = failure.detail, response.status, failure.retry_after_s or 0.0
                     maybe_arrived = status >= 500 or status == 408
@@ -176,15 +156,15 @@ class BatchService:
                     if failure.status == 402 or told_s > _LONGEST_TOLD_WAIT_S:
                         break
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                why, maybe_arrived = words_of(error), True
+                why, maybe_arrived = address.words_of(error), True
             except (ValueError, RecursionError) as error:  # it answers, and of no use
-                why, maybe_arrived = words_of(error), True
+                why, maybe_arrived = address.words_of(error), True
                 may_repeat = method == "GET"
             if maybe_arrived and not may_repeat:
                 break
             if attempt + 1 < _NETWORK_ATTEMPTS:
                 await asyncio.sleep(max(min(_FIRST_PAUSE_S * 2**attempt, 10.0), told_s))
-        why = masked(why, self._connection.key, self._base_url)
+        why = address.masked(why, self._connection.key, self._base_url)
         kind = _MaybeArrivedError if maybe_arrived and path == "/batches" else EndpointError
         kind = GoneError if status in (404, 410) else kind
         raise kind(f"{self.shown}{path}: {why}; what was answered is safe, the same command continues")
@@ -207,10 +187,11 @@ def _object_of(data: bytes) -> dict[str, Any]:
     return body
 
 
-def _lines_in(data: bytes) -> None:
-    """Raise ValueError for what is no file of JSON objects; an empty one is."""
+def _lines_in(data: bytes) -> bytes:
+    """Return a file of JSON objects, or an empty one; raises ValueError for any other."""
     if (line := data.lstrip()[:80].split(b"\n")[0]) and not line.startswith(b"{"):
         raise ValueError(f"JSON lines are expected, found {line.decode('utf-8', 'replace')!r}")
+    return data
 
 
 def _listing(data: bytes) -> dict[str, Any]:
@@ -233,14 +214,13 @@ def _id_of(body: dict[str, Any], where: str) -> str:
     return str(body["id"])
 
 
-def _form(fields: dict[str, bytes], filename: str, content: bytes) -> tuple[bytes, str]:
-    """Return a multipart form with one file, and its content type."""
+def _form(content: bytes) -> tuple[bytes, str]:
+    """Return the multipart form that uploads the file of a batch, and its content type."""
     boundary = b"evolcoder-" + content_hash(content).encode()
-    parts = []
-    for name, value in fields.items():
-        head = b'Content-Disposition: form-data; name="%s"\r\n\r\n' % name.encode()
-        parts += [b"--", boundary, b"\r\n", head, value, b"\r\n"]
-    head = b'Content-Disposition: form-data; name="file"; filename="%s"\r\n' % filename.encode()
-    head += b"Content-Type: application/octet-stream\r\n\r\n"
-    parts += [b"--", boundary, b"\r\n", head, content, b"\r\n--", boundary, b"--\r\n"]
+    head = (
+        b'--%s\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        b'--%s\r\nContent-Disposition: form-data; name="file"; filename="batch.jsonl"\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n"
+    )
+    parts = (head % (boundary, boundary), content, b"\r\n--%s--\r\n" % boundary)
     return b"".join(parts), f"multipart/form-data; boundary={boundary.decode()}"

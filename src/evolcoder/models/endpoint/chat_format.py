@@ -25,21 +25,6 @@ FailureKind = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A readable answer; `doubt` says why it may be asked for again."""
-
-    text: str
-    finish_reason: FinishReason
-    prompt_tokens: int
-    completion_tokens: int
-    doubt: Literal["empty", "refused", "truncated"] | None = None
-    tokens_told: bool = True
-    """Whether the endpoint counted the tokens; where not, they are what was set aside, or 0."""
-    reasoning: str = ""
-    """What the model thought before it answered, where the endpoint tells it apart from the answer."""
-
-
-@dataclass(frozen=True, slots=True)
 class Billed:
     """The tokens that an answer is billed for."""
 
@@ -50,6 +35,18 @@ class Billed:
 
 
 UNTOLD = Billed(0, 0, told=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A readable answer; `doubt` says why it may be asked for again."""
+
+    text: str
+    finish_reason: FinishReason
+    billed: Billed
+    doubt: Literal["empty", "refused", "truncated"] | None = None
+    reasoning: str = ""
+    """What the model thought before it answered, where the endpoint tells it apart from the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,19 +178,10 @@ def read_reply(data: bytes) -> Reply | Failure:
     if not isinstance(message, dict):
         message = {"content": message or choice.get("text")}
     text, refusal = text_of(message.get("content")), message.get("refusal")
-    reasoning = reasoning_of(message)
     finish = finish_of(choice)
     if text and billed.completion_tokens == 0:
         billed = UNTOLD
-    whole = Reply(
-        text or "",
-        "stop",
-        billed.prompt_tokens,
-        billed.completion_tokens,
-        None,
-        billed.told,
-        reasoning,
-    )
+    whole = Reply(text or "", "stop", billed, reasoning=reasoning_of(message))
     if finish == "content_filter" or (refusal and not text):
         said = text or _unicode(str(refusal or ""))
         return replace(whole, text=said, finish_reason="content_filter", doubt="refused")
@@ -234,17 +222,8 @@ def _billed_in_events(data: bytes) -> Billed:
     return UNTOLD
 
 
-_ENDED = (
-    "stop",
-    "eos",
-    "eos_token",
-    "stop_sequence",
-    "stop_token",
-    "end_turn",
-    "tool_calls",
-    "function_call",
-)
 _CALLED = ("tool_calls", "function_call")
+_ENDED = ("stop", "eos", "eos_token", "stop_sequence", "stop_token", "end_turn", *_CALLED)
 _CUT_OFF = ("length", "max_tokens", "model_length")
 _FILTERED = ("content_filter", "safety", "refusal", "recitation", "blocklist", "prohibited_content")
 _MOST_TOKENS = 1e8

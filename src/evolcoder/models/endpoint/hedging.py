@@ -10,6 +10,7 @@ stalled, and a second request would not help.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,7 @@ class Watch:
         self._hedge = hedge
         self._give_up = give_up
         self._flights: dict[Flight, None] = {}
-        self._usual: dict[int, Latencies] = {}
+        self._usual: defaultdict[int, Latencies] = defaultdict(Latencies)
         self._newest: dict[int, float] = {}
         """When the youngest request that is answered was sent, by length."""
         self._saved = 10.0 if settings.hedge_share > 0 else 0.0
@@ -80,10 +81,7 @@ class Watch:
 
     def took(self, flight: Flight, seconds: float) -> None:
         """Learn how long an attempt took; of one given up, how long at least."""
-        usual = self._usual.get(flight.length)
-        if usual is None:
-            usual = self._usual[flight.length] = Latencies()
-        usual.add(seconds)
+        self._usual[flight.length].add(seconds)
         sent_at = self._loop.time() - seconds
         self._newest[flight.length] = max(sent_at, self._newest.get(flight.length, sent_at))
         self._saved = min(self._saved + self._settings.hedge_share, _MOST_SAVED_UP)

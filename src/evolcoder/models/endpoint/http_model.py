@@ -9,7 +9,6 @@ others. Every request ends with a completion or an error.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
@@ -19,30 +18,16 @@ from dataclasses import dataclass, field
 
 from evolcoder.errors import EndpointError, RequestFailedError, RequestRefusedError
 from evolcoder.models.budget import SpendingBudget
-from evolcoder.models.endpoint.address import (
-    Endpoint,
-    Sender,
-    connection_to,
-    refusal_hint,
-)
-from evolcoder.models.endpoint.chat_format import (
-    Billed,
-    BodyFormat,
-    Failure,
-    Reply,
-    body_of,
-    encode,
-    ended_at_stop,
-    first_format,
-    is_own_refusal,
-    path_of,
-)
+from evolcoder.models.endpoint import chat_format
+from evolcoder.models.endpoint.address import Endpoint, connection_to, open_session, refusal_hint
+from evolcoder.models.endpoint.chat_format import Billed, BodyFormat, Failure, Reply
 from evolcoder.models.endpoint.hedging import Flight, Watch
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
-from evolcoder.models.endpoint.spending import Ledger, Spending, bill_of
+from evolcoder.models.endpoint.spending import Spending
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
+from evolcoder.models.journal.journal import Journal
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.models.streaming import StreamPart
@@ -95,21 +80,20 @@ class HttpModel(LanguageModel):
         weights: Sequence[float] = (),
         price: Price | None = None,
         budget: SpendingBudget | None = None,
-        ledger: Ledger | None = None,
+        journal: Journal | None = None,
         stats: RequestStats | None = None,
     ) -> None:
         self._name = name
         self._settings = settings or EndpointSettings()
         self._connections = [connection_to(url, self._settings) for url in base_urls]
         self._weights = list(weights) or [1.0] * len(self._connections)
-        self._format = first_format(self._settings)
+        self._format = chat_format.first_format(self._settings)
         self._endpoints: list[Endpoint] = []
-        self._sender: Sender | None = None
         self._watch: Watch | None = None
         self._open_requests = self._refused_now = 0
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
-        self._spending = Spending(price, budget, ledger, self.stats)
+        self._spending = Spending(price, budget, journal, self.stats)
 
     @property
     def name(self) -> str:
@@ -119,15 +103,10 @@ class HttpModel(LanguageModel):
     @property
     def key_name(self) -> str:
         """What requests are keyed by: other fields in each request make another model of it."""
-        further = self._settings.further_fields
-        return self._name + json.dumps(further, sort_keys=True) if further else self._name
+        return self._settings.key_name(self._name)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer one request.
-
-        Raises EndpointError where no address can be asked, RequestFailedError where this request alone gets
-        no answer, BudgetExhaustedError at a limit the user set.
-        """
+        """Answer one request; raises RequestFailedError too, where this one alone gets no answer."""
         if self._watch is None:
             self._open()
         self._open_requests += 1
@@ -143,13 +122,13 @@ class HttpModel(LanguageModel):
         while True:
             outcome, endpoint = await self._ask(state)
             if isinstance(outcome, Reply) and "stop" in state.form.omit:
-                outcome = ended_at_stop(outcome, request.sampling.stop)
+                outcome = chat_format.ended_at_stop(outcome, request.sampling.stop)
             if isinstance(outcome, Reply) and not self._ask_again(state, outcome):
-                return self._completion(outcome, loop.time() - begun)
+                return self._spending.completion(outcome, self._name, loop.time() - begun)
             if isinstance(outcome, Reply):
                 assert outcome.doubt is not None
                 self._count_retry(outcome.doubt)
-                self._spending.throw_away(bill_of(outcome))
+                self._spending.throw_away(outcome.billed)
                 continue
             self._count_retry(outcome.kind)
             self._spending.throw_away(outcome.billed)
@@ -170,14 +149,13 @@ class HttpModel(LanguageModel):
             self._open()
         begun = asyncio.get_running_loop().time()
         endpoint = self._pick(None)
-        key = next(c.key for c in self._connections if c.base_url == endpoint.base_url)
-        body = body_of(request, self._name, self._settings, self._format) | {"stream": True}
-        assert self._sender is not None
-        session, silent_s = self._sender.session(endpoint.base_url), self._settings.timeout_s
+        body = chat_format.body_of(request, self._name, self._settings, self._format) | {"stream": True}
         reply: Reply | None = None
         try:
             async with aclosing(
-                follow(session, endpoint, path_of(request), encode(body), key, silent_s)
+                follow(
+                    endpoint, chat_format.path_of(request), chat_format.encode(body), self._settings.timeout_s
+                )
             ) as parts:
                 async for part in parts:
                     if isinstance(part, Reply):
@@ -190,24 +168,23 @@ class HttpModel(LanguageModel):
             completion = await self.complete(request)
         else:
             assert reply is not None
-            completion = self._completion(reply, asyncio.get_running_loop().time() - begun)
+            seconds = asyncio.get_running_loop().time() - begun
+            completion = self._spending.completion(reply, self._name, seconds)
         yield StreamPart(completion.text, completion)
 
     async def close(self) -> None:
         """Close all connections."""
         if self._watch is not None:
             self._watch.close()
-        if self._sender is not None:
-            await self._sender.close()
+        for endpoint in self._endpoints:
+            await endpoint.session.close()
 
     def _open(self) -> None:
         settings = self._settings
         self._watch = Watch(settings, self._hedge, self._give_up)
-        self._sender = Sender(settings, self._connections)
-        self._endpoints = [
-            Endpoint(c.base_url, weight, RateLimiter(settings.concurrency, settings.rpm, settings.tpm))
-            for c, weight in zip(self._connections, self._weights, strict=True)
-        ]
+        for connection, weight in zip(self._connections, self._weights, strict=True):
+            limiter = RateLimiter(settings.concurrency, settings.rpm, settings.tpm)
+            self._endpoints.append(Endpoint(connection, open_session(connection, settings), weight, limiter))
 
     # ---- one attempt -------------------------------------------------------------------------------
 
@@ -216,15 +193,15 @@ class HttpModel(LanguageModel):
         assert self._watch is not None
         request = state.request
         length = request.sampling.max_tokens
-        body = body_of(request, self._name, self._settings, state.form)
+        body = chat_format.body_of(request, self._name, self._settings, state.form)
         if state.failures and "seed" in body:
             # A server that honours the seed would give the same empty or broken answer again.
             body["seed"] += 1_000_003 * sum(state.failures.values())
-        data = encode(body)
+        data = chat_format.encode(body)
         expected = len(data) / 4 + self._spending.answer_tokens(length, min(length, 500))
         endpoint = self._pick(state.avoid)
         done = asyncio.get_running_loop().create_future()
-        flight = Flight(endpoint, path_of(request), data, length, expected, done)
+        flight = Flight(endpoint, chat_format.path_of(request), data, length, expected, done)
         self._launch(flight, endpoint, retry=bool(state.failures))
         try:
             outcome: tuple[Reply | Failure, Endpoint] = await flight.done
@@ -257,12 +234,13 @@ class HttpModel(LanguageModel):
         """Wait for the rate limit, send the request once, and settle what it cost."""
         loop, stats, limiter = asyncio.get_running_loop(), self.stats, endpoint.limiter
         me = asyncio.current_task()
-        assert me is not None and self._watch is not None and self._sender is not None
+        assert me is not None and self._watch is not None
         reply: Reply | Failure | None = None
         await limiter.enter(flight.tokens, retry)
         try:
-            expected = self._spending.expected(len(flight.body), flight.length)
-            set_aside_usd = await self._spending.set_aside(expected)
+            size = len(flight.body), flight.length
+            expected = self._spending.expected(*size)
+            set_aside_usd = await self._spending.set_aside(expected, self._spending.most(*size))
             begun = loop.time()
             if flight.begun == 0.0:
                 self._watch.begin(flight)
@@ -271,18 +249,17 @@ class HttpModel(LanguageModel):
             stats.sent += 1
             stats.in_flight += 1
             try:
-                reply = self._spending.with_tokens(
-                    await self._sender.send(endpoint.base_url, flight.path, flight.body), expected
-                )
+                reply = self._spending.with_tokens(await endpoint.send(flight.path, flight.body), expected)
                 if isinstance(reply, Reply) or reply.kind != "connection":
                     endpoint.answers += 1
-                endpoint.billed |= bill_of(reply) != Billed(0, 0)
+                endpoint.billed |= reply.billed != Billed(0, 0)
             finally:
                 stats.in_flight -= 1
                 self._settle(flight, endpoint, reply, loop.time() - begun)
-                # An address that takes no request bills none.
+                # One cut short may be billed, where money counts; an address that takes none bills none.
                 refuses = endpoint.dead is not None and not endpoint.billed
-                billed = self._spending.bill_of_attempt(reply, Billed(0, 0) if refuses else expected)
+                unknown = Billed(0, 0) if refuses or self._spending.price is None else expected
+                billed = unknown if reply is None else reply.billed
                 self._spending.count(billed)
                 if reply is None:
                     self._spending.throw_away(billed)
@@ -309,9 +286,10 @@ class HttpModel(LanguageModel):
             endpoint.refused = 0
             self._watch.took(flight, seconds)
             stats.latency.add(seconds)
-            if reply.tokens_told:
-                self._spending.learn(flight.length, reply.completion_tokens)
-            endpoint.limiter.correct_tokens(flight.tokens, reply.prompt_tokens + reply.completion_tokens)
+            used = reply.billed.completion_tokens
+            if reply.billed.told:
+                self._spending.learn(flight.length, used)
+            endpoint.limiter.correct_tokens(flight.tokens, reply.billed.prompt_tokens + used)
             limits.answered(loop_now, seconds, endpoint.limiter.waiting > 0)
         elif reply is None:
             self._watch.took(flight, seconds)  # cut short: it took at least this long
@@ -329,7 +307,7 @@ class HttpModel(LanguageModel):
         if reply.doubt is None:
             return False
         settings = self._settings
-        nothing_came = settings.on_empty == "retry" or reply.completion_tokens == 0
+        nothing_came = settings.on_empty == "retry" or reply.billed.completion_tokens == 0
         allowed = {
             "empty": settings.empty_retries if nothing_came else 0,
             "refused": settings.refused_retries,
@@ -339,21 +317,6 @@ class HttpModel(LanguageModel):
             return False
         state.failures[reply.doubt] += 1
         return True
-
-    def _completion(self, reply: Reply, seconds: float) -> Completion:
-        self.stats.answered += 1
-        if reply.doubt == "truncated":
-            self.stats.truncated += 1
-        return Completion(
-            text=reply.text,
-            finish_reason=reply.finish_reason,
-            prompt_tokens=reply.prompt_tokens,
-            completion_tokens=reply.completion_tokens,
-            cost_usd=None if self._spending.price is None else self._spending.usd_of(bill_of(reply)),
-            seconds=seconds,
-            model=self._name,
-            reasoning=reply.reasoning,
-        )
 
     async def _wait_after(self, state: _Try, failure: Failure, endpoint: Endpoint) -> float:
         """Return the seconds to wait before the next attempt; raises where there shall be none."""
@@ -387,13 +350,11 @@ class HttpModel(LanguageModel):
         elif state.attempts >= self._settings.max_attempts and endpoint.last_whole_answer is None:
             self._bury(endpoint, f"answers no request ({failure.detail})")
         most_attempts = self._settings.max_attempts
-        if failure.kind == "broken" and failure.status == 200:
-            most_attempts = min(
-                most_attempts, 1 + self._settings.refused_retries
-            )  # whole, and billed, and no answer
+        billed = failure.kind == "broken" and failure.status == 200  # and whole, and no answer
+        if billed:
+            most_attempts = min(most_attempts, 1 + self._settings.refused_retries)
         if state.attempts >= most_attempts:
             # A refusal is remembered: a continuation that asked again would be billed again.
-            billed = failure.kind == "broken" and failure.status == 200
             raise (RequestRefusedError if billed else RequestFailedError)(
                 f"{endpoint.shown}: no valid answer to one request in {state.attempts} attempts "
                 f"(last: {failure.kind}, {failure.detail}); it answers others, finished work is safe"
@@ -423,7 +384,7 @@ class HttpModel(LanguageModel):
         if failure.status in (401, 402, 407) or 300 <= failure.status < 400:
             self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
             return 0.0
-        if not is_own_refusal(failure) and await self._refuses_all(endpoint):
+        if not chat_format.is_own_refusal(failure) and await self._refuses_all(endpoint):
             which = "every request" if endpoint.refused > 1 else "the first request"
             self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
             return 0.0
@@ -450,8 +411,7 @@ class HttpModel(LanguageModel):
 
     def _learn_format(self, state: _Try, form: BodyFormat) -> None:
         """Send this request, and all that follow, as the endpoint asks for it."""
-        for name in form.omit - state.form.omit:
-            self.stats.left_out[name] = None
+        self.stats.left_out |= dict.fromkeys(form.omit - state.form.omit)
         state.form = form
         self._format = BodyFormat(form.length_field, self._format.omit | form.omit)
 
@@ -465,10 +425,7 @@ class HttpModel(LanguageModel):
         if not living:
             raise self._nowhere_to_go()
         choice = [endpoint for endpoint in living if endpoint is not avoid] or living
-        return min(
-            choice,
-            key=lambda e: (not e.limiter.limits.healthy, (e.assigned + 1) / e.weight),
-        )
+        return min(choice, key=lambda e: (not e.limiter.limits.healthy, (e.assigned + 1) / e.weight))
 
     def _bury(self, endpoint: Endpoint, why: str) -> None:
         """Ask this address no more; raises EndpointError where it was the last."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -29,6 +29,18 @@ class FixedPrice:
 
 BATCH_FACTOR = 0.5
 """The Batch API costs half (OpenAI's price list)."""
+
+
+def dearest_price(model: str, base_urls: Sequence[str], settings: EndpointSettings) -> Price | None:
+    """Return the price of a model that several addresses serve: of each request, what the dearest takes.
+
+    None where the price at any of them is unknown. Raises ModelError for an address that is none.
+    """
+    prices = [price_for(model, url, settings) for url in base_urls]
+    known = [price for price in prices if price is not None]
+    if len(known) < len(prices):
+        return None
+    return known[0] if len(known) == 1 else lambda *tokens: max(price(*tokens) for price in known)
 
 
 def price_for(model: str, base_url: str, settings: EndpointSettings) -> Price | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -79,12 +81,20 @@ class EndpointSettings:
         )
         limits = ("rpm", "tpm", "timeout_s", "connect_timeout_s", "batch_wait_s", "batch_timeout_s")
         check_above_zero(self, *limits)
+        for name in ("usd_per_million_input", "usd_per_million_output"):
+            if (usd := getattr(self, name)) is not None and not 0 <= usd < math.inf:
+                raise ValueError(f"{name} must be 0 or more, found {usd}")
         if (self.usd_per_million_input is None) != (self.usd_per_million_output is None):
             raise ValueError("usd_per_million_input and usd_per_million_output must be given together")
         unknown = set(self.omit) - {"temperature", "top_p", "seed", "stop"}
         if unknown:
             raise ValueError(f"omit may name temperature, top_p, seed, stop; found {sorted(unknown)}")
         check_extra_body(self.extra_body)
+
+    def key_name(self, model: str) -> str:
+        """Return what requests to a model are keyed by: other fields in each make another model of it."""
+        further = self.further_fields
+        return model + json.dumps(further, sort_keys=True) if further else model
 
     @property
     def further_fields(self) -> dict[str, Any]:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.chat_format import Billed, Failure, Reply
 from evolcoder.models.endpoint.pricing import Price
-from evolcoder.models.journal.journal import HELD
+from evolcoder.models.journal.journal import HELD, UNPRICED_WASTE, Journal
+from evolcoder.models.protocol import Completion
 from evolcoder.models.stats import RequestStats
-
-Ledger = Callable[[str, float], None]
-"""Takes (name, n): counts that outlive the process."""
 
 _LEARNT_AT_ONCE = 0.05
 
 
-def bill_of(reply: Reply | Failure) -> Billed:
-    """Return the tokens that an answer is billed for, whether it is of use or not."""
-    if isinstance(reply, Failure):
-        return reply.billed
-    return Billed(reply.prompt_tokens, reply.completion_tokens, reply.tokens_told)
+class SetAside(NamedTuple):
+    """US dollars that a request in flight may cost."""
+
+    expected: float = 0.0
+    most: float = 0.0
 
 
 class Spending:
@@ -31,14 +29,19 @@ class Spending:
         self,
         price: Price | None,
         budget: SpendingBudget | None,
-        ledger: Ledger | None,
+        journal: Journal | None,
         stats: RequestStats,
     ) -> None:
         self.price = price
         self.budget = budget or SpendingBudget()
-        self.ledger: Ledger = ledger or (lambda name, n: None)
+        self._journal = journal
         self._stats = stats
         self._answer_tokens: dict[int, float] = {}
+
+    def ledger(self, name: str, n: float) -> None:
+        """Add to a count that outlives the process, where there is a journal."""
+        if self._journal is not None:
+            self._journal.count(name, n)
 
     def answer_tokens(self, length: int, otherwise: float) -> float:
         """Return the tokens that answers limited to `length` usually have; `otherwise` before the first."""
@@ -54,58 +57,52 @@ class Spending:
         # Before the first answer nothing is known but the most it can be.
         return Billed(n_bytes // 4, int(self.answer_tokens(length, float(length))) + 1, told=False)
 
+    def most(self, n_bytes: int, length: int) -> Billed:
+        """Return the tokens that a request comes to at most: of three bytes each, and the longest answer."""
+        return Billed(n_bytes // 3, max(length, int(self.answer_tokens(length, 0.0))) + 1, told=False)
+
     def usd_of(self, billed: Billed) -> float:
         """Return what tokens cost, in US dollars; 0 where no price is known."""
         return 0.0 if self.price is None else self.price(billed.prompt_tokens, billed.completion_tokens)
 
     def with_tokens(self, reply: Reply | Failure, expected: Billed) -> Reply | Failure:
         """Return an answer whose tokens nobody told with those expected, where money counts."""
-        if bill_of(reply).told or self.price is None:
+        if reply.billed.told or self.price is None:
             return reply
         self._stats.estimated += 1
-        if isinstance(reply, Failure):
-            return replace(reply, billed=expected)
-        return replace(
-            reply, prompt_tokens=expected.prompt_tokens, completion_tokens=expected.completion_tokens
-        )
+        return replace(reply, billed=expected)
 
-    async def set_aside(self, expected: Billed) -> float:
-        """Count a request as sent and, under a limit, set aside money for it; return that, in US dollars.
+    async def set_aside(self, expected: Billed, most: Billed) -> SetAside:
+        """Count a request as sent and, under a limit, set aside the most that it can cost.
 
-        Returns when both are on the disk, so that also a killed process counts what it had in flight. Pair
-        with `settle`. Raises BudgetExhaustedError at a limit, JournalWriteError where the disk takes nothing.
+        Returns when what it is expected to cost is on the disk, so that also a killed process counts what it
+        had in flight. Pair with `settle`. Raises BudgetExhaustedError at a limit, JournalWriteError where
+        the disk takes nothing.
         """
+        if self._journal is not None:
+            await self._journal.writable()
         budget = self.budget
         if not budget.limited:
             self.ledger("sent", 1)
-            return 0.0
-        usd = self.usd_of(expected)
-        await budget.take(usd)
+            return SetAside()
+        usd = SetAside(self.usd_of(expected), self.usd_of(most))
+        await budget.take(usd.most)
         self.ledger("sent", 1)
-        self.ledger(HELD, usd)
+        self.ledger(HELD, usd.expected)
         try:
             await budget.noted()
         except BaseException:  # it was not sent
-            budget.give_back(usd)
+            budget.give_back(usd.most)
             self.ledger("sent", -1)
-            self.ledger(HELD, -usd)
+            self.ledger(HELD, -usd.expected)
             raise
         return usd
 
-    def settle(self, set_aside_usd: float, billed: Billed) -> None:
+    def settle(self, set_aside_usd: SetAside, billed: Billed) -> None:
         """Replace what was set aside for one request by what it is billed for."""
         if self.budget.limited:
-            self.ledger(HELD, -set_aside_usd)
-            self.budget.settle(set_aside_usd, self.usd_of(billed))
-
-    def bill_of_attempt(self, reply: Reply | Failure | None, expected: Billed) -> Billed:
-        """Return what one attempt is billed for; `reply` is None where it was cut short.
-
-        Such a one may still be billed, so that what it was expected to come to counts, where money does.
-        """
-        if reply is not None:
-            return bill_of(reply)
-        return Billed(0, 0) if self.price is None else expected
+            self.ledger(HELD, -set_aside_usd.expected)
+            self.budget.settle(set_aside_usd.most, self.usd_of(billed))
 
     def count(self, billed: Billed) -> None:
         """Count tokens as spent in the statistics, and what of it is an estimate."""
@@ -117,9 +114,21 @@ class Spending:
             self.budget.estimated_usd += usd
             self.ledger("estimated usd", usd)
 
+    def completion(self, reply: Reply, model: str, seconds: float = 0.0) -> Completion:
+        """Count an answer that is kept, and return it with its price."""
+        self._stats.answered += 1
+        self._stats.truncated += reply.finish_reason == "length"
+        tokens = reply.billed.prompt_tokens, reply.billed.completion_tokens
+        usd = None if self.price is None else self.usd_of(reply.billed)
+        return Completion(
+            reply.text, reply.finish_reason, *tokens, usd, seconds, model=model, reasoning=reply.reasoning
+        )
+
     def throw_away(self, billed: Billed) -> None:
         """Note tokens that are paid for, and whose answer is kept nowhere."""
         if tokens := billed.prompt_tokens + billed.completion_tokens:
             self.ledger("wasted tokens", tokens)
-            if self.price is not None:
+            if self.price is None:
+                self.ledger(UNPRICED_WASTE, tokens)
+            else:
                 self.ledger("wasted usd", self.usd_of(billed))

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from evolcoder.models.endpoint import chat_format
 from evolcoder.models.endpoint.address import Endpoint, address_of, masked, read_body
-from evolcoder.models.endpoint.chat_format import (
-    Reply,
-    billed_of,
-    finish_of,
-    parsed,
-    read_reply,
-    reasoning_of,
-    text_of,
-)
+from evolcoder.models.endpoint.chat_format import UNTOLD, Billed, Reply
 from evolcoder.models.protocol import FinishReason
 
 _LONGEST_LINE = 1 << 20
@@ -38,24 +31,18 @@ class _Heard:
     text: str = ""
     reasoning: str = ""
     finish: FinishReason | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    billed: Billed = UNTOLD
     events: int = 0
 
     @property
     def reply(self) -> Reply:
         """The answer as a whole; where the endpoint counts no tokens, events stand for them."""
-        tokens = (self.prompt_tokens, self.completion_tokens or self.events)
-        return Reply(self.text, self.finish or "stop", *tokens, reasoning=self.reasoning)
+        billed = Billed(self.billed.prompt_tokens, self.billed.completion_tokens or self.events)
+        return Reply(self.text, self.finish or "stop", billed, reasoning=self.reasoning)
 
 
 async def follow(
-    session: aiohttp.ClientSession,
-    endpoint: Endpoint,
-    path: str,
-    body: bytes,
-    key: str | None,
-    silent_s: float,
+    endpoint: Endpoint, path: str, body: bytes, silent_s: float
 ) -> AsyncGenerator[str | Reply, None]:
     """Yield the text so far at every event, and the whole reply last.
 
@@ -65,8 +52,8 @@ async def follow(
     """
     heard = _Heard()
     try:
-        async with session.post(
-            address_of(endpoint.base_url, path),
+        async with endpoint.session.post(
+            address_of(endpoint.connection.base_url, path),
             data=body,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_read=silent_s),
@@ -75,7 +62,7 @@ async def follow(
             if response.status != 200:
                 raise NoStreamError
             if response.content_type != "text/event-stream":
-                reply = read_reply(await read_body(response))
+                reply = chat_format.read_reply(await read_body(response))
                 if not isinstance(reply, Reply):
                     raise NoStreamError
                 yield reply
@@ -86,7 +73,8 @@ async def follow(
                 _take(heard, data)
                 yield heard.text
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
-        text = masked(str(error) or type(error).__name__, key, endpoint.base_url)
+        connection = endpoint.connection
+        text = masked(str(error) or type(error).__name__, connection.key, connection.base_url)
         raise (BrokenStreamError(text) if heard.text else NoStreamError(text)) from error
     if not heard.events:
         raise NoStreamError
@@ -107,23 +95,23 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, Non
 
 def _take(heard: _Heard, data: bytes) -> None:
     """Add one event; raises ValueError where it is no chunk of a completion, or ends it as no answer."""
-    event = parsed(data)
+    event = chat_format.parsed(data)
     if not isinstance(event, dict) or event.get("error"):
         raise ValueError("the endpoint broke it off")
-    billed = billed_of(event.get("usage"))
+    billed = chat_format.billed_of(event.get("usage"))
     if billed.told:
-        heard.prompt_tokens, heard.completion_tokens = billed.prompt_tokens, billed.completion_tokens
+        heard.billed = billed
     choices = event.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if not isinstance(choice, dict):
             raise ValueError("a choice that is none")
         delta = choice.get("delta", {"content": choice.get("text")})
         if isinstance(delta, dict):
-            heard.reasoning += reasoning_of(delta)
-            if piece := text_of(delta.get("content")):
+            heard.reasoning += chat_format.reasoning_of(delta)
+            if piece := chat_format.text_of(delta.get("content")):
                 heard.text += piece
                 heard.events += 1
-        finish = finish_of(choice)
+        finish = chat_format.finish_of(choice)
         if finish is None:
             raise ValueError(f"it ended with {choice['finish_reason']!r}")
         if finish:

@@ -48,10 +48,16 @@ CREATE TABLE batches (
 
 _REASONING = "CREATE TABLE IF NOT EXISTS reasoning (key BLOB PRIMARY KEY, text BLOB NOT NULL) WITHOUT ROWID"
 """What a model thought before a reply, where it told; journals of 0.1.0 have no such table."""
+_BATCH_MODELS = (
+    "CREATE TABLE IF NOT EXISTS batch_models (marker TEXT PRIMARY KEY, model TEXT NOT NULL,"
+    " asked_as TEXT NOT NULL) WITHOUT ROWID"
+)
+"""Which model a batch asked, and on whose account; journals of 0.2.0 have no such table."""
 
 
 def lock_for_writing(path: Path) -> int:
     """Take the write lock of a journal, a descriptor; raises JournalError where another process holds it."""
+    path = path.resolve()  # by whatever name it is known
     # A file of its own: closing any descriptor of the database would drop SQLite's own locks on it.
     try:
         return take_lock(path.with_name(f".{path.name}.lock"))
@@ -83,6 +89,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
                 f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
         connection.execute(_REASONING)
+        connection.execute(_BATCH_MODELS)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise damaged(path, error) from error
@@ -93,10 +100,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open an existing journal without writing to it, also while its writer runs.
-
-    Raises JournalError where there is none, or it is no journal, damaged, or of a newer evolcoder.
-    """
+    """Open a journal to read, also while its writer runs; raises JournalError for one missing or unsound."""
     if not path.exists():
         raise JournalError(f"{path}: no journal there")
     check_file(path)

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 import time
 import zlib
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from evolcoder.errors import JournalWriteError, RequestRefusedError
 from evolcoder.models.journal.database import damaged, lock_for_writing, open_for_reading, open_for_writing
-from evolcoder.models.journal.totals import JournalTotals, totals_of
+from evolcoder.models.journal.totals import Batch, GivenPrices, JournalTotals, open_batches_in, totals_of
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats, stats_of
 
@@ -43,10 +43,16 @@ _BATCH = (
     "INSERT INTO batches (base_url, marker, batch_id, state, n_requests, written_at) VALUES (?,?,?,?,?,?)"
     " ON CONFLICT (marker) DO UPDATE SET batch_id = excluded.batch_id, state = excluded.state"
 )
-_OPEN_BATCHES = (
-    "SELECT marker, batch_id, state FROM batches WHERE base_url = ? AND state IN ('intended', 'submitted')"
+_BATCH_MODEL = "INSERT OR IGNORE INTO batch_models (marker, model, asked_as) VALUES (?,?,?)"
+
+_UNPRICED = (
+    "SELECT id, prompt_tokens, completion_tokens,"
+    " prompt_tokens > 0 AND (completion_tokens > 0 OR length(text) = 0)"
+    " FROM replies WHERE model = ? AND cost_usd IS NULL"
 )
 
+UNPRICED_WASTE = "wasted tokens without a price"
+"""Count of the tokens of answers thrown away while no price was known."""
 HELD = "held usd"
 """Count of the money set aside for requests in flight; a process that was killed leaves it above 0."""
 _LEAST_HELD = 1e-9
@@ -56,13 +62,32 @@ _REFUSED = "request refused"
 """Stands as the finish reason of a request that the endpoint will not take; its text says why."""
 
 
+RETRY_FOR_S = 120.0
+"""How long a disk that takes nothing is tried again, in seconds."""
+_log = logging.getLogger(__name__)
+
+
+class _Group(NamedTuple):
+    """What is written in one transaction."""
+
+    rows: list[tuple[Any, ...]]
+    statements: list[tuple[str, tuple[Any, ...]]]
+    counts: Counter[str]
+
+
 class Journal:
     """The journal of a run, open for its one writer. Use it from one event loop at a time.
 
     Raises JournalError (on opening) for a file that is foreign, damaged, or written by another process.
     """
 
-    def __init__(self, path: Path | str, commit_every_s: float = 0.005) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        commit_every_s: float = 0.005,
+        retry_for_s: float = RETRY_FOR_S,
+        retry_every_s: float = 1.0,
+    ) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = lock_for_writing(self.path)
@@ -73,14 +98,17 @@ class Journal:
             os.close(self._lock)
             raise
         self._commit_every_s = commit_every_s
+        self._retry_for_s, self._retry_every_s = retry_for_s, retry_every_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._rows: list[tuple[Any, ...]] = []
         self._statements: list[tuple[str, tuple[Any, ...]]] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._counts: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
-        self._committing: asyncio.Future[None] | None = None
+        self._committing: asyncio.Future[Any] | None = None
         self._last_commit = 0.0
+        self._failing_since: float | None = None
+        """When the disk first took nothing, on the loop's clock; None while it takes what it is given."""
         self._failure: JournalWriteError | None = None
         self._closed = False
         self.in_flight: dict[str, asyncio.Future[Completion]] = {}
@@ -124,7 +152,8 @@ class Journal:
         """Take a reply at once and return what completes when it is durable.
 
         The reply is in the buffer when this call returns, before any await: replies put in one turn of
-        the event loop become durable together. Raises JournalWriteError (when awaited) where the disk fails.
+        the event loop become durable together. Where the disk takes nothing, it is kept and written again for
+        a while; raises JournalWriteError (when awaited) where that does not help.
         """
         return self._put(key, completion, completion.finish_reason, model)
 
@@ -157,16 +186,39 @@ class Journal:
         """Add to a count that outlives the process; written with the next group, at the latest on closing."""
         self._counts[name] += n  # type: ignore[assignment]
 
-    def record_batch(
-        self, base_url: str, marker: str, batch_id: str | None, state: str, n_requests: int
-    ) -> Awaitable[None]:
+    def record_batch(self, batch: Batch) -> Awaitable[None]:
         """Note how a batch stands, by its marker; what is returned completes when that is durable."""
-        self._statements.append((_BATCH, (base_url, marker, batch_id, state, n_requests, time.time())))
+        if batch.model is not None:
+            self._statements.append((_BATCH_MODEL, (batch.marker, batch.model, batch.asked_as)))
+        self._statements.append((_BATCH, (*batch[:5], time.time())))
         return self._wait_for_commit()
 
-    def open_batches(self, base_url: str) -> list[tuple[str, str | None, str]]:
-        """Return (marker, batch id, state) of the batches whose answers are not in the journal yet."""
-        return self._reader.execute(_OPEN_BATCHES, (base_url,)).fetchall()
+    def open_batches(self) -> list[Batch]:
+        """Return the batches whose answers are not in the journal yet."""
+        return open_batches_in(self._reader)
+
+    def give_prices(self, model: str, price: Callable[[int, int], float]) -> GivenPrices:
+        """Note what replies of a model that have no price come to at this one, and answers thrown away.
+
+        Call it before anything is asked. Raises JournalWriteError where the disk fails.
+        """
+        try:
+            found = self._writer.execute(_UNPRICED, (model,)).fetchall()
+            prices = [(price(prompt, answer), id_) for id_, prompt, answer, known in found if known]
+            wasted = self._count_of(UNPRICED_WASTE)
+            # Nobody kept which of these tokens were a prompt's.
+            wasted_usd = max(price(int(wasted), 0), price(0, int(wasted)))
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.executemany("UPDATE replies SET cost_usd = ? WHERE id = ?", prices)
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._write_error(error) from error
+        if wasted:
+            self.count(UNPRICED_WASTE, -wasted)
+            self.count("wasted usd", wasted_usd)
+            self.count("estimated usd", wasted_usd)
+        usd = sum(usd for usd, _ in prices)
+        return GivenPrices(usd + wasted_usd, wasted_usd, len(found) - len(prices))
 
     async def counts_kept(self) -> None:
         """Wait until the counts up to now are durable."""
@@ -184,30 +236,42 @@ class Journal:
             totals.counts[name] = totals.counts.get(name, 0) + n
         return totals
 
+    async def writable(self) -> None:
+        """Wait while the disk takes nothing: what is asked then may be paid for and lost.
+
+        Raises JournalWriteError where that does not pass.
+        """
+        if self._failing_since is not None or self._failure is not None:
+            await self._wait_for_commit()
+
     async def close(self) -> None:
         """Make everything durable, then let the file go. Closing twice is harmless."""
         if self._closed:
             return
         try:
-            while self._pending():
+            while self._pending() and self._failing_since is None:
                 await self._wait_for_commit()
         finally:
             self.close_now()
 
     def close_now(self) -> None:
-        """Close without an event loop: write what is left, then let the file go."""
+        """Close without an event loop: write what is left, then let the file go.
+
+        Raises JournalWriteError, which says how many replies are lost, where the disk takes nothing.
+        """
         if self._closed:
             return
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         self._thread.shutdown(wait=True)
+        group = self._take_group()
         try:
-            if self._failure is None and (self._rows or self._counts or self._statements):
-                self._write_group()
+            if any(group):
+                self._write(group)
                 self._writer.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._write_error(error) from error
+            raise self._write_error(error, lost=len(group.rows)) from error
         finally:
             self._reader.close()
             self._writer.close()
@@ -216,21 +280,23 @@ class Journal:
     async def __aenter__(self) -> Journal:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     def _count_what_a_kill_cut_short(self) -> None:
         """Count what an earlier process was killed with in flight as spent: it may be billed."""
         try:
-            row = self._reader.execute("SELECT value FROM counts WHERE name = ?", (HELD,)).fetchone()
+            held_usd = self._count_of(HELD)
         except sqlite3.DatabaseError as error:
             raise damaged(self.path, error) from error
-        if row is not None and row[0] > _LEAST_HELD:
-            self.count("wasted usd", row[0])
-            self.count("estimated usd", row[0])
-            self.count(HELD, -row[0])
+        if held_usd > _LEAST_HELD:
+            self.count("wasted usd", held_usd)
+            self.count("estimated usd", held_usd)
+            self.count(HELD, -held_usd)
+
+    def _count_of(self, name: str) -> float:
+        row = self._reader.execute("SELECT value FROM counts WHERE name = ?", (name,)).fetchone()
+        return self._counts[name] + (0.0 if row is None else row[0])
 
     def _wait_for_commit(self) -> asyncio.Future[None]:
         """Return a future that is done when all in the buffer now is durable; see that a commit is due."""
@@ -251,28 +317,32 @@ class Journal:
         self._timer = None
         self._last_commit = loop.time()
         waiting, self._waiting = self._waiting, []
+        group = self._take_group()
         try:
             # Here, and not in the thread: SQLite's Python binding gives up the interpreter lock at every
             # row, and a busy loop gives it back only 5 ms later each time.
-            self._write_group()
+            self._write(group)
         except sqlite3.Error as error:
-            self._fail(waiting, error)
+            self._not_written(loop, group, waiting, error)
             return
-        committing = loop.run_in_executor(self._thread, self._commit_in_thread)
-        self._committing = committing
-        committing.add_done_callback(lambda done: self._committed(loop, waiting, done))
-
-    def _commit_in_thread(self) -> None:
-        self._writer.execute("COMMIT")
+        self._committing = loop.run_in_executor(self._thread, self._writer.execute, "COMMIT")
+        self._committing.add_done_callback(lambda done: self._committed(loop, group, waiting, done))
 
     def _committed(
-        self, loop: asyncio.AbstractEventLoop, waiting: list[asyncio.Future[None]], done: asyncio.Future[None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        group: _Group,
+        waiting: list[asyncio.Future[None]],
+        done: asyncio.Future[Any],
     ) -> None:
         self._committing = None
         error = RuntimeError("cancelled") if done.cancelled() else done.exception()
         if error is not None:
-            self._fail(waiting, error)
+            self._not_written(loop, group, waiting, error)
             return
+        if self._failing_since is not None:
+            self._failing_since = None
+            _log.warning("%s: can be written again; the run goes on", self.path)
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -283,31 +353,58 @@ class Journal:
     def _pending(self) -> bool:
         return bool(self._rows or self._statements) or self._committing is not None
 
-    def _write_group(self) -> None:
-        """Begin a transaction with all that is in the buffer."""
-        rows, self._rows = self._rows, []
-        statements, self._statements = self._statements, []
-        counts, self._counts = self._counts, Counter()
-        self._writer.execute("BEGIN IMMEDIATE")
-        for statement, values in statements:
-            self._writer.execute(statement, values)
-        self._writer.executemany(_INSERT, rows)
-        if counts:
-            self._writer.executemany(_COUNT, counts.items())
+    def _take_group(self) -> _Group:
+        group = _Group(self._rows, self._statements, self._counts)
+        self._rows, self._statements, self._counts = [], [], Counter()
+        return group
 
-    def _fail(self, waiting: list[asyncio.Future[None]], error: BaseException) -> None:
+    def _write(self, group: _Group) -> None:
+        """Begin a transaction with all that is in a group."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        for statement, values in group.statements:
+            self._writer.execute(statement, values)
+        self._writer.executemany(_INSERT, group.rows)
+        if group.counts:
+            self._writer.executemany(_COUNT, group.counts.items())
+
+    def _not_written(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        group: _Group,
+        waiting: list[asyncio.Future[None]],
+        error: BaseException,
+    ) -> None:
+        """Keep what the disk did not take, and see that it is written again; give up after a while."""
         with contextlib.suppress(sqlite3.Error):
             self._writer.execute("ROLLBACK")
+        self._rows = group.rows + self._rows
+        self._statements = group.statements + self._statements
+        self._counts = Counter({n: group.counts[n] + self._counts[n] for n in group.counts | self._counts})
+        self._waiting = waiting + self._waiting
+        now = loop.time()
+        if self._failing_since is None:
+            self._failing_since = now
+            _log.warning(
+                "%s: cannot be written (%s). Nothing more is asked; what was asked is waited for and kept in "
+                "memory, and written as soon as there is room, for %.0f s",
+                *(self.path, error, self._retry_for_s),
+            )
+        if now - self._failing_since < self._retry_for_s and isinstance(error, sqlite3.Error):
+            self._timer = loop.call_later(self._retry_every_s, self._commit, loop)
+            return
         self._failure = self._write_error(error)
-        for future in waiting + self._waiting:
+        for future in self._waiting:
             if not future.done():
                 future.set_exception(self._failure)
                 future.exception()  # nobody may be waiting any more; that is no defect
         self._waiting = []
 
-    def _write_error(self, error: BaseException) -> JournalWriteError:
+    def _write_error(self, error: BaseException, lost: int = 0) -> JournalWriteError:
+        told = (
+            f"{lost} replies that came are lost (where a limit is set they count as spent); " if lost else ""
+        )
         return JournalWriteError(
-            f"{self.path}: cannot be written ({error}); replies written before are safe: "
+            f"{self.path}: cannot be written ({error}); {told}replies written before are safe: "
             "make room on the disk, then the same command continues"
         )
 
@@ -315,9 +412,12 @@ class Journal:
 class JournaledModel(LanguageModel):
     """A model whose every reply is durable before it is returned, and whose old replies come from there."""
 
-    def __init__(self, model: LanguageModel, journal: Journal) -> None:
-        self._model = model
-        self._journal = journal
+    def __init__(
+        self, model: LanguageModel, journal: Journal, collect: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self._model, self._journal = model, journal
+        self._collect = collect
+        """Brings answers that earlier sittings are still owed; awaited before anything is asked."""
         # Its own name, with what it is always asked beside.
         self._key_name = str(getattr(model, "key_name", model.name))
         self.stats = stats_of(model) or RequestStats()
@@ -348,7 +448,11 @@ class JournaledModel(LanguageModel):
                 return found
             asked = journal.in_flight.get(key)
             if asked is None:
-                return await self._ask(key, request)
+                if self._collect is None:
+                    return await self._ask(key, request)
+                await self._collect()
+                self._collect = None
+                continue
             try:
                 return await asyncio.shield(asked)
             except asyncio.CancelledError:
@@ -360,6 +464,7 @@ class JournaledModel(LanguageModel):
         asked: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._journal.in_flight[key] = asked
         try:
+            await self._journal.writable()
             completion = await self._model.complete(request)
             # No await between the reply and the buffer: a cancelled asker loses no reply that came.
             await self._journal.put(key, completion, self._model.name)

@@ -1,4 +1,7 @@
-"""Saves what can be read from a damaged journal into a fresh one; the damaged file is kept beside it."""
+"""Saves what can be read from a damaged journal into a fresh one; the damaged file is kept beside it.
+
+And gives up batches that can no longer be collected.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 
 from evolcoder.errors import JournalError
 from evolcoder.models.journal.database import check_file, lock_for_writing, open_for_writing
+from evolcoder.models.journal.totals import Batch, open_batches_in
 
 _COLUMNS = (
     "id, key, model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds,"
@@ -34,10 +38,7 @@ class Repair:
 
 
 def repair_journal(path: Path) -> Repair:
-    """Copy every sound reply of a damaged journal into a new one at the same path.
-
-    Raises JournalError where the file is no SQLite file at all, or a run writes it.
-    """
+    """Copy every sound reply to a new journal at the path; raises JournalError if no SQLite, or in use."""
     if not path.exists():
         raise JournalError(f"{path}: no journal there")
     check_file(path)
@@ -54,13 +55,34 @@ def repair_journal(path: Path) -> Repair:
         finally:
             old.close()
             fresh.close()
-        kept_as = next(name for name in _names_for_damaged(path) if not name.exists())
+        kept_as, number = path.with_name(f"{path.name}.damaged"), count(2)
+        while kept_as.exists():  # of an earlier repair
+            kept_as = path.with_name(f"{path.name}.damaged-{next(number)}")
         for file, beside in zip(_companions(path), _companions(kept_as), strict=True):
             with suppress(FileNotFoundError):  # what is damaged may be the part that its log has whole
                 file.rename(beside)
         path.rename(kept_as)
         fresh_path.replace(path)
         return Repair(saved, lost, kept_as)
+    finally:
+        os.close(lock)
+
+
+def drop_open_batches(path: Path) -> list[Batch]:
+    """Give up the batches whose answers are not in a journal yet, and return them.
+
+    Raises JournalError where there is no journal, or a run writes it.
+    """
+    if not path.exists():
+        raise JournalError(f"{path}: no journal there")
+    lock = lock_for_writing(path)
+    try:
+        with closing(open_for_writing(path)) as connection:
+            dropped = open_batches_in(connection)
+            connection.execute(
+                "UPDATE batches SET state = 'dropped' WHERE state IN ('intended', 'submitted')"
+            )
+            return dropped
     finally:
         os.close(lock)
 
@@ -75,7 +97,7 @@ def _copy(old: sqlite3.Connection, fresh: sqlite3.Connection) -> tuple[int, int]
         marks = ",".join("?" * len(row))
         fresh.execute(f"INSERT OR IGNORE INTO replies ({_COLUMNS}) VALUES ({marks})", row)
         saved += 1
-    for table in ("counts", "batches", "reasoning"):
+    for table in ("counts", "batches", "batch_models", "reasoning"):
         try:
             rows = old.execute(f"SELECT * FROM {table}").fetchall()
         except sqlite3.DatabaseError:
@@ -111,23 +133,11 @@ def _readable_rows(old: sqlite3.Connection) -> Iterator[tuple[Any, ...] | None]:
 
 def _last_id(old: sqlite3.Connection) -> int:
     """Return the highest id, or a safe guess above it where even that cannot be read."""
-    for question in ("SELECT max(id) FROM replies", "SELECT count(*) FROM replies"):
-        try:
-            return int(old.execute(question).fetchone()[0] or 0)
-        except sqlite3.DatabaseError:
-            continue
-    page_count = 0
-    try:
-        page_count = int(old.execute("PRAGMA page_count").fetchone()[0])
-    except sqlite3.DatabaseError:
-        return 0
-    return page_count * 64
-
-
-def _names_for_damaged(path: Path) -> Iterator[Path]:
-    """Yield where a damaged file may go; that of an earlier repair stays."""
-    yield path.with_name(f"{path.name}.damaged")
-    yield from (path.with_name(f"{path.name}.damaged-{n}") for n in count(2))
+    asked = ("SELECT max(id) FROM replies", 1), ("SELECT count(*) FROM replies", 1), ("PRAGMA page_count", 64)
+    for question, times in asked:
+        with suppress(sqlite3.DatabaseError):
+            return int(old.execute(question).fetchone()[0] or 0) * times
+    return 0
 
 
 def _companions(path: Path) -> tuple[Path, Path]:

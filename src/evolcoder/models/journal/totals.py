@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from evolcoder.models.journal.database import damaged, open_for_reading
 
@@ -51,13 +53,45 @@ class JournalTotals:
         return int(self.counts.get("sent", 0))
 
 
+class Batch(NamedTuple):
+    """A batch of requests that is answered later."""
+
+    base_url: str
+    marker: str
+    batch_id: str | None
+    """None until the endpoint told it."""
+    state: str
+    n_requests: int
+    model: str | None = None
+    """What its requests are keyed by; None where an older evolcoder did not note it."""
+    asked_as: str | None = None
+    """Whose account it was submitted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPrices:
+    """What replies that had no price come to."""
+
+    usd: float
+    estimated_usd: float
+    """How much of it is an estimate."""
+    unknown: int
+    """Replies that still have none: nobody told their tokens."""
+
+
+def open_batches_in(connection: sqlite3.Connection) -> list[Batch]:
+    """Return the batches whose answers are not in an open journal yet."""
+    found = connection.execute(
+        "SELECT base_url, marker, batch_id, state, n_requests, model, asked_as"
+        " FROM batches LEFT JOIN batch_models USING (marker) WHERE state IN ('intended', 'submitted')"
+    )
+    return [Batch(*row) for row in found]
+
+
 def read_totals(path: Path) -> JournalTotals:
     """Return what a journal holds, also while a run writes it; raises JournalError where it is none."""
-    connection = open_for_reading(path)
-    try:
+    with closing(open_for_reading(path)) as connection:
         return totals_of(connection, path)
-    finally:
-        connection.close()
 
 
 def totals_of(connection: sqlite3.Connection, path: Path) -> JournalTotals:

@@ -11,10 +11,7 @@ LONGEST_PROBE = 300
 
 
 def attention_windows(config: Any) -> dict[str, int | None]:
-    """Return how far back each kind of layer looks, by the name that transformers gives the kind.
-
-    Raises ModelError for layers that keep no keys and values (state-space, linear attention).
-    """
+    """Return how far back each kind of layer looks; raises ModelError for layers without keys and values."""
     config = config.get_text_config(decoder=True)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     unknown = kinds - {"full_attention", "sliding_attention"}

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from evolcoder.cache import cache_folder, kept_file_hash, oldest_of_cache
@@ -34,11 +33,16 @@ def dequantised_folder(file: Path, version: str, write: Callable[[Path], None]) 
             os.utime(known)
             return known
         folder = _folder_of(file, version)
-        with _alone(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = take_lock(folder.parent / ".lock", wait=True)  # one process makes it, the others wait for it
+        try:
             if known_folder(file, version) is None:
                 with making_folder_whole(folder, "dequantised model") as partial:
                     write(partial)
-                _drop_oldest(folder.parent)
+                for oldest in oldest_of_cache(folder.parent, KEPT):
+                    shutil.rmtree(oldest, ignore_errors=True)
+        finally:
+            os.close(lock)
     except (OSError, OutsideError):
         return file
     return folder
@@ -52,20 +56,3 @@ def known_folder(file: Path, version: str) -> Path | None:
 
 def _folder_of(file: Path, version: str) -> Path:
     return cache_folder() / "dequantised" / content_hash("dequantised", 3, version, kept_file_hash(file))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process make the folder; the others wait for it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = take_lock(folder.parent / ".lock", wait=True)
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-def _drop_oldest(cache: Path) -> None:
-    """Keep the folders that were used last."""
-    for folder in oldest_of_cache(cache, KEPT):
-        shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import ModelError, require_packages
 from evolcoder.models.local.identity import content_identity
@@ -16,32 +16,15 @@ from evolcoder.models.local.weights import EMBEDDED, load_weights, locate_weight
 from evolcoder.models.protocol import Completion, Request
 
 if TYPE_CHECKING:
-    from evolcoder.models.local.decoding import Decoded, DecodeJob, Decoder
+    from evolcoder.models.local.decoding import Decoder
+    from evolcoder.models.local.vllm_engine import VllmEngine
 
 VLLM_PREFIX = "vllm:"
 """Before a folder or hub name: vLLM writes the answers, in this process, instead of transformers."""
 
 
-class AnsweringEngine(Protocol):
-    """What writes a list of answers in this process."""
-
-    def answer(
-        self,
-        requests: list[Request],
-        abandoned: list[Callable[[], bool]] | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-        on_step: Callable[[int, int], None] = lambda tokens, ended: None,
-        hear: Sequence[Callable[[str], None] | None] = (),
-    ) -> list[Completion]:
-        """Answer requests together; see `TransformersEngine.answer`."""
-        ...
-
-
-def open_answering_engine(ref: str, settings: LocalSettings) -> AnsweringEngine:
-    """Load the weights that `ref` names, into vLLM where it says so.
-
-    Raises ModelError where it names nothing that loads, MissingExtraError where vLLM is not installed.
-    """
+def open_answering_engine(ref: str, settings: LocalSettings) -> TransformersEngine | VllmEngine:
+    """Load the weights that `ref` names, into vLLM where it says so; raises ModelError, MissingExtraError."""
     if ref.startswith(VLLM_PREFIX):
         from evolcoder.models.local.vllm_engine import VllmEngine
 
@@ -75,9 +58,13 @@ class TransformersEngine:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("GOMP_SPINCOUNT", "0")
         require_packages("a model in this process", "local", "torch", "transformers")
+        import torch
+
         from evolcoder.models.local.decoding import Decoder
 
-        device = _device(settings.device)
+        device = settings.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         weights: tuple[Any, Any] = load_weights(ref, number_format(settings.dtype, device))
         self.model, self.tokenizer = weights
         if device != "cpu":
@@ -102,26 +89,33 @@ class TransformersEngine:
 
         `abandoned` and `hear`, where given, have one entry a request.
         """
+        from evolcoder.models.local.decoding import DecodeJob
+
         begun = time.monotonic()
         prompts = prompt_tokens(self.tokenizer, requests, self._ref)
         self._check_embedded(prompts)
-        room = [self.context_tokens - len(prompt) for prompt in prompts]
-        fitting = [i for i in range(len(requests)) if room[i] > 0]
-        jobs = [
-            _job(
-                requests[i],
-                prompts[i],
-                room[i],
-                abandoned[i] if abandoned else None,
-                hear[i] if hear else None,
-            )
-            for i in fitting
-        ]
-        decoded: dict[int, Decoded] = dict(
-            zip(fitting, self.decoder.decode(jobs, cancelled, on_step), strict=True)
-        )
+        jobs: dict[int, DecodeJob] = {}
+        for i, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
+            sampling, room = request.sampling, self.context_tokens - len(prompt)
+            if room > 0:
+                jobs[i] = DecodeJob(
+                    prompt_ids=prompt,
+                    max_new_tokens=min(sampling.max_tokens, room),
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    stop=sampling.stop,
+                    noise_key=noise_key(request),
+                    abandoned=abandoned[i] if abandoned else lambda: False,
+                    hear=hear[i] if hear else None,
+                )
+        decoded = self.decoder.decode(list(jobs.values()), cancelled, on_step)
         seconds = time.monotonic() - begun
-        return [_completion(decoded.get(i), len(prompt), seconds) for i, prompt in enumerate(prompts)]
+        completions = [Completion("", "length", len(prompt), 0, seconds=seconds) for prompt in prompts]
+        for i, answer in zip(jobs, decoded, strict=True):
+            completions[i] = Completion(
+                answer.text, answer.finish_reason, len(prompts[i]), len(answer.token_ids), seconds=seconds
+            )
+        return completions
 
     def _check_embedded(self, prompts: Sequence[tuple[int, ...]]) -> None:
         """Raise ModelError for a token that the model has no embedding for."""
@@ -133,44 +127,6 @@ class TransformersEngine:
                 f"{self._ref}: a prompt holds the token {name!r} ({largest}), the model has embeddings for "
                 f"{embedded:,}: its tokenizer is of another model, or tokens were added to it alone"
             )
-
-
-def _job(
-    request: Request,
-    prompt_ids: tuple[int, ...],
-    room: int,
-    abandoned: Callable[[], bool] | None,
-    hear: Callable[[str], None] | None,
-) -> DecodeJob:
-    from evolcoder.models.local.decoding import DecodeJob
-
-    sampling = request.sampling
-    return DecodeJob(
-        prompt_ids=prompt_ids,
-        max_new_tokens=min(sampling.max_tokens, room),
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        stop=sampling.stop,
-        noise_key=noise_key(request),
-        abandoned=abandoned or (lambda: False),
-        hear=hear,
-    )
-
-
-def _completion(decoded: Decoded | None, prompt_tokens: int, seconds: float) -> Completion:
-    if decoded is None:
-        return Completion("", "length", prompt_tokens, 0, seconds=seconds)
-    return Completion(
-        decoded.text, decoded.finish_reason, prompt_tokens, len(decoded.token_ids), seconds=seconds
-    )
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def number_format(name: str, device: str) -> str:

@@ -24,10 +24,7 @@ _MOST_FACTORS = 1 << 16
 
 
 def read_gguf_header(path: Path) -> dict[str, str | int | float | bool]:
-    """Return the scalar and text entries of a GGUF file's header; arrays are skipped.
-
-    Raises ModelError where the file is not GGUF or ends inside its header.
-    """
+    """Return the scalar and text entries of a header, no arrays; raises ModelError for what is no GGUF."""
     with _naming_failures(path), path.open("rb") as f:
         return _header(f, path)[0]
 
@@ -89,7 +86,8 @@ def _header(f: BinaryIO, path: Path) -> tuple[dict[str, str | int | float | bool
         elif kind == _STRING:
             entries[key] = _text(f)
         elif kind in _SCALARS:
-            entries[key] = _scalar(f, kind)
+            code = "<" + _SCALARS[kind]
+            (entries[key],) = struct.unpack(code, f.read(struct.calcsize(code)))
         else:
             raise ModelError(f"{path}: its GGUF header holds a value of the unknown type {kind}")
     return entries, n_tensors
@@ -101,12 +99,6 @@ def _text(f: BinaryIO) -> str:
     if len(data) < length:
         raise EOFError
     return data.decode("utf-8", "replace")
-
-
-def _scalar(f: BinaryIO, kind: int) -> int | float | bool:
-    code = "<" + _SCALARS[kind]
-    value: int | float | bool = struct.unpack(code, f.read(struct.calcsize(code)))[0]
-    return value
 
 
 def _skip_array(f: BinaryIO) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from evolcoder.cache import kept_file_hash
 from evolcoder.errors import ModelError
-from evolcoder.models.local.weight_files import weight_files
-from evolcoder.models.local.weights import hub_file, locate_weights, refuse_hub_adapter
+from evolcoder.models.local.weights import hub_file, locate_weights, refuse_hub_adapter, weight_files
 from evolcoder.runs import content_hash
 
 _READ_BY_A_MODEL = frozenset(
@@ -20,12 +19,15 @@ _SAYS_HOW_IT_WAS_MADE = "training.json"
 def content_identity(ref: str) -> str:
     """Return 32 hex digits that name the content of the model behind `ref`; a hub name where it is one.
 
-    A hub name that is on this machine is named with its commit. Raises ModelError for an unknown `ref`, and
-    for an adapter.
+    A hub name is named with its commit; its small config is fetched for that where it is not here yet. Raises
+    ModelError for an unknown `ref`, and for an adapter.
     """
     location = locate_weights(ref)
     if isinstance(location, str):
-        return _with_commit(location)
+        refuse_hub_adapter(location)
+        config = hub_file(location, "config.json")  # .../snapshots/COMMIT/config.json
+        # Where there is none, loading says what is wrong with it.
+        return location if config is None else f"{location}@{config.parent.name}"
     if location.is_file():
         return kept_file_hash(location)
     return content_hash([[name, kept_file_hash(location / name)] for name in _model_files(location)])
@@ -41,10 +43,3 @@ def _model_files(folder: Path) -> list[str]:
         for p in files
         if p.suffix in _READ_BY_A_MODEL and p.name != _SAYS_HOW_IT_WAS_MADE and p.is_file()
     )
-
-
-def _with_commit(name: str) -> str:
-    """Add the commit of a hub name; its small config is fetched for that where it is not here yet."""
-    refuse_hub_adapter(name)
-    config = hub_file(name, "config.json")  # .../snapshots/COMMIT/config.json
-    return name if config is None else f"{name}@{config.parent.name}"  # loading says what is wrong with it

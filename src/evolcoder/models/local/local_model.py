@@ -13,21 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evolcoder.errors import ModelError, RequestFailedError
-from evolcoder.models.local.engine import AnsweringEngine, open_answering_engine, weights_identity
-from evolcoder.models.local.replicas import Answers, Replicas, ReplicaWork, answers_on
+from evolcoder.models.local.engine import TransformersEngine, open_answering_engine, weights_identity
+from evolcoder.models.local.replicas import (
+    Answers,
+    ReplicaProcesses,
+    Replicas,
+    ReplicaWork,
+    answers_on,
+    visible_gpus,
+)
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.streaming import StreamPart, heard_parts
 
 if TYPE_CHECKING:
-    from evolcoder.models.local.replica_processes import ReplicaProcesses
+    from evolcoder.models.local.vllm_engine import VllmEngine
 
 _QUIET_TICKS = 20
 """Ticks of the event loop without a new request after which nobody is about to ask. A row that was just
@@ -67,15 +73,13 @@ class LocalModel(LanguageModel):
         self._dispatcher: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-model")
         self._stop = threading.Event()
-        self._engine: AnsweringEngine | None = None
+        self._engine: TransformersEngine | VllmEngine | None = None
         self._watcher: Callable[[int, int], None] | None = None
         self._replicas: Replicas | None = None
         self._waves_at_once = 1
         self._processes: ReplicaProcesses | None = None
         self.tokens_written = 0
         """Tokens generated so far, for measurements."""
-        self.seconds_busy = 0.0
-        """Wall seconds spent generating, loading not counted."""
 
     @property
     def name(self) -> str:
@@ -125,15 +129,16 @@ class LocalModel(LanguageModel):
                 answers = await loop.run_in_executor(self._thread, self._write, waves, loop)
                 for waiting, answer in zip(wave, answers, strict=True):
                     if isinstance(answer, RequestFailedError):
-                        self._give_up([waiting], answer)
+                        _fail([waiting], answer)
                     elif not waiting.reply.done():
                         waiting.reply.set_result(answer)
         except asyncio.CancelledError:
             self._stop.set()
-            self._give_up([*wave, *self._waiting], None)
+            for waiting in (*wave, *self._waiting):
+                waiting.reply.cancel()
             raise
         except Exception as error:
-            self._give_up([*wave, *self._waiting], error)
+            _fail([*wave, *self._waiting], error)
             self._waiting = []
 
     def _next_waves(self) -> list[list[Waiting]]:
@@ -145,14 +150,6 @@ class LocalModel(LanguageModel):
                 self._waiting = [w for w in self._waiting if id(w) not in taken]
                 waves.append(wave)
         return waves
-
-    def _give_up(self, waiting: Iterable[Waiting], error: Exception | None) -> None:
-        for w in waiting:
-            if not w.reply.done():
-                if error is None:
-                    w.reply.cancel()
-                else:
-                    w.reply.set_exception(error)
 
     async def _quiet(self) -> bool:
         """Wait until no further request is about to arrive; return whether any waits."""
@@ -169,10 +166,7 @@ class LocalModel(LanguageModel):
                 return bool(self._waiting)
 
     def watch(self, watcher: Callable[[int, int], None] | None) -> None:
-        """Tell `watcher`, on the event loop, the tokens and answers that each step of a wave gave.
-
-        The answers themselves come together at the end of their wave.
-        """
+        """Tell `watcher`, on the event loop, tokens and answers of each step; they come at the wave's end."""
         self._watcher = watcher
 
     def replica_work(self) -> ReplicaWork:
@@ -189,47 +183,45 @@ class LocalModel(LanguageModel):
 
     def _start_replicas(self) -> None:
         """Load as many copies of the weights as the settings say, in processes of their own."""
-        from evolcoder.models.local.replica_processes import ReplicaProcesses, count_gpus
-
-        replicas = self._settings.replicas or count_gpus()
+        replicas = self._settings.replicas or max(1, len(visible_gpus()))
         if replicas > 1:
             self._processes = ReplicaProcesses(self.replica_work(), replicas)
             self.write_on(self._processes)
 
     def _write(self, waves: list[list[Waiting]], loop: asyncio.AbstractEventLoop) -> Answers:
-        """Generate the answers of all waves; runs in the model's thread."""
-        if self._replicas is None:
-            return [answer for wave in waves for answer in self._write_here(wave, loop)]
-        begun = time.monotonic()
-        answered = answers_on(self._replicas, [[w.request for w in wave] for wave in waves])
-        answers = [answer for wave in answered for answer in wave]
-        self.seconds_busy += time.monotonic() - begun
-        tokens = sum(answer.completion_tokens for answer in answers if isinstance(answer, Completion))
-        self.tokens_written += tokens
-        if self._watcher is not None and not self._stop.is_set():
-            loop.call_soon_threadsafe(self._watcher, tokens, len(answers))
-        return answers
-
-    def _write_here(self, wave: list[Waiting], loop: asyncio.AbstractEventLoop) -> list[Completion]:
-        """Generate the answers of a wave in this process."""
+        """Generate the answers of all waves, here or on replicas; runs in the model's thread."""
 
         def tell(tokens: int, ended: int) -> None:
             if self._watcher is not None and not self._stop.is_set():
                 loop.call_soon_threadsafe(self._watcher, tokens, ended)
 
-        if self._engine is None:
+        if self._replicas is None and self._engine is None:
             self._engine = open_answering_engine(self._ref, self._settings)
-        begun = time.monotonic()
-        answers = self._engine.answer(
-            [w.request for w in wave],
-            [w.reply.cancelled for w in wave],
-            self._stop.is_set,
-            tell,
-            [w.hear for w in wave],
-        )
-        self.seconds_busy += time.monotonic() - begun
-        self.tokens_written += sum(answer.completion_tokens for answer in answers)
+        answers: Answers
+        if self._replicas is not None:
+            answered = answers_on(self._replicas, [[w.request for w in wave] for wave in waves])
+            answers = [answer for wave in answered for answer in wave]
+        else:
+            assert self._engine is not None
+            wave = [waiting for one in waves for waiting in one]
+            answers = self._engine.answer(
+                [w.request for w in wave],
+                [w.reply.cancelled for w in wave],
+                self._stop.is_set,
+                tell,
+                [w.hear for w in wave],
+            )
+        tokens = sum(answer.completion_tokens for answer in answers if isinstance(answer, Completion))
+        self.tokens_written += tokens
+        if self._replicas is not None:
+            tell(tokens, len(answers))
         return answers
+
+
+def _fail(waiting: Iterable[Waiting], error: Exception) -> None:
+    for w in waiting:
+        if not w.reply.done():
+            w.reply.set_exception(error)
 
 
 async def _ticks() -> None:

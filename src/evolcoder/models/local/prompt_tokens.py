@@ -13,10 +13,7 @@ from evolcoder.runs import content_hash
 
 
 def prompt_tokens(tokenizer: Any, requests: Sequence[Request], ref: str) -> list[tuple[int, ...]]:
-    """Return each request's tokens; equal prompts are tokenized once.
-
-    Raises ModelError for a chat where the tokenizer of `ref` has no template.
-    """
+    """Return each request's tokens, of equal prompts once; raises ModelError for a chat with no template."""
     known: dict[Any, tuple[int, ...]] = {}
     for request in requests:
         if request.prompt not in known:
@@ -26,7 +23,8 @@ def prompt_tokens(tokenizer: Any, requests: Sequence[Request], ref: str) -> list
 
 def _tokens(tokenizer: Any, request: Request, ref: str) -> tuple[int, ...]:
     if isinstance(request.prompt, str):
-        return tuple(tokenizer(encodable(request.prompt)).input_ids) or _beginning(tokenizer)
+        begins = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        return tuple(tokenizer(encodable(request.prompt)).input_ids) or (begins,)
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
             f"{ref}: its tokenizer has no chat template, so it cannot be asked in style 'chat'; "
@@ -42,10 +40,7 @@ def _tokens(tokenizer: Any, request: Request, ref: str) -> tuple[int, ...]:
 
 
 def rendered_chat(tokenizer: Any, messages: list[dict[str, str]], asks: bool = False) -> str:
-    """Return a chat in the tokenizer's template, `asks`: ready for an answer.
-
-    Raises ValueError where the template fails, or refuses the chat.
-    """
+    """Return a chat in the tokenizer's template (`asks`: for an answer); raises ValueError if it fails."""
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asks)
     except Exception as error:  # a template is a program of the model's: it fails in any way
@@ -81,15 +76,6 @@ def prompt_limits(ref: str) -> PromptLimits:
     return PromptLimits(ref, load_tokenizer(ref), positions)
 
 
-def _beginning(tokenizer: Any) -> tuple[int, ...]:
-    """Return what an empty prompt begins with."""
-    token = tokenizer.bos_token_id
-    return (tokenizer.eos_token_id if token is None else token,)
-
-
 def noise_key(request: Request) -> int:
     """Return the 128-bit number that names a sample's own stream of random numbers."""
-    prompt = (
-        request.prompt if isinstance(request.prompt, str) else [[m.role, m.content] for m in request.prompt]
-    )
-    return int(content_hash("noise", prompt, request.sampling.seed, request.index), 16)
+    return int(content_hash("noise", request.plain_prompt, request.sampling.seed, request.index), 16)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +81,16 @@ def _of_rows(
     scale: float,
 ) -> torch.Tensor | None:
     """Attend with one new token a row; None where the kernel does not know how."""
-    kernel = _kernel_for(query_NHTD, key_NKCD, value_NKCD, attention_mask)
+    n, heads, _, width = query_NHTD.shape
+    if not _fit(query_NHTD, key_NKCD, value_NKCD) or query_NHTD.dtype not in (torch.float32, torch.bfloat16):
+        return None
+    if attention_mask is not None:
+        line = attention_mask.dtype == query_NHTD.dtype and attention_mask.stride(-1) == 1
+        if not line or attention_mask.shape != (n, 1, 1, key_NKCD.shape[2]):
+            return None
+    kernel = kernel_of_rows(heads // key_NKCD.shape[1], width, query_NHTD.dtype == torch.bfloat16)
     if kernel is None:
         return None
-    n, heads, _, width = query_NHTD.shape
     out_N1HD = query_NHTD.new_empty((n, 1, heads, width))
     mask, mask_stride = None, 0
     if attention_mask is not None:
@@ -160,24 +165,6 @@ def _fit(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
     )
     fits = key.shape == value.shape and key.shape[0] == query.shape[0] and key.shape[3] == query.shape[3]
     return dense and fits and query.shape[1] % key.shape[1] == 0
-
-
-def _kernel_for(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
-) -> Callable[..., int] | None:
-    """Return the kernel for these shapes; None where they are not its."""
-    n, heads, _, width = query.shape
-    group = heads // key.shape[1]
-    if not _fit(query, key, value):
-        return None
-    if mask is not None:
-        line = mask.dtype == query.dtype and mask.stride(-1) == 1
-        if not line or mask.shape != (n, 1, 1, key.shape[2]):
-            return None
-    if query.dtype not in (torch.float32, torch.bfloat16):
-        return None
-    found: Callable[..., int] | None = kernel_of_rows(group, width, query.dtype == torch.bfloat16)
-    return found
 
 
 @functools.lru_cache(maxsize=64)

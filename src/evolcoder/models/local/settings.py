@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from evolcoder.errors import check_least
+
 Dtype = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -29,9 +31,5 @@ class LocalSettings:
     """Most tokens of prompt and answer together; None: what the model was trained for."""
 
     def __post_init__(self) -> None:
-        if self.replicas < 0:
-            raise ValueError(f"replicas must be at least 0, found {self.replicas}")
-        for name in ("tensor_parallel", "batch_size", "wave_size", "context_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, found {value}")
+        check_least(self, 0, "replicas")
+        check_least(self, 1, "tensor_parallel", "batch_size", "wave_size", "context_tokens")

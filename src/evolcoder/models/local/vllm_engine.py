@@ -76,9 +76,16 @@ class VllmEngine:
             if room > 0:
                 self._asked += 1
                 name = f"evolcoder-{self._asked}"
-                engine.add_request(
-                    name, {"prompt_token_ids": list(prompt_ids)}, self._parameters(request, room)
+                sampling = request.sampling
+                parameters = self._sampling(
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    max_tokens=min(sampling.max_tokens, room),
+                    stop=list(sampling.stop) or None,
+                    seed=noise_key(request) & 0x7FFF_FFFF if sampling.temperature > 0 else None,
+                    spaces_between_special_tokens=False,
                 )
+                engine.add_request(name, {"prompt_token_ids": list(prompt_ids)}, parameters)
                 places[name] = place
         completions: dict[int, Completion] = {}
         while engine.has_unfinished_requests():
@@ -105,14 +112,3 @@ class VllmEngine:
             completions.get(place, Completion("", "length", len(prompt_ids), 0))
             for place, prompt_ids in enumerate(prompts)
         ]
-
-    def _parameters(self, request: Request, room: int) -> Any:
-        sampling = request.sampling
-        return self._sampling(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_tokens=min(sampling.max_tokens, room),
-            stop=list(sampling.stop) or None,
-            seed=noise_key(request) & 0x7FFF_FFFF if sampling.temperature > 0 else None,
-            spaces_between_special_tokens=False,
-        )

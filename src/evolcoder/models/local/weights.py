@@ -8,12 +8,11 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from evolcoder.errors import MissingExtraError, ModelError, nearest
 from evolcoder.models.local.dequantised import dequantised_folder, known_folder
 from evolcoder.models.local.gguf_header import read_gguf_header, read_position_factors
-from evolcoder.models.local.weight_files import check_weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,6 +25,9 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 _LLAMA_3_SCALING = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_LFS_POINTER = b"version https://git-lfs"
+
 # GGUF names the way text is split before byte-pair merging; transformers reads the name and knows some of
 # the splits. These four it lacks: numbers would merge into tokens the model has hardly seen.
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r", "codeshell"}
@@ -33,10 +35,7 @@ _DEEPSEEK_CODER = ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\
 
 
 def locate_weights(ref: str) -> Path | str:
-    """Return the GGUF file or folder that `ref` names, or `ref` itself where it is a hub name.
-
-    Raises ModelError where it names nothing, MissingExtraError where the embedded model is not installed.
-    """
+    """Return the GGUF file or folder that `ref` names, or `ref` where it is a hub name; raises ModelError."""
     if ref == EMBEDDED:
         return _embedded_file()
     path = Path(ref).expanduser()
@@ -68,7 +67,7 @@ def load_weights(ref: str, dtype: str = "fp32") -> tuple[PreTrainedModel, PreTra
     """
     location = locate_weights(ref)
     _, transformers = _libraries()
-    if isinstance(location, Path) and _is_gguf(location):
+    if _is_gguf(location):
         location = dequantised_folder(location, transformers.__version__, lambda out: _dequantise(ref, out))
     return _load(location, ref, dtype)
 
@@ -87,7 +86,9 @@ def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, 
     tokenizer = _load_tokenizer(location, ref)
     arguments: dict[str, Any] = {"low_cpu_mem_usage": True}
     if _is_gguf(location):
-        arguments = _gguf_arguments(transformers, location, ref)
+        arguments = {"gguf_file": location.name, "config": _gguf_config(location, ref)}
+        if hasattr(transformers, "GgufConfig"):  # else the weights stay GGUF blocks, which cannot be trained
+            arguments["quantization_config"] = transformers.GgufConfig(dequantize=True)
     with quiet_library(), _naming_failures(ref):
         model, found = transformers.AutoModelForCausalLM.from_pretrained(
             _folder(location),
@@ -111,22 +112,17 @@ def _load(location: Path | str, ref: str, dtype: str) -> tuple[PreTrainedModel, 
 
 def load_config(ref: str) -> Any:
     """Load the model's configuration alone; raises ModelError where `ref` names nothing that loads."""
-    location = locate_weights(ref)
+    location = _or_dequantised(locate_weights(ref))
     refuse_hub_adapter(location)
     _, transformers = _libraries()
-    if isinstance(location, Path) and _is_gguf(location):
-        location = known_folder(location, transformers.__version__) or location
-    if isinstance(location, Path) and _is_gguf(location):
-        return _gguf_config(transformers, location, ref)
+    if _is_gguf(location):
+        return _gguf_config(location, ref)
     with quiet_library(), _naming_failures(ref):
         return transformers.AutoConfig.from_pretrained(_folder(location), trust_remote_code=False)
 
 
 def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model for its hidden states, sentence encoders without a language head too, and its tokenizer.
-
-    Raises ModelError where `ref` names nothing that loads.
-    """
+    """Load a model for its hidden states (sentence encoders too) and its tokenizer; raises ModelError."""
     location = locate_weights(ref)
     if _is_gguf(location):
         return load_weights(ref)
@@ -140,21 +136,24 @@ def load_encoder(ref: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def load_tokenizer(ref: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer alone (a GGUF file that holds only a vocabulary will do)."""
-    location = locate_weights(ref)
+    return _load_tokenizer(_or_dequantised(locate_weights(ref)), ref)
+
+
+def _or_dequantised(location: Path | str) -> Path | str:
+    """Return the folder that was made of a GGUF file before; what is no such file as it is."""
     _, transformers = _libraries()
-    if isinstance(location, Path) and _is_gguf(location):
-        location = known_folder(location, transformers.__version__) or location
-    return _load_tokenizer(location, ref)
+    known = known_folder(location, transformers.__version__) if _is_gguf(location) else None
+    return known or location
 
 
 def _load_tokenizer(location: Path | str, ref: str) -> PreTrainedTokenizerBase:
     _, transformers = _libraries()
-    arguments = {"gguf_file": location.name} if isinstance(location, Path) and _is_gguf(location) else {}
+    arguments = {"gguf_file": location.name} if _is_gguf(location) else {}
     with quiet_library(), _naming_failures(ref):
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             _folder(location), trust_remote_code=False, **arguments
         )
-    if isinstance(location, Path) and _is_gguf(location):
+    if _is_gguf(location):
         _mend_pre_tokenizer(tokenizer, str(read_gguf_header(location).get("tokenizer.ggml.pre", "")))
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -162,10 +161,7 @@ def _load_tokenizer(location: Path | str, ref: str) -> PreTrainedTokenizerBase:
 
 
 def load_skeleton(config: Any) -> Any:
-    """Return a configuration's model without numbers (on torch's meta device).
-
-    Raises ModelError where transformers has no causal language model for it.
-    """
+    """Return a configuration's model without numbers (torch's meta device); raises ModelError for no LM."""
     torch, transformers = _libraries()
     kind = config.model_type
     if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
@@ -175,10 +171,52 @@ def load_skeleton(config: Any) -> Any:
 
 
 def check_weights(location: Path | str) -> None:
-    """Raise ModelError where the weights at a place cannot be those of a model, without reading them."""
+    """Raise ModelError where weights are missing, all or some, or a file is cut short; none is read."""
     refuse_hub_adapter(location)
-    if isinstance(location, Path) and location.is_dir():
-        check_weight_files(location)
+    for file in weight_files(location) if isinstance(location, Path) and location.is_dir() else ():
+        with file.open("rb") as f:
+            if f.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise ModelError(f"{file}: a pointer of git-lfs, not the weights; git lfs pull fetches them")
+        if file.suffix == ".safetensors":
+            _check_whole(file)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers would read; raises ModelError where none, or not all, are there."""
+    for name in _WEIGHT_FILES:
+        if (folder / name).exists():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            try:
+                shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ModelError(f"{index}: a list of shards (weight_map) is expected") from error
+            if missing := [shard for shard in shards if not (folder / shard).exists()]:
+                raise ModelError(
+                    f"{folder}: {len(missing)} of {len(shards)} files of weights are missing, "
+                    f"the first is {missing[0]}"
+                )
+            return [folder / shard for shard in shards]
+    raise ModelError(
+        f"{folder}: no weights: model.safetensors, pytorch_model.bin or an index of shards is expected"
+    )
+
+
+def _check_whole(file: Path) -> None:
+    """Compare a file's size with what its header says (https://github.com/huggingface/safetensors#format)."""
+    size = file.stat().st_size
+    with file.open("rb") as f:
+        length = int.from_bytes(f.read(8), "little")
+        if 8 + length > size:
+            raise ModelError(f"{file}: cut short inside its header, or not safetensors ({size:,} bytes)")
+        try:
+            header = json.loads(f.read(length))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ModelError(f"{file}: its header is not that of safetensors") from error
+    if (whole := 8 + length + max(ends, default=0)) != size:
+        raise ModelError(f"{file}: {size:,} bytes, {whole:,} by its header; copy or download it again")
 
 
 def _say_whether_tied(model: Any) -> None:
@@ -297,16 +335,17 @@ def _libraries() -> tuple[Any, Any]:
     return torch, transformers
 
 
-def _is_gguf(location: Path | str) -> bool:
+def _is_gguf(location: Path | str) -> TypeGuard[Path]:
     return isinstance(location, Path) and location.suffix.lower() == ".gguf"
 
 
 def _folder(location: Path | str) -> str:
-    return str(location.parent if isinstance(location, Path) and _is_gguf(location) else location)
+    return str(location.parent if _is_gguf(location) else location)
 
 
-def _gguf_config(transformers: Any, file: Path, ref: str) -> Any:
+def _gguf_config(file: Path, ref: str) -> Any:
     """Return a GGUF file's configuration, with the scaling of positions that transformers does not read."""
+    _, transformers = _libraries()
     header = read_gguf_header(file)
     with quiet_library(), _naming_failures(ref):
         config = transformers.AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
@@ -358,16 +397,6 @@ def _scale_as_llama_3(config: Any, factors: Sequence[float], ref: str) -> None:
         )
 
 
-def _gguf_arguments(transformers: Any, location: Path | str, ref: str) -> dict[str, Any]:
-    """Ask for plain dense weights: newer versions keep the GGUF blocks otherwise, which cannot be trained."""
-    assert isinstance(location, Path)
-    config = _gguf_config(transformers, location, ref)
-    arguments: dict[str, Any] = {"gguf_file": location.name, "config": config}
-    if hasattr(transformers, "GgufConfig"):
-        arguments["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    return arguments
-
-
 def _forget_quantization(model: Any) -> None:
     """Make a model that came from GGUF savable: it is dense now, and says so."""
     if hasattr(model.config, "quantization_config"):
@@ -377,9 +406,8 @@ def _forget_quantization(model: Any) -> None:
             delattr(model, name)
 
 
-def _end_turns(model: Any, file: Path | str) -> None:
+def _end_turns(model: Any, file: Path) -> None:
     """Have answers end at a GGUF file's end of a turn and of a message too, which transformers leaves out."""
-    assert isinstance(file, Path)
     header = read_gguf_header(file)
     named = [header.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
     ends = list(dict.fromkeys(end for end in named if end is not None))

@@ -27,6 +27,7 @@ _MADV_DONTNEED, _MADV_COLLAPSE = 4, 25
 _HUGE = 1 << 21
 _READ_WRITE, _READ_EXECUTE, _PRIVATE_ANONYMOUS, _MAYMOVE_FIXED = 3, 5, 0x22, 3
 _MAP_FAILED = (1 << 64) - 1
+_DETACH, _NOSUID_NODEV = 2, 6
 _NUMPY = ("numpy", "numpy.linalg", "numpy.random")
 _FURTHER = {"numpy": _NUMPY, "scientific": (*_NUMPY, "pandas")}
 
@@ -34,10 +35,7 @@ _FURTHER = {"numpy": _NUMPY, "scientific": (*_NUMPY, "pandas")}
 def main(
     control_fd: int, uid: int, gid: int, core: int, namespaces: bool, preimport: str, site: str
 ) -> NoReturn:
-    """Prepare and serve; called once by the bootstrap line that the scorer passes on.
-
-    The server stays on processor `core`, where that is not negative.
-    """
+    """Prepare and serve, on processor `core` unless that is negative; called once, by the bootstrap line."""
     control = _socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     null = os.open("/dev/null", os.O_RDWR)
@@ -95,6 +93,27 @@ def main(
         },
         namespaces,
     )
+
+
+def load_libraries(site: str, modules: str, namespaces: bool) -> None:
+    """Import an environment's `modules` (separated by commas) once, so that no program pays for them.
+
+    Some write as they load (matplotlib keeps a list of fonts, beside a folder for settings). They get a
+    private /tmp for that, which is gone before the first program. Raises ImportError for one missing.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if namespaces:
+        options = b"size=64m,mode=0700"
+        if libc.mount(b"tmpfs", b"/tmp", b"tmpfs", ctypes.c_long(_NOSUID_NODEV), options) != 0:
+            raise OSError(ctypes.get_errno(), "mount /tmp")
+    folders = [folder for folder in site.split(os.pathsep) if folder]
+    sys.path.extend(folders)
+    for name in modules.split(","):
+        importlib.import_module(name)
+    for folder in folders:  # the server adds them itself
+        sys.path.remove(folder)
+    if namespaces and libc.umount2(b"/tmp", _DETACH) != 0:
+        raise OSError(ctypes.get_errno(), "umount /tmp")
 
 
 def _be_first_to_go() -> None:

@@ -65,7 +65,8 @@ def serve(
     gc.collect()
     gc.freeze()
     _fill_pools()
-    _give_back_free_memory()
+    if trim := getattr(ctypes.PyDLL(None), "malloc_trim", None):  # glibc's
+        trim(0)  # every page that is here is mapped into every child, what is free in it too
     control.send(b"ready")
     poller = select.poll()
     poller.register(control.fileno(), select.POLLIN)
@@ -104,7 +105,8 @@ def serve(
             pid = clone()
         except (IsolationError, OSError) as error:
             control.send(b"!" + str(error).encode())
-            _close(received)
+            for fd in received:
+                close(fd)
             continue
         if pid == 0:
             # Runs nothing of the program's before all of `enter` is done.
@@ -152,22 +154,10 @@ def _fill_pools() -> None:
                 break
 
 
-def _give_back_free_memory() -> None:
-    # Every page that is here is mapped into every child, what is free in it too.
-    trim = getattr(ctypes.PyDLL(None), "malloc_trim", None)  # glibc's
-    if trim is not None:
-        trim(0)
-
-
 def _moved(fd: int) -> int:
     high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _OWN_DESCRIPTORS)
     os.close(fd)
     return high
-
-
-def _close(descriptors: list[int]) -> None:
-    for fd in descriptors:
-        os.close(fd)
 
 
 def _run(runner: Callable[[], None]) -> NoReturn:

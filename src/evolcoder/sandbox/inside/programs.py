@@ -85,7 +85,8 @@ def _payload(fd: int = wire.PAYLOAD_FD) -> dict[str, Any]:
     return payload
 
 
-def _say(kind: bytes, *parts: object) -> None:
+def say(kind: bytes, *parts: object) -> None:
+    """Send a frame to whoever reads what the program's process says."""
     wire.send_frame(wire.CHANNEL_FD, kind, codec.encode(parts) if parts else b"")
 
 
@@ -94,21 +95,22 @@ def _load(program: bytes | types.CodeType) -> Namespace:
     try:
         code = program if isinstance(program, types.CodeType) else compiled(program)
     except SyntaxError as error:
-        _end(wire.UNFIT, "syntax error", describe(error))
+        end(wire.UNFIT, "syntax error", describe(error))
     except BaseException as error:
-        _end(wire.UNFIT, reason_of(error), describe(error))
+        end(wire.UNFIT, reason_of(error), describe(error))
     # Python's builtins, which are the program's to change; the harness has its own.
     namespace: Namespace = {"__builtins__": builtins.__dict__}
     try:
         exec(code, namespace)
     except BaseException as error:
-        _end(wire.UNFIT, reason_of(error), describe(error))
+        end(wire.UNFIT, reason_of(error), describe(error))
     return namespace
 
 
-def _end(kind: bytes, *parts: object) -> NoReturn:
+def end(kind: bytes, *parts: object) -> NoReturn:
+    """Say a last frame and end the process."""
     try:
-        _say(kind, *parts)
+        say(kind, *parts)
     except OSError:
         pass
     _exit(0)
@@ -172,7 +174,7 @@ def run_in_process() -> None:
     """Run a program that carries its own tests; its word is all there is, so it is one of this run alone."""
     payload = _payload()
     _load(payload["program"])
-    _end(wire.PASSED, payload["word"])
+    end(wire.PASSED, payload["word"])
 
 
 def run_candidate() -> None:
@@ -190,7 +192,7 @@ def _be_candidate(payload_fd: int, channel: int) -> None:
         if callable(function):
             allowed[name] = function
     if payload["names"][0] not in allowed:
-        _end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['names'][0]!r}")
+        end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['names'][0]!r}")
     wire.send_frame(channel, wire.READY)
     _answer_calls(allowed, channel, namespace)
 
@@ -319,16 +321,16 @@ def run_batch() -> None:
     namespace = _load(payload["program"])
     function = namespace.get(payload["entry_point"])
     if not callable(function):
-        _end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['entry_point']!r}")
+        end(wire.UNFIT, "failed", f"NameError: the program defines no function {payload['entry_point']!r}")
     _set_handler(SIGPROF, _call_is_over)
-    _say(wire.READY)
+    say(wire.READY)
     limits = payload["call_cpu_s"]
     for index, packed in enumerate(payload["inputs"]):
         arguments = loads(packed)
         ok = _one_call(function, arguments, limits[index] if limits else 0.0)
         if not ok and payload["stop_at_first_error"]:
             break
-    _end(wire.PASSED)
+    end(wire.PASSED)
 
 
 def _call_is_over(number: int, frame: types.FrameType | None) -> None:
@@ -346,16 +348,16 @@ def _one_call(function: Callable[..., Any], arguments: tuple[Any, ...], limit_s:
             if limit_s:
                 setitimer(ITIMER_PROF, 0.0)
     except CallTimeoutError:
-        _say(wire.ERROR, "timeout", "", "timeout", process_time() - began)
+        say(wire.ERROR, "timeout", "", "timeout", process_time() - began)
         return False
     except BaseException as error:
-        _say(wire.ERROR, reason_of(error), "", describe(error), process_time() - began)
+        say(wire.ERROR, reason_of(error), "", describe(error), process_time() - began)
         return False
     used = process_time() - began
     try:
-        _say(wire.VALUE, value, used)
+        say(wire.VALUE, value, used)
     except codec.UnsupportedValueError as error:
-        _say(wire.UNSUPPORTED, str(error), used)
+        say(wire.UNSUPPORTED, str(error), used)
         return False
     return True
 

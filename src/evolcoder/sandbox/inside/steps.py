@@ -12,10 +12,10 @@ import math
 import os
 import resource
 import signal
-from typing import Any, NoReturn
+from typing import Any
 
-from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import wire
+from evolcoder.sandbox.inside.programs import end, say
 
 _PR_SET_DUMPABLE = 4
 
@@ -29,7 +29,7 @@ def run_steps() -> None:
     try:
         _write_files(payload["files"])
     except OSError as error:
-        _end(wire.NOT_STARTED, str(error))
+        end(wire.NOT_STARTED, str(error))
     environment = {**os.environ, **payload["environment"]}
     steps, step_cpu_s = payload["steps"], payload["step_cpu_s"]
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -44,13 +44,15 @@ def run_steps() -> None:
                 setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these
             )
         except FileNotFoundError:
-            _end(wire.NO_COMMAND, command[0])
+            end(wire.NO_COMMAND, command[0])
         except OSError as error:
-            _end(wire.NOT_STARTED, f"{command[0]}: {error}")
+            end(wire.NOT_STARTED, f"{command[0]}: {error}")
         if step_cpu_s is not None:
             _limit_cpu(pid, step_cpu_s[index])
-        status = _wait_for(pid)
-        _say(wire.STEP_ENDED, status)
+        ended = -1
+        while ended != pid:  # orphans end here too
+            ended, status = os.waitpid(-1, 0)
+        say(wire.STEP_ENDED, status)
         if status:
             break
     os._exit(0)
@@ -71,19 +73,3 @@ def _limit_cpu(pid: int, cpu_s: float) -> None:
         resource.prlimit(pid, resource.RLIMIT_CPU, (soft, soft + 1))
     except (ProcessLookupError, ValueError):  # it has ended, or the whole job's bound is tighter
         pass
-
-
-def _wait_for(pid: int) -> int:
-    while True:
-        ended, status = os.waitpid(-1, 0)  # orphans too
-        if ended == pid:
-            return status
-
-
-def _say(kind: bytes, *parts: object) -> None:
-    wire.send_frame(wire.CHANNEL_FD, kind, codec.encode(parts))
-
-
-def _end(kind: bytes, *parts: object) -> NoReturn:
-    _say(kind, *parts)
-    os._exit(0)

@@ -33,16 +33,8 @@ _SWALLOWED = ("StopIteration", "StopAsyncIteration", "GeneratorExit")
 """Exceptions that would end an iteration of the tests as if all had been tested."""
 
 
-class CandidateGoneError(BaseException):
-    """The candidate's process ended or stopped making sense."""
-
-
-class CandidateReportError(BaseException):
-    """The candidate cannot be tested: its reason and detail."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
+class CandidateOverError(BaseException):
+    """The candidate cannot be tested, or no longer: its report says why."""
 
 
 class TestsTimeoutError(BaseException):
@@ -62,9 +54,12 @@ def run_tester() -> None:
     _signal.signal(signal.SIGPROF, _tests_are_over)
     control = _socket.socket(fileno=wire.CHANNEL_FD)
     kept: dict[bytes, types.CodeType] = {}
-    while _judge_next(control, kept, kernel_ends=True):
-        pass
-    os._exit(0)
+    while True:
+        request, ancillary, _, _ = control.recvmsg(16, _ROOM, _socket.MSG_CMSG_CLOEXEC)
+        if not request:
+            os._exit(0)
+        channel, payload_fd = _DESCRIPTORS.unpack(ancillary[0][2])
+        control.send(_judged(channel, payload_fd, kept, kernel_ends=True))
 
 
 def run_one_tester() -> None:
@@ -102,16 +97,6 @@ def rehearse(payload_fd: int) -> None:
 def _judge_one(channel: int, payload_fd: int, word_fd: int) -> None:
     _signal.signal(signal.SIGPROF, _tests_are_over)
     os.write(word_fd, _judged(channel, payload_fd, {}, kernel_ends=False))
-
-
-def _judge_next(control: _socket.socket, kept: dict[bytes, types.CodeType], kernel_ends: bool) -> bool:
-    """Judge the next candidate and say what came of it; False where there is none."""
-    request, ancillary, _, _ = control.recvmsg(16, _ROOM, _socket.MSG_CMSG_CLOEXEC)
-    if not request:
-        return False
-    channel, payload_fd = _DESCRIPTORS.unpack(ancillary[0][2])
-    control.send(_judged(channel, payload_fd, kept, kernel_ends))
-    return True
 
 
 def _judged(channel: int, payload_fd: int, kept: dict[bytes, types.CodeType], kernel_ends: bool) -> bytes:
@@ -160,10 +145,6 @@ def _judge(payload: dict[str, Any], channel: int, kept: dict[bytes, types.CodeTy
         if code is None:
             return "failed", f"the tests are no Python: {programs.describe(error)}"
         return "failed", _with_line(error, source)
-    except CandidateReportError as error:
-        return error.reason, error.detail
-    except CandidateGoneError:
-        return "gone", ""
     except TestsTimeoutError:
         return _TIMEOUT
     except BaseException as error:
@@ -212,8 +193,7 @@ class _Remote:
         """Wait until the candidate has executed its program."""
         kind, body = self._read(wire.READY + wire.UNFIT)
         if kind == wire.UNFIT:
-            reason, detail = self._words(body, 2)
-            raise self._final(reason, detail)
+            raise self._final(*self._words(body, 2))
 
     def stand_in(self, name: str) -> Any:
         """Return a function that forwards its calls."""
@@ -230,7 +210,7 @@ class _Remote:
 
     def _call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if self.report is not None:
-            raise CandidateReportError(*self.report)
+            raise CandidateOverError
         self.was_called = True
         try:
             request = self._request(name, list(arguments), keywords)
@@ -239,7 +219,7 @@ class _Remote:
         try:
             wire.send_frame(self._channel, *request)
         except OSError:
-            raise self._gone() from None
+            raise self._final(*_GONE) from None
         values = wire.VALUE_WITH_OBJECTS if self._shared else wire.VALUE + wire.CHANGED
         kind, body = self._read(values + wire.ERROR + wire.UNSUPPORTED)
         if kind == wire.ERROR:
@@ -281,16 +261,14 @@ class _Remote:
             raise self._final("exited", detail)
         known = getattr(builtins, kind, None)
         message = detail.partition(": ")[2]
-        error: Exception
+        error = Exception(detail)
         if kind in _SWALLOWED:
             error = RuntimeError(f"the function raised {kind}")
         elif isinstance(known, type) and issubclass(known, Exception):
             try:
                 error = known(message)
             except TypeError:  # UnicodeDecodeError and its like want more
-                error = Exception(detail)
-        else:
-            error = Exception(detail)
+                pass
         if reason in ("memory", "forbidden"):
             self._raised[id(error)] = reason
         raise error
@@ -302,7 +280,7 @@ class _Remote:
         except OSError:
             frame = None
         if frame is None:
-            raise self._gone()
+            raise self._final(*_GONE)
         return frame
 
     def _decoded(self, body: bytes) -> Any:
@@ -320,15 +298,12 @@ class _Remote:
             raise self._final("unsupported", _NO_ANSWER)
         return tuple(word[: programs.DETAIL_CHARACTERS] for word in words)
 
-    def _final(self, reason: str, detail: str) -> CandidateReportError:
+    def _final(self, reason: str, detail: str) -> CandidateOverError:
         self.report = (reason, detail)
-        return CandidateReportError(reason, detail)
-
-    def _gone(self) -> CandidateGoneError:
-        self.report = ("gone", "")
-        return CandidateGoneError()
+        return CandidateOverError(reason, detail)
 
 
+_GONE = ("gone", "")
 _NO_ANSWER = "the candidate's process sent no answer"
 _CANDIDATES_REASONS = frozenset({"failed", "memory", "forbidden", "exited", "syntax error"})
 

@@ -18,6 +18,7 @@ STOLEN = 1.15
 says nothing."""
 _FEW = 16
 _PIPE_BYTES = 1 << 16
+# File pages are the interpreter's and its libraries'; page tables belong to what the program maps.
 _COUNTED = (b"RssAnon:", b"RssShmem:", b"VmPTE:", b"HugetlbPages:")
 
 
@@ -83,7 +84,7 @@ class TreeWatch:
                 own = int(fields[11]) + int(fields[12])
                 self._seen_ticks[name] = own
                 ticks += own + int(fields[13]) + int(fields[14])  # and of children waited for
-                memory_bytes += _held_bytes(name)
+                memory_bytes += _bytes_in(f"{name}/status", _COUNTED)
                 names.append(name)
                 descriptors += len(os.listdir(f"/proc/{name}/fd"))
                 with open(f"/proc/{name}/schedstat", "rb") as file:
@@ -106,23 +107,17 @@ class TreeWatch:
         return TreeUse(cpu_s, memory_bytes, max(0.0, longest_ns / 1e9 - cpu_s))
 
 
-def _held_bytes(name: str) -> int:
-    # File pages are the interpreter's and its libraries'; page tables belong to what the program maps.
-    with open(f"/proc/{name}/status", "rb") as file:
-        return sum(int(line.split()[1]) << 10 for line in file if line.startswith(_COUNTED))
+def _bytes_in(file: str, counted: tuple[bytes, ...]) -> int:
+    with open(f"/proc/{file}", "rb") as lines:
+        return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(counted))
 
 
 def _proportional_bytes(name: str) -> int:
     try:
-        with open(f"/proc/{name}/smaps_rollup", "rb") as file:
-            pages = sum(
-                int(line.split()[1]) << 10 for line in file if line.startswith((b"Pss_Anon:", b"Pss_Shmem:"))
-            )
-        with open(f"/proc/{name}/status", "rb") as file:
-            tables = sum(int(line.split()[1]) << 10 for line in file if line.startswith(_COUNTED[2:]))
+        pages = _bytes_in(f"{name}/smaps_rollup", (b"Pss_Anon:", b"Pss_Shmem:"))
+        return pages + _bytes_in(f"{name}/status", _COUNTED[2:])
     except OSError:
         return 0  # it ended while we looked
-    return pages + tables
 
 
 def _pipes(names: list[str]) -> int:
