@@ -21,6 +21,7 @@ from evolcoder.models.endpoint.http_model import HttpModel
 from evolcoder.models.endpoint.pricing import FixedPrice
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.journal.journal import Journal
+from evolcoder.models.journal.totals import Batch
 from evolcoder.models.protocol import Completion, Message, Request
 
 _WATCHDOG_S = 120.0
@@ -153,7 +154,7 @@ def test_files_and_states_of_batches(tmp_path_factory: Any, states: list[bytes],
     async def main() -> list[Any]:
         async with answering(answer) as url:
             async with Journal(path) as journal:
-                await journal.record_batch(url, "left", "b", "submitted", 1)
+                await journal.record_batch(Batch(url, "left", "b", "submitted", 1))
             return await asyncio.wait_for(ask(path, url, ["a"]), _WATCHDOG_S)
 
     with pytest.MonkeyPatch.context() as patched:
