@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.options import max_requests_option, max_usd_option, request_timeout_option, together
+from evolcoder.cli.options import (
+    request_timeout_option,
+    spend_options,
+    together,
+)
 
 if TYPE_CHECKING:
     from evolcoder.code_base.choice import CodeSettings
@@ -24,13 +28,11 @@ code_options = together(
         "--held-out",
         type=float,
         default=0.2,
-        show_default=True,
         help="Share of the documented Python functions kept for the private benchmark.",
     ),
     click.option("--limit", type=click.IntRange(min=1), help="At most so many snippets or functions."),
-    click.option("--seed", type=int, default=0, show_default=True),
-    max_usd_option,
-    max_requests_option,
+    click.option("--seed", type=int, default=0),
+    spend_options,
     request_timeout_option,
 )
 """Add what decides which files and functions are read, and what a teacher may spend on them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,16 +9,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from evolcoder.cli.evaluate_judged import beside_published, evaluate_with_judge, judge_options
+from evolcoder.cli.evaluate_judged import (
+    beside_published,
+    evaluate_with_judge,
+    judge_options,
+    last_lines,
+    results_json,
+)
 from evolcoder.cli.model_options import model_choice, model_options
-from evolcoder.cli.options import benchmark_within, engine_option, overwrite_option, window_options
+from evolcoder.cli.options import benchmark_within, engine_option, overwrite_option, spending, window_options
 from evolcoder.errors import UserError
 from evolcoder.models.session import model_session
 from evolcoder.runs import check_claimed
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from evolcoder.evaluate.benchmarks import Benchmark
     from evolcoder.evaluate.evaluation import EvaluationResult
     from evolcoder.evaluate.settings import Decoding, EvaluationSettings
@@ -48,14 +51,12 @@ _SETTINGS = ("extract", "seed", "limit", "oracle", "timeout_s", "workers")
     "--style",
     type=click.Choice(["auto", "wizardcoder", "wizardlm-7b", "wizardlm-13b", "chat", "completion"]),
     default="auto",
-    show_default=True,
     help="How problems are asked; auto: as a checkpoint was trained, else wizardcoder, or chat where an "
     "endpoint takes nothing else.",
 )
 @click.option(
     "--preset",
     default="published",
-    show_default=True,
     help="Prompt details of the wizardcoder style (published, script, 33b; gsm8k, math: direct); infilling "
     "format of ds1000:insertion in completion style (starcoder, qwen, deepseek, codellama); mt-bench's "
     "temperatures (published, greedy).",
@@ -74,7 +75,7 @@ _SETTINGS = ("extract", "seed", "limit", "oracle", "timeout_s", "workers")
     "--top-p", type=click.FloatRange(min=0, min_open=True, max=1), help="The method samples at 0.95."
 )
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Of an answer  [default: 2048; ds1000 1024].")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
+@click.option("--seed", type=int, default=0, help="Of the samples.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many problems, evenly spaced.")
 @click.option("--oracle", help="How values are compared; the benchmark's own where absent.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="CPU s a program.")
@@ -91,23 +92,7 @@ _SETTINGS = ("extract", "seed", "limit", "oracle", "timeout_s", "workers")
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def command(
-    model: str,
-    benchmarks: str,
-    out: Path,
-    style: str,
-    preset: str,
-    greedy: bool,
-    n: int | None,
-    temperature: float | None,
-    top_p: float | None,
-    max_tokens: int | None,
-    omit: tuple[str, ...],
-    overwrite: bool,
-    first_day: datetime | None,
-    last_day: datetime | None,
-    engine: str,
-    as_json: bool,
-    **options: Any,
+    model: str, benchmarks: str, out: Path, style: str, greedy: bool, as_json: bool, **options: Any
 ) -> None:
     """Sample a model on benchmarks, judge its programs in the sandbox, and show pass@k.
 
@@ -129,25 +114,27 @@ def command(
     from evolcoder.execution.event_loop import run_async
     from evolcoder.execution.opening import open_engine
 
-    if greedy and ((n or 1) > 1 or temperature):
+    overwrite, temperature = options["overwrite"], options["temperature"]
+    if greedy and ((options["n"] or 1) > 1 or temperature):
         raise UserError("--greedy gives one sample at temperature 0; leave out --n and --temperature")
 
     def settings_for(benchmark: Benchmark) -> EvaluationSettings:
-        decoding = _decoding(benchmark.decoding, 0.0 if greedy else temperature, n, top_p, max_tokens)
+        asked = (0.0 if greedy else temperature, options["n"], options["top_p"], options["max_tokens"])
+        decoding = _decoding(benchmark.decoding, *asked)
         judged = isinstance(benchmark, JudgedBenchmark)
         usual: Style = "chat" if judged else "wizardcoder"
         return EvaluationSettings(
             style=trained_style(model) or usual if style == "auto" else cast(Style, style),
-            preset="greedy" if judged and (greedy or temperature == 0) else preset,
+            preset="greedy" if judged and (greedy or temperature == 0) else options["preset"],
             **asdict(decoding),
             **{name: options[name] for name in _SETTINGS},
         )
 
-    if omit:
-        options["endpoint_pairs"] = (*options["endpoint_pairs"], f"omit=[{','.join(omit)}]")
+    if options["omit"]:
+        options["endpoint_pairs"] = (*options["endpoint_pairs"], f"omit=[{','.join(options['omit'])}]")
     choice = model_choice(model, options)
     given = [name.strip() for name in benchmarks.split(",") if name.strip()]
-    names = [benchmark_within(name, first_day, last_day) for name in given]
+    names = [benchmark_within(name, options["first_day"], options["last_day"]) for name in given]
     if clash := folder_clash(names):
         raise UserError(clash)
     try:
@@ -160,17 +147,15 @@ def command(
             raise UserError(
                 f"--{unused[0].removesuffix('_s')} is for programs that are run; with --judge none is"
             )
-        evaluate_with_judge(choice, plan, options, out, engine, as_json, overwrite)
+        evaluate_with_judge(choice, plan, options, out)
         return
     of_judge = ("against", "judge_shots", "dry_run")
     if unused := [name for name in of_judge if options[name]]:
         raise UserError(f"--{unused[0].replace('_', '-')} goes with --judge MODEL")
-    limits = {name: options[name] for name in ("max_usd", "max_requests")}
-    with open_engine(engine) as where:
-        results = run_async(
-            _evaluate_all(choice, plan, out, progress_view(), where, limits, overwrite, style == "auto")
-        )
-    click.echo(_as_json(results) if as_json else _as_table(results, model))
+    with open_engine(options["engine"]) as where:
+        how = (progress_view(), where, spending(options), overwrite, style == "auto")
+        results = run_async(_evaluate_all(choice, plan, out, *how))
+    click.echo(results_json(results) if as_json else _as_table(results, model))
 
 
 def _decoding(
@@ -235,20 +220,6 @@ async def _evaluate_all(
     return results
 
 
-def _as_json(results: dict[str, EvaluationResult]) -> str:
-    return json.dumps(
-        {
-            name: {
-                "scores": [asdict(score) for score in result.scores],
-                "reasons": result.reasons,
-                "seconds": round(result.seconds, 1),
-            }
-            for name, result in results.items()
-        },
-        indent=2,
-    )
-
-
 def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
     from evolcoder.evaluate.t_test import smallest_difference
 
@@ -267,14 +238,10 @@ def _as_table(results: dict[str, EvaluationResult], model: str) -> str:
         lines += beside_published(first.benchmark, first.settings["decoding"], 100 * first.value, mark)
         if mark:
             lines.append(f"  * a subset ({problems}): not comparable with published scores")
-        told = ", ".join(f"{reason} {count}" for reason, count in result.reasons.items())
-        named = ", ".join(f"{name} {value}" for name, value in first.settings.items() if name != "model")
         least = smallest_difference(first.value, result.n_families, first.n_samples // first.n_problems)
         lines += [
             f"  sees:      {100 * least:.1f} points between two models at the least (80% of cases, 5% level)",
-            f"  verdicts: {told}",
-            f"  settings: {named}",
-            f"  {result.seconds:.0f} s",
+            *last_lines(result),
             "",
         ]
     return "\n".join(lines).rstrip()

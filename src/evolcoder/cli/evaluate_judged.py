@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.options import max_requests_option, max_usd_option, together
+from evolcoder.cli.options import spend_options, spending, together
 from evolcoder.errors import UserError
 
 if TYPE_CHECKING:
+    from evolcoder.evaluate.evaluation import EvaluationResult
     from evolcoder.evaluate.model_judge.judged_evaluation import JudgedResult
     from evolcoder.evaluate.model_judge.judging_cost import JudgedEstimate, Part
     from evolcoder.evaluate.model_judge.settings import JudgeSettings
@@ -29,17 +30,13 @@ judge_options = together(
     click.option(
         "--against",
         default="",
+        show_default=False,
         help="Answers to set beside: a file, an evaluation's folder, or a MODEL. Without: 1 to 10.",
     ),
     click.option(
-        "--judge-shots",
-        type=click.IntRange(0, 2),
-        default=0,
-        show_default=True,
-        help="Worked examples for a small judge.",
+        "--judge-shots", type=click.IntRange(0, 2), default=0, help="Worked examples for a small judge."
     ),
-    max_usd_option,
-    max_requests_option,
+    spend_options,
     click.option("--dry-run", is_flag=True, help="Judge a sample of 20 and say what the whole would take."),
 )
 """Add the options of a judged evaluation."""
@@ -67,13 +64,7 @@ def judge_settings(choice: ModelChoice, options: Mapping[str, Any]) -> JudgeSett
 
 
 def evaluate_with_judge(
-    choice: ModelChoice,
-    plan: Mapping[str, EvaluationSettings],
-    options: Mapping[str, Any],
-    out: Path,
-    engine: str,
-    as_json: bool,
-    overwrite: bool,
+    choice: ModelChoice, plan: Mapping[str, EvaluationSettings], options: Mapping[str, Any], out: Path
 ) -> None:
     """Evaluate on benchmarks that a model judges, or say what that would take, and print it."""
     from evolcoder.cli.progress_view import progress_view
@@ -93,11 +84,10 @@ def evaluate_with_judge(
     judge = judge_settings(choice, options)
     check_claimed(out / "journal.sqlite", output_files(out, plan))
     out.mkdir(parents=True, exist_ok=True)
-    with open_engine(engine) as where:
-        spend = {name: options[name] for name in ("max_usd", "max_requests")}
-        context = EvaluationContext(
-            out / "journal.sqlite", where, progress_view(), **spend, overwrite=overwrite
-        )
+    as_json, overwrite = options["as_json"], options["overwrite"]
+    with open_engine(options["engine"]) as where:
+        journal, limits = out / "journal.sqlite", spending(options)
+        context = EvaluationContext(journal, where, progress_view(), **limits, overwrite=overwrite)
 
         async def estimates() -> dict[str, JudgedEstimate]:
             return {name: await estimate_judged(choice, name, s, judge, context) for name, s in plan.items()}
@@ -114,11 +104,8 @@ def evaluate_with_judge(
             click.echo(json.dumps(data, indent=2) if as_json else estimate_text(told))
         else:
             found = run_async(results())
-            click.echo(
-                json.dumps(judged_data(found), indent=2)
-                if as_json
-                else "\n\n".join(_result_text(result, choice.model) for result in found.values())
-            )
+            texts = (_result_text(result, choice.model) for result in found.values())
+            click.echo(results_json(found) if as_json else "\n\n".join(texts))
 
 
 def estimate_text(estimates: Mapping[str, JudgedEstimate]) -> str:
@@ -171,23 +158,26 @@ def _result_text(result: JudgedResult, model: str) -> str:
             f"  by place: the first answer chosen {at.first} times, the second {at.second}, neither "
             f"{at.neither}, unreadable {at.unreadable}; {at.disagreeing} pairs of orders disagree"
         )
+    return "\n".join([*lines, *last_lines(result)])
+
+
+def last_lines(result: EvaluationResult | JudgedResult) -> list[str]:
+    """Return the lines that every result ends with: its verdicts, its settings, its time."""
     told = ", ".join(f"{reason} {count}" for reason, count in result.reasons.items())
-    named = ", ".join(f"{name} {value}" for name, value in first.settings.items() if name != "model")
-    return "\n".join([*lines, f"  verdicts: {told}", f"  settings: {named}", f"  {result.seconds:.0f} s"])
+    settings = result.scores[0].settings
+    named = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "model")
+    return [f"  verdicts: {told}", f"  settings: {named}", f"  {result.seconds:.0f} s"]
 
 
-def judged_data(results: Mapping[str, JudgedResult]) -> dict[str, Any]:
-    """Return judged evaluations as JSON-clean data."""
-    return {
-        name: {
-            "scores": [asdict(score) for score in result.scores],
-            "reasons": result.reasons,
-            "wins": result.wins,
-            "positions": asdict(result.positions),
-            "seconds": round(result.seconds, 1),
-        }
-        for name, result in results.items()
+def results_json(results: Mapping[str, EvaluationResult | JudgedResult]) -> str:
+    """Return evaluations as JSON: of a judged one also what was won, and by which place."""
+    found = {name: asdict(result) for name, result in results.items()}
+    parts = ("scores", "reasons", "wins", "positions")
+    told = {
+        name: {part: data[part] for part in parts if part in data} | {"seconds": round(data["seconds"], 1)}
+        for name, data in found.items()
     }
+    return json.dumps(told, indent=2)
 
 
 _BESIDE = 3

@@ -17,10 +17,10 @@ from evolcoder.cli.options import (
     columns_option,
     domain_option,
     engine_option,
-    max_requests_option,
-    max_usd_option,
     overwrite_option,
     request_timeout_option,
+    spend_options,
+    spending,
 )
 from evolcoder.errors import EndpointError, UserError
 from evolcoder.models.session import model_session
@@ -57,7 +57,7 @@ _LIKELY_IN_FLIGHT = 256
 )
 @model_options
 @request_timeout_option
-@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=1)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Evolve this many of the seeds; all stay in the data set."
@@ -72,12 +72,11 @@ _LIKELY_IN_FLIGHT = 256
 @click.option(
     "--weight", "weights", multiple=True, metavar="NAME=NUMBER", help="Chance of a method; 0: never."
 )
-@click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True, help="Worked examples.")
-@click.option("--judge/--no-judge", default=False, show_default=True, help="Ask whether anything was gained.")
+@click.option("--shots", type=click.IntRange(min=0), default=0, help="Worked examples.")
+@click.option("--judge/--no-judge", default=False, help="Ask whether anything was gained.")
 @click.option(
     "--verify",
     default="off",
-    show_default=True,
     help="How the domain drops wrong answers. Code: syntax, those that do not parse; tests, also those that "
     "fail tests that the teacher writes (sandboxed).",
 )
@@ -92,16 +91,14 @@ _LIKELY_IN_FLIGHT = 256
     "--answers",
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     help="Answers to an evolved instruction; all that pass stay.",
 )
-@click.option("--temperature", type=float, default=1.0, show_default=True)
-@click.option("--top-p", type=float, default=0.9, show_default=True)
-@click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
+@click.option("--temperature", type=float, default=1.0)
+@click.option("--top-p", type=float, default=0.9)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=2048)
 @click.option("--keep-truncated", is_flag=True, help="Keep answers that were cut at --max-tokens.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Every random choice follows from it.")
-@max_usd_option
-@max_requests_option
+@click.option("--seed", type=int, default=0, help="Every random choice follows from it.")
+@spend_options
 @click.option("--decontaminate", "benchmarks", multiple=True, help="Drop rows that copy this benchmark.")
 @click.option("--dry-run", is_flag=True, help="Evolve a sample of 20 and say what the whole would take.")
 @overwrite_option
@@ -190,10 +187,9 @@ async def _evolve(
     if is_remote(teacher.model.rpartition("*")[2]):
         give_freed_memory_back()
     problems = problem_texts(options["benchmarks"])
-    limits = {"max_usd": options["max_usd"], "max_requests": options["max_requests"]}
     with open_engine(options["engine"]) as engine:
         # A dry run's sample is part of the run: its replies are in the run's journal and are paid for once.
-        async with model_session(teacher, run / "journal.sqlite", engine, **limits) as model:
+        async with model_session(teacher, run / "journal.sqlite", engine, **spending(options)) as model:
             summaries = await evolve_dataset(
                 seeds,
                 model,

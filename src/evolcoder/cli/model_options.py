@@ -26,7 +26,6 @@ model_options = together(
         "--concurrency",
         type=click.IntRange(min=1),
         default=EndpointSettings().concurrency,
-        show_default=True,
         help="At most; how many the endpoint bears is found.",
     ),
     click.option("--rpm", type=float, help="Requests a minute that the endpoint allows."),
@@ -55,21 +54,17 @@ model_options = together(
         metavar="KEY=VALUE",
         help="Any further setting of the endpoint, e.g. hedge_share=0.05.",
     ),
-    click.option(
-        "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Local models."
-    ),
+    click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Local models."),
     click.option(
         "--dtype",
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
         default="auto",
-        show_default=True,
         help="Number format of a local model.",
     ),
     click.option(
         "--replicas",
         type=click.IntRange(min=0),
         default=1,
-        show_default=True,
         help="Copies of a local model, a GPU each, that write at once; 0: one for each GPU.",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,6 @@ columns_option = click.option(
 domain_option = click.option(
     "--domain",
     default="code",
-    show_default=True,
     metavar="NAME",
     help="The field that instructions are of (docs/domains.md), or a file.py.",
 )
@@ -112,7 +111,6 @@ engine_option = click.option(
     "--engine",
     type=EngineName(),
     default="local",
-    show_default=True,
     help="Where work runs: local, or a Ray cluster: ray, ray:auto, ray:HOST:PORT, ray://HOST:PORT.",
 )
 
@@ -149,9 +147,14 @@ def benchmark_within(name: str, first_day: datetime | None, last_day: datetime |
 
 
 request_timeout_option = click.option(
-    "--timeout", "timeout_s", type=float, default=600.0, show_default=True, help="Seconds a request."
+    "--timeout", "timeout_s", type=float, default=600.0, help="Seconds a request."
 )
-max_usd_option = click.option("--max-usd", type=float, help="Stop cleanly before more than this is spent.")
-max_requests_option = click.option(
-    "--max-requests", type=click.IntRange(min=1), help="Stop cleanly after this many requests."
+spend_options = together(
+    click.option("--max-usd", type=float, help="Stop cleanly before more than this is spent."),
+    click.option("--max-requests", type=click.IntRange(min=1), help="Stop cleanly after this many requests."),
 )
+
+
+def spending(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `spend_options` say, by the names of a session's limits."""
+    return {name: options[name] for name in ("max_usd", "max_requests")}

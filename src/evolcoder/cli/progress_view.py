@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
     from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 _LINE_EVERY_S = 10.0
 _SIGNS = {"waiting": "·", "running": "▶", "done": "✓", "kept": "✓", "skipped": "–"}
@@ -150,7 +151,7 @@ class LiveProgress:
         self._open += 1
         task = self._rich.add_task(shown(name), total=total, facts="")
         try:
-            yield _LiveBar(self, task)
+            yield _LiveBar(self._rich, task)
         finally:
             self._open -= 1
             if self._open == 0:
@@ -199,15 +200,6 @@ class LiveProgress:
         """Print one line above the bars."""
         self._console.print(shown(line), markup=False, highlight=False)
 
-    def show(self, task: int, n: int, facts: str) -> None:
-        """Move one bar by `n` items."""
-        from rich.progress import TaskID
-
-        if facts:
-            self._rich.update(TaskID(task), advance=n, facts=facts)
-        else:
-            self._rich.update(TaskID(task), advance=n)
-
 
 def _bars_with_facts(console: Console) -> RichProgress:
     """Return bars that have their facts on lines of their own, where no terminal is too narrow for them.
@@ -255,10 +247,10 @@ def _bars_with_facts(console: Console) -> RichProgress:
 
 
 class _LiveBar:
-    def __init__(self, view: LiveProgress, task: int) -> None:
-        self._view, self._task = view, task
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars, self._task = bars, task
         self._facts: dict[str, str | float] = {}
 
     def advance(self, n: int = 1, **facts: str | float) -> None:
         self._facts.update(facts)
-        self._view.show(self._task, n, shown(facts_text(self._facts)))
+        self._bars.update(self._task, advance=n, facts=shown(facts_text(self._facts)))

@@ -31,14 +31,7 @@ if TYPE_CHECKING:
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result, or the plan, as JSON.")
 def command(
-    recipe: Path,
-    folder: Path | None,
-    overrides: tuple[str, ...],
-    plan: bool,
-    redo: tuple[str, ...],
-    skip: tuple[str, ...],
-    engine: str,
-    as_json: bool,
+    recipe: Path, folder: Path | None, overrides: tuple[str, ...], plan: bool, as_json: bool, **options: Any
 ) -> None:
     """Run a whole RECIPE: evolve, fine-tune, evaluate, round after round, until the score stops rising.
 
@@ -61,13 +54,13 @@ def command(
 
     checked = load_recipe(recipe, overrides)
     folder = folder or Path("runs") / checked.name
-    choice = Choice(redo, skip)
+    choice = Choice(options["redo"], options["skip"])
     if plan:
         planned = plan_recipe(checked, folder, choice)
         click.echo(json.dumps(plan_data(planned), indent=2) if as_json else wrapped(plan_text(planned)))
         return
-    line = shell_line("run", recipe, {"--set": overrides, "--skip": skip}, folder)
-    with open_engine(engine) as where:
+    line = shell_line("run", recipe, {"--set": overrides, "--skip": choice.skip}, folder)
+    with open_engine(options["engine"]) as where:
         result = run_recipe(checked, folder, progress_view(), line, choice, where)
     if as_json:
         click.echo(json.dumps(result, indent=2, sort_keys=True))

@@ -13,6 +13,18 @@ import click
 from evolcoder.cli.options import columns_option, overwrite_option
 from evolcoder.errors import RecipeError
 
+_SETTINGS = (
+    "eval_rows",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "max_length",
+    "learning_rate",
+    "lora",
+    "deepspeed",
+)
+"""Options that are settings under the same name."""
+
 
 @click.command()
 @click.option(
@@ -53,14 +65,11 @@ from evolcoder.errors import RecipeError
 )
 @overwrite_option
 @click.option("--plan", is_flag=True, help="Train nothing; say memory, steps and days.")
-@click.option(
-    "--gpus", type=click.IntRange(min=1), default=8, show_default=True, help="For --plan: how many."
-)
+@click.option("--gpus", type=click.IntRange(min=1), default=8, help="For --plan: how many.")
 @click.option(
     "--gpu-gb",
     type=click.FloatRange(min=0, min_open=True),
     default=80.0,
-    show_default=True,
     help="For --plan: memory of each, in GB.",
 )
 @click.argument("more_data", nargs=-1, metavar="")  # the further files of --data A B C
@@ -69,21 +78,7 @@ from evolcoder.errors import RecipeError
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    base: str | None,
-    data: tuple[str, ...],
-    columns: dict[str, str],
-    more_data: tuple[str, ...],
-    eval_data: tuple[str, ...],
-    out: Path | None,
-    recipe: Path | None,
-    overrides: tuple[str, ...],
-    overwrite: bool,
-    plan: bool,
-    gpus: int,
-    gpu_gb: float,
-    rows: int | None,
-    as_json: bool,
-    **settings: Any,
+    data: tuple[str, ...], more_data: tuple[str, ...], out: Path | None, recipe: Path | None, **options: Any
 ) -> None:
     """Fine-tune a base model on instructions, loss on the responses only.
 
@@ -97,23 +92,24 @@ def command(
     """
     from evolcoder.train.recipes import read_train_recipe, training_from
 
-    given = {key: value for key, value in settings.items() if value is not None}
+    given = {name: value for name in _SETTINGS if (value := options[name]) is not None}
     if more_data and not data:
         raise click.UsageError(f"unexpected {more_data[0]!r}: data files follow --data")
     files = (*data, *more_data)
-    planned = training_from(
-        read_train_recipe(recipe) if recipe else {}, base, files, given, overrides, eval_data, columns
-    )
+    said = read_train_recipe(recipe) if recipe else {}
+    beside = (options["overrides"], options["eval_data"], options["columns"])
+    planned = training_from(said, options["base"], files, given, *beside)
     if not planned.base:
         raise RecipeError("nothing to fine-tune: --base MODEL or --recipe FILE is expected")
-    if plan:
+    as_json = options["as_json"]
+    if options["plan"]:
         from evolcoder.train.plan import plan_text, plan_training
 
         if out is not None:
             from evolcoder.train.export import check_place
 
             check_place(out, planned.base, {}, overwrite=True)
-        estimate = plan_training(planned, gpus=gpus, gpu_gb=gpu_gb, rows=rows)
+        estimate = plan_training(planned, **{name: options[name] for name in ("gpus", "gpu_gb", "rows")})
         click.echo(json.dumps(dataclasses.asdict(estimate), indent=2) if as_json else plan_text(estimate))
         return
     if not planned.data or out is None:
@@ -125,7 +121,7 @@ def command(
     instructions = [row for source in planned.data for row in read_instructions(source, planned.columns)]
     held_out = [row for source in planned.eval_data for row in read_instructions(source, planned.columns)]
     given_to = (planned.base, instructions, planned.settings, out, progress_view(), held_out)
-    result = train(*given_to, overwrite=overwrite)
+    result = train(*given_to, overwrite=options["overwrite"])
     from evolcoder.train.processes import leave_processes
 
     leave_processes()
