@@ -153,10 +153,8 @@ async def _make(recipe: Recipe, out: Path, journal: Path, progress: Progress, en
     asking = replace(recipe.evolve, seed=recipe.seed)
     chosen = _chosen(recipe)
     held_out, counts = chosen.held_out, chosen.counts
-    budget = recipe.budget
-    async with model_session(
-        recipe.teacher, journal, engine, max_usd=budget.max_usd, max_requests=budget.max_requests
-    ) as model:
+    limits: dict[str, Any] = {"max_usd": recipe.budget.max_usd, "max_requests": recipe.budget.max_requests}
+    async with model_session(recipe.teacher, journal, engine, **limits) as model:
         if recipe.seeds.source == CODE:
             seeds = SeedFiles(out / "seeds.jsonl")
             made = await seeds_from_snippets(

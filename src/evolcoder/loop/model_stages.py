@@ -142,14 +142,14 @@ def evaluation_stage(
     judge = recipe.evaluate.judge if isinstance(loaded, JudgedBenchmark) else None
     problems = min(len(loaded.problems), settings.limit or len(loaded.problems))
     speed = f"{recipe.base.model} {benchmark} {settings.max_tokens}"
+
+    def all_of(part: Callable[[str, Any], dict[str, Any]]) -> dict[str, Any]:
+        return part("evaluate.settings", settings) | (part("evaluate.judge", judge) if judge else {})
+
     return Stage(
         id=id_,
         title=title,
-        settings={
-            **settings_of("evaluate.settings", settings),
-            **(settings_of("evaluate.judge", judge) if judge else {}),
-            "benchmark": loaded.title,
-        },
+        settings={**all_of(settings_of), "benchmark": loaded.title},
         inputs={
             "the model's weights": identity,
             **own_benchmarks((benchmark,)),
@@ -157,10 +157,7 @@ def evaluation_stage(
         },
         after=after,
         products=(out / "scores.json",),
-        defaults={
-            **defaults_of("evaluate.settings", settings),
-            **(defaults_of("evaluate.judge", judge) if judge else {}),
-        },
+        defaults=all_of(defaults_of),
         pace=Pace("evaluate", f"{speed} {judge.model}" if judge else speed, problems * settings.n),
     )
 

@@ -22,6 +22,7 @@ from evolcoder.loop.wizardcoder import LoopResult
 from evolcoder.recipe import Recipe
 from evolcoder.records import round_folder
 
+_OF_A_ROUND = ("round", "value", "low", "high", "rows", "n_problems")
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy")
 
 
@@ -32,7 +33,7 @@ def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str,
         "name": recipe.name,
         "evolcoder": __version__,
         "benchmark": recipe.stop.benchmark,
-        "rounds": [_entry(score) for score in found.history],
+        "rounds": [{name: getattr(score, name) for name in _OF_A_ROUND} for score in found.history],
         "problems": best.n_problems if best else 0,
         "problems_in_all": len(deciding.problems),
         "best_round": best.round if best else None,
@@ -47,14 +48,8 @@ def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str,
         result["measure"] = recipe.evaluate.judge.measure
     if best is not None and best.round and found.history[0].passed:
         change = compare(found.history[0].passed, best.passed, best.families)
-        result["against_base"] = {
-            "gained": len(change.only_b),
-            "lost": len(change.only_a),
-            "difference": change.difference,
-            "low": change.low,
-            "high": change.high,
-            "p_value": change.p_value,
-        }
+        parts = {name: getattr(change, name) for name in ("difference", "low", "high", "p_value")}
+        result["against_base"] = {"gained": len(change.only_b), "lost": len(change.only_a), **parts}
     if recipe.stop.keep == "last":
         result["keep"] = "last"
     if notice := notice_of(recipe):
@@ -92,17 +87,6 @@ def point_to_best(run: Path, best: int | None) -> None:
     link.unlink(missing_ok=True)
     if best:
         link.symlink_to(Path(round_folder(best)) / "checkpoint")
-
-
-def _entry(score: RoundScore) -> dict[str, Any]:
-    return {
-        "round": score.round,
-        "value": score.value,
-        "low": score.low,
-        "high": score.high,
-        "rows": score.rows,
-        "n_problems": score.n_problems,
-    }
 
 
 def _best_model(recipe: Recipe, best: RoundScore | None) -> str | None:

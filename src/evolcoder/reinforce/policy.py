@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from evolcoder.errors import DataError, TrainingError
@@ -193,16 +192,8 @@ def documents_of(
     prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], end_token: int
 ) -> TokenizedData:
     """Return prompts and their answers as documents whose answers are supervised."""
-    lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    flat = [t for prompt, answer in zip(prompts, answers, strict=True) for t in (*prompt, *answer)]
-    return TokenizedData(
-        tokens=np.array(flat, dtype=np.int32),
-        starts=starts,
-        prompt_lengths=np.array([len(prompt) for prompt in prompts], dtype=np.int32),
-        end_token=end_token,
-    )
+    documents = [(*prompt, *answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    return TokenizedData.of(documents, list(map(len, prompts)), end_token)
 
 
 def _row(task: Task) -> Instruction:

@@ -40,11 +40,6 @@ class Rollout:
     text: str
     reward: Reward
 
-    @property
-    def answer(self) -> Answer:
-        """The answer as it was judged."""
-        return Answer(self.text, len(self.tokens), self.truncated)
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -116,17 +111,12 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
 
 def read_rollouts(path: Path) -> list[Rollout]:
     """Read what `write_rollouts` wrote."""
-    return [
-        Rollout(
-            row["task_id"],
-            tuple(row["tokens"]),
-            tuple(row["log_probabilities"]),
-            row["truncated"],
-            row["text"],
-            Reward(**row["reward"]),
-        )
-        for _, row in read_jsonl(path)
-    ]
+    rows = []
+    for _, row in read_jsonl(path):
+        tokens, logps = tuple(row["tokens"]), tuple(row["log_probabilities"])
+        reward = Reward(**row["reward"])
+        rows.append(Rollout(row["task_id"], tokens, logps, row["truncated"], row["text"], reward))
+    return rows
 
 
 _ANSWERS = 32

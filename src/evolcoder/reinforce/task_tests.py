@@ -88,15 +88,8 @@ class CallTest(Test):
     def job(self, judged: str, limits: Limits) -> Job:
         """Return the job that calls the program's functions from another process."""
         first, *helpers = self.functions
-        return CallJob(
-            _as_run(judged),
-            first,
-            self.code,
-            limits,
-            preimport_for(judged),
-            tuple(helpers),
-            trusted_tests=self.trusted,
-        )
+        how = (limits, preimport_for(judged), tuple(helpers))
+        return CallJob(_as_run(judged), first, self.code, *how, trusted_tests=self.trusted)
 
     def named(self) -> list[Any]:
         """Return the code and the functions."""

@@ -133,15 +133,8 @@ def task_of_row(row: Instruction) -> Task | None:
         tests, watched = split_watched(tests)
     first = tests[0]
     called = first.functions[0] if isinstance(first, CallTest) else ""
-    return Task(
-        row.id,
-        instruction_of(row),
-        tuple(tests),
-        tuple(watched),
-        entry_point or called,
-        solution,
-        scores_of_row(row),
-    )
+    known = (entry_point or called, solution, scores_of_row(row))
+    return Task(row.id, instruction_of(row), tuple(tests), tuple(watched), *known)
 
 
 def instruction_of(row: Instruction) -> str:
@@ -173,14 +166,8 @@ def task_of_problem(benchmark: Benchmark, problem: Problem) -> Task | None:
         return None
     seen = replace(problem, extra={**problem.extra, "test_list": shown}, tests="\n".join(shown))
     instruction = with_tabs(benchmark.instruction(seen))
-    return Task(
-        problem.task_id,
-        instruction,
-        tuple(tests),
-        tuple(watched),
-        problem.entry_point,
-        problem.canonical_solution,
-    )
+    known = (problem.entry_point, problem.canonical_solution)
+    return Task(problem.task_id, instruction, tuple(tests), tuple(watched), *known)
 
 
 PROGRAM_TASKS = TaskForms(
@@ -231,14 +218,11 @@ def split_code(tests: str) -> Iterable[str]:
     tree = parse_python(tests)
     if tree is None:
         return
-    single = [s for s in tree.body if isinstance(s, ast.Assert) or _is_test_function(s)]
+    functions = [s for s in tree.body if isinstance(s, ast.FunctionDef) and s.name.startswith("test")]
+    single = [s for s in tree.body if isinstance(s, ast.Assert) or s in functions]
     common = [s for s in tree.body if s not in single]
     for statement in single:
         yield ast.unparse(ast.Module([*common, statement], []))
-
-
-def _is_test_function(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.FunctionDef) and statement.name.startswith("test")
 
 
 def _test_maker(solution: str, entry_point: str, setup: str) -> Any:

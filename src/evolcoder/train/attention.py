@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -119,34 +120,23 @@ def _varlen_kernel(dropout: float) -> Callable[..., torch.Tensor] | None:
 
     flash-attn where installed, else PyTorch's own (2.10 and later), which knows no dropout.
     """
-    try:
-        flash_attn_varlen_func = importlib.import_module("flash_attn").flash_attn_varlen_func
-    except ImportError:
-        return _torch_varlen() if dropout == 0.0 else None
-
-    def flash(q: Any, k: Any, v: Any, ends: Any, longest: int, scale: Any, window: Any) -> torch.Tensor:
-        settings = {"dropout_p": dropout, "softmax_scale": scale, "causal": True, "window_size": window}
-        out: torch.Tensor = flash_attn_varlen_func(q, k, v, ends, ends, longest, longest, **settings)
-        return out
-
-    return flash
-
-
-def _torch_varlen() -> Callable[..., torch.Tensor] | None:
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return None
-
-    def varlen(q: Any, k: Any, v: Any, ends: Any, longest: int, scale: Any, window: Any) -> torch.Tensor:
-        grouped = k.shape[1] != q.shape[1]
-        out = varlen_attn(
-            q, k, v, ends, ends, longest, longest, scale=scale, window_size=window, enable_gqa=grouped
+    with suppress(ImportError):
+        flash: Any = importlib.import_module("flash_attn").flash_attn_varlen_func
+        settings: dict[str, Any] = {"dropout_p": dropout, "causal": True}
+        return lambda q, k, v, ends, longest, scale, window: flash(
+            q, k, v, ends, ends, longest, longest, softmax_scale=scale, window_size=window, **settings
         )
-        assert isinstance(out, torch.Tensor)
-        return out
-
-    return varlen
+    if dropout:
+        return None
+    with suppress(ImportError):
+        varlen: Any = importlib.import_module("torch.nn.attention.varlen").varlen_attn
+        return lambda q, k, v, ends, longest, scale, window: varlen(
+            *(q, k, v, ends, ends, longest, longest),
+            scale=scale,
+            window_size=window,
+            enable_gqa=k.shape[1] != q.shape[1],
+        )
+    return None
 
 
 def _window_mask(query_BHTD: torch.Tensor, sliding_window: int | None) -> torch.Tensor | None:

@@ -46,7 +46,11 @@ def check_before_loading(
             f"at positions that the model has not met (max_length: {positions} cuts it)"
         )
     _check_tokens(text, tokenizer, data, settings)
-    n_steps = count_steps(data, settings)
+    if (n_steps := len(plan_steps(data.lengths, settings))) == 0:
+        raise TrainingError(
+            f"no step to take: epochs {settings.epochs:g} of {len(data)} rows is less than one row; "
+            f"at least epochs {1 / len(data):.2g} is expected"
+        )
     warmup = shortened_warmup(settings, n_steps)
     if warmup < settings.warmup_steps:
         notes.append(
@@ -96,17 +100,6 @@ def decoder_layers(model: Any) -> list[Any]:
     """Return the decoder layers, from the embedding on."""
     names = set(model._no_split_modules or ())
     return [module for module in model.modules() if type(module).__name__ in names]
-
-
-def count_steps(data: TokenizedData, settings: TrainSettings) -> int:
-    """Return how many steps the training has; raises TrainingError where it has none."""
-    n_steps = len(plan_steps(data.lengths, settings))
-    if n_steps == 0:
-        raise TrainingError(
-            f"no step to take: epochs {settings.epochs:g} of {len(data)} rows is less than one row; "
-            f"at least epochs {1 / len(data):.2g} is expected"
-        )
-    return n_steps
 
 
 def shortened_warmup(settings: TrainSettings, n_steps: int) -> int:

@@ -61,8 +61,10 @@ class Measurements:
     """Steps that an earlier process had done; 0 where training ran through."""
 
     @classmethod
-    def resumed(cls, facts: Mapping[str, Any]) -> Measurements:
-        """Take over what a checkpoint's facts hold."""
+    def resumed(cls, facts: Mapping[str, Any] | None) -> Measurements:
+        """Take over what a checkpoint's facts hold; begin anew where there is none."""
+        if facts is None:
+            return cls()
         return cls(
             [StepRecord(**record) for record in facts["steps"]],
             [HeldOutLoss(**record) for record in facts["evaluations"]],

@@ -18,8 +18,7 @@ from torch.nn import functional
 from evolcoder.errors import TrainingError
 from evolcoder.models.local.attention_reach import length_scaling
 from evolcoder.train.attention import register_document_attention
-from evolcoder.train.head import HeadForm, possible_forms
-from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
+from evolcoder.train.loss import HeadForm, MicroBatch, SummedLoss, packed_row, padded_rows, possible_forms
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 

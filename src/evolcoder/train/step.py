@@ -13,15 +13,16 @@ from evolcoder.models.local.engine import number_format
 from evolcoder.train.adapters import add_adapters
 from evolcoder.train.before_loading import check_architecture, check_parts, decoder_layers
 from evolcoder.train.deepspeed_optimizer import DeepSpeedUpdate
-from evolcoder.train.head import HeadForm
-from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
-from evolcoder.train.optimizer import TORCH_DTYPES, Update, WeightsUpdate
+from evolcoder.train.loss import HeadForm, MicroBatch, SummedLoss, packed_row, padded_rows
+from evolcoder.train.optimizer import TORCH_DTYPES, WeightsUpdate
 from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import Processes
 from evolcoder.train.sanity_checks import Rows, check_finite, choose_batching, prove_batching
 from evolcoder.train.settings import Precision, TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 
+Update = WeightsUpdate | DeepSpeedUpdate
+"""What moves the weights, saves and loads them."""
 _NOT_REENTRANT = {"use_reentrant": False}
 """The kind of checkpointing that keyword arguments and frozen embeddings work with."""
 
@@ -133,21 +134,10 @@ def prepare(
         _freeze_below(model, settings.layers)
     model.train()
     # Counted while they are whole: DeepSpeed leaves empty tensors in the model.
-    parameters, trainable = model.num_parameters(), model.num_parameters(only_trainable=True)
+    sizes = model.num_parameters(), model.num_parameters(only_trainable=True)
     loss, update = _placed(model, batching.head, settings, processes)
     return PreparedModel(
-        model,
-        adapters,
-        loss,
-        update,
-        data,
-        settings,
-        batching.rows,
-        processes,
-        pad,
-        parameters,
-        trainable,
-        batching.notes,
+        model, adapters, loss, update, data, settings, batching.rows, processes, pad, *sizes, batching.notes
     )
 
 
@@ -166,10 +156,25 @@ def _placed(
 def placed_loss(
     model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes
 ) -> SummedLoss:
-    """Return the loss of a model, sharded where several processes share it."""
-    if processes.count > 1:
-        return _shard(model, head, settings, processes)
-    return SummedLoss(model, head)
+    """Return the loss of a model; several processes shard its weights (FSDP2), a decoder layer at a time."""
+    loss = SummedLoss(model, head)
+    if processes.count == 1:
+        return loss
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
+    mesh = init_device_mesh(processes.device.type, (processes.count,))
+    policy = MixedPrecisionPolicy(
+        param_dtype=TORCH_DTYPES[settings.dtype] if settings.dtype != "fp32" else None,
+        reduce_dtype=torch.float32,
+    )
+    layer_names = set(model._no_split_modules or ())
+    for module in list(model.modules()):
+        if type(module).__name__ in layer_names:
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+    fully_shard(loss, mesh=mesh, mp_policy=policy)
+    register_fsdp_forward_method(loss, "log_probabilities")  # it gathers weights as `forward` does
+    return loss
 
 
 def _checkpoint_activations(model: Any) -> None:
@@ -201,27 +206,3 @@ def _freeze_below(model: Any, n_layers: int) -> None:
     for name, parameter in model.named_parameters():
         positions = "wpe" in name
         parameter.requires_grad_(id(parameter) not in head | below and not positions)
-
-
-def _shard(model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes) -> SummedLoss:
-    """Shard the weights over the processes (FSDP2), a decoder layer at a time."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import (
-        MixedPrecisionPolicy,
-        fully_shard,
-        register_fsdp_forward_method,
-    )
-
-    mesh = init_device_mesh(processes.device.type, (processes.count,))
-    policy = MixedPrecisionPolicy(
-        param_dtype=TORCH_DTYPES[settings.dtype] if settings.dtype != "fp32" else None,
-        reduce_dtype=torch.float32,
-    )
-    layer_names = set(model._no_split_modules or ())
-    loss = SummedLoss(model, head)
-    for module in list(model.modules()):
-        if type(module).__name__ in layer_names:
-            fully_shard(module, mesh=mesh, mp_policy=policy)
-    fully_shard(loss, mesh=mesh, mp_policy=policy)
-    register_fsdp_forward_method(loss, "log_probabilities")  # it gathers weights as `forward` does
-    return loss
