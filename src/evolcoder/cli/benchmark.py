@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.code_options import code_options, code_settings
 from evolcoder.cli.model_options import model_choice, model_options
-from evolcoder.cli.options import engine_option, overwrite_option, spending
+from evolcoder.cli.options import code_options, code_settings, engine_option, overwrite_option, spending
 from evolcoder.errors import DataError
 from evolcoder.models.session import model_session
 from evolcoder.runs import check_output_folder
@@ -70,12 +69,8 @@ def from_code(
         click.echo(json.dumps({"sent": texts}) if as_json else "\n\n──\n".join(texts))
         return
     choice = model_choice(teacher, options, options["timeout_s"])
-    asking = EvolveSettings(
-        temperature=0.0,
-        max_tokens=options["max_tokens"],
-        seed=options["seed"],
-        rows_in_flight=2 * options["concurrency"],
-    )
+    how = {name: options[name] for name in ("max_tokens", "seed")}
+    asking = EvolveSettings(temperature=0.0, **how, rows_in_flight=2 * options["concurrency"])
 
     async def make() -> BenchmarkCounts:
         journal = out.with_name(f"{out.name}.journal.sqlite")

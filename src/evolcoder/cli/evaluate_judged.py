@@ -53,14 +53,8 @@ def judge_settings(choice: ModelChoice, options: Mapping[str, Any]) -> JudgeSett
     judge, against = options["judge"], options["against"]
     if choice.base_url and not any(map(is_remote, (choice.model, judge, against))):
         raise UserError(f"--base-url goes with a model {REMOTE_PREFIX}NAME, found {choice.model!r}")
-    return JudgeSettings(
-        model=judge,
-        base_url=choice.base_url,
-        endpoint=choice.endpoint,
-        local=choice.local,
-        against=against,
-        shots=options["judge_shots"],
-    )
+    reached = (choice.base_url, choice.endpoint, choice.local)
+    return JudgeSettings(judge, *reached, against, options["judge_shots"])
 
 
 def evaluate_with_judge(

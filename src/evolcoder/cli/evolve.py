@@ -191,12 +191,7 @@ async def _evolve(
         # A dry run's sample is part of the run: its replies are in the run's journal and are paid for once.
         async with model_session(teacher, run / "journal.sqlite", engine, **spending(options)) as model:
             summaries = await evolve_dataset(
-                seeds,
-                model,
-                settings,
-                rounds,
-                out,
-                progress,
+                *(seeds, model, settings, rounds, out, progress),
                 limit=options["limit"],
                 problems=problems,
                 engine=engine,
@@ -222,13 +217,8 @@ def _tell(
         {"sent": stats.sent, "from journal": stats.hits, "retries": dict(stats.retries)} if stats else {}
     )
     if as_json:
-        result = {
-            "rounds": [asdict(summary) for summary in summaries],
-            "requests": requests,
-            "seconds": round(seconds, 2),
-            "dataset": str(out / "dataset.jsonl"),
-        }
-        click.echo(json.dumps(result))
+        told = {"rounds": [asdict(summary) for summary in summaries], "requests": requests}
+        click.echo(json.dumps({**told, "seconds": round(seconds, 2), "dataset": str(out / "dataset.jsonl")}))
         return
     for summary in summaries:
         dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.eliminated.items())) or "none"

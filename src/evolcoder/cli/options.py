@@ -13,6 +13,8 @@ from evolcoder.errors import UserError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from evolcoder.code_base.choice import CodeSettings
+
 
 class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers of at least 1, separated by commas."""
@@ -158,3 +160,36 @@ spend_options = together(
 def spending(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `spend_options` say, by the names of a session's limits."""
     return {name: options[name] for name in ("max_usd", "max_requests")}
+
+
+code_options = together(
+    click.option(
+        "--licence",
+        "licences",
+        multiple=True,
+        metavar="SPDX",
+        help="Also read files under this licence; permissive ones and files without any are read.",
+    ),
+    click.option(
+        "--held-out",
+        type=float,
+        default=0.2,
+        help="Share of the documented Python functions kept for the private benchmark.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="At most so many snippets or functions."),
+    click.option("--seed", type=int, default=0),
+    spend_options,
+    request_timeout_option,
+)
+"""Add what decides which files and functions are read, and what a teacher may spend on them."""
+
+
+def code_settings(options: dict[str, Any], languages: str = "", per_file: int = 3) -> CodeSettings:
+    """Return what these options say; raises UserError."""
+    from evolcoder.code_base.choice import CodeSettings
+
+    return CodeSettings(
+        languages=tuple(name.strip() for name in languages.split(",") if name.strip()),
+        per_file=per_file,
+        **{name: options[name] for name in ("limit", "licences", "held_out", "seed")},
+    )

@@ -235,15 +235,9 @@ def _bars_with_facts(console: Console) -> RichProgress:
             TextColumn("left", table_column=whole),
             console=console,
         )
-    return Bars(
-        TextColumn("{task.description:<28}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-    )
+    count, elapsed, left = MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(compact=True)
+    title = TextColumn("{task.description:<28}", markup=False)
+    return Bars(title, BarColumn(bar_width=30), count, elapsed, TextColumn("left"), left, console=console)
 
 
 class _LiveBar:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evolcoder.cli.options import engine_option, recipe_options
-from evolcoder.cli.terminal import wrapped
+from evolcoder.cli.terminal import in_columns, wrapped
 from evolcoder.progress import duration
 
 if TYPE_CHECKING:
@@ -71,14 +71,11 @@ def command(
 
 def plan_text(plan: RunPlan) -> str:
     """Return a line a stage (what it is, how it stands, why, how long), then what all of it comes to."""
-    rows = [("stage", "state", "time", "why")]
+    rows: list[Sequence[str]] = [("stage", "state", "time", "why")]
     rows += [(item.stage.title, item.state, _time(item, plan), _why(item, plan)) for item in plan.stages]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row[:3], widths, strict=True)), row[3]]).rstrip()
-        for row in rows
-    ]
-    lines.insert(1, "  ".join("─" * width for width in [*widths, 3]))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["─" * width for width in [*widths[:-1], 3]])
+    lines = in_columns(rows)
     return "\n".join([*lines, "", *_sum_lines(plan), *_design_lines(plan), plan.notice]).rstrip()
 
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.code_options import code_options, code_settings
 from evolcoder.cli.model_options import model_choice, model_options
-from evolcoder.cli.options import engine_option, overwrite_option, spending
+from evolcoder.cli.options import code_options, code_settings, engine_option, overwrite_option, spending
 from evolcoder.errors import DataError, UserError
 from evolcoder.models.session import model_session, price_of
 

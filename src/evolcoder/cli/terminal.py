@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 # C0 but tab and newline, C1, soft hyphen, marks and overrides of direction, separators, characters without
@@ -30,22 +30,20 @@ def shown(text: str) -> str:
     return _NOT_SHOWN.sub(_code, text)
 
 
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines whose cells but the last stand in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    padded = (map(str.ljust, row, widths) for row in rows)
+    return ["  ".join([*cells, row[-1]]).rstrip() for cells, row in zip(padded, rows, strict=True)]
+
+
 def wrapped(text: str) -> str:
     """Return lines broken between words where standard output is a terminal too narrow for them."""
     if not sys.stdout.isatty():
         return text
-    width = max(20, shutil.get_terminal_size().columns)
-    return "\n".join(
-        textwrap.fill(
-            line,
-            width,
-            subsequent_indent="    ",
-            replace_whitespace=False,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for line in text.split("\n")
-    )
+    wrapper = textwrap.TextWrapper(max(20, shutil.get_terminal_size().columns), subsequent_indent="    ")
+    wrapper.replace_whitespace = wrapper.break_long_words = wrapper.break_on_hyphens = False
+    return "\n".join(map(wrapper.fill, text.split("\n")))
 
 
 def _code(found: re.Match[str]) -> str:

@@ -18,14 +18,8 @@ if TYPE_CHECKING:
     from evolcoder.train.settings import TrainingJob
 
 _SETTINGS = (
+    *("epochs", "max_steps", "batch_size", "max_length", "learning_rate", "lora", "deepspeed"),
     "eval_rows",
-    "epochs",
-    "max_steps",
-    "batch_size",
-    "max_length",
-    "learning_rate",
-    "lora",
-    "deepspeed",
 )
 """Options that are settings under the same name."""
 

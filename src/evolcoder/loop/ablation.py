@@ -19,8 +19,7 @@ from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.execution.event_loop import run_async
 from evolcoder.instructions import instruction_from_row, write_instructions
-from evolcoder.loop.ablation_arms import Arm, Count, Equal, Question, made_equal
-from evolcoder.loop.ablation_scores import ArmResult, arm_scores
+from evolcoder.loop.ablation_arms import Arm, ArmResult, Count, Equal, Question, arm_scores, made_equal
 from evolcoder.loop.model_stages import evaluation_stage, fine_tune, measure, model_identity, training_stage
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.run import as_begun, check_before_start, locked
@@ -56,14 +55,9 @@ def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, co
             results = [row for group in groups for row in work.results(group)]
         finally:
             stages.end()
-        found = {
-            "name": recipe.name,
-            "command": command,
-            "base": recipe.base.model,
-            "benchmarks": list(recipe.measured),
-            "trainings": question.seeds,
-            "arms": [asdict(row) for row in results],
-        }
+        found: dict[str, Any] = {"name": recipe.name, "command": command, "base": recipe.base.model}
+        found |= {"benchmarks": list(recipe.measured), "trainings": question.seeds}
+        found["arms"] = [asdict(row) for row in results]
         write_json_whole(run / FOLDER / "ablation.json", found)
 
         from evolcoder.report.ablation_page import write_ablation

@@ -17,6 +17,7 @@ from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.stages import Pace, Stage
+from evolcoder.models.opening import is_remote, own_backend
 from evolcoder.models.session import ModelChoice, model_session
 from evolcoder.own_files import is_own, load_own_file
 from evolcoder.progress import Progress
@@ -86,7 +87,6 @@ def _own_identity(name: str) -> str:
 def model_identity(model: str) -> str:
     """Return what identifies the weights behind a MODEL string; "" for a folder that is not there yet."""
     from evolcoder.models.local.engine import weights_identity
-    from evolcoder.models.opening import is_remote, own_backend
 
     if (own := own_backend(model)) is not None:
         return f"{model}@{load_own_file(own[0])[1].hash[:16]}"

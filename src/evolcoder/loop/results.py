@@ -17,7 +17,6 @@ from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.comparison import compare
 from evolcoder.evaluate.overlap import benchmarks_overlap, score_notices
-from evolcoder.loop.stopping import RoundScore
 from evolcoder.loop.wizardcoder import LoopResult
 from evolcoder.recipe import Recipe
 from evolcoder.records import round_folder
@@ -37,7 +36,7 @@ def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str,
         "problems": best.n_problems if best else 0,
         "problems_in_all": len(deciding.problems),
         "best_round": best.round if best else None,
-        "best_model": _best_model(recipe, best),
+        "best_model": None,
         "stop": {"rule": recipe.stop.rule, "reason": found.decisions[-1].reason},
         "decisions": [asdict(decision) for decision in found.decisions],
         "command": command_line,
@@ -50,6 +49,9 @@ def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str,
         change = compare(found.history[0].passed, best.passed, best.families)
         parts = {name: getattr(change, name) for name in ("difference", "low", "high", "p_value")}
         result["against_base"] = {"gained": len(change.only_b), "lost": len(change.only_a), **parts}
+    if best is not None:
+        folder = f"{round_folder(best.round)}/checkpoint"
+        result["best_model"] = folder if best.round else recipe.base.model
     if recipe.stop.keep == "last":
         result["keep"] = "last"
     if notice := notice_of(recipe):
@@ -87,12 +89,6 @@ def point_to_best(run: Path, best: int | None) -> None:
     link.unlink(missing_ok=True)
     if best:
         link.symlink_to(Path(round_folder(best)) / "checkpoint")
-
-
-def _best_model(recipe: Recipe, best: RoundScore | None) -> str | None:
-    if best is None:
-        return None
-    return f"{round_folder(best.round)}/checkpoint" if best.round else recipe.base.model
 
 
 def _version(name: str) -> str:

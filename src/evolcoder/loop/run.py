@@ -27,6 +27,7 @@ from evolcoder.loop.stages import Choice, PlannedStage, Stages
 from evolcoder.loop.steps import Steps
 from evolcoder.loop.stopping import stopping_rule
 from evolcoder.loop.wizardcoder import wizardcoder
+from evolcoder.models.opening import check_model, is_remote, own_backend
 from evolcoder.progress import Progress, SilentProgress
 from evolcoder.recipe import CODE, Recipe, recipe_yaml
 from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress
@@ -113,13 +114,9 @@ def plan_recipe(recipe: Recipe, run: Path, choice: Choice | None = None) -> RunP
     plan = RecipeStages(recipe, run, seeds_to_come=coming.seeds, problems_to_come=coming.problems)
     planned = [*coming.stages, *stages.plan(list(plan.all()))]
     costs = {item.stage.id: cost for item in planned if (cost := expected_cost(item, recipe, run))}
-    return RunPlan(
-        tuple(planned),
-        expected_seconds(planned, run),
-        {**coming.costs, **costs},
-        designs(recipe, plan),
-        " ".join(filter(None, (notice_of(recipe), coming.notice))),
-    )
+    notice = " ".join(filter(None, (notice_of(recipe), coming.notice)))
+    seconds, costs = expected_seconds(planned, run), {**coming.costs, **costs}
+    return RunPlan(tuple(planned), seconds, costs, designs(recipe, plan), notice)
 
 
 def as_begun(recipe: Recipe, run: Path) -> Recipe:
@@ -201,7 +198,6 @@ def check_models(recipe: Recipe) -> None:
     Raises UserError for the rule, ModelError for a model that is not there, SandboxError where this machine
     cannot run programs safely.
     """
-    from evolcoder.models.opening import check_model, is_remote, own_backend
     from evolcoder.sandbox import probe
 
     stopping_rule(recipe.stop)

@@ -27,6 +27,11 @@ from evolcoder.train.settings import TrainSettings
 from evolcoder.train.step import PreparedModel, prepare
 from evolcoder.train.tokenization import TokenizedData, tokenize
 
+_AS_FINE_TUNING = (
+    *("learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "dtype", "lora", "prompt_style"),
+    *("keep", "seed"),
+)
+"""Settings that fine-tuning has under the same name."""
 _ANY_LENGTH = 1 << 30
 _ROW_TOKENS = 2048
 """Tokens that go through the model at once, unless one answer is longer."""
@@ -170,21 +175,13 @@ def make_writer(writer: Any, settings: TrainSettings, device: torch.device) -> N
 def train_settings(settings: ReinforceSettings, longest: int) -> TrainSettings:
     """Return how the model is trained; `longest` tokens have a prompt and an answer at most."""
     return TrainSettings(
+        **{name: getattr(settings, name) for name in _AS_FINE_TUNING},
         max_length=longest,
         pack_length=max(longest, _ROW_TOKENS),
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
         schedule="constant",
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        dtype=settings.dtype,
         dropout=False,
-        lora=settings.lora,
-        prompt_style=settings.prompt_style,
         save_every_steps=settings.save_every,
-        keep=settings.keep,
         tracking=(),
-        seed=settings.seed,
     )
 
 

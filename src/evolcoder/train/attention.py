@@ -66,24 +66,14 @@ def document_attention(
         torch.split(x.float() if x.device.type == "cpu" else x, lengths, dim=2)
         for x in (query_BHTD, key_BHTD, value_BHTD)
     ]
+    attend, grouped = functional.scaled_dot_product_attention, key_BHTD.shape[1] != query_BHTD.shape[1]
     outputs = []
     for q, k, v in zip(*parts, strict=True):
         band = _window_mask(q, sliding_window)
         if not plain:
             outputs.append(_written_out(q, k, v, band, scaling, dropout, softcap, s_aux))
             continue
-        outputs.append(
-            functional.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=band,
-                dropout_p=dropout,
-                is_causal=band is None,
-                scale=scaling,
-                enable_gqa=k.shape[1] != q.shape[1],
-            )
-        )
+        outputs.append(attend(q, k, v, band, dropout, band is None, scale=scaling, enable_gqa=grouped))
     # Contiguous, as transformers' own functions return it: some models take a view of it.
     return torch.cat(outputs, dim=2).transpose(1, 2).to(in_dtype).contiguous(), None
 

@@ -98,7 +98,6 @@ def export(
             settings = prepared.settings
             with making_folder_whole(out, MODEL_OUTPUT) as folder:
                 _save_model(folder, prepared, weights, tokenizer)
-                summary = measurements.summary()
                 facts = {
                     "fingerprint": fingerprint,
                     "evolcoder": __version__,
@@ -109,7 +108,7 @@ def export(
                     "responses_cut": prepared.data.n_cut,
                     "processes": prepared.processes.count,
                     "data": data_lineage(data),
-                    **summary,
+                    **measurements.summary(),
                     **measurements.facts(),
                     **further,
                 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from evolcoder.errors import TrainingError
 from evolcoder.models.local.engine import number_format
 from evolcoder.train.adapters import add_adapters
 from evolcoder.train.before_loading import check_architecture, check_parts, decoder_layers
@@ -17,7 +19,14 @@ from evolcoder.train.loss import HeadForm, MicroBatch, SummedLoss, packed_row, p
 from evolcoder.train.optimizer import TORCH_DTYPES, WeightsUpdate
 from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import Processes
-from evolcoder.train.sanity_checks import Rows, check_finite, choose_batching, prove_batching
+from evolcoder.train.sanity_checks import (
+    Rows,
+    check_finite,
+    choose_batching,
+    plain_loss,
+    probe_documents,
+    rounding,
+)
 from evolcoder.train.settings import Precision, TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 
@@ -56,11 +65,31 @@ class PreparedModel:
             return packed_row(data or self.data, documents)
         return padded_rows(data or self.data, documents, self.pad)
 
+    @torch.no_grad()
     def prove(self) -> str:
-        """Prove that batching leaves the loss as it is; return the log line."""
-        return prove_batching(
-            self.model, self.loss, self.data, self.settings, self.rows, self.batch, self.processes.device
-        )
+        """Compare the loss as training computes it with the plain model's, document by document.
+
+        Return the log line; raises TrainingError where they differ by more than rounding.
+        """
+        model, data, settings, device = self.model, self.data, self.settings, self.processes.device
+        documents = probe_documents(data, settings)
+        was_training = model.training
+        model.eval()
+        together = [(i,) for i in documents] if self.rows == "single" else [documents]
+        trained = sum(float(self.loss(self.batch(part).to(device))) for part in together)
+        plain = sum(plain_loss(model, data, i, device) for i in documents)
+        model.train(was_training)
+        n = sum(int(data.supervised[i]) for i in documents)
+        if not math.isfinite(plain):
+            raise TrainingError(f"the base model's own loss is {plain}; its weights are broken")
+        if not abs(trained - plain) <= rounding(settings.dtype, n, plain):
+            advice = "; packing: false trains this model with padding instead" if settings.packing else ""
+            raise TrainingError(
+                f"the {self.rows} loss of {len(documents)} rows is {trained / n:.6f}, alone it is "
+                f"{plain / n:.6f}: the model does not keep rows apart{advice}"
+            )
+        values = f"{self.rows} loss {trained / n:.6f} equals the loss row by row {plain / n:.6f}"
+        return f"proof 3: {values} (relative difference {abs(trained - plain) / plain:.1e})"
 
     def loss_and_gradients(self, step: Step, number: int, on_batch: Any) -> float:
         """Add up the gradients of one step and return its loss, the mean over its supervised tokens.
