@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from evolcoder.cli.terminal import in_columns
 from evolcoder.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -48,6 +47,10 @@ def _as_table(found: list[KnownBenchmark]) -> str:
         name = f"{one.name} (dates)" if one.dated else one.name
         size = str(one.problems or "–")
         said = "; ".join(one.missing) or "nothing"
-        source = ", ".join(hosts) or "this package"
-        rows.append((name, size, one.licence or "–", one.tier or "–", source, said))
-    return "\n".join(in_columns(rows))
+        rows.append(
+            (name, size, one.licence or "–", one.tier or "–", ", ".join(hosts) or "this package", said)
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row[:5], widths, strict=True)), row[5]]) for row in rows
+    )

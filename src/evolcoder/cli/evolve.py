@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from evolcoder.cli.options import (
     spend_options,
     spending,
 )
+from evolcoder.cli.progress_view import progress_view
 from evolcoder.errors import EndpointError, UserError
 from evolcoder.models.session import model_session
 
@@ -117,7 +119,6 @@ def command(
       evolcoder evolve --seeds shipped --teacher embedded --shots 2 --rounds 1 --limit 8 --out evolved
       evolcoder evolve --seeds code_alpaca_20k.json --teacher openai:gpt-4.1-mini --rounds 3 --out evolved
     """
-    from evolcoder.cli.progress_view import progress_view
     from evolcoder.domains import load_domain
     from evolcoder.evolve.merging import pool_after
     from evolcoder.evolve.output_folder import check_folder, take_folder
@@ -143,14 +144,11 @@ def command(
         raise UserError(str(error)) from error
     teacher = model_choice(",".join(teachers), options, options["timeout_s"])
     rows = PackedRows(stream_instructions(seeds, options["columns"]))
-    progress = progress_view()
+    how = (teacher, settings, rounds, out)
     if options["dry_run"]:
-        from itertools import islice
-
         check_folder(out)
         sample = list(islice(pool_after(rows, (), limit=_SAMPLE, seed=options["seed"]), _SAMPLE))
-        work = _evolve(sample, teacher, settings, rounds, out, out / "dry-run", progress, options)
-        summaries, stats, seconds = run_async(work)
+        summaries, stats, seconds = run_async(_evolve(sample, *how, out / "dry-run", options))
         n_seeds = min(len(rows), options["limit"] or len(rows))
         _tell_estimate(summaries, stats, seconds, n_seeds, rounds, teacher.endpoint, as_json)
         return
@@ -159,8 +157,7 @@ def command(
         domain.card(settings),
         overwrite=options["overwrite"],
     )
-    work = _evolve(rows, teacher, settings, rounds, out, out, progress, options)
-    summaries, stats, seconds = run_async(work)
+    summaries, stats, seconds = run_async(_evolve(rows, *how, out, options))
     _tell(summaries, stats, seconds, out, as_json)
     _check_that_something_was_kept(summaries)
 
@@ -172,7 +169,6 @@ async def _evolve(
     rounds: int,
     run: Path,
     out: Path,
-    progress: Any,
     options: dict[str, Any],
 ) -> tuple[list[RoundSummary], RequestStats | None, float]:
     from evolcoder.domains import load_domain
@@ -191,7 +187,7 @@ async def _evolve(
         # A dry run's sample is part of the run: its replies are in the run's journal and are paid for once.
         async with model_session(teacher, run / "journal.sqlite", engine, **spending(options)) as model:
             summaries = await evolve_dataset(
-                *(seeds, model, settings, rounds, out, progress),
+                *(seeds, model, settings, rounds, out, progress_view()),
                 limit=options["limit"],
                 problems=problems,
                 engine=engine,

@@ -83,10 +83,9 @@ def command(
     with ExitStack() as written:
         for file, is_of_the_kind in files:
             written.enter_context(output_file(file, is_of_the_kind, overwrite=options["overwrite"]))
-        if markdown is not None:
-            write_text_whole(markdown, board.as_markdown(shown))
-        if csv_file is not None:
-            write_text_whole(csv_file, board.as_csv(shown))
+        for file, text_of in ((markdown, board.as_markdown), (csv_file, board.as_csv)):
+            if file is not None:
+                write_text_whole(file, text_of(shown))
         for path in charts:
             if table == "figure-1":
                 write_figure_1(path, board.for_figure_1(entries), width)

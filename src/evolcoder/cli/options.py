@@ -21,9 +21,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
     name = "K,K,..."
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
         """Return the numbers."""
         if isinstance(value, tuple):
             return value
@@ -38,9 +36,7 @@ class ColumnPairs(click.ParamType[tuple[tuple[str, str], ...]]):
 
     name = "NAME=COLUMN"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[tuple[str, str], ...]:
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[tuple[str, str], ...]:
         """Return the pairs; a name that no row has is an error of usage."""
         from evolcoder.row_forms import COLUMN_NAMES
 
@@ -60,7 +56,7 @@ class EngineName(click.ParamType[str]):
 
     name = "ENGINE"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
         """Return the name; a wrong one is an error of usage."""
         from evolcoder.execution.opening import check_engine
 
@@ -89,15 +85,11 @@ overwrite_option = click.option(
 )
 
 
-def _as_mapping(ctx: click.Context, param: click.Parameter, value: Any) -> dict[str, str]:
-    return dict(pair for pairs in value for pair in pairs)
-
-
 columns_option = click.option(
     "--columns",
     type=ColumnPairs(),
     multiple=True,
-    callback=_as_mapping,
+    callback=lambda ctx, param, value: dict(pair for pairs in value for pair in pairs),
     help="How the data names what, e.g. instruction=task,response=code; for names not known.",
 )
 """As the argument `columns`: the file's name of a column by ours."""

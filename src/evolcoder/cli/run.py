@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evolcoder.cli.options import engine_option, recipe_options
-from evolcoder.cli.terminal import in_columns, wrapped
+from evolcoder.cli.terminal import wrapped
 from evolcoder.progress import duration
 
 if TYPE_CHECKING:
@@ -71,11 +71,12 @@ def command(
 
 def plan_text(plan: RunPlan) -> str:
     """Return a line a stage (what it is, how it stands, why, how long), then what all of it comes to."""
-    rows: list[Sequence[str]] = [("stage", "state", "time", "why")]
+    rows = [("stage", "state", "time", "why")]
     rows += [(item.stage.title, item.state, _time(item, plan), _why(item, plan)) for item in plan.stages]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["─" * width for width in [*widths[:-1], 3]])
-    lines = in_columns(rows)
+    widths[-1] = 0
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("─" * (width or 3) for width in widths))
     return "\n".join([*lines, "", *_sum_lines(plan), *_design_lines(plan), plan.notice]).rstrip()
 
 

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 # C0 but tab and newline, C1, soft hyphen, marks and overrides of direction, separators, characters without
@@ -28,13 +28,6 @@ _BACK_TO_THE_LINE = re.compile("\n*(?:\x1b\\[A)+")
 def shown(text: str) -> str:
     """Return a text whose control and invisible characters are written as JSON writes them, as \\u001b."""
     return _NOT_SHOWN.sub(_code, text)
-
-
-def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines whose cells but the last stand in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-    padded = (map(str.ljust, row, widths) for row in rows)
-    return ["  ".join([*cells, row[-1]]).rstrip() for cells, row in zip(padded, rows, strict=True)]
 
 
 def wrapped(text: str) -> str:

@@ -46,9 +46,6 @@ class ToCome:
     """How to see what would be sent."""
 
 
-NOTHING_TO_COME = ToCome()
-
-
 def made_from_code(recipe: Recipe, run: Path) -> Recipe:
     """Return a recipe that names the files made of its code base; as it is where none are made.
 

@@ -77,9 +77,12 @@ def environment() -> dict[str, str]:
     with suppress(ValueError, OSError):
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         found["memory"] = f"{memory / 2**30:.0f} GiB"
-    found |= {name: version for name in _PACKAGES if (version := _version(name))}
-    if gpu := _gpu():
-        found["gpu"] = gpu
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    torch = sys.modules.get("torch")  # where a stage has loaded it
+    if torch is not None and torch.cuda.is_available():
+        found["gpu"] = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
     return found
 
 
@@ -91,13 +94,6 @@ def point_to_best(run: Path, best: int | None) -> None:
         link.symlink_to(Path(round_folder(best)) / "checkpoint")
 
 
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
 def _processor() -> str:
     """Return the processor's name as Linux tells it; the machine type elsewhere."""
     with suppress(OSError):
@@ -105,11 +101,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _gpu() -> str:
-    """Return the GPU's name where torch has been loaded by a stage and sees one; "" otherwise."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return ""
-    return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"

@@ -126,40 +126,35 @@ def open_policy(
     Raises DataError where none is left, TrainingError for what this model cannot do.
     """
     with processes.in_turn():  # each holds the whole model until it is sharded
-        policy = _opened(base, tasks, settings, processes, progress)
+        model, tokenizer = load_weights(base, "fp32")
+        rows = [_row(task) for task in tasks]
+        data = tokenize(rows, tokenizer, settings.prompt_style, _ANY_LENGTH)
+        positions = getattr(model.config, "max_position_embeddings", None) or _ANY_LENGTH
+        prompts = {
+            task.id: tuple(int(t) for t in data.document(i)[: data.prompt_lengths[i]])
+            for i, task in enumerate(tasks)
+            if data.prompt_lengths[i] + settings.max_tokens <= positions
+        }
+        if not prompts:
+            raise DataError(
+                f"no task leaves room for max_tokens {settings.max_tokens} in {positions} positions"
+            )
+        if too_long := {task.id for task in tasks} - prompts.keys():
+            progress.note(f"{len(too_long)} tasks leave no room for an answer and are left out")
+        longest = max(map(len, prompts.values())) + settings.max_tokens
+        trained = train_settings(settings, longest)
+        pad = tokenizer.pad_token_id
+        assert isinstance(pad, int)
+        few = [row for row in rows if row.id in prompts][:64]
+        short = tokenize(few, tokenizer, settings.prompt_style, max(longest, 64))
+        writer = model if processes.count == 1 else copy.deepcopy(model)
+        prepared = prepare(model, short, trained, processes, pad)
+        if writer is not model:
+            make_writer(writer, trained, processes.device)
+        policy = Policy(prepared, writer, tokenizer, prompts, settings.temperature)
     for line in (*policy.prepared.notes, policy.prepared.prove()):
         progress.note(line)
     return policy
-
-
-def _opened(
-    base: str, tasks: Sequence[Task], settings: ReinforceSettings, processes: Processes, progress: Progress
-) -> Policy:
-    model, tokenizer = load_weights(base, "fp32")
-    rows = [_row(task) for task in tasks]
-    data = tokenize(rows, tokenizer, settings.prompt_style, _ANY_LENGTH)
-    positions = getattr(model.config, "max_position_embeddings", None) or _ANY_LENGTH
-    prompts = {
-        task.id: tuple(int(t) for t in data.document(i)[: data.prompt_lengths[i]])
-        for i, task in enumerate(tasks)
-        if data.prompt_lengths[i] + settings.max_tokens <= positions
-    }
-    if not prompts:
-        raise DataError(f"no task leaves room for max_tokens {settings.max_tokens} in {positions} positions")
-    if too_long := {task.id for task in tasks} - prompts.keys():
-        progress.note(f"{len(too_long)} tasks leave no room for an answer and are left out")
-    longest = max(map(len, prompts.values())) + settings.max_tokens
-    trained = train_settings(settings, longest)
-    pad = tokenizer.pad_token_id
-    assert isinstance(pad, int)
-    short = tokenize(
-        [row for row in rows if row.id in prompts][:64], tokenizer, settings.prompt_style, max(longest, 64)
-    )
-    writer = model if processes.count == 1 else copy.deepcopy(model)
-    prepared = prepare(model, short, trained, processes, pad)
-    if writer is not model:
-        make_writer(writer, trained, processes.device)
-    return Policy(prepared, writer, tokenizer, prompts, settings.temperature)
 
 
 def make_writer(writer: Any, settings: TrainSettings, device: torch.device) -> None:

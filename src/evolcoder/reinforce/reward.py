@@ -8,7 +8,7 @@ and verdicts are kept.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
@@ -166,17 +166,6 @@ def program_of(task: Task, text: str, how: Extraction = "auto") -> str:
     if how != "auto" and type(test).judged is Test.judged:
         return extract(text, how, entry_point=task.entry_point)
     return test.judged(text, task.entry_point)
-
-
-def tasks_that_hold(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Task], int]:
-    """Return the tasks whose known solution passes all tests, and how many do not; unknown ones stay."""
-    chosen = list(tasks)
-    known = [task for task in chosen if task.solution]
-    wanted = [(task.solution, test) for task in known for test in (*task.tests, *task.watched)]
-    verdicts = iter(rewarder.verdicts(wanted))
-    passed = ([next(verdicts).passed for _ in (*task.tests, *task.watched)] for task in known)
-    broken = {task.id for task, all_of in zip(known, passed, strict=True) if not all(all_of)}
-    return [task for task in chosen if task.id not in broken], len(broken)
 
 
 def _share(verdicts: Sequence[Verdict]) -> float:

@@ -17,7 +17,7 @@ from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.local.identity import content_identity
 from evolcoder.progress import Progress, SilentProgress
-from evolcoder.reinforce.reward import Rewarder, tasks_that_hold
+from evolcoder.reinforce.reward import Rewarder
 from evolcoder.reinforce.settings import WITHOUT_EFFECT, ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import content_hash
@@ -139,11 +139,15 @@ def told_apart(tasks: Sequence[Task], held_out: Sequence[Task], progress: Progre
 
 
 def usable_tasks(tasks: Sequence[Task], rewarder: Rewarder, progress: Progress) -> list[Task]:
-    """Return the tasks whose known solution passes their tests; say how many do not."""
-    chosen, broken = tasks_that_hold(tasks, rewarder)
+    """Return the tasks whose known solution passes all tests; say how many do not; unknown ones stay."""
+    known = [task for task in tasks if task.solution]
+    wanted = [(task.solution, test) for task in known for test in (*task.tests, *task.watched)]
+    verdicts = iter(rewarder.verdicts(wanted))
+    passed = ([next(verdicts).passed for _ in (*task.tests, *task.watched)] for task in known)
+    broken = {task.id for task, all_of in zip(known, passed, strict=True) if not all(all_of)}
     if broken:
-        progress.note(f"{broken} of {len(tasks)} tasks fail with their own solution and are left out")
-    return chosen
+        progress.note(f"{len(broken)} of {len(tasks)} tasks fail with their own solution and are left out")
+    return [task for task in tasks if task.id not in broken]
 
 
 def without_copies(

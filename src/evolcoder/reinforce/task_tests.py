@@ -1,8 +1,5 @@
 """The tests of a task: each knows what of an answer it judges, the job that judges it, and what that says.
-
-Two judge programs: by code that calls them, and by what they write for an input. A domain whose answers are
-no programs brings a test of its own.
-"""
+A domain whose answers are no programs brings a test of its own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Tasks to learn from: an instruction and tests, a part of them rewarded, the others only watched.
-
-From a file of the user's, from rows that `evolve --verify tests` kept, or from a benchmark's split. A test is
-Python code that calls functions of the answer, or an input and the output that a program must write for it.
-"""
+"""Tasks to learn from: an instruction and tests, a part of them rewarded, the others only watched."""
 
 from __future__ import annotations
 
@@ -79,7 +75,7 @@ def read_tasks(
     forms: TaskForms | None = None,
     progress: Progress | None = None,
 ) -> list[Task]:
-    """Read tasks from a data file, or of a benchmark: "benchmark:mbpp:train".
+    """Read tasks from a data file, or a benchmark's split: "benchmark:mbpp:train".
 
     Rows have `instruction` and `tests` (Python code, or a list of it, or a list of {"input", "output"}), and
     may have `entry_point`, `setup` (code before each test), `watched_tests`, `solution`, `id`; `columns` says

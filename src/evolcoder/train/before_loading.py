@@ -45,7 +45,16 @@ def check_before_loading(
             f"the longest row has {longest:,} tokens, the model was trained for {positions:,}; it runs "
             f"at positions that the model has not met (max_length: {positions} cuts it)"
         )
-    _check_tokens(text, tokenizer, data, settings)
+    n_embedded = int(text.vocab_size)
+    if settings.special_tokens == "wizardcoder":
+        n_embedded = max(n_embedded, len(tokenizer))  # the rule adds the rows that are missing
+    if (largest := int(data.tokens.max())) >= n_embedded:
+        name = tokenizer.convert_ids_to_tokens(largest)
+        raise TrainingError(
+            f"the data holds the token {name!r} ({largest}), the model has embeddings for {n_embedded:,}: "
+            "the tokenizer is of another model, or tokens were added to it alone (special_tokens: wizardcoder"
+            " gives these the mean embedding)"
+        )
     if (n_steps := len(plan_steps(data.lengths, settings))) == 0:
         raise TrainingError(
             f"no step to take: epochs {settings.epochs:g} of {len(data)} rows is less than one row; "
@@ -105,18 +114,3 @@ def decoder_layers(model: Any) -> list[Any]:
 def shortened_warmup(settings: TrainSettings, n_steps: int) -> int:
     """Return the steps of warm-up: those asked for, never more than half of all."""
     return min(settings.warmup_steps, n_steps // 2)
-
-
-def _check_tokens(text: Any, tokenizer: Any, data: TokenizedData, settings: TrainSettings) -> None:
-    """Raise TrainingError for a token that the embedding has no row for."""
-    n_embedded = int(text.vocab_size)
-    if settings.special_tokens == "wizardcoder":
-        n_embedded = max(n_embedded, len(tokenizer))  # the rule adds the rows that are missing
-    largest = int(data.tokens.max())
-    if largest >= n_embedded:
-        name = tokenizer.convert_ids_to_tokens(largest)
-        raise TrainingError(
-            f"the data holds the token {name!r} ({largest}), the model has embeddings for {n_embedded:,}: "
-            "the tokenizer is of another model, or tokens were added to it alone (special_tokens: wizardcoder"
-            " gives these the mean embedding)"
-        )

@@ -76,8 +76,8 @@ class Checkpoints:
 
         Raises TrainingError where it cannot be written; older checkpoints are untouched then.
         """
-        final = self.folder / _name(step)
-        partial = self.folder / f".{_name(step)}.partial"
+        final = self.folder / f"step-{step:08d}"
+        partial = self.folder / f".{final.name}.partial"
         with self.writing(f"the checkpoint of step {step}", partial):
             if self.processes.first:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -90,7 +90,8 @@ class Checkpoints:
                 sizes = {str(p.relative_to(partial)): p.stat().st_size for p in files}
                 own = {"fingerprint": self.fingerprint, "step": step, "files": sizes}
                 (partial / _FACTS).write_text(json.dumps({**facts, **own}), encoding="utf-8")
-                _sync_files(partial)
+                for file in partial.rglob("*"):
+                    sync_folder(file)  # of a file, its content
                 shutil.rmtree(final, ignore_errors=True)
                 partial.rename(final)
                 sync_folder(self.folder)
@@ -176,19 +177,16 @@ def load_tensors(folder: Path, into: dict[str, torch.Tensor], *, alone: bool) ->
 
 _CHECKPOINT = "torch.distributed.checkpoint"
 _LISTED = {
-    *(
-        (f"{_CHECKPOINT}.metadata", name)
-        for name in (
-            *("Metadata", "MetadataIndex", "TensorStorageMetadata", "ChunkStorageMetadata"),
-            *("TensorProperties", "_MEM_FORMAT_ENCODING", "StorageMeta"),
-        )
+    f"{_CHECKPOINT}.metadata": (
+        *("Metadata", "MetadataIndex", "TensorStorageMetadata", "ChunkStorageMetadata"),
+        *("TensorProperties", "_MEM_FORMAT_ENCODING", "StorageMeta"),
     ),
-    (f"{_CHECKPOINT}.filesystem", "_StorageInfo"),
-    ("torch", "Size"),
-    ("torch.serialization", "_get_layout"),
-    ("collections", "OrderedDict"),
-    ("pathlib", "PosixPath"),
-    ("pathlib._local", "PosixPath"),
+    f"{_CHECKPOINT}.filesystem": ("_StorageInfo",),
+    "torch": ("Size",),
+    "torch.serialization": ("_get_layout",),
+    "collections": ("OrderedDict",),
+    "pathlib": ("PosixPath",),
+    "pathlib._local": ("PosixPath",),
 }
 
 
@@ -198,9 +196,8 @@ class _ListUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("builtins", "getattr"):
             return _memory_format
-        if (module, name) in _LISTED or (
-            module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        ):
+        is_format = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if is_format or name in _LISTED.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no list of tensors does")
 
@@ -230,19 +227,6 @@ class _TensorsPlanner(DefaultLoadPlanner):
 
     def load_bytes(self, read_item: Any, value: Any) -> NoReturn:
         raise pickle.UnpicklingError(f"{read_item.dest_index.fqn} is no tensor")
-
-
-def _name(step: int) -> str:
-    return f"step-{step:08d}"
-
-
-def _sync_files(folder: Path) -> None:
-    for file in folder.rglob("*"):
-        fd = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

@@ -183,19 +183,16 @@ def split_adapters(
         if not hasattr(layer, "lora_A"):
             continue
         base = layer.get_base_layer()
-        weight = _dequantized(base) if hasattr(base.weight, "quant_state") else plain[f"{name}.weight"]
+        weight: Any = plain.get(f"{name}.weight")
+        if hasattr(base.weight, "quant_state"):
+            from bitsandbytes.functional import dequantize_4bit  # type: ignore[import-not-found]
+
+            weight = dequantize_4bit(base.weight.data, base.weight.quant_state)
         a = adapters[f"{name}.lora_A.{_ADAPTER}.weight"].float()
         b = adapters[f"{name}.lora_B.{_ADAPTER}.weight"].float()
         delta = layer.scaling[_ADAPTER] * (b @ a)
         plain[f"{name}.weight"] = weight.cpu().float() + (delta.T if layer.fan_in_fan_out else delta)
     return {name: tensor.cpu() for name, tensor in plain.items()}, adapters
-
-
-def _dequantized(layer: Any) -> torch.Tensor:
-    from bitsandbytes.functional import dequantize_4bit  # type: ignore[import-not-found]
-
-    dense: torch.Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-    return dense
 
 
 def data_lineage(data: Sequence[Instruction]) -> dict[str, Any]:

@@ -44,8 +44,7 @@ def export_gguf(model: str, out: Path, quantize: Quantization = "none", overwrit
     """Write `model` as the GGUF file `out` (fp16, or quantized) and a Modelfile beside it; return `out`.
 
     Raises DataError where another kind of file, or another model's Modelfile, stands there, ModelError for an
-    architecture or a tokenizer that needs llama.cpp's converter, and for q4_k_m
-    where llama.cpp's llama-quantize is not installed.
+    architecture or a tokenizer that needs llama.cpp's converter, and for q4_k_m without its llama-quantize.
     """
     try:
         import gguf
@@ -203,16 +202,11 @@ def _write_tokenizer(gguf: Any, writer: Any, model: Any, tokenizer: Any) -> None
     writer.add_token_merges(merges)
     # GGUF holds one end token, and beside it the end of a turn and of a message.
     ends = [*sorted(end_tokens(model, tokenizer) - {tokenizer.eos_token_id}), None, None]
-    for named, add in (
-        (ends[0], writer.add_eot_token_id),
-        (ends[1], writer.add_eom_token_id),
-        (tokenizer.bos_token_id, writer.add_bos_token_id),
-        (tokenizer.eos_token_id, writer.add_eos_token_id),
-        (tokenizer.pad_token_id, writer.add_pad_token_id),
-        (tokenizer.unk_token_id, writer.add_unk_token_id),
-    ):
-        if named is not None:
-            add(named)
+    named: dict[str, int | None] = {"eot": ends[0], "eom": ends[1]}
+    named |= {kind: getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad", "unk")}
+    for kind, token in named.items():
+        if token is not None:
+            getattr(writer, f"add_{kind}_token_id")(token)
     writer.add_add_bos_token(bool(opening_tokens(tokenizer)))
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)

@@ -149,7 +149,7 @@ def _counted(training: TrainingJob) -> tuple[int, float, list[str]]:
         config, tokenizer = load_config(training.base), load_tokenizer(training.base)
         if settings.special_tokens == "wizardcoder":
             add_wizardcoder_tokens(tokenizer, config.model_type)
-        data, _ = tokenize_cached(
+        data = tokenize_cached(
             rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token
         )
         notes = [*prove_supervision(data), *check_before_loading(config, tokenizer, data, settings)]

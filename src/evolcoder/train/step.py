@@ -164,22 +164,18 @@ def prepare(
     model.train()
     # Counted while they are whole: DeepSpeed leaves empty tensors in the model.
     sizes = model.num_parameters(), model.num_parameters(only_trainable=True)
-    loss, update = _placed(model, batching.head, settings, processes)
+    update: Update
+    if settings.deepspeed is not None:
+        deepspeed = DeepSpeedUpdate(SummedLoss(model, batching.head), settings, processes)
+        loss, update = deepspeed.engine, deepspeed
+    else:
+        if processes.count == 1 and settings.quantize == "none":
+            model.to(processes.device)
+        loss = placed_loss(model, batching.head, settings, processes)
+        update = WeightsUpdate(model, settings, processes)
     return PreparedModel(
         model, adapters, loss, update, data, settings, batching.rows, processes, pad, *sizes, batching.notes
     )
-
-
-def _placed(
-    model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes
-) -> tuple[Any, Update]:
-    """Put the model on its device or devices; return its loss and what updates its weights."""
-    if settings.deepspeed is not None:
-        engine = DeepSpeedUpdate(SummedLoss(model, head), settings, processes)
-        return engine.engine, engine
-    if processes.count == 1 and settings.quantize == "none":
-        model.to(processes.device)
-    return placed_loss(model, head, settings, processes), WeightsUpdate(model, settings, processes)
 
 
 def placed_loss(

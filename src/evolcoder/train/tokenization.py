@@ -145,8 +145,8 @@ def tokenize_cached(
     style: PromptStyle,
     max_length: int,
     end_token: str | None = None,
-) -> tuple[TokenizedData, str]:
-    """Like `tokenize`, and return the content key too; the same rows and tokenizer are tokenized only once.
+) -> TokenizedData:
+    """Like `tokenize`; the same rows, by content, are tokenized by the same tokenizer only once.
 
     Kept under EVOLCODER_CACHE, or the user's cache folder; a cache that cannot be written is done without.
     """
@@ -162,7 +162,7 @@ def tokenize_cached(
         with np.load(path) as saved:
             facts = [int(x) for x in saved["facts"]]
             kept = TokenizedData(saved["tokens"], saved["starts"], saved["prompt_lengths"], *facts)
-            return replace(kept, learnt=saved.get("learnt")), key
+            return replace(kept, learnt=saved.get("learnt"))
     except (OSError, ValueError, KeyError, EOFError):
         pass
     data = tokenize(rows, tokenizer, style, max_length, end_token)
@@ -174,7 +174,7 @@ def tokenize_cached(
             np.savez(f, **arrays, facts=facts, **learnt)
     except OSError:
         pass
-    return data, key
+    return data
 
 
 class _Encoder:

@@ -141,7 +141,7 @@ def _prepared(
 
 
 def _tokenized(rows: Sequence[Instruction], tokenizer: Any, settings: TrainSettings) -> TokenizedData:
-    return tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token)[0]
+    return tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token)
 
 
 def _all_steps(
