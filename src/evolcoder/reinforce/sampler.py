@@ -164,11 +164,8 @@ class ClusterSampler:
     """Samples as `Sampler` does, on the replicas of an engine."""
 
     def __init__(self, engine: Engine, base: str, policy: Policy, settings: ReinforceSettings) -> None:
-        self._engine = engine
-        self._base = base
-        self._identity = content_identity(base)
-        self._policy = policy
-        self._settings = settings
+        self._engine, self._policy, self._settings = engine, policy, settings
+        self._base, self._identity = base, content_identity(base)
 
     def sample(self, asked: Asked, bar: Bar | None = None) -> list[list[Sampled]]:
         """Return the answers to each prompt, as `Sampler.sample`; raises what the engine raises."""

@@ -68,7 +68,6 @@ def check_before_loading(
     return notes
 
 
-_DEQUANTIZED_BY_LOADING = ("gguf",)
 _NOT_TRAINED = {
     "reformer": "its attention hashes at random, so that no proof holds, and its reversible layers give "
     "gradients in training mode alone",
@@ -83,7 +82,7 @@ def check_architecture(config: Any) -> None:
     quantized = getattr(config, "quantization_config", None)
     if quantized is not None:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized.quant_method
-        if method not in _DEQUANTIZED_BY_LOADING:
+        if method != "gguf":  # which loading dequantizes
             raise TrainingError(
                 f"the base's weights are quantized ({getattr(method, 'value', method)}), which cannot be "
                 "trained; its original in bf16 is expected (lora with quantize: 4bit quantizes that itself)"

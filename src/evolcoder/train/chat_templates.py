@@ -82,7 +82,8 @@ def chat_turns(messages: list[dict[str, str]], tokenizer: Any) -> list[tuple[str
         before, found, rest = rest.partition(f"{_MARK}{at}{_MARK}")
         if not found:
             raise ValueError("the chat template does not hold the answers of all turns")
-        opening = _generation_prompt(messages[:at], tokenizer)
+        until, asked = (rendered_chat(tokenizer, messages[:at], asks=asks) for asks in (False, True))
+        opening = asked.removeprefix(until)  # what the template adds to ask for an answer
         answer = messages[at]["content"]
         if at != answers[-1] and _THOUGHT_ENDS in tokenizer.chat_template:
             answer = answer.rpartition(_THOUGHT_ENDS)[2].lstrip("\n")  # as templates leave out old thoughts
@@ -107,12 +108,6 @@ def _opened(before: str, opening: str, answer: str) -> tuple[str, str]:
             return before, answer.lstrip().removeprefix(_THOUGHT_BEGINS).lstrip("\n")
         return before, f"\n{_THOUGHT_ENDS}\n\n{answer}"
     raise ValueError("the chat template writes more than the response into the assistant's turn")
-
-
-def _generation_prompt(messages: list[dict[str, str]], tokenizer: Any) -> str:
-    """Return what the template adds to ask for an answer."""
-    without, asked = rendered_chat(tokenizer, messages), rendered_chat(tokenizer, messages, asks=True)
-    return asked.removeprefix(without) if asked.startswith(without) else asked
 
 
 def turn_end(tokenizer: Any) -> str:

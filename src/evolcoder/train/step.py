@@ -133,7 +133,7 @@ class PreparedModel:
         """
         processes = self.processes
         if self.rows == "single":
-            step = step.one_by_one()
+            step = Step(tuple((i,) for i in step.documents))
         if processes.count == 1:
             return [(documents, True) for documents in step.micro_batches]
         order = sorted(step.micro_batches, key=lambda documents: -int(lengths[list(documents)].sum()))
