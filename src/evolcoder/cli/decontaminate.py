@@ -43,12 +43,7 @@ def command(data: str, out: Path | None, report: Path | None, as_json: bool, **o
     """
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.benchmarks import problem_texts
-    from evolcoder.evolve.contamination_report import (
-        REPORT_BEGINS,
-        decontaminate,
-        measures_of,
-        write_contamination_report,
-    )
+    from evolcoder.evolve import contamination_report as contamination
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.execution.opening import open_engine
     from evolcoder.output_files import begins_with, holds_rows, output_file
@@ -62,13 +57,13 @@ def command(data: str, out: Path | None, report: Path | None, as_json: bool, **o
         embed = open_embedder(options["embedding"], options["base_url"])
     with (
         output_file(out, holds_rows(), data, overwrite=overwrite),
-        output_file(report, begins_with(REPORT_BEGINS), data, overwrite=overwrite),
+        output_file(report, begins_with(contamination.REPORT_BEGINS), data, overwrite=overwrite),
         open_engine(options["engine"]) as where,
     ):
         found = (rows, problems, out, progress_view(), where, embed, options["similarity"])
-        result = decontaminate(*found)
+        result = contamination.decontaminate(*found)
         if report is not None:
-            write_contamination_report(report, result)
+            contamination.write_contamination_report(report, result)
     if as_json:
         hits = [
             {"row": h.row_id, "benchmark": h.benchmark, "task_id": h.task_id, "how": h.how}
@@ -79,6 +74,8 @@ def command(data: str, out: Path | None, report: Path | None, as_json: bool, **o
         click.echo(json.dumps({"rows": result.rows, "kept": result.kept, "hits": hits}))
         return
     for hit in result.hits:
-        where_found = f"{hit.row_id}  {hit.benchmark} {hit.task_id}  {hit.how}: {measures_of(hit)}"
+        where_found = (
+            f"{hit.row_id}  {hit.benchmark} {hit.task_id}  {hit.how}: {contamination.measures_of(hit)}"
+        )
         click.echo(f"{where_found}  {hit.row_text[:70]!r}")
     click.echo(f"{result.rows} rows, {result.rows - result.kept} copy one of {result.problems} problems")

@@ -206,19 +206,12 @@ def _bars_with_facts(console: Console) -> RichProgress:
 
     On a narrow terminal the bar is left out, not the count.
     """
+    from rich import progress as rich
     from rich.padding import Padding
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as RichProgress
     from rich.table import Column
     from rich.text import Text
 
-    class Bars(RichProgress):
+    class Bars(rich.Progress):
         def get_renderables(self) -> Iterator[RenderableType]:
             for task in self.tasks:
                 yield self.make_tasks_table([task])
@@ -229,15 +222,16 @@ def _bars_with_facts(console: Console) -> RichProgress:
     if console.width < _WHOLE_LINE:
         name = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - _COUNT_AND_TIME))
         return Bars(
-            TextColumn("{task.description}", markup=False, table_column=name),
-            MofNCompleteColumn(table_column=whole),
-            TimeRemainingColumn(compact=True, table_column=whole),
-            TextColumn("left", table_column=whole),
+            rich.TextColumn("{task.description}", markup=False, table_column=name),
+            rich.MofNCompleteColumn(table_column=whole),
+            rich.TimeRemainingColumn(compact=True, table_column=whole),
+            rich.TextColumn("left", table_column=whole),
             console=console,
         )
-    count, elapsed, left = MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(compact=True)
-    title = TextColumn("{task.description:<28}", markup=False)
-    return Bars(title, BarColumn(bar_width=30), count, elapsed, TextColumn("left"), left, console=console)
+    title = rich.TextColumn("{task.description:<28}", markup=False)
+    done = (rich.BarColumn(bar_width=30), rich.MofNCompleteColumn(), rich.TimeElapsedColumn())
+    left = (rich.TextColumn("left"), rich.TimeRemainingColumn(compact=True))
+    return Bars(title, *done, *left, console=console)
 
 
 class _LiveBar:
