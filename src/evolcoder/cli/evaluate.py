@@ -118,9 +118,7 @@ _judge_options = together(
 @model_options
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
-def command(
-    model: str, benchmarks: str, out: Path, style: str, greedy: bool, as_json: bool, **options: Any
-) -> None:
+def command(model: str, benchmarks: str, out: Path, style: str, greedy: bool, **options: Any) -> None:
     """Sample a model on benchmarks, judge its programs in the sandbox, and show pass@k.
 
     With --judge MODEL, a model judges answers to instructions: 1 to 10, or --against others in both orders
@@ -181,7 +179,7 @@ def command(
     with open_engine(options["engine"]) as where:
         how = (progress_view(), where, spending(options), overwrite, style == "auto")
         results = run_async(_evaluate_all(choice, plan, out, *how))
-    click.echo(_results_json(results) if as_json else _as_table(results, model))
+    click.echo(_results_json(results) if options["as_json"] else _as_table(results, model))
 
 
 def _decoding(
