@@ -49,14 +49,14 @@ def main() -> None:
         os.environ["EVOLCODER_CACHE"] = cache
         for name in ("first time", "from the cache"):
             begin, cpu = time.monotonic(), time.process_time()
-            data, _ = tokenize_cached(many, tokenizer, "wizardcoder", 2048)
+            data = tokenize_cached(many, tokenizer, "wizardcoder", 2048)
             steps = plan_steps(data.lengths, TrainSettings(epochs=3))
             print(
                 f"{name}: {len(data):,} rows, {int(data.lengths.sum()):,} tokens, {len(steps):,} steps: "
                 f"{time.monotonic() - begin:.1f} s, {time.process_time() - cpu:.1f} CPU s",
                 flush=True,
             )
-        lengths = [int(n) for n in tokenize_cached(rows, tokenizer, "wizardcoder", 2048)[0].lengths]
+        lengths = [int(n) for n in tokenize_cached(rows, tokenizer, "wizardcoder", 2048).lengths]
     packs = best_fit(lengths, 2048)
     print(
         f"{len(rows):,} rows in {len(packs):,} packs of 2,048: "

@@ -61,7 +61,7 @@ def test_at_most_six_calls_lead_from_the_command_to_the_line_that_evolves_trains
             (folder / name).touch()
         return []
 
-    def train(base: str, data: Any, settings: Any, out: Path, *args: Any, overwrite: bool) -> None:
+    def train(base: str, data: Any, settings: Any, out: Path, *args: Any) -> None:
         calls["train"] = calls_from_the_command()
         shutil.copytree(base, out)
 

@@ -18,8 +18,7 @@ from evolcoder.errors import UserError
 from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.loop import run_recipe
 from evolcoder.loop.ablation import ablate
-from evolcoder.loop.ablation_arms import Question, made_equal
-from evolcoder.loop.ablation_scores import arm_scores
+from evolcoder.loop.ablation_arms import Question, arm_scores, made_equal
 from evolcoder.recipe import Recipe
 from evolcoder.records import Instruction, Lineage
 

@@ -192,7 +192,7 @@ def test_rows_beyond_dynamic_scaling_are_refused_before_weights(tmp_path: Path) 
 def test_a_head_of_an_unknown_form_makes_its_own_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     data, losses = data_of(4), []
     for names in (("logit_scale",), ()):
-        monkeypatch.setattr("evolcoder.train.head._MULTIPLIERS", names)
+        monkeypatch.setattr("evolcoder.train.loss._MULTIPLIERS", names)
         training = prepare(model_of("cohere", {}), data, FP32, ALONE, pad=257)
         losses.append(training.loss(training.batch((0, 1, 2, 3))).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -17,6 +17,7 @@ import transformers
 from tests.train.test_training import SETTINGS
 from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
+from evolcoder.cli.train import training_from
 from evolcoder.errors import DataError, EvolcoderError, RecipeError, TrainingError
 from evolcoder.instructions import write_instructions
 from evolcoder.models.local.engine import TransformersEngine
@@ -27,7 +28,6 @@ from evolcoder.progress import SilentProgress
 from evolcoder.train import TrainSettings, train
 from evolcoder.train.export import check_place
 from evolcoder.train.plan import plan_text, plan_training
-from evolcoder.train.recipes import training_from
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ def test_layers_and_adapters_that_cannot_be_are_told_before_weights(no_weights: 
         planned = training_from({}, tiny, (str(data),), settings)
         for run in (
             lambda planned=planned: plan_training(planned, gpus=1, gpu_gb=80),
-            lambda planned=planned: train(tiny, rows(), planned.settings, tmp_path / "out"),
+            lambda planned=planned: train(tiny, rows(), planned.train, tmp_path / "out"),
         ):
             with pytest.raises(EvolcoderError, match=r"layers: the model has 3|eval_rows: 12 of 12 rows"):
                 run()

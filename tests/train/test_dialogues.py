@@ -60,10 +60,10 @@ def test_every_answer_of_a_chat_is_learnt_with_its_end_and_nothing_else() -> Non
 def test_chats_are_kept_apart_by_content() -> None:
     tokenizer = byte_tokenizer()
     other = chat([*CHAT[:2], {"role": "assistant", "content": "one"}, *CHAT[3:]])
-    first, key = tokenize_cached([chat()], tokenizer, "chat", 512)
-    again, same = tokenize_cached([chat()], tokenizer, "chat", 512)
-    assert key == same != tokenize_cached([other], tokenizer, "chat", 512)[1]
-    assert learnt(first, tokenizer) == learnt(again, tokenizer)
+    first, again, differing = (
+        learnt(tokenize_cached([row], tokenizer, "chat", 512), tokenizer) for row in (chat(), chat(), other)
+    )
+    assert first == again != differing
 
 
 @pytest.mark.parametrize(

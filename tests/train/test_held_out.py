@@ -15,7 +15,7 @@ from tests.train.tiny import rows
 from evolcoder.errors import DataError
 from evolcoder.records import Lineage
 from evolcoder.train import train
-from evolcoder.train.held_out import split_held_out
+from evolcoder.train.tokenization import split_held_out
 
 MEASURED = replace(SETTINGS, eval_rows=3, eval_every_steps=8, max_steps=20)
 

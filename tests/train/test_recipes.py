@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from tests.train.tiny import byte_tokenizer, rows, save_tiny
 
 from evolcoder.cli import cli
+from evolcoder.cli.train import read_train_recipe, training_from
 from evolcoder.errors import ModelError, RecipeError
 from evolcoder.shipped_recipes import TRAIN, recipe_file, shipped_names
-from evolcoder.train.plan import plan_text, plan_training
-from evolcoder.train.recipes import checked_config, read_train_recipe, settings_from, training_from
+from evolcoder.train.plan import checked_config, plan_text, plan_training
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import tokenize
 
@@ -54,7 +54,7 @@ def test_a_recipe_builds_its_published_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_recipe_has_the_published_settings(name: str) -> None:
-    settings = training(name).settings
+    settings = training(name).train
     published = (settings.batch_size, settings.max_length, settings.learning_rate, settings.warmup_steps)
     assert published == (512, 2048, 2e-5, 30)
     with_pad = ("starcoderbase", "starcoder-", "codellama")
@@ -133,7 +133,7 @@ def test_a_plan_needs_an_architecture() -> None:
         ("bse: x\n", "did you mean 'base'"),
         ("base: x\ntrain: {epoch: 3}\n", "did you mean 'epochs'"),
         ("base: x\ncolumns: {Aufgabe: instruction}\n", "'Aufgabe' is none of instruction"),
-        ("base: x\ncolumns: Aufgabe\n", "NAME: COLUMN is expected"),
+        ("base: x\ncolumns: Aufgabe\n", "columns: .*dictionary, found 'Aufgabe'"),
         ("base: x\ntrain: {epochs: many}\n", "epochs"),
         ("base: x\ntrain: {batch_size: 0}\n", "above 0"),
         ("- a\n- b\n", "a mapping is expected"),
@@ -162,11 +162,11 @@ def test_what_is_given_wins_over_the_recipe() -> None:
         recipe, "local/model", ("rows.jsonl",), {"epochs": 1.0}, ("train.seed=5", "dtype=fp32")
     )
     assert (chosen.base, chosen.data) == ("local/model", ("rows.jsonl",))
-    assert (chosen.settings.epochs, chosen.settings.seed, chosen.settings.dtype) == (1.0, 5, "fp32")
+    assert (chosen.train.epochs, chosen.train.seed, chosen.train.dtype) == (1.0, 5, "fp32")
     assert chosen.architecture == {}
     with pytest.raises(RecipeError, match="key=value"):
         training_from(recipe, None, (), {}, ("seed",))
 
 
 def test_no_settings_are_the_published_defaults() -> None:
-    assert settings_from({}) == TrainSettings()
+    assert training_from({}, "embedded", (), {}).train == TrainSettings()

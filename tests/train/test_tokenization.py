@@ -72,12 +72,14 @@ def test_the_chat_template_s_turn_end_is_supervised() -> None:
         tokenize(rows(2), tokenizer, "chat", 1024)
 
 
-def test_tokens_are_kept_by_content() -> None:
+def test_tokens_are_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVOLCODER_CACHE", str(tmp_path))
     tokenizer = byte_tokenizer()
-    first, key = tokenize_cached(rows(5), tokenizer, "wizardcoder", 512)
-    again, same = tokenize_cached(rows(5), tokenizer, "wizardcoder", 512)
-    _, other = tokenize_cached(rows(5), tokenizer, "wizardcoder", 256)
-    assert key == same != other
+    first = tokenize_cached(rows(5), tokenizer, "wizardcoder", 512)
+    again = tokenize_cached(rows(5), tokenizer, "wizardcoder", 512)
+    assert len(list(tmp_path.glob("tokens/*.npz"))) == 1
+    tokenize_cached(rows(5), tokenizer, "wizardcoder", 256)
+    assert len(list(tmp_path.glob("tokens/*.npz"))) == 2
     assert (first.tokens == again.tokens).all() and first.end_token == again.end_token
 
 
@@ -178,5 +180,5 @@ def test_rows_that_only_look_alike_are_not_taken_for_each_other(
     )
     tokenizer = byte_tokenizer()
     tokenize_cached(first, tokenizer, "wizardcoder", 512)
-    kept = tokenize_cached(second, tokenizer, "wizardcoder", 512)[0]
+    kept = tokenize_cached(second, tokenizer, "wizardcoder", 512)
     assert kept.tokens.tolist() == tokenize(second, tokenizer, "wizardcoder", 512).tokens.tolist()

@@ -445,7 +445,7 @@ def test_padding_trains_to_nearly_the_same_losses(tiny: str, tmp_path: Path) -> 
 
 
 def test_the_script_s_padding_token_gets_the_mean_embedding(tiny: str, tmp_path: Path) -> None:
-    from evolcoder.train.special_tokens import add_wizardcoder_tokens, embed_added_tokens
+    from evolcoder.train.tokenization import add_wizardcoder_tokens, embed_added_tokens
 
     model, tokenizer = load_weights(tiny, "fp32")
     mean = model.get_input_embeddings().weight[:259].mean(dim=0)

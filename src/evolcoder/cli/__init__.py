@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="evolcoder")
 def cli() -> None:
     """Build a code model from instructions: evolve, fine-tune, measure, repeat.
@@ -80,19 +80,19 @@ def cli() -> None:
     """
 
 
-def _own_mistake(error: Exception) -> EvolcoderError | None:
-    """Return the line that tells of an exception raised by a user's own file, if one was loaded."""
-    own_files = sys.modules.get("evolcoder.own_files")
-    return None if own_files is None else own_files.own_mistake(error)
-
-
 _DISK_SAYS_NO = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
 _NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
-def _disk_failure(error: Exception) -> EvolcoderError | None:
-    """Return the line that tells of a disk that takes nothing, read-only, full, or somebody else's, or of a
-    name under which nothing can stand: below a file, in place of a folder, too long."""
+def _known_failure(error: Exception) -> EvolcoderError | None:
+    """Return the error that a failure is told as: its own; the mistake of a user's file; a disk that takes
+    nothing, or a name under which nothing can stand: below a file, in place of a folder, too long."""
+    if isinstance(error, EvolcoderError):
+        return error
+    own_files = sys.modules.get("evolcoder.own_files")
+    mistake: EvolcoderError | None = own_files.own_mistake(error) if own_files is not None else None
+    if mistake is not None:
+        return mistake
     if not isinstance(error, OSError) or error.errno not in _DISK_SAYS_NO + _NO_PLACE:
         return None
     where, why = error.filename or "the disk", str(error.strerror).lower()
@@ -117,11 +117,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except EvolcoderError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
     except Exception as error:
-        if (known := _own_mistake(error) or _disk_failure(error)) is None:
+        if (known := _known_failure(error)) is None:
             raise
         click.echo(f"error: {known}", err=True)
         sys.exit(known.exit_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import click
 
@@ -40,25 +40,14 @@ from evolcoder.errors import UserError
 @click.option("--teacher", "teachers", multiple=True, metavar="MODEL", help="A further teacher.")
 @click.option(
     "--arm",
-    "arms",
+    "files",
     multiple=True,
     metavar="NAME=FILE,...",
     help="For --over files: train on the rows of these data files; the first arm is compared with.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    recipe: Path,
-    folder: Path | None,
-    overrides: tuple[str, ...],
-    over: tuple[str, ...],
-    steps: tuple[int, ...],
-    seeds: int | None,
-    claim: bool,
-    equal: tuple[str, ...],
-    methods: tuple[str, ...],
-    teachers: tuple[str, ...],
-    arms: tuple[str, ...],
-    as_json: bool,
+    recipe: Path, folder: Path | None, overrides: tuple[str, ...], claim: bool, as_json: bool, **asked: Any
 ) -> None:
     """Compare training sets of a RECIPE, as the ablations of the WizardCoder paper do.
 
@@ -80,27 +69,21 @@ def command(
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.loop import shell_line
     from evolcoder.loop.ablation import FOLDER, ablate
-    from evolcoder.loop.ablation_arms import Equal, Over, Question
+    from evolcoder.loop.ablation_arms import Question
     from evolcoder.recipe import load_recipe
     from evolcoder.report.ablation_page import ABLATION_NAME, ablation_table
 
-    if claim and seeds == 1:
+    if claim and asked["seeds"] == 1:
         raise UserError("--claim needs at least two trainings an arm (--seeds 2): one cannot be tested")
     checked = load_recipe(recipe, overrides)
     folder = folder or Path("runs") / checked.name
-    question = Question(
-        over=cast("tuple[Over, ...]", over) or ("rounds",),
-        equal=cast("tuple[Equal, ...]", equal) or ("samples", "tokens"),
-        teachers=teachers,
-        methods=methods,
-        steps=steps,
-        files=tuple(map(_arm, arms)),
-        seeds=seeds or (3 if claim else 1),
-    )
-    given: dict[str, tuple[str, ...]] = {"--set": overrides, "--over": over, "--equal": equal}
-    given |= {"--method": methods, "--teacher": teachers, "--arm": arms}
-    if steps:
-        given["--steps"] = (",".join(map(str, steps)),)
+    given = {"--set": overrides, "--over": asked["over"], "--equal": asked["equal"]}
+    given |= {"--method": asked["methods"], "--teacher": asked["teachers"], "--arm": asked["files"]}
+    asked["seeds"] = asked["seeds"] or (3 if claim else 1)
+    asked["files"] = tuple(map(_arm, asked["files"]))
+    question = Question(**{name: value for name, value in asked.items() if value})  # else as by default
+    if question.steps:
+        given["--steps"] = (",".join(map(str, question.steps)),)
     if question.seeds > 1:
         given["--seeds"] = (str(question.seeds),)
     line = shell_line("ablate", recipe, given, folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evolcoder.cli.model_options import model_choice, model_options
-from evolcoder.cli.options import max_requests_option, max_usd_option, overwrite_option
+from evolcoder.cli.options import overwrite_option, spend_options, spending
 from evolcoder.errors import DataError
 from evolcoder.models.session import model_session
 from evolcoder.runs import check_claimed, write_json_whole
@@ -25,27 +25,13 @@ if TYPE_CHECKING:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for verdicts and journal."
 )
-@click.option(
-    "--judge-shots", type=click.IntRange(0, 2), default=0, show_default=True, help="For a small judge."
-)
-@max_usd_option
-@max_requests_option
+@click.option("--judge-shots", type=click.IntRange(0, 2), default=0, help="For a small judge.")
+@spend_options
 @overwrite_option
 @click.option("--dry-run", is_flag=True, help="Say how many requests it would be.")
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Print the agreement as JSON.")
-def command(
-    study: Path,
-    judge: str,
-    out: Path,
-    judge_shots: int,
-    max_usd: float | None,
-    max_requests: int | None,
-    overwrite: bool,
-    dry_run: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+def command(study: Path, judge: str, out: Path, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Say how often a judge and the people of a blind review prefer the same answer.
 
     STUDY is the folder of a review of `evolcoder app`, with its votes. The same command continues where it
@@ -71,18 +57,20 @@ def command(
         click.echo(f"{len(found.items)} pairs of answers, {2 * len(found.items)} requests to {judge}")
         return
     choice = model_choice(judge, options)
-    settings = JudgeSettings(choice.model, choice.base_url, choice.endpoint, choice.local, shots=judge_shots)
+    settings = JudgeSettings(
+        choice.model, choice.base_url, choice.endpoint, choice.local, shots=options["judge_shots"]
+    )
 
     async def work() -> list[JudgeAgreement]:
         async with model_session(
-            settings, out / "journal.sqlite", THIS_MACHINE, max_usd=max_usd, max_requests=max_requests
+            settings, out / "journal.sqlite", THIS_MACHINE, **spending(options)
         ) as opened:
             with progress_view().bar("judge", len(found.items)) as bar:
                 return judge_agreement(found, votes, await judged_study(found, opened, settings, bar))
 
     check_claimed(out / "journal.sqlite", [out / "agreement.json"])
     named = {"study": found.id, "judge": judge}
-    if not overwrite:
+    if not options["overwrite"]:
         refuse_other_scores(out / "agreement.json", named)
     out.mkdir(parents=True, exist_ok=True)
     agreements = run_async(work())

@@ -13,7 +13,12 @@ import click
 @click.option(
     "--model", "-m", "models", multiple=True, help="Also offer this model in the chat (may be repeated)."
 )
-@click.option("--base-url", default="", help="Address of the OpenAI-compatible server, for openai:NAME.")
+@click.option(
+    "--base-url",
+    default="",
+    show_default=False,
+    help="Address of the OpenAI-compatible server, for openai:NAME.",
+)
 @click.option(
     "--answers",
     multiple=True,
@@ -29,16 +34,11 @@ import click
     "--runs",
     type=click.Path(path_type=Path),
     default=Path("runs"),
-    show_default=True,
     help="Folder of other runs to show, and of those that are started from the page.",
 )
-@click.option(
-    "--models-kept", type=click.IntRange(min=1), default=2, show_default=True, help="Most models in memory."
-)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0: any free one."
-)
+@click.option("--models-kept", type=click.IntRange(min=1), default=2, help="Most models in memory.")
+@click.option("--host", default="127.0.0.1", help="Address to serve on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=7860, help="0: any free one.")
 def command(run: Path | None, answers: tuple[str, ...], reviews: Path | None, **options: Any) -> None:
     """Open RUN, finished or under way, as a web page on this machine: live view, data, problems, chat.
 

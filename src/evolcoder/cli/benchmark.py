@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.code_options import code_options, code_settings
 from evolcoder.cli.model_options import model_choice, model_options
-from evolcoder.cli.options import engine_option, overwrite_option
+from evolcoder.cli.options import code_options, code_settings, engine_option, overwrite_option, spending
 from evolcoder.errors import DataError
 from evolcoder.models.session import model_session
 from evolcoder.runs import check_output_folder
@@ -34,7 +33,7 @@ def command() -> None:
 @click.option("--teacher", required=True, metavar="MODEL", help="Writes the calls that test; as for evolve.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @code_options
-@click.option("--max-tokens", type=click.IntRange(min=1), default=1024, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=1024)
 @click.option("--dry-run", is_flag=True, help="Send nothing; print what would be sent.")
 @overwrite_option
 @model_options
@@ -70,18 +69,13 @@ def from_code(
         click.echo(json.dumps({"sent": texts}) if as_json else "\n\n──\n".join(texts))
         return
     choice = model_choice(teacher, options, options["timeout_s"])
-    asking = EvolveSettings(
-        temperature=0.0,
-        max_tokens=options["max_tokens"],
-        seed=options["seed"],
-        rows_in_flight=2 * options["concurrency"],
-    )
+    how = {name: options[name] for name in ("max_tokens", "seed")}
+    asking = EvolveSettings(temperature=0.0, **how, rows_in_flight=2 * options["concurrency"])
 
     async def make() -> BenchmarkCounts:
-        limits = {"max_usd": options["max_usd"], "max_requests": options["max_requests"]}
         journal = out.with_name(f"{out.name}.journal.sqlite")
         with open_engine(options["engine"]) as engine:
-            async with model_session(choice, journal, engine, **limits) as model:
+            async with model_session(choice, journal, engine, **spending(options)) as model:
                 return await private_benchmark(
                     held_out, read, model, asking, out, progress_view(), limit=options["limit"], engine=engine
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -54,8 +55,8 @@ def stats(data: str, columns: dict[str, str], as_json: bool) -> None:
 @command.command()
 @click.argument("data")
 @columns_option
-@click.option("-n", "count", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-n", "count", type=click.IntRange(min=1), default=3)
+@click.option("--seed", type=int, default=0)
 @click.option("--json", "as_json", is_flag=True, help="Print one row a line as JSON.")
 def samples(data: str, columns: dict[str, str], count: int, seed: int, as_json: bool) -> None:
     """Show some rows of DATA, chosen at random by --seed."""
@@ -100,15 +101,7 @@ def tree(data: str, columns: dict[str, str], row_id: str) -> None:
 )
 @overwrite_option
 def export(
-    data: str,
-    columns: dict[str, str],
-    form: str,
-    out: Path,
-    name: str | None,
-    seeds: str | None,
-    licence: str | None,
-    checked: tuple[str, ...],
-    overwrite: bool,
+    data: str, columns: dict[str, str], form: str, out: Path, name: str | None, overwrite: bool, **facts: Any
 ) -> None:
     """Write DATA as alpaca JSON, chat messages, Parquet, or a folder ready for the Hugging Face hub."""
     from evolcoder.evolve.exports import HUB_EXPORT, facts_beside, write_alpaca, write_chat, write_hub_folder
@@ -120,8 +113,7 @@ def export(
     rows = RowFile(data, columns)
     if form == "hub":
         check_output_folder(out, HUB_EXPORT, overwrite=overwrite)
-        facts = facts_beside(Path(data), name or out.name, seeds, licence, checked)
-        count = write_hub_folder(out, rows, facts)
+        count = write_hub_folder(out, rows, facts_beside(Path(data), name or out.name, **facts))
     else:
         write = {"alpaca": write_alpaca, "chat": write_chat, "parquet": write_instructions}[form]
         with output_file(out, holds_rows(), data, overwrite=overwrite):

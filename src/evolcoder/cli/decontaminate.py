@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,25 +29,12 @@ from evolcoder.cli.options import columns_option, engine_option, overwrite_optio
     "--similarity",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.9,
-    show_default=True,
     help="Cosine from which --embedding calls a row a copy; depends on the model.",
 )
 @overwrite_option
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(
-    data: str,
-    columns: dict[str, str],
-    benchmarks: tuple[str, ...],
-    out: Path | None,
-    report: Path | None,
-    embedding: str | None,
-    base_url: str | None,
-    similarity: float,
-    overwrite: bool,
-    engine: str,
-    as_json: bool,
-) -> None:
+def command(data: str, out: Path | None, report: Path | None, as_json: bool, **options: Any) -> None:
     """Find rows of DATA that copy a benchmark problem, renamed identifiers and changed numbers included.
 
     \b
@@ -55,32 +43,27 @@ def command(
     """
     from evolcoder.cli.progress_view import progress_view
     from evolcoder.evaluate.benchmarks import problem_texts
-    from evolcoder.evolve.contamination_report import (
-        REPORT_BEGINS,
-        decontaminate,
-        measures_of,
-        write_contamination_report,
-    )
+    from evolcoder.evolve import contamination_report as contamination
     from evolcoder.evolve.row_files import RowFile
     from evolcoder.execution.opening import open_engine
     from evolcoder.output_files import begins_with, holds_rows, output_file
 
-    problems = problem_texts(benchmarks or ("humaneval", "mbpp"))
+    rows, overwrite = RowFile(data, options["columns"]), options["overwrite"]
+    problems = problem_texts(options["benchmarks"] or ("humaneval", "mbpp"))
     embed = None
-    if embedding is not None:
+    if options["embedding"] is not None:
         from evolcoder.models.embedding import open_embedder
 
-        embed = open_embedder(embedding, base_url)
+        embed = open_embedder(options["embedding"], options["base_url"])
     with (
         output_file(out, holds_rows(), data, overwrite=overwrite),
-        output_file(report, begins_with(REPORT_BEGINS), data, overwrite=overwrite),
-        open_engine(engine) as where,
+        output_file(report, begins_with(contamination.REPORT_BEGINS), data, overwrite=overwrite),
+        open_engine(options["engine"]) as where,
     ):
-        result = decontaminate(
-            RowFile(data, columns), problems, out, progress_view(), where, embed, similarity
-        )
+        found = (rows, problems, out, progress_view(), where, embed, options["similarity"])
+        result = contamination.decontaminate(*found)
         if report is not None:
-            write_contamination_report(report, result)
+            contamination.write_contamination_report(report, result)
     if as_json:
         hits = [
             {"row": h.row_id, "benchmark": h.benchmark, "task_id": h.task_id, "how": h.how}
@@ -91,6 +74,8 @@ def command(
         click.echo(json.dumps({"rows": result.rows, "kept": result.kept, "hits": hits}))
         return
     for hit in result.hits:
-        where_found = f"{hit.row_id}  {hit.benchmark} {hit.task_id}  {hit.how}: {measures_of(hit)}"
+        where_found = (
+            f"{hit.row_id}  {hit.benchmark} {hit.task_id}  {hit.how}: {contamination.measures_of(hit)}"
+        )
         click.echo(f"{where_found}  {hit.row_text[:70]!r}")
     click.echo(f"{result.rows} rows, {result.rows - result.kept} copy one of {result.problems} problems")

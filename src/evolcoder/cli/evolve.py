@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,12 @@ from evolcoder.cli.options import (
     columns_option,
     domain_option,
     engine_option,
-    max_requests_option,
-    max_usd_option,
     overwrite_option,
     request_timeout_option,
+    spend_options,
+    spending,
 )
+from evolcoder.cli.progress_view import progress_view
 from evolcoder.errors import EndpointError, UserError
 from evolcoder.models.session import model_session
 
@@ -57,7 +59,7 @@ _LIKELY_IN_FLIGHT = 256
 )
 @model_options
 @request_timeout_option
-@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=1)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Evolve this many of the seeds; all stay in the data set."
@@ -72,12 +74,11 @@ _LIKELY_IN_FLIGHT = 256
 @click.option(
     "--weight", "weights", multiple=True, metavar="NAME=NUMBER", help="Chance of a method; 0: never."
 )
-@click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True, help="Worked examples.")
-@click.option("--judge/--no-judge", default=False, show_default=True, help="Ask whether anything was gained.")
+@click.option("--shots", type=click.IntRange(min=0), default=0, help="Worked examples.")
+@click.option("--judge/--no-judge", default=False, help="Ask whether anything was gained.")
 @click.option(
     "--verify",
     default="off",
-    show_default=True,
     help="How the domain drops wrong answers. Code: syntax, those that do not parse; tests, also those that "
     "fail tests that the teacher writes (sandboxed).",
 )
@@ -92,16 +93,14 @@ _LIKELY_IN_FLIGHT = 256
     "--answers",
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     help="Answers to an evolved instruction; all that pass stay.",
 )
-@click.option("--temperature", type=float, default=1.0, show_default=True)
-@click.option("--top-p", type=float, default=0.9, show_default=True)
-@click.option("--max-tokens", type=click.IntRange(min=1), default=2048, show_default=True)
+@click.option("--temperature", type=float, default=1.0)
+@click.option("--top-p", type=float, default=0.9)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=2048)
 @click.option("--keep-truncated", is_flag=True, help="Keep answers that were cut at --max-tokens.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Every random choice follows from it.")
-@max_usd_option
-@max_requests_option
+@click.option("--seed", type=int, default=0, help="Every random choice follows from it.")
+@spend_options
 @click.option("--decontaminate", "benchmarks", multiple=True, help="Drop rows that copy this benchmark.")
 @click.option("--dry-run", is_flag=True, help="Evolve a sample of 20 and say what the whole would take.")
 @overwrite_option
@@ -120,7 +119,6 @@ def command(
       evolcoder evolve --seeds shipped --teacher embedded --shots 2 --rounds 1 --limit 8 --out evolved
       evolcoder evolve --seeds code_alpaca_20k.json --teacher openai:gpt-4.1-mini --rounds 3 --out evolved
     """
-    from evolcoder.cli.progress_view import progress_view
     from evolcoder.domains import load_domain
     from evolcoder.evolve.merging import pool_after
     from evolcoder.evolve.output_folder import check_folder, take_folder
@@ -146,14 +144,11 @@ def command(
         raise UserError(str(error)) from error
     teacher = model_choice(",".join(teachers), options, options["timeout_s"])
     rows = PackedRows(stream_instructions(seeds, options["columns"]))
-    progress = progress_view()
+    how = (teacher, settings, rounds, out)
     if options["dry_run"]:
-        from itertools import islice
-
         check_folder(out)
         sample = list(islice(pool_after(rows, (), limit=_SAMPLE, seed=options["seed"]), _SAMPLE))
-        work = _evolve(sample, teacher, settings, rounds, out, out / "dry-run", progress, options)
-        summaries, stats, seconds = run_async(work)
+        summaries, stats, seconds = run_async(_evolve(sample, *how, out / "dry-run", options))
         n_seeds = min(len(rows), options["limit"] or len(rows))
         _tell_estimate(summaries, stats, seconds, n_seeds, rounds, teacher.endpoint, as_json)
         return
@@ -162,8 +157,7 @@ def command(
         domain.card(settings),
         overwrite=options["overwrite"],
     )
-    work = _evolve(rows, teacher, settings, rounds, out, out, progress, options)
-    summaries, stats, seconds = run_async(work)
+    summaries, stats, seconds = run_async(_evolve(rows, *how, out, options))
     _tell(summaries, stats, seconds, out, as_json)
     _check_that_something_was_kept(summaries)
 
@@ -175,7 +169,6 @@ async def _evolve(
     rounds: int,
     run: Path,
     out: Path,
-    progress: Any,
     options: dict[str, Any],
 ) -> tuple[list[RoundSummary], RequestStats | None, float]:
     from evolcoder.domains import load_domain
@@ -190,17 +183,11 @@ async def _evolve(
     if is_remote(teacher.model.rpartition("*")[2]):
         give_freed_memory_back()
     problems = problem_texts(options["benchmarks"])
-    limits = {"max_usd": options["max_usd"], "max_requests": options["max_requests"]}
     with open_engine(options["engine"]) as engine:
         # A dry run's sample is part of the run: its replies are in the run's journal and are paid for once.
-        async with model_session(teacher, run / "journal.sqlite", engine, **limits) as model:
+        async with model_session(teacher, run / "journal.sqlite", engine, **spending(options)) as model:
             summaries = await evolve_dataset(
-                seeds,
-                model,
-                settings,
-                rounds,
-                out,
-                progress,
+                *(seeds, model, settings, rounds, out, progress_view()),
                 limit=options["limit"],
                 problems=problems,
                 engine=engine,
@@ -226,13 +213,8 @@ def _tell(
         {"sent": stats.sent, "from journal": stats.hits, "retries": dict(stats.retries)} if stats else {}
     )
     if as_json:
-        result = {
-            "rounds": [asdict(summary) for summary in summaries],
-            "requests": requests,
-            "seconds": round(seconds, 2),
-            "dataset": str(out / "dataset.jsonl"),
-        }
-        click.echo(json.dumps(result))
+        told = {"rounds": [asdict(summary) for summary in summaries], "requests": requests}
+        click.echo(json.dumps({**told, "seconds": round(seconds, 2), "dataset": str(out / "dataset.jsonl")}))
         return
     for summary in summaries:
         dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.eliminated.items())) or "none"

@@ -12,12 +12,11 @@ from evolcoder.cli.options import overwrite_option
 
 @click.command()
 @click.argument("model")
-@click.option("--to", type=click.Choice(["gguf"]), default="gguf", show_default=True, help="Format.")
+@click.option("--to", type=click.Choice(["gguf"]), default="gguf", help="Format.")
 @click.option(
     "--quantize",
     type=click.Choice(["none", "q8_0", "q4_k_m"]),
     default="none",
-    show_default=True,
     help="none: fp16; q4_k_m needs llama.cpp's llama-quantize.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: gguf/NAME.gguf]")

@@ -50,19 +50,11 @@ def command(journal: Path, repair: bool, drop_batches: bool, as_json: bool) -> N
         n = sum(batch.n_requests for batch in dropped)
         click.echo(f"{path}: {len(dropped)} batches of {n} requests are given up", err=True)
     totals = read_totals(path)
-    click.echo(_as_json(totals, path) if as_json else _as_text(totals, path))
-
-
-def _as_json(totals: JournalTotals, path: Path) -> str:
-    shown = {
-        "path": str(path),
-        "bytes": totals.bytes,
-        "replies": totals.replies,
-        "spent_usd": totals.spent_usd,
-        "models": [asdict(model) for model in totals.models],
-        "counts": totals.counts,
-    }
-    return json.dumps(shown, indent=2)
+    if as_json:
+        of_all = {name: getattr(totals, name) for name in ("bytes", "replies", "spent_usd")}
+        click.echo(json.dumps({"path": str(path), **of_all, **asdict(totals)}, indent=2))
+        return
+    click.echo(_as_text(totals, path))
 
 
 def _as_text(totals: JournalTotals, path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,7 +22,7 @@ from evolcoder.errors import UserError
     help="Show this published table with what was measured; --chart draws figure-1 as the paper does.",
 )
 @click.option("--only", is_flag=True, help="Show the named benchmark only.")
-@click.option("--published/--no-published", default=True, show_default=True, help="Show published figures.")
+@click.option("--published/--no-published", default=True, help="Show published figures.")
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the table here.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write it as CSV.")
 @click.option(
@@ -39,17 +40,7 @@ from evolcoder.errors import UserError
 @overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(
-    folders: tuple[Path, ...],
-    benchmark: str | None,
-    table: str | None,
-    only: bool,
-    published: bool,
-    markdown: Path | None,
-    csv_file: Path | None,
-    charts: tuple[Path, ...],
-    width: int | None,
-    overwrite: bool,
-    as_json: bool,
+    folders: tuple[Path, ...], benchmark: str | None, table: str | None, published: bool, **options: Any
 ) -> None:
     """Gather the scores under each DIR (of evaluate --out, or a run) and the published ones.
 
@@ -68,6 +59,8 @@ def command(
     from evolcoder.report.leaderboard_chart import WIDTH, write_chart, write_figure_1
     from evolcoder.runs import write_text_whole
 
+    markdown, csv_file, charts = options["markdown"], options["csv_file"], options["charts"]
+    only, width = options["only"], options["width"] or WIDTH
     if not folders and not published:
         raise UserError("nothing to show: --no-published leaves what was measured under a DIR")
     for path in charts:
@@ -89,19 +82,18 @@ def command(
     files += [(path, begins_with(b"<svg", b"\x89PNG")) for path in charts]
     with ExitStack() as written:
         for file, is_of_the_kind in files:
-            written.enter_context(output_file(file, is_of_the_kind, overwrite=overwrite))
-        if markdown is not None:
-            write_text_whole(markdown, board.as_markdown(shown))
-        if csv_file is not None:
-            write_text_whole(csv_file, board.as_csv(shown))
+            written.enter_context(output_file(file, is_of_the_kind, overwrite=options["overwrite"]))
+        for file, text_of in ((markdown, board.as_markdown), (csv_file, board.as_csv)):
+            if file is not None:
+                write_text_whole(file, text_of(shown))
         for path in charts:
             if table == "figure-1":
-                write_figure_1(path, board.for_figure_1(entries), width or WIDTH)
+                write_figure_1(path, board.for_figure_1(entries), width)
             elif bars := board.for_chart(entries, family):
-                write_chart(path, bars, family, width or WIDTH)
+                write_chart(path, bars, family, width)
             else:
                 raise UserError(f"--chart {path}: no score to draw")
-    if as_json:
+    if options["as_json"]:
         click.echo(json.dumps(board.as_rows(shown), indent=2))
     elif tables and not only:
         click.echo("\n\n".join(map(board.as_matrix, gathered)))

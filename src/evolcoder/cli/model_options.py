@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import click
 
 from evolcoder.cli.options import together
-from evolcoder.errors import UserError, nearest
+from evolcoder.errors import UserError
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.local.settings import LocalSettings
 from evolcoder.models.session import ModelChoice
@@ -26,7 +25,6 @@ model_options = together(
         "--concurrency",
         type=click.IntRange(min=1),
         default=EndpointSettings().concurrency,
-        show_default=True,
         help="At most; how many the endpoint bears is found.",
     ),
     click.option("--rpm", type=float, help="Requests a minute that the endpoint allows."),
@@ -56,24 +54,18 @@ model_options = together(
         help="Any further setting of the endpoint, e.g. hedge_share=0.05.",
     ),
     click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        default=LocalSettings().batch_size,
-        show_default=True,
-        help="Local models.",
+        "--batch-size", type=click.IntRange(min=1), default=LocalSettings().batch_size, help="Local models."
     ),
     click.option(
         "--dtype",
         type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
         default="auto",
-        show_default=True,
         help="Number format of a local model.",
     ),
     click.option(
         "--replicas",
         type=click.IntRange(min=0),
         default=1,
-        show_default=True,
         help="Copies of a local model, a GPU each, that write at once; 0: one for each GPU.",
     ),
 )
@@ -91,7 +83,8 @@ def model_choice(model: str, options: Mapping[str, Any], timeout_s: float | None
 
 def _endpoint_settings(options: Mapping[str, Any], timeout_s: float | None) -> EndpointSettings:
     import yaml
-    from pydantic import TypeAdapter, ValidationError
+
+    from evolcoder.recipe import section_from_data
 
     values: dict[str, Any] = {name: options[name] for name in ("concurrency", "rpm", "tpm", "batch")}
     if timeout_s is not None:
@@ -100,30 +93,21 @@ def _endpoint_settings(options: Mapping[str, Any], timeout_s: float | None) -> E
         values["usd_per_million_input"], values["usd_per_million_output"] = options["price"]
     if options["reasoning_effort"]:
         values["reasoning_effort"] = options["reasoning_effort"]
-    if options["extra_body"]:
-        values["extra_body"] = _json_object("--extra-body", options["extra_body"])
+    if text := options["extra_body"]:
+        try:
+            values["extra_body"] = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"--extra-body {text}: a JSON object is expected ({error})") from error
     if options["headers"]:
-        values["headers"] = dict(
-            named_value("--header", text, "NAME=VARIABLE") for text in options["headers"]
-        )
-    known = [field.name for field in fields(EndpointSettings)]
+        pairs = (named_value("--header", text, "NAME=VARIABLE") for text in options["headers"])
+        values["headers"] = dict(pairs)
     for pair in options["endpoint_pairs"]:
         key, text = named_value("--endpoint", pair, "KEY=VALUE")
-        if key not in known:
-            raise UserError(
-                f"--endpoint {pair}: unknown key{nearest(key, known)}; the keys are {', '.join(known)}"
-            )
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"--endpoint {pair}: the value is not YAML") from error
-    try:
-        return TypeAdapter(EndpointSettings).validate_python(values)
-    except ValidationError as error:
-        found = error.errors(include_url=False)[0]
-        key = ".".join(map(str, found["loc"]))
-        message = found["msg"].removeprefix("Value error, ")
-        raise UserError(f"endpoint: {key + ': ' if key else ''}{message}") from error
+    return section_from_data(EndpointSettings, values, "endpoint")
 
 
 def named_value(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, str]:
@@ -132,13 +116,3 @@ def named_value(option: str, text: str, form: str = "NAME=VALUE") -> tuple[str, 
     if not equals:
         raise UserError(f"{option} {text}: {form} is expected")
     return key.strip(), value.strip()
-
-
-def _json_object(option: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{option} {text}: a JSON object is expected ({error})") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{option} {text}: a JSON object is expected")
-    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +13,15 @@ from evolcoder.errors import UserError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from evolcoder.code_base.choice import CodeSettings
+
 
 class Numbers(click.ParamType[tuple[int, ...]]):
     """Whole numbers of at least 1, separated by commas."""
 
     name = "K,K,..."
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
         """Return the numbers."""
         if isinstance(value, tuple):
             return value
@@ -36,9 +36,7 @@ class ColumnPairs(click.ParamType[tuple[tuple[str, str], ...]]):
 
     name = "NAME=COLUMN"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[tuple[str, str], ...]:
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[tuple[str, str], ...]:
         """Return the pairs; a name that no row has is an error of usage."""
         from evolcoder.row_forms import COLUMN_NAMES
 
@@ -58,7 +56,7 @@ class EngineName(click.ParamType[str]):
 
     name = "ENGINE"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
         """Return the name; a wrong one is an error of usage."""
         from evolcoder.execution.opening import check_engine
 
@@ -87,15 +85,11 @@ overwrite_option = click.option(
 )
 
 
-def _as_mapping(ctx: click.Context, param: click.Parameter, value: Any) -> dict[str, str]:
-    return dict(pair for pairs in value for pair in pairs)
-
-
 columns_option = click.option(
     "--columns",
     type=ColumnPairs(),
     multiple=True,
-    callback=_as_mapping,
+    callback=lambda ctx, param, value: dict(pair for pairs in value for pair in pairs),
     help="How the data names what, e.g. instruction=task,response=code; for names not known.",
 )
 """As the argument `columns`: the file's name of a column by ours."""
@@ -103,7 +97,6 @@ columns_option = click.option(
 domain_option = click.option(
     "--domain",
     default="code",
-    show_default=True,
     metavar="NAME",
     help="The field that instructions are of (docs/domains.md), or a file.py.",
 )
@@ -112,7 +105,6 @@ engine_option = click.option(
     "--engine",
     type=EngineName(),
     default="local",
-    show_default=True,
     help="Where work runs: local, or a Ray cluster: ray, ray:auto, ray:HOST:PORT, ray://HOST:PORT.",
 )
 
@@ -149,9 +141,47 @@ def benchmark_within(name: str, first_day: datetime | None, last_day: datetime |
 
 
 request_timeout_option = click.option(
-    "--timeout", "timeout_s", type=float, default=600.0, show_default=True, help="Seconds a request."
+    "--timeout", "timeout_s", type=float, default=600.0, help="Seconds a request."
 )
-max_usd_option = click.option("--max-usd", type=float, help="Stop cleanly before more than this is spent.")
-max_requests_option = click.option(
-    "--max-requests", type=click.IntRange(min=1), help="Stop cleanly after this many requests."
+spend_options = together(
+    click.option("--max-usd", type=float, help="Stop cleanly before more than this is spent."),
+    click.option("--max-requests", type=click.IntRange(min=1), help="Stop cleanly after this many requests."),
 )
+
+
+def spending(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `spend_options` say, by the names of a session's limits."""
+    return {name: options[name] for name in ("max_usd", "max_requests")}
+
+
+code_options = together(
+    click.option(
+        "--licence",
+        "licences",
+        multiple=True,
+        metavar="SPDX",
+        help="Also read files under this licence; permissive ones and files without any are read.",
+    ),
+    click.option(
+        "--held-out",
+        type=float,
+        default=0.2,
+        help="Share of the documented Python functions kept for the private benchmark.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), help="At most so many snippets or functions."),
+    click.option("--seed", type=int, default=0),
+    spend_options,
+    request_timeout_option,
+)
+"""Add what decides which files and functions are read, and what a teacher may spend on them."""
+
+
+def code_settings(options: dict[str, Any], languages: str = "", per_file: int = 3) -> CodeSettings:
+    """Return what these options say; raises UserError."""
+    from evolcoder.code_base.choice import CodeSettings
+
+    return CodeSettings(
+        languages=tuple(name.strip() for name in languages.split(",") if name.strip()),
+        per_file=per_file,
+        **{name: options[name] for name in ("limit", "licences", "held_out", "seed")},
+    )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
     from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 _LINE_EVERY_S = 10.0
 _SIGNS = {"waiting": "·", "running": "▶", "done": "✓", "kept": "✓", "skipped": "–"}
@@ -150,7 +151,7 @@ class LiveProgress:
         self._open += 1
         task = self._rich.add_task(shown(name), total=total, facts="")
         try:
-            yield _LiveBar(self, task)
+            yield _LiveBar(self._rich, task)
         finally:
             self._open -= 1
             if self._open == 0:
@@ -199,34 +200,18 @@ class LiveProgress:
         """Print one line above the bars."""
         self._console.print(shown(line), markup=False, highlight=False)
 
-    def show(self, task: int, n: int, facts: str) -> None:
-        """Move one bar by `n` items."""
-        from rich.progress import TaskID
-
-        if facts:
-            self._rich.update(TaskID(task), advance=n, facts=facts)
-        else:
-            self._rich.update(TaskID(task), advance=n)
-
 
 def _bars_with_facts(console: Console) -> RichProgress:
     """Return bars that have their facts on lines of their own, where no terminal is too narrow for them.
 
     On a narrow terminal the bar is left out, not the count.
     """
+    from rich import progress as rich
     from rich.padding import Padding
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as RichProgress
     from rich.table import Column
     from rich.text import Text
 
-    class Bars(RichProgress):
+    class Bars(rich.Progress):
         def get_renderables(self) -> Iterator[RenderableType]:
             for task in self.tasks:
                 yield self.make_tasks_table([task])
@@ -237,28 +222,23 @@ def _bars_with_facts(console: Console) -> RichProgress:
     if console.width < _WHOLE_LINE:
         name = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - _COUNT_AND_TIME))
         return Bars(
-            TextColumn("{task.description}", markup=False, table_column=name),
-            MofNCompleteColumn(table_column=whole),
-            TimeRemainingColumn(compact=True, table_column=whole),
-            TextColumn("left", table_column=whole),
+            rich.TextColumn("{task.description}", markup=False, table_column=name),
+            rich.MofNCompleteColumn(table_column=whole),
+            rich.TimeRemainingColumn(compact=True, table_column=whole),
+            rich.TextColumn("left", table_column=whole),
             console=console,
         )
-    return Bars(
-        TextColumn("{task.description:<28}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-        console=console,
-    )
+    title = rich.TextColumn("{task.description:<28}", markup=False)
+    done = (rich.BarColumn(bar_width=30), rich.MofNCompleteColumn(), rich.TimeElapsedColumn())
+    left = (rich.TextColumn("left"), rich.TimeRemainingColumn(compact=True))
+    return Bars(title, *done, *left, console=console)
 
 
 class _LiveBar:
-    def __init__(self, view: LiveProgress, task: int) -> None:
-        self._view, self._task = view, task
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars, self._task = bars, task
         self._facts: dict[str, str | float] = {}
 
     def advance(self, n: int = 1, **facts: str | float) -> None:
         self._facts.update(facts)
-        self._view.show(self._task, n, shown(facts_text(self._facts)))
+        self._bars.update(self._task, advance=n, facts=shown(facts_text(self._facts)))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from evolcoder.errors import UserError
+
+if TYPE_CHECKING:
+    from evolcoder.report.publishing import Repository
 
 
 @click.command()
@@ -20,16 +24,7 @@ from evolcoder.errors import UserError
 @click.option("--accept-terms", is_flag=True, help="Push although a licence forbids a use or is not known.")
 @click.option("--endpoint", metavar="URL", help="Another hub than huggingface.co.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is pushed as JSON.")
-def command(
-    run: Path,
-    model: str | None,
-    dataset: str | None,
-    dry_run: bool,
-    public: bool,
-    accept_terms: bool,
-    endpoint: str | None,
-    as_json: bool,
-) -> None:
+def command(run: Path, model: str | None, dataset: str | None, dry_run: bool, **options: Any) -> None:
     """Push the best model of RUN and its data set to the Hugging Face hub, each with its card.
 
     With neither --model nor --dataset, both are shown under made-up names (with --dry-run only). The token is
@@ -50,28 +45,22 @@ def command(
         model = f"OWNER/{found.name}" if found.result.get("best_round") else None
         dataset = f"OWNER/{found.name}-data"
     repositories = what_to_publish(run, model, dataset)
-    if as_json:
+    if options["as_json"]:
         click.echo(json.dumps([_plain(repository) for repository in repositories], indent=2))
     else:
         click.echo(publishing_text(repositories))
     if dry_run:
         return
-    if not accept_terms and any(repository.restrictions for repository in repositories):
+    if not options["accept_terms"] and any(repository.restrictions for repository in repositories):
         raise UserError("a licence above forbids a use or is not known; --accept-terms pushes all the same")
-    for address in push(repositories, private=not public, endpoint=endpoint):
-        click.echo(address, err=as_json)
+    for address in push(repositories, private=not options["public"], endpoint=options["endpoint"]):
+        click.echo(address, err=options["as_json"])
 
 
-def _plain(repository: object) -> dict[str, object]:
-    from evolcoder.report.publishing import Repository
-
-    assert isinstance(repository, Repository)
+def _plain(repository: Repository) -> dict[str, Any]:
+    names = ("kind", "name", "what", "licence", "restrictions")
     return {
-        "kind": repository.kind,
-        "name": repository.name,
-        "what": repository.what,
-        "licence": repository.licence,
-        "restrictions": repository.restrictions,
+        **{name: getattr(repository, name) for name in names},
         "chain": [asdict(link) for link in repository.chain],
         "files": [{"name": file.name, "bytes": file.bytes} for file in repository.files],
         "bytes": repository.bytes,

@@ -11,9 +11,12 @@ import click
 
 from evolcoder.cli.options import columns_option, domain_option, engine_option, overwrite_option
 
+_SETTINGS = ("method", "steps", "rounds", "group_size", "loss")
+"""Options that are settings under the same name."""
+
 
 @click.command()
-@click.option("--model", default="embedded", show_default=True, help="The model that learns, as for train.")
+@click.option("--model", default="embedded", help="The model that learns, as for train.")
 @click.option(
     "--tasks",
     required=True,
@@ -23,13 +26,14 @@ from evolcoder.cli.options import columns_option, domain_option, engine_option, 
 @columns_option
 @domain_option
 @click.option("--held-out", metavar="FILE", help="Tasks that are only measured, as --tasks.")
-@click.option("--held-out-tasks", type=int, default=0, help="Keep so many of --tasks for measuring.")
+@click.option(
+    "--held-out-tasks", type=int, default=0, show_default=False, help="Keep so many of --tasks for measuring."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the finished model.")
 @click.option(
     "--method",
     type=click.Choice(("grpo", "rft", "dpo")),
     default="grpo",
-    show_default=True,
     help="Policy gradient, rejection sampling, or preference.",
 )
 @click.option("--steps", type=int, help="Steps of grpo.  [default: 100]")
@@ -49,21 +53,7 @@ from evolcoder.cli.options import columns_option, domain_option, engine_option, 
 @overwrite_option
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(
-    model: str,
-    tasks: str,
-    columns: dict[str, str],
-    domain: str,
-    held_out: str | None,
-    held_out_tasks: int,
-    out: Path,
-    decontaminate: tuple[str, ...],
-    overrides: tuple[str, ...],
-    engine: str,
-    overwrite: bool,
-    as_json: bool,
-    **settings_given: Any,
-) -> None:
+def command(model: str, tasks: str, out: Path, overwrite: bool, as_json: bool, **options: Any) -> None:
     """Sample answers to tasks, judge them in the sandbox, and train on the verdicts.
 
     A killed run goes on when the same command is given again; no answer is sampled twice.
@@ -81,23 +71,21 @@ def command(
     from evolcoder.reinforce.settings import ReinforceSettings
     from evolcoder.reinforce.tasks import read_tasks, split_tasks
 
-    named = {key: value for key, value in settings_given.items() if value is not None}
-    settings = section_from_data(ReinforceSettings, with_overrides(named, overrides), "reinforce")
-    of = load_domain(domain)
-    progress = progress_view()
+    named = {name: value for name in _SETTINGS if (value := options[name]) is not None}
+    settings = section_from_data(ReinforceSettings, with_overrides(named, options["overrides"]), "reinforce")
+    of, columns, progress = load_domain(options["domain"]), options["columns"], progress_view()
     found = read_tasks(tasks, columns, of.tasks, progress)
-    learnt, measured = split_tasks(found, held_out_tasks, settings.seed)
-    if held_out is not None:
-        measured += read_tasks(held_out, columns, of.tasks)
+    learnt, measured = split_tasks(found, options["held_out_tasks"], settings.seed)
+    if options["held_out"] is not None:
+        measured += read_tasks(options["held_out"], columns, of.tasks)
     first = os.environ.get("RANK", "0") == "0"
-    with open_engine(engine if first else "local") as where:  # the first of torchrun's processes judges
+    with open_engine(
+        options["engine"] if first else "local"
+    ) as where:  # the first of torchrun's processes judges
         result = reinforce(
-            model,
-            learnt,
-            settings,
-            out,
+            *(model, learnt, settings, out),
             held_out=measured,
-            decontaminate=decontaminate or of.reported,
+            decontaminate=options["decontaminate"] or of.reported,
             compared=of.answering.compared,
             progress=progress,
             engine=where,

@@ -17,7 +17,6 @@ from evolcoder.cli.options import overwrite_option
     "--out",
     type=click.Path(path_type=Path),
     default=Path("comparison.html"),
-    show_default=True,
     help="Where the comparison of several runs goes.",
 )
 @overwrite_option

@@ -31,14 +31,7 @@ if TYPE_CHECKING:
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result, or the plan, as JSON.")
 def command(
-    recipe: Path,
-    folder: Path | None,
-    overrides: tuple[str, ...],
-    plan: bool,
-    redo: tuple[str, ...],
-    skip: tuple[str, ...],
-    engine: str,
-    as_json: bool,
+    recipe: Path, folder: Path | None, overrides: tuple[str, ...], plan: bool, as_json: bool, **options: Any
 ) -> None:
     """Run a whole RECIPE: evolve, fine-tune, evaluate, round after round, until the score stops rising.
 
@@ -61,13 +54,13 @@ def command(
 
     checked = load_recipe(recipe, overrides)
     folder = folder or Path("runs") / checked.name
-    choice = Choice(redo, skip)
+    choice = Choice(options["redo"], options["skip"])
     if plan:
         planned = plan_recipe(checked, folder, choice)
         click.echo(json.dumps(plan_data(planned), indent=2) if as_json else wrapped(plan_text(planned)))
         return
-    line = shell_line("run", recipe, {"--set": overrides, "--skip": skip}, folder)
-    with open_engine(engine) as where:
+    line = shell_line("run", recipe, {"--set": overrides, "--skip": choice.skip}, folder)
+    with open_engine(options["engine"]) as where:
         result = run_recipe(checked, folder, progress_view(), line, choice, where)
     if as_json:
         click.echo(json.dumps(result, indent=2, sort_keys=True))
@@ -80,12 +73,10 @@ def plan_text(plan: RunPlan) -> str:
     """Return a line a stage (what it is, how it stands, why, how long), then what all of it comes to."""
     rows = [("stage", "state", "time", "why")]
     rows += [(item.stage.title, item.state, _time(item, plan), _why(item, plan)) for item in plan.stages]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row[:3], widths, strict=True)), row[3]]).rstrip()
-        for row in rows
-    ]
-    lines.insert(1, "  ".join("─" * width for width in [*widths, 3]))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths[-1] = 0
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("─" * (width or 3) for width in widths))
     return "\n".join([*lines, "", *_sum_lines(plan), *_design_lines(plan), plan.notice]).rstrip()
 
 

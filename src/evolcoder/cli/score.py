@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.options import Numbers, benchmark_within, engine_option, overwrite_option, window_options
+from evolcoder.cli.options import (
+    Numbers,
+    benchmark_within,
+    engine_option,
+    overwrite_option,
+    window_options,
+)
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from evolcoder.evaluate.score_file import FileScore
+
+_REQUEST = ("how", "read_field", "ks", "workers", "out", "results", "overwrite", "unsafe")
+"""Options that are parts of a request to score, under the same name."""
 
 
 @click.command()
@@ -48,7 +55,7 @@ if TYPE_CHECKING:
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Programs at once; all cores where absent.")
 @click.option("--base-only", is_flag=True, help="Only the base tests of a + benchmark.")
-@click.option("-k", "ks", type=Numbers(), default="1,10,100", show_default=True, help="pass@k for these k.")
+@click.option("-k", "ks", type=Numbers(), default="1,10,100", help="pass@k for these k.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the verdicts as JSONL (gz by name).")
 @click.option("--results", type=click.Path(path_type=Path), help="Write EvalPlus-style results as JSON.")
 @overwrite_option
@@ -58,19 +65,7 @@ if TYPE_CHECKING:
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    samples: Path,
-    benchmark: str,
-    oracle: str | None,
-    timeout_s: float | None,
-    memory_mib: int | None,
-    base_only: bool,
-    results: Path | None,
-    no_cache: bool,
-    first_day: datetime | None,
-    last_day: datetime | None,
-    engine: str,
-    as_json: bool,
-    **request_given: Any,
+    samples: Path, benchmark: str, memory_mib: int | None, no_cache: bool, as_json: bool, **options: Any
 ) -> None:
     """Judge SAMPLES (a file of any harness, or a folder of them) against a benchmark, in the sandbox.
 
@@ -88,17 +83,14 @@ def command(
     from evolcoder.execution.opening import open_engine
 
     settings = ScoringSettings(
-        oracle=oracle,
-        timeout_s=timeout_s,
+        **{name: options[name] for name in ("oracle", "timeout_s", "base_only")},
         memory_bytes=None if memory_mib is None else memory_mib << 20,
-        base_only=base_only,
-        all_suites=results is not None,
+        all_suites=options["results"] is not None,
     )
-    request = ScoreRequest(
-        samples, settings=settings, results=results, use_cache=not no_cache, **request_given
-    )
-    loaded = load_benchmark(benchmark_within(benchmark, first_day, last_day))
-    with open_engine(engine) as where:
+    asked = {name: options[name] for name in _REQUEST}
+    request = ScoreRequest(samples, settings=settings, use_cache=not no_cache, **asked)
+    loaded = load_benchmark(benchmark_within(benchmark, options["first_day"], options["last_day"]))
+    with open_engine(options["engine"]) as where:
         scored = score_file(request, loaded, progress_view(), where)
     click.echo(_as_json(scored) if as_json else _as_text(scored, samples))
 

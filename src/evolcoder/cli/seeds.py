@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evolcoder.cli.code_options import code_options, code_settings
 from evolcoder.cli.model_options import model_choice, model_options
-from evolcoder.cli.options import engine_option, overwrite_option
+from evolcoder.cli.options import code_options, code_settings, engine_option, overwrite_option, spending
 from evolcoder.errors import DataError, UserError
 from evolcoder.models.session import model_session, price_of
 
@@ -40,26 +39,21 @@ def command() -> None:
 @click.argument("places", nargs=-1, required=True, metavar="PATH-OR-GIT-URL...")
 @click.option("--teacher", required=True, metavar="MODEL", help="As for evolve.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Ends in .jsonl.")
-@click.option("--languages", default="", help="python,rust ...; absent: all that are read.")
-@click.option("--per-file", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--languages", default="", show_default=False, help="python,rust ...; absent: all that are read."
+)
+@click.option("--per-file", type=click.IntRange(min=1), default=3)
 @code_options
 @click.option(
     "--verify",
     type=click.Choice(["off", "syntax", "tests"]),
     default="tests",
-    show_default=True,
     help="Drop answers that do not parse, or fail tests that the teacher writes (sandboxed).",
 )
-@click.option(
-    "--shots",
-    type=click.IntRange(0, 2),
-    default=0,
-    show_default=True,
-    help="Worked examples; 2: small teachers.",
-)
-@click.option("--temperature", type=float, default=0.7, show_default=True)
-@click.option("--top-p", type=float, default=0.95, show_default=True)
-@click.option("--max-tokens", type=click.IntRange(min=1), default=1024, show_default=True)
+@click.option("--shots", type=click.IntRange(0, 2), default=0, help="Worked examples; 2: small teachers.")
+@click.option("--temperature", type=float, default=0.7)
+@click.option("--top-p", type=float, default=0.95)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=1024)
 @click.option("--dry-run", is_flag=True, help="Send nothing; print what would be sent, and its price.")
 @overwrite_option
 @model_options
@@ -118,9 +112,8 @@ def from_code(
     files.check()
 
     async def make() -> RoundSummary:
-        limits = {"max_usd": options["max_usd"], "max_requests": options["max_requests"]}
         with open_engine(options["engine"]) as engine:
-            async with model_session(choice, files.journal, engine, **limits) as model:
+            async with model_session(choice, files.journal, engine, **spending(options)) as model:
                 return await seeds_from_snippets(
                     snippets, held_out, counts, model, asking, files, progress_view(), engine
                 )

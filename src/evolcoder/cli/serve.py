@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from typing import Literal
+from typing import Any
 
 import click
 
@@ -14,10 +14,8 @@ from evolcoder.models.local.settings import LocalSettings
 
 @click.command()
 @click.argument("model")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free one."
-)
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0: any free one.")
 @click.option("--name", help="The model's name in the API.  [default: MODEL]")
 @click.option(
     "--token",
@@ -25,28 +23,15 @@ from evolcoder.models.local.settings import LocalSettings
     help="Asked of every request; made up and printed where the address is not loopback.",
 )
 @click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=LocalSettings().batch_size,
-    show_default=True,
-    help="Answers at once.",
+    "--batch-size", type=click.IntRange(min=1), default=LocalSettings().batch_size, help="Answers at once."
 )
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     default="auto",
-    show_default=True,
     help="Number format of the weights.",
 )
-def command(
-    model: str,
-    host: str,
-    port: int,
-    name: str | None,
-    token: str | None,
-    batch_size: int,
-    dtype: Literal["auto", "fp32", "bf16", "fp16"],
-) -> None:
+def command(model: str, host: str, port: int, name: str | None, token: str | None, **local: Any) -> None:
     """Serve MODEL (embedded, a folder, a GGUF file, a hub name, vllm:NAME) until Ctrl-C.
 
     \b
@@ -72,7 +57,7 @@ def command(
     limits = prompt_limits(model.removeprefix(VLLM_PREFIX))
 
     async def serve() -> None:
-        async with LocalModel(model, LocalSettings(dtype=dtype, batch_size=batch_size)) as opened:
+        async with LocalModel(model, LocalSettings(**local)) as opened:
             app = application(opened, name or model, limits, token)
             async with serving(app, host, port) as address:
                 click.echo(f"{name or model} at {address}" + (f", token {token}" if made_up else ""))

@@ -34,18 +34,9 @@ def wrapped(text: str) -> str:
     """Return lines broken between words where standard output is a terminal too narrow for them."""
     if not sys.stdout.isatty():
         return text
-    width = max(20, shutil.get_terminal_size().columns)
-    return "\n".join(
-        textwrap.fill(
-            line,
-            width,
-            subsequent_indent="    ",
-            replace_whitespace=False,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for line in text.split("\n")
-    )
+    wrapper = textwrap.TextWrapper(max(20, shutil.get_terminal_size().columns), subsequent_indent="    ")
+    wrapper.replace_whitespace = wrapper.break_long_words = wrapper.break_on_hyphens = False
+    return "\n".join(map(wrapper.fill, text.split("\n")))
 
 
 def _code(found: re.Match[str]) -> str:

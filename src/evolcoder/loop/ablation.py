@@ -19,8 +19,7 @@ from evolcoder.errors import UserError, nearest
 from evolcoder.evaluate.overlap import evaluation_folder
 from evolcoder.execution.event_loop import run_async
 from evolcoder.instructions import instruction_from_row, write_instructions
-from evolcoder.loop.ablation_arms import Arm, Count, Equal, Question, made_equal
-from evolcoder.loop.ablation_scores import ArmResult, arm_scores
+from evolcoder.loop.ablation_arms import Arm, ArmResult, Count, Equal, Question, arm_scores, made_equal
 from evolcoder.loop.model_stages import evaluation_stage, fine_tune, measure, model_identity, training_stage
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.run import as_begun, check_before_start, locked
@@ -56,14 +55,9 @@ def ablate(recipe: Recipe, run: Path, question: Question, progress: Progress, co
             results = [row for group in groups for row in work.results(group)]
         finally:
             stages.end()
-        found = {
-            "name": recipe.name,
-            "command": command,
-            "base": recipe.base.model,
-            "benchmarks": list(recipe.measured),
-            "trainings": question.seeds,
-            "arms": [asdict(row) for row in results],
-        }
+        found: dict[str, Any] = {"name": recipe.name, "command": command, "base": recipe.base.model}
+        found |= {"benchmarks": list(recipe.measured), "trainings": question.seeds}
+        found["arms"] = [asdict(row) for row in results]
         write_json_whole(run / FOLDER / "ablation.json", found)
 
         from evolcoder.report.ablation_page import write_ablation
@@ -272,17 +266,11 @@ class _Work:
             arm_scores([[training[benchmark] for training in arm] for arm in found], reference, benchmark)
             for benchmark in self.recipe.measured
         ]
+        tokens = [sum(map(self._counting(arm.equal), rows)) for arm, rows in zip(arms, sets, strict=True)]
+        of_arms = zip(arms, sets, tokens, zip(*by_benchmark, strict=True), strict=True)
         return [
-            ArmResult(
-                arm.group,
-                arm.name,
-                len(rows),
-                sum(map(self._counting(arm.equal), rows)),
-                scores,
-                arm.data,
-                arm.steps,
-            )
-            for arm, rows, scores in zip(arms, sets, zip(*by_benchmark, strict=True), strict=True)
+            ArmResult(arm.group, arm.name, len(rows), n_tokens, scores, arm.data, arm.steps)
+            for arm, rows, n_tokens, scores in of_arms
         ]
 
     def _made_equal(self, arms: Sequence[Arm]) -> list[list[Instruction]]:
@@ -313,10 +301,8 @@ class _Work:
         write_instructions(waiting, rows)
         name = file_hash(waiting)[:12]
         if arm.steps not in (None, recipe.train.max_steps):
-            recipe, name = (
-                replace(recipe, train=replace(recipe.train, max_steps=arm.steps)),
-                f"{name}-{arm.steps}-steps",
-            )
+            recipe = replace(recipe, train=replace(recipe.train, max_steps=arm.steps))
+            name += f"-{arm.steps}-steps"
         arm_folder = folder / (name + (f"-seed-{recipe.seed}" if nth else ""))
         arm_folder.mkdir(exist_ok=True)
         data = waiting.replace(arm_folder / "dataset.jsonl")
@@ -349,9 +335,8 @@ class _Work:
         )
         with self.stages.doing(evaluation) as undone:
             if undone:
-                run_async(
-                    measure(self.recipe, model, benchmark, out, self.plan.journal_path, self.stages.progress)
-                )
+                how = (out, self.plan.journal_path, self.stages.progress)
+                run_async(measure(self.recipe, model, benchmark, *how))
         return _scores(out)
 
     def _of_the_run(self, number: int) -> dict[str, Any]:

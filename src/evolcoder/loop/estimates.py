@@ -18,6 +18,7 @@ from evolcoder.evaluate.sampling import subset
 from evolcoder.evaluate.t_test import smallest_difference
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.stages import PlannedStage
+from evolcoder.models.opening import is_remote
 from evolcoder.models.session import price_of
 from evolcoder.recipe import CODE, Recipe
 
@@ -96,8 +97,6 @@ def expected_cost(item: PlannedStage, recipe: Recipe, run: Path) -> Cost | None:
     One that is done again is answered from the journal as far as its requests stay the same, which is not
     foreseen: it counts as new.
     """
-    from evolcoder.models.opening import is_remote
-
     pace = item.stage.pace
     if pace is None or item.state not in ("to do", "again"):
         return None
@@ -139,7 +138,6 @@ def _median_paces(markers: Iterable[Path]) -> dict[tuple[str, str], float]:
 def _cost_of_model_judge(title: str, recipe: Recipe) -> Cost | None:
     """Return what a remote judge is asked about one checkpoint; None where there is none."""
     from evolcoder.evaluate.model_judge.judging_cost import expected_requests
-    from evolcoder.models.opening import is_remote
 
     judge, settings = recipe.evaluate.judge, recipe.evaluate.settings
     if judge is None or not is_remote(judge.model):

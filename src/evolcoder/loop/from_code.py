@@ -17,6 +17,7 @@ from evolcoder.execution.engine import Engine
 from evolcoder.execution.event_loop import run_async
 from evolcoder.loop.estimates import Cost
 from evolcoder.loop.stages import Pace, PlannedStage, Stage
+from evolcoder.models.opening import is_remote
 from evolcoder.models.session import model_session, price_of
 from evolcoder.progress import Progress
 from evolcoder.recipe import CODE, Recipe
@@ -45,9 +46,6 @@ class ToCome:
     """How to see what would be sent."""
 
 
-NOTHING_TO_COME = ToCome()
-
-
 def made_from_code(recipe: Recipe, run: Path) -> Recipe:
     """Return a recipe that names the files made of its code base; as it is where none are made.
 
@@ -56,7 +54,8 @@ def made_from_code(recipe: Recipe, run: Path) -> Recipe:
     marker = run / _FOLDER / _MADE_OF
     if not recipe.takes_code or not marker.exists():
         return recipe
-    if (found := json.loads(marker.read_text())) != _made_of(recipe):
+    made_of = {"code": recipe.code, "limit": recipe.seeds.limit}
+    if (found := json.loads(marker.read_text())) != made_of:
         raise RecipeError(
             f"{run}: was begun with code = {found['code']} and seeds.limit = {found['limit']}; "
             "name another --dir for another code base"
@@ -70,7 +69,6 @@ def what_code_gives(recipe: Recipe) -> ToCome:
     Raises UserError for the place, DataError where the code base holds nothing to make them of.
     """
     from evolcoder.code_base.seeds import CHARACTERS_A_TOKEN, REQUESTS_A_SEED, TESTS_TOKENS, expected_summary
-    from evolcoder.models.opening import is_remote
 
     chosen = _chosen(recipe)
     remote, price, teacher = is_remote(recipe.teacher.model), price_of(recipe.teacher), recipe.teacher.model
@@ -107,7 +105,7 @@ def make_from_code(recipe: Recipe, run: Path, progress: Progress, engine: Engine
         return recipe
     if not (run / _FOLDER / _MADE_OF).exists():
         run_async(_make(recipe, run / _FOLDER, run / "journal.sqlite", progress, engine))
-        write_json_whole(run / _FOLDER / _MADE_OF, _made_of(recipe))
+        write_json_whole(run / _FOLDER / _MADE_OF, {"code": recipe.code, "limit": recipe.seeds.limit})
     return made_from_code(recipe, run)
 
 
@@ -153,10 +151,8 @@ async def _make(recipe: Recipe, out: Path, journal: Path, progress: Progress, en
     asking = replace(recipe.evolve, seed=recipe.seed)
     chosen = _chosen(recipe)
     held_out, counts = chosen.held_out, chosen.counts
-    budget = recipe.budget
-    async with model_session(
-        recipe.teacher, journal, engine, max_usd=budget.max_usd, max_requests=budget.max_requests
-    ) as model:
+    limits: dict[str, Any] = {"max_usd": recipe.budget.max_usd, "max_requests": recipe.budget.max_requests}
+    async with model_session(recipe.teacher, journal, engine, **limits) as model:
         if recipe.seeds.source == CODE:
             seeds = SeedFiles(out / "seeds.jsonl")
             made = await seeds_from_snippets(
@@ -191,7 +187,3 @@ def _benchmark(folder: Path) -> Path:
     from evolcoder.code_base.private_benchmark import FILE_NAME
 
     return folder / "benchmark" / FILE_NAME
-
-
-def _made_of(recipe: Recipe) -> dict[str, Any]:
-    return {"code": recipe.code, "limit": recipe.seeds.limit}

@@ -17,6 +17,7 @@ from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.stages import Pace, Stage
+from evolcoder.models.opening import is_remote, own_backend
 from evolcoder.models.session import ModelChoice, model_session
 from evolcoder.own_files import is_own, load_own_file
 from evolcoder.progress import Progress
@@ -86,7 +87,6 @@ def _own_identity(name: str) -> str:
 def model_identity(model: str) -> str:
     """Return what identifies the weights behind a MODEL string; "" for a folder that is not there yet."""
     from evolcoder.models.local.engine import weights_identity
-    from evolcoder.models.opening import is_remote, own_backend
 
     if (own := own_backend(model)) is not None:
         return f"{model}@{load_own_file(own[0])[1].hash[:16]}"
@@ -142,14 +142,14 @@ def evaluation_stage(
     judge = recipe.evaluate.judge if isinstance(loaded, JudgedBenchmark) else None
     problems = min(len(loaded.problems), settings.limit or len(loaded.problems))
     speed = f"{recipe.base.model} {benchmark} {settings.max_tokens}"
+
+    def all_of(part: Callable[[str, Any], dict[str, Any]]) -> dict[str, Any]:
+        return part("evaluate.settings", settings) | (part("evaluate.judge", judge) if judge else {})
+
     return Stage(
         id=id_,
         title=title,
-        settings={
-            **settings_of("evaluate.settings", settings),
-            **(settings_of("evaluate.judge", judge) if judge else {}),
-            "benchmark": loaded.title,
-        },
+        settings={**all_of(settings_of), "benchmark": loaded.title},
         inputs={
             "the model's weights": identity,
             **own_benchmarks((benchmark,)),
@@ -157,10 +157,7 @@ def evaluation_stage(
         },
         after=after,
         products=(out / "scores.json",),
-        defaults={
-            **defaults_of("evaluate.settings", settings),
-            **(defaults_of("evaluate.judge", judge) if judge else {}),
-        },
+        defaults=all_of(defaults_of),
         pace=Pace("evaluate", f"{speed} {judge.model}" if judge else speed, problems * settings.n),
     )
 

@@ -17,11 +17,11 @@ from evolcoder.evaluate.benchmarks import load_benchmark
 from evolcoder.evaluate.benchmarks.judged import JudgedBenchmark
 from evolcoder.evaluate.comparison import compare
 from evolcoder.evaluate.overlap import benchmarks_overlap, score_notices
-from evolcoder.loop.stopping import RoundScore
 from evolcoder.loop.wizardcoder import LoopResult
 from evolcoder.recipe import Recipe
 from evolcoder.records import round_folder
 
+_OF_A_ROUND = ("round", "value", "low", "high", "rows", "n_problems")
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "numpy")
 
 
@@ -32,11 +32,11 @@ def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str,
         "name": recipe.name,
         "evolcoder": __version__,
         "benchmark": recipe.stop.benchmark,
-        "rounds": [_entry(score) for score in found.history],
+        "rounds": [{name: getattr(score, name) for name in _OF_A_ROUND} for score in found.history],
         "problems": best.n_problems if best else 0,
         "problems_in_all": len(deciding.problems),
         "best_round": best.round if best else None,
-        "best_model": _best_model(recipe, best),
+        "best_model": None,
         "stop": {"rule": recipe.stop.rule, "reason": found.decisions[-1].reason},
         "decisions": [asdict(decision) for decision in found.decisions],
         "command": command_line,
@@ -47,14 +47,11 @@ def result_of(recipe: Recipe, found: LoopResult, command_line: str) -> dict[str,
         result["measure"] = recipe.evaluate.judge.measure
     if best is not None and best.round and found.history[0].passed:
         change = compare(found.history[0].passed, best.passed, best.families)
-        result["against_base"] = {
-            "gained": len(change.only_b),
-            "lost": len(change.only_a),
-            "difference": change.difference,
-            "low": change.low,
-            "high": change.high,
-            "p_value": change.p_value,
-        }
+        parts = {name: getattr(change, name) for name in ("difference", "low", "high", "p_value")}
+        result["against_base"] = {"gained": len(change.only_b), "lost": len(change.only_a), **parts}
+    if best is not None:
+        folder = f"{round_folder(best.round)}/checkpoint"
+        result["best_model"] = folder if best.round else recipe.base.model
     if recipe.stop.keep == "last":
         result["keep"] = "last"
     if notice := notice_of(recipe):
@@ -80,9 +77,12 @@ def environment() -> dict[str, str]:
     with suppress(ValueError, OSError):
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         found["memory"] = f"{memory / 2**30:.0f} GiB"
-    found |= {name: version for name in _PACKAGES if (version := _version(name))}
-    if gpu := _gpu():
-        found["gpu"] = gpu
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    torch = sys.modules.get("torch")  # where a stage has loaded it
+    if torch is not None and torch.cuda.is_available():
+        found["gpu"] = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
     return found
 
 
@@ -94,30 +94,6 @@ def point_to_best(run: Path, best: int | None) -> None:
         link.symlink_to(Path(round_folder(best)) / "checkpoint")
 
 
-def _entry(score: RoundScore) -> dict[str, Any]:
-    return {
-        "round": score.round,
-        "value": score.value,
-        "low": score.low,
-        "high": score.high,
-        "rows": score.rows,
-        "n_problems": score.n_problems,
-    }
-
-
-def _best_model(recipe: Recipe, best: RoundScore | None) -> str | None:
-    if best is None:
-        return None
-    return f"{round_folder(best.round)}/checkpoint" if best.round else recipe.base.model
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
 def _processor() -> str:
     """Return the processor's name as Linux tells it; the machine type elsewhere."""
     with suppress(OSError):
@@ -125,11 +101,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _gpu() -> str:
-    """Return the GPU's name where torch has been loaded by a stage and sees one; "" otherwise."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return ""
-    return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"

@@ -20,13 +20,14 @@ from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.instructions import read_instructions
 from evolcoder.loop.estimates import Cost, Design, designs, expected_cost, expected_seconds
-from evolcoder.loop.from_code import NOTHING_TO_COME, made_from_code, make_from_code, what_code_gives
+from evolcoder.loop.from_code import ToCome, made_from_code, make_from_code, what_code_gives
 from evolcoder.loop.recipe_stages import RecipeStages
 from evolcoder.loop.results import notice_of, point_to_best, result_of
 from evolcoder.loop.stages import Choice, PlannedStage, Stages
 from evolcoder.loop.steps import Steps
 from evolcoder.loop.stopping import stopping_rule
 from evolcoder.loop.wizardcoder import wizardcoder
+from evolcoder.models.opening import check_model, is_remote, own_backend
 from evolcoder.progress import Progress, SilentProgress
 from evolcoder.recipe import CODE, Recipe, recipe_yaml
 from evolcoder.run_progress import PROGRESS_NAME, RecordedProgress
@@ -109,17 +110,13 @@ def plan_recipe(recipe: Recipe, run: Path, choice: Choice | None = None) -> RunP
     check_before_start(recipe)
     progress = SilentProgress()
     stages = Stages(run, progress, choice or Choice())
-    coming = what_code_gives(recipe) if recipe.takes_code else NOTHING_TO_COME
+    coming = what_code_gives(recipe) if recipe.takes_code else ToCome()
     plan = RecipeStages(recipe, run, seeds_to_come=coming.seeds, problems_to_come=coming.problems)
     planned = [*coming.stages, *stages.plan(list(plan.all()))]
     costs = {item.stage.id: cost for item in planned if (cost := expected_cost(item, recipe, run))}
-    return RunPlan(
-        tuple(planned),
-        expected_seconds(planned, run),
-        {**coming.costs, **costs},
-        designs(recipe, plan),
-        " ".join(filter(None, (notice_of(recipe), coming.notice))),
-    )
+    notice = " ".join(filter(None, (notice_of(recipe), coming.notice)))
+    seconds, costs = expected_seconds(planned, run), {**coming.costs, **costs}
+    return RunPlan(tuple(planned), seconds, costs, designs(recipe, plan), notice)
 
 
 def as_begun(recipe: Recipe, run: Path) -> Recipe:
@@ -150,8 +147,20 @@ def _check_folder(run: Path) -> None:
 
 
 def check_before_start(recipe: Recipe) -> None:
-    """Find out in the first seconds what would stop the run after an hour; raises what the two below do."""
-    check_models(recipe)
+    """Find out in the first seconds what would stop the run after an hour: models, rule, sandbox, data.
+
+    Raises UserError for the rule, ModelError for a model that is not there, SandboxError where this machine
+    cannot run programs safely, and what `check_data` raises.
+    """
+    from evolcoder.sandbox import probe
+
+    stopping_rule(recipe.stop)
+    if is_remote(recipe.base.model) or own_backend(recipe.base.model):
+        raise RecipeError(f"base.model: weights to fine-tune are expected, found {recipe.base.model!r}")
+    check_model(recipe.base.model)
+    check_model(recipe.teacher.model)
+    if (protection := probe()).level == "none":
+        raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")
     check_data(recipe)
 
 
@@ -193,24 +202,6 @@ def check_data(recipe: Recipe) -> None:
     for benchmark in loaded.values():
         if not isinstance(benchmark, JudgedBenchmark):
             check_own_tests(benchmark)
-
-
-def check_models(recipe: Recipe) -> None:
-    """Look at the models of a recipe, its stopping rule and the sandbox.
-
-    Raises UserError for the rule, ModelError for a model that is not there, SandboxError where this machine
-    cannot run programs safely.
-    """
-    from evolcoder.models.opening import check_model, is_remote, own_backend
-    from evolcoder.sandbox import probe
-
-    stopping_rule(recipe.stop)
-    if is_remote(recipe.base.model) or own_backend(recipe.base.model):
-        raise RecipeError(f"base.model: weights to fine-tune are expected, found {recipe.base.model!r}")
-    check_model(recipe.base.model)
-    check_model(recipe.teacher.model)
-    if (protection := probe()).level == "none":
-        raise SandboxError(f"generated programs cannot be run safely here: {protection.reason}")
 
 
 def _announce(plan: RecipeStages, stages: Stages, progress: Progress) -> None:

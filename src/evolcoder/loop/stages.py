@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,6 +131,7 @@ class Stages:
         clock_path, sitting = marker.with_suffix(".clock"), f"{key}-redo" if redo else key
         # A stage that was killed while it was done again goes on; one that was finished begins anew.
         afresh = redo and (marker.exists() or _earlier_seconds(clock_path, sitting) is None)
+        unmarked = []
         if marker.exists():
             found = json.loads(marker.read_text())
             differences = _differences(stage, found, inputs)
@@ -143,26 +144,15 @@ class Stages:
             marker.unlink()
             # Version 0.1.0 left no mark in the folders that it made; the marker says whose they are.
             unmarked = [p for p in stage.products if p.is_dir() and not (p / OUTPUT_MARK).exists()]
-        else:
-            unmarked = []
         for product in stage.products if afresh else unmarked:
             _remove(product)
         self._show(stage, "running", self.expected.get(stage.id))
         with _clock(clock_path, sitting) as seconds:
             yield True
         took = round(seconds(), 1)
-        write_json_whole(
-            marker,
-            {
-                "id": stage.id,
-                "name": stage.title,
-                "key": key,
-                "seconds": took,
-                "settings": dict(stage.settings),
-                "inputs": inputs,
-                "pace": [stage.pace.kind, stage.pace.of, stage.pace.units] if stage.pace else None,
-            },
-        )
+        told = {"id": stage.id, "name": stage.title, "key": key, "seconds": took}
+        told |= {"settings": dict(stage.settings), "inputs": inputs}
+        write_json_whole(marker, {**told, "pace": astuple(stage.pace) if stage.pace else None})
         clock_path.unlink(missing_ok=True)
         self._show(stage, "done", took)
         self._expect_anew()
@@ -286,11 +276,8 @@ def _lost(stage: Stage) -> list[str]:
 def _setting_differences(stage: Stage, found: Mapping[str, Any]) -> list[str]:
     new = json.loads(json.dumps(dict(stage.settings)))
     old = {**{key: value for key, value in stage.defaults.items() if key in new}, **(found["settings"] or {})}
-    return [
-        f"{key}: {_told(old.get(key))} → {_told(value)}"
-        for key, value in new.items()
-        if old.get(key) != value
-    ]
+    changed = [key for key, value in new.items() if old.get(key) != value]
+    return [f"{key}: {_told(old.get(key))} → {_told(new[key])}" for key in changed]
 
 
 def _told(value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from evolcoder.domains import load_domain
 from evolcoder.errors import BudgetExhaustedError, DataError
@@ -96,54 +97,40 @@ class Steps:
             out = self.plan.evaluation(number, benchmark)
             with self.stages.doing(self.plan.evaluate(number, benchmark)) as undone:
                 if undone:
-                    model, journal = self.plan.checkpoint(number), self.plan.journal_path
-                    run_async(
-                        measure(self.recipe, model, benchmark, out, journal, self.progress, self.engine)
-                    )
+                    how = (out, self.plan.journal_path, self.progress, self.engine)
+                    run_async(measure(self.recipe, self.plan.checkpoint(number), benchmark, *how))
         return self._score(number)
 
     def _learn_from_execution(self, number: int, how: Reinforcement) -> None:
-        self._check_time()
-        with self.stages.doing(self.plan.reinforce(number, how)) as undone:
-            if undone:
-                self._reinforce(number, how)
-
-    def _reinforce(self, number: int, how: Reinforcement) -> None:
         """Let a model learn from the verdicts on its own answers."""
         from evolcoder.reinforce.run import reinforce
         from evolcoder.reinforce.tasks import read_tasks
 
+        self._check_time()
         domain = load_domain(self.recipe.domain)
-        reinforce(
-            self.plan.learner(number),
-            read_tasks(how.tasks, forms=domain.tasks, progress=self.progress),
-            replace(how.settings, seed=self.recipe.seed),
-            Path(self.plan.checkpoint(number)),
-            held_out=read_tasks(how.held_out, forms=domain.tasks) if how.held_out else (),
-            decontaminate=self.plan.screened_against,
-            compared=domain.answering.compared,
-            progress=self.progress,
-            engine=self.engine,
-        )
+        with self.stages.doing(self.plan.reinforce(number, how)) as undone:
+            if undone:
+                reinforce(
+                    self.plan.learner(number),
+                    read_tasks(how.tasks, forms=domain.tasks, progress=self.progress),
+                    replace(how.settings, seed=self.recipe.seed),
+                    Path(self.plan.checkpoint(number)),
+                    held_out=read_tasks(how.held_out, forms=domain.tasks) if how.held_out else (),
+                    decontaminate=self.plan.screened_against,
+                    compared=domain.answering.compared,
+                    progress=self.progress,
+                    engine=self.engine,
+                )
 
     async def _evolve(self, seeds: list[Instruction], number: int) -> None:
         from evolcoder.evolve.rounds import evolve_rounds
 
         recipe, budget = self.recipe, self.recipe.budget
-        async with model_session(
-            recipe.teacher,
-            self.plan.journal_path,
-            self.engine,
-            max_usd=budget.max_usd,
-            max_requests=budget.max_requests,
-        ) as teacher:
+        limits: dict[str, Any] = {"max_usd": budget.max_usd, "max_requests": budget.max_requests}
+        settings = replace(recipe.evolve, seed=recipe.seed)
+        async with model_session(recipe.teacher, self.plan.journal_path, self.engine, **limits) as teacher:
             await evolve_rounds(
-                seeds,
-                teacher,
-                replace(recipe.evolve, seed=recipe.seed),
-                range(number, number + 1),
-                self.plan.run,
-                self.progress,
+                *(seeds, teacher, settings, range(number, number + 1), self.plan.run, self.progress),
                 limit=recipe.rounds.rows_per_round,
                 problems=problem_texts(self.plan.screened_against),
                 engine=self.engine,
@@ -203,13 +190,7 @@ def _write_seeds(plan: RecipeStages, progress: Progress) -> None:
     if copies:
         progress.note(f"seeds: {len(copies)} of {len(seeds)} copy a problem, left out")
     write_jsonl_whole(plan.run / "seeds-eliminated.jsonl", copies)
-    write_json_whole(
-        plan.run / "seeds.json",
-        {
-            "asked": len(seeds),
-            "kept": len(clean),
-            "eliminated": {"contaminated": len(copies)} if copies else {},
-            "screened_against": list(against),
-        },
-    )
+    told = {"asked": len(seeds), "kept": len(clean), "screened_against": list(against)}
+    told["eliminated"] = {"contaminated": len(copies)} if copies else {}
+    write_json_whole(plan.run / "seeds.json", told)
     write_instructions(plan.seeds_file, clean)

@@ -76,9 +76,9 @@ def decide(stop: StopRule, max_rounds: int, budget: Budget, history: Sequence[Ro
     compared = history[1:] if any(score.round == SEEDS_ROUND for score in history) else history
     ends, reason = stopping_rule(stop)(compared)
     if not ends and last.round >= max_rounds:
-        ends, reason = True, _joined(f"max_rounds = {max_rounds} reached", reason)
+        ends, reason = True, "; ".join(filter(None, (f"max_rounds = {max_rounds} reached", reason)))
     if not ends and (full := _next_round_does_not_fit(budget, history)):
-        ends, reason = True, _joined(full, reason)
+        ends, reason = True, "; ".join(filter(None, (full, reason)))
     return Decision(last.round, ends, reason)
 
 
@@ -196,7 +196,3 @@ def _next_round_does_not_fit(budget: Budget, history: Sequence[RoundScore]) -> s
                 f"{next_round:.4g}: the next one does not fit"
             )
     return ""
-
-
-def _joined(first: str, second: str) -> str:
-    return f"{first}; {second}" if second else first

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 
 from evolcoder.extraction.code_blocks import extract
 from evolcoder.reinforce.judge import test_of
@@ -15,7 +15,7 @@ from evolcoder.reinforce.settings import RewardSettings
 from evolcoder.sandbox.sandbox import Sandbox
 
 
-class ExecutionReward:
+class ExecutionReward(AbstractContextManager["ExecutionReward"]):
     """1.0 where the program in a completion passes its tests, else 0.0; keeps a sandbox open between calls.
 
     A context manager; the sandbox also ends with its process.
@@ -28,12 +28,7 @@ class ExecutionReward:
         self._rewarder = Rewarder(self._sandbox, RewardSettings(cpu_s=timeout_s), 1)
         self._trusted = trusted_tests
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._sandbox.close()
 
     def rewards(

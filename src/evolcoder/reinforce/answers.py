@@ -6,7 +6,7 @@ The model's journal keeps every answer, so a run that was killed samples nothing
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,14 +97,11 @@ async def _complete(run: RunUnderWay, tasks: Sequence[Task]) -> list[Completion]
     choice, journal = ModelChoice(run.base, local=local), run.rollouts / "journal.sqlite"
     async with model_session(choice, journal, run.engine) as opened:
         with run.progress.bar("sampling (answers)", len(tasks) * settings.group_size) as bar:
-            requests = _requests(tasks, settings, sampling)
+            asked = (_prompt(task, settings) for task in tasks)
+            requests = (Request(prompt, sampling, i) for prompt in asked for i in range(settings.group_size))
             return await gathered(opened.complete, requests, _IN_FLIGHT, bar)
 
 
-def _requests(tasks: Sequence[Task], settings: ReinforceSettings, sampling: Sampling) -> Iterator[Request]:
-    for task in tasks:
-        prompt: tuple[Message, ...] | str = (Message("user", task.instruction),)
-        if settings.prompt_style == "wizardcoder":
-            prompt = instruction_prompt(task.instruction)
-        for index in range(settings.group_size):
-            yield Request(prompt, sampling, index)
+def _prompt(task: Task, settings: ReinforceSettings) -> tuple[Message, ...] | str:
+    published = settings.prompt_style == "wizardcoder"
+    return instruction_prompt(task.instruction) if published else (Message("user", task.instruction),)

@@ -54,7 +54,7 @@ def grpo(given: RunUnderWay, tasks: Sequence[Task], held_out: Sequence[Task]) ->
     the first one judges. A single one samples where the engine says. Raises TrainingError where the loss is
     not a number, and what the engine raises.
     """
-    settings, out, progress = given.settings, given.out, given.progress
+    settings, progress = given.settings, given.progress
     policy = open_policy(given.base, [*tasks, *held_out], settings, given.processes, progress)
     checkpoints = Checkpoints(given.steps, given.fingerprint, settings.keep, given.processes)
     run = _Run(
@@ -64,20 +64,17 @@ def grpo(given: RunUnderWay, tasks: Sequence[Task], held_out: Sequence[Task]) ->
         held_out=[task for task in held_out if task.id in policy.prompts],
         settings=settings,
         rewarder=given.rewarder,
+        progress=progress,
         rollouts=given.rollouts / given.fingerprint[:16],
         reference=_reference(given.base, policy, settings),
     )
     with checkpoints.alone():
-        run.resume(checkpoints, progress)
-        run.go(checkpoints, progress)
+        run.resume(checkpoints)
+        run.go(checkpoints)
     rows = [task.row for task in run.tasks]
-    try:
-        further = {"reinforce": {"settings": asdict(settings), **run.curves.facts()}}
-        named = (out, given.base, rows, given.fingerprint)
-        trained = (policy.prepared, policy.tokenizer, run.measurements)
-        return export(*named, *trained, checkpoints.folder, further)
-    except Exception as error:
-        raise checkpoints.unwritten(f"the finished model {out}", error) from error
+    further = {"reinforce": {"settings": asdict(settings), **run.curves.facts()}}
+    trained = (policy.prepared, policy.tokenizer, run.measurements, checkpoints)
+    return export(given.out, given.base, rows, given.fingerprint, *trained, further)
 
 
 def _sampler(given: RunUnderWay, policy: Policy) -> Sampler | ClusterSampler:
@@ -108,84 +105,84 @@ class _Run:
     held_out: list[Task]
     settings: ReinforceSettings
     rewarder: Rewarder
+    progress: Progress
     rollouts: Path
     reference: SummedLoss | None
     drawn: int = 0
     """Tasks taken from the endless order so far."""
     curves: Curves = field(default_factory=Curves)
     measurements: Measurements = field(default_factory=Measurements)
+    seconds: dict[str, float] = field(default_factory=lambda: {"sampling": 0.0, "judging": 0.0})
+    """Of the step under way: sampling, judging."""
 
     @property
     def prepared(self) -> PreparedModel:
         """The model, its loss and its optimizer."""
         return self.policy.prepared
 
-    def resume(self, checkpoints: Checkpoints, progress: Progress) -> None:
+    def resume(self, checkpoints: Checkpoints) -> None:
         """Go on from the newest whole checkpoint of this run, where there is one."""
-        latest = checkpoints.latest()
-        if latest is None:
-            return
-        path, facts = latest
-        self.prepared.update.load(path, facts)
-        self.drawn = int(facts["drawn"])
-        self.curves = Curves.of_facts(facts["curves"])
-        self.measurements = Measurements.resumed(facts)
-        progress.note(f"continuing after step {facts['step']} from {path}")
+        if (facts := checkpoints.resume(self.prepared.update.load, self.progress)) is not None:
+            self.drawn = int(facts["drawn"])
+            self.curves = Curves.of_facts(facts["curves"])
+            self.measurements = Measurements.resumed(facts)
 
-    def go(self, checkpoints: Checkpoints, progress: Progress) -> None:
+    def go(self, checkpoints: Checkpoints) -> None:
         """Do the steps that are left, measure, and keep checkpoints."""
-        settings = self.settings
-        with progress.bar("reinforce (steps)", settings.steps) as bar:
+        settings, update = self.settings, self.prepared.update
+        with self.progress.bar("reinforce (steps)", settings.steps) as bar:
             bar.advance(len(self.curves.steps))
             if not self.curves.steps:
-                self._measure(0, progress)
+                self._measure(0)
             for number in range(len(self.curves.steps), settings.steps):
-                record = self._step(number, progress)
+                record = self._step(number)
                 self.curves.steps.append(record)
                 bar.advance(1, reward=round(record.reward, 3), solved=round(record.solved, 3))
                 last = number + 1 == settings.steps
                 if last or (number + 1) % settings.eval_every == 0:
-                    self._measure(number + 1, progress)
+                    self._measure(number + 1)
                 if not last and (number + 1) % settings.save_every == 0:
-                    facts = {
-                        "drawn": self.drawn,
-                        "curves": self.curves.facts(),
-                        **self.measurements.facts(),
-                        **self.prepared.update.facts(),
-                    }
-                    checkpoints.save(number + 1, self.prepared.update.save, facts)
+                    facts = {"drawn": self.drawn, "curves": self.curves.facts()}
+                    facts |= {**self.measurements.facts(), **update.facts()}
+                    checkpoints.save(number + 1, update.save, facts)
         if not any(step.with_signal for step in self.curves.steps):
-            progress.note(
+            solved = mean([step.solved for step in self.curves.steps])
+            cut = mean([step.truncated for step in self.curves.steps])
+            self.progress.note(
                 f"nothing was learnt: in {len(self.curves.steps)} steps the answers to each task earned the "
-                f"same ({mean([step.solved for step in self.curves.steps]):.0%} solved, "
-                f"{mean([step.truncated for step in self.curves.steps]):.0%} cut at max_tokens); "
+                f"same ({solved:.0%} solved, {cut:.0%} cut at max_tokens); "
                 "other tasks, reward.score share, a larger group_size or a higher temperature may help"
             )
 
-    def _step(self, number: int, progress: Progress) -> PolicyStep:
+    def _step(self, number: int) -> PolicyStep:
         """Sample, judge and learn once."""
         begun = time.monotonic()
-        clock = {"sampling": 0.0, "judging": 0.0}
+        self.seconds = dict.fromkeys(self.seconds, 0.0)
         groups: list[list[Rollout]] = []
         seen: list[list[Rollout]] = []
         for wave in range(self.settings.refill + 1):
             wanted = self.settings.tasks_per_step - len(groups)
             if not wanted:
                 break
-            new = self._wave(number, wave, wanted, clock, progress)
+            new = self._wave(number, wave, wanted)
             seen += new
             groups += [group for group in new if _has_signal(group)]
         loss, norm, rate, stats = self._learn(groups, number)
         seconds = time.monotonic() - begun
+        learnt = [rollout for group in groups for rollout in group]
+        supervised = sum(len(r.tokens) for r in learnt)
+        tokens = supervised + sum(len(self.policy.prompts[r.task_id]) for r in learnt)
+        record = StepRecord(number + 1, loss, rate, norm, tokens, supervised, tokens, seconds)
+        self.measurements.steps.append(record)
         answers = [rollout for group in seen for rollout in group]
-        self._record(number, groups, loss, norm, rate, seconds)
-        watched = [r.reward.watched for r in answers if r.reward.watched is not None]
-        paired = [r.reward.passed for r in answers if r.reward.watched is not None]
+        rewards = [r.reward for r in answers]
+        watched = [reward.watched for reward in rewards if reward.watched is not None]
+        paired = [reward.passed for reward in rewards if reward.watched is not None]
         return PolicyStep(
             step=number + 1,
-            reward=mean([r.reward.value for r in answers]),
-            passed=mean([r.reward.passed for r in answers]),
-            solved=mean([float(r.reward.solved) for r in answers]),
+            reward=mean([reward.value for reward in rewards]),
+            passed=mean([reward.passed for reward in rewards]),
+            solved=mean([float(reward.solved) for reward in rewards]),
             watched=mean(watched) if watched else None,
             gap=mean(paired) - mean(watched) if watched else None,
             tokens=mean([float(len(r.tokens)) for r in answers]),
@@ -196,19 +193,17 @@ class _Run:
             grad_norm=norm,
             learning_rate=rate,
             seconds=seconds,
-            seconds_sampling=clock["sampling"],
-            seconds_judging=clock["judging"],
+            seconds_sampling=self.seconds["sampling"],
+            seconds_judging=self.seconds["judging"],
             **stats.means(),
         )
 
-    def _wave(
-        self, number: int, wave: int, n_tasks: int, clock: dict[str, float], progress: Progress
-    ) -> list[list[Rollout]]:
+    def _wave(self, number: int, wave: int, n_tasks: int) -> list[list[Rollout]]:
         """Return the judged groups of the next tasks."""
         tasks = [self._task_at(self.drawn + i) for i in range(n_tasks)]
         self.drawn += n_tasks
         n = self.settings.group_size
-        sampled = partial(self._sampled, tasks, n, self.settings.temperature, [number, wave], clock, progress)
+        sampled = partial(self._sampled, tasks, n, self.settings.temperature, [number, wave])
         rollouts = self._kept(f"step-{number + 1:06d}-{wave}", sampled)
         return [rollouts[i : i + n] for i in range(0, len(rollouts), n)]
 
@@ -223,13 +218,7 @@ class _Run:
         return rollouts
 
     def _sampled(
-        self,
-        tasks: Sequence[Task],
-        n: int,
-        temperature: float,
-        noise: Sequence[Any],
-        clock: dict[str, float],
-        progress: Progress,
+        self, tasks: Sequence[Task], n: int, temperature: float, noise: Sequence[Any]
     ) -> list[Rollout]:
         begun = time.monotonic()
         processes = self.prepared.processes
@@ -237,7 +226,7 @@ class _Run:
         mine = [(i, task) for i, task in enumerate(tasks) if i % processes.count == processes.rank]
         prompts = tuple(self.policy.prompts[task.id] for _, task in mine)
         names = tuple([self.settings.seed, *noise, i, task.id] for i, task in mine)
-        with progress.bar("sampling (answers)", n * len(mine)) as bar:
+        with self.progress.bar("sampling (answers)", n * len(mine)) as bar:
             written = self.sampler.sample(Asked(prompts, n, temperature, names), bar)
         parts = processes.every(written)
         between = time.monotonic()
@@ -245,8 +234,8 @@ class _Run:
         flat = [(task, *one) for task, group in zip(tasks, groups, strict=True) for one in group]
         judged = [(task, answer) for task, answer, _, _ in flat]
         rewards = processes.from_first(lambda: self.rewarder.rewards(judged))
-        clock["sampling"] += between - begun
-        clock["judging"] += time.monotonic() - between
+        self.seconds["sampling"] += between - begun
+        self.seconds["judging"] += time.monotonic() - between
         return [
             Rollout(task.id, tokens, logps, answer.truncated, answer.text, reward)
             for (task, answer, tokens, logps), reward in zip(flat, rewards, strict=True)
@@ -284,41 +273,19 @@ class _Run:
                 )
         return loss, norm, rate, all_stats(self.prepared.processes.every(stats))
 
-    def _record(
-        self,
-        number: int,
-        groups: Sequence[Sequence[Rollout]],
-        loss: float,
-        norm: float,
-        rate: float,
-        seconds: float,
-    ) -> None:
-        rollouts = [rollout for group in groups for rollout in group]
-        supervised = sum(len(r.tokens) for r in rollouts)
-        tokens = supervised + sum(len(self.policy.prompts[r.task_id]) for r in rollouts)
-        self.measurements.steps.append(
-            StepRecord(number + 1, loss, rate, norm, tokens, supervised, tokens, seconds)
-        )
-
-    def _measure(self, step: int, progress: Progress) -> None:
+    def _measure(self, step: int) -> None:
         """Measure on the held-out tasks."""
         if not self.held_out:
             return
         n = self.settings.eval_samples
         temperature = 0.0 if n == 1 else _EVAL_TEMPERATURE
-        clock = {"sampling": 0.0, "judging": 0.0}
-        sampled = partial(self._sampled, self.held_out, n, temperature, ["held out"], clock, progress)
+        sampled = partial(self._sampled, self.held_out, n, temperature, ["held out"])
         rollouts = self._kept(f"held-out-{step:06d}-{n}", sampled)
         watched = [r.reward.watched for r in rollouts if r.reward.watched is not None]
-        score = HeldOutScore(
-            step,
-            mean([float(r.reward.solved) for r in rollouts]),
-            mean(watched) if watched else None,
-            len(self.held_out),
-            n,
-        )
+        solved, n_tasks = mean([float(r.reward.solved) for r in rollouts]), len(self.held_out)
+        score = HeldOutScore(step, solved, mean(watched) if watched else None, n_tasks, n)
         self.curves.held_out.append(score)
-        progress.note(f"step {step}: {score.solved:.1%} of {len(self.held_out)} held-out tasks solved")
+        self.progress.note(f"step {step}: {solved:.1%} of {n_tasks} held-out tasks solved")
 
 
 def _has_signal(group: Sequence[Rollout]) -> bool:

@@ -15,6 +15,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -74,7 +75,7 @@ class _Item:
     test: Test
 
 
-class JudgeServer:
+class JudgeServer(AbstractContextManager["JudgeServer"]):
     """A sandbox behind HTTP; a context manager. `most_waiting` programs wait at most."""
 
     def __init__(
@@ -103,9 +104,6 @@ class JudgeServer:
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> JudgeServer:
-        return self
-
     def __exit__(self, *error: object) -> None:
         self.close()
 
@@ -132,8 +130,7 @@ class JudgeServer:
 
     async def _health(self, request: web.Request) -> web.Response:
         self._check_token(request)
-        told = {"workers": self.workers, "level": self.level, "waiting": self._waiting}
-        return web.json_response(told)
+        return web.json_response({"workers": self.workers, "level": self.level, "waiting": self._waiting})
 
     async def _judge(self, request: web.Request) -> web.StreamResponse:
         self._check_token(request)
@@ -168,7 +165,10 @@ class JudgeServer:
         return response
 
     def _items(self, text: bytes, batch: _Batch) -> list[_Item]:
-        body = _json_of(text)
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise web.HTTPBadRequest(text=f"JSON is expected ({error})\n") from error
         rows = body.get("items") if isinstance(body, Mapping) else None
         if not isinstance(rows, list) or not rows:
             raise web.HTTPBadRequest(text='{"items": [{"program", "tests", ...}]} is expected\n')
@@ -181,10 +181,8 @@ class JudgeServer:
                 tests = row.get("tests")
                 if not isinstance(tests, (str, Mapping)):
                     raise UserError("tests: code, or an object with input and output, is expected")
-                if len(tests) > _LONGEST_TESTS:
-                    raise UserError(
-                        f"tests of {len(tests):,} characters, at most {_LONGEST_TESTS:,} expected"
-                    )
+                if (n := len(tests)) > _LONGEST_TESTS:
+                    raise UserError(f"tests of {n:,} characters, at most {_LONGEST_TESTS:,} expected")
                 made = code_tests if isinstance(tests, str) else test_of
                 test = made(tests, str(row.get("entry_point") or ""))
             except UserError as error:
@@ -237,21 +235,6 @@ class JudgeServer:
             item.batch.put(item.id, verdict)
 
 
-def _json_of(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise web.HTTPBadRequest(text=f"JSON is expected ({error})\n") from error
-
-
 def _line(id_: Any, verdict: Verdict) -> bytes:
-    told = {
-        "id": id_,
-        "passed": verdict.passed,
-        "reason": verdict.reason,
-        "detail": verdict.detail,
-        "tier": verdict.tier,
-        "level": verdict.level,
-        "cpu_s": round(verdict.cpu_s, 4),
-    }
-    return json.dumps(told).encode() + b"\n"
+    told = {name: getattr(verdict, name) for name in ("passed", "reason", "detail", "tier", "level")}
+    return json.dumps({"id": id_, **told, "cpu_s": round(verdict.cpu_s, 4)}).encode() + b"\n"

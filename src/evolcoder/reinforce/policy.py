@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from evolcoder.errors import DataError, TrainingError
@@ -28,6 +27,11 @@ from evolcoder.train.settings import TrainSettings
 from evolcoder.train.step import PreparedModel, prepare
 from evolcoder.train.tokenization import TokenizedData, tokenize
 
+_AS_FINE_TUNING = (
+    *("learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "dtype", "lora", "prompt_style"),
+    *("keep", "seed"),
+)
+"""Settings that fine-tuning has under the same name."""
 _ANY_LENGTH = 1 << 30
 _ROW_TOKENS = 2048
 """Tokens that go through the model at once, unless one answer is longer."""
@@ -122,40 +126,35 @@ def open_policy(
     Raises DataError where none is left, TrainingError for what this model cannot do.
     """
     with processes.in_turn():  # each holds the whole model until it is sharded
-        policy = _opened(base, tasks, settings, processes, progress)
+        model, tokenizer = load_weights(base, "fp32")
+        rows = [_row(task) for task in tasks]
+        data = tokenize(rows, tokenizer, settings.prompt_style, _ANY_LENGTH)
+        positions = getattr(model.config, "max_position_embeddings", None) or _ANY_LENGTH
+        prompts = {
+            task.id: tuple(int(t) for t in data.document(i)[: data.prompt_lengths[i]])
+            for i, task in enumerate(tasks)
+            if data.prompt_lengths[i] + settings.max_tokens <= positions
+        }
+        if not prompts:
+            raise DataError(
+                f"no task leaves room for max_tokens {settings.max_tokens} in {positions} positions"
+            )
+        if too_long := {task.id for task in tasks} - prompts.keys():
+            progress.note(f"{len(too_long)} tasks leave no room for an answer and are left out")
+        longest = max(map(len, prompts.values())) + settings.max_tokens
+        trained = train_settings(settings, longest)
+        pad = tokenizer.pad_token_id
+        assert isinstance(pad, int)
+        few = [row for row in rows if row.id in prompts][:64]
+        short = tokenize(few, tokenizer, settings.prompt_style, max(longest, 64))
+        writer = model if processes.count == 1 else copy.deepcopy(model)
+        prepared = prepare(model, short, trained, processes, pad)
+        if writer is not model:
+            make_writer(writer, trained, processes.device)
+        policy = Policy(prepared, writer, tokenizer, prompts, settings.temperature)
     for line in (*policy.prepared.notes, policy.prepared.prove()):
         progress.note(line)
     return policy
-
-
-def _opened(
-    base: str, tasks: Sequence[Task], settings: ReinforceSettings, processes: Processes, progress: Progress
-) -> Policy:
-    model, tokenizer = load_weights(base, "fp32")
-    rows = [_row(task) for task in tasks]
-    data = tokenize(rows, tokenizer, settings.prompt_style, _ANY_LENGTH)
-    positions = getattr(model.config, "max_position_embeddings", None) or _ANY_LENGTH
-    prompts = {
-        task.id: tuple(int(t) for t in data.document(i)[: data.prompt_lengths[i]])
-        for i, task in enumerate(tasks)
-        if data.prompt_lengths[i] + settings.max_tokens <= positions
-    }
-    if not prompts:
-        raise DataError(f"no task leaves room for max_tokens {settings.max_tokens} in {positions} positions")
-    if too_long := {task.id for task in tasks} - prompts.keys():
-        progress.note(f"{len(too_long)} tasks leave no room for an answer and are left out")
-    longest = max(map(len, prompts.values())) + settings.max_tokens
-    trained = train_settings(settings, longest)
-    pad = tokenizer.pad_token_id
-    assert isinstance(pad, int)
-    short = tokenize(
-        [row for row in rows if row.id in prompts][:64], tokenizer, settings.prompt_style, max(longest, 64)
-    )
-    writer = model if processes.count == 1 else copy.deepcopy(model)
-    prepared = prepare(model, short, trained, processes, pad)
-    if writer is not model:
-        make_writer(writer, trained, processes.device)
-    return Policy(prepared, writer, tokenizer, prompts, settings.temperature)
 
 
 def make_writer(writer: Any, settings: TrainSettings, device: torch.device) -> None:
@@ -171,21 +170,13 @@ def make_writer(writer: Any, settings: TrainSettings, device: torch.device) -> N
 def train_settings(settings: ReinforceSettings, longest: int) -> TrainSettings:
     """Return how the model is trained; `longest` tokens have a prompt and an answer at most."""
     return TrainSettings(
+        **{name: getattr(settings, name) for name in _AS_FINE_TUNING},
         max_length=longest,
         pack_length=max(longest, _ROW_TOKENS),
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
         schedule="constant",
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        dtype=settings.dtype,
         dropout=False,
-        lora=settings.lora,
-        prompt_style=settings.prompt_style,
         save_every_steps=settings.save_every,
-        keep=settings.keep,
         tracking=(),
-        seed=settings.seed,
     )
 
 
@@ -193,16 +184,8 @@ def documents_of(
     prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], end_token: int
 ) -> TokenizedData:
     """Return prompts and their answers as documents whose answers are supervised."""
-    lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    flat = [t for prompt, answer in zip(prompts, answers, strict=True) for t in (*prompt, *answer)]
-    return TokenizedData(
-        tokens=np.array(flat, dtype=np.int32),
-        starts=starts,
-        prompt_lengths=np.array([len(prompt) for prompt in prompts], dtype=np.int32),
-        end_token=end_token,
-    )
+    documents = [(*prompt, *answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    return TokenizedData.of(documents, list(map(len, prompts)), end_token)
 
 
 def _row(task: Task) -> Instruction:

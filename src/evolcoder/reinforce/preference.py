@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 
@@ -86,26 +86,20 @@ def train_on_pairs(run: RunUnderWay, pairs: Sequence[Pair]) -> TrainResult:
     checkpoints = Checkpoints(run.steps, run.fingerprint, settings.keep, processes)
     reference = _sums(policy, data)
     order = _steps(len(pairs), settings)
-    measurements = Measurements()
-    if (latest := checkpoints.latest()) is not None:
-        path, facts = latest
-        prepared.update.load(path, facts)
-        measurements = Measurements.resumed(facts)
-        progress.note(f"continuing after step {facts['step']} from {path}")
+    measurements = Measurements.resumed(checkpoints.resume(prepared.update.load, progress))
     margins: list[float] = []
     with checkpoints.alone(), progress.bar("dpo (steps)", len(order)) as bar:
         bar.advance(measurements.n_steps)
         for number in range(measurements.n_steps, len(order)):
             margins = []
             rate = learning_rate(number, len(order), prepared.settings)
-            chosen = order[number]
-            groups = tuple((2 * i, 2 * i + 1) for i in chosen)
-            objectives = _objectives(data, reference, settings, len(chosen), margins)
+            groups = tuple((2 * i, 2 * i + 1) for i in order[number])
+            objectives = partial(_objective, data, reference, settings.beta, len(groups), margins)
             loss, norm = policy.update(data, [], objectives, rate, groups)
             if not math.isfinite(loss):
                 raise TrainingError(f"the loss of step {number + 1} is {loss}; a lower learning_rate helps")
-            tokens = int(sum(data.lengths[2 * i] + data.lengths[2 * i + 1] for i in chosen))
-            answered = int(sum(data.supervised[2 * i] + data.supervised[2 * i + 1] for i in chosen))
+            documents = np.array(groups).reshape(-1)
+            tokens, answered = int(data.lengths[documents].sum()), int(data.supervised[documents].sum())
             measurements.steps.append(StepRecord(number + 1, loss, rate, norm, tokens, answered, tokens, 0.0))
             margins = [margin for part in processes.every(margins) for margin in part]
             bar.advance(1, loss=round(loss, 4), margin=round(mean(margins), 3))
@@ -114,8 +108,8 @@ def train_on_pairs(run: RunUnderWay, pairs: Sequence[Pair]) -> TrainResult:
                 checkpoints.save(number + 1, prepared.update.save, facts)
     rows = [Instruction(t.id, t.instruction, "", "", t.row.lineage) for t in tasks]
     further = {"reinforce": {"settings": asdict(settings), "pairs": len(pairs), "last_margin": mean(margins)}}
-    named = (run.out, run.base, rows, run.fingerprint)
-    return export(*named, prepared, policy.tokenizer, measurements, checkpoints.folder, further)
+    trained = (prepared, policy.tokenizer, measurements, checkpoints)
+    return export(run.out, run.base, rows, run.fingerprint, *trained, further)
 
 
 def _documents(pairs: Sequence[Pair], policy: Policy, settings: ReinforceSettings) -> TokenizedData:
@@ -151,16 +145,13 @@ def _steps(n_pairs: int, settings: ReinforceSettings) -> list[list[int]]:
     return steps
 
 
-def _objectives(
+def _objective(
     data: TokenizedData,
     reference: Sequence[float],
-    settings: ReinforceSettings,
+    beta: float,
     n_pairs: int,
     margins: list[float],
-) -> Callable[[tuple[int, ...]], Objective]:
-    def objective(documents: tuple[int, ...]) -> Any:
-        lengths = [int(data.supervised[i]) for i in documents]
-        known = [reference[i] for i in documents]
-        return preference_objective(lengths, known, settings.beta, n_pairs, margins)
-
-    return objective
+    documents: tuple[int, ...],
+) -> Objective:
+    lengths = [int(data.supervised[i]) for i in documents]
+    return preference_objective(lengths, [reference[i] for i in documents], beta, n_pairs, margins)

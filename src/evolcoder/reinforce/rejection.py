@@ -18,11 +18,9 @@ from evolcoder.instructions import read_instructions, write_instructions
 from evolcoder.records import Instruction, Lineage
 from evolcoder.reinforce.answers import JudgedAnswer, RunUnderWay, judged_answers, outcomes
 from evolcoder.reinforce.policy import train_settings
-from evolcoder.reinforce.settings import ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import write_json_whole
 from evolcoder.train.result import TrainResult
-from evolcoder.train.settings import TrainSettings
 from evolcoder.train.trainer import train
 
 _ROUNDS = "rounds.json"
@@ -42,6 +40,8 @@ def rejection_sampling(run: RunUnderWay, tasks: Sequence[Task]) -> TrainResult:
     """
     folder, settings = run.rollouts, run.settings
     model, result = run.base, None
+    shared = train_settings(settings, _LONGEST)
+    how = replace(shared, epochs=settings.epochs, batch_size=_BATCH, schedule="cosine")
     for number in range(1, settings.rounds + 1):
         now = replace(run, base=model, settings=replace(settings, seed=settings.seed + number - 1))
         rounds, rows = run.processes.from_first(partial(_round, number, now, tasks))
@@ -53,7 +53,7 @@ def rejection_sampling(run: RunUnderWay, tasks: Sequence[Task]) -> TrainResult:
         target = run.out if last else folder / f"round-{number}"
         told = {"reinforce": {"settings": asdict(settings), "rounds": rounds}}
         named = (run.fingerprint, told) if last else None
-        result = train(run.base, rows, _training(settings), target, run.progress, run=named)
+        result = train(run.base, rows, how, target, run.progress, run=named)
         model = str(target)
     assert result is not None
     return result
@@ -113,8 +113,3 @@ def _distinct(
             id_ = f"{answer.task.id}#{kept[answer.task.id]}"
             lineage = Lineage(answer.task.id, answer.task.id, number, "rejection sampling")
             yield Instruction(id_, answer.task.instruction, "", answer.text, lineage)
-
-
-def _training(settings: ReinforceSettings) -> TrainSettings:
-    shared = train_settings(settings, _LONGEST)
-    return replace(shared, epochs=settings.epochs, batch_size=_BATCH, schedule="cosine")

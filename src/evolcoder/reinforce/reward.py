@@ -8,7 +8,7 @@ and verdicts are kept.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
@@ -58,11 +58,7 @@ class Rewarder:
     """Judges answers in a sandbox (or an engine's pool of them)."""
 
     def __init__(
-        self,
-        sandbox: JobRunner,
-        settings: RewardSettings,
-        max_tokens: int,
-        cache: VerdictCache | None = None,
+        self, sandbox: JobRunner, settings: RewardSettings, max_tokens: int, cache: VerdictCache | None = None
     ) -> None:
         self._sandbox = sandbox
         self._settings = settings
@@ -84,10 +80,7 @@ class Rewarder:
         verdicts = iter(self.verdicts(wanted))
         return [
             self._reward(
-                task,
-                answer,
-                [next(verdicts) for _ in task.tests],
-                [next(verdicts) for _ in task.watched],
+                task, answer, [next(verdicts) for _ in task.tests], [next(verdicts) for _ in task.watched]
             )
             for task, answer in answers
         ]
@@ -160,13 +153,8 @@ class Rewarder:
         if settings.length_buffer:
             beyond = answer.n_tokens - (self._max_tokens - settings.length_buffer)
             value -= min(max(beyond, 0) / settings.length_buffer, 1.0)
-        return Reward(
-            value,
-            passed,
-            _share(watched) if watched else None,
-            solved,
-            next((verdict.reason for verdict in rewarded if not verdict.passed), "passed"),
-        )
+        reason = next((verdict.reason for verdict in rewarded if not verdict.passed), "passed")
+        return Reward(value, passed, _share(watched) if watched else None, solved, reason)
 
 
 def program_of(task: Task, text: str, how: Extraction = "auto") -> str:
@@ -180,21 +168,7 @@ def program_of(task: Task, text: str, how: Extraction = "auto") -> str:
     return test.judged(text, task.entry_point)
 
 
-def tasks_that_hold(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Task], int]:
-    """Return the tasks whose known solution passes all tests, and how many do not; unknown ones stay."""
-    chosen = list(tasks)
-    known = [task for task in chosen if task.solution]
-    wanted = [(task.solution, test) for task in known for test in (*task.tests, *task.watched)]
-    verdicts = iter(rewarder.verdicts(wanted))
-    broken = set()
-    for task in known:
-        passed = [next(verdicts).passed for _ in (*task.tests, *task.watched)]
-        if not all(passed):
-            broken.add(task.id)
-    return [task for task in chosen if task.id not in broken], len(broken)
-
-
-def tasks_that_cross(tasks: Iterable[Task], rewarder: Rewarder) -> tuple[list[Task], int]:
+def tasks_that_cross(tasks: Sequence[Task], rewarder: Rewarder) -> tuple[list[Task], int]:
     """Return the tasks whose arguments reach an answer's process, and how many have others (functions, say).
 
     Asked of an answer that returns None: no answer could pass those.

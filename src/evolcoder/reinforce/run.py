@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError, UserError, nearest
 from evolcoder.evaluate.benchmarks import problem_texts
-from evolcoder.evaluate.benchmarks.benchmark import Tag
 from evolcoder.evaluate.verdict_cache import VerdictCache
 from evolcoder.evolve.decontamination import ContaminationIndex
 from evolcoder.execution.engine import Engine
 from evolcoder.execution.local import THIS_MACHINE
 from evolcoder.models.local.identity import content_identity
 from evolcoder.progress import Progress, SilentProgress
-from evolcoder.reinforce.reward import Rewarder, tasks_that_cross, tasks_that_hold
+from evolcoder.reinforce.reward import Rewarder, tasks_that_cross
 from evolcoder.reinforce.settings import WITHOUT_EFFECT, ReinforceSettings
 from evolcoder.reinforce.tasks import Task
 from evolcoder.runs import content_hash
-from evolcoder.sandbox.protocol import Job, Outcome
 from evolcoder.sandbox.work import SandboxWork
 from evolcoder.train.result import TrainResult, finished_result
 
@@ -60,7 +59,13 @@ def reinforce(
     check_factors(tasks, settings.reward.factors, progress)
     settings = replace(settings, reward=replace(settings.reward, extract=settings.extraction))
 
-    with _rewarder(settings, engine, judges=processes.first) as rewarder:
+    with ExitStack() as opened:
+        sandbox: Any = None  # the first process judges
+        cache = None
+        if processes.first:
+            sandbox = opened.enter_context(engine.open(SandboxWork()))
+            cache = opened.enter_context(VerdictCache(cache_folder() / "rewards.sqlite"))
+        rewarder = Rewarder(sandbox, settings.reward, settings.max_tokens, cache)
 
         def usable() -> tuple[list[Task], list[Task]]:
             clean = without_copies(tasks, decontaminate, progress, compared)
@@ -104,26 +109,6 @@ def run_fingerprint(
     return content_hash("reinforce", content_identity(base), told, chosen)
 
 
-@contextmanager
-def _rewarder(settings: ReinforceSettings, engine: Engine, *, judges: bool) -> Iterator[Rewarder]:
-    """Open a sandbox and what is known of programs, in the process that `judges`; the others run none."""
-    if not judges:
-        yield Rewarder(_NoSandbox(), settings.reward, settings.max_tokens)
-        return
-    with (
-        engine.open(SandboxWork()) as sandbox,
-        VerdictCache(cache_folder() / "rewards.sqlite") as cache,
-    ):
-        yield Rewarder(sandbox, settings.reward, settings.max_tokens, cache)
-
-
-class _NoSandbox:
-    """Stands where another process judges."""
-
-    def run_many(self, jobs: Iterable[tuple[Tag, Job]], /) -> Iterator[tuple[Tag, Outcome]]:
-        raise AssertionError("the first process judges")
-
-
 def check_factors(tasks: Sequence[Task], factors: Sequence[str], progress: Progress) -> None:
     """Raise UserError for a factor of the reward that no task has; say how many tasks lack one."""
     known = sorted({name for task in tasks for name in task.scores})
@@ -161,10 +146,14 @@ def usable_tasks(tasks: Sequence[Task], rewarder: Rewarder, progress: Progress) 
             f"{held_back} of {len(tasks)} tasks pass to the answer what cannot cross to its process "
             "(a function, say), and are left out"
         )
-    chosen, broken = tasks_that_hold(crossing, rewarder)
+    known = [task for task in crossing if task.solution]
+    wanted = [(task.solution, test) for task in known for test in (*task.tests, *task.watched)]
+    verdicts = iter(rewarder.verdicts(wanted))
+    passed = ([next(verdicts).passed for _ in (*task.tests, *task.watched)] for task in known)
+    broken = {task.id for task, all_of in zip(known, passed, strict=True) if not all(all_of)}
     if broken:
-        progress.note(f"{broken} of {len(tasks)} tasks fail with their own solution and are left out")
-    return chosen
+        progress.note(f"{len(broken)} of {len(tasks)} tasks fail with their own solution and are left out")
+    return [task for task in crossing if task.id not in broken]
 
 
 def without_copies(

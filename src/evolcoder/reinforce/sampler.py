@@ -39,11 +39,6 @@ class Rollout:
     text: str
     reward: Reward
 
-    @property
-    def answer(self) -> Answer:
-        """The answer as it was judged."""
-        return Answer(self.text, len(self.tokens), self.truncated)
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -115,17 +110,12 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
 
 def read_rollouts(path: Path) -> list[Rollout]:
     """Read what `write_rollouts` wrote."""
-    return [
-        Rollout(
-            row["task_id"],
-            tuple(row["tokens"]),
-            tuple(row["log_probabilities"]),
-            row["truncated"],
-            row["text"],
-            Reward(**row["reward"]),
-        )
-        for _, row in read_jsonl(path)
-    ]
+    rows = []
+    for _, row in read_jsonl(path):
+        tokens, logps = tuple(row["tokens"]), tuple(row["log_probabilities"])
+        reward = Reward(**row["reward"])
+        rows.append(Rollout(row["task_id"], tokens, logps, row["truncated"], row["text"], reward))
+    return rows
 
 
 _ANSWERS = 32
@@ -173,11 +163,8 @@ class ClusterSampler:
     """Samples as `Sampler` does, on the replicas of an engine."""
 
     def __init__(self, engine: Engine, base: str, policy: Policy, settings: ReinforceSettings) -> None:
-        self._engine = engine
-        self._base = base
-        self._identity = content_identity(base)
-        self._policy = policy
-        self._settings = settings
+        self._engine, self._policy, self._settings = engine, policy, settings
+        self._base, self._identity = base, content_identity(base)
 
     def sample(self, asked: Asked, bar: Bar | None = None) -> list[list[Sampled]]:
         """Return the answers to each prompt, as `Sampler.sample`; raises what the engine raises."""

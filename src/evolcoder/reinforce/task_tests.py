@@ -1,8 +1,5 @@
 """The tests of a task: each knows what of an answer it judges, the job that judges it, and what that says.
-
-Two judge programs: by code that calls them, and by what they write for an input. A domain whose answers are
-no programs brings a test of its own.
-"""
+A domain whose answers are no programs brings a test of its own."""
 
 from __future__ import annotations
 
@@ -97,15 +94,8 @@ class CallTest(Test):
     def job(self, judged: str, limits: Limits) -> Job:
         """Return the job that calls the program's functions from another process."""
         first, *helpers = self.functions
-        return CallJob(
-            _as_run(judged),
-            first,
-            self.code,
-            limits,
-            preimport_for(judged),
-            tuple(helpers),
-            trusted_tests=self.trusted,
-        )
+        how = (limits, preimport_for(judged), tuple(helpers))
+        return CallJob(_as_run(judged), first, self.code, *how, trusted_tests=self.trusted)
 
     def named(self) -> list[Any]:
         """Return the code and the functions."""

@@ -1,8 +1,4 @@
-"""Tasks to learn from: an instruction and tests, a part of them rewarded, the others only watched.
-
-From a file of the user's, from rows that `evolve --verify tests` kept, or from a benchmark's split. A test is
-Python code that calls functions of the answer, or an input and the output that a program must write for it.
-"""
+"""Tasks to learn from: an instruction and tests, a part of them rewarded, the others only watched."""
 
 from __future__ import annotations
 
@@ -79,7 +75,7 @@ def read_tasks(
     forms: TaskForms | None = None,
     progress: Progress | None = None,
 ) -> list[Task]:
-    """Read tasks from a data file, or of a benchmark: "benchmark:mbpp:train".
+    """Read tasks from a data file, or a benchmark's split: "benchmark:mbpp:train".
 
     Rows have `instruction` and `tests` (Python code, or a list of it, or a list of {"input", "output"}), and
     may have `entry_point`, `setup` (code before each test), `watched_tests`, `solution`, `id`; `columns` says
@@ -133,15 +129,8 @@ def task_of_row(row: Instruction) -> Task | None:
         tests, watched = split_watched(tests)
     first = tests[0]
     called = first.functions[0] if isinstance(first, CallTest) else ""
-    return Task(
-        row.id,
-        instruction_of(row),
-        tuple(tests),
-        tuple(watched),
-        entry_point or called,
-        solution,
-        scores_of_row(row),
-    )
+    known = (entry_point or called, solution, scores_of_row(row))
+    return Task(row.id, instruction_of(row), tuple(tests), tuple(watched), *known)
 
 
 def instruction_of(row: Instruction) -> str:
@@ -173,14 +162,8 @@ def task_of_problem(benchmark: Benchmark, problem: Problem) -> Task | None:
         return None
     seen = replace(problem, extra={**problem.extra, "test_list": shown}, tests="\n".join(shown))
     instruction = with_tabs(benchmark.instruction(seen))
-    return Task(
-        problem.task_id,
-        instruction,
-        tuple(tests),
-        tuple(watched),
-        problem.entry_point,
-        problem.canonical_solution,
-    )
+    known = (problem.entry_point, problem.canonical_solution)
+    return Task(problem.task_id, instruction, tuple(tests), tuple(watched), *known)
 
 
 PROGRAM_TASKS = TaskForms(

@@ -5,33 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evolcoder.errors import require_packages
 from evolcoder.train.settings import TrainSettings
 
-if TYPE_CHECKING:
-    from evolcoder.progress import Progress
-    from evolcoder.records import Instruction
-    from evolcoder.train.result import TrainResult
-
 __all__ = ["TrainSettings", "train"]
 
+if TYPE_CHECKING:
+    from evolcoder.train.trainer import train
+else:
 
-def train(
-    base: str,
-    data: Sequence[Instruction],
-    settings: TrainSettings,
-    out: Path,
-    progress: Progress | None = None,
-    held_out: Sequence[Instruction] = (),
-    *,
-    overwrite: bool = True,
-) -> TrainResult:
-    """Fine-tune `base` on `data` into the Hugging Face folder `out`; see `evolcoder.train.trainer.train`."""
-    require_packages("fine-tuning", "train", "torch", "transformers")
-    from evolcoder.train import trainer
+    def train(*args: Any, **options: Any) -> Any:
+        """Fine-tune a model into a Hugging Face folder, as `evolcoder.train.trainer.train` says."""
+        require_packages("fine-tuning", "train", "torch", "transformers")
+        from evolcoder.train import trainer
 
-    return trainer.train(base, data, settings, out, progress, held_out, overwrite=overwrite)
+        return trainer.train(*args, **options)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def register_document_attention() -> str:
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(DOCUMENT_ATTENTION, document_attention)
-    AttentionMaskInterface.register(DOCUMENT_ATTENTION, _no_mask)
+    AttentionMaskInterface.register(DOCUMENT_ATTENTION, lambda *_, **__: None)  # the boundaries say it all
     return DOCUMENT_ATTENTION
 
 
@@ -65,24 +66,14 @@ def document_attention(
         torch.split(x.float() if x.device.type == "cpu" else x, lengths, dim=2)
         for x in (query_BHTD, key_BHTD, value_BHTD)
     ]
+    attend, grouped = functional.scaled_dot_product_attention, key_BHTD.shape[1] != query_BHTD.shape[1]
     outputs = []
     for q, k, v in zip(*parts, strict=True):
         band = _window_mask(q, sliding_window)
         if not plain:
             outputs.append(_written_out(q, k, v, band, scaling, dropout, softcap, s_aux))
             continue
-        outputs.append(
-            functional.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=band,
-                dropout_p=dropout,
-                is_causal=band is None,
-                scale=scaling,
-                enable_gqa=k.shape[1] != q.shape[1],
-            )
-        )
+        outputs.append(attend(q, k, v, band, dropout, band is None, scale=scaling, enable_gqa=grouped))
     # Contiguous, as transformers' own functions return it: some models take a view of it.
     return torch.cat(outputs, dim=2).transpose(1, 2).to(in_dtype).contiguous(), None
 
@@ -119,34 +110,23 @@ def _varlen_kernel(dropout: float) -> Callable[..., torch.Tensor] | None:
 
     flash-attn where installed, else PyTorch's own (2.10 and later), which knows no dropout.
     """
-    try:
-        flash_attn_varlen_func = importlib.import_module("flash_attn").flash_attn_varlen_func
-    except ImportError:
-        return _torch_varlen() if dropout == 0.0 else None
-
-    def flash(q: Any, k: Any, v: Any, ends: Any, longest: int, scale: Any, window: Any) -> torch.Tensor:
-        settings = {"dropout_p": dropout, "softmax_scale": scale, "causal": True, "window_size": window}
-        out: torch.Tensor = flash_attn_varlen_func(q, k, v, ends, ends, longest, longest, **settings)
-        return out
-
-    return flash
-
-
-def _torch_varlen() -> Callable[..., torch.Tensor] | None:
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return None
-
-    def varlen(q: Any, k: Any, v: Any, ends: Any, longest: int, scale: Any, window: Any) -> torch.Tensor:
-        grouped = k.shape[1] != q.shape[1]
-        out = varlen_attn(
-            q, k, v, ends, ends, longest, longest, scale=scale, window_size=window, enable_gqa=grouped
+    with suppress(ImportError):
+        flash: Any = importlib.import_module("flash_attn").flash_attn_varlen_func
+        settings: dict[str, Any] = {"dropout_p": dropout, "causal": True}
+        return lambda q, k, v, ends, longest, scale, window: flash(
+            q, k, v, ends, ends, longest, longest, softmax_scale=scale, window_size=window, **settings
         )
-        assert isinstance(out, torch.Tensor)
-        return out
-
-    return varlen
+    if dropout:
+        return None
+    with suppress(ImportError):
+        varlen: Any = importlib.import_module("torch.nn.attention.varlen").varlen_attn
+        return lambda q, k, v, ends, longest, scale, window: varlen(
+            *(q, k, v, ends, ends, longest, longest),
+            scale=scale,
+            window_size=window,
+            enable_gqa=k.shape[1] != q.shape[1],
+        )
+    return None
 
 
 def _window_mask(query_BHTD: torch.Tensor, sliding_window: int | None) -> torch.Tensor | None:
@@ -156,7 +136,3 @@ def _window_mask(query_BHTD: torch.Tensor, sliding_window: int | None) -> torch.
         return None
     ones = torch.ones(length, length, dtype=torch.bool, device=query_BHTD.device)
     return ones.tril() & ~ones.tril(-sliding_window)
-
-
-def _no_mask(*_: Any, **__: Any) -> None:
-    """Tell transformers to build no mask: the boundaries say it all."""

@@ -45,8 +45,21 @@ def check_before_loading(
             f"the longest row has {longest:,} tokens, the model was trained for {positions:,}; it runs "
             f"at positions that the model has not met (max_length: {positions} cuts it)"
         )
-    _check_tokens(text, tokenizer, data, settings)
-    n_steps = count_steps(data, settings)
+    n_embedded = int(text.vocab_size)
+    if settings.special_tokens == "wizardcoder":
+        n_embedded = max(n_embedded, len(tokenizer))  # the rule adds the rows that are missing
+    if (largest := int(data.tokens.max())) >= n_embedded:
+        name = tokenizer.convert_ids_to_tokens(largest)
+        raise TrainingError(
+            f"the data holds the token {name!r} ({largest}), the model has embeddings for {n_embedded:,}: "
+            "the tokenizer is of another model, or tokens were added to it alone (special_tokens: wizardcoder"
+            " gives these the mean embedding)"
+        )
+    if (n_steps := len(plan_steps(data.lengths, settings))) == 0:
+        raise TrainingError(
+            f"no step to take: epochs {settings.epochs:g} of {len(data)} rows is less than one row; "
+            f"at least epochs {1 / len(data):.2g} is expected"
+        )
     warmup = shortened_warmup(settings, n_steps)
     if warmup < settings.warmup_steps:
         notes.append(
@@ -55,7 +68,6 @@ def check_before_loading(
     return notes
 
 
-_DEQUANTIZED_BY_LOADING = ("gguf",)
 _NOT_TRAINED = {
     "reformer": "its attention hashes at random, so that no proof holds, and its reversible layers give "
     "gradients in training mode alone",
@@ -70,7 +82,7 @@ def check_architecture(config: Any) -> None:
     quantized = getattr(config, "quantization_config", None)
     if quantized is not None:
         method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized.quant_method
-        if method not in _DEQUANTIZED_BY_LOADING:
+        if method != "gguf":  # which loading dequantizes
             raise TrainingError(
                 f"the base's weights are quantized ({getattr(method, 'value', method)}), which cannot be "
                 "trained; its original in bf16 is expected (lora with quantize: 4bit quantizes that itself)"
@@ -98,32 +110,6 @@ def decoder_layers(model: Any) -> list[Any]:
     return [module for module in model.modules() if type(module).__name__ in names]
 
 
-def count_steps(data: TokenizedData, settings: TrainSettings) -> int:
-    """Return how many steps the training has; raises TrainingError where it has none."""
-    n_steps = len(plan_steps(data.lengths, settings))
-    if n_steps == 0:
-        raise TrainingError(
-            f"no step to take: epochs {settings.epochs:g} of {len(data)} rows is less than one row; "
-            f"at least epochs {1 / len(data):.2g} is expected"
-        )
-    return n_steps
-
-
 def shortened_warmup(settings: TrainSettings, n_steps: int) -> int:
     """Return the steps of warm-up: those asked for, never more than half of all."""
     return min(settings.warmup_steps, n_steps // 2)
-
-
-def _check_tokens(text: Any, tokenizer: Any, data: TokenizedData, settings: TrainSettings) -> None:
-    """Raise TrainingError for a token that the embedding has no row for."""
-    n_embedded = int(text.vocab_size)
-    if settings.special_tokens == "wizardcoder":
-        n_embedded = max(n_embedded, len(tokenizer))  # the rule adds the rows that are missing
-    largest = int(data.tokens.max())
-    if largest >= n_embedded:
-        name = tokenizer.convert_ids_to_tokens(largest)
-        raise TrainingError(
-            f"the data holds the token {name!r} ({largest}), the model has embeddings for {n_embedded:,}: "
-            "the tokenizer is of another model, or tokens were added to it alone (special_tokens: wizardcoder"
-            " gives these the mean embedding)"
-        )

@@ -69,10 +69,8 @@ def chat_turns(messages: list[dict[str, str]], tokenizer: Any) -> list[tuple[str
     An answer is what the model has to write after the template's generation prompt. Where the template puts a
     block of thoughts between the two (Qwen3: an empty one), the block is part of the answer; where the prompt
     itself opens the block (DeepSeek-R1), the answer closes it first, unless it holds thoughts of its own.
-    Raises ValueError where the tokenizer has no chat template, or one that changes answers otherwise.
+    Raises ValueError where the template changes answers otherwise.
     """
-    if not tokenizer.chat_template:
-        raise ValueError("the model has no chat template; use prompt_style: wizardcoder")
     answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
     marked = [
         {**message, "content": f"{_MARK}{at}{_MARK}"} if at in answers else message
@@ -84,7 +82,8 @@ def chat_turns(messages: list[dict[str, str]], tokenizer: Any) -> list[tuple[str
         before, found, rest = rest.partition(f"{_MARK}{at}{_MARK}")
         if not found:
             raise ValueError("the chat template does not hold the answers of all turns")
-        opening = _generation_prompt(messages[:at], tokenizer)
+        until, asked = (rendered_chat(tokenizer, messages[:at], asks=asks) for asks in (False, True))
+        opening = asked.removeprefix(until)  # what the template adds to ask for an answer
         answer = messages[at]["content"]
         if at != answers[-1] and _THOUGHT_ENDS in tokenizer.chat_template:
             answer = answer.rpartition(_THOUGHT_ENDS)[2].lstrip("\n")  # as templates leave out old thoughts
@@ -109,12 +108,6 @@ def _opened(before: str, opening: str, answer: str) -> tuple[str, str]:
             return before, answer.lstrip().removeprefix(_THOUGHT_BEGINS).lstrip("\n")
         return before, f"\n{_THOUGHT_ENDS}\n\n{answer}"
     raise ValueError("the chat template writes more than the response into the assistant's turn")
-
-
-def _generation_prompt(messages: list[dict[str, str]], tokenizer: Any) -> str:
-    """Return what the template adds to ask for an answer."""
-    without, asked = rendered_chat(tokenizer, messages), rendered_chat(tokenizer, messages, asks=True)
-    return asked.removeprefix(without) if asked.startswith(without) else asked
 
 
 def turn_end(tokenizer: Any) -> str:

@@ -24,6 +24,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, Metadata, StorageMeta
 
 from evolcoder.errors import DataError, OutsideError, TrainingError, shortened
+from evolcoder.progress import Progress
 from evolcoder.runs import sync_folder, take_lock
 from evolcoder.train.processes import Processes
 
@@ -60,7 +61,7 @@ class Checkpoints:
                 "wait for its end, or choose another"
             ) from error
         except OSError as error:
-            raise self.unwritten("a lock file", error) from error
+            raise self._unwritten("a lock file", error) from error
         try:
             yield
         finally:
@@ -75,9 +76,9 @@ class Checkpoints:
 
         Raises TrainingError where it cannot be written; older checkpoints are untouched then.
         """
-        final = self.folder / _name(step)
-        partial = self.folder / f".{_name(step)}.partial"
-        try:
+        final = self.folder / f"step-{step:08d}"
+        partial = self.folder / f".{final.name}.partial"
+        with self.writing(f"the checkpoint of step {step}", partial):
             if self.processes.first:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
@@ -89,30 +90,48 @@ class Checkpoints:
                 sizes = {str(p.relative_to(partial)): p.stat().st_size for p in files}
                 own = {"fingerprint": self.fingerprint, "step": step, "files": sizes}
                 (partial / _FACTS).write_text(json.dumps({**facts, **own}), encoding="utf-8")
-                _sync_files(partial)
+                for file in partial.rglob("*"):
+                    sync_folder(file)  # of a file, its content
                 shutil.rmtree(final, ignore_errors=True)
                 partial.rename(final)
                 sync_folder(self.folder)
-                for old in self.whole()[self.keep :]:
+                for old in self._whole()[self.keep :]:
                     shutil.rmtree(old, ignore_errors=True)
             self.processes.wait()
+
+    @contextmanager
+    def writing(self, what: str, partial: Path | None = None) -> Iterator[None]:
+        """Raise TrainingError, which says what is safe, where the disk fails; remove `partial` then."""
+        try:
+            yield
         except (Exception, CheckpointException) as error:  # torch's is no Exception
-            shutil.rmtree(partial, ignore_errors=True)
-            raise self.unwritten(f"the checkpoint of step {step}", error) from error
+            if partial is not None:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise self._unwritten(what, error) from error
+
+    def resume(
+        self, load: Callable[[Path, dict[str, Any]], None], progress: Progress
+    ) -> dict[str, Any] | None:
+        """Load the newest whole checkpoint of this training, and say which cannot be; return its facts."""
+        for path in sorted(self.folder.glob("step-*")):
+            if not self._is_whole(path):
+                progress.note(f"{path}: of another training or cut short; not resumed from")
+        if (latest := self.latest()) is None:
+            return None
+        path, facts = latest
+        load(path, facts)
+        progress.note(f"continuing after step {facts['step']} from {path}")
+        return facts
 
     def latest(self) -> tuple[Path, dict[str, Any]] | None:
         """Return the newest whole checkpoint of this training with its facts; None where there is none."""
-        for path in self.whole():
+        for path in self._whole():
             return path, json.loads((path / _FACTS).read_text(encoding="utf-8"))
         return None
 
-    def whole(self) -> list[Path]:
+    def _whole(self) -> list[Path]:
         """Return this training's checkpoints whose files are all there in full length, newest first."""
         return [path for path in sorted(self.folder.glob("step-*"), reverse=True) if self._is_whole(path)]
-
-    def damaged(self) -> list[Path]:
-        """Return this folder's checkpoints that cannot be resumed from: cut short, or of another training."""
-        return [path for path in sorted(self.folder.glob("step-*")) if not self._is_whole(path)]
 
     def _is_whole(self, path: Path) -> bool:
         try:
@@ -122,7 +141,7 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def unwritten(self, what: str, error: BaseException) -> BaseException:
+    def _unwritten(self, what: str, error: BaseException) -> BaseException:
         """Return the error to raise for something that could not be written; other errors as they are."""
         cause = _os_error(error)
         if cause is None:
@@ -158,19 +177,16 @@ def load_tensors(folder: Path, into: dict[str, torch.Tensor], *, alone: bool) ->
 
 _CHECKPOINT = "torch.distributed.checkpoint"
 _LISTED = {
-    *(
-        (f"{_CHECKPOINT}.metadata", name)
-        for name in (
-            *("Metadata", "MetadataIndex", "TensorStorageMetadata", "ChunkStorageMetadata"),
-            *("TensorProperties", "_MEM_FORMAT_ENCODING", "StorageMeta"),
-        )
+    f"{_CHECKPOINT}.metadata": (
+        *("Metadata", "MetadataIndex", "TensorStorageMetadata", "ChunkStorageMetadata"),
+        *("TensorProperties", "_MEM_FORMAT_ENCODING", "StorageMeta"),
     ),
-    (f"{_CHECKPOINT}.filesystem", "_StorageInfo"),
-    ("torch", "Size"),
-    ("torch.serialization", "_get_layout"),
-    ("collections", "OrderedDict"),
-    ("pathlib", "PosixPath"),
-    ("pathlib._local", "PosixPath"),
+    f"{_CHECKPOINT}.filesystem": ("_StorageInfo",),
+    "torch": ("Size",),
+    "torch.serialization": ("_get_layout",),
+    "collections": ("OrderedDict",),
+    "pathlib": ("PosixPath",),
+    "pathlib._local": ("PosixPath",),
 }
 
 
@@ -180,9 +196,8 @@ class _ListUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("builtins", "getattr"):
             return _memory_format
-        if (module, name) in _LISTED or (
-            module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        ):
+        is_format = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if is_format or name in _LISTED.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no list of tensors does")
 
@@ -212,19 +227,6 @@ class _TensorsPlanner(DefaultLoadPlanner):
 
     def load_bytes(self, read_item: Any, value: Any) -> NoReturn:
         raise pickle.UnpicklingError(f"{read_item.dest_index.fqn} is no tensor")
-
-
-def _name(step: int) -> str:
-    return f"step-{step:08d}"
-
-
-def _sync_files(folder: Path) -> None:
-    for file in folder.rglob("*"):
-        fd = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

@@ -52,7 +52,7 @@ def _group_of_one(backend: str) -> None:
 
 
 class DeepSpeedUpdate:
-    """DeepSpeed's engine, which must be installed, behind the interface of `Update`."""
+    """DeepSpeed's engine, which must be installed, with the methods of `WeightsUpdate`."""
 
     def __init__(self, loss: nn.Module, settings: TrainSettings, processes: Processes) -> None:
         # torch warns at every collective that DeepSpeed calls it by its older name.

@@ -6,7 +6,7 @@ import copy
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from evolcoder.models.local.weights import quiet_library
 from evolcoder.records import Instruction
 from evolcoder.runs import check_output_folder, making_folder_whole, write_json_whole, write_text_whole
 from evolcoder.train.chat_templates import published_template
+from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.measurements import Measurements
 from evolcoder.train.optimizer import TORCH_DTYPES
 from evolcoder.train.result import NOT_IN_NAME, TRAINING_FACTS, TrainResult, finished_result
@@ -83,43 +84,44 @@ def export(
     prepared: PreparedModel,
     tokenizer: Any,
     measurements: Measurements,
-    steps_folder: Path,
-    further: Mapping[str, Any] | None = None,
+    checkpoints: Checkpoints,
+    further: Mapping[str, Any],
 ) -> TrainResult:
     """Write weights, tokenizer, generation config, model card and `training.json` to `out`.
 
     `further` facts stand in `training.json` too. The step checkpoints are removed once the folder stands.
+    Raises TrainingError where the disk is full.
     """
-    weights = prepared.update.whole_weights()
-    if prepared.processes.first:
-        settings = prepared.settings
-        with making_folder_whole(out, MODEL_OUTPUT) as folder:
-            _save_model(folder, prepared, weights, tokenizer)
-            summary = measurements.summary()
-            facts = {
-                "fingerprint": fingerprint,
-                "evolcoder": __version__,
-                "base": base,
-                "settings": asdict(settings),
-                "rows": len(data),
-                "rows_left_out": prepared.data.n_dropped,
-                "responses_cut": prepared.data.n_cut,
-                "processes": prepared.processes.count,
-                "data": data_lineage(data),
-                **summary,
-                **measurements.facts(),
-                **(further or {}),
-            }
-            write_json_whole(folder / TRAINING_FACTS, facts)
-            write_model_card(folder, facts, out.name)
-            curves = steps_folder / "tensorboard"
-            if curves.is_dir():
-                shutil.copytree(curves, folder / "tensorboard")
-        shutil.rmtree(steps_folder, ignore_errors=True)
-    prepared.processes.wait()
-    result = finished_result(out, fingerprint)
-    assert result is not None
-    return result
+    with checkpoints.writing(f"the finished model {out}"):
+        weights = prepared.update.whole_weights()
+        if prepared.processes.first:
+            settings = prepared.settings
+            with making_folder_whole(out, MODEL_OUTPUT) as folder:
+                _save_model(folder, prepared, weights, tokenizer)
+                facts = {
+                    "fingerprint": fingerprint,
+                    "evolcoder": __version__,
+                    "base": base,
+                    "settings": asdict(settings),
+                    "rows": len(data),
+                    "rows_left_out": prepared.data.n_dropped,
+                    "responses_cut": prepared.data.n_cut,
+                    "processes": prepared.processes.count,
+                    "data": data_lineage(data),
+                    **measurements.summary(),
+                    **measurements.facts(),
+                    **further,
+                }
+                write_json_whole(folder / TRAINING_FACTS, facts)
+                write_model_card(folder, facts, out.name)
+                curves = checkpoints.folder / "tensorboard"
+                if curves.is_dir():
+                    shutil.copytree(curves, folder / "tensorboard")
+            shutil.rmtree(checkpoints.folder, ignore_errors=True)
+        prepared.processes.wait()
+        result = finished_result(out, fingerprint)
+        assert result is not None
+        return result
 
 
 def _save_model(
@@ -131,7 +133,8 @@ def _save_model(
     model, dtype = prepared.model, TORCH_DTYPES[prepared.settings.dtype]
     if prepared.adapters is not None:
         weights, adapters = split_adapters(model, weights)
-        prepared.adapters.save_pretrained(folder / "adapter", state_dict=_as_peft_names(adapters))
+        named = {f"base_model.model.{name}": tensor for name, tensor in adapters.items()}  # as peft does
+        prepared.adapters.save_pretrained(folder / "adapter", state_dict=named)
     config = copy.deepcopy(model.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -141,11 +144,7 @@ def _save_model(
     plain.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
     stop = prepared.data.end_token
     # Generation stops at the token the model was just taught, and at what ended answers before.
-    ends = [stop]
-    for end in (tokenizer.eos_token_id, *end_tokens(model, tokenizer)):
-        if end is not None and end not in ends:
-            ends.append(end)
-    ends[1:] = sorted(ends[1:])
+    ends = [stop, *sorted({tokenizer.eos_token_id, *end_tokens(model, tokenizer)} - {None, stop})]
     plain.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=ends[0] if len(ends) == 1 else ends,
@@ -153,26 +152,16 @@ def _save_model(
     )
     plain.config.pad_token_id = tokenizer.pad_token_id
     plain.config.eos_token_id = plain.generation_config.eos_token_id
-    own = {name for name, _ in plain.named_parameters()}  # a tied weight under its first name only
-    own |= {name for name, _ in plain.named_buffers()}
+    # A tied weight stands under its first name only.
+    own = {name for name, _ in (*plain.named_parameters(), *plain.named_buffers())}
+    cast = {name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items() if name in own}
     with quiet_library():
-        plain.save_pretrained(
-            folder,
-            state_dict={
-                name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-                for name, tensor in weights.items()
-                if name in own
-            },
-        )
+        plain.save_pretrained(folder, state_dict=cast)
     style = prepared.settings.prompt_style
     if style != "chat":
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.chat_template = published_template(style, tokenizer.decode(opening_tokens(tokenizer)))
     tokenizer.save_pretrained(folder)
-
-
-def _as_peft_names(adapters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"base_model.model.{name}": tensor for name, tensor in adapters.items()}
 
 
 def split_adapters(
@@ -194,7 +183,11 @@ def split_adapters(
         if not hasattr(layer, "lora_A"):
             continue
         base = layer.get_base_layer()
-        weight = _dequantized(base) if hasattr(base.weight, "quant_state") else plain[f"{name}.weight"]
+        weight: Any = plain.get(f"{name}.weight")
+        if hasattr(base.weight, "quant_state"):
+            from bitsandbytes.functional import dequantize_4bit  # type: ignore[import-not-found]
+
+            weight = dequantize_4bit(base.weight.data, base.weight.quant_state)
         a = adapters[f"{name}.lora_A.{_ADAPTER}.weight"].float()
         b = adapters[f"{name}.lora_B.{_ADAPTER}.weight"].float()
         delta = layer.scaling[_ADAPTER] * (b @ a)
@@ -202,25 +195,15 @@ def split_adapters(
     return {name: tensor.cpu() for name, tensor in plain.items()}, adapters
 
 
-def _dequantized(layer: Any) -> torch.Tensor:
-    from bitsandbytes.functional import dequantize_4bit  # type: ignore[import-not-found]
-
-    dense: torch.Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-    return dense
-
-
 def data_lineage(data: Sequence[Instruction]) -> dict[str, Any]:
     """Count rows by round, method and teacher, and by the licence that their column states."""
-    return {
-        "rows_by_round": _counts(str(row.lineage.round) for row in data),
-        "rows_by_method": _counts(row.lineage.method or "seed" for row in data),
-        "rows_by_teacher": _counts(row.lineage.teacher or "none (seeds)" for row in data),
-        "licenses": _counts(str(row.extra.get("license") or "not given") for row in data),
+    of_rows = {
+        "rows_by_round": (str(row.lineage.round) for row in data),
+        "rows_by_method": (row.lineage.method or "seed" for row in data),
+        "rows_by_teacher": (row.lineage.teacher or "none (seeds)" for row in data),
+        "licenses": (str(row.extra.get("license") or "not given") for row in data),
     }
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(values).items()))
+    return {name: dict(sorted(Counter(values).items())) for name, values in of_rows.items()}
 
 
 def write_model_card(folder: Path, facts: Mapping[str, Any], name: str) -> None:
@@ -240,17 +223,13 @@ def write_model_card(folder: Path, facts: Mapping[str, Any], name: str) -> None:
         made = f"fine-tuned on {facts['rows']:,} of its own answers, all of which pass their tests"
     elif method:
         made = f"trained on whether its own answers to {facts['rows']:,} tasks pass their tests"
+    by = (("round ", "rows_by_round"), ("method: ", "rows_by_method"), ("teacher: ", "rows_by_teacher"))
+    table = (f"| {of}{name} | {n:,} |" for of, counts in by for name, n in lineage[counts].items())
     card = ModelCard(
         name=name,
         summary=f"`{base.name}`, {made}. Made with evolcoder {facts['evolcoder']}.",
         chain=(*licences, *teachers, base),
         training=facts,
-        data=(
-            "| | rows |",
-            "|---|---|",
-            *(f"| round {number} | {count:,} |" for number, count in lineage["rows_by_round"].items()),
-            *(f"| method: {method} | {count:,} |" for method, count in lineage["rows_by_method"].items()),
-            *(f"| teacher: {teacher} | {count:,} |" for teacher, count in lineage["rows_by_teacher"].items()),
-        ),
+        data=("| | rows |", "|---|---|", *table),
     )
     write_text_whole(folder / "README.md", model_card_text(card))

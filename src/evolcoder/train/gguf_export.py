@@ -29,13 +29,8 @@ from evolcoder.train.tokenization import opening_tokens
 
 Quantization = Literal["none", "q8_0", "q4_k_m"]
 # transformers' model types and GGUF's architectures.
-_ARCHITECTURES = {
-    "llama": "llama",
-    "mistral": "llama",
-    "qwen2": "qwen2",
-    "qwen3": "qwen3",
-    "starcoder2": "starcoder2",
-}
+_OWN_NAMES = {name: name for name in ("qwen2", "qwen3", "starcoder2")}
+_ARCHITECTURES = {"llama": "llama", "mistral": "llama", **_OWN_NAMES}
 _ACTIVATIONS = {"starcoder2": ("gelu_pytorch_tanh", "gelu_new")}
 """What GGUF's architectures compute with, where it is not silu: the file has no word for it."""
 _PROBES = (
@@ -49,8 +44,7 @@ def export_gguf(model: str, out: Path, quantize: Quantization = "none", overwrit
     """Write `model` as the GGUF file `out` (fp16, or quantized) and a Modelfile beside it; return `out`.
 
     Raises DataError where another kind of file, or another model's Modelfile, stands there, ModelError for an
-    architecture or a tokenizer that needs llama.cpp's converter, and for q4_k_m
-    where llama.cpp's llama-quantize is not installed.
+    architecture or a tokenizer that needs llama.cpp's converter, and for q4_k_m without its llama-quantize.
     """
     try:
         import gguf
@@ -114,23 +108,24 @@ def _by_converter(converter: str, model: Any, tokenizer: Any, out: Path, quantiz
         tokenizer.save_pretrained(folder)
         kind = "q8_0" if quantize == "q8_0" else "f16"
         command = [sys.executable, converter, folder, "--outfile", str(out), "--outtype", kind]
-        done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode or not out.exists():
-        lines = done.stderr.strip().splitlines()
-        raise ModelError(f"{converter} failed: {lines[-1][:300] if lines else 'it said nothing'}")
+        _run(converter, command, out)
 
 
 def _quantize(file: Path) -> None:
     quantized = file.with_name(f"{file.name}.q4")
     try:
-        command = ["llama-quantize", str(file), str(quantized), "Q4_K_M"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode or not quantized.exists():
-            lines = done.stderr.strip().splitlines()
-            raise ModelError(f"llama-quantize failed: {lines[-1][:300] if lines else 'it said nothing'}")
+        _run("llama-quantize", ["llama-quantize", str(file), str(quantized), "Q4_K_M"], quantized)
         quantized.replace(file)
     finally:
         quantized.unlink(missing_ok=True)
+
+
+def _run(name: str, command: list[str], out: Path) -> None:
+    """Run a program of llama.cpp's that writes `out`; raises ModelError with its last line where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode or not out.exists():
+        lines = done.stderr.strip().splitlines()
+        raise ModelError(f"{name} failed: {lines[-1][:300] if lines else 'it said nothing'}")
 
 
 def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, name: str) -> None:
@@ -139,14 +134,12 @@ def _write(gguf: Any, model: Any, tokenizer: Any, out: Path, eight_bit: bool, na
     rope = dict(getattr(config, "rope_parameters", None) or {})
     scaling = rope.get("rope_type", "default")
     window = min((w for w in attention_windows(config).values() if w), default=config.max_position_embeddings)
+    activation, known = getattr(config, "hidden_act", ""), _ACTIVATIONS.get(config.model_type, ("silu",))
     for told, right in (
         (f"{config.model_type}: this architecture", architecture is not None),
         (f"its scaling of positions ({scaling})", scaling in ("default", "linear", "llama3")),
         (f"its window of attention ({window})", window >= config.max_position_embeddings),
-        (
-            f"its activation ({getattr(config, 'hidden_act', '')})",
-            getattr(config, "hidden_act", "") in _ACTIVATIONS.get(config.model_type, ("silu",)),
-        ),
+        (f"its activation ({activation})", activation in known),
     ):
         if not right:
             raise ModelError(
@@ -195,31 +188,25 @@ def _write_tokenizer(gguf: Any, writer: Any, model: Any, tokenizer: Any) -> None
         )
     by_id = {id_: token for token, id_ in tokenizer.get_vocab().items()}
     added = tokenizer.added_tokens_decoder
-    tokens, types = [], []
+    types = []
     for id_ in range(config.vocab_size):
-        tokens.append(by_id.get(id_, f"[UNUSED{id_}]"))
         kind = gguf.TokenType.NORMAL if id_ in by_id else gguf.TokenType.UNUSED
         if id_ in added:
             kind = gguf.TokenType.CONTROL if added[id_].special else gguf.TokenType.USER_DEFINED
         types.append(kind)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(_split_name(core.get("pre_tokenizer")))
-    writer.add_token_list(tokens)
+    writer.add_token_list([by_id.get(id_, f"[UNUSED{id_}]") for id_ in range(config.vocab_size)])
     writer.add_token_types(types)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in core["model"]["merges"]]
     writer.add_token_merges(merges)
     # GGUF holds one end token, and beside it the end of a turn and of a message.
     ends = [*sorted(end_tokens(model, tokenizer) - {tokenizer.eos_token_id}), None, None]
-    for named, add in (
-        (ends[0], writer.add_eot_token_id),
-        (ends[1], writer.add_eom_token_id),
-        (tokenizer.bos_token_id, writer.add_bos_token_id),
-        (tokenizer.eos_token_id, writer.add_eos_token_id),
-        (tokenizer.pad_token_id, writer.add_pad_token_id),
-        (tokenizer.unk_token_id, writer.add_unk_token_id),
-    ):
-        if named is not None:
-            add(named)
+    named: dict[str, int | None] = {"eot": ends[0], "eom": ends[1]}
+    named |= {kind: getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad", "unk")}
+    for kind, token in named.items():
+        if token is not None:
+            getattr(writer, f"add_{kind}_token_id")(token)
     writer.add_add_bos_token(bool(opening_tokens(tokenizer)))
     if tokenizer.chat_template:
         writer.add_chat_template(tokenizer.chat_template)

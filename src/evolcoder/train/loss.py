@@ -6,8 +6,9 @@ Shapes: T tokens of a row, S supervised positions, C positions of a chunk, D wid
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from torch import nn
 from torch.nn import functional
 
 from evolcoder.train.attention import DOCUMENT_ATTENTION
-from evolcoder.train.head import HeadForm
 from evolcoder.train.tokenization import TokenizedData
 
 _LOGITS_AT_ONCE = 1 << 25
@@ -44,14 +44,12 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> MicroBatch:
         """Return the batch on another device."""
-        return MicroBatch(
-            self.input_ids.to(device, non_blocking=True),
-            self.position_ids.to(device, non_blocking=True),
-            None if self.attention_mask is None else self.attention_mask.to(device, non_blocking=True),
-            self.document_lengths,
-            self.supervised_S.to(device, non_blocking=True),
-            self.targets_S.to(device, non_blocking=True),
-        )
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name in self.__slots__
+            if isinstance(value := getattr(self, name), torch.Tensor)
+        }
+        return replace(self, **moved)
 
 
 def unmasked_positions(data: TokenizedData, i: int, begin: int) -> npt.NDArray[np.int64]:
@@ -110,6 +108,45 @@ def _micro_batch(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class HeadForm:
+    """Logits are z = scale * (weight @ hidden + bias); with a soft cap, softcap * tanh(z / softcap)."""
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def logits(self, head: Any, hidden_ND: torch.Tensor) -> torch.Tensor:
+        """Return the logits of N positions, N x vocabulary, in fp32."""
+        logits_NV = functional.linear(hidden_ND, head.weight, getattr(head, "bias", None)).float()
+        _apply_form(logits_NV, self)
+        return logits_NV
+
+
+_MULTIPLIERS = ("logit_scale", "lm_head_multiplier", "output_multiplier")
+_DIVISORS = ("logits_scaling",)
+_SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+
+
+def possible_forms(config: Any) -> Iterator[HeadForm]:
+    """Yield the forms of head that the configuration's names suggest, the likeliest first.
+
+    The same name means other things in some models (MPT's `logit_scale` is often None), so a form is taken
+    only once it gives the model's own logits (`sanity_checks.choose_batching`).
+    """
+    text = config.get_text_config()
+    known = {
+        name: float(value)
+        for name in (*_MULTIPLIERS, *_DIVISORS, *_SOFT_CAPS)
+        if isinstance(value := getattr(text, name, None), (int, float)) and value
+    }
+    scale = math.prod(known.get(name, 1.0) for name in _MULTIPLIERS)
+    scale /= math.prod(known.get(name, 1.0) for name in _DIVISORS)
+    form = HeadForm(scale, next((known[name] for name in _SOFT_CAPS if name in known), None))
+    yield form
+    if form != HeadForm():
+        yield HeadForm()
+
+
 class SummedLoss(nn.Module):
     """A causal model that returns the summed cross-entropy of a micro-batch's supervised tokens.
 
@@ -117,7 +154,7 @@ class SummedLoss(nn.Module):
     them itself, all at once.
     """
 
-    def __init__(self, model: Any, head: HeadForm | None = HeadForm()) -> None:  # noqa: B008 - frozen
+    def __init__(self, model: Any, head: HeadForm | None = HeadForm()) -> None:
         super().__init__()
         self.model = model
         self.head = head
@@ -183,15 +220,13 @@ class SummedLoss(nn.Module):
         """Return log-probability and entropy at each position, a chunk of logits at a time."""
         assert self.head is not None
         head = self.model.get_output_embeddings()
-        bias = getattr(head, "bias", None)
         logp_S = torch.empty(len(targets_S), dtype=torch.float32, device=hidden_SD.device)
         entropy_S = torch.empty_like(logp_S)
         chunk = max(64, _LOGITS_AT_ONCE // head.weight.shape[0])
         for begin in range(0, len(targets_S), chunk):
             at = slice(begin, begin + chunk)
-            logits_CV = functional.linear(hidden_SD[at], head.weight, bias).float()
-            _apply_form(logits_CV, self.head)
-            logp_S[at], entropy_S[at] = _read_logits(logits_CV.div_(temperature), targets_S[at])
+            logits_CV = self.head.logits(head, hidden_SD[at]).div_(temperature)
+            logp_S[at], entropy_S[at] = _read_logits(logits_CV, targets_S[at])
         return logp_S, entropy_S
 
     def hidden_states(self, batch: MicroBatch) -> torch.Tensor:
@@ -207,25 +242,15 @@ class SummedLoss(nn.Module):
         Positions are told for packed rows only: some models (RoBERTa's family) begin theirs elsewhere than at
         0, and some (BLOOM) take none.
         """
-        boundaries = self._boundaries(batch)
-        inputs = {
-            "input_ids": batch.input_ids,
-            "attention_mask": batch.attention_mask,
-            "use_cache": False,
-            **boundaries,
-        }
-        if boundaries and "position_ids" in inspect.signature(module.forward).parameters:
-            inputs["position_ids"] = batch.position_ids
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        inputs["use_cache"] = False
+        if self.model.config._attn_implementation == DOCUMENT_ATTENTION:
+            ends = torch.tensor([0, *np.cumsum(batch.document_lengths).tolist()], dtype=torch.int32)
+            inputs["document_lengths"] = batch.document_lengths
+            inputs["cu_seq_lens"] = ends.to(batch.input_ids.device, non_blocking=True)
+            if "position_ids" in inspect.signature(module.forward).parameters:
+                inputs["position_ids"] = batch.position_ids
         return inputs
-
-    def _boundaries(self, batch: MicroBatch) -> dict[str, Any]:
-        if self.model.config._attn_implementation != DOCUMENT_ATTENTION:
-            return {}
-        ends = torch.tensor([0, *np.cumsum(batch.document_lengths).tolist()], dtype=torch.int32)
-        return {
-            "document_lengths": batch.document_lengths,
-            "cu_seq_lens": ends.to(batch.input_ids.device, non_blocking=True),
-        }
 
 
 def _read_logits(logits_SV: torch.Tensor, targets_S: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -300,13 +325,8 @@ class _HeadAndCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scale,) = grads
-        return (
-            *(None if saved is None else saved.mul_(scale) for saved in ctx.saved_tensors),
-            None,
-            None,
-            None,
-            None,
-        )
+        grads_of_head = (None if saved is None else saved.mul_(scale) for saved in ctx.saved_tensors)
+        return (*grads_of_head, None, None, None, None)
 
 
 def _apply_form(logits_CV: torch.Tensor, form: HeadForm) -> torch.Tensor | None:

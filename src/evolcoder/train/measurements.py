@@ -10,15 +10,8 @@ from typing import Any
 
 import torch
 
-# Dense bf16 peak in FLOP/s, from the vendors' data sheets, by a part of the device's name.
-_PEAK_FLOPS = {
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "4090": 165e12,
-    "B200": 2250e12,
-}
+# Dense bf16 peak in TFLOP/s, from the vendors' data sheets, by a part of the device's name.
+_PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "4090": 165, "B200": 2250}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +54,10 @@ class Measurements:
     """Steps that an earlier process had done; 0 where training ran through."""
 
     @classmethod
-    def resumed(cls, facts: Mapping[str, Any]) -> Measurements:
-        """Take over what a checkpoint's facts hold."""
+    def resumed(cls, facts: Mapping[str, Any] | None) -> Measurements:
+        """Take over what a checkpoint's facts hold; begin anew where there is none."""
+        if facts is None:
+            return cls()
         return cls(
             [StepRecord(**record) for record in facts["steps"]],
             [HeldOutLoss(**record) for record in facts["evaluations"]],
@@ -118,5 +113,5 @@ def model_flops_utilization(
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    peak = next((flops for part, flops in _PEAK_FLOPS.items() if part in name), None)
+    peak = next((1e12 * peak for part, peak in _PEAK_TFLOPS.items() if part in name), None)
     return None if peak is None else (4.0 * parameters + 2.0 * trainable) * tokens_per_second / peak

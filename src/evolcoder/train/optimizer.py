@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,39 +34,12 @@ def learning_rate(step: int, n_steps: int, settings: TrainSettings) -> float:
     return settings.learning_rate * (1.0 - done if settings.schedule == "linear" else 1.0)
 
 
-class Update(Protocol):
-    """What moves the weights: `WeightsUpdate` here, DeepSpeed's engine in `deepspeed_update.py`."""
-
-    def backward(self, loss: torch.Tensor, *, last: bool) -> None:
-        """Add the gradients of one micro-batch's share of the loss; `last` ends the step's batch."""
-        ...
-
-    def step(self, rate: float) -> float:
-        """Move the weights by the summed gradients, clear these, return their norm before clipping."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write every tensor that a resumed training needs, by all processes together."""
-        ...
-
-    def load(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Take over what `save` and `facts` kept."""
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """Return the numbers, JSON-clean, that `load` needs beside the tensors."""
-        ...
-
-    def whole_weights(self) -> dict[str, torch.Tensor]:
-        """Return the model's weights on the CPU in the first process; called by all, empty in the others."""
-        ...
-
-
 class WeightsUpdate:
     """The trainable weights in fp32, their AdamW state, and the step that moves them.
 
     In bf16 and fp16 the model computes with a copy in that format, as DeepSpeed's and FSDP's mixed precision
     do; gradients are added up in fp32. Sharded parameters stay as FSDP made them (fp32, cast when gathered).
+    `DeepSpeedUpdate` has the same methods, over DeepSpeed's engine.
     """
 
     def __init__(self, model: nn.Module, settings: TrainSettings, processes: Processes) -> None:
@@ -116,7 +89,7 @@ class WeightsUpdate:
         return master
 
     def backward(self, loss: torch.Tensor, *, last: bool = True) -> None:
-        """Add the gradients of one micro-batch's share of the loss."""
+        """Add the gradients of one micro-batch's share of the loss; `last` ends the step's batch."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self, rate: float) -> float:
@@ -175,7 +148,7 @@ class WeightsUpdate:
         return {"n_updates": n_updates, "scaler": self._scaler.state_dict()}
 
     def whole_weights(self) -> dict[str, torch.Tensor]:
-        """Return the model's weights, gathered where they are sharded."""
+        """Return the model's weights, gathered on the CPU in the first process where they are sharded."""
         if self._alone:
             return {name: tensor.detach() for name, tensor in self._model.state_dict().items()}
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict

@@ -51,10 +51,6 @@ class Step:
         """Every document of the step."""
         return [i for batch in self.micro_batches for i in batch]
 
-    def one_by_one(self) -> Step:
-        """The same documents, each a micro-batch of its own."""
-        return Step(tuple((i,) for i in self.documents))
-
 
 def plan_steps(lengths: npt.NDArray[np.int64], settings: TrainSettings) -> list[Step]:
     """Lay out the whole training: a pure function of the lengths and the settings, whatever the devices."""

@@ -6,10 +6,11 @@ The model is built from its configuration alone on torch's meta device, which ho
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from evolcoder.errors import ModelError
+from evolcoder.errors import ModelError, RecipeError
 from evolcoder.instruction_prompt import instruction_prompt
 from evolcoder.instructions import read_instructions
 from evolcoder.models.local.weights import (
@@ -24,12 +25,9 @@ from evolcoder.models.local.weights import (
 from evolcoder.train.adapters import linear_layers
 from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.deepspeed_config import read_deepspeed_config
-from evolcoder.train.held_out import split_held_out
-from evolcoder.train.recipes import TrainingJob, checked_config
 from evolcoder.train.sanity_checks import prove_supervision
-from evolcoder.train.settings import TrainSettings
-from evolcoder.train.special_tokens import add_wizardcoder_tokens
-from evolcoder.train.tokenization import tokenize_cached
+from evolcoder.train.settings import TrainingJob, TrainSettings
+from evolcoder.train.tokenization import add_wizardcoder_tokens, split_held_out, tokenize_cached
 
 _PAPER_ROWS = 78_000
 """Rows after three rounds, the published best (WizardCoder 4.5)."""
@@ -86,12 +84,12 @@ def plan_training(training: TrainingJob, *, gpus: int, gpu_gb: float, rows: int 
     for what would stop the training before its first step.
     """
     model = _on_meta(training)
-    notes = [_rows_note(model, training.settings)]
+    notes = [_rows_note(model, training.train)]
     tokens_a_row: float = _TOKENS_A_ROW
     if rows is None and training.data:
         rows, tokens_a_row, found = _counted(training)
         notes += found
-    plan = _estimate(model, training.name, training.settings, gpus, gpu_gb, rows or _PAPER_ROWS, tokens_a_row)
+    plan = _estimate(model, training.name, training.train, gpus, gpu_gb, rows or _PAPER_ROWS, tokens_a_row)
     plan = replace(plan, notes=tuple(notes))
     if plan.fits:
         return plan
@@ -109,6 +107,18 @@ def _on_meta(training: TrainingJob) -> Any:
             "or a model folder is expected with --plan"
         )
     return load_skeleton(load_config(training.base))
+
+
+def checked_config(architecture: Mapping[str, Any]) -> Any:
+    """Return an architecture's transformers configuration; raises RecipeError where it is none."""
+    import transformers
+
+    values = dict(architecture)
+    kind = values.pop("model_type", None)
+    try:
+        return transformers.AutoConfig.for_model(kind, **values)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"architecture: {' '.join(str(error).split())[:200]}") from error
 
 
 def _rows_note(model: Any, settings: TrainSettings) -> str:
@@ -131,7 +141,7 @@ def _counted(training: TrainingJob) -> tuple[int, float, list[str]]:
     Counted by the base's tokenizer where it is on this machine, else estimated from the characters.
     """
     rows = [row for source in training.data for row in read_instructions(source, training.columns)]
-    settings = training.settings
+    settings = training.train
     if settings.eval_rows:
         rows, _ = split_held_out(rows, settings.eval_rows, settings.seed)
     n = len(rows)
@@ -139,7 +149,7 @@ def _counted(training: TrainingJob) -> tuple[int, float, list[str]]:
         config, tokenizer = load_config(training.base), load_tokenizer(training.base)
         if settings.special_tokens == "wizardcoder":
             add_wizardcoder_tokens(tokenizer, config.model_type)
-        data, _ = tokenize_cached(
+        data = tokenize_cached(
             rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token
         )
         notes = [*prove_supervision(data), *check_before_loading(config, tokenizer, data, settings)]
@@ -188,7 +198,8 @@ def _estimate(
         one_layer + n_layers * low * row * width if settings.gradient_checkpointing else one_layer * n_layers
     )
     logits = (1 << 25) * 8 + (config.vocab_size * width * 4 if settings.lora is None else 0)
-    total = weights + gradients + optimizer + activations + logits + _RESERVE_BYTES
+    memory = (weights, gradients, optimizer, activations, logits, _RESERVE_BYTES)
+    total = sum(memory)
     epochs_tokens = int(rows * tokens_a_row * settings.epochs)
     if settings.max_steps is not None:
         a_step = settings.batch_tokens or settings.batch_size * tokens_a_row
@@ -202,28 +213,9 @@ def _estimate(
     flops_a_token = 6 * parameters if settings.lora is None else 4 * parameters
     flops_a_token += 2 * parameters if settings.gradient_checkpointing else 0
     days = tokens * flops_a_token / (gpus * _PEAK_FLOPS * _UTILIZATION) / 86400
-    return Plan(
-        name=name,
-        parameters=parameters,
-        trainable=trainable,
-        gpus=gpus,
-        gpu_bytes=int(gpu_gb * 1e9),
-        weights_bytes=weights,
-        gradients_bytes=gradients,
-        optimizer_bytes=optimizer,
-        activations_bytes=activations,
-        logits_bytes=logits,
-        reserve_bytes=_RESERVE_BYTES,
-        total_bytes=total,
-        host_bytes=host,
-        fits=total <= gpu_gb * 1e9,
-        advice="",
-        rows=rows,
-        tokens=tokens,
-        steps=steps,
-        days=days,
-        settings=asdict(settings),
-    )
+    model_and_machine = (name, parameters, trainable, gpus, int(gpu_gb * 1e9))
+    amounts = (rows, tokens, steps, days, asdict(settings))
+    return Plan(*model_and_machine, *memory, total, host, total <= gpu_gb * 1e9, "", *amounts)
 
 
 def _under_deepspeed(
@@ -259,7 +251,7 @@ def _advice(model: Any, training: TrainingJob, plan: Plan, gpu_gb: float, tokens
     def fits(settings: TrainSettings, gpus: int) -> bool:
         return _estimate(model, plan.name, settings, gpus, gpu_gb, plan.rows, tokens_a_row).fits
 
-    settings = training.settings
+    settings = training.train
     ways = []
     if not settings.gradient_checkpointing and fits(
         replace(settings, gradient_checkpointing=True), plan.gpus
@@ -278,10 +270,6 @@ def _advice(model: Any, training: TrainingJob, plan: Plan, gpu_gb: float, tokens
     return " or ".join(ways) or "larger GPUs"
 
 
-def _duration(days: float) -> str:
-    return f"{days:.1f} days" if days >= 1 else f"{24 * days:.1f} hours ({days:.2f} days)"
-
-
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
@@ -296,6 +284,8 @@ def plan_text(plan: Plan) -> str:
         if key.endswith("_bytes") and key not in ("gpu_bytes", "host_bytes")
     }
     verdict = "fits" if plan.fits else f"does not fit: {plan.advice}"
+    days = plan.days
+    duration = f"{days:.1f} days" if days >= 1 else f"{24 * days:.1f} hours ({days:.2f} days)"
     lines = [
         f"{plan.name}: {plan.parameters / 1e9:.2f} B parameters, {plan.trainable / 1e9:.3f} B trained",
         f"memory of each of {plan.gpus} GPUs (GB):",
@@ -303,7 +293,7 @@ def plan_text(plan: Plan) -> str:
         f"  {'has':<12} {plan.gpu_bytes / 1e9:>8.1f}   {verdict}",
         *([f"CPU memory, all machines: {plan.host_bytes / 1e9:.0f} GB"] if plan.host_bytes else []),
         f"{plan.rows:,} rows: {plan.steps:,} steps, {plan.tokens / 1e6:,.1f} M tokens, "
-        f"about {_duration(plan.days)} (at {_UTILIZATION:.0%} of 989 TFLOP/s a GPU, an assumption)",
+        f"about {duration} (at {_UTILIZATION:.0%} of 989 TFLOP/s a GPU, an assumption)",
         *plan.notes,
         "hyperparameters: " + ", ".join(f"{key} {_shown(value)}" for key, value in plan.settings.items()),
     ]

@@ -66,14 +66,8 @@ def finished_result(out: Path, fingerprint: str, dtype: Precision = "auto") -> T
             return None
         if dtype not in ("auto", facts["settings"]["dtype"]):  # one that followed the machine is named alike
             return None
-        return TrainResult(
-            out,
-            tuple(facts["losses"]),
-            facts["tokens"],
-            facts["seconds"],
-            facts["padding_share"],
-            facts["resumed_from_step"],
-            tuple((record["step"], record["loss"]) for record in facts["evaluations"]),
-        )
+        totals = facts["tokens"], facts["seconds"], facts["padding_share"], facts["resumed_from_step"]
+        held_out = tuple((record["step"], record["loss"]) for record in facts["evaluations"])
+        return TrainResult(out, tuple(facts["losses"]), *totals, held_out)
     except (OSError, ValueError, KeyError, TypeError):
         return None

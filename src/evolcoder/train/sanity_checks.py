@@ -1,13 +1,10 @@
-"""Checks before training starts, so that a silent mistake stops it instead of spoiling the model.
-
-They cover three frequent mistakes: masks that hide everything, an end token that is never learnt, and packed
-examples that see each other.
-"""
+"""Checks before training starts, so that a silent mistake stops it instead of spoiling the model: masks that
+hide everything, an end token that is never learnt, packed examples that see each other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,8 +15,7 @@ from torch.nn import functional
 from evolcoder.errors import TrainingError
 from evolcoder.models.local.attention_reach import length_scaling
 from evolcoder.train.attention import register_document_attention
-from evolcoder.train.head import HeadForm, possible_forms
-from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
+from evolcoder.train.loss import HeadForm, MicroBatch, SummedLoss, packed_row, padded_rows, possible_forms
 from evolcoder.train.settings import TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 
@@ -72,11 +68,11 @@ def check_finite(model: Any) -> None:
             raise TrainingError(f"the base's {name} holds values that are no numbers; its weights are broken")
 
 
-def probe_documents(data: TokenizedData, limit: int) -> tuple[int, ...]:
+def probe_documents(data: TokenizedData, settings: TrainSettings) -> tuple[int, ...]:
     """Choose up to four documents that fit the probe together, the shortest ones where the first do not."""
     lengths = data.lengths
     chosen: list[int] = []
-    room = limit
+    room = min(_PROBE_TOKENS, settings.pack_length or settings.max_length)
     for i in [*range(min(64, len(data))), *sorted(range(len(data)), key=lambda i: int(lengths[i]))[:4]]:
         if len(chosen) < 4 and i not in chosen and lengths[i] <= room:
             chosen.append(i)
@@ -137,7 +133,7 @@ def choose_batching(model: Any, data: TokenizedData, settings: TrainSettings, pa
     if settings.quantize != "none":
         rows, attention = ways[0]
         return Batching(rows, attention, next(possible_forms(model.config)), tuple(notes))
-    documents = probe_documents(data, min(_PROBE_TOKENS, settings.pack_length or settings.max_length))
+    documents = probe_documents(data, settings)
     was_training = model.training
     model.eval()
     try:
@@ -233,40 +229,6 @@ def _attention(model: Any, name: str) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
-
-
-@torch.no_grad()
-def prove_batching(
-    model: Any,
-    summed_loss: SummedLoss,
-    data: TokenizedData,
-    settings: TrainSettings,
-    rows: Rows,
-    batch: Callable[[tuple[int, ...]], MicroBatch],
-    device: torch.device,
-) -> str:
-    """Compare the loss as training computes it with the plain model's, document by document.
-
-    Return the log line; raises TrainingError where they differ by more than rounding.
-    """
-    documents = probe_documents(data, min(_PROBE_TOKENS, settings.pack_length or settings.max_length))
-    was_training = model.training
-    model.eval()
-    together = [(i,) for i in documents] if rows == "single" else [documents]
-    trained = sum(float(summed_loss(batch(part).to(device))) for part in together)
-    plain = sum(plain_loss(model, data, i, device) for i in documents)
-    model.train(was_training)
-    n = sum(int(data.supervised[i]) for i in documents)
-    if not math.isfinite(plain):
-        raise TrainingError(f"the base model's own loss is {plain}; its weights are broken")
-    if not abs(trained - plain) <= rounding(settings.dtype, n, plain):
-        advice = "; packing: false trains this model with padding instead" if settings.packing else ""
-        raise TrainingError(
-            f"the {rows} loss of {len(documents)} rows is {trained / n:.6f}, alone it is {plain / n:.6f}: "
-            f"the model does not keep rows apart{advice}"
-        )
-    values = f"{rows} loss {trained / n:.6f} equals the loss row by row {plain / n:.6f}"
-    return f"proof 3: {values} (relative difference {abs(trained - plain) / plain:.1e})"
 
 
 def rounding(dtype: str, supervised: int, loss: float) -> float:

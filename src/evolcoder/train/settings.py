@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evolcoder.row_forms import checked_columns
 
 PromptStyle = Literal["wizardcoder", "wizardlm-7b", "wizardlm-13b", "chat"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
@@ -113,3 +115,27 @@ class TrainSettings:
             raise ValueError(
                 f"tracking: expected tensorboard, wandb or trackio, found {', '.join(sorted(unknown))}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """What one fine-tuning is made of: the sections of a training recipe."""
+
+    base: str
+    """The model that is fine-tuned."""
+    data: tuple[str, ...] = ()
+    """Files of rows, or names of data sets."""
+    train: TrainSettings = field(default_factory=TrainSettings)
+    """How it is fine-tuned."""
+    name: str = ""
+    architecture: dict[str, Any] = field(default_factory=dict)
+    """The base model's Hugging Face configuration, so that it can be planned without a download."""
+    source: str = ""
+    """Where that is from."""
+    eval_data: tuple[str, ...] = ()
+    """Rows that the held-out loss is measured on, beside those that `eval_rows` takes out of the data."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """The data's names of columns, by ours."""
+
+    def __post_init__(self) -> None:
+        checked_columns(self.columns)

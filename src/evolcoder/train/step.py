@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -9,19 +10,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from evolcoder.errors import TrainingError
 from evolcoder.models.local.engine import number_format
 from evolcoder.train.adapters import add_adapters
 from evolcoder.train.before_loading import check_architecture, check_parts, decoder_layers
 from evolcoder.train.deepspeed_optimizer import DeepSpeedUpdate
-from evolcoder.train.head import HeadForm
-from evolcoder.train.loss import MicroBatch, SummedLoss, packed_row, padded_rows
-from evolcoder.train.optimizer import TORCH_DTYPES, Update, WeightsUpdate
+from evolcoder.train.loss import HeadForm, MicroBatch, SummedLoss, packed_row, padded_rows
+from evolcoder.train.optimizer import TORCH_DTYPES, WeightsUpdate
 from evolcoder.train.packing import Step, micro_batches
 from evolcoder.train.processes import Processes
-from evolcoder.train.sanity_checks import Rows, check_finite, choose_batching, prove_batching
+from evolcoder.train.sanity_checks import (
+    Rows,
+    check_finite,
+    choose_batching,
+    plain_loss,
+    probe_documents,
+    rounding,
+)
 from evolcoder.train.settings import Precision, TrainSettings
 from evolcoder.train.tokenization import TokenizedData
 
+Update = WeightsUpdate | DeepSpeedUpdate
+"""What moves the weights, saves and loads them."""
 _NOT_REENTRANT = {"use_reentrant": False}
 """The kind of checkpointing that keyword arguments and frozen embeddings work with."""
 
@@ -55,11 +65,31 @@ class PreparedModel:
             return packed_row(data or self.data, documents)
         return padded_rows(data or self.data, documents, self.pad)
 
+    @torch.no_grad()
     def prove(self) -> str:
-        """Prove that batching leaves the loss as it is; return the log line."""
-        return prove_batching(
-            self.model, self.loss, self.data, self.settings, self.rows, self.batch, self.processes.device
-        )
+        """Compare the loss as training computes it with the plain model's, document by document.
+
+        Return the log line; raises TrainingError where they differ by more than rounding.
+        """
+        model, data, settings, device = self.model, self.data, self.settings, self.processes.device
+        documents = probe_documents(data, settings)
+        was_training = model.training
+        model.eval()
+        together = [(i,) for i in documents] if self.rows == "single" else [documents]
+        trained = sum(float(self.loss(self.batch(part).to(device))) for part in together)
+        plain = sum(plain_loss(model, data, i, device) for i in documents)
+        model.train(was_training)
+        n = sum(int(data.supervised[i]) for i in documents)
+        if not math.isfinite(plain):
+            raise TrainingError(f"the base model's own loss is {plain}; its weights are broken")
+        if not abs(trained - plain) <= rounding(settings.dtype, n, plain):
+            advice = "; packing: false trains this model with padding instead" if settings.packing else ""
+            raise TrainingError(
+                f"the {self.rows} loss of {len(documents)} rows is {trained / n:.6f}, alone it is "
+                f"{plain / n:.6f}: the model does not keep rows apart{advice}"
+            )
+        values = f"{self.rows} loss {trained / n:.6f} equals the loss row by row {plain / n:.6f}"
+        return f"proof 3: {values} (relative difference {abs(trained - plain) / plain:.1e})"
 
     def loss_and_gradients(self, step: Step, number: int, on_batch: Any) -> float:
         """Add up the gradients of one step and return its loss, the mean over its supervised tokens.
@@ -103,7 +133,7 @@ class PreparedModel:
         """
         processes = self.processes
         if self.rows == "single":
-            step = step.one_by_one()
+            step = Step(tuple((i,) for i in step.documents))
         if processes.count == 1:
             return [(documents, True) for documents in step.micro_batches]
         order = sorted(step.micro_batches, key=lambda documents: -int(lengths[list(documents)].sum()))
@@ -133,43 +163,43 @@ def prepare(
         _freeze_below(model, settings.layers)
     model.train()
     # Counted while they are whole: DeepSpeed leaves empty tensors in the model.
-    parameters, trainable = model.num_parameters(), model.num_parameters(only_trainable=True)
-    loss, update = _placed(model, batching.head, settings, processes)
-    return PreparedModel(
-        model,
-        adapters,
-        loss,
-        update,
-        data,
-        settings,
-        batching.rows,
-        processes,
-        pad,
-        parameters,
-        trainable,
-        batching.notes,
-    )
-
-
-def _placed(
-    model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes
-) -> tuple[Any, Update]:
-    """Put the model on its device or devices; return its loss and what updates its weights."""
+    sizes = model.num_parameters(), model.num_parameters(only_trainable=True)
+    update: Update
     if settings.deepspeed is not None:
-        engine = DeepSpeedUpdate(SummedLoss(model, head), settings, processes)
-        return engine.engine, engine
-    if processes.count == 1 and settings.quantize == "none":
-        model.to(processes.device)
-    return placed_loss(model, head, settings, processes), WeightsUpdate(model, settings, processes)
+        deepspeed = DeepSpeedUpdate(SummedLoss(model, batching.head), settings, processes)
+        loss, update = deepspeed.engine, deepspeed
+    else:
+        if processes.count == 1 and settings.quantize == "none":
+            model.to(processes.device)
+        loss = placed_loss(model, batching.head, settings, processes)
+        update = WeightsUpdate(model, settings, processes)
+    return PreparedModel(
+        model, adapters, loss, update, data, settings, batching.rows, processes, pad, *sizes, batching.notes
+    )
 
 
 def placed_loss(
     model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes
 ) -> SummedLoss:
-    """Return the loss of a model, sharded where several processes share it."""
-    if processes.count > 1:
-        return _shard(model, head, settings, processes)
-    return SummedLoss(model, head)
+    """Return the loss of a model; several processes shard its weights (FSDP2), a decoder layer at a time."""
+    loss = SummedLoss(model, head)
+    if processes.count == 1:
+        return loss
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
+    mesh = init_device_mesh(processes.device.type, (processes.count,))
+    policy = MixedPrecisionPolicy(
+        param_dtype=TORCH_DTYPES[settings.dtype] if settings.dtype != "fp32" else None,
+        reduce_dtype=torch.float32,
+    )
+    layer_names = set(model._no_split_modules or ())
+    for module in list(model.modules()):
+        if type(module).__name__ in layer_names:
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+    fully_shard(loss, mesh=mesh, mp_policy=policy)
+    register_fsdp_forward_method(loss, "log_probabilities")  # it gathers weights as `forward` does
+    return loss
 
 
 def _checkpoint_activations(model: Any) -> None:
@@ -201,27 +231,3 @@ def _freeze_below(model: Any, n_layers: int) -> None:
     for name, parameter in model.named_parameters():
         positions = "wpe" in name
         parameter.requires_grad_(id(parameter) not in head | below and not positions)
-
-
-def _shard(model: Any, head: HeadForm | None, settings: TrainSettings, processes: Processes) -> SummedLoss:
-    """Shard the weights over the processes (FSDP2), a decoder layer at a time."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import (
-        MixedPrecisionPolicy,
-        fully_shard,
-        register_fsdp_forward_method,
-    )
-
-    mesh = init_device_mesh(processes.device.type, (processes.count,))
-    policy = MixedPrecisionPolicy(
-        param_dtype=TORCH_DTYPES[settings.dtype] if settings.dtype != "fp32" else None,
-        reduce_dtype=torch.float32,
-    )
-    layer_names = set(model._no_split_modules or ())
-    loss = SummedLoss(model, head)
-    for module in list(model.modules()):
-        if type(module).__name__ in layer_names:
-            fully_shard(module, mesh=mesh, mp_policy=policy)
-    fully_shard(loss, mesh=mesh, mp_policy=policy)
-    register_fsdp_forward_method(loss, "log_probabilities")  # it gathers weights as `forward` does
-    return loss

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from evolcoder.cache import cache_folder
 from evolcoder.errors import DataError
@@ -23,6 +24,7 @@ from evolcoder.train.chat_templates import dialogue, turn_end, turn_marks
 from evolcoder.train.settings import PromptStyle
 
 _ROWS_AT_ONCE = 2048
+_PAD = "[PAD]"
 _BREAK = "\ue0fe\ue0ff"
 """Stands where text is tokenized in two parts; characters of private use that no text holds in this order."""
 
@@ -46,6 +48,16 @@ class TokenizedData:
     """Rows whose text spells control tokens of the model; they are tokenized as the text that they are."""
     learnt: npt.NDArray[np.bool_] | None = field(default=None, kw_only=True)
     """Of each token whether it counts in the loss, where rows have several turns; None: all after prompts."""
+
+    @classmethod
+    def of(
+        cls, documents: Sequence[Sequence[int]], prompt_lengths: Sequence[int], end_token: int, **counts: Any
+    ) -> TokenizedData:
+        """Return documents end to end, as one array."""
+        starts = np.zeros(len(documents) + 1, dtype=np.int64)
+        np.cumsum([len(document) for document in documents], out=starts[1:])
+        tokens = np.fromiter((t for d in documents for t in d), dtype=np.int32, count=int(starts[-1]))
+        return cls(tokens, starts, np.array(prompt_lengths, dtype=np.int32), end_token, **counts)
 
     def __len__(self) -> int:
         return len(self.prompt_lengths)
@@ -115,13 +127,10 @@ def tokenize(
             f"none of the {len(rows)} rows has a response that fits {max_length} tokens after its prompt; "
             "rows with a non-empty response are expected (or a larger max_length)"
         )
-    starts = np.zeros(len(documents) + 1, dtype=np.int64)
-    np.cumsum([len(document) for document in documents], out=starts[1:])
-    return TokenizedData(
-        tokens=np.fromiter((t for d in documents for t in d), dtype=np.int32, count=int(starts[-1])),
-        starts=starts,
-        prompt_lengths=np.array(prompt_lengths, dtype=np.int32),
-        end_token=encode.end_token,
+    return TokenizedData.of(
+        documents,
+        prompt_lengths,
+        encode.end_token,
         n_cut=n_cut,
         n_cut_tokens=n_cut_tokens,
         n_dropped=n_dropped,
@@ -136,8 +145,8 @@ def tokenize_cached(
     style: PromptStyle,
     max_length: int,
     end_token: str | None = None,
-) -> tuple[TokenizedData, str]:
-    """Like `tokenize`, and return the content key too; the same rows and tokenizer are tokenized only once.
+) -> TokenizedData:
+    """Like `tokenize`; the same rows, by content, are tokenized by the same tokenizer only once.
 
     Kept under EVOLCODER_CACHE, or the user's cache folder; a cache that cannot be written is done without.
     """
@@ -153,7 +162,7 @@ def tokenize_cached(
         with np.load(path) as saved:
             facts = [int(x) for x in saved["facts"]]
             kept = TokenizedData(saved["tokens"], saved["starts"], saved["prompt_lengths"], *facts)
-            return replace(kept, learnt=saved.get("learnt")), key
+            return replace(kept, learnt=saved.get("learnt"))
     except (OSError, ValueError, KeyError, EOFError):
         pass
     data = tokenize(rows, tokenizer, style, max_length, end_token)
@@ -161,17 +170,11 @@ def tokenize_cached(
     try:
         with writing_whole(path) as partial, partial.open("wb") as f:
             learnt: dict[str, Any] = {} if data.learnt is None else {"learnt": data.learnt}
-            np.savez(
-                f,
-                tokens=data.tokens,
-                starts=data.starts,
-                prompt_lengths=data.prompt_lengths,
-                facts=facts,
-                **learnt,
-            )
+            arrays = {name: getattr(data, name) for name in ("tokens", "starts", "prompt_lengths")}
+            np.savez(f, **arrays, facts=facts, **learnt)
     except OSError:
         pass
-    return data, key
+    return data
 
 
 class _Encoder:
@@ -255,15 +258,10 @@ class _Encoder:
         if all(self._broken_text(text) == text for text in texts):
             return row
         self.n_with_control += 1
-
-        broken = self._broken_text
-        return replace(
-            row,
-            instruction=broken(row.instruction),
-            input=broken(row.input),
-            response=broken(row.response),
-            extra={**row.extra, "messages": [{**m, "content": broken(m["content"])} for m in chat]},
-        )
+        instruction, input_, response = map(self._broken_text, texts[:3])
+        messages = [{**message, "content": self._broken_text(message["content"])} for message in chat]
+        extra = {**row.extra, "messages": messages}
+        return replace(row, instruction=instruction, input=input_, response=response, extra=extra)
 
     def _broken_text(self, text: str) -> str:
         pattern = self._control
@@ -295,12 +293,8 @@ class _Encoder:
     def _encode_plain(self, texts: list[str]) -> list[list[int]]:
         if not texts:
             return []
-        ids: list[list[int]] = self._tokenizer(
-            [encodable(text) for text in texts],
-            add_special_tokens=False,
-            return_attention_mask=False,
-            verbose=False,
-        ).input_ids
+        plain = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+        ids: list[list[int]] = self._tokenizer([encodable(text) for text in texts], **plain).input_ids
         return ids
 
     def _encode_continuations(self, texts: list[str]) -> list[list[int]]:
@@ -350,3 +344,59 @@ def opening_tokens(tokenizer: Any) -> list[int]:
         if whole[i : i + len(plain)] == plain:
             return whole[:i]
     return []
+
+
+def add_wizardcoder_tokens(tokenizer: Any, model_type: str) -> int:
+    """Add "[PAD]" where there is no padding token of its own; return how many tokens were added.
+
+    StarCoder also gets "<|endoftext|>" as begin, end and unknown token. Source: `train_wizardcoder.py`.
+    """
+    added = 0
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
+        added = tokenizer.add_special_tokens({"pad_token": _PAD})
+    if "<|endoftext|>" in tokenizer.get_vocab() and model_type in ("gpt_bigcode", "starcoder2"):
+        end = "<|endoftext|>"
+        tokenizer.add_special_tokens({"bos_token": end, "eos_token": end, "unk_token": end})
+    return int(added)
+
+
+@torch.no_grad()
+def embed_added_tokens(model: Any, tokenizer: Any) -> None:
+    """Give tokens that have no embedding the mean one.
+
+    Source: `train_wizardcoder.py`, smart_tokenizer_and_embedding_resize.
+    """
+    n_old = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > n_old:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        matrices = {
+            id(w): w for w in (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+        }
+        for weight in matrices.values():
+            weight[n_old:] = weight[:n_old].mean(dim=0, keepdim=True)
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def split_held_out(
+    data: Sequence[Instruction], n_rows: int, seed: int
+) -> tuple[list[Instruction], list[Instruction]]:
+    """Return (rows to train on, rows held out): whole families, drawn by `seed`, until `n_rows` are out.
+
+    A family is a seed with everything evolved from it: what came of a held-out seed resembles it and would
+    give the answer away. Raises DataError where nothing would be left to train on.
+    """
+    families: dict[str, list[int]] = {}
+    for i, row in enumerate(data):
+        families.setdefault(row.lineage.seed_id, []).append(i)
+    names = list(families)
+    held: set[int] = set()
+    for k in np.random.default_rng(seed).permutation(len(names)):
+        if len(held) >= n_rows:
+            break
+        held.update(families[names[int(k)]])
+    if len(held) == len(data):
+        raise DataError(
+            f"eval_rows: {n_rows} of {len(data)} rows in {len(names)} families leave nothing to train on; "
+            "fewer are expected"
+        )
+    return [row for i, row in enumerate(data) if i not in held], [data[i] for i in sorted(held)]

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 
@@ -33,7 +34,6 @@ from evolcoder.train.adapters import load_quantized
 from evolcoder.train.before_loading import check_before_loading
 from evolcoder.train.checkpoints import Checkpoints
 from evolcoder.train.export import check_place, export
-from evolcoder.train.held_out import split_held_out
 from evolcoder.train.measurements import (
     HeldOutLoss,
     Measurements,
@@ -41,15 +41,20 @@ from evolcoder.train.measurements import (
     model_flops_utilization,
     peak_memory_bytes,
 )
-from evolcoder.train.optimizer import Update, learning_rate
+from evolcoder.train.optimizer import learning_rate
 from evolcoder.train.packing import Step, plan_steps
 from evolcoder.train.processes import Processes, join_processes
 from evolcoder.train.result import TrainResult, finished_result, training_fingerprint
 from evolcoder.train.sanity_checks import prove_supervision
 from evolcoder.train.settings import Precision, TrainSettings
-from evolcoder.train.special_tokens import add_wizardcoder_tokens, embed_added_tokens
 from evolcoder.train.step import PreparedModel, prepare
-from evolcoder.train.tokenization import TokenizedData, tokenize_cached
+from evolcoder.train.tokenization import (
+    TokenizedData,
+    add_wizardcoder_tokens,
+    embed_added_tokens,
+    split_held_out,
+    tokenize_cached,
+)
 
 
 def train(
@@ -103,15 +108,11 @@ def train(
         steps = plan_steps(prepared.data.lengths, prepared.settings)
         measured = _tokenized(held_out, tokenizer, settings) if held_out else None
 
-        measurements = _resume(checkpoints, prepared.update, progress)
+        measurements = Measurements.resumed(checkpoints.resume(prepared.update.load, progress))
         with heap_kept() as after_step:
             _all_steps(prepared, steps, measured, checkpoints, measurements, out.name, progress, after_step)
-        try:
-            told = run[1] if run is not None else None
-            given_to = (prepared, tokenizer, measurements, checkpoints.folder, told)
-            return export(out, base, data, fingerprint, *given_to)
-        except Exception as error:
-            raise checkpoints.unwritten(f"the finished model {out}", error) from error
+        trained = (prepared, tokenizer, measurements, checkpoints)
+        return export(out, base, data, fingerprint, *trained, {} if run is None else run[1])
 
 
 def _prepared(
@@ -140,20 +141,7 @@ def _prepared(
 
 
 def _tokenized(rows: Sequence[Instruction], tokenizer: Any, settings: TrainSettings) -> TokenizedData:
-    return tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token)[0]
-
-
-def _resume(checkpoints: Checkpoints, update: Update, progress: Progress) -> Measurements:
-    """Load the newest whole checkpoint of this training, where there is one."""
-    for path in checkpoints.damaged():
-        progress.note(f"{path}: of another training or cut short; not resumed from")
-    latest = checkpoints.latest()
-    if latest is None:
-        return Measurements()
-    path, facts = latest
-    update.load(path, facts)
-    progress.note(f"continuing after step {facts['step']} from {path}")
-    return Measurements.resumed(facts)
+    return tokenize_cached(rows, tokenizer, settings.prompt_style, settings.max_length, settings.end_token)
 
 
 def _all_steps(
@@ -169,15 +157,13 @@ def _all_steps(
     """Do the steps that are left; every so often write a checkpoint and measure the held-out loss."""
     settings, update = prepared.settings, prepared.update
     first = measurements.n_steps
-    trackers = (
-        open_trackers(settings, checkpoints.folder, run, asdict(settings), first, progress)
-        if prepared.processes.first
-        else []
-    )
+    open_trackers = prepared.processes.first
+    trackers = _open_trackers(settings, checkpoints.folder, run, first, progress) if open_trackers else []
+    logs = [log for log, _ in trackers]
     with progress.bar("fine-tuning (rows)", sum(len(step.documents) for step in steps)) as bar:
         bar.advance(sum(len(step.documents) for step in steps[:first]))
         if held_out is not None and not measurements.evaluations:
-            _evaluate(prepared, held_out, measurements, trackers, progress)
+            _evaluate(prepared, held_out, measurements, logs, progress)
         for number in range(first, len(steps)):
             record = _one_step(prepared, steps[number], number, len(steps), bar)
             after_step()
@@ -185,14 +171,14 @@ def _all_steps(
             measurements.steps.append(record)
             bar.advance(0, step=f"{number + 1}/{len(steps)}", loss=round(record.loss, 4))
             last = number + 1 == len(steps)
-            _track(trackers, record, prepared, last=last)
+            _track(logs, record, prepared, last=last)
             if held_out is not None and (last or (number + 1) % settings.eval_every_steps == 0):
-                _evaluate(prepared, held_out, measurements, trackers, progress)
+                _evaluate(prepared, held_out, measurements, logs, progress)
             due = settings.save_every_steps and (number + 1) % settings.save_every_steps == 0
             if due and not last:
                 checkpoints.save(number + 1, update.save, {**measurements.facts(), **update.facts()})
-    for tracker in trackers:
-        tracker.close()
+    for _, close in trackers:
+        close()
 
 
 def _one_step(prepared: PreparedModel, step: Step, number: int, n_steps: int, bar: Bar) -> StepRecord:
@@ -214,31 +200,24 @@ def _one_step(prepared: PreparedModel, step: Step, number: int, n_steps: int, ba
     slots = tokens
     if not prepared.settings.packing:
         slots = sum(len(batch) * int(data.lengths[list(batch)].max()) for batch in step.micro_batches)
-    return StepRecord(
-        step=number + 1,
-        loss=loss,
-        learning_rate=rate,
-        grad_norm=norm,
-        tokens=tokens,
-        supervised=int(data.supervised[documents].sum()),
-        slots=slots,
-        seconds=time.monotonic() - begin,
-    )
+    supervised = int(data.supervised[documents].sum())
+    seconds = time.monotonic() - begin
+    return StepRecord(number + 1, loss, rate, norm, tokens, supervised, slots, seconds)
 
 
 def _evaluate(
     prepared: PreparedModel,
     held_out: TokenizedData,
     measurements: Measurements,
-    trackers: Sequence[Tracker],
+    logs: Sequence[Log],
     progress: Progress,
 ) -> None:
     """Measure the held-out loss after the steps done so far."""
     done = HeldOutLoss(measurements.n_steps, prepared.mean_loss(held_out))
     measurements.evaluations.append(done)
     progress.note(f"step {done.step}: loss {done.loss:.4f} on {len(held_out):,} held-out rows")
-    for tracker in trackers:
-        tracker.log({"held_out_loss": done.loss}, done.step)
+    for log in logs:
+        log({"held_out_loss": done.loss}, done.step)
 
 
 def _check_finite(record: StepRecord, checkpoints: Checkpoints) -> None:
@@ -253,9 +232,9 @@ def _check_finite(record: StepRecord, checkpoints: Checkpoints) -> None:
     )
 
 
-def _track(trackers: Sequence[Tracker], record: StepRecord, prepared: PreparedModel, *, last: bool) -> None:
+def _track(logs: Sequence[Log], record: StepRecord, prepared: PreparedModel, *, last: bool) -> None:
     """Add a step to the curves, every `log_every_steps`."""
-    if not trackers or (record.step % prepared.settings.log_every_steps and not last):
+    if not logs or (record.step % prepared.settings.log_every_steps and not last):
         return
     per_second = record.tokens / record.seconds
     values = {
@@ -272,67 +251,47 @@ def _track(trackers: Sequence[Tracker], record: StepRecord, prepared: PreparedMo
     )
     if utilization is not None:
         values["mfu"] = utilization
-    for tracker in trackers:
-        tracker.log(values, record.step)
+    for log in logs:
+        log(values, record.step)
 
 
-class Tracker(Protocol):
-    """One place that curves go to."""
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Add one point to each curve."""
-        ...
-
-    def close(self) -> None:
-        """Write what is still in memory."""
-        ...
+Log = Callable[[Mapping[str, float], int], None]
+"""Adds a point to each curve, at a step."""
 
 
-class _TensorBoard:
-    def __init__(self, folder: Path, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+def _open_trackers(
+    settings: TrainSettings, folder: Path, run: str, first_step: int, progress: Progress
+) -> list[tuple[Log, Callable[[], None]]]:
+    """Open every tracker that the settings name: what adds to its curves, and what closes it.
 
-        # Points after the resumed step are of the killed process; they are hidden.
-        self._writer: Any = SummaryWriter(str(folder), purge_step=first_step + 1)
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _RunModule:
-    """wandb and trackio share one interface: init, log, finish."""
-
-    def __init__(self, module: Any, run: str, config: Mapping[str, Any]) -> None:
-        self._module = module
-        module.init(project="evolcoder", name=run, config=dict(config))
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self._module.log(dict(values), step=step)
-
-    def close(self) -> None:
-        self._module.finish()
-
-
-def open_trackers(
-    settings: TrainSettings,
-    folder: Path,
-    run: str,
-    config: Mapping[str, Any],
-    first_step: int,
-    progress: Progress,
-) -> list[Tracker]:
-    """Open every tracker that the settings name; one that is not installed is said and done without."""
-    trackers: list[Tracker] = []
+    One that is not installed is said and done without.
+    """
+    trackers = []
     for name in settings.tracking:
         try:
             if name == "tensorboard":
-                trackers.append(_TensorBoard(folder / "tensorboard", first_step))
-            else:
-                trackers.append(_RunModule(importlib.import_module(name), run, config))
+                trackers.append(_tensorboard(folder / name, first_step))
+            else:  # wandb and trackio share one interface: init, log, finish
+                module: Any = importlib.import_module(name)
+                module.init(project="evolcoder", name=run, config=asdict(settings))
+                trackers.append((partial(_log_to, module), module.finish))
         except ImportError:
             progress.note(f"{name} is not installed, so it shows no curves: pip install {name}")
     return trackers
+
+
+def _tensorboard(folder: Path, first_step: int) -> tuple[Log, Callable[[], None]]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    # Points after the resumed step are of the killed process; they are hidden.
+    writer: Any = SummaryWriter(str(folder), purge_step=first_step + 1)
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+
+    return log, writer.close
+
+
+def _log_to(module: Any, values: Mapping[str, float], step: int) -> None:
+    module.log(dict(values), step=step)
