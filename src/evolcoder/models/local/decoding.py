@@ -107,8 +107,11 @@ class _Row:
 
 
 def _order(job: DecodeJob, place: int) -> tuple[int, tuple[int, ...], int, int]:
-    """Sort by length first: attention reads every row up to the longest one's end."""
-    return len(job.prompt_ids), job.prompt_ids, job.noise_key, place
+    """Sort by length, the longest first: attention reads every row up to the longest one's end.
+
+    Threads that share what is left end together where what comes last is short.
+    """
+    return -len(job.prompt_ids), job.prompt_ids, job.noise_key, place
 
 
 def _columns(jobs: Sequence[DecodeJob]) -> int:
