@@ -173,15 +173,13 @@ def tasks_that_cross(tasks: Sequence[Task], rewarder: Rewarder) -> tuple[list[Ta
 
     Asked of an answer that returns None: no answer could pass those.
     """
-    chosen = list(tasks)
-    tests = [(task.id, test) for task in chosen for test in (*task.tests, *task.watched)]
-    asked = [(id_, test.without_answer(), test) for id_, test in tests]
-    asked = [(id_, program, test) for id_, program, test in asked if program]
+    tests = [(task.id, test) for task in tasks for test in (*task.tests, *task.watched)]
+    asked = [(id_, program, test) for id_, test in tests if (program := test.without_answer())]
     verdicts = rewarder.verdicts([(program, test) for _, program, test in asked])
     held_back = {
         id_ for (id_, _, _), verdict in zip(asked, verdicts, strict=True) if verdict.reason == "unsupported"
     }
-    return [task for task in chosen if task.id not in held_back], len(held_back)
+    return [task for task in tasks if task.id not in held_back], len(held_back)
 
 
 def _share(verdicts: Sequence[Verdict]) -> float:
