@@ -21,7 +21,7 @@ _WIDTH = 64
 """Tokens of a block of the vocabulary."""
 _PART = 16 * _WIDTH
 _ROWS_BY_PARTS = 4
-"""Tokens of a part of the vocabulary, and rows from which on a row's largest number is sought part by part."""
+"""Tokens of a part of the vocabulary, and rows from which on a row's largest number is sought by parts."""
 
 
 class UniformStream:
