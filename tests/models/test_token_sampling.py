@@ -44,9 +44,7 @@ def test_log_probabilities_are_those_of_a_softmax_over_the_whole_vocabulary() ->
 
 @pytest.mark.parametrize("vocabulary", [2048, 2000, 64])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_with_no_temperature_the_first_of_the_largest_is_chosen(
-    vocabulary: int, dtype: torch.dtype
-) -> None:
+def test_with_no_temperature_the_first_of_the_largest_is_chosen(vocabulary: int, dtype: torch.dtype) -> None:
     random = torch.Generator().manual_seed(vocabulary)
     for rows in (1, 3, 4, 30):
         logits = torch.randint(-9, 3, (rows, vocabulary), generator=random).to(dtype)
