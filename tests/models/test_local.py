@@ -63,6 +63,23 @@ def test_greedy_output_is_that_of_plain_generate_whatever_the_batch(
     assert len({len(text) for text in expected}) > 5, "answers of uneven length are the point"
 
 
+def test_rows_whose_keys_and_values_would_not_fit_into_a_quarter_of_the_memory_wait(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [Request(prompt(i), Sampling(max_tokens=12)) for i in range(8)]
+    expected, longest = engine.answer(requests), 12 + max(len(prompt(i)) for i in range(8))
+    config, side_by_side = engine.model.config, []
+    bytes_a_row = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * longest
+    for rows in (0, 3):
+        memory = {"SC_PAGE_SIZE": 4, "SC_PHYS_PAGES": rows * bytes_a_row}
+        monkeypatch.setattr("os.sysconf", memory.__getitem__)
+        steps: list[int] = []
+        found = engine.answer(requests, on_step=lambda tokens, ended, steps=steps: steps.append(tokens))
+        assert [x.text for x in found] == [x.text for x in expected]
+        side_by_side.append(max(steps))
+    assert side_by_side == [1, 3]
+
+
 def test_weights_laid_out_once_by_onednn_give_the_same_numbers_to_the_bit(folder: Path) -> None:
     plain, tokenizer = load_weights(str(folder), "bf16")
     packed: Any = load_weights(str(folder), "bf16")[0]
@@ -118,6 +135,14 @@ def test_keys_and_values_are_free_as_soon_as_their_answers_are_written() -> None
         assert kept() is None, "half a gigabyte a wave would wait for the garbage collector"
     finally:
         gc.enable()
+
+
+def test_room_for_the_longest_row_is_made_once() -> None:
+    slots = KVSlots(1, 130)
+    [layer] = slots.layers(1, 1, 16, torch.zeros(1))
+    before = layer.keys
+    slots.begin_step([129], None)
+    assert layer.keys is before, "a step would copy the keys and values of all rows"
 
 
 def test_a_stop_string_ends_the_answer_and_is_no_part_of_it(engine: TransformersEngine) -> None:

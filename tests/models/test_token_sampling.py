@@ -40,3 +40,15 @@ def test_log_probabilities_are_those_of_a_softmax_over_the_whole_vocabulary() ->
     plain = (logits[[1, 4]] / 0.5).log_softmax(dim=1)
     found = log_probabilities(logits, [1, 4], [7, 9000], [0.5, 0.5])
     assert found == pytest.approx([float(plain[0, 7]), float(plain[1, 9000])], abs=1e-4)
+
+
+@pytest.mark.parametrize("vocabulary", [2048, 2000, 64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_with_no_temperature_the_first_of_the_largest_is_chosen(vocabulary: int, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(vocabulary)
+    for rows in (1, 3, 4, 30):
+        logits = torch.randint(-9, 3, (rows, vocabulary), generator=random).to(dtype)
+        logits[0] = float("-inf")
+        logits[-1, vocabulary // 2 :] = 7
+        expected = [row.index(max(row)) for row in logits.tolist()]
+        assert choose_tokens(logits, [0.0] * rows, [1.0] * rows, [UniformStream(0)] * rows) == expected

@@ -1,9 +1,10 @@
 /* Forward passes in bfloat16 on processors with AVX512-BF16: products with laid out weights, the attention of a
    prompt, and all layers of a llama's kind in one call.
 
-   Compiled on the machine where it runs (bf16_kernels.py). Sums are in fp32, and what a layer hands on is
-   rounded where torch's modules round it. A weight is laid out in panels of 32 outputs; a panel holds, pair
-   of inputs by pair, the two numbers of each of its outputs. No row's numbers depend on its neighbours. */
+   Compiled on the machine where it runs (bf16_kernels.py). Sums are in fp32, and numbers are rounded where
+   torch's modules round them, but for products that are added or multiplied at once. A weight is laid out in
+   panels of 32 outputs; a panel holds, pair of inputs by pair, the two numbers of each of its outputs. No
+   row's numbers depend on its neighbours. */
 
 #include <immintrin.h>
 #include <math.h>
@@ -42,6 +43,18 @@ static inline __m512 exponential(__m512 x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     return _mm512_scalef_ps(p * r * r + r + 1.0f, n);
+}
+
+/* x / (1 + e^-x) within 2^-17 of it: what is made of it is rounded to bfloat16's 2^-9. */
+static inline __m512 silu(__m512 x) {
+    __m512 y = x * -1.44269504f; /* e^-x is 2^y */
+    /* In this order of arguments what is no number is kept. */
+    y = _mm512_min_ps(_mm512_set1_ps(200), _mm512_max_ps(_mm512_set1_ps(-200), y));
+    __m512 n = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = y - n;
+    __m512 p = f * 9.58285e-3f + 5.590642e-2f;
+    p = p * f + 2.4024099e-1f;
+    p = p * f + 6.9312419e-1f;
+    return x / (1.0f + _mm512_scalef_ps(p * f + 1.0f, n));
 }
 
 /* Sums of `r` rows times one panel. `next` is asked into the cache meanwhile, `ahead` bytes a pair. */
@@ -106,11 +119,8 @@ static void product(
                 for (int64_t row = from; row < to; row++) {
                     int64_t at = row * out_stride + o + half;
                     __m512 y = _mm512_loadu_ps(sums + (row - from) * PANEL + half) + bias;
-                    if (form == ADDED) y = rounded(y) + load(more + at);
-                    if (form == GATED) {
-                        __m512 gate = load(out + at);
-                        y = rounded(gate / (1.0f + exponential(-gate))) * rounded(y);
-                    }
+                    if (form == ADDED) y += load(more + at);
+                    if (form == GATED) y *= silu(load(out + at));
                     store(out + at, y);
                 }
             }

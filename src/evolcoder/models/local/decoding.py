@@ -32,7 +32,7 @@ from evolcoder.models.local.attention_reach import (
 from evolcoder.models.local.cores import dealt, groups_of, on_cores, taken, threads_worth
 from evolcoder.models.local.fast_forms import use_fast_forms
 from evolcoder.models.local.generate_check import FAILS, check_generate, told_of
-from evolcoder.models.local.kv_cache import KVSlots
+from evolcoder.models.local.kv_cache import KVSlots, rows_that_fit
 from evolcoder.models.local.llama_layers import rows_alone
 from evolcoder.models.local.packed_weights import pack_linear_layers
 from evolcoder.models.local.token_sampling import UniformStream, choose_tokens, log_probabilities
@@ -146,6 +146,8 @@ class Decoder:
         self._one_at_a_time = threading.Lock()
         """Held by the thread that counts and tells."""
         self._windows: dict[str, int | None] = {"full_attention": None}
+        self._bytes_a_token = 0
+        """Of the keys and values that are kept of each token of a row."""
         self._rows_alone = False
         """Whether no row's numbers depend, to the bit, on its neighbours or on what it shares with others."""
         self.prompt_tokens_computed = 0
@@ -181,7 +183,9 @@ class Decoder:
             return self._generate_all(jobs, cancelled, on_step)
         answers: list[Decoded | None] = [None] * len(jobs)
         order = sorted(range(len(jobs)), key=lambda i: _order(jobs[i], i))
-        threads = threads_worth(min(len(jobs), self._batch_size), self._model.device.type)
+        fit = rows_that_fit(self._bytes_a_token, longest, self._model.device)
+        rows = min(self._batch_size, len(jobs), fit)
+        threads = threads_worth(rows, self._model.device.type)
         prompts, costs = [job.prompt_ids for job in jobs], [job.max_new_tokens for job in jobs]
         groups = groups_of(prompts, costs, order, threads)
         if self._rows_alone:  # who writes a row makes no difference: threads end at the same time
@@ -198,7 +202,7 @@ class Decoder:
 
             @torch.inference_mode()
             def write(share: Iterator[int], stopped: Callable[[], bool]) -> None:
-                slots = KVSlots(min(max(1, self._batch_size // len(each)), len(jobs)), _columns(jobs))
+                slots = KVSlots(-(-rows // len(each)), _columns(jobs))
                 self._decode_together(jobs, share, answers, slots, stopped, tell)
 
             on_cores(write, each, cancelled)
@@ -350,6 +354,7 @@ class Decoder:
                 worst = float(((ours_NV - plain_NV).norm(dim=-1) / plain_NV.norm(dim=-1)).max())
                 if not worst <= _SAME.get(self._model.dtype, _SAME_LOW):
                     return f"written together, rows differ from the plain model by {worst:.1%}"
+            self._bytes_a_token = slots.bytes_a_token
         except FAILS as error:
             return told_of(error)
         return None

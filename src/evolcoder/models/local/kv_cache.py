@@ -9,6 +9,7 @@ Shapes: S slots, H key-value heads, C columns, D head dimension.
 from __future__ import annotations
 
 import math
+import os
 import weakref
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,7 +107,7 @@ class KVSlots:
 
     def __init__(self, n_slots: int, columns: int = _GROWTH) -> None:
         self.rows = n_slots
-        self._pass = now = _Pass(n_slots + 1, columns)
+        self._pass = now = _Pass(n_slots + 1, -(-columns // _WIDTH_STEP) * _WIDTH_STEP)
         cache_of: Any = transformers.Cache
         self.cache: Any = cache_of(layer_class_to_replicate=lambda: _SlotLayer(now))
         """The `past_key_values` of a forward pass."""
@@ -115,6 +116,12 @@ class KVSlots:
         """Of the slots that the pass is for, with the new tokens; a prompt's alone."""
         self.sees_all = True
         """Whether every row of the step sees all before it."""
+
+    @property
+    def bytes_a_token(self) -> int:
+        """Bytes of the keys and values of a row's token, in all layers; once something was computed."""
+        kept = [x for layer in self.cache.layers for x in (layer.keys, layer.values)]
+        return sum(x.shape[1] * x.shape[3] * x.element_size() for x in kept)
 
     @property
     def of_prompt(self) -> bool:
@@ -178,6 +185,18 @@ class KVSlots:
         self._pass.columns = -(-columns // _GROWTH) * _GROWTH
         for layer in self.cache.layers:
             layer.widen(self._pass.columns)
+
+
+def rows_that_fit(bytes_a_token: int, tokens: int, device: torch.device) -> int:
+    """Return for how many rows of `tokens` a quarter of the device's memory is enough, at least one.
+
+    Of all its memory, not of what is free: a run that is repeated writes as many side by side.
+    """
+    if device.type == "cuda":
+        memory = torch.cuda.mem_get_info(device)[1]
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, memory // 4 // max(1, bytes_a_token * tokens))
 
 
 def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:

@@ -60,13 +60,15 @@ static inline void store(number *p, floats f) { memcpy(p, &f, sizeof f); }
 #define LOW4 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
 #define HIGH4 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
 
-/* The sum of each of 16 vectors, as one vector, by exchanges that are one instruction each. */
-static inline floats sums(const floats v[LANES]) {
-    floats a[8], b[4], c[2];
-    for (int i = 0; i < 8; i++) a[i] = FOLD(v[2 * i], v[2 * i + 1], LOW1, HIGH1);
-    for (int i = 0; i < 4; i++) b[i] = FOLD(a[2 * i], a[2 * i + 1], LOW2, HIGH2);
-    for (int i = 0; i < 2; i++) c[i] = FOLD(b[2 * i], b[2 * i + 1], LOW4, HIGH4);
-    return FOLD(c[0], c[1], LOW4, HIGH4);
+/* The sum of each of 16 vectors, as one vector, by exchanges that are one instruction each: four by four. */
+static inline floats sums_of_four(const floats v[4]) {
+    floats a = FOLD(v[0], v[1], LOW1, HIGH1), b = FOLD(v[2], v[3], LOW1, HIGH1);
+    return FOLD(a, b, LOW2, HIGH2);
+}
+
+static inline floats sums_of_fours(const floats v[4]) {
+    floats a = FOLD(v[0], v[1], LOW4, HIGH4), b = FOLD(v[2], v[3], LOW4, HIGH4);
+    return FOLD(a, b, LOW4, HIGH4);
 }
 
 /* e^x for x <= 0, within 2 units of the last place; 0 below -87. */
@@ -101,18 +103,30 @@ static inline void ask(const number *p) {
 static inline void products_of_columns(
     const number *q, int64_t stride, const number *const column[LANES], floats out[GROUP]
 ) {
-    for (int g = 0; g < GROUP; g++) {
-        __m512bh own[PAIRS];
-        floats products[LANES];
-        for (int d = 0; d < PAIRS; d++) own[d] = (__m512bh)_mm512_loadu_si512(q + g * stride + d * 32);
-        for (int i = 0; i < LANES; i++) {
-            __m512 sum = _mm512_setzero_ps();
-            for (int d = 0; d < PAIRS; d++)
-                sum = _mm512_dpbf16_ps(sum, own[d], (__m512bh)_mm512_loadu_si512(column[i] + d * 32));
-            products[i] = (floats)sum;
+    __m512bh own[GROUP][PAIRS];
+    floats fours[GROUP][4];
+    for (int g = 0; g < GROUP; g++)
+        for (int d = 0; d < PAIRS; d++) own[g][d] = (__m512bh)_mm512_loadu_si512(q + g * stride + d * 32);
+#pragma GCC unroll 4
+    for (int i = 0; i < LANES; i += 4) {
+        __m512bh key[4][PAIRS];
+        for (int j = 0; j < 4; j++)
+            for (int d = 0; d < PAIRS; d++) key[j][d] = (__m512bh)_mm512_loadu_si512(column[i + j] + d * 32);
+        for (int g = 0; g < GROUP; g++) {
+            __m512 sum[4];
+            for (int j = 0; j < 4; j++) {
+                sum[j] = _mm512_setzero_ps();
+                for (int d = 0; d < PAIRS; d++) sum[j] = _mm512_dpbf16_ps(sum[j], own[g][d], key[j][d]);
+            }
+            fours[g][i / 4] = sums_of_four((const floats *)sum);
         }
-        out[g] = sums(products);
     }
+    for (int g = 0; g < GROUP; g++) out[g] = sums_of_fours(fours[g]);
+}
+
+/* Weights are kept as the products read them. */
+static inline void keep(float *weights, int64_t at, floats w) {
+    _mm256_storeu_si256((__m256i *)((number *)weights + at), (__m256i)_mm512_cvtneps_pbh((__m512)w));
 }
 
 /* The answer: the sums of `n` columns' values, weighted, over the `whole` weights. */
@@ -125,14 +139,14 @@ static inline void weighted(
         for (int d = 0; d < PAIRS; d++) sum[g][d][0] = sum[g][d][1] = _mm512_setzero_ps();
     if (n % 2) seen[n] = seen[n - 1]; /* to fill the last pair: weighed with 0 */
     for (int64_t at = 0; at < n; at += 2) {
-        __m512bh weight[GROUP];
-        for (int g = 0; g < GROUP; g++) {
-            const float *w = weights + g * room + at;
-            __m128 two = _mm_set_ps(0, 0, at + 1 < n ? w[1] : 0, w[0]);
-            weight[g] = (__m512bh)_mm512_broadcastd_epi32((__m128i)_mm_cvtneps_pbh(two));
-        }
         ask(next + seen[at] * next_stride);
         ask(next + seen[at + 1] * next_stride);
+        __m512bh weight[GROUP];
+        for (int g = 0; g < GROUP; g++) {
+            int32_t two;
+            memcpy(&two, (const number *)(weights + g * room) + at, sizeof two);
+            weight[g] = (__m512bh)_mm512_set1_epi32(two);
+        }
         for (int d = 0; d < PAIRS; d++) {
             __m512i one = _mm512_loadu_si512(v + seen[at] * stride + d * 32);
             __m512i other = _mm512_loadu_si512(v + seen[at + 1] * stride + d * 32);
@@ -170,9 +184,13 @@ static inline void products_of_columns(
             products[i] = tile[i][0] * own[g][0];
             for (int d = 1; d < PARTS; d++) products[i] += tile[i][d] * own[g][d];
         }
-        out[g] = sums(products);
+        floats fours[4];
+        for (int i = 0; i < 4; i++) fours[i] = sums_of_four(products + 4 * i);
+        out[g] = sums_of_fours(fours);
     }
 }
+
+static inline void keep(float *weights, int64_t at, floats w) { memcpy(weights + at, &w, sizeof w); }
 
 static inline void weighted(
     const float *weights, int64_t room, const float *whole, const number *v, int64_t stride, int32_t *seen,
@@ -233,7 +251,8 @@ int row_attention(
                     int32_t c = seen[at + (i < filled ? i : 0)];
                     column[i] = k + c * key_strides[2];
                     ask(v + c * value_strides[2]);
-                    added[i] = i >= filled ? -3.4e38f : line ? value(line[c]) : 0.0f;
+                    if (line) added[i] = value(line[c]);
+                    if (i >= filled) added[i] = -3.4e38f;
                 }
                 products_of_columns(q, query_strides[1], column, tile);
                 for (int g = 0; g < GROUP; g++) {
@@ -253,7 +272,7 @@ int row_attention(
                     memcpy(&score, scores + g * room + at, sizeof score);
                     score = exponential(score - most);
                     sum += score;
-                    memcpy(scores + g * room + at, &score, sizeof score);
+                    keep(scores + g * room, at, score);
                 }
                 whole[g] = 0;
                 for (int i = 0; i < LANES; i++) whole[g] += sum[i];

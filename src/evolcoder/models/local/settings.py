@@ -18,8 +18,8 @@ class LocalSettings:
     """Number format of the weights; "auto": bf16 on a GPU or a CPU that multiplies it, else fp32."""
     device: str = "auto"
     """A torch device name; "auto": the first GPU where there is one, else the CPU."""
-    batch_size: int = 96
-    """Most answers that are written side by side."""
+    batch_size: int = 192
+    """Most answers that are written side by side; fewer where a quarter of the memory does not hold them."""
     wave_size: int = 256
     """Most requests that are taken together; of fewer, a quarter of what waits, and at least two batches.
     Within a wave a waiting row takes a finished one's place; a killed run repeats at most one wave."""

@@ -2,7 +2,7 @@
 
 A sampled row draws one uniform number a token from a counter-based stream of its own and inverts its
 distribution with it; there is no shared generator whose state would depend on who else is in the batch.
-Shapes: N rows, V tokens of the vocabulary, B blocks of W of them, K candidates.
+Shapes: N rows, V tokens of the vocabulary, B blocks or P parts of W of them, K candidates.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ _FIRST_CANDIDATES = 64
 49,152 costs more than the rest of the step."""
 _WIDTH = 64
 """Tokens of a block of the vocabulary."""
+_PART = 16 * _WIDTH
+_ROWS_BY_PARTS = 4
+"""Tokens of a part of the vocabulary, and rows from which on a row's largest number is sought by parts."""
 
 
 class UniformStream:
@@ -51,8 +54,7 @@ def choose_tokens(
     greedy = [i for i, t in enumerate(temperatures) if t <= 0]
     if greedy:
         rows_NV = logits_NV if len(greedy) == len(chosen) else logits_NV[greedy]
-        # In bf16 four times as fast as argmax; both return the first of equals.
-        for row, token in zip(greedy, rows_NV.max(dim=-1).indices.tolist(), strict=True):
+        for row, token in zip(greedy, _most_likely(rows_NV).tolist(), strict=True):
             chosen[row] = token
     by_nucleus = [i for i, t in enumerate(temperatures) if t > 0 and top_ps[i] < 1]
     by_all = [i for i, t in enumerate(temperatures) if t > 0 and top_ps[i] >= 1]
@@ -64,6 +66,21 @@ def choose_tokens(
             for row, token in zip(rows, draw(scaled_NV, uniform_N1, top_p_N1).tolist(), strict=True):
                 chosen[row] = min(token, logits_NV.shape[1] - 1)  # what fills the last block has no weight
     return chosen
+
+
+def _most_likely(logits_NV: torch.Tensor) -> torch.Tensor:
+    """Return the id of each row's largest number, the first of equals, as `argmax` does.
+
+    With few rows, or a vocabulary that has no such parts, by `max`: in bf16 four times as fast as argmax.
+    Else the first part that holds it is found by vectors, which takes a third of that.
+    """
+    n, vocabulary = logits_NV.shape
+    if n < _ROWS_BY_PARTS or vocabulary % _PART:
+        return logits_NV.max(dim=-1).indices
+    parts_NPW = logits_NV.view(n, -1, _PART)
+    part_N = parts_NPW.view(n, -1, _PART // _WIDTH, _WIDTH).amax(dim=2).amax(dim=2).max(dim=1).indices
+    within_NW = parts_NPW[torch.arange(n, device=part_N.device), part_N]
+    return part_N * _PART + within_NW.max(dim=1).indices
 
 
 def log_probabilities(
