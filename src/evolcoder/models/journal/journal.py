@@ -25,6 +25,7 @@ from evolcoder.models.journal.database import damaged, lock_for_writing, open_fo
 from evolcoder.models.journal.totals import Batch, GivenPrices, JournalTotals, open_batches_in, totals_of
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats, stats_of
+from evolcoder.runs import WAIT_FOR_ROOM_S
 
 _INSERT = (
     "INSERT OR IGNORE INTO replies (key, model, text, checksum, finish_reason, prompt_tokens,"
@@ -61,9 +62,6 @@ _LEAST_HELD = 1e-9
 _REFUSED = "request refused"
 """Stands as the finish reason of a request that the endpoint will not take; its text says why."""
 
-
-RETRY_FOR_S = 120.0
-"""How long a disk that takes nothing is tried again, in seconds."""
 _log = logging.getLogger(__name__)
 
 
@@ -85,7 +83,7 @@ class Journal:
         self,
         path: Path | str,
         commit_every_s: float = 0.005,
-        retry_for_s: float = RETRY_FOR_S,
+        retry_for_s: float = WAIT_FOR_ROOM_S,
         retry_every_s: float = 1.0,
     ) -> None:
         self.path = Path(path)
