@@ -15,14 +15,25 @@ import sqlite3
 import time
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evolcoder.errors import JournalWriteError, RequestRefusedError
 from evolcoder.models.journal.database import damaged, lock_for_writing, open_for_reading, open_for_writing
-from evolcoder.models.journal.totals import Batch, GivenPrices, JournalTotals, open_batches_in, totals_of
+from evolcoder.models.journal.totals import (
+    FIND_UNPRICED,
+    UNPRICED_REPLIES,
+    Batch,
+    GivenPrices,
+    JournalTotals,
+    TokenPrice,
+    UnpricedReplies,
+    open_batches_in,
+    totals_of,
+    unpriced_elsewhere,
+)
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats, stats_of
 from evolcoder.runs import WAIT_FOR_ROOM_S
@@ -45,12 +56,6 @@ _BATCH = (
     " ON CONFLICT (marker) DO UPDATE SET batch_id = excluded.batch_id, state = excluded.state"
 )
 _BATCH_MODEL = "INSERT OR IGNORE INTO batch_models (marker, model, asked_as) VALUES (?,?,?)"
-
-_UNPRICED = (
-    "SELECT id, prompt_tokens, completion_tokens,"
-    " prompt_tokens > 0 AND (completion_tokens > 0 OR length(text) = 0)"
-    " FROM replies WHERE model = ? AND cost_usd IS NULL"
-)
 
 UNPRICED_WASTE = "wasted tokens without a price"
 """Count of the tokens of answers thrown away while no price was known."""
@@ -195,13 +200,13 @@ class Journal:
         """Return the batches whose answers are not in the journal yet."""
         return open_batches_in(self._reader)
 
-    def give_prices(self, model: str, price: Callable[[int, int], float]) -> GivenPrices:
+    def give_prices(self, model: str, price: TokenPrice) -> GivenPrices:
         """Note what replies of a model that have no price come to at this one, and answers thrown away.
 
         Call it before anything is asked. Raises JournalWriteError where the disk fails.
         """
         try:
-            found = self._writer.execute(_UNPRICED, (model,)).fetchall()
+            found = self._writer.execute(FIND_UNPRICED, (model,)).fetchall()
             prices = [(price(prompt, answer), id_) for id_, prompt, answer, known in found if known]
             wasted = self._count_of(UNPRICED_WASTE)
             # Nobody kept which of these tokens were a prompt's.
@@ -211,12 +216,21 @@ class Journal:
             self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._write_error(error) from error
+        if found:
+            self.count(f"{UNPRICED_REPLIES}{model}", -self._count_of(f"{UNPRICED_REPLIES}{model}"))
         if wasted:
             self.count(UNPRICED_WASTE, -wasted)
             self.count("wasted usd", wasted_usd)
             self.count("estimated usd", wasted_usd)
         usd = sum(usd for usd, _ in prices)
         return GivenPrices(usd + wasted_usd, wasted_usd, len(found) - len(prices))
+
+    def unpriced_elsewhere(self, models: Collection[str], price: TokenPrice) -> UnpricedReplies:
+        """Return what replies of other models than these, from endpoints and without a price, come to at one.
+
+        Their own price may be known later, so nothing is noted.
+        """
+        return unpriced_elsewhere(self._reader, self.totals().counts, models, price)
 
     async def counts_kept(self) -> None:
         """Wait until the counts up to now are durable."""
