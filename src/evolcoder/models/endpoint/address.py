@@ -7,7 +7,7 @@ import os
 import re
 import resource
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
@@ -44,13 +44,19 @@ class Endpoint:
     """Whether anything that it sent may have been billed."""
     last_whole_answer: float | None = None
     """When it last gave a readable answer, on the loop's clock."""
+    failing_since: float | None = None
+    """When it first failed since then."""
     first_sent: float | None = None
     answered_sent: float = -math.inf
     """When the youngest request was sent that it gave a readable answer to."""
     refused: int = 0
     """Requests it would not take, since its last readable answer."""
+    in_flight: dict[object, float] = field(default_factory=dict)
+    """When each request in flight was sent, the oldest first."""
     dead: str | None = None
     """Why it is no longer asked; None while it is."""
+    awaited_until: float = 0.0
+    """How long answers still in flight are waited for once it is dead, on the loop's clock."""
 
     @property
     def shown(self) -> str:
@@ -66,6 +72,10 @@ class Endpoint:
         """Return how long it has given no readable answer, in seconds."""
         since = self.last_whole_answer if self.last_whole_answer is not None else self.first_sent
         return 0.0 if since is None else now - since
+
+    def works_long(self, now: float, patience_s: float) -> bool:
+        """Whether a request has been in flight for so long: answers take their time there."""
+        return now - min(self.in_flight.values(), default=now) >= patience_s
 
 
 def refusal_hint(status: int, key_env: str) -> str:
@@ -117,8 +127,8 @@ def shown_url(url: str) -> str:
 def masked(text: str, key: str | None, url: str = "") -> str:
     """Return a message without the key and the values of the address's query, where these stand whole."""
     secrets = [key or ""]
-    for field in urlsplit(url).query.split("&"):
-        name, _, value = field.partition("=")
+    for part in urlsplit(url).query.split("&"):
+        name, _, value = part.partition("=")
         if name not in _OPEN_FIELDS:
             secrets += [value or name, unquote_plus(value or name)]
     for secret in secrets:

@@ -9,6 +9,8 @@ others. Every request ends with a completion or an error.
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import random
 import time
 from collections import Counter
@@ -32,6 +34,7 @@ from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.models.streaming import StreamPart
 
+_log = logging.getLogger(__name__)
 _START_ATTEMPTS = 4
 """Connections tried to an address that never answered, over about 1.5 s, before it is called unreachable."""
 _LONGEST_TOLD_WAIT_S = 900.0
@@ -91,6 +94,7 @@ class HttpModel(LanguageModel):
         self._endpoints: list[Endpoint] = []
         self._watch: Watch | None = None
         self._open_requests = self._refused_now = 0
+        self._told_of_waiting = False
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
         self._spending = Spending(price, budget, journal, self.stats)
@@ -121,6 +125,8 @@ class HttpModel(LanguageModel):
         begun = state.since = loop.time()
         while True:
             outcome, endpoint = await self._ask(state)
+            if outcome is None:
+                continue  # its address was left before it was sent
             if isinstance(outcome, Reply) and "stop" in state.form.omit:
                 outcome = chat_format.ended_at_stop(outcome, request.sampling.stop)
             if isinstance(outcome, Reply) and not self._ask_again(state, outcome):
@@ -148,6 +154,8 @@ class HttpModel(LanguageModel):
         if self._watch is None:
             self._open()
         begun = asyncio.get_running_loop().time()
+        if self._all_left:
+            raise await self._nowhere_to_go()
         endpoint = self._pick(None)
         body = chat_format.body_of(request, self._name, self._settings, self._format) | {"stream": True}
         reply: Reply | None = None
@@ -188,8 +196,11 @@ class HttpModel(LanguageModel):
 
     # ---- one attempt -------------------------------------------------------------------------------
 
-    async def _ask(self, state: _Try) -> tuple[Reply | Failure, Endpoint]:
-        """Send a request, and again where it is slow, and return the first answer, or the last failure."""
+    async def _ask(self, state: _Try) -> tuple[Reply | Failure | None, Endpoint]:
+        """Send a request, and again where it is slow, and return the first answer, or the last failure.
+
+        None where it was not sent.
+        """
         assert self._watch is not None
         request = state.request
         length = request.sampling.max_tokens
@@ -199,12 +210,14 @@ class HttpModel(LanguageModel):
             body["seed"] += 1_000_003 * sum(state.failures.values())
         data = chat_format.encode(body)
         expected = len(data) / 4 + self._spending.answer_tokens(length, min(length, 500))
+        if self._all_left:
+            raise await self._nowhere_to_go()
         endpoint = self._pick(state.avoid)
         done = asyncio.get_running_loop().create_future()
         flight = Flight(endpoint, chat_format.path_of(request), data, length, expected, done)
         self._launch(flight, endpoint, retry=bool(state.failures))
         try:
-            outcome: tuple[Reply | Failure, Endpoint] = await flight.done
+            outcome: tuple[Reply | Failure | None, Endpoint] = await flight.done
             return outcome
         finally:
             self._watch.end(flight)
@@ -238,6 +251,10 @@ class HttpModel(LanguageModel):
         reply: Reply | Failure | None = None
         await limiter.enter(flight.tokens, retry)
         try:
+            if endpoint.dead is not None:
+                if len(flight.attempts) == 1 and not flight.done.done():
+                    flight.done.set_result((None, endpoint))
+                return
             size = len(flight.body), flight.length
             expected = self._spending.expected(*size)
             set_aside_usd = await self._spending.set_aside(expected, self._spending.most(*size))
@@ -248,6 +265,7 @@ class HttpModel(LanguageModel):
                 endpoint.first_sent = begun
             stats.sent += 1
             stats.in_flight += 1
+            endpoint.in_flight[me] = begun
             try:
                 reply = self._spending.with_tokens(await endpoint.send(flight.path, flight.body), expected)
                 if isinstance(reply, Reply) or reply.kind != "connection":
@@ -255,6 +273,7 @@ class HttpModel(LanguageModel):
                 endpoint.billed |= reply.billed != Billed(0, 0)
             finally:
                 stats.in_flight -= 1
+                del endpoint.in_flight[me]
                 self._settle(flight, endpoint, reply, loop.time() - begun)
                 # One cut short may be billed, where money counts; an address that takes none bills none.
                 refuses = endpoint.dead is not None and not endpoint.billed
@@ -280,8 +299,10 @@ class HttpModel(LanguageModel):
         assert self._watch is not None
         loop_now = asyncio.get_running_loop().time()
         limits, stats = endpoint.limiter.limits, self.stats
+        if isinstance(reply, Failure) and reply.kind != "rejected" and endpoint.failing_since is None:
+            endpoint.failing_since = loop_now
         if isinstance(reply, Reply):
-            endpoint.last_whole_answer = loop_now
+            endpoint.last_whole_answer, endpoint.failing_since = loop_now, None
             endpoint.answered_sent = max(endpoint.answered_sent, loop_now - seconds)
             endpoint.refused = 0
             self._watch.took(flight, seconds)
@@ -325,35 +346,40 @@ class HttpModel(LanguageModel):
             return await self._rejected(state, failure, endpoint)
         if failure.kind == "connection" and endpoint.answers == 0:
             if state.failures["connection"] >= _START_ATTEMPTS:
-                self._bury(
-                    endpoint, f"cannot be reached ({failure.detail}); does it run, and is the address right?"
-                )
+                why = f"cannot be reached ({failure.detail}); does it run, and is the address right?"
+                await self._leave(endpoint, why, awaited_s=0.0)
             state.avoid = endpoint
             return float(0.1 * 2 ** min(state.failures["connection"], 3) * random.uniform(0.8, 1.2))
         patience_s = self._settings.patience_s
         if (told := failure.retry_after_s or 0.0) > max(_LONGEST_TOLD_WAIT_S, patience_s):
-            self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
+            await self._leave(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
         if told:
             self.stats.resumes_at = max(self.stats.resumes_at, time.monotonic() + told)
-        if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
+        silent_s, never = endpoint.silent_s(now), endpoint.last_whole_answer is None
+        # Past its own deadline a request tells that others hang as well.
+        hangs = failure.kind == "timeout" and failure.status == 0
+        works = not hangs and endpoint.works_long(now, patience_s)
+        failing_s = silent_s if hangs else now - (endpoint.failing_since or now)
+        if not works and failing_s > patience_s + told and failure.kind != "broken":
             alone = state.overtaken >= (1 if self._open_requests <= _FEW else _OVERTAKEN)
             if alone and failure.kind in ("server", "rate limit", "timeout"):
                 raise RequestFailedError(
                     f"{endpoint.shown}: no valid answer to one request in {sum(state.failures.values())} "
                     f"attempts ({failure.detail}); it answered others meanwhile, finished work is safe"
                 )
-            self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
-        if failure.status == 200 and endpoint.last_whole_answer is None:
+            why = f"gave no answer for {silent_s:.0f} s ({failure.detail})"
+            await self._leave(endpoint, why, awaited_s=patience_s)
+        if failure.status == 200 and never:
             # It replies, but never with an answer; the next attempt would not bring one either.
             if state.failures[failure.kind] >= _UNREADABLE_ATTEMPTS:
-                self._bury(endpoint, f"gives no answer that can be read ({failure.detail})")
-        elif state.attempts >= self._settings.max_attempts and endpoint.last_whole_answer is None:
-            self._bury(endpoint, f"answers no request ({failure.detail})")
+                await self._leave(endpoint, f"gives no answer that can be read ({failure.detail})")
+        elif state.attempts >= self._settings.max_attempts and never and not works:
+            await self._leave(endpoint, f"answers no request ({failure.detail})", awaited_s=patience_s)
         most_attempts = self._settings.max_attempts
         billed = failure.kind == "broken" and failure.status == 200  # and whole, and no answer
         if billed:
             most_attempts = min(most_attempts, 1 + self._settings.refused_retries)
-        if state.attempts >= most_attempts:
+        if state.attempts >= most_attempts and not (never and works):
             # A refusal is remembered: a continuation that asked again would be billed again.
             raise (RequestRefusedError if billed else RequestFailedError)(
                 f"{endpoint.shown}: no valid answer to one request in {state.attempts} attempts "
@@ -382,11 +408,11 @@ class HttpModel(LanguageModel):
             return 0.0
         hint = refusal_hint(failure.status, self._settings.api_key_env)
         if failure.status in (401, 402, 407) or 300 <= failure.status < 400:
-            self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
+            await self._leave(endpoint, f"refuses every request ({failure.detail}){hint}")
             return 0.0
         if not chat_format.is_own_refusal(failure) and await self._refuses_all(endpoint):
             which = "every request" if endpoint.refused > 1 else "the first request"
-            self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
+            await self._leave(endpoint, f"refuses {which} ({failure.detail}){hint}")
             return 0.0
         raise RequestRefusedError(f"{endpoint.shown}: refuses one request ({failure.detail})")
 
@@ -417,25 +443,42 @@ class HttpModel(LanguageModel):
 
     # ---- several addresses ------------------------------------------------------------------------
 
+    @property
+    def _all_left(self) -> bool:
+        return all(endpoint.dead is not None for endpoint in self._endpoints)
+
     def _pick(self, avoid: Endpoint | None) -> Endpoint:
         """Return the living address with the least to do for its weight; `avoid` only if it is the last."""
-        if len(self._endpoints) == 1 and self._endpoints[0].dead is None:
-            return self._endpoints[0]
         living = [endpoint for endpoint in self._endpoints if endpoint.dead is None]
-        if not living:
-            raise self._nowhere_to_go()
         choice = [endpoint for endpoint in living if endpoint is not avoid] or living
         return min(choice, key=lambda e: (not e.limiter.limits.healthy, (e.assigned + 1) / e.weight))
 
-    def _bury(self, endpoint: Endpoint, why: str) -> None:
-        """Ask this address no more; raises EndpointError where it was the last."""
-        endpoint.dead = endpoint.dead or why
-        if all(e.dead is not None for e in self._endpoints):
-            raise self._nowhere_to_go()
+    async def _leave(self, endpoint: Endpoint, why: str, awaited_s: float = math.inf) -> None:
+        """Ask this address no more; what is in flight there is awaited so long.
 
-    def _nowhere_to_go(self) -> EndpointError:
-        reasons = "; ".join(f"{e.shown}: {e.dead}" for e in self._endpoints)
-        return EndpointError(f"{reasons} (answers so far are safe; the same command continues)")
+        Raises EndpointError where it was the last.
+        """
+        if endpoint.dead is None:
+            endpoint.dead = why
+            endpoint.awaited_until = asyncio.get_running_loop().time() + awaited_s
+        if self._all_left:
+            raise await self._nowhere_to_go()
+
+    async def _nowhere_to_go(self) -> EndpointError:
+        """Wait for what is in flight, which is paid for, and return the error that ends the run."""
+        loop, told = asyncio.get_running_loop(), self._told_of_waiting
+        while any(e.in_flight and loop.time() < e.awaited_until for e in self._endpoints):
+            if not told:
+                told = self._told_of_waiting = True
+                n = sum(len(e.in_flight) for e in self._endpoints)
+                _log.warning("%s; %d answers in flight are waited for, Ctrl-C ends that", self._reasons, n)
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # whoever got one hands it to the journal
+        return EndpointError(f"{self._reasons} (answers so far are safe; the same command continues)")
+
+    @property
+    def _reasons(self) -> str:
+        return "; ".join(f"{e.shown}: {e.dead}" for e in self._endpoints)
 
     # ---- counting ---------------------------------------------------------------------------------
 
