@@ -59,6 +59,43 @@ def test_an_address_that_refuses_everything_from_now_on_answers_what_it_was_aske
     assert f"{answered} answers in flight are waited for" in caplog.text
 
 
+@pytest.mark.parametrize("how", ["by an error", "by ctrl-c"])
+def test_what_is_in_flight_when_a_run_ends_is_kept_but_not_waited_for_by_ctrl_c(
+    tmp_path: Path, how: str
+) -> None:
+    async def script(body: dict[str, Any], n: int) -> web.Response:
+        await asyncio.sleep(SLOW_S)
+        return good()
+
+    async def stage(url: str) -> None:
+        async with (
+            Journal(tmp_path / "j") as journal,
+            open_model("openai:m", base_url=url, journal=journal) as model,
+            asyncio.TaskGroup() as work,
+        ):
+            for text in map(str, range(40)):  # more than are sent at once in the beginning
+                work.create_task(model.complete(request(text)))
+            await asyncio.sleep(SLOW_S / 4)
+            if how == "by an error":
+                raise OSError("the rows cannot be written")
+            await asyncio.sleep(60)
+
+    async def main() -> tuple[float, int]:
+        loop = asyncio.get_running_loop()
+        async with serving(script) as server:
+            begun, run = loop.time(), asyncio.create_task(stage(server.url))
+            await asyncio.sleep(SLOW_S / 2)
+            if how == "by ctrl-c":
+                run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+            return loop.time() - begun, len(server.bodies)
+
+    seconds, sent = asyncio.run(main())
+    kept = read_totals(tmp_path / "j").replies
+    assert 0 < sent <= 32
+    assert (kept, seconds > SLOW_S) == ((sent, True) if how == "by an error" else (0, False))
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_an_address_whose_answers_take_longer_than_its_patience_may_fail_now_and_then(
     tmp_path: Path, status: int

@@ -9,7 +9,6 @@ others. Every request ends with a completion or an error.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import random
 import time
@@ -29,12 +28,12 @@ from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.spending import Spending
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
+from evolcoder.models.endpoint.unowned import UnownedFlights
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.models.streaming import StreamPart
 
-_log = logging.getLogger(__name__)
 _START_ATTEMPTS = 4
 """Connections tried to an address that never answered, over about 1.5 s, before it is called unreachable."""
 _LONGEST_TOLD_WAIT_S = 900.0
@@ -94,7 +93,8 @@ class HttpModel(LanguageModel):
         self._endpoints: list[Endpoint] = []
         self._watch: Watch | None = None
         self._open_requests = self._refused_now = 0
-        self._told_of_waiting = False
+        self._journal = journal
+        self._unowned = UnownedFlights(self._endpoints, self._settings.timeout_s)
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
         self._spending = Spending(price, budget, journal, self.stats)
@@ -154,8 +154,6 @@ class HttpModel(LanguageModel):
         if self._watch is None:
             self._open()
         begun = asyncio.get_running_loop().time()
-        if self._all_left:
-            raise await self._nowhere_to_go()
         endpoint = self._pick(None)
         body = chat_format.body_of(request, self._name, self._settings, self._format) | {"stream": True}
         reply: Reply | None = None
@@ -181,11 +179,15 @@ class HttpModel(LanguageModel):
         yield StreamPart(completion.text, completion)
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._watch is not None:
-            self._watch.close()
-        for endpoint in self._endpoints:
-            await endpoint.session.close()
+        """Close all connections, once answers in flight that nobody waits for are in the journal."""
+        try:
+            await self._unowned.wait()
+        finally:
+            self._unowned.cancel()
+            if self._watch is not None:
+                self._watch.close()
+            for endpoint in self._endpoints:
+                await endpoint.session.close()
 
     def _open(self) -> None:
         settings = self._settings
@@ -210,8 +212,6 @@ class HttpModel(LanguageModel):
             body["seed"] += 1_000_003 * sum(state.failures.values())
         data = chat_format.encode(body)
         expected = len(data) / 4 + self._spending.answer_tokens(length, min(length, 500))
-        if self._all_left:
-            raise await self._nowhere_to_go()
         endpoint = self._pick(state.avoid)
         done = asyncio.get_running_loop().create_future()
         flight = Flight(endpoint, chat_format.path_of(request), data, length, expected, done)
@@ -219,10 +219,25 @@ class HttpModel(LanguageModel):
         try:
             outcome: tuple[Reply | Failure | None, Endpoint] = await flight.done
             return outcome
+        except asyncio.CancelledError:
+            if self._journal is not None:
+                self._unowned.add(flight, lambda reply: self._keep(state, reply))
+            raise
         finally:
             self._watch.end(flight)
-            for task in flight.attempts:
+            for task in () if flight in self._unowned else flight.attempts:
                 task.cancel()
+
+    def _keep(self, state: _Try, reply: Reply | Failure) -> None:
+        """Put an answer that nobody waits for into the journal."""
+        if isinstance(reply, Reply) and "stop" in state.form.omit:
+            reply = chat_format.ended_at_stop(reply, state.request.sampling.stop)
+        if isinstance(reply, Failure) or self._ask_again(state, reply) or self._journal is None:
+            self._spending.throw_away(reply.billed)
+            return
+        seconds = asyncio.get_running_loop().time() - state.since
+        completion = self._spending.completion(reply, self._name, seconds)
+        self._journal.put(state.request.key(self.key_name), completion, self._name)
 
     def _launch(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._attempt(flight, endpoint, retry))
@@ -347,12 +362,12 @@ class HttpModel(LanguageModel):
         if failure.kind == "connection" and endpoint.answers == 0:
             if state.failures["connection"] >= _START_ATTEMPTS:
                 why = f"cannot be reached ({failure.detail}); does it run, and is the address right?"
-                await self._leave(endpoint, why, awaited_s=0.0)
+                self._bury(endpoint, why, awaited_s=0.0)
             state.avoid = endpoint
             return float(0.1 * 2 ** min(state.failures["connection"], 3) * random.uniform(0.8, 1.2))
         patience_s = self._settings.patience_s
         if (told := failure.retry_after_s or 0.0) > max(_LONGEST_TOLD_WAIT_S, patience_s):
-            await self._leave(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
+            self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
         if told:
             self.stats.resumes_at = max(self.stats.resumes_at, time.monotonic() + told)
         silent_s, never = endpoint.silent_s(now), endpoint.last_whole_answer is None
@@ -368,13 +383,13 @@ class HttpModel(LanguageModel):
                     f"attempts ({failure.detail}); it answered others meanwhile, finished work is safe"
                 )
             why = f"gave no answer for {silent_s:.0f} s ({failure.detail})"
-            await self._leave(endpoint, why, awaited_s=patience_s)
+            self._bury(endpoint, why, awaited_s=patience_s)
         if failure.status == 200 and never:
             # It replies, but never with an answer; the next attempt would not bring one either.
             if state.failures[failure.kind] >= _UNREADABLE_ATTEMPTS:
-                await self._leave(endpoint, f"gives no answer that can be read ({failure.detail})")
+                self._bury(endpoint, f"gives no answer that can be read ({failure.detail})")
         elif state.attempts >= self._settings.max_attempts and never and not works:
-            await self._leave(endpoint, f"answers no request ({failure.detail})", awaited_s=patience_s)
+            self._bury(endpoint, f"answers no request ({failure.detail})", awaited_s=patience_s)
         most_attempts = self._settings.max_attempts
         billed = failure.kind == "broken" and failure.status == 200  # and whole, and no answer
         if billed:
@@ -408,11 +423,11 @@ class HttpModel(LanguageModel):
             return 0.0
         hint = refusal_hint(failure.status, self._settings.api_key_env)
         if failure.status in (401, 402, 407) or 300 <= failure.status < 400:
-            await self._leave(endpoint, f"refuses every request ({failure.detail}){hint}")
+            self._bury(endpoint, f"refuses every request ({failure.detail}){hint}")
             return 0.0
         if not chat_format.is_own_refusal(failure) and await self._refuses_all(endpoint):
             which = "every request" if endpoint.refused > 1 else "the first request"
-            await self._leave(endpoint, f"refuses {which} ({failure.detail}){hint}")
+            self._bury(endpoint, f"refuses {which} ({failure.detail}){hint}")
             return 0.0
         raise RequestRefusedError(f"{endpoint.shown}: refuses one request ({failure.detail})")
 
@@ -443,42 +458,28 @@ class HttpModel(LanguageModel):
 
     # ---- several addresses ------------------------------------------------------------------------
 
-    @property
-    def _all_left(self) -> bool:
-        return all(endpoint.dead is not None for endpoint in self._endpoints)
-
     def _pick(self, avoid: Endpoint | None) -> Endpoint:
         """Return the living address with the least to do for its weight; `avoid` only if it is the last."""
         living = [endpoint for endpoint in self._endpoints if endpoint.dead is None]
+        if not living:
+            raise self._nowhere_to_go()
         choice = [endpoint for endpoint in living if endpoint is not avoid] or living
         return min(choice, key=lambda e: (not e.limiter.limits.healthy, (e.assigned + 1) / e.weight))
 
-    async def _leave(self, endpoint: Endpoint, why: str, awaited_s: float = math.inf) -> None:
-        """Ask this address no more; what is in flight there is awaited so long.
+    def _bury(self, endpoint: Endpoint, why: str, awaited_s: float = math.inf) -> None:
+        """Ask this address no more; what is in flight there may still come for so long.
 
         Raises EndpointError where it was the last.
         """
         if endpoint.dead is None:
             endpoint.dead = why
             endpoint.awaited_until = asyncio.get_running_loop().time() + awaited_s
-        if self._all_left:
-            raise await self._nowhere_to_go()
+        if all(e.dead is not None for e in self._endpoints):
+            raise self._nowhere_to_go()
 
-    async def _nowhere_to_go(self) -> EndpointError:
-        """Wait for what is in flight, which is paid for, and return the error that ends the run."""
-        loop, told = asyncio.get_running_loop(), self._told_of_waiting
-        while any(e.in_flight and loop.time() < e.awaited_until for e in self._endpoints):
-            if not told:
-                told = self._told_of_waiting = True
-                n = sum(len(e.in_flight) for e in self._endpoints)
-                _log.warning("%s; %d answers in flight are waited for, Ctrl-C ends that", self._reasons, n)
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(0.02)  # whoever got one hands it to the journal
-        return EndpointError(f"{self._reasons} (answers so far are safe; the same command continues)")
-
-    @property
-    def _reasons(self) -> str:
-        return "; ".join(f"{e.shown}: {e.dead}" for e in self._endpoints)
+    def _nowhere_to_go(self) -> EndpointError:
+        reasons = "; ".join(f"{e.shown}: {e.dead}" for e in self._endpoints)
+        return EndpointError(f"{reasons} (answers so far are safe; the same command continues)")
 
     # ---- counting ---------------------------------------------------------------------------------
 
