@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 from urllib.request import proxy_bypass
 
@@ -185,6 +186,21 @@ def connection_to(base_url: str, settings: EndpointSettings) -> Connection:
     return Connection(base_url, key, headers, _proxy_for(base_url))
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Connections that are kept; one on which more came than was asked for is closed instead.
+
+    The second answer of a server, or a gateway, that answers twice would be taken for that to the next request.
+    """
+
+    async def connect(self, *asked: Any, **how: Any) -> aiohttp.connector.Connection:
+        """Return a connection from which nothing is to be read yet."""
+        while True:
+            connection = await super().connect(*asked, **how)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+
 def open_session(connection: Connection, settings: EndpointSettings) -> aiohttp.ClientSession:
     """Return the HTTP session of one address; call it inside the event loop."""
     proxy = connection.proxy
@@ -199,7 +215,7 @@ def open_session(connection: Connection, settings: EndpointSettings) -> aiohttp.
         return await send(request)
 
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
+        connector=_Connector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
         headers={
             "Content-Type": "application/json",
             "Accept": "application/json",
