@@ -221,6 +221,8 @@ def making_folder_whole(path: Path, kind: str) -> Iterator[Path]:
     check_output_folder(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in _leftovers(path):
+        if f".{path.name}.replaced." in leftover.name and not path.exists():
+            leftover.rename(path)  # killed before the new one stood in its place
         shutil.rmtree(leftover, ignore_errors=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     replaced = path.with_name(f".{path.name}.replaced.{os.getpid()}.partial")
@@ -246,8 +248,9 @@ def making_folder_whole(path: Path, kind: str) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def take_lock(path: Path, *, wait: bool = False) -> int:

@@ -185,11 +185,13 @@ def test_an_answer_that_comes_twice_is_not_taken_for_that_to_the_next_request(tm
         server = await asyncio.start_server(connected, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         texts = []
-        async with Journal(tmp_path / "j") as journal:
-            async with open_model("openai:m", base_url=url, journal=journal) as model:
-                for name in "abc":
-                    texts.append((await model.complete(request(name))).text)
-                    await asyncio.sleep(0.2)
+        async with (
+            Journal(tmp_path / "j") as journal,
+            open_model("openai:m", base_url=url, journal=journal) as model,
+        ):
+            for name in "abc":
+                texts.append((await model.complete(request(name))).text)
+                await asyncio.sleep(0.2)
         server.close()
         return texts
 

@@ -189,7 +189,7 @@ def connection_to(base_url: str, settings: EndpointSettings) -> Connection:
 class _Connector(aiohttp.TCPConnector):
     """Connections that are kept; one on which more came than was asked for is closed instead.
 
-    The second answer of a server, or a gateway, that answers twice would be taken for that to the next request.
+    The second answer of a server or gateway that answers twice would be taken for that to the next request.
     """
 
     async def connect(self, *asked: Any, **how: Any) -> aiohttp.connector.Connection:
