@@ -23,7 +23,7 @@ from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.spending import Spending
 from evolcoder.models.journal.journal import Journal
-from evolcoder.models.journal.totals import Batch
+from evolcoder.models.journal.totals import BATCH_USD, Batch
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.runs import content_hash
@@ -284,6 +284,8 @@ class BatchModel(LanguageModel):
         while True:
             tried = sorted((key, w.attempts) for key, w in batch.items())
             marker = content_hash("batch", tried, turn) if turn else content_hash("batch", tried)
+            expected_usd = sum(self._spending.usd_of(w.expected) for w in batch.values())
+            self._spending.ledger(f"{BATCH_USD}{marker}", expected_usd)
             await self._remember(marker, None, "intended", len(batch))
             batch_id = await self._service.submit(marker, file, path)
             self._journal.count("sent", len(batch))  # on the disk together with the batch

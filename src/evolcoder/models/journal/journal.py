@@ -23,7 +23,10 @@ from typing import Any, NamedTuple
 from evolcoder.errors import JournalWriteError, RequestRefusedError
 from evolcoder.models.journal.database import damaged, lock_for_writing, open_for_reading, open_for_writing
 from evolcoder.models.journal.totals import (
+    ADD_TO_COUNT,
+    BATCH_USD,
     FIND_UNPRICED,
+    UNDER_WAY,
     UNPRICED_REPLIES,
     Batch,
     GivenPrices,
@@ -47,14 +50,11 @@ _FIND = (
     " (SELECT text FROM reasoning WHERE reasoning.key = replies.key) FROM replies WHERE key = ?"
 )
 _REASON = "INSERT OR IGNORE INTO reasoning (key, text) VALUES (?,?)"
-_COUNT = (
-    "INSERT INTO counts (name, value) VALUES (?, ?)"
-    " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
-)
 _BATCH = (
     "INSERT INTO batches (base_url, marker, batch_id, state, n_requests, written_at) VALUES (?,?,?,?,?,?)"
     " ON CONFLICT (marker) DO UPDATE SET batch_id = excluded.batch_id, state = excluded.state"
 )
+_FORGET = "DELETE FROM counts WHERE name = ?"
 _BATCH_MODEL = "INSERT OR IGNORE INTO batch_models (marker, model, asked_as) VALUES (?,?,?)"
 
 UNPRICED_WASTE = "wasted tokens without a price"
@@ -193,6 +193,8 @@ class Journal:
         """Note how a batch stands, by its marker; what is returned completes when that is durable."""
         if batch.model is not None:
             self._statements.append((_BATCH_MODEL, (batch.marker, batch.model, batch.asked_as)))
+        if batch.state not in UNDER_WAY:
+            self._statements.append((_FORGET, (f"{BATCH_USD}{batch.marker}",)))
         self._statements.append((_BATCH, (*batch[:5], time.time())))
         return self._wait_for_commit()
 
@@ -249,10 +251,7 @@ class Journal:
         return totals
 
     async def writable(self) -> None:
-        """Wait while the disk takes nothing: what is asked then may be paid for and lost.
-
-        Raises JournalWriteError where that does not pass.
-        """
+        """Wait while the disk takes nothing (what is asked then may be lost); raises JournalWriteError."""
         if self._failing_since is not None or self._failure is not None:
             await self._wait_for_commit()
 
@@ -377,7 +376,7 @@ class Journal:
             self._writer.execute(statement, values)
         self._writer.executemany(_INSERT, group.rows)
         if group.counts:
-            self._writer.executemany(_COUNT, group.counts.items())
+            self._writer.executemany(ADD_TO_COUNT, group.counts.items())
 
     def _not_written(
         self,

@@ -14,6 +14,14 @@ from evolcoder.models.journal.database import damaged, open_for_reading
 TokenPrice = Callable[[int, int], float]
 UNPRICED_REPLIES = "replies without a price: "
 """Begins the count of a model's replies from an endpoint while no price was known."""
+UNDER_WAY = ("intended", "submitted")
+"""States of batches whose answers are not in the journal yet."""
+BATCH_USD = "usd of the batch "
+"""Begins the count of what such a batch is expected to cost, by its marker."""
+ADD_TO_COUNT = (
+    "INSERT INTO counts (name, value) VALUES (?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
 FIND_UNPRICED = (
     "SELECT id, prompt_tokens, completion_tokens,"
     " prompt_tokens > 0 AND (completion_tokens > 0 OR length(text) = 0)"
@@ -113,7 +121,7 @@ def open_batches_in(connection: sqlite3.Connection) -> list[Batch]:
     """Return the batches whose answers are not in an open journal yet."""
     found = connection.execute(
         "SELECT base_url, marker, batch_id, state, n_requests, model, asked_as"
-        " FROM batches LEFT JOIN batch_models USING (marker) WHERE state IN ('intended', 'submitted')"
+        f" FROM batches LEFT JOIN batch_models USING (marker) WHERE state IN {UNDER_WAY}"
     )
     return [Batch(*row) for row in found]
 
