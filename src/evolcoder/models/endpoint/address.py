@@ -278,9 +278,14 @@ def _allow_open_files(n: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-async def read_body(response: aiohttp.ClientResponse, most: int = MOST_BYTES) -> bytes:
-    """Return a whole body, unpacked; raises ValueError where it is longer than `most` bytes."""
-    data = bytearray()
+async def read_body(
+    response: aiohttp.ClientResponse, most: int = MOST_BYTES, data: bytearray | None = None
+) -> bytes:
+    """Return a whole body, unpacked; raises ValueError where it is longer than `most` bytes.
+
+    `data` has what came, also where it broke off.
+    """
+    data = bytearray() if data is None else data
     async for chunk in response.content.iter_any():
         data += chunk
         if len(data) > most:
@@ -295,8 +300,15 @@ async def post(session: aiohttp.ClientSession, url: URL, body: bytes, key: str |
     try:
         # A redirect could carry the key to another host.
         async with session.post(url, data=body, allow_redirects=False) as response:
+            came = bytearray()
             try:
-                data = await read_body(response)
+                data = await read_body(response, data=came)
+            except aiohttp.ClientPayloadError:
+                # What is whole JSON is a whole answer, whatever became of the end of its message.
+                whole = read_reply(bytes(came)) if 200 <= response.status < 300 else None
+                if not isinstance(whole, Reply):
+                    raise
+                return whole
             except ValueError as error:
                 failure = Failure("broken", str(error), None, response.status, UNTOLD)
             else:
