@@ -279,7 +279,7 @@ def _allow_open_files(n: int) -> None:
 
 
 async def read_body(
-    response: aiohttp.ClientResponse, most: int = MOST_BYTES, data: bytearray | None = None
+    response: aiohttp.ClientResponse, most: int = MOST_BYTES, *, data: bytearray | None = None
 ) -> bytes:
     """Return a whole body, unpacked; raises ValueError where it is longer than `most` bytes.
 
