@@ -85,6 +85,37 @@ def test_a_folder_replaces_its_older_self_whole(tmp_path: Path) -> None:
     assert names(tmp_path / "f") == [".evolcoder.hashes", ".evolcoder.json", "new"]
 
 
+KILLED_WHILE_REPLACING = """
+import os, signal, sys
+from pathlib import Path
+from evolcoder.runs import making_folder_whole
+rename = Path.rename
+def once(path, target):
+    rename(path, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = once
+with making_folder_whole(Path(sys.argv[1]), "test") as partial:
+    (partial / "new").write_text("new")
+"""
+
+
+def test_a_folder_whose_successor_was_killed_on_its_way_stands_again(tmp_path: Path) -> None:
+    with making_folder_whole(tmp_path / "f", "test") as partial:
+        (partial / "old").write_text("old")
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_REPLACING, str(tmp_path / "f")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "f").exists()
+
+    def fail() -> None:
+        with making_folder_whole(tmp_path / "f", "test"):
+            raise RuntimeError("disk on fire")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (tmp_path / "f" / "old").read_text() == "old"
+    assert names(tmp_path) == ["f"]
+
+
 def test_a_folder_without_a_name_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -75,7 +76,10 @@ def write_parquet(jsonl: Path, parquet: Path) -> None:
     if "pyarrow" in sys.modules:
         _convert(jsonl, parquet)
     else:
-        subprocess.run([sys.executable, "-m", __name__, str(jsonl), str(parquet)], check=True)
+        done = subprocess.run([sys.executable, "-m", __name__, str(jsonl), str(parquet)])
+        if done.returncode > 1:  # what the disk said
+            raise OSError(done.returncode, os.strerror(done.returncode), str(parquet))
+        done.check_returncode()
 
 
 class _WithoutPandas:
@@ -148,4 +152,7 @@ def _as_kinds(row: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     sys.meta_path.insert(0, _WithoutPandas())
-    _convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    try:
+        _convert(Path(sys.argv[1]), Path(sys.argv[2]))
+    except OSError as error:
+        sys.exit(error.errno or 1)

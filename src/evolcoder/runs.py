@@ -12,11 +12,13 @@ import gzip
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
 import stat
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,12 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from evolcoder.errors import DataError, OutsideError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+WAIT_FOR_ROOM_S = 120.0
+"""How long a disk that takes nothing is tried again, in seconds."""
+_TRY_EVERY_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 def content_hash(*parts: Any) -> str:
@@ -70,8 +78,44 @@ def writing_whole(path: Path) -> Iterator[Path]:
             os.fsync(f.fileno())
         partial.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in DISK_FULL and error.filename in (None, str(partial)):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+class WaitForRoom:
+    """How long to wait for room on a full disk, told once: what is to be written there was paid for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._full_since: float | None = None
+
+    def seconds_after(self, error: OSError) -> float:
+        """Return the seconds until the next try; raises `error` where no room would help, OutsideError where
+        none came."""
+        if error.errno not in DISK_FULL:
+            raise error
+        now, why = time.monotonic(), os.strerror(error.errno).lower()
+        if self._full_since is None:
+            self._full_since = now
+            _log.warning(
+                "%s: cannot be written (%s); tried again for %.0f s", self._path, why, WAIT_FOR_ROOM_S
+            )
+        elif now - self._full_since >= WAIT_FOR_ROOM_S:
+            raise OutsideError(
+                f"{self._path}: cannot be written ({why}); every answer that came is in the journal: make "
+                "room on the disk, then the same command continues"
+            ) from error
+        return _TRY_EVERY_S
+
+    def over(self) -> None:
+        """Tell that what had to wait is written."""
+        if self._full_since is not None:
+            self._full_since = None
+            _log.warning("%s: can be written again; the run goes on", self._path)
 
 
 def check_parents(path: Path) -> None:
@@ -177,6 +221,8 @@ def making_folder_whole(path: Path, kind: str) -> Iterator[Path]:
     check_output_folder(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in _leftovers(path):
+        if f".{path.name}.replaced." in leftover.name and not path.exists():
+            leftover.rename(path)  # killed before the new one stood in its place
         shutil.rmtree(leftover, ignore_errors=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     replaced = path.with_name(f".{path.name}.replaced.{os.getpid()}.partial")
@@ -202,8 +248,9 @@ def making_folder_whole(path: Path, kind: str) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def take_lock(path: Path, *, wait: bool = False) -> int:

@@ -189,9 +189,9 @@ def test_told_to_overwrite_a_folder_takes_other_seeds_and_keeps_what_is_no_outpu
         assert len(teacher.asked) == asked + 2
 
 
-@pytest.mark.parametrize("command", ["generate", "evaluate"])
+@pytest.mark.parametrize(("command", "max_usd"), [("generate", "0.01"), ("evaluate", "0.02")])
 def test_a_limit_on_money_holds_for_every_command_that_asks_a_model(
-    command: str, seeds: Path, tmp_path: Path
+    command: str, max_usd: str, seeds: Path, tmp_path: Path
 ) -> None:
     arguments = {
         "generate": ("--input", seeds, "--output", tmp_path / "out.jsonl", "--style", "chat"),
@@ -199,7 +199,7 @@ def test_a_limit_on_money_holds_for_every_command_that_asks_a_model(
     }[command]
     with teacher_server() as teacher:
         model = ("-m", f"openai:m@{teacher.url}", "--max-tokens", "50", "--concurrency", "2")
-        said = [command, *model, *map(str, arguments), "--price", "10", "100", "--max-usd", "0.01"]
+        said = [command, *model, *map(str, arguments), "--price", "10", "100", "--max-usd", max_usd]
         stopped = CliRunner().invoke(cli, said)
         assert isinstance(stopped.exception, BudgetExhaustedError)
         assert 0 < len(teacher.asked) < 10

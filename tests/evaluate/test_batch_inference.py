@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evolcoder.errors import DataError
+from evolcoder.errors import DataError, EndpointError, RequestRefusedError
 from evolcoder.evaluate.batch_inference import answer_batch, read_batch
 from evolcoder.models.protocol import Completion, Request, Sampling
 from evolcoder.progress import SilentProgress
@@ -42,6 +42,29 @@ def test_columns_of_any_name_and_type_are_answered_and_kept(tmp_path: Path) -> N
         "response": "Add.\n\n1 2",
         "finish_reason": "stop",
     }
+
+
+class Refusing(Echo):
+    """Will not answer some questions."""
+
+    async def complete(self, request: Request) -> Completion:
+        if "harm" in str(request.prompt):
+            raise RequestRefusedError("http://x/v1: refuses one request\n(HTTP 400: flagged)")
+        return await super().complete(request)
+
+
+def test_a_row_that_is_refused_costs_the_others_no_answer(tmp_path: Path) -> None:
+    rows = [{"instruction": text} for text in ("Add.", "Do harm.", "Sort.")]
+    out, progress = tmp_path / "out.jsonl", SilentProgress()
+    summary = asyncio.run(answer_batch(Refusing(), rows, Sampling(), "chat", out, progress))
+    written = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["response"] for row in written] == ["Add.", "", "Sort."]
+    assert written[1]["absent"] == "http://x/v1: refuses one request (HTTP 400: flagged)"
+    assert (summary.rows, summary.absent) == (3, 1)
+    out.unlink()
+    with pytest.raises(EndpointError, match=r"no row was answered: .* flagged"):
+        asyncio.run(answer_batch(Refusing(), rows[1:2], Sampling(), "chat", out, progress))
+    assert not out.exists()
 
 
 def turns(*texts: str) -> list[dict[str, str]]:

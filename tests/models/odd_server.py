@@ -91,8 +91,13 @@ ANSWERED: dict[str, Callable[[int], bytes]] = {
     "chunked": lambda n: in_chunks(DATA, whole=True),
     "cut in the middle once": second(in_chunks(DATA, whole=False)),
     "cut without length once": second(b"HTTP/1.0 200 OK\r\n\r\n" + DATA[:40]),
-    "packed with a wrong length once": second(
-        http(gzip.compress(DATA), headers={"Content-Encoding": "gzip", "Content-Length": 500})
+    "packed with a wrong length": lambda n: http(
+        gzip.compress(DATA), headers={"Content-Encoding": "gzip", "Content-Length": 500}
+    ),
+    "with a wrong length": lambda n: http(chat(), headers={"Content-Length": len(DATA) + 7}),
+    "chunked without an end": lambda n: in_chunks(DATA, whole=True).removesuffix(b"0\r\n\r\n"),
+    "packed and cut once": second(
+        http(gzip.compress(DATA)[:-30], headers={"Content-Encoding": "gzip", "Content-Length": 500})
     ),
     "hangs up once": second(b""),
     "gateway that gives up once": second(error("time-out", 504)),

@@ -100,6 +100,25 @@ def test_another_address_is_refused_until_the_batch_is_given_up(tmp_path: Path, 
     assert "1 batches of 1 requests are given up" in output
 
 
+def test_what_is_given_up_counts_as_spent_and_what_is_answered_counts_once(tmp_path: Path) -> None:
+    async def main() -> tuple[float, float, dict[str, float]]:
+        async with batch_server() as first, batch_server() as second:
+            await asked_and_killed(tmp_path / "j", first, ["a"])
+            assert CliRunner().invoke(command, [str(tmp_path / "j"), "--drop-batches"]).exit_code == 0
+            async with Journal(tmp_path / "j") as journal:
+                budget = budget_of(journal, 1.0, None)
+                given_up = budget.usd
+                assert budget.estimated_usd == given_up
+            await ask(tmp_path / "j", second.url, ["a"], max_usd=1.0)
+            async with Journal(tmp_path / "j") as journal:
+                return given_up, budget_of(journal, 1.0, None).usd, journal.totals().counts
+
+    given_up, usd, counts = asyncio.run(main())
+    assert given_up == pytest.approx(2048e-6, rel=0.1)  # the longest answer
+    assert usd == pytest.approx(given_up + 10e-6)
+    assert not [name for name in counts if "batch" in name]
+
+
 def test_two_teachers_at_one_address_collect_their_own_batches_once(tmp_path: Path) -> None:
     async def sitting(server: BatchServer, max_usd: float | None) -> tuple[list[Any], float]:
         ref = f"openai:m@{server.url},openai:n@{server.url}"

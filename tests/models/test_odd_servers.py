@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,37 @@ def test_a_request_that_is_put_off_for_ever_is_the_rows_once_all_others_are_answ
 def test_an_address_that_puts_off_everybody_ends_the_run(tmp_path: Path) -> None:
     _, results, _ = sittings(tmp_path, lambda n: error("slow down", 429, Retry_After="nan"), patience_s=0.5)
     assert all(any("gave no answer" in told for told in ended(sitting)) for sitting in results)
+
+
+def test_an_answer_that_comes_twice_is_not_taken_for_that_to_the_next_request(tmp_path: Path) -> None:
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                n_bytes = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                text = json.loads(await reader.readexactly(n_bytes))["messages"][-1]["content"]
+                answer = http(chat(f"re: {text}"), headers={"Connection": "keep-alive"})
+                writer.write(answer)
+                await writer.drain()
+                await asyncio.sleep(0.05)
+                writer.write(answer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def main() -> list[str]:
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        texts = []
+        async with (
+            Journal(tmp_path / "j") as journal,
+            open_model("openai:m", base_url=url, journal=journal) as model,
+        ):
+            for name in "abc":
+                texts.append((await model.complete(request(name))).text)
+                await asyncio.sleep(0.2)
+        server.close()
+        return texts
+
+    assert asyncio.run(main()) == ["re: a", "re: b", "re: c"]

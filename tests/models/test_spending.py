@@ -298,7 +298,7 @@ def test_replies_of_a_sitting_without_a_price_count_at_the_price_known_later(
         async with serving(script) as server:
             await sitting(server.url, None, ["a", "b", "wasted", "untold"])
             stopped = await sitting(server.url, 20.0, ["c"])
-            went_on = await sitting(server.url, 100.0, ["c"])
+            went_on = await sitting(server.url, 200.0, ["c"])
         async with Journal(tmp_path / "j.sqlite") as journal:
             return stopped, went_on, journal.totals().spent_usd
 

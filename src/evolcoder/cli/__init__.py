@@ -80,7 +80,8 @@ def cli() -> None:
     """
 
 
-_DISK_SAYS_NO = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
+_DISK_SAYS_NO = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -93,12 +94,13 @@ def _known_failure(error: Exception) -> EvolcoderError | None:
     mistake: EvolcoderError | None = own_files.own_mistake(error) if own_files is not None else None
     if mistake is not None:
         return mistake
-    if not isinstance(error, OSError) or error.errno not in _DISK_SAYS_NO + _NO_PLACE:
+    if not isinstance(error, OSError) or error.errno not in _DISK_SAYS_NO + _NO_ROOM + _NO_PLACE:
         return None
     where, why = error.filename or "the disk", str(error.strerror).lower()
     if error.errno in _NO_PLACE:
         return UserError(f"{where}: nothing can be written there ({why}); nothing was changed")
-    return EvolcoderError(f"{where}: {why}; what was there is safe")
+    further = ": make room, then the same command continues" if error.errno in _NO_ROOM else ""
+    return EvolcoderError(f"{where}: {why}; what was there is safe{further}")
 
 
 def main() -> None:

@@ -85,4 +85,6 @@ def command(
         click.echo(json.dumps({"output": str(output), **asdict(summary)}))
     else:
         cut = f", {summary.cut} of them cut at {sampling.max_tokens} tokens" if summary.cut else ""
-        click.echo(f"{output}: {summary.rows} answers of {summary.tokens} tokens{cut}")
+        none = f"; {summary.absent} rows got no answer, `absent` says why" if summary.absent else ""
+        n = summary.rows - summary.absent
+        click.echo(f"{output}: {n} answers of {summary.tokens} tokens{cut}{none}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evolcoder.data_files import json_value, rows_of_data
-from evolcoder.errors import DataError
+from evolcoder.errors import DataError, EndpointError, RequestFailedError
 from evolcoder.evaluate.sampling import IN_FLIGHT
 from evolcoder.execution.bounded import map_bounded
 from evolcoder.instruction_prompt import instruction_prompt
@@ -39,6 +39,8 @@ class BatchSummary:
     """Tokens in the answers."""
     cut: int
     """Answers that reached the length limit."""
+    absent: int = 0
+    """Rows that the endpoint gave no answer to; each says why, in `absent`."""
 
 
 def read_batch(
@@ -100,16 +102,22 @@ async def answer_batch(
     fields: OutputFields = "own",
     columns: Columns = NO_COLUMNS,
 ) -> BatchSummary:
-    """Answer every row and write them, in order, with the fields asked for; raises what the model raises."""
+    """Answer every row and write them, in order, with the fields asked for.
+
+    A row that alone gets no answer has an empty one, and says why; raises what stops every request.
+    """
 
     async def ask(item: tuple[dict[str, Any], Request]) -> tuple[dict[str, Any], int]:
         row, request = item
-        completion = await model.complete(request)
+        try:
+            completion = await model.complete(request)
+        except RequestFailedError as error:  # the others' answers are paid for
+            return {**row, "response": "", "finish_reason": "", "absent": " ".join(str(error).split())}, 0
         answer = {"response": completion.text.strip(), "finish_reason": completion.finish_reason}
         return {**row, **answer}, completion.completion_tokens
 
     answered: list[dict[str, Any]] = []
-    tokens = cut = 0
+    tokens = cut = absent = 0
     stream = map_bounded(ask, _requests(rows, sampling, style, columns), IN_FLIGHT)
     with progress.bar("answer", len(rows)) as bar:
         async with contextlib.aclosing(stream):
@@ -117,9 +125,12 @@ async def answer_batch(
                 answered.append(row if fields == "own" else _as_published(row, len(answered) + 1, columns))
                 tokens += n_tokens
                 cut += row["finish_reason"] == "length"
+                absent += row["finish_reason"] == ""
                 bar.advance(tokens=tokens)
+    if answered and absent == len(answered):
+        raise EndpointError(f"no row was answered: {row.get('absent')}")
     write_jsonl_whole(output, map(json_value, answered))
-    return BatchSummary(len(answered), tokens, cut)
+    return BatchSummary(len(answered), tokens, cut, absent)
 
 
 def _as_published(row: dict[str, Any], number: int, columns: Columns) -> dict[str, Any]:

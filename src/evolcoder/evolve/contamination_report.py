@@ -73,7 +73,7 @@ def decontaminate(
         screen = held.enter_context(closing(ContaminationScreen(problems, common, engine)))
         writer = None
         if out is not None:
-            writer = held.enter_context(closing(RowWriter(held.enter_context(writing_whole(out)))))
+            writer = held.enter_context(RowWriter(held.enter_context(writing_whole(out))))
         compared = screen.hits_of(told("look for copies", screen.rows_learnt))
         if embed is not None:
             neighbours = nearest_hits(told("embed", screen.rows_learnt), problems, embed, similarity)

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, aclosing, closing
+from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from evolcoder.evolve.evolve_one import EvolvedRow, RowUsage, WriteInstruction, 
 from evolcoder.evolve.merging import merged_rows, pool_after
 from evolcoder.evolve.methods import MethodSet
 from evolcoder.evolve.output_folder import remove_later_rounds
-from evolcoder.evolve.row_files import RowWriter, try_to_write, write_rows_whole
+from evolcoder.evolve.row_files import RowWriter, try_to_write, write_rows_whole, write_when_there_is_room
 from evolcoder.evolve.settings import EvolveSettings
 from evolcoder.evolve.verification import PROGRAMS
 from evolcoder.execution.bounded import map_bounded
@@ -98,7 +98,8 @@ async def evolve_dataset(
         answering=answering,
     )
     folders = [out / round_folder(number) for number in numbers]
-    write_rows_whole(out / "dataset.jsonl", merged_rows(seeds, folders))
+    dataset = out / "dataset.jsonl"
+    await write_when_there_is_room(dataset, lambda: write_rows_whole(dataset, merged_rows(seeds, folders)))
     remove_later_rounds(out, rounds)
     return summaries
 
@@ -208,7 +209,7 @@ async def evolve_round(
         if verifier is not None:
             files.enter_context(verifier)
         kept, dropped = (
-            files.enter_context(closing(RowWriter(files.enter_context(writing_whole(out / name)))))
+            files.enter_context(RowWriter(files.enter_context(writing_whole(out / name)), out / name))
             for name in ("evolved.jsonl", "eliminated.jsonl")
         )
         telling = asyncio.create_task(_update_bar(bar, live, summary))
@@ -223,9 +224,13 @@ async def evolve_round(
                     count(summary, candidate)
                     if candidate.elimination is None:
                         for row in (candidate.row, *candidate.more):
-                            kept.write(row)
+                            kept.hold(row)
                     else:
-                        dropped.write(candidate.row, **candidate.elimination._asdict())
+                        dropped.hold(candidate.row, **candidate.elimination._asdict())
+                await kept.written()
+                await dropped.written()
+        await kept.written(whole=True)
+        await dropped.written(whole=True)
         bar.advance(live.newly_finished(), **live.facts(summary.kept, summary.eliminated))
     return summary
 
@@ -238,11 +243,15 @@ async def _update_bar(bar: Bar, live: LiveCounts, summary: RoundSummary) -> None
 
 async def _finish(out: Path, summary: RoundSummary) -> None:
     """Write the round's Parquet file, and last its summary."""
-    await asyncio.to_thread(write_parquet, out / "evolved.jsonl", out / "evolved.parquet")
     facts = asdict(summary)
     if not summary.preambles:
         del facts["preambles"]
-    write_json_whole(out / "summary.json", facts)
+
+    def write() -> None:
+        write_parquet(out / "evolved.jsonl", out / "evolved.parquet")
+        write_json_whole(out / "summary.json", facts)
+
+    await write_when_there_is_room(out / "evolved.parquet", write)
 
 
 def count(summary: RoundSummary, candidate: EvolvedRow) -> None:

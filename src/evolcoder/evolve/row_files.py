@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pickle
 import subprocess
 import zlib
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,17 +23,38 @@ from evolcoder.instructions import (
 )
 from evolcoder.records import Instruction
 from evolcoder.row_forms import NO_COLUMNS, Columns
-from evolcoder.runs import writing_whole
+from evolcoder.runs import WaitForRoom, writing_whole
+
+_BLOCK_BYTES = 1 << 16
 
 
 class RowWriter:
-    """Appends rows to a JSONL file."""
+    """Appends rows to a JSONL file; a context, at whose end they are written unless it ends by an error."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=1 << 16)
+    def __init__(self, path: Path, shown: Path | None = None) -> None:
+        """Open the file; `shown` is how messages name it."""
+        self._file = path.open("wb", buffering=0)
+        self._held = bytearray()
+        self._wait = WaitForRoom(shown or path)
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error is None:
+                self.flush()
+        finally:
+            self._file.close()
 
     def write(self, row: Instruction, **columns: str) -> None:
-        """Write one row with further columns; lone surrogates become "?"."""
+        """Write one row as `hold` takes it."""
+        self.hold(row, **columns)
+        if len(self._held) >= _BLOCK_BYTES:
+            self.flush()
+
+    def hold(self, row: Instruction, **columns: str) -> None:
+        """Take one row with further columns, to be written later; lone surrogates become "?"."""
         import orjson
 
         flat = {**row_from_instruction(row), **columns}
@@ -41,17 +62,47 @@ class RowWriter:
             line = orjson.dumps(flat)
         except TypeError:  # orjson takes no lone surrogates and no numbers above 64 bits
             line = json.dumps(flat, ensure_ascii=False).encode("utf-8", "replace")
-        self._file.write(line + b"\n")
+        self._held += line + b"\n"
 
-    def close(self) -> None:
-        """Flush and close; may be called twice."""
-        self._file.close()
+    def flush(self) -> None:
+        """Write what is held; what the disk does not take stays held."""
+        while self._held:
+            del self._held[: self._file.write(self._held)]
+
+    async def written(self, *, whole: bool = False) -> None:
+        """Write what is held where it is much, or `whole`; on a full disk wait for room and let others work.
+
+        Raises OutsideError where there is none after a while.
+        """
+        while len(self._held) >= (1 if whole else _BLOCK_BYTES):
+            try:
+                self.flush()
+            except OSError as error:
+                await asyncio.sleep(self._wait.seconds_after(error))
+            else:
+                self._wait.over()
+
+
+async def write_when_there_is_room(path: Path, write: Callable[[], object]) -> None:
+    """Call `write`, which writes the file, in a thread; on a full disk again and again for a while.
+
+    Raises OutsideError where that does not help.
+    """
+    wait = WaitForRoom(path)
+    while True:
+        try:
+            await asyncio.to_thread(write)
+        except OSError as error:
+            await asyncio.sleep(wait.seconds_after(error))
+        else:
+            wait.over()
+            return
 
 
 def write_rows_whole(path: Path, rows: Iterable[Instruction]) -> int:
     """Write rows as JSONL, whole or not at all, and return their number."""
     count = 0
-    with writing_whole(path) as partial, closing(RowWriter(partial)) as writer:
+    with writing_whole(path) as partial, RowWriter(partial) as writer:
         for row in rows:
             writer.write(row)
             count += 1
@@ -79,7 +130,7 @@ def try_to_write(path: Path, rows: Iterable[Instruction]) -> None:
         raise DataError(f"{path}: a folder stands where the data set will be written; move it away")
     all_texts = True
     try:
-        with closing(RowWriter(Path(os.devnull))) as writer:
+        with RowWriter(Path(os.devnull)) as writer:
             for row in rows:
                 all_texts = all_texts and all(type(value) is str for value in row.extra.values())
                 writer.write(row)

@@ -303,9 +303,13 @@ def _clock(path: Path, key: str) -> Iterator[Callable[[], float]]:
     def seconds() -> float:
         return time.monotonic() - start
 
+    def write() -> None:
+        with suppress(OSError):  # a full disk: it costs a measured time, no stage
+            path.write_text(f"{key} {seconds():.1f}")
+
     def keep() -> None:
         while not ended.wait(_CLOCK_S):
-            path.write_text(f"{key} {seconds():.1f}")
+            write()
 
     thread = threading.Thread(target=keep, name="clock", daemon=True)
     thread.start()
@@ -314,7 +318,7 @@ def _clock(path: Path, key: str) -> Iterator[Callable[[], float]]:
     finally:
         ended.set()
         thread.join()
-        path.write_text(f"{key} {seconds():.1f}")
+        write()
 
 
 def _earlier_seconds(path: Path, key: str) -> float | None:

@@ -58,15 +58,11 @@ class Steps:
 
         Raises BudgetExhaustedError where the time or the teacher's budget is over, and what evolution raises.
         """
-        from evolcoder.evolve.merging import merged_rows
-
         self._check_time()
         with self.stages.doing(self.plan.evolve(number)) as undone:
             if undone:
                 seeds = read_instructions(self.plan.seeds_file)
                 run_async(self._evolve(seeds, number))
-                folders = [self.plan.folder(n) for n in range(1, number + 1)]
-                write_instructions(self.plan.dataset(number), merged_rows(seeds, folders))
 
     def fine_tune(self, number: int) -> None:
         """Fine-tune the base model on a round's training set; raises BudgetExhaustedError as above.
@@ -123,7 +119,9 @@ class Steps:
                 )
 
     async def _evolve(self, seeds: list[Instruction], number: int) -> None:
+        from evolcoder.evolve.merging import merged_rows
         from evolcoder.evolve.rounds import evolve_rounds
+        from evolcoder.evolve.row_files import write_when_there_is_room
 
         recipe, budget = self.recipe, self.recipe.budget
         limits: dict[str, Any] = {"max_usd": budget.max_usd, "max_requests": budget.max_requests}
@@ -136,6 +134,10 @@ class Steps:
                 engine=self.engine,
                 answering=load_domain(recipe.domain).answering,
             )
+        dataset, folders = self.plan.dataset(number), [self.plan.folder(n) for n in range(1, number + 1)]
+        await write_when_there_is_room(
+            dataset, lambda: write_instructions(dataset, merged_rows(seeds, folders))
+        )
 
     def _score(self, number: int) -> RoundScore:
         rows, cost = self.plan.rows_of(number), self._cost(number)

@@ -95,6 +95,7 @@ def open_model(
     if is_remote(ref):
         model = _open_remote(ref, base_url, journal, settings, budget, RequestStats())
         if journal is not None:
+            _count_unpriced_elsewhere(journal, [ref], base_url, settings, budget)
             collect = _earlier_batches(journal, [ref], base_url, settings, budget)
             return JournaledModel(model, journal, collect)
     elif (own := own_backend(ref)) is not None:
@@ -152,6 +153,8 @@ def _open_pool(
         teachers.append(
             Teacher(model if journal is None else JournaledModel(model, journal, collect), weight)
         )
+    if journal is not None:
+        _count_unpriced_elsewhere(journal, names, base_url, settings, budget)
     return TeacherPool(teachers, stats)
 
 
@@ -276,6 +279,37 @@ def _count_unpriced(journal: Journal, name: str, price: Price, budget: SpendingB
             "%s: %d earlier answers of %s came without a count of tokens and without a price: max_usd cannot "
             "count them",
             *(journal.path, earlier.unknown, name),
+        )
+
+
+def _count_unpriced_elsewhere(
+    journal: Journal,
+    refs: Sequence[str],
+    base_url: str | Sequence[str] | None,
+    settings: EndpointSettings,
+    budget: SpendingBudget | None,
+) -> None:
+    """Count towards a limit what earlier sittings got without a price of models that are not asked now.
+
+    Nobody says what those cost: the dearest price of those that are asked stands for it, and it is told.
+    """
+    if budget is None or budget.max_usd is None:
+        return
+    from evolcoder.models.endpoint.pricing import dearest_price
+
+    named = [_addresses(ref.partition("#")[0], base_url) for ref in refs]
+    prices = [dearest_price(name, [url for _, url in places], settings) for name, places in named]
+    known = [price for price in prices if price is not None]
+    found = journal.unpriced_elsewhere(
+        [name for name, _ in named], lambda *tokens: max(price(*tokens) for price in known)
+    )
+    budget.count_earlier(found.usd, 0)
+    budget.estimated_usd += found.usd
+    if found.replies:
+        _log.warning(
+            "%s: %d earlier answers of %s have no price: max_usd counts them at that of %s, %.4f US dollars",
+            *(journal.path, found.replies, ", ".join(found.models)),
+            *(", ".join(name for name, _ in named), found.usd),
         )
 
 

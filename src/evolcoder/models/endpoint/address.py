@@ -7,9 +7,10 @@ import os
 import re
 import resource
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 from urllib.request import proxy_bypass
 
@@ -44,13 +45,19 @@ class Endpoint:
     """Whether anything that it sent may have been billed."""
     last_whole_answer: float | None = None
     """When it last gave a readable answer, on the loop's clock."""
+    failing_since: float | None = None
+    """When it first failed since then."""
     first_sent: float | None = None
     answered_sent: float = -math.inf
     """When the youngest request was sent that it gave a readable answer to."""
     refused: int = 0
     """Requests it would not take, since its last readable answer."""
+    in_flight: dict[object, float] = field(default_factory=dict)
+    """When each request in flight was sent, the oldest first."""
     dead: str | None = None
     """Why it is no longer asked; None while it is."""
+    awaited_until: float = 0.0
+    """How long answers still in flight are waited for once it is dead, on the loop's clock."""
 
     @property
     def shown(self) -> str:
@@ -66,6 +73,10 @@ class Endpoint:
         """Return how long it has given no readable answer, in seconds."""
         since = self.last_whole_answer if self.last_whole_answer is not None else self.first_sent
         return 0.0 if since is None else now - since
+
+    def works_long(self, now: float, patience_s: float) -> bool:
+        """Whether a request has been in flight for so long: answers take their time there."""
+        return now - min(self.in_flight.values(), default=now) >= patience_s
 
 
 def refusal_hint(status: int, key_env: str) -> str:
@@ -117,8 +128,8 @@ def shown_url(url: str) -> str:
 def masked(text: str, key: str | None, url: str = "") -> str:
     """Return a message without the key and the values of the address's query, where these stand whole."""
     secrets = [key or ""]
-    for field in urlsplit(url).query.split("&"):
-        name, _, value = field.partition("=")
+    for part in urlsplit(url).query.split("&"):
+        name, _, value = part.partition("=")
         if name not in _OPEN_FIELDS:
             secrets += [value or name, unquote_plus(value or name)]
     for secret in secrets:
@@ -175,6 +186,21 @@ def connection_to(base_url: str, settings: EndpointSettings) -> Connection:
     return Connection(base_url, key, headers, _proxy_for(base_url))
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Connections that are kept; one on which more came than was asked for is closed instead.
+
+    The second answer of a server or gateway that answers twice would be taken for that to the next request.
+    """
+
+    async def connect(self, *asked: Any, **how: Any) -> aiohttp.connector.Connection:
+        """Return a connection from which nothing is to be read yet."""
+        while True:
+            connection = await super().connect(*asked, **how)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+
 def open_session(connection: Connection, settings: EndpointSettings) -> aiohttp.ClientSession:
     """Return the HTTP session of one address; call it inside the event loop."""
     proxy = connection.proxy
@@ -189,7 +215,7 @@ def open_session(connection: Connection, settings: EndpointSettings) -> aiohttp.
         return await send(request)
 
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
+        connector=_Connector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
         headers={
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -252,9 +278,14 @@ def _allow_open_files(n: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-async def read_body(response: aiohttp.ClientResponse, most: int = MOST_BYTES) -> bytes:
-    """Return a whole body, unpacked; raises ValueError where it is longer than `most` bytes."""
-    data = bytearray()
+async def read_body(
+    response: aiohttp.ClientResponse, most: int = MOST_BYTES, *, data: bytearray | None = None
+) -> bytes:
+    """Return a whole body, unpacked; raises ValueError where it is longer than `most` bytes.
+
+    `data` has what came, also where it broke off.
+    """
+    data = bytearray() if data is None else data
     async for chunk in response.content.iter_any():
         data += chunk
         if len(data) > most:
@@ -269,8 +300,15 @@ async def post(session: aiohttp.ClientSession, url: URL, body: bytes, key: str |
     try:
         # A redirect could carry the key to another host.
         async with session.post(url, data=body, allow_redirects=False) as response:
+            came = bytearray()
             try:
-                data = await read_body(response)
+                data = await read_body(response, data=came)
+            except aiohttp.ClientPayloadError:
+                # What is whole JSON is a whole answer, whatever became of the end of its message.
+                whole = read_reply(bytes(came)) if 200 <= response.status < 300 else None
+                if not isinstance(whole, Reply):
+                    raise
+                return whole
             except ValueError as error:
                 failure = Failure("broken", str(error), None, response.status, UNTOLD)
             else:

@@ -23,7 +23,7 @@ from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.spending import Spending
 from evolcoder.models.journal.journal import Journal
-from evolcoder.models.journal.totals import Batch
+from evolcoder.models.journal.totals import BATCH_USD, Batch
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
 from evolcoder.runs import content_hash
@@ -54,7 +54,9 @@ class _Waiting:
     form: BodyFormat = field(default_factory=BodyFormat)
     """Of the last attempt."""
     expected: Billed = UNTOLD
-    """The most that an attempt can come to."""
+    """What an attempt is expected to come to."""
+    most_usd: float = 0.0
+    """The most that it can cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class _Brought:
     answers: dict[str, Completion] = field(default_factory=dict)
     errors: dict[str, Failure] = field(default_factory=dict)
     usd: dict[str, float] = field(default_factory=dict)
-    """What each line is billed for, whether its answer is of use or not; until it is told, the most."""
+    """What each line is billed for, whether its answer is of use or not; until it is told, as expected."""
 
 
 class _BatchFailedError(EndpointError):
@@ -187,8 +189,7 @@ class BatchModel(LanguageModel):
                 if self._running:  # their outcome tells whether there is room in the budget
                     await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                     continue
-                next_usd = self._spending.usd_of(next(iter(self._waiting.values())).expected)
-                self._fail(self._waiting, budget.exhausted(next_usd))
+                self._fail(self._waiting, budget.exhausted(next(iter(self._waiting.values())).most_usd))
                 return
             task = loop.create_task(self._run_batch(batch, lines))
             self._running.add(task)
@@ -208,8 +209,10 @@ class BatchModel(LanguageModel):
             line = chat_format.encode({"custom_id": key, "method": "POST", "url": f"/v1{path}", "body": body})
             if size + len(line) > _MOST_BYTES:
                 break
-            waiting.expected = self._spending.expected(len(line), waiting.request.sampling.max_tokens)
-            if budget.limited and not budget.try_take(self._spending.usd_of(waiting.expected)):
+            lengths = len(line), waiting.request.sampling.max_tokens
+            waiting.expected = self._spending.expected(*lengths)
+            waiting.most_usd = self._spending.usd_of(self._spending.most(*lengths))
+            if budget.limited and not budget.try_take(waiting.most_usd):
                 continue  # there may be room for cheaper ones
             batch[key] = self._waiting.pop(key)
             lines.append(line)
@@ -226,7 +229,7 @@ class BatchModel(LanguageModel):
         finally:
             if (budget := self._spending.budget).limited:
                 for key, waiting in batch.items():
-                    budget.settle(self._spending.usd_of(waiting.expected), brought.usd.get(key, 0.0))
+                    budget.settle(waiting.most_usd, brought.usd.get(key, 0.0))
         for key, waiting in batch.items():
             if waiting.answer.done():
                 continue
@@ -281,6 +284,8 @@ class BatchModel(LanguageModel):
         while True:
             tried = sorted((key, w.attempts) for key, w in batch.items())
             marker = content_hash("batch", tried, turn) if turn else content_hash("batch", tried)
+            expected_usd = sum(self._spending.usd_of(w.expected) for w in batch.values())
+            self._spending.ledger(f"{BATCH_USD}{marker}", expected_usd)
             await self._remember(marker, None, "intended", len(batch))
             batch_id = await self._service.submit(marker, file, path)
             self._journal.count("sent", len(batch))  # on the disk together with the batch

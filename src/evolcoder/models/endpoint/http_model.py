@@ -9,6 +9,7 @@ others. Every request ends with a completion or an error.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from evolcoder.models.endpoint.rate_limit import RateLimiter
 from evolcoder.models.endpoint.settings import EndpointSettings
 from evolcoder.models.endpoint.spending import Spending
 from evolcoder.models.endpoint.stream import BrokenStreamError, NoStreamError, follow
+from evolcoder.models.endpoint.unowned import UnownedFlights
 from evolcoder.models.journal.journal import Journal
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats
@@ -91,6 +93,8 @@ class HttpModel(LanguageModel):
         self._endpoints: list[Endpoint] = []
         self._watch: Watch | None = None
         self._open_requests = self._refused_now = 0
+        self._journal = journal
+        self._unowned = UnownedFlights(self._endpoints, self._settings.timeout_s)
         self.stats = stats or RequestStats()
         """Counts of this model's requests."""
         self._spending = Spending(price, budget, journal, self.stats)
@@ -121,6 +125,8 @@ class HttpModel(LanguageModel):
         begun = state.since = loop.time()
         while True:
             outcome, endpoint = await self._ask(state)
+            if outcome is None:
+                continue  # its address was left before it was sent
             if isinstance(outcome, Reply) and "stop" in state.form.omit:
                 outcome = chat_format.ended_at_stop(outcome, request.sampling.stop)
             if isinstance(outcome, Reply) and not self._ask_again(state, outcome):
@@ -173,11 +179,15 @@ class HttpModel(LanguageModel):
         yield StreamPart(completion.text, completion)
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._watch is not None:
-            self._watch.close()
-        for endpoint in self._endpoints:
-            await endpoint.session.close()
+        """Close all connections, once answers in flight that nobody waits for are in the journal."""
+        try:
+            await self._unowned.wait()
+        finally:
+            self._unowned.cancel()
+            if self._watch is not None:
+                self._watch.close()
+            for endpoint in self._endpoints:
+                await endpoint.session.close()
 
     def _open(self) -> None:
         settings = self._settings
@@ -188,8 +198,11 @@ class HttpModel(LanguageModel):
 
     # ---- one attempt -------------------------------------------------------------------------------
 
-    async def _ask(self, state: _Try) -> tuple[Reply | Failure, Endpoint]:
-        """Send a request, and again where it is slow, and return the first answer, or the last failure."""
+    async def _ask(self, state: _Try) -> tuple[Reply | Failure | None, Endpoint]:
+        """Send a request, and again where it is slow, and return the first answer, or the last failure.
+
+        None where it was not sent.
+        """
         assert self._watch is not None
         request = state.request
         length = request.sampling.max_tokens
@@ -204,12 +217,27 @@ class HttpModel(LanguageModel):
         flight = Flight(endpoint, chat_format.path_of(request), data, length, expected, done)
         self._launch(flight, endpoint, retry=bool(state.failures))
         try:
-            outcome: tuple[Reply | Failure, Endpoint] = await flight.done
+            outcome: tuple[Reply | Failure | None, Endpoint] = await flight.done
             return outcome
+        except asyncio.CancelledError:
+            if self._journal is not None:
+                self._unowned.add(flight, lambda reply: self._keep(state, reply))
+            raise
         finally:
             self._watch.end(flight)
-            for task in flight.attempts:
+            for task in () if flight in self._unowned else flight.attempts:
                 task.cancel()
+
+    def _keep(self, state: _Try, reply: Reply | Failure) -> None:
+        """Put an answer that nobody waits for into the journal."""
+        if isinstance(reply, Reply) and "stop" in state.form.omit:
+            reply = chat_format.ended_at_stop(reply, state.request.sampling.stop)
+        if isinstance(reply, Failure) or self._ask_again(state, reply) or self._journal is None:
+            self._spending.throw_away(reply.billed)
+            return
+        seconds = asyncio.get_running_loop().time() - state.since
+        completion = self._spending.completion(reply, self._name, seconds)
+        self._journal.put(state.request.key(self.key_name), completion, self._name)
 
     def _launch(self, flight: Flight, endpoint: Endpoint, retry: bool) -> None:
         task = asyncio.get_running_loop().create_task(self._attempt(flight, endpoint, retry))
@@ -238,6 +266,10 @@ class HttpModel(LanguageModel):
         reply: Reply | Failure | None = None
         await limiter.enter(flight.tokens, retry)
         try:
+            if endpoint.dead is not None:
+                if len(flight.attempts) == 1 and not flight.done.done():
+                    flight.done.set_result((None, endpoint))
+                return
             size = len(flight.body), flight.length
             expected = self._spending.expected(*size)
             set_aside_usd = await self._spending.set_aside(expected, self._spending.most(*size))
@@ -248,6 +280,7 @@ class HttpModel(LanguageModel):
                 endpoint.first_sent = begun
             stats.sent += 1
             stats.in_flight += 1
+            endpoint.in_flight[me] = begun
             try:
                 reply = self._spending.with_tokens(await endpoint.send(flight.path, flight.body), expected)
                 if isinstance(reply, Reply) or reply.kind != "connection":
@@ -255,6 +288,7 @@ class HttpModel(LanguageModel):
                 endpoint.billed |= reply.billed != Billed(0, 0)
             finally:
                 stats.in_flight -= 1
+                del endpoint.in_flight[me]
                 self._settle(flight, endpoint, reply, loop.time() - begun)
                 # One cut short may be billed, where money counts; an address that takes none bills none.
                 refuses = endpoint.dead is not None and not endpoint.billed
@@ -280,8 +314,10 @@ class HttpModel(LanguageModel):
         assert self._watch is not None
         loop_now = asyncio.get_running_loop().time()
         limits, stats = endpoint.limiter.limits, self.stats
+        if isinstance(reply, Failure) and reply.kind != "rejected" and endpoint.failing_since is None:
+            endpoint.failing_since = loop_now
         if isinstance(reply, Reply):
-            endpoint.last_whole_answer = loop_now
+            endpoint.last_whole_answer, endpoint.failing_since = loop_now, None
             endpoint.answered_sent = max(endpoint.answered_sent, loop_now - seconds)
             endpoint.refused = 0
             self._watch.took(flight, seconds)
@@ -325,9 +361,8 @@ class HttpModel(LanguageModel):
             return await self._rejected(state, failure, endpoint)
         if failure.kind == "connection" and endpoint.answers == 0:
             if state.failures["connection"] >= _START_ATTEMPTS:
-                self._bury(
-                    endpoint, f"cannot be reached ({failure.detail}); does it run, and is the address right?"
-                )
+                why = f"cannot be reached ({failure.detail}); does it run, and is the address right?"
+                self._bury(endpoint, why, awaited_s=0.0)
             state.avoid = endpoint
             return float(0.1 * 2 ** min(state.failures["connection"], 3) * random.uniform(0.8, 1.2))
         patience_s = self._settings.patience_s
@@ -335,25 +370,31 @@ class HttpModel(LanguageModel):
             self._bury(endpoint, f"asks to wait {told:.0f} s ({failure.detail})")
         if told:
             self.stats.resumes_at = max(self.stats.resumes_at, time.monotonic() + told)
-        if (silent_s := endpoint.silent_s(now)) > patience_s + told and failure.kind != "broken":
+        silent_s, never = endpoint.silent_s(now), endpoint.last_whole_answer is None
+        # Past its own deadline a request tells that others hang as well.
+        hangs = failure.kind == "timeout" and failure.status == 0
+        works = not hangs and endpoint.works_long(now, patience_s)
+        failing_s = silent_s if hangs else now - (endpoint.failing_since or now)
+        if not works and failing_s > patience_s + told and failure.kind != "broken":
             alone = state.overtaken >= (1 if self._open_requests <= _FEW else _OVERTAKEN)
             if alone and failure.kind in ("server", "rate limit", "timeout"):
                 raise RequestFailedError(
                     f"{endpoint.shown}: no valid answer to one request in {sum(state.failures.values())} "
                     f"attempts ({failure.detail}); it answered others meanwhile, finished work is safe"
                 )
-            self._bury(endpoint, f"gave no answer for {silent_s:.0f} s ({failure.detail})")
-        if failure.status == 200 and endpoint.last_whole_answer is None:
+            why = f"gave no answer for {silent_s:.0f} s ({failure.detail})"
+            self._bury(endpoint, why, awaited_s=patience_s)
+        if failure.status == 200 and never:
             # It replies, but never with an answer; the next attempt would not bring one either.
             if state.failures[failure.kind] >= _UNREADABLE_ATTEMPTS:
                 self._bury(endpoint, f"gives no answer that can be read ({failure.detail})")
-        elif state.attempts >= self._settings.max_attempts and endpoint.last_whole_answer is None:
-            self._bury(endpoint, f"answers no request ({failure.detail})")
+        elif state.attempts >= self._settings.max_attempts and never and not works:
+            self._bury(endpoint, f"answers no request ({failure.detail})", awaited_s=patience_s)
         most_attempts = self._settings.max_attempts
         billed = failure.kind == "broken" and failure.status == 200  # and whole, and no answer
         if billed:
             most_attempts = min(most_attempts, 1 + self._settings.refused_retries)
-        if state.attempts >= most_attempts:
+        if state.attempts >= most_attempts and not (never and works):
             # A refusal is remembered: a continuation that asked again would be billed again.
             raise (RequestRefusedError if billed else RequestFailedError)(
                 f"{endpoint.shown}: no valid answer to one request in {state.attempts} attempts "
@@ -419,17 +460,20 @@ class HttpModel(LanguageModel):
 
     def _pick(self, avoid: Endpoint | None) -> Endpoint:
         """Return the living address with the least to do for its weight; `avoid` only if it is the last."""
-        if len(self._endpoints) == 1 and self._endpoints[0].dead is None:
-            return self._endpoints[0]
         living = [endpoint for endpoint in self._endpoints if endpoint.dead is None]
         if not living:
             raise self._nowhere_to_go()
         choice = [endpoint for endpoint in living if endpoint is not avoid] or living
         return min(choice, key=lambda e: (not e.limiter.limits.healthy, (e.assigned + 1) / e.weight))
 
-    def _bury(self, endpoint: Endpoint, why: str) -> None:
-        """Ask this address no more; raises EndpointError where it was the last."""
-        endpoint.dead = endpoint.dead or why
+    def _bury(self, endpoint: Endpoint, why: str, awaited_s: float = math.inf) -> None:
+        """Ask this address no more; what is in flight there may still come for so long.
+
+        Raises EndpointError where it was the last.
+        """
+        if endpoint.dead is None:
+            endpoint.dead = why
+            endpoint.awaited_until = asyncio.get_running_loop().time() + awaited_s
         if all(e.dead is not None for e in self._endpoints):
             raise self._nowhere_to_go()
 

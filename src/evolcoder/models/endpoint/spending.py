@@ -9,6 +9,7 @@ from evolcoder.models.budget import SpendingBudget
 from evolcoder.models.endpoint.chat_format import Billed, Failure, Reply
 from evolcoder.models.endpoint.pricing import Price
 from evolcoder.models.journal.journal import HELD, UNPRICED_WASTE, Journal
+from evolcoder.models.journal.totals import UNPRICED_REPLIES
 from evolcoder.models.protocol import Completion
 from evolcoder.models.stats import RequestStats
 
@@ -40,7 +41,7 @@ class Spending:
 
     def ledger(self, name: str, n: float) -> None:
         """Add to a count that outlives the process, where there is a journal."""
-        if self._journal is not None:
+        if n and self._journal is not None:
             self._journal.count(name, n)
 
     def answer_tokens(self, length: int, otherwise: float) -> float:
@@ -58,8 +59,8 @@ class Spending:
         return Billed(n_bytes // 4, int(self.answer_tokens(length, float(length))) + 1, told=False)
 
     def most(self, n_bytes: int, length: int) -> Billed:
-        """Return the tokens that a request comes to at most: of three bytes each, and the longest answer."""
-        return Billed(n_bytes // 3, max(length, int(self.answer_tokens(length, 0.0))) + 1, told=False)
+        """Return the tokens that a request comes to at most: of one byte each, and the longest answer."""
+        return Billed(n_bytes, max(length, int(self.answer_tokens(length, 0.0))) + 1, told=False)
 
     def usd_of(self, billed: Billed) -> float:
         """Return what tokens cost, in US dollars; 0 where no price is known."""
@@ -82,10 +83,11 @@ class Spending:
         if self._journal is not None:
             await self._journal.writable()
         budget = self.budget
-        if not budget.limited:
+        usd = SetAside(self.usd_of(expected), self.usd_of(most) if budget.limited else 0.0)
+        if not budget.limited:  # a later sitting may have a limit
             self.ledger("sent", 1)
-            return SetAside()
-        usd = SetAside(self.usd_of(expected), self.usd_of(most))
+            self.ledger(HELD, usd.expected)
+            return usd
         await budget.take(usd.most)
         self.ledger("sent", 1)
         self.ledger(HELD, usd.expected)
@@ -100,8 +102,8 @@ class Spending:
 
     def settle(self, set_aside_usd: SetAside, billed: Billed) -> None:
         """Replace what was set aside for one request by what it is billed for."""
+        self.ledger(HELD, -set_aside_usd.expected)
         if self.budget.limited:
-            self.ledger(HELD, -set_aside_usd.expected)
             self.budget.settle(set_aside_usd.most, self.usd_of(billed))
 
     def count(self, billed: Billed) -> None:
@@ -120,6 +122,8 @@ class Spending:
         self._stats.truncated += reply.finish_reason == "length"
         tokens = reply.billed.prompt_tokens, reply.billed.completion_tokens
         usd = None if self.price is None else self.usd_of(reply.billed)
+        if usd is None:
+            self.ledger(f"{UNPRICED_REPLIES}{model}", 1)
         return Completion(
             reply.text, reply.finish_reason, *tokens, usd, seconds, model=model, reasoning=reply.reasoning
         )

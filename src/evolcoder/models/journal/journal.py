@@ -15,16 +15,31 @@ import sqlite3
 import time
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evolcoder.errors import JournalWriteError, RequestRefusedError
 from evolcoder.models.journal.database import damaged, lock_for_writing, open_for_reading, open_for_writing
-from evolcoder.models.journal.totals import Batch, GivenPrices, JournalTotals, open_batches_in, totals_of
+from evolcoder.models.journal.totals import (
+    ADD_TO_COUNT,
+    BATCH_USD,
+    FIND_UNPRICED,
+    UNDER_WAY,
+    UNPRICED_REPLIES,
+    Batch,
+    GivenPrices,
+    JournalTotals,
+    TokenPrice,
+    UnpricedReplies,
+    open_batches_in,
+    totals_of,
+    unpriced_elsewhere,
+)
 from evolcoder.models.protocol import Completion, LanguageModel, Request
 from evolcoder.models.stats import RequestStats, stats_of
+from evolcoder.runs import WAIT_FOR_ROOM_S
 
 _INSERT = (
     "INSERT OR IGNORE INTO replies (key, model, text, checksum, finish_reason, prompt_tokens,"
@@ -35,21 +50,12 @@ _FIND = (
     " (SELECT text FROM reasoning WHERE reasoning.key = replies.key) FROM replies WHERE key = ?"
 )
 _REASON = "INSERT OR IGNORE INTO reasoning (key, text) VALUES (?,?)"
-_COUNT = (
-    "INSERT INTO counts (name, value) VALUES (?, ?)"
-    " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
-)
 _BATCH = (
     "INSERT INTO batches (base_url, marker, batch_id, state, n_requests, written_at) VALUES (?,?,?,?,?,?)"
     " ON CONFLICT (marker) DO UPDATE SET batch_id = excluded.batch_id, state = excluded.state"
 )
+_FORGET = "DELETE FROM counts WHERE name = ?"
 _BATCH_MODEL = "INSERT OR IGNORE INTO batch_models (marker, model, asked_as) VALUES (?,?,?)"
-
-_UNPRICED = (
-    "SELECT id, prompt_tokens, completion_tokens,"
-    " prompt_tokens > 0 AND (completion_tokens > 0 OR length(text) = 0)"
-    " FROM replies WHERE model = ? AND cost_usd IS NULL"
-)
 
 UNPRICED_WASTE = "wasted tokens without a price"
 """Count of the tokens of answers thrown away while no price was known."""
@@ -61,9 +67,6 @@ _LEAST_HELD = 1e-9
 _REFUSED = "request refused"
 """Stands as the finish reason of a request that the endpoint will not take; its text says why."""
 
-
-RETRY_FOR_S = 120.0
-"""How long a disk that takes nothing is tried again, in seconds."""
 _log = logging.getLogger(__name__)
 
 
@@ -85,7 +88,7 @@ class Journal:
         self,
         path: Path | str,
         commit_every_s: float = 0.005,
-        retry_for_s: float = RETRY_FOR_S,
+        retry_for_s: float = WAIT_FOR_ROOM_S,
         retry_every_s: float = 1.0,
     ) -> None:
         self.path = Path(path)
@@ -190,6 +193,8 @@ class Journal:
         """Note how a batch stands, by its marker; what is returned completes when that is durable."""
         if batch.model is not None:
             self._statements.append((_BATCH_MODEL, (batch.marker, batch.model, batch.asked_as)))
+        if batch.state not in UNDER_WAY:
+            self._statements.append((_FORGET, (f"{BATCH_USD}{batch.marker}",)))
         self._statements.append((_BATCH, (*batch[:5], time.time())))
         return self._wait_for_commit()
 
@@ -197,13 +202,13 @@ class Journal:
         """Return the batches whose answers are not in the journal yet."""
         return open_batches_in(self._reader)
 
-    def give_prices(self, model: str, price: Callable[[int, int], float]) -> GivenPrices:
+    def give_prices(self, model: str, price: TokenPrice) -> GivenPrices:
         """Note what replies of a model that have no price come to at this one, and answers thrown away.
 
         Call it before anything is asked. Raises JournalWriteError where the disk fails.
         """
         try:
-            found = self._writer.execute(_UNPRICED, (model,)).fetchall()
+            found = self._writer.execute(FIND_UNPRICED, (model,)).fetchall()
             prices = [(price(prompt, answer), id_) for id_, prompt, answer, known in found if known]
             wasted = self._count_of(UNPRICED_WASTE)
             # Nobody kept which of these tokens were a prompt's.
@@ -213,12 +218,21 @@ class Journal:
             self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._write_error(error) from error
+        if found:
+            self.count(f"{UNPRICED_REPLIES}{model}", -self._count_of(f"{UNPRICED_REPLIES}{model}"))
         if wasted:
             self.count(UNPRICED_WASTE, -wasted)
             self.count("wasted usd", wasted_usd)
             self.count("estimated usd", wasted_usd)
         usd = sum(usd for usd, _ in prices)
         return GivenPrices(usd + wasted_usd, wasted_usd, len(found) - len(prices))
+
+    def unpriced_elsewhere(self, models: Collection[str], price: TokenPrice) -> UnpricedReplies:
+        """Return what replies of other models than these, from endpoints and without a price, come to at one.
+
+        Their own price may be known later, so nothing is noted.
+        """
+        return unpriced_elsewhere(self._reader, self.totals().counts, models, price)
 
     async def counts_kept(self) -> None:
         """Wait until the counts up to now are durable."""
@@ -237,10 +251,7 @@ class Journal:
         return totals
 
     async def writable(self) -> None:
-        """Wait while the disk takes nothing: what is asked then may be paid for and lost.
-
-        Raises JournalWriteError where that does not pass.
-        """
+        """Wait while the disk takes nothing (what is asked then may be lost); raises JournalWriteError."""
         if self._failing_since is not None or self._failure is not None:
             await self._wait_for_commit()
 
@@ -365,7 +376,7 @@ class Journal:
             self._writer.execute(statement, values)
         self._writer.executemany(_INSERT, group.rows)
         if group.counts:
-            self._writer.executemany(_COUNT, group.counts.items())
+            self._writer.executemany(ADD_TO_COUNT, group.counts.items())
 
     def _not_written(
         self,

@@ -17,12 +17,13 @@ from typing import Any
 
 from evolcoder.errors import JournalError
 from evolcoder.models.journal.database import check_file, lock_for_writing, open_for_writing
-from evolcoder.models.journal.totals import Batch, open_batches_in
+from evolcoder.models.journal.totals import ADD_TO_COUNT, BATCH_USD, UNDER_WAY, Batch, open_batches_in
 
 _COLUMNS = (
     "id, key, model, text, checksum, finish_reason, prompt_tokens, completion_tokens, cost_usd, seconds,"
     " written_at"
 )
+_COUNT_OF = "SELECT coalesce(sum(value), 0) FROM counts WHERE name = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def repair_journal(path: Path) -> Repair:
 
 
 def drop_open_batches(path: Path) -> list[Batch]:
-    """Give up the batches whose answers are not in a journal yet, and return them.
+    """Give up the batches whose answers are not in a journal yet, count what they may cost, and return them.
 
     Raises JournalError where there is no journal, or a run writes it.
     """
@@ -79,9 +80,14 @@ def drop_open_batches(path: Path) -> list[Batch]:
     try:
         with closing(open_for_writing(path)) as connection:
             dropped = open_batches_in(connection)
-            connection.execute(
-                "UPDATE batches SET state = 'dropped' WHERE state IN ('intended', 'submitted')"
-            )
+            names = [f"{BATCH_USD}{batch.marker}" for batch in dropped]
+            usd = sum(connection.execute(_COUNT_OF, (name,)).fetchone()[0] for name in names)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"UPDATE batches SET state = 'dropped' WHERE state IN {UNDER_WAY}")
+            connection.executemany("DELETE FROM counts WHERE name = ?", [(name,) for name in names])
+            # They may be billed all the same.
+            connection.executemany(ADD_TO_COUNT, [("wasted usd", usd), ("estimated usd", usd)])
+            connection.execute("COMMIT")
             return dropped
     finally:
         os.close(lock)

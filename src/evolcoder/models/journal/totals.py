@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from evolcoder.models.journal.database import damaged, open_for_reading
+
+TokenPrice = Callable[[int, int], float]
+UNPRICED_REPLIES = "replies without a price: "
+"""Begins the count of a model's replies from an endpoint while no price was known."""
+UNDER_WAY = ("intended", "submitted")
+"""States of batches whose answers are not in the journal yet."""
+BATCH_USD = "usd of the batch "
+"""Begins the count of what such a batch is expected to cost, by its marker."""
+ADD_TO_COUNT = (
+    "INSERT INTO counts (name, value) VALUES (?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
+FIND_UNPRICED = (
+    "SELECT id, prompt_tokens, completion_tokens,"
+    " prompt_tokens > 0 AND (completion_tokens > 0 OR length(text) = 0)"
+    " FROM replies WHERE model = ? AND cost_usd IS NULL"
+)
+"""The last column: whether the endpoint told the tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +98,30 @@ class GivenPrices:
     """Replies that still have none: nobody told their tokens."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnpricedReplies:
+    """Replies of models that are not asked now, and what they come to at a price of those that are."""
+
+    models: tuple[str, ...]
+    replies: int
+    usd: float
+
+
+def unpriced_elsewhere(
+    connection: sqlite3.Connection, counts: Mapping[str, float], models: Collection[str], price: TokenPrice
+) -> UnpricedReplies:
+    """Return what replies of other models than these, which `counts` knows as an endpoint's, come to."""
+    named = [name.removeprefix(UNPRICED_REPLIES) for name in counts if name.startswith(UNPRICED_REPLIES)]
+    others = tuple(name for name in named if counts[f"{UNPRICED_REPLIES}{name}"] > 0 and name not in models)
+    found = [row for name in others for row in connection.execute(FIND_UNPRICED, (name,))]
+    return UnpricedReplies(others, len(found), sum(price(prompt, answer) for _, prompt, answer, _ in found))
+
+
 def open_batches_in(connection: sqlite3.Connection) -> list[Batch]:
     """Return the batches whose answers are not in an open journal yet."""
     found = connection.execute(
         "SELECT base_url, marker, batch_id, state, n_requests, model, asked_as"
-        " FROM batches LEFT JOIN batch_models USING (marker) WHERE state IN ('intended', 'submitted')"
+        f" FROM batches LEFT JOIN batch_models USING (marker) WHERE state IN {UNDER_WAY}"
     )
     return [Batch(*row) for row in found]
 
