@@ -36,6 +36,10 @@ ODD_ANSWERS = {
     "fence space def": "```python\n def double(n):\n    return 2 * n\n```",
     "nbsp": "def double(n):\n\xa0\xa0\xa0\xa0return 2 * n\n",
     "zwsp": "\u200bdef double(n):\n    return 2 * n\n",
+    **{
+        f"separator {ord(mark):x}": f"def double(n):\n    return 2 * n\n{mark}It doubles."
+        for mark in "\x85\u2028\u2029"
+    },
     "soft hyphen": "def double(n):\n    return 2 *\xad n\n",
     "marks of direction": "\u200edef double(n):\u200d\n    return 2 * n\u200f\n",
     "invisible in a string": "def double(n):\n    return 2 * n if len('\u200b\u200d') == 2 else 0\n",

@@ -41,9 +41,9 @@ _ANY = "*"
 _BUILTINS = frozenset(dir(builtins))
 _INERT = (
     *(ast.Name, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Attribute, ast.expr_context),
-    *(ast.Compare, ast.cmpop, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop),
+    *(ast.Compare, ast.cmpop, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop, ast.Call),
 )
-"""Parts of `[PYTHON]`, `Here is the`, `{code}`, `src/solution.py`."""
+"""Parts of `[PYTHON]`, `Here is the`, `{code}`, `src/solution.py`, `O(n)`."""
 
 
 def without_demonstrations(code: str, tree: ast.Module, entry_point: str, first_line: int = 1) -> str:
