@@ -42,6 +42,7 @@ ODD_ANSWERS = {
     },
     "soft hyphen": "def double(n):\n    return 2 *\xad n\n",
     "marks of direction": "\u200edef double(n):\u200d\n    return 2 * n\u200f\n",
+    "embedded directions": "\u202bdef double(n):\n    return 2 * n\n\u202c",
     "invisible in a string": "def double(n):\n    return 2 * n if len('\u200b\u200d') == 2 else 0\n",
     "crlf": "```python\r\ndef double(n):\r\n    return 2 * n\r\n```\r\n",
     "s": "def double(n):\n    return 2 * n</s>",

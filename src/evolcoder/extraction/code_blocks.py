@@ -35,7 +35,7 @@ _BEGINS_CODE = re.compile(
     r"|@\w|#include\b|<\?php|[A-Za-z_]\w*\s+=\s"
 )
 _QUOTED = re.compile(r"^> ?(?!>)", re.MULTILINE)
-_QUOTES_CODE = re.compile(r"^> ?(?:```|(?:def|class|import|from|async)[ \t]|@\w)", re.MULTILINE)
+_QUOTES_CODE = re.compile(rf"^> ?(?:```|{_BEGINS_CODE.pattern})", re.MULTILINE)
 _NEXT_TURN = re.compile(
     r"(?:<\|(?:im_end|end|eot_id|eot|endoftext|end_of_turn|EOT)\|>|</s>|<end_of_turn>|<eos>)\s*"
     r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<s>)?\s*"

@@ -40,7 +40,7 @@ _ENDS = re.compile(
     re.MULTILINE,
 )
 _INVISIBLE = str.maketrans(
-    dict.fromkeys("\ufeff\u00ad\u200b\u200c\u200d\u200e\u200f\u2060", "")
+    dict.fromkeys("\ufeff\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u202a\u202b\u202c\u202d\u202e\ufe0f", "")
     | dict.fromkeys("\x85\u2028\u2029", "\n")
 )
 _ODD_BLANK = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
@@ -121,6 +121,7 @@ def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
     if not only_as_is:
         spellings += [textwrap.dedent(plain), plain.lstrip(), _ODD_BLANK.sub(" ", plain)]
         spellings += [html.unescape(plain), textwrap.dedent(_without_line_numbers(plain))]
+        spellings += [re.sub(r"\\([_*])", r"\1", plain)]  # escaped as a page's text is
         if ">>> " in plain or "In [" in plain:
             spellings.append("\n".join(typed[1] or "" for typed in _TYPED.finditer(plain)) + "\n")
     for spelling in dict.fromkeys(spellings):
