@@ -326,6 +326,10 @@ def _with_domain(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     return merged
 
 
+_EXPECTED = {"dataclass_type": "a mapping of keys is expected", "tuple_type": "a list, [a, b], is expected"}
+"""What pydantic tells in terms of Python's types."""
+
+
 def section_from_data(section: type[Section], data: Mapping[str, Any], where: str) -> Section:
     """Return checked data as a settings dataclass; raises RecipeError from `where` on, of every bad key."""
     from pydantic import ValidationError
@@ -337,14 +341,12 @@ def section_from_data(section: type[Section], data: Mapping[str, Any], where: st
         checked: Section = _adapter(kind).validate_python(data)
         return checked
     except ValidationError as error:
-        found = [
-            ": ".join(
-                filter(None, [".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")])
-            )
+        found = []
+        for item in error.errors(include_url=False):
+            said = _EXPECTED.get(item["type"], item["msg"]).removeprefix("Value error, ")
             # A check over a whole section says itself what it found.
-            + ("" if isinstance(item["input"], Mapping) else f", found {shortened(repr(item['input']))}")
-            for item in error.errors(include_url=False)
-        ]
+            given = "" if isinstance(item["input"], Mapping) else f", found {shortened(repr(item['input']))}"
+            found.append(": ".join(filter(None, [".".join(map(str, item["loc"])), said])) + given)
         raise RecipeError(f"{where}: " + "; ".join(found)) from error
 
 

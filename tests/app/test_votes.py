@@ -103,6 +103,8 @@ def test_a_study_is_written_whole_and_read_back(tmp_path: Path) -> None:
     (folder / "study.json").write_text('{"format": 1, "items": [{}]}')
     with pytest.raises(DataError, match=r"study\.json: not a review study"):
         read_study(folder)
+    with pytest.raises(DataError, match=r"no review study there \(study\.json is missing\)$"):
+        read_study(tmp_path / "none")
 
 
 def test_a_reviewer_goes_on_where_the_last_vote_was(tmp_path: Path) -> None:

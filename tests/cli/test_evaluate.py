@@ -168,6 +168,7 @@ def replies(folder: Path) -> int:
     [
         (["--model", "embeded", "--benchmark", "humaneval"], "did you mean 'embedded'"),
         (["--model", "embedded", "--benchmark", "humanevl"], "did you mean 'humaneval'"),
+        (["--model", "embedded", "--benchmark", " , "], "--benchmark: a name is expected"),
         (["--model", "embedded", "--benchmark", "humaneval", "--preset", "scrip"], "did you mean 'script'"),
         (["--model", "embedded", "--benchmark", "humaneval", "--greedy", "--n", "5"], "--greedy"),
     ],

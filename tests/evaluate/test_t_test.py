@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from statistics import fmean
 
@@ -110,17 +111,17 @@ def test_of_three_equal_arms_one_is_called_different_in_at_most_six_of_a_hundred
     assert called <= 60
 
 
-def test_the_smallest_difference_is_found_in_about_eighty_of_a_hundred_draws() -> None:
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_smallest_difference_is_found_in_about_eighty_of_a_hundred_draws(seeds: int) -> None:
     draw, found = random.Random(7), 0
-    smallest = smallest_difference(0.3, problems=500, samples=1, seeds=3)
-    for _ in range(400):
-        first, second = ([draw.gauss(mean, 0.01) for _ in range(3)] for mean in (0.3, 0.3 + smallest))
+    smallest = smallest_difference(0.3, problems=500, samples=20, seeds=seeds)
+    for _ in range(1000):
         first, second = (
-            [sum(draw.random() < rate for _ in range(500)) / 500 for rate in trained]
-            for trained in (first, second)
+            [draw.gauss(draw.gauss(mean, 0.01), math.sqrt(mean * (1 - mean) / 10_000)) for _ in range(seeds)]
+            for mean in (0.3, 0.3 + smallest)
         )
-        found += welch_test(first, second, 1 / 500).p_value < 0.05
-    assert 0.72 <= found / 400 <= 0.88
+        found += welch_test(first, second, 1 / 10_000).p_value < 0.05
+    assert 0.77 <= found / 1000 <= 0.83
 
 
 def test_the_smallest_difference_falls_with_problems_samples_and_seeds() -> None:

@@ -36,8 +36,13 @@ ODD_ANSWERS = {
     "fence space def": "```python\n def double(n):\n    return 2 * n\n```",
     "nbsp": "def double(n):\n\xa0\xa0\xa0\xa0return 2 * n\n",
     "zwsp": "\u200bdef double(n):\n    return 2 * n\n",
+    **{
+        f"separator {ord(mark):x}": f"def double(n):\n    return 2 * n\n{mark}It doubles."
+        for mark in "\x85\u2028\u2029"
+    },
     "soft hyphen": "def double(n):\n    return 2 *\xad n\n",
     "marks of direction": "\u200edef double(n):\u200d\n    return 2 * n\u200f\n",
+    "embedded directions": "\u202bdef double(n):\n    return 2 * n\n\u202c",
     "invisible in a string": "def double(n):\n    return 2 * n if len('\u200b\u200d') == 2 else 0\n",
     "crlf": "```python\r\ndef double(n):\r\n    return 2 * n\r\n```\r\n",
     "s": "def double(n):\n    return 2 * n</s>",

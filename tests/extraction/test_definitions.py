@@ -120,6 +120,11 @@ def test_a_special_token_after_a_bare_program_is_no_part_of_it() -> None:
         assert defining_program(code + token, "add", "javascript") == code + "\n"
 
 
+def test_a_bare_program_may_be_quoted() -> None:
+    code = "function add(x, y) {\n  return x + y;\n}\n"
+    assert defining_program("> " + code.replace("\n", "\n> "), "add", "javascript") == code
+
+
 def test_many_calls_take_linear_time() -> None:
     assert (
         definition("add(1)\n" * 100_000, "add") is None

@@ -15,7 +15,7 @@ from torch.nn import functional
 from evolcoder.models.local import bf16_kernels as kernels
 from evolcoder.models.local import fast_forms, llama_layers, row_attention
 from evolcoder.models.local.decoding import DecodeJob, Decoder
-from evolcoder.models.local.kv_cache import KVSlots
+from evolcoder.models.local.kv_cache import CACHE, KVSlots
 from evolcoder.models.local.packed_weights import pack_linear_layers
 
 needs_the_kernels = pytest.mark.skipif(
@@ -131,7 +131,7 @@ def in_slots(model: Any, ids: torch.Tensor, window: int | None) -> torch.Tensor:
     for slot, text in enumerate(ids):
         for known, end in ((0, 30), (30, 31), (31, 60), (60, 61), (61, 200 - 100 * slot)):
             slots.begin_prompt(known, end)
-            out = model(text[None, known:end], past_key_values=slots.cache, use_cache=True, logits_to_keep=1)
+            out = model(text[None, known:end], use_cache=True, logits_to_keep=1, **{CACHE: slots.cache})
             got.append(out.logits[:, -1])
         slots.load(slot, end)
     for at in range(20):
@@ -139,12 +139,13 @@ def in_slots(model: Any, ids: torch.Tensor, window: int | None) -> torch.Tensor:
         mask = slots.begin_step(lengths, window)
         tokens = torch.stack([text[length] for text, length in zip(ids, lengths, strict=True)])
         places = torch.tensor(lengths)[:, None]
-        out = model(tokens[:, None], position_ids=places, attention_mask=mask, past_key_values=slots.cache)
+        out = model(tokens[:, None], position_ids=places, attention_mask=mask, **{CACHE: slots.cache})
         got.append(out.logits[:, -1])
     return torch.cat(got).float()
 
 
 @needs_the_kernels
+@pytest.mark.filterwarnings("error::FutureWarning")
 @pytest.mark.parametrize(
     ("family", "changes"),
     [

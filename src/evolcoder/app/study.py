@@ -153,6 +153,8 @@ def read_study(folder: Path) -> Study:
         if data["format"] != _FORMAT or [item.number for item in items] != list(range(len(items))):
             raise ValueError(f"format {_FORMAT} with items numbered from 0 is expected")
         return Study(str(data["id"]), str(data["title"]), int(data["seed"]), items)
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no review study there ({STUDY_NAME} is missing)") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a review study ({type(error).__name__}: {error})") from error
 

@@ -159,6 +159,8 @@ def command(model: str, benchmarks: str, out: Path, style: str, greedy: bool, **
     choice = model_choice(model, options)
     given = [name.strip() for name in benchmarks.split(",") if name.strip()]
     names = [benchmark_within(name, options["first_day"], options["last_day"]) for name in given]
+    if not names:
+        raise UserError("--benchmark: a name is expected; `evolcoder benchmarks` lists them")
     if clash := folder_clash(names):
         raise UserError(clash)
     try:

@@ -35,6 +35,7 @@ _BEGINS_CODE = re.compile(
     r"|@\w|#include\b|<\?php|[A-Za-z_]\w*\s+=\s"
 )
 _QUOTED = re.compile(r"^> ?(?!>)", re.MULTILINE)
+_QUOTES_CODE = re.compile(rf"^> ?(?:```|{_BEGINS_CODE.pattern})", re.MULTILINE)
 _NEXT_TURN = re.compile(
     r"(?:<\|(?:im_end|end|eot_id|eot|endoftext|end_of_turn|EOT)\|>|</s>|<end_of_turn>|<eos>)\s*"
     r"(?:<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<s>)?\s*"
@@ -91,7 +92,7 @@ def code_blocks(text: str) -> list[CodeBlock]:
 
 def read_fences(text: str) -> tuple[list[CodeBlock], str]:
     """Return the fenced blocks of a text, and what stands outside them."""
-    if "> ```" in text:
+    if ">" in text and _QUOTES_CODE.search(text):
         text = _QUOTED.sub("", text)
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     reading = _Reading(minds_strings=True).of(lines)

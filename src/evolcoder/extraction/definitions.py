@@ -45,7 +45,7 @@ def definition(code: str, name: str) -> re.Match[str] | None:
         r"\((?:[^();{}]|\([^();{}]*\))*\)(?:[^;{}()=|\"]|\([^()]{0,200}\)){0,400}?\{"
     )
     assigned = (
-        rf"^[^\n\"'(]*?\b{named}\s*(?:<-|=|:[^=\n]*=)\s*(?:async\s*)?"
+        rf"^[^\n\"'`(]*?\b{named}\s*(?:<-|=|:[^=\n]*=)\s*(?:async\s*)?"
         r"(?:function\b|\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)[^\n;]*(?:=>|->)|lambda\b|->|\w+\s*=>|\\\()"
     )
     for pattern in (keyword, function, assigned):

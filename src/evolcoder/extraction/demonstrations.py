@@ -11,6 +11,7 @@ import ast
 import builtins
 import re
 import symtable
+import sys
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -41,9 +42,10 @@ _ANY = "*"
 _BUILTINS = frozenset(dir(builtins))
 _INERT = (
     *(ast.Name, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Attribute, ast.expr_context),
-    *(ast.Compare, ast.cmpop, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop),
+    *(ast.Compare, ast.cmpop, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop, ast.Call, ast.Starred),
+    *(ast.BoolOp, ast.boolop, ast.IfExp),
 )
-"""Parts of `[PYTHON]`, `Here is the`, `{code}`, `src/solution.py`."""
+"""Parts of `[PYTHON]`, `Here is the`, `{code}`, `src/solution.py`, `* O(n)`, `fast and simple`."""
 
 
 def without_demonstrations(code: str, tree: ast.Module, entry_point: str, first_line: int = 1) -> str:
@@ -176,7 +178,7 @@ def _statements(code: str, tree: ast.Module) -> list[_Statement] | None:
 def _may_show(node: ast.stmt, entry_point: str) -> bool:
     """Whether a look into the statement is worth it: most definitions and assignments show nothing."""
     if isinstance(node, _IMPORTS):
-        return False
+        return entry_point in bound_names(node)
     if isinstance(node, DEFINITIONS):
         return node.name != entry_point and _is_test(node)
     if isinstance(node, _ASSIGNMENTS) and node.value is not None:
@@ -233,11 +235,13 @@ class _Program:
         return [s.node for s in [*undecided, *unneeded]]
 
     def _unfit(self) -> set[_Statement]:
-        """Return what cannot run: main guards, what is made of a user's input, words around the program."""
+        """Return what cannot run: main guards, what a user's input makes, words, imports of itself."""
         unfit: set[_Statement] = set()
         typed: set[str] = set()
         for s in self.statements:
-            if isinstance(s.node, (*DEFINITIONS, *_IMPORTS)):
+            if self._imports_itself(s.node):
+                unfit.add(s)
+            elif isinstance(s.node, (*DEFINITIONS, *_IMPORTS)):
                 typed -= s.binds
             elif _is_main_guard(s.node) or self._is_word(s.node):
                 unfit.add(s)
@@ -248,6 +252,11 @@ class _Program:
                 typed -= s.binds
         return unfit
 
+    def _imports_itself(self, node: ast.stmt) -> bool:
+        """True for `from solution import f`, as a test's file begins, in the program that defines `f`."""
+        is_import = isinstance(node, ast.ImportFrom) and node.module not in sys.stdlib_module_names
+        return is_import and self.entry_point in self.functions & bound_names(node)
+
     def _is_word(self, node: ast.stmt) -> bool:
         """True for what stood beside the program: it reads a name that nothing binds, no more."""
         value = node.value if isinstance(node, ast.Expr) else None
@@ -256,7 +265,8 @@ class _Program:
         nodes = list(ast.walk(value)) if value else []
         known = self.imported | self.functions | self.variables | _BUILTINS | {self.entry_point}
         unknown = {n.id for n in nodes if isinstance(n, ast.Name)} - known
-        return bool(unknown) and "*" not in self.imported and all(isinstance(n, _INERT) for n in nodes)
+        named = bool(unknown) or (isinstance(value, ast.Attribute) and value.attr == "py")  # of the file
+        return named and "*" not in self.imported and all(isinstance(n, _INERT) for n in nodes)
 
     def _asks(self, s: _Statement) -> bool:
         """Whether a statement always calls `input`, which fails where nobody types."""

@@ -147,7 +147,7 @@ def sound_pieces(code: str) -> list[str]:
     while at < len(parts) and left > 0:
         end, n_read = _end_of_statement(parts, at)
         left -= n_read
-        if end > at and not parts[at].startswith("#"):
+        if end > at and not parts[at].startswith(("#", "- ", "* ", "+ ")):
             pieces.append("\n".join(parts[at:end]))
         at = max(end, at + 1)
     return pieces

@@ -39,11 +39,15 @@ _ENDS = re.compile(
     r"|(?<![\"'`])(?:<\|(?:endoftext|im_end|eot_id|end_of_text|EOT|file_sep)\|>|</s>|<file_sep>)(?![\"'`])",
     re.MULTILINE,
 )
-_INVISIBLE = str.maketrans(dict.fromkeys("\ufeff\u00ad\u200b\u200c\u200d\u200e\u200f\u2060", ""))
+_INVISIBLE = str.maketrans(
+    dict.fromkeys("\ufeff\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u202a\u202b\u202c\u202d\u202e\ufe0f", "")
+    | dict.fromkeys("\x85\u2028\u2029", "\n")
+)
 _ODD_BLANK = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _GLUED_TAG = re.compile(
-    r"^[ \t]*(?:<[A-Za-z?][^<>\n]{0,120}>|<!\[CDATA\[)+(?=(?:def|class|import|from|async)[ \t]|@\w)"
-    r"|(?:\]\]>(?:</[A-Za-z][\w:.-]{0,40}>)*|</[A-Za-z][\w:.-]{0,40}>)[ \t]*$",
+    r"^[ \t]*(?:<[A-Za-z?][^<>\n]{0,120}>|<!\[CDATA\[|\[[A-Za-z][\w=]{0,40}\])+"
+    r"(?=(?:def|class|import|from|async)[ \t]|@\w)"
+    r"|(?:\]\]>(?:</[A-Za-z][\w:.-]{0,40}>)*|</[A-Za-z][\w:.-]{0,40}>|\[/[A-Za-z]\w{0,40}\])[ \t]*$",
     re.MULTILINE,
 )
 """A tag on the line where code begins, or ends."""
@@ -117,6 +121,7 @@ def _code(text: str, closed: bool, only_as_is: bool = False) -> _Code | None:
     if not only_as_is:
         spellings += [textwrap.dedent(plain), plain.lstrip(), _ODD_BLANK.sub(" ", plain)]
         spellings += [html.unescape(plain), textwrap.dedent(_without_line_numbers(plain))]
+        spellings += [re.sub(r"\\([_*])", r"\1", plain)]  # escaped as a page's text is
         if ">>> " in plain or "In [" in plain:
             spellings.append("\n".join(typed[1] or "" for typed in _TYPED.finditer(plain)) + "\n")
     for spelling in dict.fromkeys(spellings):
@@ -182,7 +187,8 @@ def _says_nothing(node: _Definition) -> bool:
     """True for a body that is left out: docstring, `pass`, `...`, `raise NotImplementedError`."""
     values = [n.value for n in node.body if isinstance(n, ast.Expr)]
     elided = any(isinstance(value, ast.Constant) and value.value is ... for value in values)
-    return elided or all(map(_is_filler, node.body))
+    dispatches = any("dispatch" in ast.unparse(decorator) for decorator in node.decorator_list)
+    return not dispatches and (elided or all(map(_is_filler, node.body)))
 
 
 def _is_filler(node: ast.stmt) -> bool:
@@ -311,10 +317,11 @@ def _continuation(text: str, entry_point: str, prompt: str) -> str | None:
 
 
 def _goes_on(tree: ast.Module, name: str, line: int) -> bool:
-    """Whether a function's body does something from this line on; the same function, indented, is nothing."""
+    """Whether a function's body does something from this line on; a program that was indented is nothing."""
     definitions = (node for statement in tree.body for node in _definitions(statement, name))
     added = [n for node in definitions for n in node.body if n.lineno >= line and not _is_filler(n)]
-    return any(not (isinstance(n, DEFINITIONS) and n.name == name) for n in added)
+    again = any(isinstance(n, DEFINITIONS) and n.name == name for n in added)
+    return _leaves(tree, name) if again else bool(added)
 
 
 def _returns_outside(tree: ast.Module) -> bool:
@@ -346,7 +353,7 @@ def _salvaged(text: str, entry_point: str) -> _Code | None:
     """Return the sound statements of a text that does not parse whole: prose around it, a cut end."""
     if len(text) > LONGEST_PARSED:
         return None
-    text = _GLUED_TAG.sub("", text) if "<" in text else text
+    text = _GLUED_TAG.sub("", text) if "<" in text or "[" in text else text
     if entry_point not in text:
         return None
     for whole in (text, without_special_tokens(text)):

@@ -32,7 +32,7 @@ from evolcoder.models.local.attention_reach import (
 from evolcoder.models.local.cores import dealt, groups_of, on_cores, taken, threads_worth
 from evolcoder.models.local.fast_forms import use_fast_forms
 from evolcoder.models.local.generate_check import FAILS, check_generate, told_of
-from evolcoder.models.local.kv_cache import KVSlots, rows_that_fit
+from evolcoder.models.local.kv_cache import CACHE, KVSlots, rows_that_fit
 from evolcoder.models.local.llama_layers import rows_alone
 from evolcoder.models.local.packed_weights import pack_linear_layers
 from evolcoder.models.local.token_sampling import UniformStream, choose_tokens, log_probabilities
@@ -372,7 +372,7 @@ class Decoder:
         slots.begin_prompt(known, len(prompt_ids))
         ids_BT = torch.tensor([prompt_ids[known:]], device=self._model.device)
         logits_BV = self._model(
-            input_ids=ids_BT, past_key_values=slots.cache, use_cache=True, logits_to_keep=1
+            input_ids=ids_BT, use_cache=True, logits_to_keep=1, **{CACHE: slots.cache}
         ).logits[:, -1]
         with self._one_at_a_time:
             self.prompt_tokens_computed += len(prompt_ids) - known
@@ -389,8 +389,8 @@ class Decoder:
             input_ids=torch.tensor([[row.tokens[-1]] for row in active], device=device),
             position_ids=torch.tensor(lengths, device=device).unsqueeze(1),
             attention_mask=mask,
-            past_key_values=slots.cache,
             use_cache=True,
+            **{CACHE: slots.cache},
         ).logits
         return logits_N1V[:, -1]
 

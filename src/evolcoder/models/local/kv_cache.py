@@ -8,6 +8,7 @@ Shapes: S slots, H key-value heads, C columns, D head dimension.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import weakref
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 import transformers
 from transformers.cache_utils import CacheLayerMixin
+from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from evolcoder.heap import mapped
 
@@ -24,6 +26,8 @@ _GROWTH = 128
 """Columns added at a time; memory follows the longest row instead of the longest allowed one."""
 _WIDTH_STEP = 32
 """The width that attention reads is rounded up to this, for aligned kernels."""
+CACHE = "cache" if "cache" in inspect.signature(LlamaForCausalLM.forward).parameters else "past_key_values"
+"""What forward passes call their cache: `cache` from transformers 5.24 on."""
 
 
 @dataclass(slots=True)
@@ -110,7 +114,7 @@ class KVSlots:
         self._pass = now = _Pass(n_slots + 1, -(-columns // _WIDTH_STEP) * _WIDTH_STEP)
         cache_of: Any = transformers.Cache
         self.cache: Any = cache_of(layer_class_to_replicate=lambda: _SlotLayer(now))
-        """The `past_key_values` of a forward pass."""
+        """What a forward pass is given as `CACHE`."""
         self.cache.slots = weakref.proxy(self)  # in a cycle the memory would wait for the garbage collector
         self.lengths: list[int] = []
         """Of the slots that the pass is for, with the new tokens; a prompt's alone."""

@@ -24,7 +24,7 @@ from evolcoder.models.local.bf16_kernels import (
     can_be_laid_out,
     linear_data,
 )
-from evolcoder.models.local.kv_cache import KVSlots
+from evolcoder.models.local.kv_cache import CACHE, KVSlots
 from evolcoder.models.local.row_attention import kernel_of_rows
 
 _PARTS = {
@@ -137,7 +137,7 @@ def _tried(layer: Any, attention: Any, slots: KVSlots | None = None) -> Iterator
                 slots.load(0, _TOKENS)
                 slots.begin_step([_TOKENS], None)
             try:
-                out = layer(hidden, past_key_values=cache, position_embeddings=tuple(turn))
+                out = layer(hidden, position_embeddings=tuple(turn), **{CACHE: cache})
             except (TypeError, ValueError, RuntimeError, AttributeError, LookupError):
                 return
             if not isinstance(out, torch.Tensor):
@@ -170,12 +170,11 @@ class _AllLayers(nn.Module):
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: Any = None,
         position_embeddings: Any = None,
         **further: Any,
     ) -> torch.Tensor:
         """Return what the last layer hands on."""
-        slots: KVSlots | None = getattr(past_key_values, "slots", None)
+        slots: KVSlots | None = getattr(further.get(CACHE), "slots", None)
         known = all(x.dtype == torch.bfloat16 for x in (hidden_states, *position_embeddings))
         if slots is not None and known:
             mask = None if slots.sees_all else attention_mask
@@ -185,7 +184,6 @@ class _AllLayers(nn.Module):
             hidden_states = layer(
                 hidden_states,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
                 position_embeddings=position_embeddings,
                 **further,
             )
