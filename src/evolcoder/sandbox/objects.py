@@ -13,6 +13,7 @@ import re
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -102,7 +103,7 @@ def taken_apart(value: Any) -> tuple[str, Parts]:
             if base is tuple and _are_fields(fields := getattr(kind, "_fields", None), take(value)):
                 return "named tuple", (fields, take(value))
             return "subclass", (take(value),)
-    if (number := _number(value) or _array_of_one(value)) is not None:
+    if (number := _number(value) or _array_of_another(value)) is not None:
         return number
     if (attributes := _attributes(value, kind)) is not None:
         return "object", (_class_name(kind), attributes)
@@ -123,21 +124,27 @@ def _number(value: Any) -> tuple[str, Parts] | None:
     return "fractions.Fraction", (int(value.numerator), int(value.denominator))
 
 
-def _array_of_one(value: Any) -> tuple[str, Parts] | None:
-    """Return how another library's array of no dimension crosses (torch's): as the number of numpy's.
+def _array_of_another(value: Any) -> tuple[str, Parts] | None:
+    """Return how another library's array crosses: of no dimension as the number of numpy's, torch's as such.
 
-    It equals what that equals. One of more dimensions equals no list, as an object does not.
+    Another one of more dimensions equals no list, as an object does not.
     """
     shape = getattr(value, "shape", None)
-    if not isinstance(shape, tuple) or tuple.__len__(shape) or not hasattr(value, "__array__"):
+    if not isinstance(shape, tuple) or not hasattr(value, "__array__"):
+        return None
+    torch = sys.modules.get("torch")
+    is_tensor = torch is not None and isinstance(value, torch.Tensor)
+    if tuple.__len__(shape) and not is_tensor:
         return None
     import numpy as np
 
     value = value.detach() if hasattr(value, "detach") else value
-    number = np.asarray(float(value) if "bfloat16" in str(value.dtype) else value)
-    if number.dtype.kind not in "biufc":
+    array = np.asarray(value.float() if "bfloat16" in str(value.dtype) else value)
+    if array.dtype.kind not in "biufc":
         return None
-    return "numpy", (False, number.dtype.str, (), number.tobytes())
+    if is_tensor and array.shape:
+        return "torch.Tensor", (array.dtype.str, array.shape, array.tobytes())
+    return "numpy", (False, array.dtype.str, (), array.tobytes())
 
 
 def _library_name(kind: type) -> str:
@@ -337,6 +344,36 @@ def _made_numpy(is_array: bool, dtype: str, shape: tuple[int, ...], data: bytes)
     return array if is_array else array[()]
 
 
+def _made_tensor(dtype: str, shape: tuple[int, ...], data: bytes) -> Any:
+    """Return a tensor of torch's where that is imported; else an array that equals what one does."""
+    array = _made_numpy(True, dtype, shape, data)
+    torch = sys.modules.get("torch")
+    return _array_like_tensor()(array) if torch is None else torch.from_numpy(array)
+
+
+@lru_cache(maxsize=1)
+def _array_like_tensor() -> Callable[[Any], Any]:
+    import numpy as np
+
+    class Tensor(np.ndarray):
+        """An array that, as a tensor of torch's, equals no list."""
+
+        def __eq__(self, other: object) -> Any:
+            return super().__eq__(other) if hasattr(other, "__array__") or _is_number(other) else False
+
+        def __ne__(self, other: object) -> Any:
+            return super().__ne__(other) if hasattr(other, "__array__") or _is_number(other) else True
+
+        def __reduce__(self) -> tuple[Callable[..., Any], Parts]:
+            return _made_tensor, (self.dtype.str, self.shape, self.tobytes())
+
+    return lambda array: array.view(Tensor)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, complex))
+
+
 def check_keys(keys: list[Any]) -> None:
     """Raise ValueError where more than a few keys share a hash, which makes a table slow."""
     if len(keys) > _KEYS_UNCHECKED and len(set(map(_hash_text, keys))) < len(keys) - _COLLISIONS:
@@ -355,6 +392,7 @@ _MAKE: dict[str, tuple[tuple[type, ...], Callable[..., Any]]] = {
     "iterator": ((list,), iter),
     "generator": ((list,), lambda items: (item for item in items)),
     "numpy": ((bool, str, tuple, bytes), _made_numpy),
+    "torch.Tensor": ((str, tuple, bytes), _made_tensor),
     "builtins.range": ((int, int, int), range),
     "builtins.bytearray": ((bytes,), bytearray),
     "builtins.dict_keys": ((list,), _made_keys),
