@@ -94,6 +94,11 @@ RIGHT = {
         "    def __repr__(self): return f'Pair({self.a}, {self.b})'\n"
         "p = f(3)\nassert isinstance(p, Pair) and repr(p) == 'Pair(3, b)'",
     ),
+    "changed and no longer to be reached": (
+        "def f(h):\n    rest, h.next = h.next, None\n    rest.v, rest.next = 7, None",
+        LINKED + "h = linked([1, 2, 3])\nb = h.next\nf(h)\nassert (h.next, b.v, b.next) == (None, 7, None)\n"
+        "h.next = b\nb.v = 8\nf(h)\nassert b.v == 7",
+    ),
     "what an object holds stays the same": (
         "def f(n): n.v.append(3)",
         NODE + "xs = [1]\nf(Node(xs))\nassert xs == [1, 3]",
@@ -184,13 +189,13 @@ def test_no_other_answer_does(sandbox: Sandbox, case: str, trusted: bool) -> Non
 def test_what_stands_for_no_object_is_refused(sandbox: Sandbox) -> None:
     """Frames that a program sends itself: numbers of no object, classes, attributes of no class."""
     frames = [
-        "encode(([], [], encode_x('shared', (7,))))",
-        "encode(([9], [], encode(3)))",
-        "encode(([0] * 3 * 10**6, [], encode(3)))",
-        "encode(([], [(0, encode({'__class__': 3}))], encode(3)))",
-        "encode(([], [(0, encode(['v']))], encode(3)))",
-        "encode(([], [(-1, encode({}))], encode(3)))",
-        "encode(([], [(True, encode({}))], encode(3)))",
+        "encode(([], [], [], encode_x('shared', (7,))))",
+        "encode(([9], [], [], encode(3)))",
+        "encode(([0] * 3 * 10**6, [], [], encode(3)))",
+        "encode(([], [(0, encode({'__class__': 3}))], [], encode(3)))",
+        "encode(([], [(0, encode(['v']))], [], encode(3)))",
+        "encode(([], [(-1, encode({}))], [], encode(3)))",
+        "encode(([], [(True, encode({}))], [], encode(3)))",
         "encode(3)",
         "encode_x('shared class', (-1,))",
     ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from evolcoder.evaluate.benchmarks.livecodebench import wrong_answer
 from evolcoder.sandbox import Sandbox
-from evolcoder.sandbox.protocol import CallJob, Limits
+from evolcoder.sandbox.protocol import BatchComparison, BatchJob, CallJob, Limits
 
 TENSOR = "import torch\ndef f(x=None): return "
 TENSORS = {
@@ -28,3 +31,11 @@ def test_a_tensor_is_judged_as_torch_has_it(sandbox: Sandbox, case: str, trusted
     job = CallJob(TENSOR + value, "f", tests, Limits(cpu_s=20.0), trusted_tests=trusted)
     verdict = sandbox.run(job).verdict
     assert (verdict.passed, verdict.tier) == (passes, "rpc"), verdict
+
+
+@pytest.mark.parametrize("value", ["np.array([1, 2])", "np.array([])", "[np.array([1, 2]), 3]"])
+def test_an_array_in_the_place_of_a_list_fails(sandbox: Sandbox, value: str) -> None:
+    comparison = BatchComparison("a list", partial(partial, wrong_answer, ("[1, 2]",), True))
+    program = f"import numpy as np\ndef f(): return {value}"
+    outcome = sandbox.run(BatchJob(program, "f", ((),), comparison=comparison))
+    assert (outcome.verdict.reason, outcome.compared) == ("failed", 1), outcome
