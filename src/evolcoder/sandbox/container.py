@@ -35,7 +35,7 @@ START_LIMIT_S = 60.0
 LIBRARIES_LIMIT_S = 600.0
 """The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
-_INSIDE = "wire seccomp isolation tree shared programs tester steps fork_server boot"
+_INSIDE = "wire seccomp isolation tree live shared programs tester steps fork_server boot"
 _READ = 1 << 16
 PIPE_BYTES = 1 << 12
 """What a pipe takes without a reader, however many pipes its user has."""

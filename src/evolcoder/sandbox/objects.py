@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections import Counter, OrderedDict, defaultdict, deque
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 Parts = tuple[Any, ...]
@@ -219,19 +221,41 @@ def _decimal_parts(value: Any) -> Parts:
     return (str(value),)
 
 
-_VIEWS: dict[str, type] = {kind.__name__: kind for kind in map(type, ({}.keys(), {}.values(), {}.items()))}
+def _factory(value: Any) -> Any:
+    """Return what a defaultdict fills its gaps with, as a type of Python's; None for anything else."""
+    make = value.default_factory
+    if type(make) is FunctionType and make.__name__ == "<lambda>":
+        made_once = make()
+        make = type(made_once) if type(made_once) in _EMPTY and made_once == type(made_once)() else None
+    return make if make in _EMPTY else None
+
+
+_EMPTY = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
+_VIEWS: dict[str, type] = {
+    kind.__name__: kind for kind in map(type, ({}.keys(), {}.values(), {}.items(), MappingProxyType({})))
+}
 _PARTS: dict[str, Callable[[Any], Parts]] = {
     "builtins.range": lambda value: (value.start, value.stop, value.step),
     "builtins.bytearray": lambda value: (bytes(value),),
     **dict.fromkeys(("builtins.dict_keys", "builtins.dict_values", "builtins.dict_items"), _listed),
-    **dict.fromkeys(("collections.Counter", "collections.OrderedDict", "collections.defaultdict"), _pairs),
+    **dict.fromkeys(("collections.Counter", "collections.OrderedDict", "collections.UserDict"), _pairs),
+    "collections.defaultdict": lambda value: (list(value.items()), _factory(value)),
     "collections.deque": lambda value: (list(value), value.maxlen),
+    "collections.UserList": _listed,
+    "collections.ChainMap": lambda value: (list(map(dict, value.maps)),),
+    "builtins.mappingproxy": _pairs,
+    "builtins.memoryview": lambda value: (bytes(value),),
+    "builtins.slice": lambda value: (value.start, value.stop, value.step),
+    "array.array": lambda value: (value.typecode, value.tolist()),
     "decimal.Decimal": _decimal_parts,
     "fractions.Fraction": lambda value: (value.numerator, value.denominator),
     "datetime.datetime": lambda value: (value.isoformat(), value.fold),
     "datetime.date": lambda value: (value.isoformat(),),
     "datetime.time": lambda value: (value.isoformat(), value.fold),
     "datetime.timedelta": lambda value: (value.days, value.seconds, value.microseconds),
+    "datetime.timezone": lambda value: (value.utcoffset(None),),
+    "uuid.UUID": lambda value: (value.int,),
+    **dict.fromkeys(("pathlib.PosixPath", "pathlib.PurePosixPath"), lambda value: (str(value),)),
 }
 _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (int, int.__pos__),
@@ -290,6 +314,16 @@ def _made_dict(pairs: list[Any]) -> dict[Any, Any]:
     return dict(pairs)
 
 
+def _made_defaultdict(pairs: list[Any], factory: Any) -> Any:
+    _need(factory is None or factory in _EMPTY)
+    return defaultdict(factory, _made_dict(pairs))
+
+
+def _made_chain(maps: list[Any]) -> Any:
+    _need(all(type(part) is dict for part in maps))
+    return ChainMap(*maps)
+
+
 def _made_keys(items: list[Any]) -> Any:
     check_keys(items)
     return dict.fromkeys(items).keys()
@@ -328,6 +362,27 @@ def _made_timedelta(days: int, seconds: int, microseconds: int) -> Any:
     import datetime
 
     return datetime.timedelta(days, seconds, microseconds)
+
+
+def _made_timezone(offset: Any) -> Any:
+    import datetime
+
+    return datetime.timezone(offset)
+
+
+def _made_uuid(number: int) -> Any:
+    import uuid
+
+    return uuid.UUID(int=number)
+
+
+def _made_path(name: str) -> Callable[[str], Any]:
+    def make(text: str) -> Any:
+        import pathlib
+
+        return getattr(pathlib, name)(text)
+
+    return make
 
 
 def _made_numpy(is_array: bool, dtype: str, shape: tuple[int, ...], data: bytes) -> Any:
@@ -400,13 +455,24 @@ _MAKE: dict[str, tuple[tuple[type, ...], Callable[..., Any]]] = {
     "builtins.dict_items": ((list,), lambda pairs: _made_dict(pairs).items()),
     "collections.Counter": ((list,), lambda pairs: Counter(_made_dict(pairs))),
     "collections.OrderedDict": ((list,), lambda pairs: OrderedDict(_made_dict(pairs))),
-    "collections.defaultdict": ((list,), lambda pairs: defaultdict(None, _made_dict(pairs))),
+    "collections.UserDict": ((list,), lambda pairs: UserDict(_made_dict(pairs))),
+    "collections.UserList": ((list,), UserList),
+    "collections.ChainMap": ((list,), _made_chain),
+    "collections.defaultdict": ((list, object), _made_defaultdict),
     "collections.deque": ((list, object), _made_deque),
+    "builtins.mappingproxy": ((list,), lambda pairs: MappingProxyType(_made_dict(pairs))),
+    "builtins.memoryview": ((bytes,), memoryview),
+    "builtins.slice": ((object, object, object), slice),
+    "array.array": ((str, list), array),
     "decimal.Decimal": ((str,), _made_decimal),
     "fractions.Fraction": ((int, int), _made_fraction),
     "datetime.datetime": ((str, int), _made_moment("datetime")),
     "datetime.date": ((str,), _made_moment("date")),
     "datetime.time": ((str, int), _made_moment("time")),
     "datetime.timedelta": ((int, int, int), _made_timedelta),
+    "datetime.timezone": ((object,), _made_timezone),
+    "uuid.UUID": ((int,), _made_uuid),
+    "pathlib.PosixPath": ((str,), _made_path("PosixPath")),
+    "pathlib.PurePosixPath": ((str,), _made_path("PurePosixPath")),
 }
 """By kind: the types of a value's parts (object: any), and what makes it of them."""

@@ -25,11 +25,12 @@ _OBJECT_BYTES = 400
 class SharedObjects:
     """The objects that crossed between two processes, seen from one of them."""
 
-    def __init__(self, objects_cross: bool) -> None:
+    def __init__(self, objects_cross: bool, live: codec.Shared) -> None:
         """`objects_cross` in the candidate: other objects do, as such that equal only themselves.
 
-        No class crosses from there, whose properties and methods all are true.
+        No class crosses from there, whose properties and methods all are true. `live` has further values.
         """
+        self._live = live
         self._objects_cross = objects_cross
         self._kinds: dict[int, type] = {}
         self._number_of_kind: dict[type, int] = {}
@@ -68,10 +69,12 @@ class SharedObjects:
         if not self._objects_cross and isinstance(value, type) and value in self._number_of_kind:
             self.kinds_met.add(self._number_of_kind[value])
             return "shared class", (self._number_of_kind[value],)
-        return None
+        return self._live.taken_apart(value)
 
     def made(self, kind: str, parts: Any) -> Any:
         """Return what these parts stand for; raises an Exception on nonsense."""
+        if kind in codec.LIVE_KINDS:
+            return self._live.made(kind, parts)
         if kind == "shared member":
             return self._kinds[parts[0]]._member_map_[parts[1]]  # type: ignore[attr-defined]
         if kind == "shared class" and not self._objects_cross:

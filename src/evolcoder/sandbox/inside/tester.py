@@ -20,6 +20,7 @@ from typing import Any
 
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import programs, wire
+from evolcoder.sandbox.inside.live import TestsValues
 from evolcoder.sandbox.inside.shared import SharedObjects
 
 _COMPILED_KEPT = 256
@@ -199,12 +200,13 @@ class _Remote:
         self._classes: list[Any] = []
         self._sent: set[int] = set()
         self._shared: SharedObjects | None = None
+        self._live = TestsValues(lambda number, *given, **named: self._call(number, given, named))
 
     def share(self, namespace: dict[str, Any], classes: list[Any]) -> None:
         """Have objects of the tests' classes cross; `classes` are as `own_classes.OwnClass` has them."""
         if classes:
             self._namespace, self._classes = namespace, classes
-            self._shared = SharedObjects(objects_cross=False)
+            self._shared = SharedObjects(False, self._live)
 
     def wait_until_ready(self) -> None:
         """Wait until the candidate has executed its program."""
@@ -225,7 +227,7 @@ class _Remote:
         """Name the reason of a failure: what the candidate said of its own exception, or the tests' own."""
         return self._raised.get(id(error), programs.reason_of(error))
 
-    def _call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def _call(self, name: str | int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if self.report is not None:
             raise CandidateOverError
         self.was_called = True
@@ -237,10 +239,10 @@ class _Remote:
             wire.send_frame(self._channel, *request)
         except OSError:
             raise self._final(*_GONE) from None
-        values = wire.VALUE_WITH_OBJECTS if self._shared else wire.VALUE + wire.CHANGED
+        values = wire.VALUE_WITH_OBJECTS if self._shared else wire.VALUE + wire.CHANGED + wire.SAME
         kind, body = self._read(values + wire.ERROR + wire.UNSUPPORTED)
         if kind == wire.ERROR:
-            return self._raise(*self._words(body, 3))
+            return self._raise(*self._words(body, 3, bytes))
         value = self._decoded(body)
         if kind == wire.UNSUPPORTED:
             raise self._final("unsupported", str(value)[: programs.DETAIL_CHARACTERS])
@@ -255,13 +257,24 @@ class _Remote:
             value, changed, changed_keywords = value
             _mirror(list(arguments), changed)
             _mirror(list(keywords.values()), list(changed_keywords.values()))
+        if kind == wire.SAME:
+            given = [*arguments, *keywords.values()]
+            if (
+                type(value) is not int
+                or not 0 <= value < len(given)
+                or not programs.is_changeable(given[value])
+            ):
+                raise self._final("unsupported", _NO_ANSWER)
+            return given[value]
         return value
 
-    def _request(self, name: str, arguments: list[Any], keywords: dict[str, Any]) -> tuple[bytes, bytes]:
+    def _request(
+        self, name: str | int, arguments: list[Any], keywords: dict[str, Any]
+    ) -> tuple[bytes, bytes]:
         """Return the frame of a call; raises UnsupportedValueError where an argument cannot cross."""
         shared = self._shared
         if shared is None:
-            return wire.CALL, codec.encode((name, arguments, keywords), objects=False)
+            return wire.CALL, codec.encode((name, arguments, keywords), objects=False, shared=self._live)
         for number, (class_name, *_) in enumerate(self._classes):
             shared.learn(number, self._namespace.get(class_name))
         packed = shared.packed((name, arguments, keywords))
@@ -273,19 +286,10 @@ class _Remote:
         self._sent |= wanted
         return wire.CALL_WITH_OBJECTS, codec.encode((sources, packed))
 
-    def _raise(self, reason: str, kind: str, detail: str) -> Any:
+    def _raise(self, reason: str, kind: str, detail: str, made_of: bytes) -> Any:
         if reason == "exited":
             raise self._final("exited", detail)
-        known = getattr(builtins, kind, None)
-        message = detail.partition(": ")[2]
-        error = Exception(detail)
-        if kind in _SWALLOWED:
-            error = RuntimeError(f"the function raised {kind}")
-        elif isinstance(known, type) and issubclass(known, Exception):
-            try:
-                error = known(message)
-            except TypeError:  # UnicodeDecodeError and its like want more
-                pass
+        error = _exception(kind, detail, made_of)
         if reason in ("memory", "forbidden"):
             self._raised[id(error)] = reason
         raise error
@@ -302,18 +306,18 @@ class _Remote:
 
     def _decoded(self, body: bytes) -> Any:
         try:
-            return codec.decode(body)
+            return codec.decode(body, shared=self._live)
         except codec.MalformedValueError as error:
             raise self._final("unsupported", str(error)) from None
 
-    def _words(self, body: bytes, count: int) -> tuple[str, ...]:
+    def _words(self, body: bytes, count: int, *further: type) -> tuple[Any, ...]:
         """Return a reason that a candidate may give, and what it says of it."""
         words = self._decoded(body)
-        if type(words) is not tuple or len(words) != count or any(type(word) is not str for word in words):
+        if type(words) is not tuple or tuple(map(type, words)) != (*(str,) * count, *further):
             raise self._final("unsupported", _NO_ANSWER)
         if words[0] not in _CANDIDATES_REASONS:
             raise self._final("unsupported", _NO_ANSWER)
-        return tuple(word[: programs.DETAIL_CHARACTERS] for word in words)
+        return (*(word[: programs.DETAIL_CHARACTERS] for word in words[:count]), *words[count:])
 
     def _final(self, reason: str, detail: str) -> CandidateOverError:
         self.report = (reason, detail)
@@ -325,20 +329,66 @@ _NO_ANSWER = "the candidate's process sent no answer"
 _CANDIDATES_REASONS = frozenset({"failed", "memory", "forbidden", "exited", "syntax error"})
 
 
+def _exception(kind: str, detail: str, made_of: bytes) -> Exception:
+    """Return what a candidate raised: of the class named, with its arguments where they say the same."""
+    if kind in _SWALLOWED:
+        return RuntimeError(f"the function raised {kind}")
+    known: Any = next(filter(None, map(_class_of, kind.split())), None)
+    if known is None:
+        return Exception(detail)
+    message = detail.partition(": ")[2]
+    try:
+        error: Exception = _made_of(known, codec.decode(made_of))
+        if str(error)[: len(message)] == message and (message or not str(error)):
+            return error
+    except Exception:  # it takes others, or shows what it has no text for
+        pass
+    try:
+        error = _made_of(known, (message,))
+    except TypeError:  # a group of exceptions
+        return Exception(detail)
+    return error
+
+
+def _class_of(name: str) -> Any:
+    """Return an exception's class where the tests may know it: Python's own, or one of what they imported."""
+    module, _, leaf = name.rpartition(".")
+    where = builtins if not module else sys.modules.get(module) if name in programs.LIBRARY_ERRORS else None
+    known = getattr(where, leaf, None)
+    return known if isinstance(known, type) and issubclass(known, Exception) else None
+
+
+def _made_of(known: Any, arguments: Any) -> Any:
+    if known.__module__ == "builtins":
+        return known(*arguments)
+    try:
+        return known(*arguments)
+    except TypeError:  # one of the library's that takes other arguments than it keeps
+        return known.__new__(known, *arguments)
+
+
 def _mirror(mine: list[Any], theirs: Any) -> None:
     """Do to the tests' own arguments what the candidate did to its copies."""
     if type(theirs) is not list or len(theirs) != len(mine):
         return
     for own, new in zip(mine, theirs, strict=True):
-        if type(own) is not type(new):
+        kind = type(own)
+        if kind is not type(new) or not programs.is_changeable(own) or not _differ(own, new):
             continue
-        if type(own) is list:
-            if own != new:
-                own[:] = new
-        elif type(own) is dict:
-            if own != new or list(own) != list(new):
-                own.clear()
-                own.update(new)
-        elif type(own) is set and own != new:
+        if kind is list or kind is bytearray:
+            own[:] = new
+        elif kind is tuple:
+            _mirror(list(own), list(new))
+        elif kind.__name__ in ("ndarray", "Tensor"):
+            if own.shape == new.shape and own.dtype == new.dtype:
+                own[...] = new
+        else:  # a dict, set or deque, or one of their kinds
             own.clear()
-            own.update(new)
+            getattr(own, "extend" if hasattr(kind, "extend") else "update")(new)
+
+
+def _differ(own: Any, new: Any) -> bool:
+    try:
+        return bool(own != new) or (isinstance(own, dict) and list(own) != list(new))
+    except Exception:  # arrays have no one truth
+        return True
