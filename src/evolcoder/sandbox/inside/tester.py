@@ -15,6 +15,7 @@ import os
 import signal
 import struct
 import sys
+import time
 import types
 from typing import Any
 
@@ -29,6 +30,8 @@ _REHEARSED = b"assert f(1, [2]) == 3\nassert f('a', k=(1, None)) == 3\n" * 5
 _ROOM = _socket.CMSG_SPACE(_DESCRIPTORS.size)
 # What is beneath `signal.signal`, whose search for names of an enumeration would copy many pages.
 _signal: Any = sys.modules["_signal"]
+_NO_WAIT_S = 0.1
+"""In so short a time no tests wait long enough for a processor to be worth a look."""
 _SWALLOWED = ("StopIteration", "StopAsyncIteration", "GeneratorExit")
 """Exceptions that would end an iteration of the tests as if all had been tested."""
 
@@ -60,7 +63,7 @@ def run_tester() -> None:
         if not request:
             os._exit(0)
         channel, payload_fd = _DESCRIPTORS.unpack(ancillary[0][2])
-        control.send(_judged(channel, payload_fd, kept, schedstat, kernel_ends=True))
+        control.send(_judged(channel, payload_fd, kept, schedstat))
 
 
 def run_one_tester() -> None:
@@ -97,10 +100,7 @@ def rehearse(payload_fd: int) -> None:
 
 def _judge_one(channel: int, payload_fd: int, word_fd: int) -> None:
     _signal.signal(signal.SIGPROF, _tests_are_over)
-    schedstat = _own_schedstat()
-    os.write(word_fd, _judged(channel, payload_fd, {}, schedstat, kernel_ends=False))
-    if schedstat >= 0:
-        os.close(schedstat)
+    os.write(word_fd, _judged(channel, payload_fd, {}, None))
 
 
 def _own_schedstat() -> int:
@@ -115,26 +115,32 @@ def _waited_s(schedstat: int) -> float:
     return int(os.pread(schedstat, 64, 0).split()[1]) / 1e9 if schedstat >= 0 else 0.0
 
 
-def _judged(
-    channel: int, payload_fd: int, kept: dict[bytes, types.CodeType], schedstat: int, kernel_ends: bool
-) -> bytes:
-    """Return the verdict on the candidate at the other end of `channel`, as it is told."""
+def _judged(channel: int, payload_fd: int, kept: dict[bytes, types.CodeType], schedstat: int | None) -> bytes:
+    """Return the verdict on the candidate at the other end of `channel`, as it is told.
+
+    `schedstat` is open in a process that judges many, where the kernel ends tests that do not listen; None in
+    one that judges this one alone.
+    """
     payload = marshal.loads(wire.read_all(payload_fd))
     os.close(payload_fd)
-    waited_s = _waited_s(schedstat)
+    waited_s, began = 0.0 if schedstat is None else _waited_s(schedstat), time.monotonic()
     # Python hears of the first timer; the second ends what does not listen (a comparison in C).
     signal.setitimer(signal.ITIMER_PROF, payload["cpu_s"])
-    if kernel_ends:
+    if schedstat is not None:
         signal.setitimer(signal.ITIMER_VIRTUAL, payload["cpu_s"] + wire.LAST_WORD_S)
     try:
         verdict = _judge(payload, channel, kept)
         signal.setitimer(signal.ITIMER_PROF, 0.0)
     except TestsTimeoutError:
         verdict = _TIMEOUT
-    if kernel_ends:
+    if schedstat is not None:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
     os.close(channel)
-    return codec.encode((*verdict, _waited_s(schedstat) - waited_s))
+    if time.monotonic() - began < _NO_WAIT_S:
+        return codec.encode((*verdict, 0.0))
+    return codec.encode(
+        (*verdict, _waited_s(_own_schedstat() if schedstat is None else schedstat) - waited_s)
+    )
 
 
 _TIMEOUT = ("timeout", "the tests used up the CPU time")
