@@ -221,8 +221,13 @@ def _decimal_parts(value: Any) -> Parts:
     return (str(value),)
 
 
+def filled_apart(value: Any) -> tuple[str, Parts] | None:
+    """Return the kind and parts of a defaultdict that fills its gaps with what a type of Python's makes."""
+    factory = _factory(value) if type(value) is defaultdict else None
+    return None if factory is None else ("filled defaultdict", (list(value.items()), factory))
+
+
 def _factory(value: Any) -> Any:
-    """Return what a defaultdict fills its gaps with, as a type of Python's; None for anything else."""
     make = value.default_factory
     if type(make) is FunctionType and make.__name__ == "<lambda>":
         made_once = make()
@@ -238,8 +243,8 @@ _PARTS: dict[str, Callable[[Any], Parts]] = {
     "builtins.range": lambda value: (value.start, value.stop, value.step),
     "builtins.bytearray": lambda value: (bytes(value),),
     **dict.fromkeys(("builtins.dict_keys", "builtins.dict_values", "builtins.dict_items"), _listed),
-    **dict.fromkeys(("collections.Counter", "collections.OrderedDict", "collections.UserDict"), _pairs),
-    "collections.defaultdict": lambda value: (list(value.items()), _factory(value)),
+    **dict.fromkeys(("collections.Counter", "collections.OrderedDict", "collections.defaultdict"), _pairs),
+    "collections.UserDict": _pairs,
     "collections.deque": lambda value: (list(value), value.maxlen),
     "collections.UserList": _listed,
     "collections.ChainMap": lambda value: (list(map(dict, value.maps)),),
@@ -314,8 +319,8 @@ def _made_dict(pairs: list[Any]) -> dict[Any, Any]:
     return dict(pairs)
 
 
-def _made_defaultdict(pairs: list[Any], factory: Any) -> Any:
-    _need(factory is None or factory in _EMPTY)
+def _made_filled(pairs: list[Any], factory: Any) -> Any:
+    _need(factory in _EMPTY)
     return defaultdict(factory, _made_dict(pairs))
 
 
@@ -458,7 +463,8 @@ _MAKE: dict[str, tuple[tuple[type, ...], Callable[..., Any]]] = {
     "collections.UserDict": ((list,), lambda pairs: UserDict(_made_dict(pairs))),
     "collections.UserList": ((list,), UserList),
     "collections.ChainMap": ((list,), _made_chain),
-    "collections.defaultdict": ((list, object), _made_defaultdict),
+    "collections.defaultdict": ((list,), lambda pairs: defaultdict(None, _made_dict(pairs))),
+    "filled defaultdict": ((list, object), _made_filled),
     "collections.deque": ((list, object), _made_deque),
     "builtins.mappingproxy": ((list,), lambda pairs: MappingProxyType(_made_dict(pairs))),
     "builtins.memoryview": ((bytes,), memoryview),

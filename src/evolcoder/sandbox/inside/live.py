@@ -14,6 +14,7 @@ from types import BuiltinFunctionType, CoroutineType, FunctionType, MethodType
 from typing import Any
 
 from evolcoder.sandbox.codec import LIVE_KINDS
+from evolcoder.sandbox.objects import filled_apart
 
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, partial, type(lru_cache(abs)))
 _MOST_ITEMS, _MOMENT_S = 1 << 16, 0.02
@@ -39,7 +40,9 @@ class ProgramsValues:
             return "live function", (name if type(name) is str else "", self._number(value, value))
         if kind is CoroutineType:
             return "live coroutine", (self._number(value, partial(_run, value)),)
-        if not hasattr(kind, "__next__") or isinstance(value, _WITH_ITEMS) or _has_fields(kind):
+        if isinstance(value, _WITH_ITEMS):
+            return filled_apart(value)
+        if not hasattr(kind, "__next__") or _has_fields(kind):
             return None
         taken = _Taken(value)
         items, is_over = taken.more()
@@ -109,7 +112,7 @@ class TestsValues:
     def taken_apart(self, value: Any) -> tuple[str, tuple[Any, ...]] | None:
         """Return what stands for a function of the program's; None for any other value."""
         number = self._number_of.get(id(value))
-        return None if number is None else ("live function", (value.__name__, number))
+        return filled_apart(value) if number is None else ("live function", (value.__name__, number))
 
     def made(self, kind: str, parts: Any) -> Any:
         """Return what a number stands for; raises ValueError on nonsense."""
