@@ -171,7 +171,8 @@ def troubles(program: Hostile, sandbox: Sandbox) -> Iterator[str]:
         yield "the canary was read"
     if outcome.verdict.reason == "infrastructure":
         yield f"infrastructure: {outcome.verdict.detail}"
-    if outcome.verdict.wall_s > 3.0 * (LIMITS.wall_s or 0.0) + 1.0:  # 3: the extension of a starved program
+    # 3: the extension of a starved program; 4: a second attempt, where it starved all the same
+    if outcome.verdict.wall_s > 3.0 * 4.0 * (LIMITS.wall_s or 0.0) + 1.0:
         yield "ran past its limit"
 
 

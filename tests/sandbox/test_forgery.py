@@ -33,6 +33,10 @@ METHODS = (
 )
 RETURNS = ["True", "False", "0", "0.0", "s", "iter(())", "'E'", "41713", "NotImplemented", "1 / 0"]
 BASES = ["object", "int", "float", "str", "list", "tuple", "dict", "set", "Exception"]
+RETURNED = [
+    *("E()", "[E()]", "(E(), E())", "{E(): E()}", "{'k1': E(), 'k2': E()}", "E", "lambda *a: True"),
+    *("E().__eq__", "(E() for _ in range(99999))", "iter([E()])", "later()"),
+]
 QUICK = Limits(cpu_s=1.0)
 
 
@@ -40,14 +44,15 @@ QUICK = Limits(cpu_s=1.0)
 @given(
     st.dictionaries(st.sampled_from(METHODS.split()), st.sampled_from(RETURNS), max_size=12),
     st.sampled_from(BASES),
-    st.sampled_from(["E()", "[E()]", "(E(), E())", "{E(): E()}", "{'k1': E(), 'k2': E()}", "E"]),
+    st.sampled_from(RETURNED),
     TESTS,
 )
 def test_no_object_passes(
     sandbox: Sandbox, methods: dict[str, str], base: str, returned: str, tests: str
 ) -> None:
     body = "".join(f"    def __{name}__(s, *a, **k): return {value}\n" for name, value in methods.items())
-    program = f"class E({base}):\n    pass\n{body}\ndef f(x):\n    return {returned}\n"
+    program = f"class E({base}):\n    pass\n{body}\nasync def later(): return E()\n"
+    program += f"def f(x):\n    return {returned}\n"
     verdict = sandbox.run(CallJob(program, "f", tests, QUICK, trusted_tests=True)).verdict
     assert not verdict.passed and verdict.tier == "rpc", program
 

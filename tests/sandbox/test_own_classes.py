@@ -87,6 +87,18 @@ RIGHT = {
         SHAPES + "assert f([Square(3), Strip(2), Shape()]) == 13",
     ),
     "a class is passed": ("def f(k, x): return k(x)", NODE + "assert f(Node, 4).v == 4"),
+    "a documented class": (
+        "def f(x): return Pair(x, 'b')",
+        "class Pair:\n    'Two things.'\n    def __init__(self, a: 'Pair', b: str = ''):\n"
+        "        'Keep both.'\n        self.a, self.b = a, b\n"
+        "    def __repr__(self): return f'Pair({self.a}, {self.b})'\n"
+        "p = f(3)\nassert isinstance(p, Pair) and repr(p) == 'Pair(3, b)'",
+    ),
+    "changed and no longer to be reached": (
+        "def f(h):\n    rest, h.next = h.next, None\n    rest.v, rest.next = 7, None",
+        LINKED + "h = linked([1, 2, 3])\nb = h.next\nf(h)\nassert (h.next, b.v, b.next) == (None, 7, None)\n"
+        "h.next = b\nb.v = 8\nf(h)\nassert b.v == 7",
+    ),
     "what an object holds stays the same": (
         "def f(n): n.v.append(3)",
         NODE + "xs = [1]\nf(Node(xs))\nassert xs == [1, 3]",
@@ -128,6 +140,25 @@ WRONG = {
         "def f(x): return E().a",
         "class E:\n    def __init__(self): self.a = 41\nassert f(2) == E().a",
     ),
+    **{
+        f"an expected value in {where}": (
+            f"def f(x): return {found}",
+            f"from typing import Literal\nclass E:\n    {body}\nassert f(2) == 41",
+        )
+        for where, body, found in (
+            ("a default", "def __init__(self, a=41): pass", "E.__init__.__defaults__[0]"),
+            ("a named default", "def __init__(self, *, a=41): pass", "E.__init__.__kwdefaults__['a']"),
+            (
+                "an annotation",
+                "def __init__(self, a: '41'): pass",
+                "int(E.__init__.__annotations__['a'])",
+            ),
+            ("a field's annotation", "a: Literal[41]", "E.__annotations__['a'].__args__[0]"),
+            ("what is shown", "def __repr__(self): return '41'", "int(repr(E()))"),
+            ("documentation", "'41'", "int(E.__doc__)"),
+            ("a method's documentation", "def __init__(self): '41'", "int(E.__init__.__doc__)"),
+        )
+    },
     "a type as the method of a field": (
         "import dataclasses\n@dataclasses.dataclass\nclass D:\n    issubset: type\ndef f(x): return D(bool)",
         "assert f(1).issubset({1, 2})",
@@ -158,13 +189,13 @@ def test_no_other_answer_does(sandbox: Sandbox, case: str, trusted: bool) -> Non
 def test_what_stands_for_no_object_is_refused(sandbox: Sandbox) -> None:
     """Frames that a program sends itself: numbers of no object, classes, attributes of no class."""
     frames = [
-        "encode(([], [], encode_x('shared', (7,))))",
-        "encode(([9], [], encode(3)))",
-        "encode(([0] * 3 * 10**6, [], encode(3)))",
-        "encode(([], [(0, encode({'__class__': 3}))], encode(3)))",
-        "encode(([], [(0, encode(['v']))], encode(3)))",
-        "encode(([], [(-1, encode({}))], encode(3)))",
-        "encode(([], [(True, encode({}))], encode(3)))",
+        "encode(([], [], [], encode_x('shared', (7,))))",
+        "encode(([9], [], [], encode(3)))",
+        "encode(([0] * 3 * 10**6, [], [], encode(3)))",
+        "encode(([], [(0, encode({'__class__': 3}))], [], encode(3)))",
+        "encode(([], [(0, encode(['v']))], [], encode(3)))",
+        "encode(([], [(-1, encode({}))], [], encode(3)))",
+        "encode(([], [(True, encode({}))], [], encode(3)))",
         "encode(3)",
         "encode_x('shared class', (-1,))",
     ]

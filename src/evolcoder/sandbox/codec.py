@@ -19,8 +19,10 @@ MAX_DEPTH = 100
 MAX_BYTES = 64 << 20
 MAX_MEMORY_BYTES = 1 << 30
 """How much memory a decoded value may take, about."""
-SHARED_KINDS = ("shared", "shared member", "shared class")
-"""What stands for objects of classes that both processes have."""
+LIVE_KINDS = ("live function", "live coroutine", "live iterator")
+"""What stands for values that answer from where they are (`inside.live`)."""
+SHARED_KINDS = ("shared", "shared member", "shared class", *LIVE_KINDS)
+"""What stands for these and for objects of classes that both processes have."""
 _CONTAINER_BYTES = 240
 _ITEM_BYTES = 64
 
@@ -39,7 +41,7 @@ class MalformedValueError(Exception):
 
 
 class Shared(Protocol):
-    """Objects that both processes have, each known by a number (`inside.shared`)."""
+    """Values that have a number in both processes (`inside.shared`, `inside.live`)."""
 
     def taken_apart(self, value: Any) -> tuple[str, tuple[Any, ...]] | None:
         """Return what stands for such an object; None for another value."""

@@ -28,6 +28,8 @@ _MEMORY_BYTES = 4 << 30
 _LEAST_CPU_S = 2.0
 """Making and comparing one value may take as long as its call, or this many CPU seconds."""
 _LAST_WORD_S = 0.2
+_MOMENT_S = 1.0
+"""A process that has closed its socket may take as long to be gone."""
 _VALUE_FRAMES = wire.VALUE + wire.ERROR + wire.UNSUPPORTED
 _TOO_LONG = "timeout"
 _START = """\
@@ -83,10 +85,13 @@ class Comparer:
         return Compared(*pickle.loads(packet)) if packet else None
 
     def close(self) -> int:
-        """End the process; returns how it ended, as `subprocess` says it."""
+        """End the process; returns how it ended by itself, as `subprocess` says it, 0 where it did not."""
         self.control.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_MOMENT_S)
         self._process.kill()
-        return self._process.wait()
+        self._process.wait()
+        return 0
 
 
 class _OverTimeError(BaseException):
@@ -169,5 +174,7 @@ def _mismatch(
         return _TOO_LONG
     except MemoryError:
         return "the value takes too much memory to be compared"
+    except Exception as error:  # of a value that has no truth, an array's say
+        return f"cannot be compared: {type(error).__name__}: {error}"
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)

@@ -35,7 +35,7 @@ START_LIMIT_S = 60.0
 LIBRARIES_LIMIT_S = 600.0
 """The same for an environment's libraries (tensorflow, torch): 15 s, unless the disk is slow or shared."""
 
-_INSIDE = "wire seccomp isolation tree shared programs tester steps fork_server boot"
+_INSIDE = "wire seccomp isolation tree live shared programs tester steps fork_server boot"
 _READ = 1 << 16
 PIPE_BYTES = 1 << 12
 """What a pipe takes without a reader, however many pipes its user has."""
@@ -388,8 +388,8 @@ class Container:
 
     def launch(self, kind: int, limits: Limits, descriptors: Sequence[int], flags: int = 0) -> None:
         """Ask for one program; `descriptors` are copied and stay the caller's."""
-        wall_s = limits.wall_s if limits.wall_s is not None else 4.0 * limits.cpu_s + 2.0
-        numbers = (limits.cpu_s, wall_s, limits.memory_bytes, limits.processes, limits.disk_bytes)
+        bounds = (limits.cpu_s, limits.wall_or_default_s, limits.memory_bytes)
+        numbers = (*bounds, limits.processes, limits.disk_bytes)
         try:
             socket.send_fds(self.control, [wire.REQUEST.pack(kind, *numbers, flags)], descriptors)
         except OSError:

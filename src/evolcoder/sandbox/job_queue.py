@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from evolcoder.sandbox.protocol import Job, Outcome
@@ -19,6 +20,8 @@ from evolcoder.sandbox.worker import SandboxWorker, Steps, to_end, to_mark
 Tag = TypeVar("Tag")
 ATTEMPTS = 3
 """How often a job is run before the machine's fault is reported in its verdict."""
+_PATIENCE = 4
+"""Each further attempt has this much more wall time."""
 _MOMENT_S = 0.02
 _LOOK_EVERY_S = 0.01
 
@@ -29,10 +32,12 @@ def outcome_of(job: Job, worker: SandboxWorker) -> Waiting[Outcome]:
 
 
 def _settled(job: Job, worker: SandboxWorker, outcome: Outcome) -> Waiting[Outcome]:
-    for _ in range(ATTEMPTS - 1):
+    for attempt in range(1, ATTEMPTS):
         if outcome.verdict.reason != "infrastructure":
             break
-        outcome = yield from to_end(worker.steps(job))
+        # Programs that got no processor get longer: what is said of one must not hang on what else runs.
+        patient = replace(job, limits=job.limits.more_wall(_PATIENCE**attempt))
+        outcome = yield from to_end(worker.steps(patient))
     return outcome
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections import Counter, OrderedDict, defaultdict, deque
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import islice
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 Parts = tuple[Any, ...]
@@ -102,7 +105,7 @@ def taken_apart(value: Any) -> tuple[str, Parts]:
             if base is tuple and _are_fields(fields := getattr(kind, "_fields", None), take(value)):
                 return "named tuple", (fields, take(value))
             return "subclass", (take(value),)
-    if (number := _number(value) or _array_of_one(value)) is not None:
+    if (number := _number(value) or _array_of_another(value)) is not None:
         return number
     if (attributes := _attributes(value, kind)) is not None:
         return "object", (_class_name(kind), attributes)
@@ -123,21 +126,27 @@ def _number(value: Any) -> tuple[str, Parts] | None:
     return "fractions.Fraction", (int(value.numerator), int(value.denominator))
 
 
-def _array_of_one(value: Any) -> tuple[str, Parts] | None:
-    """Return how another library's array of no dimension crosses (torch's): as the number of numpy's.
+def _array_of_another(value: Any) -> tuple[str, Parts] | None:
+    """Return how another library's array crosses: of no dimension as the number of numpy's, torch's as such.
 
-    It equals what that equals. One of more dimensions equals no list, as an object does not.
+    Another one of more dimensions equals no list, as an object does not.
     """
     shape = getattr(value, "shape", None)
-    if not isinstance(shape, tuple) or tuple.__len__(shape) or not hasattr(value, "__array__"):
+    if not isinstance(shape, tuple) or not hasattr(value, "__array__"):
+        return None
+    torch = sys.modules.get("torch")
+    is_tensor = torch is not None and isinstance(value, torch.Tensor)
+    if tuple.__len__(shape) and not is_tensor:
         return None
     import numpy as np
 
     value = value.detach() if hasattr(value, "detach") else value
-    number = np.asarray(float(value) if "bfloat16" in str(value.dtype) else value)
-    if number.dtype.kind not in "biufc":
+    array = np.asarray(value.float() if "bfloat16" in str(value.dtype) else value)
+    if array.dtype.kind not in "biufc":
         return None
-    return "numpy", (False, number.dtype.str, (), number.tobytes())
+    if is_tensor and array.shape:
+        return "torch.Tensor", (array.dtype.str, array.shape, array.tobytes())
+    return "numpy", (False, array.dtype.str, (), array.tobytes())
 
 
 def _library_name(kind: type) -> str:
@@ -212,19 +221,46 @@ def _decimal_parts(value: Any) -> Parts:
     return (str(value),)
 
 
-_VIEWS: dict[str, type] = {kind.__name__: kind for kind in map(type, ({}.keys(), {}.values(), {}.items()))}
+def filled_apart(value: Any) -> tuple[str, Parts] | None:
+    """Return the kind and parts of a defaultdict that fills its gaps with what a type of Python's makes."""
+    factory = _factory(value) if type(value) is defaultdict else None
+    return None if factory is None else ("filled defaultdict", (list(value.items()), factory))
+
+
+def _factory(value: Any) -> Any:
+    make = value.default_factory
+    if type(make) is FunctionType and make.__name__ == "<lambda>":
+        made_once = make()
+        make = type(made_once) if type(made_once) in _EMPTY and made_once == type(made_once)() else None
+    return make if make in _EMPTY else None
+
+
+_EMPTY = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
+_VIEWS: dict[str, type] = {
+    kind.__name__: kind for kind in map(type, ({}.keys(), {}.values(), {}.items(), MappingProxyType({})))
+}
 _PARTS: dict[str, Callable[[Any], Parts]] = {
     "builtins.range": lambda value: (value.start, value.stop, value.step),
     "builtins.bytearray": lambda value: (bytes(value),),
     **dict.fromkeys(("builtins.dict_keys", "builtins.dict_values", "builtins.dict_items"), _listed),
     **dict.fromkeys(("collections.Counter", "collections.OrderedDict", "collections.defaultdict"), _pairs),
+    "collections.UserDict": _pairs,
     "collections.deque": lambda value: (list(value), value.maxlen),
+    "collections.UserList": _listed,
+    "collections.ChainMap": lambda value: (list(map(dict, value.maps)),),
+    "builtins.mappingproxy": _pairs,
+    "builtins.memoryview": lambda value: (bytes(value),),
+    "builtins.slice": lambda value: (value.start, value.stop, value.step),
+    "array.array": lambda value: (value.typecode, value.tolist()),
     "decimal.Decimal": _decimal_parts,
     "fractions.Fraction": lambda value: (value.numerator, value.denominator),
     "datetime.datetime": lambda value: (value.isoformat(), value.fold),
     "datetime.date": lambda value: (value.isoformat(),),
     "datetime.time": lambda value: (value.isoformat(), value.fold),
     "datetime.timedelta": lambda value: (value.days, value.seconds, value.microseconds),
+    "datetime.timezone": lambda value: (value.utcoffset(None),),
+    "uuid.UUID": lambda value: (value.int,),
+    **dict.fromkeys(("pathlib.PosixPath", "pathlib.PurePosixPath"), lambda value: (str(value),)),
 }
 _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (int, int.__pos__),
@@ -283,6 +319,16 @@ def _made_dict(pairs: list[Any]) -> dict[Any, Any]:
     return dict(pairs)
 
 
+def _made_filled(pairs: list[Any], factory: Any) -> Any:
+    _need(factory in _EMPTY)
+    return defaultdict(factory, _made_dict(pairs))
+
+
+def _made_chain(maps: list[Any]) -> Any:
+    _need(all(type(part) is dict for part in maps))
+    return ChainMap(*maps)
+
+
 def _made_keys(items: list[Any]) -> Any:
     check_keys(items)
     return dict.fromkeys(items).keys()
@@ -323,6 +369,27 @@ def _made_timedelta(days: int, seconds: int, microseconds: int) -> Any:
     return datetime.timedelta(days, seconds, microseconds)
 
 
+def _made_timezone(offset: Any) -> Any:
+    import datetime
+
+    return datetime.timezone(offset)
+
+
+def _made_uuid(number: int) -> Any:
+    import uuid
+
+    return uuid.UUID(int=number)
+
+
+def _made_path(name: str) -> Callable[[str], Any]:
+    def make(text: str) -> Any:
+        import pathlib
+
+        return getattr(pathlib, name)(text)
+
+    return make
+
+
 def _made_numpy(is_array: bool, dtype: str, shape: tuple[int, ...], data: bytes) -> Any:
     _need(_ARRAY_TYPE.fullmatch(dtype) is not None and len(shape) <= _ARRAY_DIMENSIONS)
     _need(all(type(size) is int and size >= 0 for size in shape) and (is_array or not shape))
@@ -335,6 +402,36 @@ def _made_numpy(is_array: bool, dtype: str, shape: tuple[int, ...], data: bytes)
     if kind.kind in "fc" and kind.itemsize < _FULL_SIZE[kind.kind] and np.isinf(array).any():
         array = array.astype(kind.kind + str(_FULL_SIZE[kind.kind]))
     return array if is_array else array[()]
+
+
+def _made_tensor(dtype: str, shape: tuple[int, ...], data: bytes) -> Any:
+    """Return a tensor of torch's where that is imported; else an array that equals what one does."""
+    array = _made_numpy(True, dtype, shape, data)
+    torch = sys.modules.get("torch")
+    return _array_like_tensor()(array) if torch is None else torch.from_numpy(array)
+
+
+@lru_cache(maxsize=1)
+def _array_like_tensor() -> Callable[[Any], Any]:
+    import numpy as np
+
+    class Tensor(np.ndarray):
+        """An array that, as a tensor of torch's, equals no list."""
+
+        def __eq__(self, other: object) -> Any:
+            return super().__eq__(other) if hasattr(other, "__array__") or _is_number(other) else False
+
+        def __ne__(self, other: object) -> Any:
+            return super().__ne__(other) if hasattr(other, "__array__") or _is_number(other) else True
+
+        def __reduce__(self) -> tuple[Callable[..., Any], Parts]:
+            return _made_tensor, (self.dtype.str, self.shape, self.tobytes())
+
+    return lambda array: array.view(Tensor)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, complex))
 
 
 def check_keys(keys: list[Any]) -> None:
@@ -355,6 +452,7 @@ _MAKE: dict[str, tuple[tuple[type, ...], Callable[..., Any]]] = {
     "iterator": ((list,), iter),
     "generator": ((list,), lambda items: (item for item in items)),
     "numpy": ((bool, str, tuple, bytes), _made_numpy),
+    "torch.Tensor": ((str, tuple, bytes), _made_tensor),
     "builtins.range": ((int, int, int), range),
     "builtins.bytearray": ((bytes,), bytearray),
     "builtins.dict_keys": ((list,), _made_keys),
@@ -362,13 +460,25 @@ _MAKE: dict[str, tuple[tuple[type, ...], Callable[..., Any]]] = {
     "builtins.dict_items": ((list,), lambda pairs: _made_dict(pairs).items()),
     "collections.Counter": ((list,), lambda pairs: Counter(_made_dict(pairs))),
     "collections.OrderedDict": ((list,), lambda pairs: OrderedDict(_made_dict(pairs))),
+    "collections.UserDict": ((list,), lambda pairs: UserDict(_made_dict(pairs))),
+    "collections.UserList": ((list,), UserList),
+    "collections.ChainMap": ((list,), _made_chain),
     "collections.defaultdict": ((list,), lambda pairs: defaultdict(None, _made_dict(pairs))),
+    "filled defaultdict": ((list, object), _made_filled),
     "collections.deque": ((list, object), _made_deque),
+    "builtins.mappingproxy": ((list,), lambda pairs: MappingProxyType(_made_dict(pairs))),
+    "builtins.memoryview": ((bytes,), memoryview),
+    "builtins.slice": ((object, object, object), slice),
+    "array.array": ((str, list), array),
     "decimal.Decimal": ((str,), _made_decimal),
     "fractions.Fraction": ((int, int), _made_fraction),
     "datetime.datetime": ((str, int), _made_moment("datetime")),
     "datetime.date": ((str,), _made_moment("date")),
     "datetime.time": ((str, int), _made_moment("time")),
     "datetime.timedelta": ((int, int, int), _made_timedelta),
+    "datetime.timezone": ((object,), _made_timezone),
+    "uuid.UUID": ((int,), _made_uuid),
+    "pathlib.PosixPath": ((str,), _made_path("PosixPath")),
+    "pathlib.PurePosixPath": ((str,), _made_path("PurePosixPath")),
 }
 """By kind: the types of a value's parts (object: any), and what makes it of them."""

@@ -2,12 +2,15 @@
 
 Tests and expected values never enter a program's process; so neither does a class that may hold some. One
 that only keeps what it is given is the program's from the first call on, as where program and tests are one
-file. Any other follows with the first of its objects that the tests pass.
+file, but for its documentation. Any other follows with the first of its objects that the tests pass.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
+import re
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from evolcoder.extraction.grammar import parse_python
@@ -54,8 +57,9 @@ def own_classes(tests: str, programs_names: frozenset[str]) -> list[OwnClass]:
             continue
         numbers = {number_of[name] for name in classes}
         numbers |= {further for number in numbers for further in found[number][2]}
-        source = "\n".join(map(ast.unparse, [*future, *imports, statement]))
         holds_no_value = _holds_no_value(statement) and all(found[number][3] for number in numbers)
+        bare = _Undocumented().visit(copy.deepcopy(statement)) if holds_no_value else statement
+        source = "\n".join(map(ast.unparse, [*future, *imports, bare]))
         number_of[statement.name] = len(found)
         found.append(
             (statement.name, source.encode("utf-8", "surrogatepass"), sorted(numbers), holds_no_value)
@@ -74,23 +78,49 @@ def _bound(statement: ast.stmt) -> set[str]:
 
 def _holds_no_value(node: ast.ClassDef) -> bool:
     """Whether a class only keeps what it is given: fields, methods that Python calls, no constants."""
+    if _has_value([*node.bases, *node.keywords, *node.decorator_list]):
+        return False
     for part in node.body:
         if isinstance(part, ast.FunctionDef):
-            if part.name not in _KEEPING.split() or (part.name not in _SHOWING and _has_value(part.body)):
+            if part.name not in _KEEPING.split() or _has_value(part.decorator_list) or _args_have(part.args):
+                return False
+            if (_shows_value if part.name in _SHOWING else _has_value)(part.body):
                 return False
         elif isinstance(part, ast.AnnAssign):
-            if part.value is not None and _has_value([part.value]):
+            if _shows_value([part.annotation]) or (part.value is not None and _has_value([part.value])):
                 return False
         elif not isinstance(part, ast.Pass) and not _is_text(part) and not _names_slots(part):
             return False
     return True
 
 
-def _has_value(nodes: list[ast.stmt] | list[ast.expr]) -> bool:
-    constants = (
-        n for node in nodes if not _is_text(node) for n in ast.walk(node) if isinstance(n, ast.Constant)
-    )
-    return any(constant.value not in _NO_VALUES for constant in constants)
+def _args_have(given: ast.arguments) -> bool:
+    """Whether the parameters of a method have a value, in a default or an annotation."""
+    named = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+    defaults = [default for default in (*given.defaults, *given.kw_defaults) if default is not None]
+    return _has_value(defaults) or _shows_value([a.annotation for a in named if a.annotation is not None])
+
+
+def _has_value(nodes: Sequence[ast.AST]) -> bool:
+    return any(constant.value not in _NO_VALUES for constant in _constants(nodes))
+
+
+def _shows_value(nodes: Sequence[ast.AST]) -> bool:
+    """Whether a text that is shown or names a type, or a number beside it, may be an expected value."""
+    found = [constant.value for constant in _constants(nodes)]
+    return any(re.search(r"\d", v) if isinstance(v, str) else v not in _NO_VALUES for v in found)
+
+
+def _constants(nodes: Sequence[ast.AST]) -> Iterator[ast.Constant]:
+    inside = (n for node in nodes if not _is_text(node) for n in ast.walk(node))
+    return (n for n in inside if isinstance(n, ast.Constant))
+
+
+class _Undocumented(ast.NodeTransformer):
+    """Takes out the texts that stand by themselves, which may tell what is expected."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        return ast.Pass() if _is_text(node) else node
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -7,7 +7,7 @@ but a determined program can forge its own verdict there; the tier is named in e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from evolcoder.records import Verdict
@@ -40,12 +40,21 @@ class Limits:
     cpu_s: float = 3.0
     """CPU seconds of the whole tree; this decides a timeout."""
     wall_s: float | None = None
-    """Backstop in wall seconds, not counting time spent waiting for a processor (up to twice as much again);
-    None means 4 times `cpu_s` plus 2."""
+    """Backstop in wall seconds, not counting time spent waiting for a processor (up to twice as much again,
+    and more where the job is run again for that); None means 4 times `cpu_s` plus 2."""
     memory_bytes: int = 2 << 30
     processes: int = 64
     disk_bytes: int = 64 << 20
     output_bytes: int = 1 << 20
+
+    def more_wall(self, factor: float) -> Limits:
+        """Return the same bounds with more wall time."""
+        return replace(self, wall_s=factor * self.wall_or_default_s)
+
+    @property
+    def wall_or_default_s(self) -> float:
+        """The backstop in seconds."""
+        return 4.0 * self.cpu_s + 2.0 if self.wall_s is None else self.wall_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from typing import Any, get_args
 
 from evolcoder.records import Reason, Tier, Verdict
@@ -252,6 +253,11 @@ def judged_calls(end: ProgramEnd, told: tuple[Any, ...] | None, limits: Limits) 
     """Verdict of the tests, explained by the candidate's end where it ended before them."""
     if told is not None and told[0] == "passed" and end.why in (wire.ENDED, wire.KILLED_ASKED):
         return "passed", ""
+    if told is not None and end.why == wire.KILLED_WALL:
+        if told[0] == "timeout":
+            return told[0], told[1]
+        # The program waits while its tests run; where those waited for a processor, so did it.
+        end = replace(end, starved_s=end.starved_s + told[2])
     forced = forced_end(end, limits) if end.why != wire.KILLED_ASKED else None
     if forced is not None:
         return forced

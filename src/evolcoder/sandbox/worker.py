@@ -316,7 +316,10 @@ class SandboxWorker:
     def _await_tests(
         self, candidate: Container, tester: _Tester
     ) -> Waiting[tuple[ProgramEnd | None, tuple[Any, ...] | None]]:
-        """Wait for the tests' word or the candidate's end; after the tests' word the end is still to come."""
+        """Wait for the tests' word or the candidate's end; after the tests' word the end is still to come.
+
+        The word: a reason, what is said of it, how many seconds the tests waited for a processor.
+        """
         tests = tester.control.fileno()
         if tests in (yield Wait((tests, candidate.control.fileno()))):
             return None, _verdict_of_tests(tester)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evolcoder.sandbox.protocol import Job, Limits
 
 _FORMS = "assertions on it, check(candidate), test_* functions or unittest.TestCase classes are expected"
-_TIER_RULES = 3
+_TIER_RULES = 4
 """Part of every verdict's key; raised when the rules of this file give another verdict."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import atexit
 import builtins
+import collections
 import errno
 import marshal
 import os
@@ -21,6 +22,7 @@ from typing import Any, NoReturn
 
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import wire
+from evolcoder.sandbox.inside.live import ProgramsValues
 from evolcoder.sandbox.inside.shared import SharedObjects
 
 DETAIL_CHARACTERS = 400
@@ -39,7 +41,21 @@ def g(a: List[float], b: Dict[str, int], c: Union[int, float], d: Any) -> Option
 _FORBIDDEN_ERRORS = frozenset(
     {errno.EPERM, errno.EACCES, errno.EROFS, errno.ENETUNREACH, errno.EAFNOSUPPORT, errno.ENETDOWN}
 )
+_LIBRARY_ERRORS = """
+binascii.Error configparser.Error _csv.Error dataclasses.FrozenInstanceError decimal.DivisionByZero
+decimal.InvalidOperation decimal.Overflow json.decoder.JSONDecodeError _queue.Empty queue.Full re.error
+statistics.StatisticsError struct.error subprocess.CalledProcessError subprocess.TimeoutExpired zlib.error
+"""
+LIBRARY_ERRORS = frozenset(_LIBRARY_ERRORS.split())
+"""Exceptions of the standard library that tests may expect by name; none that a test framework swallows."""
+_MOST_ARGUMENTS = 1 << 12
+_CHANGEABLE = frozenset(
+    (list, dict, set, tuple, bytearray, collections.deque, collections.Counter, collections.OrderedDict)
+) | {collections.defaultdict}
+_CHANGEABLE_ARRAYS = ("ndarray", "Tensor")
 Namespace = dict[str, Any]
+Allowed = dict[Any, Callable[..., Any]]
+"""What the tests may call: functions by name, further values by number."""
 _set_handler: Any = sys.modules["_signal"].signal  # all of it C, as the other names that are bound
 
 
@@ -186,7 +202,7 @@ def run_candidate() -> None:
 def _be_candidate(payload_fd: int, channel: int) -> None:
     payload = _payload(payload_fd)
     namespace = _load(payload["program"])
-    allowed: dict[str, Callable[..., Any]] = {}
+    allowed: Allowed = {}
     for name in payload["names"]:
         function = namespace.get(name)
         if callable(function):
@@ -227,49 +243,52 @@ def rehearse(payload_fd: int) -> None:
     os.close(payload_fd)
 
 
-def _answer_calls(allowed: dict[str, Callable[..., Any]], channel: int, namespace: Namespace) -> None:
+def _answer_calls(allowed: Allowed, channel: int, namespace: Namespace) -> None:
     shared: SharedObjects | None = None
+    live = ProgramsValues(allowed)
     while (frame := wire.read_frame(channel, wire.CALL + wire.CALL_WITH_OBJECTS)) is not None:
         if frame[0] == wire.CALL_WITH_OBJECTS:
-            shared = shared or SharedObjects(objects_cross=True)
-            answer = _answer_with_objects(allowed, codec.decode(frame[1]), shared, namespace)
+            shared = shared or SharedObjects(True, live)
+            answer = _answer_with_objects(allowed, live, codec.decode(frame[1]), shared, namespace)
         else:
-            answer = _answer(allowed, *codec.decode(frame[1]))
+            answer = _answer(allowed, live, *codec.decode(frame[1], shared=live))
         wire.send_frame(channel, *answer)
 
 
 def _answer(
-    allowed: dict[str, Callable[..., Any]],
-    name: str,
+    allowed: Allowed,
+    live: ProgramsValues,
+    name: str | int,
     arguments: list[Any],
     keywords: dict[str, Any],
     shared: SharedObjects | None = None,
 ) -> tuple[bytes, bytes]:
     """Return the kind and the body of the frame that says what a call gave."""
     if name not in allowed:
-        said = f"NameError: name {name!r} is not defined"
-        return wire.ERROR, codec.encode(("failed", "NameError", said))
+        return _error(NameError(f"name {name!r} is not defined"))
     before = b""
     if shared is None and _can_change(arguments, keywords):
         before = codec.encode((arguments, keywords))
     try:
         value = allowed[name](*arguments, **keywords)
     except BaseException as error:
-        return wire.ERROR, codec.encode((reason_of(error), _builtin_name(error), describe(error)))
+        return _error(error)
     try:
         if shared is not None:
             left = ([], {}) if _holds_iterator(arguments, keywords) else (arguments, keywords)
             return wire.VALUE_WITH_OBJECTS, codec.encode(shared.packed((value, *left)))
+        if before and (place := _place_of(value, arguments, keywords)) is not None:
+            return wire.SAME, codec.encode((place, arguments, keywords))
         changed = _changed(arguments, keywords, before)
         if changed is None:
-            return wire.VALUE, codec.encode(value)
-        return wire.CHANGED, codec.encode((value, *changed))
+            return wire.VALUE, codec.encode(value, shared=live)
+        return wire.CHANGED, codec.encode((value, *changed), shared=live)
     except codec.UnsupportedValueError as error:
         return wire.UNSUPPORTED, codec.encode(str(error))
 
 
 def _answer_with_objects(
-    allowed: dict[str, Callable[..., Any]], parts: Any, shared: SharedObjects, namespace: Namespace
+    allowed: Allowed, live: ProgramsValues, parts: Any, shared: SharedObjects, namespace: Namespace
 ) -> tuple[bytes, bytes]:
     """Answer a call whose tests have classes of their own, which become the program's, as in one file."""
     classes, packed = parts
@@ -279,14 +298,38 @@ def _answer_with_objects(
             shared.learn(number, namespace[name])
         name, arguments, keywords = shared.unpacked(packed)
     except BaseException as error:
-        return wire.ERROR, codec.encode((reason_of(error), _builtin_name(error), describe(error)))
-    return _answer(allowed, name, arguments, keywords, shared)
+        return _error(error)
+    return _answer(allowed, live, name, arguments, keywords, shared)
+
+
+def _error(error: BaseException) -> tuple[bytes, bytes]:
+    """Return the frame that tells of what a call raised."""
+    try:
+        given = error.args
+        if isinstance(error, OSError) and error.filename is not None:
+            given = (*given, error.filename)
+        made_of = codec.encode(given, _MOST_ARGUMENTS, objects=False)
+    except BaseException:  # no plain data, much of it, or a class that shows no arguments
+        made_of = b""
+    return wire.ERROR, codec.encode((reason_of(error), _known_names(error), describe(error), made_of))
 
 
 def _can_change(arguments: list[Any], keywords: dict[str, Any]) -> bool:
-    kinds = {list, dict, set, tuple}
     given = (*arguments, *keywords.values())
-    return any(type(value) in kinds for value in given) and not _holds_iterator(arguments, keywords)
+    return any(map(is_changeable, given)) and not _holds_iterator(arguments, keywords)
+
+
+def is_changeable(value: Any) -> bool:
+    """Whether a value may be changed in place, or holds what may be."""
+    return type(value) in _CHANGEABLE or type(value).__name__ in _CHANGEABLE_ARRAYS
+
+
+def _place_of(value: Any, arguments: list[Any], keywords: dict[str, Any]) -> int | None:
+    """Return which of the arguments a value is; None where it is none, or one whose identity says nothing."""
+    if type(value) is tuple or not is_changeable(value):
+        return None
+    given = (*arguments, *keywords.values())
+    return next((place for place, argument in enumerate(given) if argument is value), None)
 
 
 def _holds_iterator(arguments: list[Any], keywords: dict[str, Any]) -> bool:
@@ -307,11 +350,14 @@ def _changed(
     return None if after == before else (arguments, keywords)
 
 
-def _builtin_name(error: BaseException) -> str:
-    """Name the nearest builtin class of an exception, so that a test can expect it."""
+def _known_names(error: BaseException) -> str:
+    """Name the nearest classes of an exception that tests may know, the last of them Python's own."""
+    names: list[str] = []
     for kind in type(error).__mro__:
         if getattr(builtins, kind.__name__, None) is kind:
-            return str(kind.__name__)
+            return " ".join((*names, kind.__name__))
+        if (named := f"{kind.__module__}.{kind.__name__}") in LIBRARY_ERRORS:
+            names.append(named)
     return "Exception"
 
 

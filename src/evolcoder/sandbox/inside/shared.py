@@ -8,25 +8,29 @@ attributes only, and none that its class has as a method or property: it decides
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.objects import is_attribute
 
-Packed = tuple[list[int], list[tuple[int, bytes]], bytes]
-"""Classes of the objects that are new, what has changed of objects, by their number, and a value."""
+Packed = tuple[list[int], list[tuple[int, bytes]], list[int], bytes]
+"""Classes of the objects that are new, what has changed of objects, by their number, the numbers of all that
+a call's arguments lead to, and a value."""
 _OBJECT_BYTES = 400
 
 
 class SharedObjects:
     """The objects that crossed between two processes, seen from one of them."""
 
-    def __init__(self, objects_cross: bool) -> None:
+    def __init__(self, objects_cross: bool, live: codec.Shared) -> None:
         """`objects_cross` in the candidate: other objects do, as such that equal only themselves.
 
-        No class crosses from there, whose properties and methods all are true.
+        No class crosses from there, whose properties and methods all are true. `live` has further values.
         """
+        self._live = live
         self._objects_cross = objects_cross
         self._kinds: dict[int, type] = {}
         self._number_of_kind: dict[type, int] = {}
@@ -35,6 +39,7 @@ class SharedObjects:
         self._known_there: dict[int, bytes] = {}
         self._met: list[int] = []
         self._is_met: set[int] = set()
+        self._reached: list[int] = []
         self.kinds_met: set[int] = set()
         """Classes of which something is in what was packed last."""
 
@@ -59,17 +64,17 @@ class SharedObjects:
             if id(value) not in self._number_of:
                 self._keep(value)
             number = self._number_of[id(value)]
-            if number not in self._is_met:
-                self._is_met.add(number)
-                self._met.append(number)
+            self._meet(number)
             return "shared", (number,)
         if not self._objects_cross and isinstance(value, type) and value in self._number_of_kind:
             self.kinds_met.add(self._number_of_kind[value])
             return "shared class", (self._number_of_kind[value],)
-        return None
+        return self._live.taken_apart(value)
 
     def made(self, kind: str, parts: Any) -> Any:
         """Return what these parts stand for; raises an Exception on nonsense."""
+        if kind in codec.LIVE_KINDS:
+            return self._live.made(kind, parts)
         if kind == "shared member":
             return self._kinds[parts[0]]._member_map_[parts[1]]  # type: ignore[attr-defined]
         if kind == "shared class" and not self._objects_cross:
@@ -82,13 +87,14 @@ class SharedObjects:
     def packed(self, value: Any) -> Packed:
         """Return a value with all that has changed of the objects in it.
 
-        Raises UnsupportedValueError for what cannot cross.
+        A call may also have changed what its arguments no longer lead to. Raises UnsupportedValueError for
+        what cannot cross.
         """
         first = len(self._objects)
         self._met, self._is_met, self.kinds_met = [], set(), set()
         main = self._encoded(value)
         size, changed = len(main), []
-        for number in self._met:  # more are met on the way
+        for number in self._met_and_reached():
             state = self._encoded(_state(self._objects[number]))
             if state != self._known_there.get(number):
                 self._known_there[number] = state
@@ -98,13 +104,14 @@ class SharedObjects:
                     raise codec.UnsupportedValueError(f"takes more than {codec.MAX_BYTES} bytes")
         changed.reverse()  # what an object holds before itself: a set wants its members' hashes
         kinds = [self._number_of_kind[type(value)] for value in self._objects[first:]]
-        return kinds, changed, main
+        return kinds, changed, [] if self._objects_cross else self._met, main
 
     def unpacked(self, packed: Any) -> Any:
         """Return the value that the other process packed; raises MalformedValueError on nonsense."""
         memory = codec.Memory()
         try:
-            kinds, changed, main = packed
+            kinds, changed, reached, main = packed
+            self._reached = reached if self._objects_cross else []
             memory.left_bytes -= len(kinds) * _OBJECT_BYTES
             if memory.left_bytes < 0:
                 raise ValueError("they would take too much memory")
@@ -116,6 +123,18 @@ class SharedObjects:
             return codec.decode(main, memory, self)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise codec.MalformedValueError(f"malformed objects: {error}"[:200]) from None
+
+    def _met_and_reached(self) -> Iterator[int]:
+        yield from self._met  # more are met on the way
+        for number in self._reached:
+            first = len(self._met)
+            self._meet(number)
+            yield from islice(self._met, first, None)
+
+    def _meet(self, number: int) -> None:
+        if number not in self._is_met:
+            self._is_met.add(number)
+            self._met.append(number)
 
     def _keep(self, value: Any) -> None:
         self._number_of[id(value)] = len(self._objects)

@@ -21,6 +21,7 @@ from typing import Any
 
 from evolcoder.sandbox import codec
 from evolcoder.sandbox.inside import programs, wire
+from evolcoder.sandbox.inside.live import TestsValues
 from evolcoder.sandbox.inside.shared import SharedObjects
 
 _COMPILED_KEPT = 256
@@ -29,6 +30,8 @@ _REHEARSED = b"assert f(1, [2]) == 3\nassert f('a', k=(1, None)) == 3\n" * 5
 _ROOM = _socket.CMSG_SPACE(_DESCRIPTORS.size)
 # What is beneath `signal.signal`, whose search for names of an enumeration would copy many pages.
 _signal: Any = sys.modules["_signal"]
+_NO_WAIT_S = 0.1
+"""In so short a time no tests wait long enough for a processor to be worth a look."""
 _SWALLOWED = ("StopIteration", "StopAsyncIteration", "GeneratorExit")
 """Exceptions that would end an iteration of the tests as if all had been tested."""
 
@@ -53,13 +56,14 @@ def run_tester() -> None:
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     _signal.signal(signal.SIGPROF, _tests_are_over)
     control = _socket.socket(fileno=wire.CHANNEL_FD)
+    schedstat = _own_schedstat()
     kept: dict[bytes, types.CodeType] = {}
     while True:
         request, ancillary, _, _ = control.recvmsg(16, _ROOM, _socket.MSG_CMSG_CLOEXEC)
         if not request:
             os._exit(0)
         channel, payload_fd = _DESCRIPTORS.unpack(ancillary[0][2])
-        control.send(_judged(channel, payload_fd, kept, kernel_ends=True))
+        control.send(_judged(channel, payload_fd, kept, schedstat))
 
 
 def run_one_tester() -> None:
@@ -96,27 +100,47 @@ def rehearse(payload_fd: int) -> None:
 
 def _judge_one(channel: int, payload_fd: int, word_fd: int) -> None:
     _signal.signal(signal.SIGPROF, _tests_are_over)
-    os.write(word_fd, _judged(channel, payload_fd, {}, kernel_ends=False))
+    os.write(word_fd, _judged(channel, payload_fd, {}, None))
 
 
-def _judged(channel: int, payload_fd: int, kept: dict[bytes, types.CodeType], kernel_ends: bool) -> bytes:
-    """Return the verdict on the candidate at the other end of `channel`, as it is told."""
+def _own_schedstat() -> int:
+    """Return a descriptor that says how long this process waited for a processor; -1 where none does."""
+    try:
+        return os.open("/proc/self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+def _waited_s(schedstat: int) -> float:
+    return int(os.pread(schedstat, 64, 0).split()[1]) / 1e9 if schedstat >= 0 else 0.0
+
+
+def _judged(channel: int, payload_fd: int, kept: dict[bytes, types.CodeType], schedstat: int | None) -> bytes:
+    """Return the verdict on the candidate at the other end of `channel`, as it is told.
+
+    `schedstat` is open in a process that judges many, where the kernel ends tests that do not listen; None in
+    one that judges this one alone.
+    """
     payload = marshal.loads(wire.read_all(payload_fd))
     os.close(payload_fd)
-    began = time.process_time()
+    waited_s, began = 0.0 if schedstat is None else _waited_s(schedstat), time.monotonic()
     # Python hears of the first timer; the second ends what does not listen (a comparison in C).
     signal.setitimer(signal.ITIMER_PROF, payload["cpu_s"])
-    if kernel_ends:
+    if schedstat is not None:
         signal.setitimer(signal.ITIMER_VIRTUAL, payload["cpu_s"] + wire.LAST_WORD_S)
     try:
         verdict = _judge(payload, channel, kept)
         signal.setitimer(signal.ITIMER_PROF, 0.0)
     except TestsTimeoutError:
         verdict = _TIMEOUT
-    if kernel_ends:
+    if schedstat is not None:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
     os.close(channel)
-    return codec.encode((*verdict, time.process_time() - began))
+    if time.monotonic() - began < _NO_WAIT_S:
+        return codec.encode((*verdict, 0.0))
+    return codec.encode(
+        (*verdict, _waited_s(_own_schedstat() if schedstat is None else schedstat) - waited_s)
+    )
 
 
 _TIMEOUT = ("timeout", "the tests used up the CPU time")
@@ -182,12 +206,13 @@ class _Remote:
         self._classes: list[Any] = []
         self._sent: set[int] = set()
         self._shared: SharedObjects | None = None
+        self._live = TestsValues(lambda number, *given, **named: self._call(number, given, named))
 
     def share(self, namespace: dict[str, Any], classes: list[Any]) -> None:
         """Have objects of the tests' classes cross; `classes` are as `own_classes.OwnClass` has them."""
         if classes:
             self._namespace, self._classes = namespace, classes
-            self._shared = SharedObjects(objects_cross=False)
+            self._shared = SharedObjects(False, self._live)
 
     def wait_until_ready(self) -> None:
         """Wait until the candidate has executed its program."""
@@ -208,7 +233,7 @@ class _Remote:
         """Name the reason of a failure: what the candidate said of its own exception, or the tests' own."""
         return self._raised.get(id(error), programs.reason_of(error))
 
-    def _call(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def _call(self, name: str | int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if self.report is not None:
             raise CandidateOverError
         self.was_called = True
@@ -220,10 +245,10 @@ class _Remote:
             wire.send_frame(self._channel, *request)
         except OSError:
             raise self._final(*_GONE) from None
-        values = wire.VALUE_WITH_OBJECTS if self._shared else wire.VALUE + wire.CHANGED
+        values = wire.VALUE_WITH_OBJECTS if self._shared else wire.VALUE + wire.CHANGED + wire.SAME
         kind, body = self._read(values + wire.ERROR + wire.UNSUPPORTED)
         if kind == wire.ERROR:
-            return self._raise(*self._words(body, 3))
+            return self._raise(*self._words(body, 3, bytes))
         value = self._decoded(body)
         if kind == wire.UNSUPPORTED:
             raise self._final("unsupported", str(value)[: programs.DETAIL_CHARACTERS])
@@ -238,13 +263,24 @@ class _Remote:
             value, changed, changed_keywords = value
             _mirror(list(arguments), changed)
             _mirror(list(keywords.values()), list(changed_keywords.values()))
+        if kind == wire.SAME:
+            given = [*arguments, *keywords.values()]
+            if (
+                type(value) is not int
+                or not 0 <= value < len(given)
+                or not programs.is_changeable(given[value])
+            ):
+                raise self._final("unsupported", _NO_ANSWER)
+            return given[value]
         return value
 
-    def _request(self, name: str, arguments: list[Any], keywords: dict[str, Any]) -> tuple[bytes, bytes]:
+    def _request(
+        self, name: str | int, arguments: list[Any], keywords: dict[str, Any]
+    ) -> tuple[bytes, bytes]:
         """Return the frame of a call; raises UnsupportedValueError where an argument cannot cross."""
         shared = self._shared
         if shared is None:
-            return wire.CALL, codec.encode((name, arguments, keywords), objects=False)
+            return wire.CALL, codec.encode((name, arguments, keywords), objects=False, shared=self._live)
         for number, (class_name, *_) in enumerate(self._classes):
             shared.learn(number, self._namespace.get(class_name))
         packed = shared.packed((name, arguments, keywords))
@@ -256,19 +292,10 @@ class _Remote:
         self._sent |= wanted
         return wire.CALL_WITH_OBJECTS, codec.encode((sources, packed))
 
-    def _raise(self, reason: str, kind: str, detail: str) -> Any:
+    def _raise(self, reason: str, kind: str, detail: str, made_of: bytes) -> Any:
         if reason == "exited":
             raise self._final("exited", detail)
-        known = getattr(builtins, kind, None)
-        message = detail.partition(": ")[2]
-        error = Exception(detail)
-        if kind in _SWALLOWED:
-            error = RuntimeError(f"the function raised {kind}")
-        elif isinstance(known, type) and issubclass(known, Exception):
-            try:
-                error = known(message)
-            except TypeError:  # UnicodeDecodeError and its like want more
-                pass
+        error = _exception(kind, detail, made_of)
         if reason in ("memory", "forbidden"):
             self._raised[id(error)] = reason
         raise error
@@ -285,18 +312,18 @@ class _Remote:
 
     def _decoded(self, body: bytes) -> Any:
         try:
-            return codec.decode(body)
+            return codec.decode(body, shared=self._live)
         except codec.MalformedValueError as error:
             raise self._final("unsupported", str(error)) from None
 
-    def _words(self, body: bytes, count: int) -> tuple[str, ...]:
+    def _words(self, body: bytes, count: int, *further: type) -> tuple[Any, ...]:
         """Return a reason that a candidate may give, and what it says of it."""
         words = self._decoded(body)
-        if type(words) is not tuple or len(words) != count or any(type(word) is not str for word in words):
+        if type(words) is not tuple or tuple(map(type, words)) != (*(str,) * count, *further):
             raise self._final("unsupported", _NO_ANSWER)
         if words[0] not in _CANDIDATES_REASONS:
             raise self._final("unsupported", _NO_ANSWER)
-        return tuple(word[: programs.DETAIL_CHARACTERS] for word in words)
+        return (*(word[: programs.DETAIL_CHARACTERS] for word in words[:count]), *words[count:])
 
     def _final(self, reason: str, detail: str) -> CandidateOverError:
         self.report = (reason, detail)
@@ -308,20 +335,66 @@ _NO_ANSWER = "the candidate's process sent no answer"
 _CANDIDATES_REASONS = frozenset({"failed", "memory", "forbidden", "exited", "syntax error"})
 
 
+def _exception(kind: str, detail: str, made_of: bytes) -> Exception:
+    """Return what a candidate raised: of the class named, with its arguments where they say the same."""
+    if kind in _SWALLOWED:
+        return RuntimeError(f"the function raised {kind}")
+    known: Any = next(filter(None, map(_class_of, kind.split())), None)
+    if known is None:
+        return Exception(detail)
+    message = detail.partition(": ")[2]
+    try:
+        error: Exception = _made_of(known, codec.decode(made_of))
+        if str(error)[: len(message)] == message and (message or not str(error)):
+            return error
+    except Exception:  # it takes others, or shows what it has no text for
+        pass
+    try:
+        error = _made_of(known, (message,))
+    except TypeError:  # a group of exceptions
+        return Exception(detail)
+    return error
+
+
+def _class_of(name: str) -> Any:
+    """Return an exception's class where the tests may know it: Python's own, or one of what they imported."""
+    module, _, leaf = name.rpartition(".")
+    where = builtins if not module else sys.modules.get(module) if name in programs.LIBRARY_ERRORS else None
+    known = getattr(where, leaf, None)
+    return known if isinstance(known, type) and issubclass(known, Exception) else None
+
+
+def _made_of(known: Any, arguments: Any) -> Any:
+    if known.__module__ == "builtins":
+        return known(*arguments)
+    try:
+        return known(*arguments)
+    except TypeError:  # one of the library's that takes other arguments than it keeps
+        return known.__new__(known, *arguments)
+
+
 def _mirror(mine: list[Any], theirs: Any) -> None:
     """Do to the tests' own arguments what the candidate did to its copies."""
     if type(theirs) is not list or len(theirs) != len(mine):
         return
     for own, new in zip(mine, theirs, strict=True):
-        if type(own) is not type(new):
+        kind = type(own)
+        if kind is not type(new) or not programs.is_changeable(own) or not _differ(own, new):
             continue
-        if type(own) is list:
-            if own != new:
-                own[:] = new
-        elif type(own) is dict:
-            if own != new or list(own) != list(new):
-                own.clear()
-                own.update(new)
-        elif type(own) is set and own != new:
+        if kind is list or kind is bytearray:
+            own[:] = new
+        elif kind is tuple:
+            _mirror(list(own), list(new))
+        elif kind.__name__ in ("ndarray", "Tensor"):
+            if own.shape == new.shape and own.dtype == new.dtype:
+                own[...] = new
+        else:  # a dict, set or deque, or one of their kinds
             own.clear()
-            own.update(new)
+            getattr(own, "extend" if hasattr(kind, "extend") else "update")(new)
+
+
+def _differ(own: Any, new: Any) -> bool:
+    try:
+        return bool(own != new) or (isinstance(own, dict) and list(own) != list(new))
+    except Exception:  # arrays have no one truth
+        return True

@@ -28,7 +28,7 @@ class TreeUse(NamedTuple):
     cpu_s: float
     memory_bytes: int
     starved_s: float
-    """Seconds that a process of it waited for a processor which none of the others had."""
+    """Seconds that a thread of it waited for a processor which none of the others had."""
 
 
 class TreeClock:
@@ -87,9 +87,7 @@ class TreeWatch:
                 memory_bytes += _bytes_in(f"{name}/status", _COUNTED)
                 names.append(name)
                 descriptors += len(os.listdir(f"/proc/{name}/fd"))
-                with open(f"/proc/{name}/schedstat", "rb") as file:
-                    on_ns, waited_ns = map(int, file.read().split()[:2])
-                longest_ns = max(longest_ns, on_ns + waited_ns)
+                longest_ns = max(longest_ns, _longest_ns(name, threads=int(fields[17])))
             except (OSError, IndexError, ValueError):
                 continue  # it ended while we looked
         # Children that nobody waits for vanish from their parent's sum, but not from what was seen.
@@ -105,6 +103,18 @@ class TreeWatch:
         cpu_s = ticks / _TICKS
         # While one of them waits the others may run; what they had meanwhile was the program's own.
         return TreeUse(cpu_s, memory_bytes, max(0.0, longest_ns / 1e9 - cpu_s))
+
+
+def _longest_ns(name: str, threads: int) -> int:
+    """Return how long a process was ready to run; of several threads, the one that was for longest."""
+    # The process's own file is that of its first thread, which waits where another does the work (a JVM's).
+    of = [f"{name}/task/{thread}" for thread in os.listdir(f"/proc/{name}/task")] if threads > 1 else [name]
+    longest_ns = 0
+    for thread in of:
+        with open(f"/proc/{thread}/schedstat", "rb") as file:
+            on_ns, waited_ns = map(int, file.read().split()[:2])
+        longest_ns = max(longest_ns, on_ns + waited_ns)
+    return longest_ns
 
 
 def _bytes_in(file: str, counted: tuple[bytes, ...]) -> int:

@@ -57,8 +57,10 @@ VALUE: Final = b"V"
 """What a call gave, and in a batch the CPU seconds that it took."""
 CHANGED: Final = b"C"
 """What a call gave, and its arguments, which it changed in place."""
+SAME: Final = b"M"
+"""Which of its arguments a call gave back, and the arguments as it left them."""
 ERROR: Final = b"E"
-"""What a call raised: reason, name of the nearest builtin class, description."""
+"""What a call raised: reason, names of the nearest known classes, description, what it was made of."""
 UNSUPPORTED: Final = b"U"
 """Why the value of a call cannot cross."""
 UNFIT: Final = b"X"
@@ -81,6 +83,7 @@ MAX_BODY_BYTES: Final[Mapping[bytes, int]] = {
     PASSED: 64,
     VALUE: MAX_VALUE_BYTES + 1024,
     CHANGED: MAX_VALUE_BYTES + 1024,
+    SAME: MAX_VALUE_BYTES + 1024,
     CALL: MAX_VALUE_BYTES + 1024,
     CALL_WITH_OBJECTS: MAX_VALUE_BYTES + 1024,
     VALUE_WITH_OBJECTS: MAX_VALUE_BYTES + 1024,
