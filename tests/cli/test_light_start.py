@@ -53,7 +53,9 @@ def test_an_unknown_command_is_an_error_of_the_user() -> None:
 @pytest.mark.parametrize("module", ["click", "evolcoder.cli.terminal", "evolcoder.cli.journal"])
 def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback(module: str) -> None:
     code = (
-        "import os, signal, sys\nclass Interrupted:\n    def find_spec(self, name, *_):\n"
+        # What a shell runs in the background ignores Ctrl-C.
+        "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Interrupted:\n    def find_spec(self, name, *_):\n"
         f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Interrupted())\nsys.argv[1:] = ['journal', '-h']\n"
         "from evolcoder.cli import main\nmain()"

@@ -31,30 +31,16 @@ static inline __m512 rounded(__m512 x) {
     return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)), 16);
 }
 
-/* e^x within 2 units of the last place, for x from -87 to 88; beyond them that of the nearer bound. */
+/* e^x within 2^-17 of it: what is made of it is rounded to bfloat16's 2^-9. */
 static inline __m512 exponential(__m512 x) {
-    /* In this order of arguments what is no number is kept. */
-    x = _mm512_min_ps(_mm512_set1_ps(88), _mm512_max_ps(_mm512_set1_ps(-87), x));
-    __m512 n = _mm512_roundscale_ps(x * 1.44269504f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m512 r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    __m512 p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    return _mm512_scalef_ps(p * r * r + r + 1.0f, n);
-}
-
-/* x / (1 + e^-x) within 2^-17 of it: what is made of it is rounded to bfloat16's 2^-9. */
-static inline __m512 silu(__m512 x) {
-    __m512 y = x * -1.44269504f; /* e^-x is 2^y */
+    __m512 y = x * 1.44269504f; /* e^x is 2^y */
     /* In this order of arguments what is no number is kept. */
     y = _mm512_min_ps(_mm512_set1_ps(200), _mm512_max_ps(_mm512_set1_ps(-200), y));
     __m512 n = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = y - n;
     __m512 p = f * 9.58285e-3f + 5.590642e-2f;
     p = p * f + 2.4024099e-1f;
     p = p * f + 6.9312419e-1f;
-    return x / (1.0f + _mm512_scalef_ps(p * f + 1.0f, n));
+    return _mm512_scalef_ps(p * f + 1.0f, n);
 }
 
 /* Sums of `r` rows times one panel. `next` is asked into the cache meanwhile, `ahead` bytes a pair. */
@@ -120,7 +106,10 @@ static void product(
                     int64_t at = row * out_stride + o + half;
                     __m512 y = _mm512_loadu_ps(sums + (row - from) * PANEL + half) + bias;
                     if (form == ADDED) y += load(more + at);
-                    if (form == GATED) y *= silu(load(out + at));
+                    if (form == GATED) {
+                        __m512 gate = load(out + at);
+                        y *= gate / (1.0f + exponential(-gate));
+                    }
                     store(out + at, y);
                 }
             }
