@@ -146,6 +146,10 @@ WRONG = {
         "def f():\n    def g(x): raise StopIteration\n    return g",
         "assert all(map(lambda x: f()(x) == x, (1, 2)))",
     ),
+    "an exception of another name that ends an iteration": (
+        "class Full(StopIteration): __module__ = 'queue'\ndef f(x): raise Full",
+        "assert all(map(lambda x: f(x) == x * 3, (1, 2)))",
+    ),
     "an iterator that never says enough": ("def f():\n    while True: yield 3", "assert list(f()) == [3]"),
     "an exception that a test framework swallows": (
         "import unittest\ndef f(): raise unittest.case._ShouldStop",

@@ -29,6 +29,8 @@ def forced_end(end: ProgramEnd, limits: Limits, flooded: bool = False) -> tuple[
     """Return why this machine stopped the program; None where it ended by itself."""
     if flooded:
         return "failed", f"wrote more than {limits.output_bytes} bytes"
+    if end.why == wire.KILLED_CPU and end.cpu_s <= limits.cpu_s:
+        return "timeout", "used up the CPU time that it had left itself"
     if end.why == wire.KILLED_CPU:
         return "timeout", f"used {end.cpu_s:.2f} s of CPU, the limit is {limits.cpu_s:g} s"
     if end.why == wire.KILLED_MEMORY:
@@ -256,8 +258,9 @@ def judged_calls(end: ProgramEnd, told: tuple[Any, ...] | None, limits: Limits) 
     if told is not None and end.why == wire.KILLED_WALL:
         if told[0] == "timeout":
             return told[0], told[1]
-        # The program waits while its tests run; where those waited for a processor, so did it.
-        end = replace(end, starved_s=end.starved_s + told[2])
+        # The program waits while its tests run; where those waited for a processor, so did it: but for what
+        # they may have waited for processes of its own.
+        end = replace(end, starved_s=end.starved_s + max(0.0, told[2] - end.cpu_s))
     forced = forced_end(end, limits) if end.why != wire.KILLED_ASKED else None
     if forced is not None:
         return forced

@@ -125,6 +125,7 @@ def serve(
             seen = _watch(control, child, clock, poller, events, infrastructure, processors, namespaces)
         unregister(pidfd)
         close(pidfd)
+        own_limit = seen.why == wire.ENDED and _ended_at_own_limit(pid, bounds)
         _, status, used = wait4(pid, 0)
         if not namespaces:
             _kill_group(pid)
@@ -134,7 +135,7 @@ def serve(
         cpu_s = _with_unseen(cpu_s, now - clock_began, pid, namespaces)
         clock_began = now
         why = seen.why
-        if cpu_s > bounds.cpu_s and (why == wire.ENDED or why == wire.KILLED_ASKED):
+        if own_limit or (cpu_s > bounds.cpu_s and (why == wire.ENDED or why == wire.KILLED_ASKED)):
             why = wire.KILLED_CPU
         peak = max(used.ru_maxrss << 10, seen.peak_bytes)
         reply = wire.REPLY.pack(status, why, cpu_s, wall_s, peak, seen.starved_s)
@@ -202,7 +203,7 @@ def _watch(
     """Hold a child to its bounds until it ends; `events` are what the poller has said of it so far."""
     pid, pidfd, bounds, started, clock_began = child
     wall_end = started + bounds.wall_s
-    why, use, watch = wire.ENDED, _UNUSED, None
+    why, use, watch, starved_s = wire.ENDED, _UNUSED, None, 0.0
     while True:
         ready = dict(events)
         if pidfd in ready:
@@ -215,13 +216,15 @@ def _watch(
         now = time.monotonic()
         watch = watch or tree.TreeWatch(infrastructure, bounds.memory_bytes, namespaces)
         use = watch.read()
-        if _with_unseen(use.cpu_s, clock.read() - clock_began, pid, namespaces) > bounds.cpu_s:
+        cpu_s = _with_unseen(use.cpu_s, clock.read() - clock_began, pid, namespaces)
+        starved_s = max(0.0, use.starved_s - (cpu_s - use.cpu_s))  # it waits for what is unseen of it too
+        if cpu_s > bounds.cpu_s:
             why = wire.KILLED_CPU
         elif use.memory_bytes > bounds.memory_bytes:
             why = wire.KILLED_MEMORY
         elif now >= wall_end:
             # Time spent waiting for a processor is the machine's, not the program's; but all has an end.
-            wall_end = started + min(bounds.wall_s + use.starved_s, _LONGEST_EXTENSION * bounds.wall_s)
+            wall_end = started + min(bounds.wall_s + starved_s, _LONGEST_EXTENSION * bounds.wall_s)
             if now >= wall_end:
                 why = wire.KILLED_WALL
         if why:
@@ -232,13 +235,23 @@ def _watch(
         events = poller.poll(max(0.0, pause) * 1000 + 0.5)
     if why:
         _kill(pidfd, pid, namespaces)
-    return _Seen(why, use.cpu_s, use.starved_s, watch.peak_bytes if watch else 0)
+    return _Seen(why, use.cpu_s, starved_s, watch.peak_bytes if watch else 0)
 
 
 def _with_unseen(seen_s: float, clock_s: float, pid: int, namespaces: bool) -> float:
     # The kernel counts one process to the nanosecond; what made others may have hidden some.
     hidden = clock_s > tree.STOLEN * seen_s + _CLOCK_ERROR_S and namespaces
     return clock_s if hidden and tree.last_process() != str(pid).encode() else seen_s
+
+
+def _ended_at_own_limit(pid: int, bounds: Bounds) -> bool:
+    """Whether the kernel ended a process at a limit of CPU time that it had set itself."""
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    if ended is None or (ended.si_code, ended.si_status) != (os.CLD_KILLED, signal.SIGKILL):
+        return False
+    with open(f"/proc/{pid}/limits", "rb") as file:
+        hard = next(line for line in file if line.startswith(b"Max cpu time")).split()[4]
+    return hard != b"unlimited" and int(hard) < bounds.most_cpu_s
 
 
 def _kill(pidfd: int, pid: int, namespaces: bool) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import builtins
+import gc
 import marshal
 import os
 import signal
@@ -30,9 +31,11 @@ _REHEARSED = b"assert f(1, [2]) == 3\nassert f('a', k=(1, None)) == 3\n" * 5
 _ROOM = _socket.CMSG_SPACE(_DESCRIPTORS.size)
 # What is beneath `signal.signal`, whose search for names of an enumeration would copy many pages.
 _signal: Any = sys.modules["_signal"]
+_MUCH_PAGES = (64 << 20) // os.sysconf("SC_PAGE_SIZE")
+"""Memory that the tests of one program may leave for those of the next."""
 _NO_WAIT_S = 0.1
 """In so short a time no tests wait long enough for a processor to be worth a look."""
-_SWALLOWED = ("StopIteration", "StopAsyncIteration", "GeneratorExit")
+_SWALLOWED = (StopIteration, StopAsyncIteration)
 """Exceptions that would end an iteration of the tests as if all had been tested."""
 
 
@@ -57,6 +60,8 @@ def run_tester() -> None:
     _signal.signal(signal.SIGPROF, _tests_are_over)
     control = _socket.socket(fileno=wire.CHANNEL_FD)
     schedstat = _own_schedstat()
+    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    most_pages = _pages(statm) + _MUCH_PAGES
     kept: dict[bytes, types.CodeType] = {}
     while True:
         request, ancillary, _, _ = control.recvmsg(16, _ROOM, _socket.MSG_CMSG_CLOEXEC)
@@ -64,6 +69,10 @@ def run_tester() -> None:
             os._exit(0)
         channel, payload_fd = _DESCRIPTORS.unpack(ancillary[0][2])
         control.send(_judged(channel, payload_fd, kept, schedstat))
+        # What tests keep is in cycles (their functions know all names), which Python clears when it likes.
+        if _pages(statm) > most_pages:
+            gc.collect()
+            most_pages = _pages(statm) + _MUCH_PAGES
 
 
 def run_one_tester() -> None:
@@ -113,6 +122,11 @@ def _own_schedstat() -> int:
 
 def _waited_s(schedstat: int) -> float:
     return int(os.pread(schedstat, 64, 0).split()[1]) / 1e9 if schedstat >= 0 else 0.0
+
+
+def _pages(statm: int) -> int:
+    """Return how much this process has mapped."""
+    return int(os.pread(statm, 64, 0).split(None, 1)[0])
 
 
 def _judged(channel: int, payload_fd: int, kept: dict[bytes, types.CodeType], schedstat: int | None) -> bytes:
@@ -337,14 +351,17 @@ _CANDIDATES_REASONS = frozenset({"failed", "memory", "forbidden", "exited", "syn
 
 def _exception(kind: str, detail: str, made_of: bytes) -> Exception:
     """Return what a candidate raised: of the class named, with its arguments where they say the same."""
-    if kind in _SWALLOWED:
-        return RuntimeError(f"the function raised {kind}")
     known: Any = next(filter(None, map(_class_of, kind.split())), None)
+    if known is not None and issubclass(known, _SWALLOWED):
+        return RuntimeError(f"the function raised {known.__name__}")
     if known is None:
         return Exception(detail)
     message = detail.partition(": ")[2]
     try:
-        error: Exception = _made_of(known, codec.decode(made_of))
+        arguments = codec.decode(made_of)
+        if type(arguments) is not tuple or not _lie_within(known, arguments):
+            raise ValueError("no arguments of an exception")
+        error: Exception = _made_of(known, arguments)
         if str(error)[: len(message)] == message and (message or not str(error)):
             return error
     except Exception:  # it takes others, or shows what it has no text for
@@ -364,7 +381,15 @@ def _class_of(name: str) -> Any:
     return known if isinstance(known, type) and issubclass(known, Exception) else None
 
 
-def _made_of(known: Any, arguments: Any) -> Any:
+def _lie_within(known: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether an exception can be shown: Python reads what a UnicodeError points at wherever it points."""
+    if not issubclass(known, UnicodeError) or known is UnicodeError:
+        return True
+    of, start, end, _ = arguments[-4:]
+    return bool(0 <= start <= end <= len(of))
+
+
+def _made_of(known: Any, arguments: tuple[Any, ...]) -> Any:
     if known.__module__ == "builtins":
         return known(*arguments)
     try:
