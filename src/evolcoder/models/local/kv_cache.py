@@ -111,7 +111,7 @@ class KVSlots:
 
     def __init__(self, n_slots: int, columns: int = _GROWTH) -> None:
         self.rows = n_slots
-        self._pass = now = _Pass(n_slots + 1, -(-columns // _WIDTH_STEP) * _WIDTH_STEP)
+        self._pass = now = _Pass(n_slots + 1, _up_to(columns, _WIDTH_STEP))
         cache_of: Any = transformers.Cache
         self.cache: Any = cache_of(layer_class_to_replicate=lambda: _SlotLayer(now))
         """What a forward pass is given as `CACHE`."""
@@ -161,7 +161,7 @@ class KVSlots:
 
         The mask is additive, in the dtype of the cache; `window` bounds how far back a row looks.
         """
-        width = -(-(max(lengths) + 1) // _WIDTH_STEP) * _WIDTH_STEP
+        width = _up_to(max(lengths) + 1, _WIDTH_STEP)
         self._reserve(width)
         now, keys = self._pass, self.cache.layers[0].keys
         now.known = None
@@ -186,7 +186,7 @@ class KVSlots:
         """Grow every layer to hold at least `columns`."""
         if columns <= self._pass.columns:
             return
-        self._pass.columns = -(-columns // _GROWTH) * _GROWTH
+        self._pass.columns = _up_to(columns, _GROWTH)
         for layer in self.cache.layers:
             layer.widen(self._pass.columns)
 
@@ -201,6 +201,11 @@ def rows_that_fit(bytes_a_token: int, tokens: int, device: torch.device) -> int:
     else:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, memory // 4 // max(1, bytes_a_token * tokens))
+
+
+def _up_to(columns: int, step: int) -> int:
+    """Return the next whole number of steps."""
+    return -(-columns // step) * step
 
 
 def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:

@@ -150,11 +150,10 @@ def _judged(channel: int, payload_fd: int, kept: dict[bytes, types.CodeType], sc
     if schedstat is not None:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
     os.close(channel)
-    if time.monotonic() - began < _NO_WAIT_S:
-        return codec.encode((*verdict, 0.0))
-    return codec.encode(
-        (*verdict, _waited_s(_own_schedstat() if schedstat is None else schedstat) - waited_s)
-    )
+    tests_waited_s = 0.0
+    if time.monotonic() - began >= _NO_WAIT_S:
+        tests_waited_s = _waited_s(_own_schedstat() if schedstat is None else schedstat) - waited_s
+    return codec.encode((*verdict, tests_waited_s))
 
 
 _TIMEOUT = ("timeout", "the tests used up the CPU time")
@@ -390,11 +389,11 @@ def _lie_within(known: Any, arguments: tuple[Any, ...]) -> bool:
 
 
 def _made_of(known: Any, arguments: tuple[Any, ...]) -> Any:
-    if known.__module__ == "builtins":
-        return known(*arguments)
     try:
         return known(*arguments)
-    except TypeError:  # one of the library's that takes other arguments than it keeps
+    except TypeError:  # the library's may take other arguments than they keep
+        if known.__module__ == "builtins":
+            raise
         return known.__new__(known, *arguments)
 
 
