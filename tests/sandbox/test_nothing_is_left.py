@@ -82,8 +82,8 @@ def test_many_programs_leave_nothing(sandbox: Sandbox) -> None:
     outcomes = dict(sandbox.run_many(map(mixed_job, range(300))))
     assert {outcomes[i].verdict.reason for i in outcomes if i % 6 != 4} == {"passed"}
     assert {outcomes[i].verdict.reason for i in outcomes if i % 6 == 4} == {"exited"}
-    # Workers keep processes for published tests, and on a crowded machine one may make its last container now:
-    # two descriptors each. What a program left would show 50 times, as often as each kind was run.
+    # Workers keep processes for published tests, and on a crowded machine one may make its last container
+    # now: two descriptors each. What a program left would show 50 times, as often as each kind was run.
     until = time.monotonic() + 20
     while abs(standing()[1] - before[1]) > WORKERS and time.monotonic() < until:  # the last ones are ending
         time.sleep(0.1)
