@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evolcoder.heap import bounded, heap_kept
+from evolcoder.heap import bounded, heap_kept, memory_bytes
 
 MIB = 1 << 20
 
@@ -55,3 +55,36 @@ def test_a_step_that_always_needs_the_same_gives_nothing_back() -> None:
     for _ in range(50):
         after_step()
     assert not gave_back
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "expected"),
+    [
+        ("0::/a/b\n", {"a/memory.max": "3000\n", "a/b/memory.max": "max\n"}, 3000),
+        ("0::/a/b\n", {"a/memory.max": "3000\n", "a/b/memory.max": "2000\n"}, 2000),
+        ("0::/a:b\n", {"a:b/memory.max": "2000\n"}, 2000),
+        ("0::/of/the/host\n", {"memory.max": "1000\n"}, 1000),
+        ("0::/../..\n", {"memory.max": "1000\n"}, 1000),
+        ("4:cpu,memory:/a\n0::/\n", {"memory/a/memory.limit_in_bytes": "500\n"}, 500),
+        ("4:memory:/of/the/host\n0::/\n", {"memory/memory.limit_in_bytes": "500\n"}, 500),
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "9223372036854771712\n"}, 4096),
+        ("5:cpu:/a\n0::/\n", {"memory.max": "max\n"}, 4096),
+        (None, {}, 4096),
+    ],
+)
+def test_the_memory_of_a_container_is_its_lowest_limit(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    groups: str | None,
+    limits: dict[str, str],
+    expected: int,
+) -> None:
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4, "SC_PHYS_PAGES": 1024}.__getitem__)
+    if groups is not None:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(groups)
+    for name, limit in limits.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(limit)
+    assert memory_bytes(tmp_path) == expected

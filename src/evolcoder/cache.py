@@ -25,7 +25,13 @@ def cache_folder() -> Path:
     """Return the folder of things that can be made again: EVOLCODER_CACHE, or in XDG_CACHE_HOME."""
     if named := os.environ.get("EVOLCODER_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evolcoder"
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "evolcoder"
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user who is a number alone: the home that containers give it
+        home = Path("/")
+    return home / ".cache" / "evolcoder"
 
 
 def oldest_of_cache(folder: Path, most: int) -> list[Path]:

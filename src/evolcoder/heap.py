@@ -15,7 +15,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 
@@ -75,6 +75,32 @@ def bounded(resident_bytes: Callable[[], int], give_back: Callable[[], None]) ->
 
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """Return the bytes of memory that this process may have: the machine's, or fewer in a container.
+
+    The lowest limit of its control groups up to their root counts (versions 1 and 2), read under `root`. A
+    container may see a path of its host's that is not mounted in it: its own limit is at the mount then.
+    """
+    least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return least
+    for group in groups:
+        number, controllers, path = group.split(":", 2)
+        if number == "0":
+            mount, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            mount, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        own = PurePosixPath(path.lstrip("/"))
+        for folder in (own, *own.parents):
+            with suppress(OSError, ValueError):  # no such group here; "max" is no limit
+                least = min(least, int((mount / folder / name).read_text()))
+    return least
 
 
 def mapped(numbers: int, dtype: torch.dtype, huge: bool = False) -> torch.Tensor:

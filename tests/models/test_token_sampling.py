@@ -52,3 +52,22 @@ def test_with_no_temperature_the_first_of_the_largest_is_chosen(vocabulary: int,
         logits[-1, vocabulary // 2 :] = 7
         expected = [row.index(max(row)) for row in logits.tolist()]
         assert choose_tokens(logits, [0.0] * rows, [1.0] * rows, [UniformStream(0)] * rows) == expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("whole_row", [False, True])
+@pytest.mark.parametrize(("temperature", "top_p"), [(0.0, 1.0), (0.8, 0.9), (0.8, 1.0)])
+def test_a_row_without_numbers_leaves_its_neighbours_alone(
+    value: float, whole_row: bool, temperature: float, top_p: float
+) -> None:
+    logits_NV = torch.randn(5, 1000, generator=torch.Generator().manual_seed(7))
+    broken_NV = logits_NV.clone()
+    broken_NV[2, slice(None) if whole_row else 5] = value
+
+    def chosen(some_NV: torch.Tensor) -> list[int]:
+        streams = [UniformStream(i) for i in range(5)]
+        return choose_tokens(some_NV, [temperature] * 5, [top_p] * 5, streams)
+
+    got, expected = chosen(broken_NV), chosen(logits_NV)
+    assert got[:2] + got[3:] == expected[:2] + expected[3:]
+    assert 0 <= got[2] < 1000

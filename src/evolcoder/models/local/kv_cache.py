@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 import weakref
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,7 @@ import transformers
 from transformers.cache_utils import CacheLayerMixin
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
-from evolcoder.heap import mapped
+from evolcoder.heap import mapped, memory_bytes
 
 _GROWTH = 128
 """Columns added at a time; memory follows the longest row instead of the longest allowed one."""
@@ -196,10 +195,7 @@ def rows_that_fit(bytes_a_token: int, tokens: int, device: torch.device) -> int:
 
     Of all its memory, not of what is free: a run that is repeated writes as many side by side.
     """
-    if device.type == "cuda":
-        memory = torch.cuda.mem_get_info(device)[1]
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else memory_bytes()
     return max(1, memory // 4 // max(1, bytes_a_token * tokens))
 
 

@@ -147,7 +147,8 @@ def _draw_from_nucleus(
         p_NK *= (cumulative_NK - p_NK) < top_p_N1[done_N]
         cumulative_NK = p_NK.cumsum(dim=1)
         at_N1 = torch.searchsorted(cumulative_NK, uniform_N1[done_N] * cumulative_NK[:, -1:], right=True)
-        last_N1 = (p_NK > 0).sum(dim=1, keepdim=True) - 1
+        # Without numbers (NaN) nothing is above 0: the first candidate, and no error for the other rows.
+        last_N1 = ((p_NK > 0).sum(dim=1, keepdim=True) - 1).clamp_(min=0)
         chosen_N[done_N] = ids_NK[held_N].gather(1, torch.minimum(at_N1, last_N1)).squeeze(1)
         left_N = left_N[~held_N]
         if not len(left_N):
