@@ -142,19 +142,19 @@ def test_a_name_that_is_no_name_of_one_folder_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "given", "said"),
     [
-        ("{}", ["seed=1", "train.epochs=x"], "--set train.epochs=x: train.epochs: Input should be a valid"),
-        ("{}", ["train.epoch=1", "seed=1"], "--set train.epoch=1: train.epoch: unknown key"),
-        ("{}", ["evolve.temperature=-1"], "--set evolve.temperature=-1: evolve: temperature must be"),
-        ("{}", ["domain=nix", "seed=1"], "--set domain=nix: domain 'nix': code"),
-        ("{}", ["train.x=1", "train.x=1"], "--set train.x=1, --set train.x=1: train.x: unknown key"),
-        ("{}", ["train.x=1", "train.y=1"], "--set train.x=1, --set train.y=1: train.x: unknown key"),
+        ("{}", ["seed=1", "train.epochs=x"], "--set train.epochs: train.epochs: Input should be a valid"),
+        ("{}", ["train.epoch=1", "seed=1"], "--set train.epoch: train.epoch: unknown key"),
+        ("{}", ["evolve.temperature=-1"], "--set evolve.temperature: evolve: temperature must be"),
+        ("{}", ["domain=nix", "seed=1"], "--set domain: domain 'nix': code"),
+        ("{}", ["train.x=1", "train.x=1"], "--set train.x, --set train.x: train.x: unknown key"),
+        ("{}", ["train.x=1", "train.y=1"], "--set train.x, --set train.y: train.x: unknown key"),
         (
             "{}",
             ["train.prompt_style=chat", "seed=1"],
-            "--set train.prompt_style=chat: evaluate.settings.style",
+            "--set train.prompt_style: evaluate.settings.style",
         ),
         ("train: {x: 1}", ["seed=1"], "FILE: train.x: unknown key"),
-        ("train: {x: 1}", ["seed=1", "train.y=1"], "FILE, --set train.y=1: train.x: unknown key"),
+        ("train: {x: 1}", ["seed=1", "train.y=1"], "FILE, --set train.y: train.x: unknown key"),
         ("{}", ["seed"], "--set seed: section.key=value is expected"),
     ],
 )

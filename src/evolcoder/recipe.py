@@ -297,12 +297,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     data.setdefault("name", path.stem)
     try:
         return recipe_from_data(with_overrides(data, overrides), where=str(path))
-    except RecipeError:  # raised again, from what is at fault on
+    except RecipeError:
         return recipe_from_data(with_overrides(data, overrides), _at_fault(data, overrides, str(path)))
 
 
 def _at_fault(data: Mapping[str, Any], overrides: Sequence[str], file: str) -> str:
-    """Return what has the fault of a recipe that is refused: the file, or those of `--set` that matter."""
+    """Return what a refused recipe's fault is in: its file, or keys of `--set` (a value may be a secret)."""
 
     def refusal(given: Sequence[str]) -> str:
         try:
@@ -313,7 +313,7 @@ def _at_fault(data: Mapping[str, Any], overrides: Sequence[str], file: str) -> s
 
     found, of_file = refusal(overrides), refusal(())
     causes = [pair for pair in overrides if refusal([other for other in overrides if other != pair]) != found]
-    named = [f"--set {pair}" for pair in causes or ([] if of_file else overrides)]
+    named = [f"--set {pair.partition('=')[0]}" for pair in causes or ([] if of_file else overrides)]
     return ", ".join([file, *named] if of_file else named)
 
 
