@@ -12,6 +12,7 @@ from tests.loop.simulation import InMemory
 
 from evolcoder.cli.evolve import command as evolve
 from evolcoder.cli.generate import command as generate
+from evolcoder.cli.journal import command as journal
 from evolcoder.errors import RecipeError, UserError
 from evolcoder.evolve.methods import method_set
 from evolcoder.loop.model_stages import model_identity, own_file
@@ -64,6 +65,18 @@ def test_an_own_model_answers_where_any_other_does(typed: Path) -> None:
     done = CliRunner().invoke(generate, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "ADD TWO NUMBERS" in (typed / "answers.jsonl").read_text()
+
+
+def test_requests_to_a_model_in_this_process_are_counted(typed: Path) -> None:
+    words = ["--seeds", "shipped", "--limit", "4", "--teacher", "backend.py:loud", "--out", "evolved"]
+    told = [CliRunner().invoke(evolve, [*words, "--json"], catch_exceptions=False).stdout for _ in range(2)]
+    first, again = (json.loads(text.splitlines()[-1]) for text in told)
+    asked = first["rounds"][0]["requests"]
+    assert first["requests"] == {"sent": asked, "from journal": 0, "retries": {}} and asked >= 4
+    assert again["requests"] == {"sent": 0, "from journal": asked, "retries": {}}
+    told_of_all = CliRunner().invoke(journal, ["evolved"], catch_exceptions=False).stdout
+    assert f"{asked} replies" in told_of_all
+    assert f"sent to endpoints 0, answered from the journal {asked}" in told_of_all
 
 
 def test_an_own_rule_stops_the_loop_and_says_why(typed: Path) -> None:

@@ -139,6 +139,35 @@ def test_a_name_that_is_no_name_of_one_folder_is_refused(name: str) -> None:
     assert recipe_from_data({"name": "größe 2..3 (x)"}, "r.yaml").name == "größe 2..3 (x)"
 
 
+@pytest.mark.parametrize(
+    ("text", "given", "said"),
+    [
+        ("{}", ["seed=1", "train.epochs=x"], "--set train.epochs: train.epochs: Input should be a valid"),
+        ("{}", ["train.epoch=1", "seed=1"], "--set train.epoch: train.epoch: unknown key"),
+        ("{}", ["evolve.temperature=-1"], "--set evolve.temperature: evolve: temperature must be"),
+        ("{}", ["domain=nix", "seed=1"], "--set domain: domain 'nix': code"),
+        ("{}", ["train.x=1", "train.x=1"], "--set train.x, --set train.x: train.x: unknown key"),
+        ("{}", ["train.x=1", "train.y=1"], "--set train.x, --set train.y: train.x: unknown key"),
+        (
+            "{}",
+            ["train.prompt_style=chat", "seed=1"],
+            "--set train.prompt_style: evaluate.settings.style",
+        ),
+        ("train: {x: 1}", ["seed=1"], "FILE: train.x: unknown key"),
+        ("train: {x: 1}", ["seed=1", "train.y=1"], "FILE, --set train.y: train.x: unknown key"),
+        ("{}", ["seed"], "--set seed: section.key=value is expected"),
+    ],
+)
+def test_a_fault_of_set_is_told_of_set_and_one_of_the_file_of_the_file(
+    tmp_path: Path, text: str, given: list[str], said: str
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(path, given)
+    assert str(raised.value).replace(str(path), "FILE").startswith(said)
+
+
 def test_a_recipe_that_measures_in_another_style_than_it_trains_is_refused() -> None:
     chat = {"prompt_style": "chat"}
     with pytest.raises(RecipeError, match="style wizardcoder differs from"):

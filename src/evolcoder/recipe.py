@@ -7,6 +7,7 @@ loop sits above; the stages never see a recipe.
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import functools
 import inspect
@@ -293,9 +294,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: a mapping of sections is expected, found {type(data).__name__}")
-    data = with_overrides(data, overrides)
     data.setdefault("name", path.stem)
-    return recipe_from_data(data, where=str(path))
+    try:
+        return recipe_from_data(with_overrides(data, overrides), where=str(path))
+    except RecipeError:
+        return recipe_from_data(with_overrides(data, overrides), _at_fault(data, overrides, str(path)))
+
+
+def _at_fault(data: Mapping[str, Any], overrides: Sequence[str], file: str) -> str:
+    """Return what a refused recipe's fault is in: its file, or keys of `--set` (a value may be a secret)."""
+
+    def refusal(given: Sequence[str]) -> str:
+        try:
+            recipe_from_data(with_overrides(data, given), file)
+        except RecipeError as error:
+            return str(error)
+        return ""
+
+    found, of_file = refusal(overrides), refusal(())
+    causes = [pair for pair in overrides if refusal([other for other in overrides if other != pair]) != found]
+    named = [f"--set {pair.partition('=')[0]}" for pair in causes or ([] if of_file else overrides)]
+    return ", ".join([file, *named] if of_file else named)
 
 
 def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
@@ -352,9 +371,24 @@ def section_from_data(section: type[Section], data: Mapping[str, Any], where: st
 
 def with_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return data with each "section.key=value" put in; raises RecipeError for another form."""
-    merged = dict(data)
+    import yaml
+
+    merged = copy.deepcopy(dict(data))
     for override in overrides:
-        _apply_override(merged, override)
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise RecipeError(f"--set {override}: section.key=value is expected")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            why = " ".join(str(error).split())
+            raise RecipeError(f"--set {override}: the value is not YAML ({why})") from error
+        inner, (*sections, key) = merged, path.split(".")
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise RecipeError(f"--set {override}: {section} is not a section")
+        inner[key] = value
     return merged
 
 
@@ -454,27 +488,6 @@ def _unknown_keys(data: Mapping[str, Any], cls: type, prefix: str) -> list[str]:
 def _field_types(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-
-
-def _apply_override(data: dict[str, Any], override: str) -> None:
-    """Put "section.key=value" into the data."""
-    import yaml
-
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise RecipeError(f"--set {override}: section.key=value is expected")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        why = " ".join(str(error).split())
-        raise RecipeError(f"--set {override}: the value is not YAML ({why})") from error
-    *sections, key = path.split(".")
-    for section in sections:
-        inner = data.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise RecipeError(f"--set {override}: {section} is not a section")
-        data = inner
-    data[key] = value
 
 
 def _clean(value: Any) -> Any:

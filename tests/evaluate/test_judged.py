@@ -241,6 +241,18 @@ def test_answers_are_never_set_beside_a_file_that_they_would_overwrite(
     assert (tmp_path / "questions" / "samples.jsonl").read_bytes() == samples
 
 
+def test_judged_scores_are_replaced_by_those_of_more_problems_alone(questions: Path, tmp_path: Path) -> None:
+    asked = (tmp_path, str(questions), "answers-good", "always-7", "--limit")
+    for limit in ("5", "10", "10"):
+        done = evaluate(*asked, limit)
+        assert done.exit_code == 0, done.output
+    again = evaluate(*asked, "5")
+    assert isinstance(again.exception, UserError)
+    assert "5 of the 10 problems there are left out now" in str(again.exception)
+    assert scores(tmp_path, "questions")["settings"]["problems"] == "10 of 30, evenly spaced"
+    assert evaluate(*asked, "5", "--overwrite").exit_code == 0
+
+
 def test_parts_of_any_name_are_counted_and_both_files_name_a_problem_alike(tmp_path: Path) -> None:
     path, beside = tmp_path / "mine.jsonl", tmp_path / "theirs.jsonl"
     ids = [{"question_id": n, "task_id": f"mine/t{n}"} for n in (1, 2)]

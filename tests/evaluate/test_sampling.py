@@ -355,3 +355,27 @@ def test_a_checkpoint_is_asked_in_the_style_that_it_was_trained_in(tmp_path: Pat
     for style in ("chat", "wizardcoder"):
         (tmp_path / "training.json").write_text(json.dumps({"settings": {"prompt_style": style}}))
         assert trained_style(str(tmp_path)) == style
+
+
+def test_scores_are_replaced_by_those_of_more_problems_alone(tmp_path: Path, benchmark_data: Path) -> None:
+    model = f"{Path(__file__).with_name('scripted_models.py')}:answers-good"
+    asked = ["evaluate", "-m", model, "-b", "humaneval", "--style", "chat", "--out", str(tmp_path)]
+    scores = tmp_path / "humaneval" / "scores.json"
+
+    def measured(limit: int, *more: str) -> str:
+        done = CliRunner().invoke(cli, [*asked, "--workers", "1", "--limit", str(limit), *more])
+        if isinstance(done.exception, UserError):
+            return str(done.exception)
+        assert done.exit_code == 0, done.output
+        return str(json.loads(scores.read_text())["settings"]["problems"])
+
+    assert measured(4) == "4 of 164, evenly spaced"
+    before = scores.read_bytes()
+    for limit, without in ((2, 2), (5, 3)):
+        told = measured(limit)
+        assert f"{without} of the 4 problems there are left out now" in told
+        assert "--overwrite" in told and scores.read_bytes() == before
+    assert measured(8) == "8 of 164, evenly spaced"
+    assert measured(8) == "8 of 164, evenly spaced"
+    assert measured(4, "--overwrite") == "4 of 164, evenly spaced"
+    assert scores.read_bytes() == before

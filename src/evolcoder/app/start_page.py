@@ -119,7 +119,7 @@ class Launched:
     def failure(self, folder: Path) -> str:
         """Return the last line of a run that was started here and failed; "" for every other."""
         process = self._processes.get(folder)
-        if process is None or process.poll() in (None, 0, 130):
+        if process is None or process.poll() in (None, 0, 130, 143):
             return ""
         with _log(folder).open("rb") as log:
             log.seek(max(self._log_begins[folder], log.seek(0, 2) - _LOG_TAIL))

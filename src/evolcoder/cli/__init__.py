@@ -8,6 +8,8 @@ try:
     import errno
     import importlib
     import os
+    import signal
+    from types import FrameType
 
     import click
 
@@ -103,8 +105,31 @@ def _known_failure(error: Exception) -> EvolcoderError | None:
     return EvolcoderError(f"{where}: {why}; what was there is safe{further}")
 
 
+def _hear_sigterm() -> list[int]:
+    """Have SIGTERM, as schedulers send it, stop a command as Ctrl-C does; its number is noted then."""
+    heard: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        at_ctrl_c = signal.getsignal(signal.SIGINT)  # an event loop that runs has its own
+        if callable(at_ctrl_c):
+            at_ctrl_c(signal.SIGINT, frame)
+            return
+        # Ctrl-C is ignored, as where a shell's script says `&`. A loop that runs ends between two steps.
+        events = sys.modules.get("asyncio.events")
+        loop = events._get_running_loop() if events is not None and len(heard) == 1 else None
+        if loop is None:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(signal.default_int_handler, signal.SIGINT, None)
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, stop)
+    return heard
+
+
 def main() -> None:
     """Run the command line; where a failure's cause is known, end with one message and an exit code."""
+    heard = _hear_sigterm()
     try:
         # Threads of torch that wait by spinning slow everything down on a machine that is shared; this is
         # read when the OpenMP library loads, so it is set before any command.
@@ -115,7 +140,7 @@ def main() -> None:
         sys.exit(exit_.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; everything finished is kept, the same command continues", err=True)
-        sys.exit(130)
+        sys.exit(128 + (heard or [signal.SIGINT])[0])
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -68,7 +68,9 @@ def _as_text(totals: JournalTotals, path: Path) -> str:
             f"  {model.model}: {model.replies} replies, {model.prompt_tokens} + {model.completion_tokens} "
             f"tokens, {cost}, {model.seconds / max(model.replies, 1):.2f} s a reply"
         )
-    lines.append(f"sent {int(counts.get('sent', 0))}, answered from the journal {int(counts.get('hits', 0))}")
+    # Replies of models in this process are none of an endpoint's.
+    sent, hits = int(counts.get("sent", 0)), int(counts.get("hits", 0))
+    lines.append(f"sent to endpoints {sent}, answered from the journal {hits}")
     retries = {
         name.removeprefix("retry: "): int(n) for name, n in counts.items() if name.startswith("retry: ")
     }

@@ -92,11 +92,12 @@ async def evaluate_model(
     benchmark.check_ready()
     await asyncio.to_thread(check_own_tests, benchmark, False, engine)
     problems = subset(benchmark.problems, settings.limit)
+    order = {problem.task_id: at for at, problem in enumerate(problems)}
     if not overwrite:
         named = named_settings(settings, benchmark, model.name, len(problems), "")
-        refuse_other_scores(out / "scores.json", named, ("style", "extract", "preset") if any_style else ())
+        free = ("style", "extract", "preset") if any_style else ()
+        refuse_other_scores(out / "scores.json", named, free, order)
     total = len(problems) * settings.n
-    order = {problem.task_id: at for at, problem in enumerate(problems)}
     tokens = 0
     with (
         progress.bar(f"write {benchmark.name}", total) as writing,

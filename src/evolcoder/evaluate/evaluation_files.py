@@ -14,10 +14,12 @@ _NO_MATTER = ("sandbox", "problems")
 """Named in a score, but of the machine or of how far it went: the same evaluation may go on."""
 
 
-def refuse_other_scores(file: Path, named: Mapping[str, str], free: Collection[str] = ()) -> None:
-    """Raise UserError where `file` holds the scores of another model, or by other settings.
+def refuse_other_scores(
+    file: Path, named: Mapping[str, str], free: Collection[str] = (), problems: Collection[str] = ()
+) -> None:
+    """Raise UserError where `file` holds scores of another model, by other settings or of further problems.
 
-    `named` is what names the scores to be written; those of its keys in `free` may differ.
+    `named` is what names the scores to be written, which are of `problems`; its keys in `free` may differ.
     """
     try:
         scores = json.loads(file.read_bytes())
@@ -27,6 +29,9 @@ def refuse_other_scores(file: Path, named: Mapping[str, str], free: Collection[s
             for key, value in named.items()
             if key not in (*_NO_MATTER, *free) and earlier.get(key, value) != value
         ]
+        there = scores.get("problems", ())
+        if left_out := len(set(there) - set(problems)):
+            differing.append(f"{left_out} of the {len(there)} problems there are left out now")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
     if differing:

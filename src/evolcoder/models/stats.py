@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -48,6 +50,17 @@ class RequestStats:
     per_second: float | None = None
     """Requests a second that are let through; None: as many as there are."""
     latency: Latencies = field(default_factory=lambda: Latencies())
+
+    @contextmanager
+    def counted(self) -> Generator[None, None, None]:
+        """Count a request of a model that counts none itself, such as one in this process."""
+        self.sent += 1
+        self.in_flight += 1
+        try:
+            yield
+            self.answered += 1
+        finally:
+            self.in_flight -= 1
 
 
 class Latencies:

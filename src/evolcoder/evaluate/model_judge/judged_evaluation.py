@@ -99,16 +99,17 @@ async def evaluate_judged(
     begun = time.monotonic()
     benchmark = judged_benchmark(benchmark_name)
     problems = subset(benchmark.problems, settings.limit)
+    task_ids = [problem.task_id for problem in problems]
     beside = answers_file(judge.against, benchmark.name) if judge.against else None
     if beside is not None and beside.resolve() == (out / "samples.jsonl").resolve():
         raise UserError(f"{beside}: set beside the answers that would overwrite it; name another folder")
     if not context.overwrite:
         named = _named_settings(settings, judge, benchmark, problems, model.model, judge.model)
-        refuse_other_scores(out / "scores.json", named, ("judge",))
+        refuse_other_scores(out / "scores.json", named, ("judge",), task_ids)
     judged = await answer_and_judge(model, benchmark, problems, settings, judge, context)
     named = _named_settings(settings, judge, benchmark, problems, model.model, judged.judge)
     if not context.overwrite:  # once more: the judge's own name is known when it was asked
-        refuse_other_scores(out / "scores.json", named)
+        refuse_other_scores(out / "scores.json", named, (), task_ids)
     try:
         scores = judged_scores(judged.turns, benchmark, named)
     except ValueError as error:

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -161,7 +162,7 @@ def connect(ray: Any, spec: str) -> Callable[[], None]:
         if ":" in address:  # where nothing listens Ray itself would wait for a minute and end the process
             host, _, port = address.removeprefix("ray://").rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
-        with warnings.catch_warnings(action="ignore"):  # what they say the error says
+        with _sigterm_kept(), warnings.catch_warnings(action="ignore"):  # what they say the error says
             ray.init(address=address, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         raise _no_cluster(address, error) from error
@@ -187,7 +188,7 @@ def _begin_own(ray: Any) -> Path:
     # Ray's own folder below /tmp is of whoever came first, and its sockets ask for no token.
     folder = Path(tempfile.mkdtemp(prefix="evolcoder-ray-", dir=os.environ.get("RAY_TMPDIR") or "/tmp"))
     try:
-        with _on_the_loopback():
+        with _sigterm_kept(), _on_the_loopback():
             ray.init(address="local", include_dashboard=False, _temp_dir=str(folder), **_QUIET)
     except BaseException as error:
         ray.shutdown()
@@ -197,6 +198,17 @@ def _begin_own(ray: Any) -> Path:
         raise
     _silence_raylets()
     return folder
+
+
+@contextmanager
+def _sigterm_kept() -> Generator[None, None, None]:
+    """Keep what this program does at SIGTERM; Ray would print a stack and end with status 15 instead."""
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(own) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, own)
 
 
 @contextmanager

@@ -476,7 +476,8 @@ class JournaledModel(LanguageModel):
         self._journal.in_flight[key] = asked
         try:
             await self._journal.writable()
-            completion = await self._model.complete(request)
+            with contextlib.nullcontext() if stats_of(self._model) else self.stats.counted():
+                completion = await self._model.complete(request)
             # No await between the reply and the buffer: a cancelled asker loses no reply that came.
             await self._journal.put(key, completion, self._model.name)
         except asyncio.CancelledError:
