@@ -81,6 +81,8 @@ def test_a_gguf_file_is_dequantised_once_and_comes_out_the_same_where_the_cache_
         ("embeded", "did you mean 'embedded'"),
         ("/no/such/folder", "no such file or folder"),
         ("missing.gguf", "no such file or folder"),
+        ("missing/", "no such file or folder"),
+        ("own mödels/first", "no such file or folder"),
     ],
 )
 def test_a_name_of_nothing_is_told_in_one_line(ref: str, message: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -49,7 +50,9 @@ def locate_weights(ref: str) -> Path | str:
         if path.suffix.lower() != ".gguf":
             raise ModelError(f"{path}: a model folder or a .gguf file is expected")
         return path
-    if ref.count("/") == 1 and not ref.startswith((".", "/", "~")) and not ref.lower().endswith(".gguf"):
+    # The hub takes no other names: `model/` or a name with a space is a folder that is not there.
+    is_hub_name = re.fullmatch(r"[\w.-]+/[\w.-]+", ref, re.ASCII) and not ref.startswith(".")
+    if is_hub_name and not ref.lower().endswith(".gguf"):
         return ref
     if "/" in ref or ref.lower().endswith(".gguf"):
         raise ModelError(f"{ref}: no such file or folder")
