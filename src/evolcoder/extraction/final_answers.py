@@ -6,6 +6,7 @@ Nothing is evaluated here: whether two are the same number or expression is aske
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from fractions import Fraction
@@ -221,14 +222,19 @@ def number_as_latex(answer: str) -> str:
 def _from_words(text: str) -> int | None:
     """Return the whole number that words say ("one hundred and twenty-one"); None where they say none."""
     words = [word for word in re.split(r"[\s-]+", text.lower()[:200]) if word != "and"]
-    total = below_scale = 0
+    if len(words) > 1 and words[0] == "a" and words[1] in _SCALES:
+        words = words[1:]
+    total = part = 0
+    below, scale = 100, math.inf  # what the next word of this part, and the next scale, must be less than
     for word in words:
-        if word in _WORTH:
-            below_scale += _WORTH[word]
-        elif word == "hundred":
-            below_scale *= 100
-        elif word in _SCALES:
-            total, below_scale = total + below_scale * 10 ** _SCALES[word], 0
+        worth = _WORTH.get(word, 0)
+        if word in _WORTH and (worth < below if worth else len(words) == 1):
+            part, below = part + worth, 10 if worth >= 20 else 0
+        elif word == "hundred" and part < 100:
+            part, below = (part or 1) * 100, 100
+        elif word in _SCALES and word != "hundred" and _SCALES[word] < scale and (part or not total):
+            scale = _SCALES[word]
+            total, part, below = total + (part or 1) * 10**scale, 0, 100
         else:
             return None
-    return total + below_scale if words else None
+    return total + part if words else None
